@@ -1,0 +1,173 @@
+"""The one error tree.
+
+    HyperError
+    ├── InvalidArgument       the caller's input is wrong: names the field and what it takes
+    ├── NotFound              the named object does not exist
+    ├── Conflict              the object exists, or is in a state that forbids the operation
+    ├── NotSupported          understood, and not to be had here: says where it is
+    ├── Unavailable           something this needs is missing, full or down; says how to mend it
+    ├── ImageError            an image cannot be used
+    │   ├── RegistryError     a registry refused or failed; carries status and URL
+    │   ├── Unauthorized      ... because of credentials
+    │   ├── DigestMismatch    bytes are not what their digest says
+    │   └── LayerError        a layer's content is refused; carries layer and entry
+    ├── HypervisorError       a hypervisor failed
+    │   └── LaunchError       a VM did not start; carries command, exit status, stderr and console
+    └── AgentError            the guest failed
+        ├── AgentProtocolError  it broke the wire contract; its pod is lost
+        ├── AgentTimeout        it did not answer in time
+        └── GuestError          it answered that an operation failed; carries errno and operation
+
+Errors carry data and a message for people that names the operation and the object; ``hint`` is the remedy,
+where there is one.  Libraries raise them and never print or exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HyperError(Exception):
+    """Base of everything this project raises on purpose.
+
+    ``code`` is the stable name on the API's wire, ``status`` the HTTP status it travels with.
+    """
+
+    code = "internal"
+    status = 500
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class InvalidArgument(HyperError):
+    code = "invalid_argument"
+    status = 400
+
+
+class NotFound(HyperError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(HyperError):
+    code = "conflict"
+    status = 409
+
+
+class NotSupported(HyperError):
+    code = "not_supported"
+    status = 501
+
+
+class Unavailable(HyperError):
+    code = "unavailable"
+    status = 503
+
+
+class ImageError(HyperError):
+    code = "image"
+    status = 422
+
+
+class RegistryError(ImageError):
+    """``http_status`` is the registry's answer, 0 where there was none."""
+
+    code = "registry"
+    status = 502
+
+    def __init__(self, message: str, *, http_status: int = 0, url: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.http_status = http_status
+        self.url = url
+
+
+class Unauthorized(ImageError):
+    code = "unauthorized"
+    status = 401
+
+
+class DigestMismatch(ImageError):
+    code = "digest_mismatch"
+
+    def __init__(self, what: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{what}: expected {expected}, got {actual}")
+        self.expected = expected
+        self.actual = actual
+
+
+class LayerError(ImageError):
+    """``layer`` is a digest or diff ID, ``entry`` the tar entry's name, escaped for display, or ''."""
+
+    code = "layer"
+
+    def __init__(self, message: str, *, layer: str = "", entry: str = "") -> None:
+        where = f"layer {layer}" + (f", entry {entry!r}" if entry else "") if layer else repr(entry)
+        super().__init__(f"{where}: {message}" if layer or entry else message)
+        self.layer = layer
+        self.entry = entry
+
+
+class HypervisorError(HyperError):
+    code = "hypervisor"
+
+
+class LaunchError(HypervisorError):
+    """``exit_code`` is None where the process still ran when it was given up."""
+
+    code = "launch"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        command: Sequence[str] = (),
+        exit_code: int | None = None,
+        stderr: str = "",
+        console: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.command = tuple(command)
+        self.exit_code = exit_code
+        self.stderr = stderr
+        self.console = console
+
+    def __str__(self) -> str:
+        parts = [super().__str__()]
+        if self.exit_code is not None:
+            parts.append(f"exit status: {self.exit_code}")
+        if self.stderr:
+            parts.append(f"stderr:\n{self.stderr.rstrip()}")
+        if self.console:
+            parts.append(f"last lines of the guest's console:\n{self.console.rstrip()}")
+        return "\n".join(parts)
+
+
+class AgentError(HyperError):
+    code = "agent"
+
+
+class AgentProtocolError(AgentError):
+    code = "agent_protocol"
+
+
+class AgentTimeout(AgentError):
+    code = "agent_timeout"
+    status = 504
+
+
+class GuestError(AgentError):
+    """``errno`` is the guest's (Linux numbers), 0 where the agent gave none."""
+
+    code = "guest"
+
+    def __init__(self, message: str, *, errno: int = 0, operation: str = "") -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.operation = operation
