@@ -118,7 +118,7 @@ enum hyper_operation {
 	HYPER_OP_CONTAINER_CREATE = 2,
 	/* Starts the container's init (INIT set, once) or one more process in it.  CONTAINER, PROCESS, INIT?, ARG+,
 	 * ENV*, CWD, USER?, GROUP*, CAP_*?, RLIMIT*, NO_NEW_PRIVS?, SECCOMP?, TTY?, ROWS?, COLUMNS?, STDIN?,
-	 * OOM_SCORE_ADJ?, UMASK?.  Answers when exec has succeeded (PID) or failed (errno: ENOENT where the program
+	 * OOM_SCORE_ADJ?, UMASK?, REAPER?.  Answers when exec has succeeded (PID) or failed (errno: ENOENT where the program
 	 * or CWD's program is missing, EACCES, ENOEXEC, ...; MESSAGE names it). */
 	HYPER_OP_PROCESS_START = 3,
 	HYPER_OP_PROCESS_SIGNAL = 4,      /* PROCESS, SIGNAL, ALL? (every process of the container; with init only) */
@@ -236,6 +236,7 @@ enum hyper_tag {
 	HYPER_SIGNAL = 118,
 	HYPER_ALL = 119,
 	HYPER_FROZEN = 120,
+	HYPER_REAPER = 121, /* flag, with INIT: a small reaping init of the agent's is PID 1, the program its child */
 
 	/* answers */
 	HYPER_TASK = 128,       /* nested: PID, PARENT, CONTAINER_PID, UID, START_NS, CPU_NS, RSS_BYTES, STATE, COMMAND, TERMINAL */

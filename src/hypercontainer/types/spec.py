@@ -1,0 +1,135 @@
+"""What a user asks for: the wire form of the native API and the stored form of a container, in one definition.
+
+Immutable.  ``None`` means "not said": the image's value, the configuration's or Docker's default applies, and
+the engine decides which (``engine/plan.py``).  Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+
+class PortMapping(Struct, frozen=True, forbid_unknown_fields=True):
+    """``host_port`` 0: any free port.  ``protocol``: tcp or udp."""
+
+    container_port: int
+    host_port: int = 0
+    host_ip: str = "0.0.0.0"  # noqa: S104 - Docker's default, and what users of -p expect
+    protocol: str = "tcp"
+
+
+class Tmpfs(Struct, frozen=True, forbid_unknown_fields=True):
+    """``options`` as mount(8) and Docker's --tmpfs have them: "rw,size=64m,mode=1777"."""
+
+    path: str
+    options: str = ""
+
+
+class Ulimit(Struct, frozen=True, forbid_unknown_fields=True):
+    """``name`` as in prlimit(1): nofile, core, ...; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
+    """``name``: no, always, on-failure, unless-stopped; ``maximum_retries`` 0 is no maximum."""
+
+    name: str = "no"
+    maximum_retries: int = 0
+
+
+class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """``driver``: "file", or "none".  A container keeps ``max_files`` files of ``max_size_bytes``, the newest."""
+
+    driver: str = "file"
+    max_size_bytes: int = 20 * 1024 * 1024
+    max_files: int = 5
+
+
+class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One container, and of a pod of one also its VM (memory, CPUs, kernel, network)."""
+
+    image: str
+    name: str | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None  # (): none, even where the image has one
+    env: tuple[str, ...] = ()  # "NAME=value"
+    working_dir: str | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    hostname: str | None = None
+    domainname: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    stdin_once: bool = False  # close stdin when the first client that attached to it leaves
+    init: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    # network
+    network: str = "user"  # or "none"
+    ports: tuple[PortMapping, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()  # "80/tcp"
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:address"
+    mac_address: str | None = None
+
+    # root disk and mounts
+    read_only: bool = False
+    tmpfs: tuple[Tmpfs, ...] = ()
+    shm_size_bytes: int = 64 * 1024 * 1024
+    disk_size_bytes: int | None = None  # of the writable disk
+
+    # resources
+    memory_bytes: int | None = None  # of the VM
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    pids_limit: int | None = None
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    oom_score_adj: int = 0
+
+    # privileges, inside the VM
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    seccomp: str | None = (
+        None  # None: Docker's default profile; "unconfined"; or the text of a profile in Docker's JSON
+    )
+    pid_mode: str = ""  # "", or "pod"
+
+    # life
+    stop_signal: str | None = None
+    stop_timeout_s: int | None = None
+    restart: RestartPolicy = RestartPolicy()
+    auto_remove: bool = False
+    log: LogConfig = LogConfig()
+
+    # image and machine
+    platform: str | None = None
+    pull: str = "missing"  # "always", "never"
+    kernel: str | None = None  # a path on hyperd's host, or a name that `hyper kernel ls` shows
+    initrd: str | None = None
+    kernel_args: tuple[str, ...] = ()
+    accelerator: str | None = None  # "kvm", "tcg"
+
+
+class ExecSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One more process in a running container."""
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    working_dir: str | None = None
+    user: str | None = None
+    tty: bool = False
+    stdin: bool = False
+    detach: bool = False
+    privileged: bool = False
+    rows: int = 0
+    columns: int = 0
