@@ -1,4 +1,4 @@
-"""What a user asks for: the wire form of the native API and the stored form of a container, in one definition.
+"""What a user asks for: wire form of the native API and stored form of a container, in one definition.
 
 Immutable.  ``None`` means "not said": the image's value, the configuration's or Docker's default applies, and
 the engine decides which (``engine/plan.py``).  Units stand in the names.
@@ -41,7 +41,7 @@ class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """``driver``: "file", or "none".  A container keeps ``max_files`` files of ``max_size_bytes``, the newest."""
+    """``driver``: "file", or "none".  The newest ``max_files`` files of ``max_size_bytes`` are kept."""
 
     driver: str = "file"
     max_size_bytes: int = 20 * 1024 * 1024
