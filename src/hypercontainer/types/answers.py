@@ -1,0 +1,210 @@
+"""What the engine answers: the wire form of the native API's answers (docs/api.md), in one definition.
+
+Immutable.  Times are RFC 3339 with nanoseconds in UTC, "" where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from hypercontainer.types.spec import ContainerSpec
+
+
+class Created(Struct, frozen=True):
+    id: str
+    name: str
+    warnings: tuple[str, ...] = ()
+
+
+class Exit(Struct, frozen=True):
+    """``exit_status`` as a shell has it: 0-255, 128+signal."""
+
+    exit_status: int
+    error: str = ""
+
+
+class Port(Struct, frozen=True):
+    host_ip: str
+    host_port: int  # 0: exposed, not published
+    container_port: int
+    protocol: str
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper ps``."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: str
+    created: str
+    started: str
+    finished: str
+    state: str
+    status: str
+    exit_status: int
+    ports: tuple[Port, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    pod: str = ""
+    size_bytes: int | None = None
+
+
+class Effective(Struct, frozen=True, kw_only=True):
+    """What applies to a container after image, specification and defaults are put together."""
+
+    env: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    user: str
+    working_dir: str
+    stop_signal: str
+    hostname: str
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """The VM under a container; all empty while there is none."""
+
+    memory_mib: int = 0
+    vcpus: int = 0
+    accelerator: str = ""
+    kernel: str = ""
+    kernel_args: tuple[str, ...] = ()
+    run_dir: str = ""
+    pid: int = 0
+
+
+class NetworkState(Struct, frozen=True, kw_only=True):
+    address: str = ""
+    gateway: str = ""
+    mac_address: str = ""
+
+
+class Inspect(Summary, frozen=True, kw_only=True):
+    spec: ContainerSpec
+    config: Effective
+    pid: int
+    error: str
+    oom_killed: bool
+    restart_count: int
+    vm: Machine
+    network: NetworkState
+    log_path: str
+    execs: tuple[str, ...] = ()
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper top``; ``pid`` as the container sees it."""
+
+    pid: int
+    ppid: int
+    uid: int
+    user: str
+    cpu_ns: int
+    rss_bytes: int
+    started: str
+    state: str
+    tty: str
+    command: str
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper stats``; counters since the container's start."""
+
+    time: str
+    id: str
+    name: str
+    cpu_ns: int
+    vcpus: int
+    memory_bytes: int
+    memory_limit_bytes: int
+    net_rx_bytes: int
+    net_tx_bytes: int
+    block_read_bytes: int
+    block_write_bytes: int
+    pids: int
+    vm_rss_bytes: int
+
+
+class Event(Struct, frozen=True):
+    time: str
+    type: str  # container, image, daemon
+    action: str
+    id: str
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class ImageSummary(Struct, frozen=True, kw_only=True):
+    id: str
+    references: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    created: str
+    size_bytes: int
+    architecture: str
+    os: str
+    labels: dict[str, str] = field(default_factory=dict)
+    containers: int = 0
+
+
+class ImageInspect(ImageSummary, frozen=True, kw_only=True):
+    """``config`` is the image's config blob as it is, parsed."""
+
+    config: dict[str, Any]
+    layers: tuple[str, ...] = ()
+    manifest_digest: str = ""
+
+
+class HistoryLine(Struct, frozen=True, kw_only=True):
+    id: str
+    created: str
+    created_by: str
+    size_bytes: int
+    comment: str
+
+
+class Removed(Struct, frozen=True, omit_defaults=True):
+    """Exactly one of the two is set."""
+
+    untagged: str = ""
+    deleted: str = ""
+
+
+class LayerProgress(Struct, frozen=True):
+    layer: str
+    status: str
+    current: int
+    total: int
+
+
+class Pruned(Struct, frozen=True, kw_only=True):
+    containers_deleted: tuple[str, ...]
+    images_deleted: tuple[str, ...]
+    space_reclaimed_bytes: int
+
+
+class Check(Struct, frozen=True):
+    """``ok`` None: does not apply here, or not as good as it could be; ``detail`` says which."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    remedy: str = ""
+
+
+class KernelLine(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    source: str  # own, debian, user
+    path: str
+    default: bool
+
+
+class ExecState(Struct, frozen=True, kw_only=True):
+    id: str
+    container: str
+    running: bool
+    exit_status: int | None
+    pid: int
+    command: tuple[str, ...]
