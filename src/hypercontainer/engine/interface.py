@@ -36,8 +36,8 @@ ProgressSink = Callable[[LayerProgress], None]  # called on the event loop's thr
 class Attachment(Protocol):
     """A client's hold on a process's standard streams; leaving it leaves the process alone.
 
-    ``read`` gives the next bytes of channel 1 or 2 in order, b"" at the end and for ever after; a channel that
-    is not read stops the process's writes to that channel only.
+    ``read`` gives the next bytes of channel 1 or 2 in order, b"" at the end and for ever after; a channel
+    that is not read stops the process's writes to that channel only.
     """
 
     @property
@@ -91,9 +91,9 @@ class Containers(Protocol):
     async def remove(self, ref: str, *, force: bool = False) -> None: ...
     async def resize(self, ref: str, rows: int, columns: int) -> None: ...
     async def wait(self, ref: str, condition: str = "not-running") -> Exit: ...
-    async def list(
-        self, *, all: bool = False, filters: Filters = ..., size: bool = False
-    ) -> list[Summary]: ...  # noqa: A002
+    async def find(
+        self, *, include_stopped: bool = False, filters: Filters = ..., size: bool = False
+    ) -> list[Summary]: ...
     async def inspect(self, ref: str) -> Inspect: ...
     async def top(self, ref: str) -> list[Process]: ...
     async def stats(self, ref: str) -> Sample: ...
@@ -118,7 +118,8 @@ class Containers(Protocol):
         created: Callable[[Created], None],
         progress: ProgressSink | None = None,
     ) -> Attachment:
-        """Creates, attaches, starts.  The attachment's ``exit`` with ``auto_remove`` returns after the removal."""
+        """Creates, attaches, starts.  With ``auto_remove`` the attachment's ``exit`` returns
+        after the removal."""
 
     async def exec_create(self, ref: str, spec: ExecSpec) -> str: ...
     async def exec_start(self, exec_id: str) -> Attachment | None:
@@ -129,7 +130,7 @@ class Containers(Protocol):
 
 
 class Images(Protocol):
-    async def list(self, filters: Filters = ...) -> list[ImageSummary]: ...
+    async def find(self, filters: Filters = ...) -> list[ImageSummary]: ...
     async def inspect(self, ref: str) -> ImageInspect: ...
     async def history(self, ref: str) -> list[HistoryLine]: ...
     async def pull(
