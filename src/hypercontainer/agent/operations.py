@@ -1,0 +1,360 @@
+"""What is asked of the guest, and what it answers: plain records, each field with its tag on the wire.
+
+The meaning of every field stands in ``guest/include/hyper_wire.h``.  ``fields.encode`` and ``fields.decode``
+turn any of them into bytes and back.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+from hypercontainer.agent.wire import Tag
+
+UNLIMITED = (1 << 64) - 1
+
+# ---------------------------------------------------------------------------------------- CONFIGURE
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """``mac``: 6 bytes, finds the device; ``name`` is the name it gets; addresses as "10.0.2.15/24"."""
+
+    mac: Annotated[bytes, Tag.MAC]
+    name: Annotated[str, Tag.NAME]
+    addresses: Annotated[tuple[str, ...], Tag.ADDRESS] = ()
+    gateways: Annotated[tuple[str, ...], Tag.GATEWAY] = ()
+    mtu: Annotated[int | None, Tag.MTU] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """``name`` as sysctl(8) has it: "net.ipv4.ip_forward"."""
+
+    name: Annotated[str, Tag.NAME]
+    value: Annotated[str, Tag.VALUE]
+
+
+@dataclass(frozen=True, slots=True)
+class VmConfig:
+    """The VM as a whole.  ``entropy`` is credited to the kernel's pool before anything reads from it."""
+
+    hostname: Annotated[str, Tag.HOSTNAME]
+    domainname: Annotated[str, Tag.DOMAINNAME]
+    time_ns: Annotated[int, Tag.TIME_NS]
+    entropy: Annotated[bytes, Tag.ENTROPY]
+    interfaces: Annotated[tuple[Interface, ...], Tag.INTERFACE] = ()
+    sysctls: Annotated[tuple[Sysctl, ...], Tag.SYSCTL] = ()
+
+
+# --------------------------------------------------------------------------------- CONTAINER_CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """``serial`` is the disk's virtio serial, ``filesystem`` what is on it ("erofs", "ext4", ...)."""
+
+    serial: Annotated[str, Tag.SERIAL]
+    filesystem: Annotated[str, Tag.FILESYSTEM]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``flags``: MS_* of mount(2); ``data``: the file system's own options; ``serial``: a disk as source."""
+
+    type: Annotated[str, Tag.TYPE]
+    target: Annotated[str, Tag.TARGET]
+    source: Annotated[str, Tag.SOURCE] = ""
+    flags: Annotated[int, Tag.FLAGS] = 0
+    data: Annotated[str, Tag.MOUNT_DATA] = ""
+    read_only: Annotated[bool, Tag.READ_ONLY] = False
+    serial: Annotated[str, Tag.SERIAL] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file written into the root; with ``bind`` kept off the writable disk and bind-mounted."""
+
+    path: Annotated[str, Tag.PATH]
+    mode: Annotated[int, Tag.MODE]
+    content: Annotated[bytes, Tag.CONTENT]
+    uid: Annotated[int, Tag.UID] = 0
+    gid: Annotated[int, Tag.GID] = 0
+    bind: Annotated[bool, Tag.BIND] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """``mode`` with S_IFCHR or S_IFBLK."""
+
+    path: Annotated[str, Tag.PATH]
+    mode: Annotated[int, Tag.MODE]
+    major: Annotated[int, Tag.MAJOR]
+    minor: Annotated[int, Tag.MINOR]
+    uid: Annotated[int, Tag.UID] = 0
+    gid: Annotated[int, Tag.GID] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """A container's root and what is mounted in it.  Without ``upper`` the root is read-only, or with
+    ``scratch`` writable in memory.  ``cpu_max`` as cgroup v2 has it; ``pid_mode`` 1 shares the pod's."""
+
+    container: Annotated[str, Tag.CONTAINER]
+    lower: Annotated[Disk, Tag.LOWER]
+    upper: Annotated[Disk | None, Tag.UPPER] = None
+    read_only: Annotated[bool, Tag.READ_ONLY] = False
+    scratch: Annotated[bool, Tag.SCRATCH] = False
+    mounts: Annotated[tuple[Mount, ...], Tag.MOUNT] = ()
+    files: Annotated[tuple[File, ...], Tag.FILE] = ()
+    devices: Annotated[tuple[Device, ...], Tag.DEVICE] = ()
+    masked_paths: Annotated[tuple[str, ...], Tag.MASKED_PATH] = ()
+    readonly_paths: Annotated[tuple[str, ...], Tag.READONLY_PATH] = ()
+    sysctls: Annotated[tuple[Sysctl, ...], Tag.SYSCTL] = ()
+    pid_mode: Annotated[int, Tag.PID_MODE] = 0
+    memory_max_bytes: Annotated[int | None, Tag.MEMORY_MAX] = None
+    cpu_max: Annotated[str | None, Tag.CPU_MAX] = None
+    cpu_weight: Annotated[int | None, Tag.CPU_WEIGHT] = None
+    pids_max: Annotated[int | None, Tag.PIDS_MAX] = None
+    privileged: Annotated[bool, Tag.PRIVILEGED] = False
+
+
+# ------------------------------------------------------------------------ PROCESS_START and control
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    """``resource``: RLIMIT_*; ``UNLIMITED`` for no limit."""
+
+    resource: Annotated[int, Tag.RESOURCE]
+    soft: Annotated[int, Tag.SOFT]
+    hard: Annotated[int, Tag.HARD]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """One process.  ``process`` is 1..2^30-1, never used twice in a VM; capability sets are bit masks."""
+
+    container: Annotated[str, Tag.CONTAINER]
+    process: Annotated[int, Tag.PROCESS]
+    args: Annotated[tuple[str, ...], Tag.ARG]
+    cwd: Annotated[str, Tag.CWD] = "/"
+    init: Annotated[bool, Tag.INIT] = False
+    env: Annotated[tuple[str, ...], Tag.ENV] = ()
+    user: Annotated[str, Tag.USER] = ""
+    groups: Annotated[tuple[str, ...], Tag.GROUP] = ()
+    cap_bounding: Annotated[int, Tag.CAP_BOUNDING] = 0
+    cap_effective: Annotated[int, Tag.CAP_EFFECTIVE] = 0
+    cap_permitted: Annotated[int, Tag.CAP_PERMITTED] = 0
+    cap_inheritable: Annotated[int, Tag.CAP_INHERITABLE] = 0
+    cap_ambient: Annotated[int, Tag.CAP_AMBIENT] = 0
+    rlimits: Annotated[tuple[Rlimit, ...], Tag.RLIMIT] = ()
+    no_new_privs: Annotated[bool, Tag.NO_NEW_PRIVS] = False
+    seccomp: Annotated[bytes, Tag.SECCOMP] = b""
+    tty: Annotated[bool, Tag.TTY] = False
+    rows: Annotated[int, Tag.ROWS] = 0
+    columns: Annotated[int, Tag.COLUMNS] = 0
+    stdin: Annotated[bool, Tag.WITH_STDIN] = False
+    oom_score_adj: Annotated[int, Tag.OOM_SCORE_ADJ] = 0
+    umask: Annotated[int | None, Tag.UMASK] = None
+    reaper: Annotated[bool, Tag.REAPER] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSignal:
+    process: Annotated[int, Tag.PROCESS]
+    signal: Annotated[int, Tag.SIGNAL]
+    all: Annotated[bool, Tag.ALL] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessResize:
+    process: Annotated[int, Tag.PROCESS]
+    rows: Annotated[int, Tag.ROWS]
+    columns: Annotated[int, Tag.COLUMNS]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessName:
+    process: Annotated[int, Tag.PROCESS]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerName:
+    container: Annotated[str, Tag.CONTAINER]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFreeze:
+    container: Annotated[str, Tag.CONTAINER]
+    frozen: Annotated[int, Tag.FROZEN]
+
+
+@dataclass(frozen=True, slots=True)
+class StatsOf:
+    """``container`` None: the VM as a whole."""
+
+    container: Annotated[str | None, Tag.CONTAINER] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUpdate:
+    """None leaves a limit as it is."""
+
+    container: Annotated[str, Tag.CONTAINER]
+    memory_max_bytes: Annotated[int | None, Tag.MEMORY_MAX] = None
+    cpu_max: Annotated[str | None, Tag.CPU_MAX] = None
+    cpu_weight: Annotated[int | None, Tag.CPU_WEIGHT] = None
+    pids_max: Annotated[int | None, Tag.PIDS_MAX] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    time_ns: Annotated[int, Tag.TIME_NS]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A message without fields."""
+
+
+# ----------------------------------------------------------------------------------------- answers
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    message: Annotated[str, Tag.MESSAGE] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    pid: Annotated[int, Tag.PID]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A running process.  ``pid`` and ``parent`` are the VM's, ``start_ns`` counts from boot."""
+
+    pid: Annotated[int, Tag.PID]
+    parent: Annotated[int, Tag.PARENT] = 0
+    container_pid: Annotated[int, Tag.CONTAINER_PID] = 0
+    uid: Annotated[int, Tag.UID] = 0
+    start_ns: Annotated[int, Tag.START_NS] = 0
+    cpu_ns: Annotated[int, Tag.CPU_NS] = 0
+    rss_bytes: Annotated[int, Tag.RSS_BYTES] = 0
+    state: Annotated[str, Tag.STATE] = "?"
+    command: Annotated[str, Tag.COMMAND] = ""
+    terminal: Annotated[str, Tag.TERMINAL] = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    tasks: Annotated[tuple[Task, ...], Tag.TASK] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    name: Annotated[str, Tag.NAME]
+    number: Annotated[int, Tag.NUMBER]
+
+
+@dataclass(frozen=True, slots=True)
+class StatList:
+    stats: Annotated[tuple[Stat, ...], Tag.STAT] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a container, or the VM, uses and has used; what the guest cannot tell is 0."""
+
+    cpu_ns: int = 0
+    memory_bytes: int = 0
+    memory_max_bytes: int = 0
+    memory_cache_bytes: int = 0
+    pids: int = 0
+    net_rx_bytes: int = 0
+    net_tx_bytes: int = 0
+    net_rx_packets: int = 0
+    net_tx_packets: int = 0
+    block_read_bytes: int = 0
+    block_write_bytes: int = 0
+
+    @staticmethod
+    def of(answer: StatList) -> Stats:
+        """Numbers that this version does not know are left out: they are for people, not for decisions."""
+        known = Stats.__dataclass_fields__
+        return Stats(**{stat.name: stat.number for stat in answer.stats if stat.name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """``stream`` is process * 4 + which.  Bytes from ``acked_bytes`` to ``end_bytes`` wait in the guest."""
+
+    stream: Annotated[int, Tag.STREAM]
+    acked_bytes: Annotated[int, Tag.ACKED] = 0
+    end_bytes: Annotated[int, Tag.END] = 0
+    at_eof: Annotated[bool, Tag.AT_EOF] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """``wait_status`` and what follows count where ``exited`` is set."""
+
+    container: Annotated[str, Tag.CONTAINER]
+    process: Annotated[int, Tag.PROCESS]
+    pid: Annotated[int, Tag.PID] = 0
+    init: Annotated[bool, Tag.INIT] = False
+    exited: Annotated[bool, Tag.EXITED] = False
+    wait_status: Annotated[int, Tag.WAIT_STATUS] = 0
+    time_ns: Annotated[int, Tag.TIME_NS] = 0
+    oom: Annotated[bool, Tag.OOM] = False
+    streams: Annotated[tuple[StreamState, ...], Tag.STREAM_STATE] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What the guest has when a session begins."""
+
+    agent: Annotated[str, Tag.AGENT] = ""
+    kernel: Annotated[str, Tag.KERNEL] = ""
+    uptime_ns: Annotated[int, Tag.UPTIME_NS] = 0
+    containers: Annotated[tuple[str, ...], Tag.CONTAINER] = ()
+    processes: Annotated[tuple[ProcessState, ...], Tag.PROCESS_STATE] = ()
+
+
+# ------------------------------------------------------------------------------------------ events
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExited:
+    """``wait_status`` as from waitpid(2)."""
+
+    process: Annotated[int, Tag.PROCESS]
+    wait_status: Annotated[int, Tag.WAIT_STATUS]
+    time_ns: Annotated[int, Tag.TIME_NS]
+    oom: Annotated[bool, Tag.OOM] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOom:
+    """The kernel killed something in the container for want of memory."""
+
+    container: Annotated[str, Tag.CONTAINER]
+
+
+@dataclass(frozen=True, slots=True)
+class GuestLog:
+    """Something for the operator; safe to print."""
+
+    message: Annotated[str, Tag.MESSAGE]
+
+
+Event = ProcessExited | ContainerOom | GuestLog
+
+
+def exit_status(wait_status: int) -> int:
+    """0-255 as a shell shows it: 128 + the signal's number where a signal ended the process."""
+    if os.WIFSIGNALED(wait_status):
+        return 128 + os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status)
