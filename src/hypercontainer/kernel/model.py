@@ -1,0 +1,24 @@
+"""The kernel a guest is started with, as the other parts see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel image and the modules its guest loads first.
+
+    ``version`` is what ``uname -r`` prints, '' where a user's file does not tell.  ``source`` is "own" (built
+    by ``make kernel``), "debian" (the distribution's package) or "user".  ``modules`` are in load order.
+    ``pvh``: ``path`` is an uncompressed ELF file, entered by PVH, else a bzImage.  ``digest`` ("sha256:" and
+    hex) changes with any byte of the image or a module.
+    """
+
+    path: Path
+    version: str
+    source: str
+    modules: tuple[Path, ...]
+    pvh: bool
+    digest: str

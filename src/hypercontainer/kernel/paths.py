@@ -1,0 +1,29 @@
+"""Where built and fetched assets are kept, and the guest's init that comes with this package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypercontainer
+from hypercontainer.errors import InvalidArgument, Unavailable
+
+
+def cache_dir() -> Path:
+    """``$HYPER_CACHE``, else ``$XDG_CACHE_HOME/hyper``, else ``~/.cache/hyper``; it need not exist."""
+    if named := os.environ.get("HYPER_CACHE"):
+        path = Path(named)
+        if not path.is_absolute():
+            raise InvalidArgument(f"HYPER_CACHE={named}: not an absolute path")
+        return path
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base directory specification: a path that is not absolute is to be ignored.
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hyper"
+
+
+def hyperstart_path() -> Path:
+    """The guest's init, a static binary; raises Unavailable where it was not built."""
+    path = Path(hypercontainer.__file__).parent / "_guest" / "hyperstart"
+    if not path.is_file():
+        raise Unavailable(f"the guest's init {path} is missing", hint="build it with `make guest`")
+    return path

@@ -1,0 +1,77 @@
+"""Finds the kernels in the cache, and takes in others.
+
+    CACHE/kernel/HASH/           an own kernel; HASH covers everything that went into it
+    CACHE/kernel/current         symbolic link to the own kernel that was asked for last
+    CACHE/kernel/debian-VERSION/ a packaged kernel
+
+A directory without a complete ``kernel.json`` is not a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hypercontainer.errors import Unavailable
+from hypercontainer.kernel import debian, image, record
+from hypercontainer.kernel.model import Kernel
+
+CURRENT = "current"
+
+
+class KernelStore:
+    """The kernels under ``cache`` (see ``cache_dir``); reads the disk at each call, holds nothing."""
+
+    def __init__(self, cache: Path) -> None:
+        self._directory = cache / "kernel"
+        self._cache = cache
+
+    def list(self) -> list[Kernel]:
+        """Own kernels, the current one first, then the distribution's, the newest first."""
+        own: list[tuple[bool, float, Kernel]] = []
+        packaged: list[tuple[bool, float, Kernel]] = []
+        current = self._current()
+        for directory in _directories(self._directory):
+            kernel = record.load(directory)
+            if kernel:
+                row = (directory == current, kernel.path.stat().st_mtime, kernel)
+                (own if kernel.source == "own" else packaged).append(row)
+        return [
+            kernel
+            for rows in (own, packaged)
+            for _, _, kernel in sorted(rows, key=lambda row: row[:2], reverse=True)
+        ]
+
+    def default(self) -> Kernel:
+        """The project's own kernel where it was built, else the distribution's; raises Unavailable."""
+        kernels = self.list()
+        if not kernels:
+            raise Unavailable(
+                f"no guest kernel in {self._directory}",
+                hint="build one with `make kernel`, or fetch Debian's with `hyper kernel fetch`",
+            )
+        return kernels[0]
+
+    def user(self, path: Path) -> Kernel:
+        """The user's own file, with everything built in; raises NotFound or InvalidArgument."""
+        found = image.inspect(path)
+        return Kernel(path.absolute(), found.version, "user", (), found.pvh, image.digest([path]))
+
+    def fetch_debian(self, progress: Callable[[str], None]) -> Kernel:
+        """Debian's packaged kernel, from the cache or by apt (30 MB); ``progress`` takes lines to show."""
+        kernel = record.load(debian.fetch(self._cache, progress))
+        if kernel is None:
+            raise Unavailable(
+                f"the kernel fetched to {self._directory} is damaged", hint="remove it and fetch again"
+            )
+        return kernel
+
+    def _current(self) -> Path | None:
+        link = self._directory / CURRENT
+        return self._directory / link.readlink() if link.is_symlink() else None
+
+
+def _directories(parent: Path) -> Iterator[Path]:
+    """Those that may hold a kernel: no link, and none that a fetch or a build is still writing."""
+    if parent.is_dir():
+        yield from (path for path in parent.iterdir() if not path.is_symlink() and path.name[0] != ".")
