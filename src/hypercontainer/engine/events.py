@@ -1,0 +1,80 @@
+"""What happened: published once, kept for a while, and followed by whoever asks.
+
+Bounded on both sides: the last ``KEPT`` events can be asked for afterwards, and a follower that falls
+``BEHIND`` events back loses the oldest and is told so by an event of type "daemon", action "events-lost".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from hypercontainer.engine import times
+from hypercontainer.types.answers import Event
+
+KEPT = 1024
+BEHIND = 1024
+
+
+class EventBus:
+    def __init__(self) -> None:
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._followers: set[_Follower] = set()
+
+    def publish(self, kind: str, action: str, identifier: str, **attributes: str) -> None:
+        event = Event(times.now(), kind, action, identifier, attributes)
+        self._kept.append(event)
+        for follower in self._followers:
+            follower.put(event)
+
+    async def follow(
+        self, *, since_ns: int | None, until_ns: int | None, wanted: Callable[[Event], bool]
+    ) -> AsyncIterator[Event]:
+        """Kept events since ``since_ns`` (none without it), then new ones until ``until_ns`` (without it, for ever)."""
+        follower = _Follower()
+        self._followers.add(follower)
+        try:
+            if since_ns is not None:
+                for event in list(self._kept):
+                    if times.to_ns(event.time) >= since_ns and wanted(event):
+                        yield event
+            async with asyncio.timeout_at(_loop_time(until_ns)):
+                while True:
+                    event = await follower.get()
+                    if wanted(event):
+                        yield event
+        except TimeoutError:
+            return
+        finally:
+            self._followers.discard(follower)
+
+
+def _loop_time(until_ns: int | None) -> float | None:
+    if until_ns is None:
+        return None
+    remaining_s = (until_ns - times.to_ns(times.now())) / 1e9
+    return asyncio.get_running_loop().time() + remaining_s
+
+
+class _Follower:
+    def __init__(self) -> None:
+        self._queue: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._lost = 0
+
+    def put(self, event: Event) -> None:
+        if len(self._queue) >= BEHIND:
+            self._queue.popleft()
+            self._lost += 1
+        self._queue.append(event)
+        self._arrived.set()
+
+    async def get(self) -> Event:
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            return Event(times.now(), "daemon", "events-lost", "", {"count": str(lost)})
+        return self._queue.popleft()

@@ -1,0 +1,65 @@
+"""Identifiers and names: made, checked, resolved."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Mapping
+
+from hypercontainer.errors import InvalidArgument, NotFound
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+
+_QUALITIES = (
+    "amber bold brisk calm candid clever cosy crisp deft eager early even fair fleet fond frank fresh gentle glad "
+    "golden grand handy happy hardy honest jolly keen kind late light lively lucid mellow merry mild neat nimble "
+    "noble plain proud quick quiet rapid ready sharp silent smart snug sober solid spry steady still sunny swift "
+    "tidy true vivid warm wise witty"
+).split()
+_THINGS = (
+    "alder anvil apex arch aspen badger basin beacon birch bobbin brook canyon cedar comet coral crane delta dune "
+    "ember falcon fern fjord flint gable glade grove harbor hazel heron inlet iris jasper kestrel lagoon lantern "
+    "larch linden loom lynx maple marten meadow mesa orchard osprey otter pebble pine plover quarry quartz raven "
+    "reef ridge robin rowan sparrow spruce summit tern thistle tundra vale walnut willow wren"
+).split()
+
+
+def new_id() -> str:
+    """64 hexadecimal digits that are no number, so that a short form is never taken for one."""
+    while True:
+        identifier = secrets.token_hex(32)
+        if not identifier[:12].isdigit():
+            return identifier
+
+
+def new_name(taken: Collection[str]) -> str:
+    for _ in range(100):
+        name = f"{secrets.choice(_QUALITIES)}_{secrets.choice(_THINGS)}"
+        if name not in taken:
+            return name
+    return f"{name}_{secrets.token_hex(4)}"
+
+
+def check_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"invalid container name {name!r}",
+            hint="1 to 63 of [a-zA-Z0-9_.-], beginning with a letter or digit",
+        )
+    return name
+
+
+def resolve(ref: str, ids_by_name: Mapping[str, str], ids: Collection[str]) -> str:
+    """The ID of the container called ``ref``: a full ID, a name, or an unambiguous prefix of an ID."""
+    if ref in ids:
+        return ref
+    if ref in ids_by_name:
+        return ids_by_name[ref]
+    found = [identifier for identifier in ids if ref and identifier.startswith(ref)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidArgument(
+            f"{ref} is the beginning of {len(found)} containers' IDs", hint="use more digits"
+        )
+    raise NotFound(f"no such container: {ref}", hint="`hyper ps -a` lists them")
