@@ -1,0 +1,295 @@
+"""The seam between the engine and a hypervisor: what a VM is made of, and what can be done to it.
+
+Invariants every driver keeps:
+
+* A VM is a process of its own that outlives this one.  ``VM.close`` lets go of it, ``Driver.adopt`` takes it up
+  again, from this process or a later one.
+* ``Driver.launch`` either returns a VM or raises and leaves nothing behind: no process, file, socket or cgroup.
+* Once ``VM.wait`` or ``VM.kill`` has returned, the process, its run directory and its cgroup are gone.
+* Every call that waits for the hypervisor has a deadline of its own and raises ``HypervisorError`` when it passes.
+
+``tests/contract/hypervisor`` states the same as tests, which every driver passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from hypercontainer.errors import HypervisorError
+
+
+class Accelerator(Enum):
+    """How a guest's instructions are run."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True)
+class DiskSpec:
+    """One disk as the guest sees it.
+
+    ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
+    are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
+    no more than the file has.  Several extents make a read-only disk.  ``cache`` is ``writeback`` (the guest's
+    flushes are honoured), ``unsafe`` (they are not) or ``none`` (past the host's page cache).
+    """
+
+    serial: str
+    extents: tuple[tuple[Path, int], ...]
+    read_only: bool
+    cache: str = "writeback"
+
+
+@dataclass(frozen=True)
+class PortForward:
+    """A port of the host that leads to a port of the guest; ``protocol`` is ``tcp`` or ``udp``."""
+
+    host_ip: str
+    host_port: int
+    guest_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True)
+class UserNetwork:
+    """The hypervisor's own NAT network.  ``restrict`` cuts the guest off from everything but its forwards."""
+
+    mac: str
+    guest_cidr: str = "10.0.2.15/24"
+    gateway: str = "10.0.2.2"
+    dns: str = "10.0.2.3"
+    forwards: tuple[PortForward, ...] = ()
+    restrict: bool = False
+    hostname: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the hypervisor's process may use of the host, guest memory included; None is no limit."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
+@dataclass(frozen=True)
+class VMSpec:
+    """Everything a driver needs to start a VM.
+
+    ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
+    gid that the hypervisor runs as when this process is root; None keeps this process's own.
+    """
+
+    id: str
+    name: str
+    run_dir: Path
+    kernel: Path
+    initrd: Path | None
+    kernel_args: tuple[str, ...]
+    memory_mib: int
+    vcpus: int
+    disks: tuple[DiskSpec, ...] = ()
+    network: UserNetwork | None = None
+    accelerator: Accelerator = Accelerator.TCG
+    owner_uid: int | None = None
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True)
+class VMRecord:
+    """What has to be written down to find a VM again.
+
+    ``pid`` alone names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and
+    ``boot_id`` make it unique for good.
+    """
+
+    driver: str
+    id: str
+    name: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    run_dir: Path
+    accelerator: Accelerator
+    cgroups: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """A tree of JSON's own types."""
+        built = msgspec.to_builtins(self, enc_hook=str)
+        assert isinstance(built, dict)
+        return built
+
+    @classmethod
+    def from_json(cls, tree: object) -> VMRecord:
+        """Raises ``HypervisorError`` for a tree that ``to_json`` did not make."""
+        try:
+            return msgspec.convert(tree, cls, dec_hook=_as_path)
+        except msgspec.ValidationError as error:
+            raise HypervisorError(f"the record of a VM cannot be read: {error}") from error
+
+
+def _as_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+class ExitReason(StrEnum):
+    """Why a VM is no more."""
+
+    GUEST_SHUTDOWN = "guest-shutdown"  # the guest powered off
+    GUEST_RESET = "guest-reset"  # the guest rebooted or panicked: it may not restart
+    HOST_KILL = "host-kill"  # this side ended it
+    OUT_OF_MEMORY = "out-of-memory"  # the host's memory limit for it was passed
+    CRASH = "crash"  # the hypervisor failed, or somebody else killed it
+    UNKNOWN = "unknown"  # nobody watched
+
+
+@dataclass(frozen=True)
+class VMExit:
+    """``exit_code`` is negative for a signal, None where the process was not our child.
+
+    ``stderr`` is the hypervisor's, ``console`` the guest's last output; both are bounded and fit to be printed.
+    """
+
+    exit_code: int | None
+    reason: ExitReason
+    stderr: str = ""
+    console: str = ""
+
+
+@dataclass(frozen=True)
+class VMStats:
+    """What the hypervisor's process uses; PSS is 0 where the kernel does not tell."""
+
+    cpu_ns: int
+    rss_bytes: int
+    pss_bytes: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an accelerator runs guests here, and how that was found out."""
+
+    accelerator: Accelerator
+    usable: bool
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe."""
+
+    name: str
+    version: str
+    accelerators: frozenset[Accelerator]
+    hotplug_disk: bool = True
+    pause: bool = True
+    port_forward_live: bool = True
+    templates: bool = False
+    sandbox: bool = False
+    not_limited: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of ``hyper doctor``; ``ok`` is None for a fact that is neither good nor bad."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    remedy: str = ""
+
+
+class VM(Protocol):
+    """A running VM, held by this process."""
+
+    @property
+    def record(self) -> VMRecord: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def agent_socket(self) -> Path: ...
+
+    async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A new connection to the guest's agent port.  The port has one peer: the former connection is closed."""
+
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
+    async def wait(self) -> VMExit:
+        """Returns when the VM has ended and nothing of it is left.  Any number of callers, any number of times."""
+
+    async def kill(self) -> VMExit:
+        """Ends the VM at once, without asking the guest, and cleans up."""
+
+    async def attach_disk(self, disk: DiskSpec) -> None: ...
+
+    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
+        """Asks the guest to give the disk up and waits until it has; ``HypervisorError`` if it does not in time."""
+
+    async def add_forward(self, forward: PortForward) -> None:
+        """Raises ``Unavailable`` where the host's port is taken."""
+
+    async def remove_forward(self, forward: PortForward) -> None:
+        """Raises ``NotFound`` where there is no such forward."""
+
+    def console_tail(self, max_bytes: int = 65536) -> str:
+        """The end of what the guest wrote to its serial console, made fit to be printed."""
+
+    async def stats(self) -> VMStats: ...
+
+    async def close(self) -> None:
+        """Lets go of the VM, which goes on.  ``wait`` of others is cancelled."""
+
+
+class Driver(Protocol):
+    """One kind of hypervisor."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def capabilities(self) -> Capabilities:
+        """Raises ``Unavailable`` where the hypervisor is not installed."""
+
+    async def probe(
+        self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
+    ) -> Verdict:
+        """Finds out by booting whether ``accelerator`` runs guests here; with ``kernel``, whether it runs that one.
+
+        Verdicts are remembered until something they depend on changes; ``refresh`` forgets.
+        """
+
+    async def diagnose(self) -> list[Check]: ...
+
+    async def launch(self, spec: VMSpec) -> VM:
+        """Returns once the hypervisor runs and its sockets answer, which is before the guest has booted."""
+
+    async def adopt(self, record: VMRecord) -> VM | None:
+        """Takes up a VM again; None when it is gone, and then what was left of it has been cleaned up."""
+
+    async def destroy(self, record: VMRecord) -> None:
+        """Ends a VM that cannot be adopted, and cleans up after it; nothing happens when it is gone."""
+
+
+async def choose_accelerator(driver: Driver, wanted: Accelerator | None, kernel: Path | None) -> Verdict:
+    """The verdict on the accelerator to use: the one that is wanted, without a test, or the best that works.
+
+    A fallback's verdict carries the reason why it is one.
+    """
+    if wanted is not None:
+        return Verdict(wanted, usable=True, reason="chosen by configuration")
+    verdict = await driver.probe(Accelerator.KVM, kernel)
+    if verdict.usable:
+        return verdict
+    return Verdict(Accelerator.TCG, True, f"KVM is not usable: {verdict.reason}", verdict.seconds)
