@@ -1,0 +1,185 @@
+"""Where hyperd keeps its things and where it listens.
+
+The command line runs this at every start, so it imports nothing but ``os``: no typing, no pathlib, no
+dataclasses, each of which costs as much as the interpreter's own start.  The configuration file is parsed only
+if there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+
+from hypercontainer.errors import InvalidArgument, Unavailable
+
+SYSTEM_FILE = "/etc/hyper/config.toml"
+SOCKET_PATH_MAX = 107  # sun_path of unix(7) has 108 bytes, the last is NUL
+UNIX_SCHEME = "unix://"
+
+
+class Locations:
+    """Absolute paths, as text.  ``file`` is the configuration file that was read, "" if there was none, and
+    ``table`` its content; ``address`` is the path of the socket."""
+
+    __slots__ = ("address", "cache", "file", "root", "run", "table")
+
+    def __init__(
+        self, *, root: str, run: str, address: str, cache: str, file: str, table: Mapping[str, object]
+    ) -> None:
+        self.root = root
+        self.run = run
+        self.address = address
+        self.cache = cache
+        self.file = file
+        self.table = table
+
+    @property
+    def host(self) -> str:
+        return UNIX_SCHEME + self.address
+
+
+def locations(
+    *,
+    root: str | None = None,
+    run: str | None = None,
+    host: str | None = None,
+    file: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    uid: int | None = None,
+    system_file: str = SYSTEM_FILE,
+) -> Locations:
+    """The arguments are the flags --root, --run, --host and --config; None: not given.
+
+    Raises InvalidArgument that names the flag, the variable or the key that is wrong.
+    """
+    env = os.environ if environ is None else environ
+    user = os.geteuid() if uid is None else uid
+    path = _find_file(file, env, user, system_file)
+    table = _read_toml(path) if path else {}
+
+    def choose(flag: str | None, key: str) -> tuple[str, str]:
+        variable = f"HYPER_{key.upper()}"
+        if flag is not None:
+            return flag, f"--{key}"
+        if env.get(variable):
+            return env[variable], variable
+        value = table.get(key, "")
+        if not isinstance(value, str):
+            raise InvalidArgument(f"{path}: {key}: a string is wanted, not {value!r}")
+        return value, f"{path}: {key}"
+
+    chosen_run = _absolute(*choose(run, "run")) or _default_run(env, user)
+    return Locations(
+        root=_absolute(*choose(root, "root")) or _default_root(env, user),
+        run=chosen_run,
+        address=_socket_path(*choose(host, "host")) or _checked_length(f"{chosen_run}/hyper.sock", "run"),
+        cache=_absolute(*choose(None, "cache")) or _xdg(env, "XDG_CACHE_HOME", ".cache"),
+        file=path,
+        table=table,
+    )
+
+
+def prepare_directory(path: str, *, mode: int) -> None:
+    """Makes ``path`` (parents too) with ``mode``, or checks that what is there is a directory of ours that
+    nobody else may write: whoever writes there could take the daemon's place."""
+    parent = os.path.dirname(path)  # noqa: PTH120
+    try:
+        os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+        os.mkdir(path, mode)  # noqa: PTH102
+        os.chmod(path, mode)  # noqa: PTH101 - mkdir's mode goes through the umask
+    except FileExistsError:
+        check_directory(path)
+    except OSError as error:
+        raise Unavailable(f"cannot make the directory {path}: {error.strerror}") from error
+
+
+def check_directory(path: str) -> None:
+    """As `prepare_directory`, for a directory that exists.  Raises Unavailable."""
+    try:
+        found = os.lstat(path) if path.startswith("/tmp/") else os.stat(path)  # noqa: S108
+    except OSError as error:
+        raise Unavailable(f"cannot use the directory {path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise Unavailable(f"{path} is not a directory")
+    if found.st_uid != os.geteuid():
+        raise Unavailable(f"the directory {path} belongs to uid {found.st_uid}, not to you")
+    if found.st_mode & 0o022:
+        raise Unavailable(
+            f"others may write in the directory {path}", hint=f"chmod go-w {path}, if what is in it is yours"
+        )
+
+
+def _find_file(flag: str | None, env: Mapping[str, str], uid: int, system_file: str) -> str:
+    """A file that was named must exist; of the usual ones a user's own hides the system's."""
+    named, origin = (flag, "--config") if flag is not None else (env.get("HYPER_CONFIG", ""), "HYPER_CONFIG")
+    if named:
+        path = os.path.abspath(named)  # noqa: PTH100
+        if not os.path.isfile(path):  # noqa: PTH113
+            raise InvalidArgument(f"{origin}: there is no file {path}")
+        return path
+    candidates = [system_file]
+    if uid != 0:
+        candidates.insert(0, _xdg(env, "XDG_CONFIG_HOME", ".config") + "/config.toml")
+    return next((path for path in candidates if os.path.isfile(path)), "")  # noqa: PTH113
+
+
+def _read_toml(path: str) -> dict[str, object]:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path}: this is not TOML: {error}") from error
+
+
+def _absolute(value: str, origin: str) -> str:
+    if value and not value.startswith("/"):
+        raise InvalidArgument(f"{origin}: {value!r} is not an absolute path")
+    return os.path.normpath(value) if value else ""
+
+
+def _socket_path(value: str, origin: str) -> str:
+    if not value:
+        return ""
+    if not value.startswith(UNIX_SCHEME + "/"):
+        raise InvalidArgument(f"{origin}: {value!r}: only unix:///absolute/path is served")
+    return _checked_length(value.removeprefix(UNIX_SCHEME), origin)
+
+
+def _checked_length(path: str, origin: str) -> str:
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_MAX:
+        raise InvalidArgument(
+            f"{origin}: a socket's path has at most {SOCKET_PATH_MAX} bytes, this has {length}: {path}",
+            hint="name a shorter one with --host or HYPER_HOST",
+        )
+    return path
+
+
+def _default_root(env: Mapping[str, str], uid: int) -> str:
+    return "/var/lib/hyper" if uid == 0 else _xdg(env, "XDG_DATA_HOME", ".local/share")
+
+
+def _default_run(env: Mapping[str, str], uid: int) -> str:
+    if uid == 0:
+        return "/run/hyper"
+    base = env.get("XDG_RUNTIME_DIR", "")
+    if base.startswith("/"):
+        return os.path.normpath(base) + "/hyper"
+    path = f"/tmp/hyper-{uid}"  # noqa: S108 - checked: a stranger's directory is refused
+    if os.path.lexists(path):
+        check_directory(path)
+    return path
+
+
+def _xdg(env: Mapping[str, str], variable: str, below_home: str) -> str:
+    """The XDG base directory specification: a path that is not absolute is to be ignored."""
+    base = env.get(variable, "")
+    if not base.startswith("/"):
+        home = env.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
+        base = f"{home}/{below_home}"
+    return os.path.normpath(base) + "/hyper"
