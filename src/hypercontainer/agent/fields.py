@@ -8,7 +8,7 @@ A record's attribute says which tag carries it, and the tag says how (``kind_of`
 
 ``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out, and a missing
 field becomes the default.  Decoding refuses what the record does not name: unknown tags, a scalar given twice,
-wrong lengths.  Hostile input costs time and memory linear in its length (nesting is as deep as the records).
+wrong lengths, lists beyond LIST_MAX.  Hostile input costs time and memory linear in its length.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from hypercontainer.agent.wire import FIELD, FIELD_HEADER, MESSAGE_MAX, Tag
 from hypercontainer.errors import AgentProtocolError, InvalidArgument
 
 T = TypeVar("T")
+
+LIST_MAX = 16384
 
 _U32 = frozenset(
     {
@@ -149,10 +151,17 @@ def _codec(tag: Tag, element: Any) -> tuple[Callable[[Any], bytes], Callable[[by
     return _integer(8 if kind == "u64" else 4, kind == "i32", tag)
 
 
-@functools.cache
-def _slots(cls: Any) -> tuple[_Slot, ...]:
+_known: dict[type[Any], tuple[_Slot, ...]] = {}
+
+
+def _slots(cls: type[Any]) -> tuple[_Slot, ...]:
+    if (slots := _known.get(cls)) is None:
+        slots = _known[cls] = tuple(_read_slots(cls))
+    return slots
+
+
+def _read_slots(cls: type[Any]) -> Iterator[_Slot]:
     hints = get_type_hints(cls, include_extras=True)
-    slots = []
     for attribute in dataclasses.fields(cls):
         annotation = hints[attribute.name]
         if get_origin(annotation) is not Annotated:
@@ -160,8 +169,7 @@ def _slots(cls: Any) -> tuple[_Slot, ...]:
         inner, tag = get_args(annotation)
         repeated = get_origin(inner) is tuple
         element = get_args(inner)[0] if repeated else _without_none(inner)
-        slots.append(_Slot(attribute.name, tag, repeated, attribute.default, *_codec(tag, element)))
-    return tuple(slots)
+        yield _Slot(attribute.name, tag, repeated, attribute.default, *_codec(tag, element))
 
 
 def _without_none(hint: Any) -> Any:
@@ -196,6 +204,8 @@ def decode(cls: type[T], data: bytes | memoryview) -> T:
         if slot is None:
             raise AgentProtocolError(f"{cls.__name__}: unknown field {tag}")
         if slot.repeated:
+            if len(values[slot.name]) >= LIST_MAX:
+                raise AgentProtocolError(f"{cls.__name__}: more than {LIST_MAX} times {slot.tag.name}")
             values[slot.name].append(slot.unpack(raw))
         elif slot.name in values:
             raise AgentProtocolError(f"{cls.__name__}: field {slot.tag.name} is given twice")
