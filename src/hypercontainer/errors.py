@@ -6,6 +6,7 @@
     ├── Conflict              the object exists, or is in a state that forbids the operation
     ├── NotSupported          understood, and not to be had here: says where it is
     ├── Unavailable           something this needs is missing, full or down; says how to mend it
+    ├── Cancelled             whoever asked for it took it back
     ├── ImageError            an image cannot be used
     │   ├── RegistryError     a registry refused or failed; carries status and URL
     │   ├── Unauthorized      ... because of credentials
@@ -16,7 +17,8 @@
     └── AgentError            the guest failed
         ├── AgentProtocolError  it broke the wire contract; its pod is lost
         ├── AgentTimeout        it did not answer in time
-        └── GuestError          it answered that an operation failed; carries errno and operation
+        ├── GuestError          it answered that an operation failed; carries errno and operation
+        └── StreamClosed        the process takes no more input
 
 Errors carry data and a message for people that names the operation and the object; ``hint`` is the remedy,
 where there is one.  Libraries raise them and never print or exit.
@@ -68,6 +70,11 @@ class NotSupported(HyperError):
 class Unavailable(HyperError):
     code = "unavailable"
     status = 503
+
+
+class Cancelled(HyperError):
+    code = "cancelled"
+    status = 499
 
 
 class ImageError(HyperError):
@@ -171,3 +178,8 @@ class GuestError(AgentError):
         super().__init__(message)
         self.errno = errno
         self.operation = operation
+
+
+class StreamClosed(AgentError):
+    code = "stream_closed"
+    status = 409
