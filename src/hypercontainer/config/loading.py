@@ -66,7 +66,7 @@ def size(value: object) -> int:
         raise ValueError('a size is wanted: a number of bytes, or "128m", "2g"')
     number, fraction, unit = match.groups()
     factor = 1024 ** " kmgt".index(unit.lower() or " ")
-    total = int(number) * factor
+    total: int = int(number) * factor
     if fraction:
         total += int(fraction) * factor // int("1" + "0" * len(fraction))
     if total == 0:

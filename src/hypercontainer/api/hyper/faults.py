@@ -1,0 +1,81 @@
+"""Errors as the native API tells them: a status and a body; see docs/api.md.
+
+What is not in the project's tree is a defect: the client gets an identifier, the log the traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import secrets
+from typing import Any
+
+from msgspec import Struct, field
+
+from hypercontainer.errors import (
+    DigestMismatch,
+    GuestError,
+    HyperError,
+    LaunchError,
+    LayerError,
+    RegistryError,
+)
+
+logger = logging.getLogger(__name__)
+
+# execve(2)'s answers that mean "there is no such program"; any other failure means "it cannot be run".
+_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class Fault(Struct, frozen=True):
+    """The wire form of an error."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class FaultBody(Struct, frozen=True):
+    error: Fault
+
+
+def fault_of(error: BaseException) -> tuple[int, Fault]:
+    """HTTP status and wire form; logs what nobody raised on purpose."""
+    if isinstance(error, BaseExceptionGroup):
+        return fault_of(leaf(error))
+    if isinstance(error, HyperError):
+        return error.status, Fault(error.code, error.message, error.hint, details_of(error))
+    identifier = secrets.token_hex(4)
+    logger.error("internal error %s", identifier, exc_info=error)
+    message = f"internal error {identifier}: {type(error).__name__}"
+    return 500, Fault("internal", message, "hyperd's log has the details")
+
+
+def details_of(error: HyperError) -> dict[str, Any]:
+    match error:
+        case LaunchError():
+            return {
+                "command": error.command,
+                "exit_code": error.exit_code,
+                "stderr": error.stderr,
+                "console": error.console,
+            }
+        case LayerError():
+            return {"layer": error.layer, "entry": error.entry}
+        case GuestError():
+            status = 127 if error.errno in _NOT_FOUND else 126
+            return {"errno": error.errno, "operation": error.operation, "exit_status": status}
+        case RegistryError():
+            return {"http_status": error.http_status, "url": error.url}
+        case DigestMismatch():
+            return {"expected": error.expected, "actual": error.actual}
+    return {}
+
+
+def leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in ``group`` that is no group: what tasks that belong together failed of."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

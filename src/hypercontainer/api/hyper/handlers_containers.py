@@ -1,0 +1,172 @@
+"""Handlers of the calls on containers and their processes; docs/api.md, "Containers"."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from hypercontainer.api.hyper import frames
+from hypercontainer.api.hyper import messages as m
+from hypercontainer.api.hyper.faults import FaultBody, fault_of
+from hypercontainer.api.hyper.handlers_system import lines
+from hypercontainer.api.hyper.routing import PROTOCOL, Call, Chunks, Nothing, Upgrade
+from hypercontainer.api.hyper.session import StreamSession
+from hypercontainer.engine.interface import Attachment, ProgressSink
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.types.answers import Created, ExecState, Exit, Inspect, Sample
+from hypercontainer.types.spec import ContainerSpec, ExecSpec
+
+STATS_INTERVAL_S = 1.0
+
+
+async def create(call: Call[Nothing, ContainerSpec]) -> Created:
+    return await call.engine.containers.create(call.body, credentials=call.credentials)
+
+
+async def list_containers(call: Call[m.ListQuery, Nothing]) -> m.ContainerList:
+    query = call.query
+    found = await call.engine.containers.find(
+        include_stopped=query.all, filters=query.filters, size=query.size
+    )
+    return m.ContainerList(found)
+
+
+async def inspect(call: Call[Nothing, Nothing]) -> Inspect:
+    return await call.engine.containers.inspect(call.id)
+
+
+async def start(call: Call[Nothing, Nothing]) -> None:
+    await call.engine.containers.start(call.id)
+
+
+async def stop(call: Call[Nothing, m.StopBody]) -> None:
+    body = call.body
+    await call.engine.containers.stop(call.id, timeout_s=body.timeout_s, signal=body.signal)
+
+
+async def restart(call: Call[Nothing, m.RestartBody]) -> None:
+    await call.engine.containers.restart(call.id, timeout_s=call.body.timeout_s)
+
+
+async def kill(call: Call[Nothing, m.KillBody]) -> None:
+    await call.engine.containers.kill(call.id, call.body.signal)
+
+
+async def pause(call: Call[Nothing, Nothing]) -> None:
+    await call.engine.containers.pause(call.id)
+
+
+async def unpause(call: Call[Nothing, Nothing]) -> None:
+    await call.engine.containers.unpause(call.id)
+
+
+async def rename(call: Call[Nothing, m.RenameBody]) -> None:
+    await call.engine.containers.rename(call.id, call.body.name)
+
+
+async def resize(call: Call[Nothing, m.ResizeBody]) -> None:
+    await call.engine.containers.resize(call.id, call.body.rows, call.body.columns)
+
+
+async def wait(call: Call[m.WaitQuery, Nothing]) -> Exit:
+    return await call.engine.containers.wait(call.id, call.query.condition)
+
+
+async def remove(call: Call[m.ForceQuery, Nothing]) -> None:
+    await call.engine.containers.remove(call.id, force=call.query.force)
+
+
+async def logs(call: Call[m.LogsQuery, Nothing]) -> Chunks:
+    await call.engine.containers.inspect(call.id)  # a container that is not there is an HTTP answer
+    return Chunks(_log_frames(call), at_once=True)
+
+
+async def _log_frames(call: Call[m.LogsQuery, Nothing]) -> AsyncIterator[bytes]:
+    query = call.query
+    entries = call.engine.containers.logs(
+        call.id,
+        follow=query.follow,
+        since=query.since,
+        until=query.until,
+        tail=query.tail,
+        timestamps=query.timestamps,
+    )
+    try:
+        async for channel, data in entries:
+            yield frames.encode_all(channel, data)
+    except Exception as error:
+        yield frames.encode_all(frames.CONTROL, msgspec.json.encode(FaultBody(fault_of(error)[1])))
+
+
+async def top(call: Call[Nothing, Nothing]) -> m.ProcessList:
+    return m.ProcessList(await call.engine.containers.top(call.id))
+
+
+async def stats(call: Call[m.StatsQuery, Nothing]) -> Chunks | Sample:
+    sample = await call.engine.containers.stats(call.id)
+    return Chunks(lines(_samples(call, sample))) if call.query.stream else sample
+
+
+async def _samples(call: Call[m.StatsQuery, Nothing], sample: Sample) -> AsyncIterator[Sample]:
+    """``sample``, and then one at every tick; a client that is slow misses ticks."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + STATS_INTERVAL_S
+        yield sample
+        await asyncio.sleep(due - loop.time())
+        sample = await call.engine.containers.stats(call.id)
+
+
+async def attach(call: Call[m.AttachQuery, Nothing]) -> Upgrade:
+    _need_upgrade(call.upgrade)
+    query = call.query
+    return carry(await call.engine.containers.attach(call.id, stdin=query.stdin, logs=query.logs))
+
+
+async def run(call: Call[Nothing, ContainerSpec]) -> Upgrade:
+    _need_upgrade(call.upgrade)
+
+    async def begin(created: Callable[[Created], None], progress: ProgressSink) -> Attachment:
+        return await call.engine.containers.run(
+            call.body, credentials=call.credentials, created=created, progress=progress
+        )
+
+    return Upgrade(StreamSession(begin))
+
+
+async def exec_create(call: Call[Nothing, ExecSpec]) -> m.ExecCreated:
+    return m.ExecCreated(await call.engine.containers.exec_create(call.id, call.body))
+
+
+async def exec_start(call: Call[Nothing, Nothing]) -> Upgrade | None:
+    attachment = await call.engine.containers.exec_start(call.id)
+    if attachment is None:
+        return None
+    if not call.upgrade:  # nobody listens: it goes on alone, as after a detach
+        await attachment.close()
+        return None
+    return carry(attachment)
+
+
+async def exec_resize(call: Call[Nothing, m.ResizeBody]) -> None:
+    await call.engine.containers.exec_resize(call.id, call.body.rows, call.body.columns)
+
+
+async def exec_inspect(call: Call[Nothing, Nothing]) -> ExecState:
+    return await call.engine.containers.exec_inspect(call.id)
+
+
+def carry(attachment: Attachment) -> Upgrade:
+    async def begin(created: Callable[[Created], None], progress: ProgressSink) -> Attachment:
+        return attachment
+
+    return Upgrade(StreamSession(begin))
+
+
+def _need_upgrade(asked: bool) -> None:
+    if not asked:
+        raise InvalidArgument(
+            "this call goes on as frames", hint=f"send `Connection: Upgrade` and `Upgrade: {PROTOCOL}`"
+        )

@@ -1,0 +1,63 @@
+"""Handlers of the system calls; docs/api.md, "System"."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from hypercontainer import __version__
+from hypercontainer.api.hyper import messages as m
+from hypercontainer.api.hyper.faults import FaultBody, fault_of
+from hypercontainer.api.hyper.progress import line
+from hypercontainer.api.hyper.routing import Call, Chunks, Nothing
+from hypercontainer.types.answers import Pruned
+
+API_VERSION = "1.0"
+
+
+async def ping(call: Call[Nothing, Nothing]) -> m.Ping:
+    return m.Ping(__version__, API_VERSION)
+
+
+async def version(call: Call[Nothing, Nothing]) -> dict[str, str]:
+    return {"version": __version__, "api_version": API_VERSION} | await call.engine.system.version()
+
+
+async def info(call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    return await call.engine.system.info()
+
+
+async def doctor(call: Call[Nothing, Nothing]) -> m.CheckList:
+    return m.CheckList(await call.engine.system.doctor())
+
+
+async def events(call: Call[m.EventsQuery, Nothing]) -> Chunks:
+    query = call.query
+    found = call.engine.system.events(since=query.since, until=query.until, filters=query.filters)
+    return Chunks(lines(found), at_once=True)
+
+
+async def lines(values: AsyncIterator[object]) -> AsyncIterator[bytes]:
+    """A line of JSON per value; an error is the last line."""
+    try:
+        async for value in values:
+            yield line(value)
+    except Exception as error:
+        yield line(FaultBody(fault_of(error)[1]))
+
+
+async def disk_usage(call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    return await call.engine.system.disk_usage()
+
+
+async def prune(call: Call[Nothing, m.PruneBody]) -> Pruned:
+    body = call.body
+    return await call.engine.system.prune(containers=body.containers, images=body.images, all_images=body.all)
+
+
+async def shutdown(call: Call[Nothing, m.ShutdownBody]) -> None:
+    call.shutdown(call.body.stop_containers)
+
+
+async def kernels(call: Call[Nothing, Nothing]) -> m.KernelList:
+    return m.KernelList(await call.engine.system.kernels())

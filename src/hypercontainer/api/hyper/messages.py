@@ -1,0 +1,225 @@
+"""What travels in the native API besides the types of `hypercontainer.types`: queries, request bodies, wrappers.
+
+Strict: an unknown field is an error (docs/api.md).  Empty query values count as not given.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from hypercontainer.types.answers import (
+    Check,
+    HistoryLine,
+    ImageSummary,
+    KernelLine,
+    Process,
+    Removed,
+    Summary,
+)
+
+Filters = dict[str, tuple[str, ...]]  # in a query: JSON
+# RFC 3339 (Docker's shortened forms too), Unix seconds, or a duration as Go writes it: 10m, 1h30m.
+When = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\d{4}-\d\d-\d\d([Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?([Zz]|[+-]\d\d:\d\d)?"
+        r"|\d{1,12}(\.\d{1,9})?"
+        r"|(\d{1,9}(\.\d{1,9})?(ns|us|µs|ms|s|m|h))+)?$"
+    ),
+]
+Cells = Annotated[int, Meta(ge=0, le=65535)]
+TimeoutS = Annotated[int, Meta(ge=-1, le=2**31)]  # -1: without end
+Name = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of what a client sends."""
+
+
+# Queries
+
+
+class EventsQuery(Request, frozen=True):
+    since: When = ""
+    until: When = ""
+    filters: Filters = field(default_factory=dict)
+
+
+class FiltersQuery(Request, frozen=True):
+    filters: Filters = field(default_factory=dict)
+
+
+class RefQuery(Request, frozen=True):
+    ref: Name
+
+
+class SaveQuery(Request, frozen=True):
+    ref: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    format: Literal["docker", "oci"] = "docker"
+
+
+class ImportQuery(Request, frozen=True):
+    reference: str | None = None
+    message: str = ""
+    change: tuple[str, ...] = ()
+
+
+class RemoveImageQuery(Request, frozen=True):
+    ref: Name
+    force: bool = False
+
+
+class ListQuery(Request, frozen=True):
+    all: bool = False
+    filters: Filters = field(default_factory=dict)
+    size: bool = False
+
+
+class WaitQuery(Request, frozen=True):
+    condition: Literal["not-running", "next-exit", "removed"] = "not-running"
+
+
+class ForceQuery(Request, frozen=True):
+    force: bool = False
+
+
+class LogsQuery(Request, frozen=True):
+    follow: bool = False
+    since: When = ""
+    until: When = ""
+    tail: Annotated[int, Meta(ge=0)] | None = None
+    timestamps: bool = False
+
+
+class StatsQuery(Request, frozen=True):
+    stream: bool = False
+
+
+class AttachQuery(Request, frozen=True):
+    stdin: bool = True
+    logs: bool = False
+
+
+# Bodies
+
+
+class CredentialsBody(Request, frozen=True):
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+
+class PruneBody(Request, frozen=True):
+    all: bool = False
+    images: bool = True
+    containers: bool = True
+
+
+class ShutdownBody(Request, frozen=True):
+    stop_containers: bool = False
+
+
+class PullBody(Request, frozen=True):
+    reference: Name
+    platform: str | None = None
+    credentials: CredentialsBody | None = None
+
+
+class PushBody(Request, frozen=True):
+    reference: Name
+    credentials: CredentialsBody | None = None
+
+
+class TagBody(Request, frozen=True):
+    source: Name
+    target: Name
+
+
+class AuthBody(Request, frozen=True):
+    registry: Name
+    credentials: CredentialsBody
+
+
+class StopBody(Request, frozen=True):
+    timeout_s: TimeoutS | None = None
+    signal: Name | None = None
+
+
+class RestartBody(Request, frozen=True):
+    timeout_s: TimeoutS | None = None
+
+
+class KillBody(Request, frozen=True):
+    signal: Name = "KILL"
+
+
+class RenameBody(Request, frozen=True):
+    name: Name
+
+
+class ResizeBody(Request, frozen=True):
+    rows: Cells
+    columns: Cells
+
+
+# Answers
+
+
+class Ping(Struct, frozen=True):
+    version: str
+    api_version: str
+
+
+class CheckList(Struct, frozen=True):
+    checks: list[Check]
+
+
+class KernelList(Struct, frozen=True):
+    kernels: list[KernelLine]
+
+
+class ImageList(Struct, frozen=True):
+    images: list[ImageSummary]
+
+
+class History(Struct, frozen=True):
+    history: list[HistoryLine]
+
+
+class Pushed(Struct, frozen=True):
+    digest: str
+
+
+class RemovedList(Struct, frozen=True):
+    removed: list[Removed]
+
+
+class AuthAnswer(Struct, frozen=True):
+    status: str
+    identity_token: str
+
+
+class ContainerList(Struct, frozen=True):
+    containers: list[Summary]
+
+
+class ProcessList(Struct, frozen=True):
+    processes: list[Process]
+
+
+class ExecCreated(Struct, frozen=True):
+    id: str
+
+
+# Control frames (channel 3) from the client
+
+
+class Control(Request, frozen=True):
+    """One of the three is set."""
+
+    resize: tuple[Cells, Cells] | None = None  # rows, columns
+    signal: Name | None = None
+    detach: bool = False
