@@ -1,0 +1,153 @@
+"""Images into archives: docker-archive, which every tool loads, and OCI layout, which keeps manifests.
+
+Written in one pass to any stream.  A docker-archive has plain layers: compressed ones are unpacked into a
+temporary file first, whose diff ID is checked on the way.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from hypercontainer.errors import DigestMismatch
+from hypercontainer.image.archive_read import CONTAINERD_NAME, OCI_REF_NAME
+from hypercontainer.image.blobs import BlobStore, hasher
+from hypercontainer.image.cancel import Guard
+from hypercontainer.image.documents import OCI_INDEX
+from hypercontainer.image.metadata import Record
+from hypercontainer.image.model import Layer
+from hypercontainer.image.platforms import Platform
+from hypercontainer.image.reference import parse
+from hypercontainer.image.streams import Metered, damage_errors, decompressed, pieces
+
+
+class _Archive:
+    """A tar stream being written; a name that is there already is not written again."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+        self._names: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        return name in self._names
+
+    def add(self, name: str, content: BinaryIO, size: int) -> None:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = size, 0o644
+        self._names.add(name)
+        self._tar.addfile(info, content)
+
+    def add_bytes(self, name: str, content: bytes) -> None:
+        if not self.has(name):
+            self.add(name, io.BytesIO(content), len(content))
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+def write_docker(
+    store: BlobStore,
+    images: Mapping[str, Sequence[str]],
+    records: Mapping[str, Record],
+    out: BinaryIO,
+    limit: int,
+) -> None:
+    """``images``: image ID -> canonical tags it is saved under."""
+    archive = _Archive(out)
+    entries = []
+    for image_id, tags in images.items():
+        record = records[image_id]
+        config_name = f"{image_id.partition(':')[2]}.json"
+        archive.add_bytes(config_name, record.config)
+        names = []
+        for layer in record.layers:
+            name = f"{layer.diff_id.partition(':')[2]}.tar"
+            names.append(name)
+            if not archive.has(name):
+                _add_plain_layer(archive, store, name, layer, limit)
+        familiar = [parse(tag).familiar() for tag in tags]
+        entries.append({"Config": config_name, "RepoTags": familiar, "Layers": names})
+    archive.add_bytes("manifest.json", msgspec.json.encode(entries))
+    archive.close()
+
+
+def _add_plain_layer(archive: _Archive, store: BlobStore, name: str, layer: Layer, limit: int) -> None:
+    path = store.path(layer.digest)
+    if layer.compression == "none":
+        with path.open("rb") as file:
+            archive.add(name, file, layer.size_bytes)
+        return
+    with store.staging() as folder:
+        plain = folder / "layer"
+        size = unpack(path, plain, layer, limit)
+        with plain.open("rb") as file:
+            archive.add(name, file, size)
+
+
+def unpack(source: Path, target: Path, layer: Layer, limit: int) -> int:
+    """Decompress a layer into ``target``, check its diff ID, return its size in bytes."""
+    made = hasher(layer.diff_id)
+    what = f"layer {layer.digest}"
+    size = 0
+    guard = Guard(what)
+    with source.open("rb") as file, target.open("xb") as out, damage_errors(what):
+        compressed = Metered(file, guard, layer.size_bytes, what)
+        plain = Metered(decompressed(compressed, layer.compression), guard, limit, what)
+        for data in pieces(plain):  # type: ignore[arg-type]
+            made.update(data)
+            out.write(data)
+            size += len(data)
+    actual = f"{layer.diff_id.partition(':')[0]}:{made.hexdigest()}"
+    if actual != layer.diff_id:
+        raise DigestMismatch(f"{what}: diff ID", expected=layer.diff_id, actual=actual)
+    return size
+
+
+def write_oci(
+    store: BlobStore,
+    images: Mapping[str, Sequence[str]],
+    records: Mapping[str, Record],
+    platforms: Mapping[str, Platform],
+    out: BinaryIO,
+) -> None:
+    """Arguments as for `write_docker`; blobs and manifests go out exactly as they are."""
+    archive = _Archive(out)
+    archive.add_bytes("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    manifests: list[dict[str, Any]] = []
+    for image_id, tags in images.items():
+        record = records[image_id]
+        archive.add_bytes(_blob_name(record.id), record.config)
+        archive.add_bytes(_blob_name(record.manifest_digest), record.manifest)
+        for layer in record.layers:
+            name = _blob_name(layer.digest)
+            if not archive.has(name):
+                with store.path(layer.digest).open("rb") as file:
+                    archive.add(name, file, layer.size_bytes)
+        descriptor = {
+            "mediaType": record.manifest_type,
+            "digest": record.manifest_digest,
+            "size": len(record.manifest),
+            "platform": _platform(platforms[image_id]),
+        }
+        for tag in tags:
+            names = {CONTAINERD_NAME: tag, OCI_REF_NAME: tag}
+            manifests.append({**descriptor, "annotations": names})
+        if not tags:
+            manifests.append(descriptor)
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+    archive.add_bytes("index.json", msgspec.json.encode(index))
+    archive.close()
+
+
+def _platform(platform: Platform) -> dict[str, str]:
+    found = {"architecture": platform.architecture, "os": platform.os}
+    return {**found, "variant": platform.variant} if platform.variant else found
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"

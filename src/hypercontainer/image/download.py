@@ -1,0 +1,116 @@
+"""One blob from a registry into the store: resumable, checked, bounded in time.
+
+A transfer that breaks goes on with ``Range`` from the last byte, as long as each attempt gets somewhere; one
+slower than 1 KiB/s over the configured window counts as broken.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from urllib3 import BaseHTTPResponse
+
+from hypercontainer.errors import ImageError
+from hypercontainer.image.blobs import CHUNK_BYTES, BlobStore, PartialBlob, disk_errors
+from hypercontainer.image.cancel import Guard
+from hypercontainer.image.documents import Descriptor
+from hypercontainer.image.flights import Report
+from hypercontainer.image.model import RegistriesConfig
+from hypercontainer.image.transport import READ_ERRORS, Backoff, TransientError, shut, translated
+
+MIN_BYTES_PER_S = 1024
+PROGRESS_BYTES = 1 << 20  # so much must arrive for failures to be forgotten
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+
+OpenBlob = Callable[[str, int], BaseHTTPResponse]  # digest, offset
+
+
+def fetch(
+    store: BlobStore,
+    descriptor: Descriptor,
+    source: OpenBlob,
+    config: RegistriesConfig,
+    report: Report,
+    guard: Guard,
+) -> None:
+    """Bring the blob into ``store``.  DigestMismatch for wrong bytes, which are not kept."""
+    what = f"layer {descriptor.digest}"
+    if descriptor.size > config.max_blob_bytes:
+        raise ImageError(f"{what}: {descriptor.size} bytes, at most {config.max_blob_bytes} are allowed")
+    with disk_errors(what), store.partial(descriptor.digest, descriptor.size, guard) as blob:
+        if blob is None:
+            return
+        backoff = Backoff(config, guard)
+        mark = blob.offset
+        while blob.offset < descriptor.size:
+            try:
+                _transfer(blob, descriptor, source, config, report, guard)
+            except TransientError as error:
+                if blob.offset - mark >= PROGRESS_BYTES:
+                    backoff.progressed()
+                    mark = blob.offset
+                backoff.wait(error)
+        report("verifying", blob.offset)
+        blob.commit(descriptor.size, what)
+
+
+def _transfer(
+    blob: PartialBlob,
+    descriptor: Descriptor,
+    source: OpenBlob,
+    config: RegistriesConfig,
+    report: Report,
+    guard: Guard,
+) -> None:
+    """One request's worth of the blob; returns when it is complete."""
+    response = source(descriptor.digest, blob.offset)
+    what = f"layer {descriptor.digest}"
+    with guard.calling(lambda: shut(response)):
+        try:
+            if not _continues(response, blob.offset):
+                blob.restart()
+            if response.status == 416:
+                raise TransientError(f"{what}: the registry refuses to resume")
+            _copy(response, blob, descriptor.size, config, report, guard)
+        except READ_ERRORS as error:
+            guard.check()
+            raise translated(error, what, response.url or "") from error
+        finally:
+            if not response.closed:
+                response.close()
+    if blob.offset < descriptor.size:
+        raise TransientError(f"{what}: the answer ended at {blob.offset} of {descriptor.size} bytes")
+
+
+def _continues(response: BaseHTTPResponse, offset: int) -> bool:
+    """Whether the body starts at ``offset``."""
+    if response.status == 206:
+        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        return match is not None and int(match[1]) == offset
+    return offset == 0
+
+
+def _copy(
+    response: BaseHTTPResponse,
+    blob: PartialBlob,
+    size: int,
+    config: RegistriesConfig,
+    report: Report,
+    guard: Guard,
+) -> None:
+    window_end = time.monotonic() + config.stall_window_s
+    window_start = blob.offset
+    while data := response.read1(CHUNK_BYTES, decode_content=False):
+        guard.check()
+        if blob.offset + len(data) > size:
+            blob.restart()
+            raise ImageError(f"the registry sends more than the {size} bytes that the manifest says")
+        blob.append(data)
+        report("downloading", blob.offset)
+        now = time.monotonic()
+        if now > window_end:
+            if blob.offset - window_start < MIN_BYTES_PER_S * config.stall_window_s:
+                raise TransientError(f"less than {MIN_BYTES_PER_S} bytes/s in {config.stall_window_s:.0f} s")
+            window_end, window_start = now + config.stall_window_s, blob.offset

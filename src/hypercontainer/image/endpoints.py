@@ -1,0 +1,166 @@
+"""Where a registry is reached: hosts, schemes, mirrors, proxies, certificates.  Pure decisions, no I/O but
+reading certificate files.
+
+Sources: Docker's daemon documentation (insecure registries, certs.d); Go's ``httpproxy`` for the meaning of
+NO_PROXY, which registries' users are used to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hypercontainer.errors import InvalidArgument, Unavailable
+from hypercontainer.image.model import RegistriesConfig
+from hypercontainer.image.reference import Reference, api_host
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One server that may have an image.  ``schemes`` are tried in order; ``prefix`` goes before the repository."""
+
+    host: str  # HOST[:PORT]
+    schemes: tuple[str, ...]
+    prefix: str = ""
+    is_mirror: bool = False
+
+
+def split_host(host: str) -> tuple[str, int | None]:
+    """``HOST[:PORT]``, with an IPv6 address in brackets, taken apart."""
+    parts = urlsplit(f"//{host}")
+    try:
+        return parts.hostname or "", parts.port
+    except ValueError as error:
+        raise InvalidArgument(f"{host!r} is not HOST or HOST:PORT") from error
+
+
+def is_loopback(host: str) -> bool:
+    name, _ = split_host(host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_insecure(host: str, config: RegistriesConfig) -> bool:
+    """Whether plain HTTP and unchecked certificates are taken for ``HOST[:PORT]``."""
+    if is_loopback(host) or host in config.insecure:
+        return True
+    name, _ = split_host(host)
+    if name in config.insecure:
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return any(address in network for network in _networks(config.insecure))
+
+
+def endpoints(reference: Reference, config: RegistriesConfig) -> list[Endpoint]:
+    """The servers to ask for ``reference``, mirrors first, its own registry last."""
+    found = [mirror(text, config) for text in config.mirrors.get(reference.registry, ())]
+    return [*found, origin(reference.registry, config)]
+
+
+def origin(registry: str, config: RegistriesConfig) -> Endpoint:
+    host = api_host(registry)
+    return Endpoint(host, ("https", "http") if is_insecure(host, config) else ("https",))
+
+
+def mirror(text: str, config: RegistriesConfig) -> Endpoint:
+    parts = urlsplit(text if "://" in text else f"//{text}")
+    if parts.scheme not in ("", "http", "https") or not parts.hostname or parts.username or parts.query:
+        raise InvalidArgument(f"mirror {text!r} is not [http[s]://]HOST[:PORT][/PREFIX]")
+    host = parts.netloc
+    if parts.scheme:
+        schemes: tuple[str, ...] = (parts.scheme,)
+    else:
+        schemes = ("https", "http") if is_insecure(host, config) else ("https",)
+    prefix = parts.path.strip("/").removeprefix("v2").strip("/")
+    return Endpoint(host, schemes, f"{prefix}/" if prefix else "", is_mirror=True)
+
+
+def proxy_for(scheme: str, host: str, environ: Mapping[str, str]) -> str | None:
+    """The proxy's URL for a request, by HTTP(S)_PROXY and NO_PROXY in either case; loopback has none."""
+
+    def setting(name: str) -> str:
+        return environ.get(name.lower()) or environ.get(name.upper()) or ""
+
+    proxy = setting(f"{scheme}_proxy")
+    if not proxy or is_loopback(host) or _excluded(host, scheme, setting("no_proxy")):
+        return None
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise InvalidArgument(
+            f"{scheme.upper()}_PROXY: the proxy scheme {urlsplit(url).scheme!r} is not supported",
+            hint="give an http:// or https:// proxy",
+        )
+    return url
+
+
+def _excluded(host: str, scheme: str, rules: str) -> bool:
+    name, port = split_host(host)
+    port = port or (443 if scheme == "https" else 80)
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        address = None
+    for rule in rules.replace(",", " ").split():
+        if rule == "*":
+            return True
+        if "/" in rule:
+            if address is not None and any(address in network for network in _networks([rule])):
+                return True
+            continue
+        rule_name, rule_port = split_host(rule)
+        if rule_port is not None and rule_port != port:
+            continue
+        suffix = rule_name.removeprefix("*").lower()
+        if name == suffix or name.endswith(suffix if suffix.startswith(".") else f".{suffix}"):
+            return True
+    return False
+
+
+def _networks(texts: object) -> list[_Network]:
+    found: list[_Network] = []
+    for text in texts if isinstance(texts, list | frozenset) else ():
+        try:
+            found.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            continue
+    return found
+
+
+def tls_context(host: str, config: RegistriesConfig) -> ssl.SSLContext:
+    """How certificates of ``HOST[:PORT]`` are checked and what is shown to it."""
+    context = ssl.create_default_context()
+    folder = config.certs_dir / host
+    authorities = sorted(folder.glob("*.crt")) if folder.is_dir() else []
+    if host in config.ca:
+        authorities.append(config.ca[host])
+    try:
+        for path in authorities:
+            context.load_verify_locations(cafile=path)
+        for certificate in sorted(folder.glob("*.cert")) if folder.is_dir() else []:
+            context.load_cert_chain(certificate, _key_of(certificate))
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"certificates for {host}: {error}", hint=f"see {folder} and the config") from error
+    if not authorities and is_insecure(host, config):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _key_of(certificate: Path) -> Path:
+    key = certificate.with_suffix(".key")
+    if not key.exists():
+        raise Unavailable(f"{certificate} has no key", hint=f"put it at {key}")
+    return key

@@ -1,0 +1,107 @@
+"""Finding and removing images by the names people use for them, with Docker's meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound
+from hypercontainer.image.metadata import Metadata
+from hypercontainer.image.model import Image, Removed
+from hypercontainer.image.reference import Reference, is_digest, parse
+
+InUse = Callable[[str], Sequence[str]]  # image ID -> names of the containers that use it
+
+_ID_PREFIX = re.compile(r"(?:sha256:|sha512:)?([0-9a-f]{1,128})")
+
+
+def nobody(_image_id: str) -> Sequence[str]:
+    return ()
+
+
+def find(metadata: Metadata, text: str) -> tuple[str, Reference | None]:
+    """The image ID that ``text`` means, and the reference, where it is one and not an ID.
+
+    In order: a full ID, a reference (tag, digest), the beginning of an ID.  NotFound, or Conflict where the
+    beginning is that of several.
+    """
+    if is_digest(text):
+        if metadata.record(text) is None:
+            raise _missing(text)
+        return text, None
+    try:
+        reference: Reference | None = parse(text)
+    except InvalidArgument:
+        if not _ID_PREFIX.fullmatch(text):
+            raise
+        reference = None
+    if reference is not None and (found := by_reference(metadata, reference)):
+        return found, reference
+    if prefix := _ID_PREFIX.fullmatch(text):
+        found_ids = metadata.ids_with_prefix(prefix[1])
+        if len(found_ids) > 1:
+            raise Conflict(f"image ID {text} is the beginning of several", hint="give more of its digits")
+        if found_ids:
+            return found_ids[0], None
+    raise _missing(text)
+
+
+def by_reference(metadata: Metadata, reference: Reference) -> str | None:
+    if reference.digest:
+        return metadata.by_digest(reference.name, reference.digest)
+    return metadata.by_tag(reference.canonical)
+
+
+def _missing(text: str) -> NotFound:
+    return NotFound(f"no such image: {text}", hint=f"get it with `hyper pull {text}`")
+
+
+def remove(
+    metadata: Metadata, text: str, image: Image, reference: Reference | None, force: bool, in_use: InUse
+) -> list[Removed]:
+    """What `rmi` does to ``image``, which ``text`` led to.
+
+    By reference: that reference goes, and the image with the last one.  By ID: all go, unless they are of
+    several repositories and nobody insists.  An image that containers use is never deleted; with ``force`` it
+    only loses its names.
+    """
+    users = list(in_use(image.id))
+    by_id = reference is None
+    tags, digests = _names_to_drop(image, reference)
+    last = set(tags) >= set(image.references) and set(digests) >= set(image.repo_digests)
+    if by_id and not force and len({_repository(tag) for tag in image.references}) > 1:
+        raise Conflict(
+            f"image {image.short_id} has names in several repositories",
+            hint="remove them one by one, or use --force",
+        )
+    if users and last and not force:
+        raise Conflict(
+            f"image {text} is used by container {', '.join(users[:5])}",
+            hint="remove the container first, or use --force to only drop the image's names",
+        )
+    delete = last and not users
+    metadata.forget(tags, [_split_digest(d) for d in digests], image.id if delete else "")
+    removed = [Removed(untagged=name) for name in (*tags, *digests)]
+    return [*removed, Removed(deleted=image.id)] if delete else removed
+
+
+def _names_to_drop(image: Image, reference: Reference | None) -> tuple[list[str], list[str]]:
+    """Tags and repository digests that go: all, or one and what it leaves without a tag in its repository."""
+    if reference is None:
+        return list(image.references), list(image.repo_digests)
+    if reference.digest:
+        dropped = [d for d in image.repo_digests if d == f"{reference.name}@{reference.digest}"]
+        return [], dropped or [d for d in image.repo_digests if _repository(d) == reference.name]
+    tags = [reference.canonical]
+    others = [tag for tag in image.references if tag not in tags and _repository(tag) == reference.name]
+    digests = [] if others else [d for d in image.repo_digests if _repository(d) == reference.name]
+    return tags, digests
+
+
+def _repository(name: str) -> str:
+    return parse(name).name
+
+
+def _split_digest(repo_digest: str) -> tuple[str, str]:
+    name, _, digest = repo_digest.partition("@")
+    return name, digest

@@ -1,0 +1,234 @@
+"""The record of images: one SQLite file beside the blobs.
+
+    image       config and manifest bytes, by the config's digest (the image ID)
+    layer       an image's layers, in order: what is in ``blobs``
+    tag         canonical reference -> image
+    repo_digest repository@digest -> image, as it was pulled or pushed
+
+Invariant: an image is here whole, with blobs for all its layers, or not at all; each change is one
+transaction.  The write-ahead log survives a killed process at any point.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypercontainer.errors import Unavailable
+from hypercontainer.image.documents import parse_config
+from hypercontainer.image.model import Image, Layer
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE image (
+    id TEXT PRIMARY KEY, config BLOB NOT NULL,
+    manifest BLOB NOT NULL, manifest_digest TEXT NOT NULL, manifest_type TEXT NOT NULL,
+    generated INTEGER NOT NULL, sequence INTEGER NOT NULL);
+CREATE TABLE layer (
+    image_id TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE, position INTEGER NOT NULL,
+    digest TEXT NOT NULL, diff_id TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
+    compression TEXT NOT NULL, PRIMARY KEY (image_id, position)) WITHOUT ROWID;
+CREATE INDEX layer_digest ON layer(digest);
+CREATE TABLE tag (
+    reference TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE) WITHOUT ROWID;
+CREATE TABLE repo_digest (
+    name TEXT NOT NULL, digest TEXT NOT NULL, image_id TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+    PRIMARY KEY (name, digest)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is registered for one image.  ``generated``: the manifest was made here, nobody knows its digest."""
+
+    id: str
+    config: bytes
+    manifest: bytes
+    manifest_digest: str
+    manifest_type: str
+    layers: tuple[Layer, ...]
+    generated: bool = False
+
+
+class Metadata:
+    """The database; thread safe.  Several processes may have it open."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        try:
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            raise Unavailable(f"open image store {path}: {error}") from error
+
+    def _migrate(self, path: Path) -> None:
+        with self._change():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise Unavailable(f"image store {path} was made by a newer version", hint="upgrade hyper")
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _rows(self, query: str, *arguments: object) -> list[tuple[str, ...]]:
+        with self._lock:
+            return self._db.execute(query, arguments).fetchall()
+
+    def register(
+        self, record: Record, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Add or replace an image, point ``tags`` and ``digests`` (name, digest) at it."""
+        with self._change():
+            self._db.execute(
+                "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, (SELECT coalesce(max(sequence), 0) + 1 FROM image)) "
+                "ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, "
+                "manifest_digest = excluded.manifest_digest, manifest_type = excluded.manifest_type, "
+                "generated = excluded.generated",
+                (
+                    record.id,
+                    record.config,
+                    record.manifest,
+                    record.manifest_digest,
+                    record.manifest_type,
+                    record.generated,
+                ),
+            )
+            self._db.execute("DELETE FROM layer WHERE image_id = ?", (record.id,))
+            self._db.executemany(
+                "INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (record.id, i, x.digest, x.diff_id, x.media_type, x.size_bytes, x.compression)
+                    for i, x in enumerate(record.layers)
+                ],
+            )
+            self._point(record.id, tags, digests)
+
+    def point(self, image_id: str, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()) -> None:
+        """Let references lead to an image that is here."""
+        with self._change():
+            self._point(image_id, tags, digests)
+
+    def _point(self, image_id: str, tags: Iterable[str], digests: Iterable[tuple[str, str]]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO tag VALUES (?, ?)", [(tag, image_id) for tag in tags])
+        self._db.executemany(
+            "INSERT OR REPLACE INTO repo_digest VALUES (?, ?, ?)",
+            [(name, digest, image_id) for name, digest in digests],
+        )
+
+    def forget(
+        self, tags: Sequence[str] = (), digests: Sequence[tuple[str, str]] = (), image: str = ""
+    ) -> None:
+        """Drop references, and the image ``image`` with all that leads to it, in one transaction."""
+        with self._change():
+            self._db.executemany("DELETE FROM tag WHERE reference = ?", [(tag,) for tag in tags])
+            self._db.executemany("DELETE FROM repo_digest WHERE name = ? AND digest = ?", digests)
+            if image:
+                self._db.execute("DELETE FROM image WHERE id = ?", (image,))
+
+    def record(self, image_id: str) -> Record | None:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT config, manifest, manifest_digest, manifest_type, generated FROM image WHERE id = ?",
+                (image_id,),
+            ).fetchone()
+            if row is None:
+                return None
+            config, manifest, digest, kind, generated = row
+            return Record(image_id, config, manifest, digest, kind, self._layers(image_id), bool(generated))
+
+    def image(self, image_id: str) -> Image | None:
+        """The image as callers see it; None if it is not here."""
+        with self._lock:
+            record = self.record(image_id)
+            if record is None:
+                return None
+            tags = self._rows("SELECT reference FROM tag WHERE image_id = ? ORDER BY reference", image_id)
+            digests = self._rows(
+                "SELECT name, digest FROM repo_digest WHERE image_id = ? ORDER BY name, digest", image_id
+            )
+        document = parse_config(record.config, f"image {image_id}")
+        return Image(
+            id=image_id,
+            references=tuple(reference for (reference,) in tags),
+            repo_digests=tuple(f"{name}@{digest}" for name, digest in digests),
+            config=document.config,
+            layers=record.layers,
+            created=document.created,
+            size_bytes=sum({layer.digest: layer.size_bytes for layer in record.layers}.values()),
+            manifest_digest=record.manifest_digest,
+            manifest_media_type=record.manifest_type,
+            architecture=document.platform.architecture,
+            os=document.platform.os,
+            variant=document.platform.variant,
+            author=document.author,
+        )
+
+    def _layers(self, image_id: str) -> tuple[Layer, ...]:
+        rows = self._db.execute(
+            "SELECT digest, diff_id, media_type, size, compression FROM layer WHERE image_id = ? ORDER BY position",
+            (image_id,),
+        )
+        return tuple(Layer(*row) for row in rows)
+
+    def ids(self) -> list[str]:
+        """All image IDs, the latest arrival first."""
+        return [image_id for (image_id,) in self._rows("SELECT id FROM image ORDER BY sequence DESC")]
+
+    def ids_with_prefix(self, prefix: str) -> list[str]:
+        """IDs that begin with ``prefix`` (hexadecimal digits, of any algorithm); at most two."""
+        pattern = f"%:{prefix}%"
+        return [i for (i,) in self._rows("SELECT id FROM image WHERE id LIKE ? LIMIT 2", pattern)]
+
+    def by_tag(self, reference: str) -> str | None:
+        return self._one("SELECT image_id FROM tag WHERE reference = ?", reference)
+
+    def by_digest(self, name: str, digest: str) -> str | None:
+        """The image of ``name@digest``: as pulled or pushed, or its own manifest under one of its names."""
+        return self._one(
+            "SELECT image_id FROM repo_digest WHERE name = ? AND digest = ?", name, digest
+        ) or self._one(
+            "SELECT image.id FROM image JOIN repo_digest ON image_id = image.id "
+            "WHERE manifest_digest = ? AND name = ?",
+            digest,
+            name,
+        )
+
+    def names_with_layer(self, digest: str) -> list[str]:
+        """Repositories that are known to hold the layer: where a push may mount it from."""
+        return [
+            name
+            for (name,) in self._rows(
+                "SELECT DISTINCT name FROM repo_digest JOIN layer USING (image_id) WHERE layer.digest = ?",
+                digest,
+            )
+        ]
+
+    def layer_digests(self) -> set[str]:
+        """Every blob that an image needs."""
+        return {digest for (digest,) in self._rows("SELECT DISTINCT digest FROM layer")}
+
+    def _one(self, query: str, *arguments: object) -> str | None:
+        rows = self._rows(query, *arguments)
+        return rows[0][0] if rows else None

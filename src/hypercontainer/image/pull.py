@@ -1,0 +1,228 @@
+"""A pull: resolve the reference, bring the blobs, have them prepared, hand over a record.
+
+Servers are asked in order, mirrors first; the next one is asked where one fails.  Layers come in parallel;
+the first failure stops the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from urllib3 import BaseHTTPResponse
+
+from hypercontainer.errors import Cancelled, DigestMismatch, ImageError, NotFound, RegistryError, Unauthorized
+from hypercontainer.image.blobs import BlobStore
+from hypercontainer.image.cancel import Guard
+from hypercontainer.image.documents import (
+    Descriptor,
+    Manifest,
+    check_layers,
+    parse_config,
+    parse_manifest,
+    select,
+)
+from hypercontainer.image.download import fetch
+from hypercontainer.image.flights import Flights, Report
+from hypercontainer.image.metadata import Record
+from hypercontainer.image.model import Layer, Progress, RegistriesConfig
+from hypercontainer.image.platforms import Platform, host_platform, suitability
+from hypercontainer.image.registry import Repository
+
+MAX_INDEX_DEPTH = 4
+
+Prepare = Callable[[Layer, Path], None]
+ReportProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """``named_digest`` is what the reference led to, an index's digest perhaps; ``digest`` the image manifest's."""
+
+    source: Repository
+    named_digest: str
+    digest: str
+    manifest: Manifest
+    config: bytes
+
+
+def find_manifest(
+    get: Callable[[str], tuple[bytes, str, str]],
+    reference: str,
+    platform: Platform,
+    what: str,
+    available: Callable[[Descriptor], bool] = lambda _: True,
+) -> tuple[str, str, Manifest]:
+    """Follow indexes to one image: the named digest, the manifest's digest and the manifest.
+
+    ``get`` gives bytes, content type and digest.  An index that leads back to itself cannot be made without
+    breaking the hash, but a server can answer with anything: depth and digests seen are checked.
+    """
+    named = ""
+    seen: set[str] = set()
+    for _ in range(MAX_INDEX_DEPTH):
+        raw, content_type, digest = get(reference)
+        if digest in seen:
+            raise ImageError(f"{what}: the index {digest} refers to itself")
+        seen.add(digest)
+        named = named or digest
+        document = parse_manifest(raw, content_type, f"manifest {digest} of {what}")
+        if isinstance(document, Manifest):
+            return named, digest, document
+        entry = select(document, platform, what, available)
+        if entry.digest in seen:
+            raise ImageError(f"{what}: the index {digest} refers to itself")
+        reference = entry.digest
+    raise ImageError(f"{what}: indexes nested more than {MAX_INDEX_DEPTH - 1} deep")
+
+
+def resolve(sources: Sequence[Repository], reference: str, platform: Platform | None) -> Resolved:
+    """The image from the first source that has it; the error of the last one, which is the origin."""
+    for source in sources[:-1]:
+        try:
+            return _resolve(source, reference, platform)
+        except (RegistryError, Unauthorized, NotFound, ImageError):
+            continue  # a mirror need not work
+    return _resolve(sources[-1], reference, platform)
+
+
+def _resolve(source: Repository, reference: str, platform: Platform | None) -> Resolved:
+    wanted = platform or host_platform()
+
+    def get(digest: str) -> tuple[bytes, str, str]:
+        served = source.manifest(digest)
+        return served.raw, served.content_type, served.digest
+
+    named, digest, manifest = find_manifest(get, reference, wanted, str(source))
+    config = source.small_blob(manifest.config, f"image config {manifest.config.digest} of {source}")
+    document = parse_config(config, f"image config {manifest.config.digest} of {source}")
+    check_layers(manifest, document, str(source))
+    if platform is not None and suitability(document.platform, platform) is None:
+        raise ImageError(f"{source}: the image is for {document.platform}, not for {platform}")
+    return Resolved(source, named, digest, manifest, config)
+
+
+def record_of(
+    store: BlobStore, manifest: Manifest, digest: str, config: bytes, *, generated: bool = False
+) -> Record:
+    """The record of an image whose layer blobs are all in ``store``."""
+    document = parse_config(config, f"image config {manifest.config.digest}")
+    check_layers(manifest, document, f"manifest {digest}")
+    layers = tuple(layer_of(store, x, d) for x, d in zip(manifest.layers, document.diff_ids, strict=True))
+    return Record(
+        manifest.config.digest, config, manifest.raw, digest, manifest.media_type, layers, generated
+    )
+
+
+def layer_of(store: BlobStore, descriptor: Descriptor, diff_id: str) -> Layer:
+    """The layer whose verified blob is in ``store``.
+
+    An uncompressed one is its own diff ID, which is checked here; others are checked by whoever unpacks them.
+    """
+    digest = descriptor.digest
+    compression = store.compression(digest)
+    if compression == "none" and digest != diff_id and digest.partition(":")[0] == diff_id.partition(":")[0]:
+        raise DigestMismatch(f"layer {digest}: diff ID", expected=diff_id, actual=digest)
+    return Layer(digest, diff_id, descriptor.media_type, descriptor.size, compression)
+
+
+class LayerWork:
+    """Brings and prepares the layers of one image."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        flights: Flights,
+        config: RegistriesConfig,
+        guard: Guard,
+        prepare: Prepare | None,
+        progress: ReportProgress | None,
+    ) -> None:
+        self._store, self._flights, self._config, self._guard = store, flights, config, guard
+        self._prepare, self._progress = prepare, progress
+
+    def report(self, digest: str, status: str, current: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(Progress(digest, status, current, total))
+
+    def download(self, descriptor: Descriptor, sources: Sequence[Repository]) -> None:
+        """Have the blob in the store: it is there, another thread brings it, or this one does."""
+        size = descriptor.size
+        if self._store.has(descriptor.digest, size):
+            self.report(descriptor.digest, "exists", size, size)
+            return
+
+        def fly(report: Report) -> None:
+            try:
+                self._fetch(descriptor, sources, report)
+            except DigestMismatch:
+                if len(sources) == 1:
+                    raise
+                self._fetch(descriptor, sources[-1:], report)  # a mirror had something else
+
+        def report(status: str, current: int) -> None:
+            self.report(descriptor.digest, status, current, size)
+
+        self._flights.run(descriptor.digest, fly, report, self._guard)
+
+    def _fetch(self, descriptor: Descriptor, sources: Sequence[Repository], report: Report) -> None:
+        def open_blob(digest: str, offset: int) -> BaseHTTPResponse:
+            return _open_blob(sources, digest, offset)
+
+        fetch(self._store, descriptor, open_blob, self._config, report, self._guard)
+
+    def prepare(self, layer: Layer) -> None:
+        if self._prepare is not None:
+            self._guard.check()
+            self.report(layer.digest, "extracting", 0, layer.size_bytes)
+            self._prepare(layer, self._store.path(layer.digest))
+        self.report(layer.digest, "done", layer.size_bytes, layer.size_bytes)
+
+    def all(self, resolved: Resolved, sources: Sequence[Repository]) -> None:
+        """Every layer of ``resolved``, once each, in parallel."""
+        document = parse_config(resolved.config, f"image config {resolved.manifest.config.digest}")
+        unique = {
+            (descriptor.digest, diff_id): descriptor
+            for descriptor, diff_id in zip(resolved.manifest.layers, document.diff_ids, strict=True)
+        }
+        for descriptor in unique.values():
+            self.report(descriptor.digest, "waiting", 0, descriptor.size)
+
+        def job(diff_id: str, descriptor: Descriptor) -> Callable[[], None]:
+            def bring_and_prepare() -> None:
+                self.download(descriptor, sources)
+                self.prepare(layer_of(self._store, descriptor, diff_id))
+
+            return bring_and_prepare
+
+        jobs = [job(diff_id, descriptor) for (_, diff_id), descriptor in unique.items()]
+        in_parallel(jobs, self._config.parallel_downloads, self._guard)
+
+
+def in_parallel(jobs: Iterable[Callable[[], None]], workers: int, guard: Guard) -> None:
+    """Run all jobs; the first failure stops the others by ``guard`` and is raised when all have ended."""
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="layer") as pool:
+        futures = [pool.submit(job) for job in jobs]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            guard.abort()
+            raise
+        if any(future.exception() for future in done):
+            guard.abort()
+            for future in futures:
+                future.cancel()
+    errors = [e for future in futures if not future.cancelled() and (e := future.exception())]
+    for error in sorted(errors, key=lambda e: isinstance(e, Cancelled)):
+        raise error
+
+
+def _open_blob(sources: Sequence[Repository], digest: str, offset: int) -> BaseHTTPResponse:
+    for source in sources[:-1]:
+        try:
+            return source.blob(digest, offset)
+        except (RegistryError, Unauthorized, NotFound):
+            continue
+    return sources[-1].blob(digest, offset)

@@ -1,0 +1,364 @@
+"""The image store: the one door to images for the engine.
+
+Everything is synchronous, may block, and may be called from any thread and from several processes; the daemon
+calls it in worker threads.  Long operations take a ``cancelled`` event: a `cancel.Cancellation` stops them at
+once, a plain event at the next piece of data.  A pull that is killed at any point leaves the images as they
+were, and its verified bytes for the next attempt.
+"""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.image import importing, local
+from hypercontainer.image.archive_read import Loaded, generated_manifest, images
+from hypercontainer.image.archive_write import write_docker, write_oci
+from hypercontainer.image.blobs import BlobStore, digest_of, disk_errors
+from hypercontainer.image.cancel import Guard
+from hypercontainer.image.credentials import Credentials
+from hypercontainer.image.documents import Manifest, parse_config, parse_manifest
+from hypercontainer.image.endpoints import endpoints, origin
+from hypercontainer.image.flights import Flights
+from hypercontainer.image.history import entries
+from hypercontainer.image.members import take
+from hypercontainer.image.metadata import Metadata, Record
+from hypercontainer.image.model import (
+    DiskUsage,
+    HistoryEntry,
+    Image,
+    Layer,
+    PruneReport,
+    RegistriesConfig,
+    Removed,
+)
+from hypercontainer.image.platforms import Platform, host_platform
+from hypercontainer.image.pull import LayerWork, Prepare, ReportProgress, in_parallel, record_of, resolve
+from hypercontainer.image.push import Pusher, with_gzip_layers
+from hypercontainer.image.reference import normalize_registry, parse
+from hypercontainer.image.registry import Repository
+from hypercontainer.image.transport import Transport
+
+
+class ImageStore:
+    """Images below ``root``, which belongs to the store alone."""
+
+    def __init__(self, root: Path, config: RegistriesConfig | None = None) -> None:
+        self._config = config or RegistriesConfig()
+        with disk_errors(f"open image store {root}"):
+            self._blobs = BlobStore(root)
+        self._metadata = Metadata(root / "images.db")
+        self._transport = Transport(self._config)
+        self._flights = Flights()
+        self._doomed: set[str] = set()
+        self._sweep()
+
+    def close(self) -> None:
+        self._transport.close()
+        self._metadata.close()
+
+    # Images in and out
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: Platform | None = None,
+        credentials: Credentials | None = None,
+        prepare: Prepare | None = None,
+        progress: ReportProgress | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Image:
+        """Bring an image and point ``reference`` at it.
+
+        ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
+        it was there before): what it raises fails the pull.  The image is registered after all have returned.
+        ``credentials`` are for the reference's own registry; mirrors are asked without.
+        """
+        wanted = parse(reference)
+        with self._operation(f"pull {wanted.familiar()}", cancelled) as guard:
+            sources = [
+                Repository(
+                    self._transport, place, wanted.repository, None if place.is_mirror else credentials, guard
+                )
+                for place in endpoints(wanted, self._config)
+            ]
+            resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
+            self._work(guard, prepare, progress).all(resolved, sources)
+            record = record_of(self._blobs, resolved.manifest, resolved.digest, resolved.config)
+            guard.check()
+            tags = [] if wanted.digest else [wanted.canonical]
+            self._register(record, tags, [(wanted.name, resolved.named_digest)])
+            return self._image(record.id)
+
+    def push(
+        self,
+        reference: str,
+        *,
+        credentials: Credentials | None = None,
+        progress: ReportProgress | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> str:
+        """Send the image that is tagged ``reference`` to its registry; returns the manifest's digest."""
+        wanted = parse(reference)
+        if wanted.digest:
+            raise InvalidArgument(f"push {reference}: a push needs a tag, not a digest")
+        image_id = local.by_reference(self._metadata, wanted)
+        if image_id is None:
+            raise NotFound(f"no image is tagged {wanted.familiar()}", hint="tag it with `hyper tag`")
+        with self._operation(f"push {wanted.familiar()}", cancelled) as guard:
+            record = self._pushable(self._record(image_id), guard)
+            place = origin(wanted.registry, self._config)
+            target = Repository(self._transport, place, wanted.repository, credentials, guard, push=True)
+            digest = Pusher(self._blobs, self._metadata, target, self._config, guard, progress).push(
+                record, wanted
+            )
+            self._metadata.point(image_id, digests=[(wanted.name, digest)])
+            return digest
+
+    def _pushable(self, record: Record, guard: Guard) -> Record:
+        if not record.generated or all(layer.compression != "none" for layer in record.layers):
+            return record
+        with disk_errors("compress layers"), self._blobs.staging() as folder:
+            compressed = with_gzip_layers(self._blobs, record, guard, folder)
+        self._register(compressed)
+        return compressed
+
+    def load(
+        self,
+        stream: BinaryIO,
+        *,
+        prepare: Prepare | None = None,
+        progress: ReportProgress | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> builtins.list[Image]:
+        """Take in every image of a docker-archive or OCI layout tar, plain or compressed, of any stream."""
+        with (
+            self._operation("load", cancelled) as guard,
+            disk_errors("load"),
+            self._blobs.staging() as folder,
+        ):
+            found = images(take(stream, folder, self._config.max_archive_bytes, guard))
+            records = [self._adopt(loaded) for loaded in found]
+            work = self._work(guard, prepare, progress)
+            unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
+            in_parallel([_job(work, x) for x in unique.values()], self._config.parallel_downloads, guard)
+            guard.check()
+            for record, loaded in zip(records, found, strict=True):
+                self._register(record, loaded.tags)
+            return [self._image(image_id) for image_id in dict.fromkeys(record.id for record in records)]
+
+    def _adopt(self, loaded: Loaded) -> Record:
+        for descriptor, member in zip(loaded.manifest.layers, loaded.layers, strict=True):
+            if not self._blobs.has(descriptor.digest, descriptor.size):
+                self._blobs.adopt(member.path, descriptor.digest)
+        return record_of(
+            self._blobs, loaded.manifest, loaded.manifest_digest, loaded.config, generated=loaded.generated
+        )
+
+    def import_(
+        self,
+        stream: BinaryIO,
+        *,
+        reference: str | None,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: Platform | None = None,
+        prepare: Prepare | None = None,
+        progress: ReportProgress | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Image:
+        """Make an image of one layer from a root file system's tar, plain or compressed."""
+        tags = [parse(reference).canonical] if reference else []
+        importing.config_of("sha256:" + "0" * 64, host_platform(), changes, message)  # refuse before reading
+        with (
+            self._operation("import", cancelled) as guard,
+            disk_errors("import"),
+            self._blobs.staging() as folder,
+        ):
+            path = folder / "layer"
+            digest, diff_id, size, compression = importing.take_layer(
+                stream, path, self._config.max_blob_bytes, guard
+            )
+            self._blobs.adopt(path, digest)
+            config = importing.config_of(diff_id, platform or host_platform(), changes, message)
+            raw = generated_manifest(config, [(digest, size, compression)])
+            manifest = parse_manifest(raw, "", "import")
+            assert isinstance(manifest, Manifest)
+            record = record_of(self._blobs, manifest, digest_of(raw), config, generated=True)
+            self._work(guard, prepare, progress).prepare(record.layers[0])
+            self._register(record, tags)
+            return self._image(record.id)
+
+    def save(self, references: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
+        """Write images as one archive; ``format``: docker or oci.  What is named by ID is saved without a tag."""
+        if format not in ("docker", "oci"):
+            raise InvalidArgument(f"save: format {format!r} is not docker or oci")
+        chosen: dict[str, dict[str, None]] = {}  # image ID -> its tags, in order
+        for text in references:
+            image_id, reference = local.find(self._metadata, text)
+            tags = chosen.setdefault(image_id, {})
+            if reference is not None and reference.tag and not reference.digest:
+                tags[reference.canonical] = None
+        if not chosen:
+            raise InvalidArgument("save: no image is named")
+        names = {image_id: list(tags) for image_id, tags in chosen.items()}
+        with self._operation("save", None):
+            records = {image_id: self._record(image_id) for image_id in names}
+            if format == "docker":
+                write_docker(self._blobs, names, records, out, self._config.max_blob_bytes)
+            else:
+                platforms = {i: parse_config(r.config, f"image {i}").platform for i, r in records.items()}
+                write_oci(self._blobs, names, records, platforms, out)
+
+    # Images that are here
+
+    def get(self, reference: str) -> Image:
+        """The image that a name, a tag, a ``name@digest`` or (the beginning of) an ID means; NotFound."""
+        return self._image(local.find(self._metadata, reference)[0])
+
+    def list(self) -> builtins.list[Image]:
+        """All images, the latest arrival first."""
+        found = (self._metadata.image(image_id) for image_id in self._metadata.ids())
+        return [image for image in found if image is not None]
+
+    def tag(self, source: str, target: str) -> None:
+        reference = parse(target)
+        if reference.digest:
+            raise InvalidArgument(f"tag {target}: a tag cannot have a digest")
+        self._metadata.point(local.find(self._metadata, source)[0], [reference.canonical])
+
+    def remove(
+        self, reference: str, *, force: bool = False, in_use: local.InUse = local.nobody
+    ) -> builtins.list[Removed]:
+        """What `rmi` does; see `local.remove`.  ``in_use`` gives the containers that use an image ID."""
+        image_id, named = local.find(self._metadata, reference)
+        image = self._image(image_id)
+        removed = local.remove(self._metadata, reference, image, named, force, in_use)
+        if any(line.deleted for line in removed):
+            self._doomed |= {layer.digest for layer in image.layers}
+            self._sweep()
+        return removed
+
+    def prune(
+        self,
+        *,
+        all_unused: bool = False,
+        in_use: Collection[str] = (),
+        matches: Callable[[Image], bool] = lambda _: True,
+    ) -> PruneReport:
+        """Delete untagged images, or all that are not ``in_use`` (image IDs), and every leftover.
+
+        ``matches`` narrows it down, for filters.
+        """
+        before = sum(self._blobs.usage().values())
+        removed: list[Removed] = []
+        for image in self.list():
+            if image.id not in in_use and (all_unused or image.dangling) and matches(image):
+                self._metadata.forget(image=image.id)
+                self._doomed |= {layer.digest for layer in image.layers}
+                removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
+                removed.append(Removed(deleted=image.id))
+        self._sweep(leftovers=True)
+        return PruneReport(tuple(removed), max(0, before - sum(self._blobs.usage().values())))
+
+    def history(self, reference: str) -> builtins.list[HistoryEntry]:
+        """How the image was made, newest step first."""
+        image = self.get(reference)
+        return entries(image, parse_config(image.config.raw, f"image {image.id}").history)
+
+    def layer_blob(self, image: Image, index: int) -> tuple[Layer, Path]:
+        """A layer with the file of its verified blob; NotFound if the file is gone."""
+        layer = image.layers[index]
+        if not self._blobs.has(layer.digest, layer.size_bytes):
+            raise NotFound(
+                f"layer {layer.digest} of image {image.short_id} is not in the store",
+                hint="pull the image again",
+            )
+        return layer, self._blobs.path(layer.digest)
+
+    def disk_usage(self) -> DiskUsage:
+        sizes = self._blobs.usage()
+        partial = sizes.pop("")
+        needed = self._metadata.layer_digests()
+        kept = {digest: size for digest, size in sizes.items() if digest in needed}
+        total = sum(sizes.values()) + partial
+        return DiskUsage(len(self._metadata.ids()), len(kept), total, total - sum(kept.values()))
+
+    def check_credentials(self, registry: str, credentials: Credentials) -> str:
+        """Log in: Unauthorized unless the registry takes ``credentials``.
+
+        Returns the identity token to keep instead of the password, '' where the registry has none.
+        """
+        name = normalize_registry(registry)
+        with self._operation(f"log in to {name}", None) as guard:
+            return Repository(self._transport, origin(name, self._config), "", credentials, guard).ping()
+
+    # Inside
+
+    def _register(
+        self, record: Record, tags: Sequence[str] = (), digests: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Register an image whose blobs are all here, with what leads to it.
+
+        One that is here already with a manifest from elsewhere keeps that, and with it its digest, where all
+        that came now is the content.
+        """
+        known = self._metadata.record(record.id)
+        if known is not None:
+            self._doomed |= {layer.digest for layer in (*known.layers, *record.layers)}  # one set of them
+            kept = record.generated and not (known.generated and _smaller(record, known))
+            if kept and all(self._blobs.has(x.digest, x.size_bytes) for x in known.layers):
+                self._metadata.point(record.id, tags, digests)
+                return
+        self._metadata.register(record, tags, digests)
+
+    def _work(self, guard: Guard, prepare: Prepare | None, progress: ReportProgress | None) -> LayerWork:
+        return LayerWork(self._blobs, self._flights, self._config, guard, prepare, progress)
+
+    @contextmanager
+    def _operation(self, what: str, cancelled: threading.Event | None) -> Iterator[Guard]:
+        """What needs blobs to stay where they are; what could not be deleted meanwhile goes afterwards."""
+        with Guard(what, cancelled).active() as guard:
+            try:
+                with self._blobs.session():
+                    guard.check()
+                    yield guard
+            finally:
+                if self._doomed:
+                    self._sweep()
+
+    def _sweep(self, *, leftovers: bool = False) -> None:
+        """Delete blobs that no image needs, if nobody is at work; else whoever is does it."""
+        grace_s = -1.0 if leftovers else self._config.leftover_grace_s
+        with disk_errors("clean up the image store"), self._blobs.alone() as alone:
+            if alone:
+                doomed, self._doomed = self._doomed, set()
+                self._blobs.sweep(self._metadata.layer_digests(), doomed, grace_s)
+
+    def _record(self, image_id: str) -> Record:
+        record = self._metadata.record(image_id)
+        if record is None:
+            raise NotFound(f"no such image: {image_id}")
+        return record
+
+    def _image(self, image_id: str) -> Image:
+        image = self._metadata.image(image_id)
+        if image is None:
+            raise NotFound(f"no such image: {image_id}")
+        return image
+
+
+def _smaller(new: Record, old: Record) -> bool:
+    """Whether ``new`` has compressed what is plain in ``old``."""
+    plain = [sum(layer.compression == "none" for layer in record.layers) for record in (new, old)]
+    return plain[0] < plain[1]
+
+
+def _job(work: LayerWork, layer: Layer) -> Callable[[], None]:
+    return lambda: work.prepare(layer)

@@ -1,0 +1,262 @@
+"""HTTP for registries: pools, proxies, TLS, redirects, deadlines, retries.  Knows nothing of registries' words.
+
+Rules: every read has a deadline; redirects are followed here, at most five, over http and https alone, never
+from https down to http of a host that is not insecure, and ``Authorization`` goes to the host it was meant
+for only; a failure that may pass is a `TransientError`, which `retrying` waits for, bounded and cancellable.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
+
+import urllib3
+from urllib3 import BaseHTTPResponse
+from urllib3 import exceptions as http_errors
+
+from hypercontainer import __version__
+from hypercontainer.errors import RegistryError
+from hypercontainer.image.cancel import Guard
+from hypercontainer.image.endpoints import is_insecure, proxy_for, tls_context
+from hypercontainer.image.model import RegistriesConfig
+
+MAX_REDIRECTS = 5
+MAX_POOLS = 32
+SEND_CHUNK_BYTES = 256 << 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+# ValueError: reading a TLS socket that another thread shut down.
+READ_ERRORS = (http_errors.HTTPError, OSError, ValueError)
+_T = TypeVar("_T")
+
+Body = Callable[[], bytes | IO[bytes]]  # called for each attempt, so that a body can be sent again
+
+
+class TransientError(RegistryError):
+    """May be gone on the next attempt.  ``retry_after_s`` is what the server asked for, None if nothing."""
+
+    retry_after_s: float | None = None
+
+
+class Unreachable(TransientError):
+    """There was no connection at all."""
+
+
+class TLSRefused(RegistryError):
+    """The server does not speak TLS, or its certificate is not good."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """``headers`` go along on redirects, ``authorization`` does not leave the host."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    authorization: str | None = None
+    body: Body | None = None
+
+
+class Transport:
+    """Connections to registries, kept alive; thread safe."""
+
+    def __init__(self, config: RegistriesConfig) -> None:
+        self.config = config
+        self.schemes: dict[str, str] = {}  # HOST[:PORT] -> the scheme that it turned out to speak
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
+
+    def close(self) -> None:
+        with self._lock:
+            pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.clear()
+
+    def send(self, request: Request) -> BaseHTTPResponse:
+        """The response of the last hop, body unread; TransientError for statuses that may pass."""
+        url, authorization = request.url, request.authorization
+        method, body = request.method, request.body
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._once(method, url, request.headers, authorization, body)
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECTS or not location:
+                _raise_transient(response, url)
+                return response
+            response.close()
+            target = urljoin(url, location)
+            self._check_redirect(url, target)
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                authorization = None
+            if response.status == 303:
+                method, body = "GET", None
+            url = target
+        raise RegistryError(f"{request.url}: more than {MAX_REDIRECTS} redirects", url=request.url)
+
+    def _check_redirect(self, source: str, target: str) -> None:
+        old, new = urlsplit(source), urlsplit(target)
+        downgrade = old.scheme == "https" and new.scheme == "http"
+        if new.scheme not in ("http", "https") or not new.hostname:
+            raise RegistryError(f"{source}: redirects to {target[:200]!r}, which is not HTTP", url=source)
+        if downgrade and not is_insecure(new.netloc, self.config):
+            raise RegistryError(f"{source}: redirects from https to {target[:200]!r}", url=source)
+
+    def _once(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body | None
+    ) -> BaseHTTPResponse:
+        sent = {"User-Agent": f"hypercontainer/{__version__}", "Accept-Encoding": "identity", **headers}
+        if authorization:
+            sent["Authorization"] = authorization
+        try:
+            return self._pool(url).request(
+                method,
+                url,
+                body=body() if body else None,
+                headers=sent,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(self.config.connect_timeout_s, self.config.read_timeout_s),
+            )
+        except (http_errors.HTTPError, OSError) as error:
+            raise translated(error, f"{method} {url}", url) from error
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        proxy = proxy_for(parts.scheme, parts.netloc, self.config.environ) or ""
+        key = (proxy, parts.netloc if parts.scheme == "https" else "")
+        with self._lock:
+            if key not in self._pools:
+                if len(self._pools) >= MAX_POOLS:
+                    self._pools.pop(next(iter(self._pools)))
+                self._pools[key] = self._new_pool(proxy, key[1])
+            return self._pools[key]
+
+    def _new_pool(self, proxy: str, tls_host: str) -> urllib3.PoolManager:
+        context = tls_context(tls_host, self.config) if tls_host else None
+        size = self.config.parallel_downloads + 1
+        if not proxy:
+            return urllib3.PoolManager(ssl_context=context, maxsize=size, blocksize=SEND_CHUNK_BYTES)
+        parts = urlsplit(proxy)
+        headers = None
+        if parts.username:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers = urllib3.make_headers(proxy_basic_auth=pair)
+        return urllib3.ProxyManager(
+            proxy, proxy_headers=headers, ssl_context=context, maxsize=size, blocksize=SEND_CHUNK_BYTES
+        )
+
+
+def translated(error: Exception, what: str, url: str) -> RegistryError:
+    """An error of the HTTP library or the socket as one of ours."""
+    if isinstance(error, http_errors.ProxyError) and error.original_error is not None:
+        return Unreachable(f"{what}: the proxy failed: {error.original_error}", url=url)
+    if isinstance(error, http_errors.SSLError | ssl.SSLError):
+        return TLSRefused(
+            f"{what}: TLS failed: {error}",
+            url=url,
+            hint="configure the registry's CA, or list it as insecure",
+        )
+    if isinstance(error, http_errors.NewConnectionError | http_errors.ConnectTimeoutError):
+        reason = str(error).rpartition(": ")[2]
+        return Unreachable(f"{what}: cannot connect: {reason}", url=url)
+    if isinstance(error, http_errors.TimeoutError | TimeoutError):
+        return TransientError(f"{what}: no answer in time", url=url)
+    return TransientError(f"{what}: the connection broke: {error}", url=url)
+
+
+def _raise_transient(response: BaseHTTPResponse, url: str) -> None:
+    if response.status not in _TRANSIENT:
+        return
+    error = TransientError(
+        f"{url}: the registry answered {response.status}", http_status=response.status, url=url
+    )
+    error.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
+    response.close()
+    raise error
+
+
+def retry_after_s(value: str | None, now: Callable[[], float] = time.time) -> float | None:
+    """The header's seconds or HTTP date (RFC 9110 10.2.3) as seconds from now; None if there is no use in it."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value.strip()[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now())
+    except (ValueError, OverflowError):
+        return None
+
+
+class Backoff:
+    """How often and how long to wait: exponential, with jitter, bounded; progress starts it afresh."""
+
+    def __init__(self, config: RegistriesConfig, guard: Guard) -> None:
+        self._config, self._guard = config, guard
+        self._failures = 0
+
+    def progressed(self) -> None:
+        self._failures = 0
+
+    def wait(self, error: TransientError) -> None:
+        """Let the time pass that ``error`` asks for; raises it when there were enough attempts."""
+        self._failures += 1
+        if self._failures >= self._config.attempts:
+            raise error
+        delay = self._config.backoff_s * 2 ** (self._failures - 1) * random.uniform(0.75, 1.25)  # noqa: S311
+        if error.retry_after_s is not None:
+            delay = max(delay, error.retry_after_s)
+        self._guard.wait(min(delay, self._config.max_backoff_s))
+
+
+def retrying(action: Callable[[], _T], config: RegistriesConfig, guard: Guard) -> _T:
+    """``action``, again while it fails in a way that may pass.  No connection at all fails at once."""
+    backoff = Backoff(config, guard)
+    while True:
+        guard.check()
+        try:
+            return action()
+        except Unreachable:
+            raise
+        except TransientError as error:
+            backoff.wait(error)
+
+
+def read_body(response: BaseHTTPResponse, limit: int, what: str, guard: Guard, deadline_s: float) -> bytes:
+    """The whole body, at most ``limit`` bytes, within ``deadline_s``."""
+    url = response.url or what
+    end = time.monotonic() + deadline_s
+    parts: list[bytes] = []
+    size = 0
+    with guard.calling(lambda: shut(response)):
+        try:
+            while data := response.read1(min(64 << 10, limit + 1 - size), decode_content=False):
+                guard.check()
+                parts.append(data)
+                size += len(data)
+                if size > limit:
+                    raise RegistryError(f"{what}: the answer is larger than {limit} bytes", url=url)
+                if time.monotonic() > end:
+                    raise TransientError(f"{what}: not all of it within {deadline_s:.0f} s", url=url)
+        except READ_ERRORS as error:
+            guard.check()
+            raise translated(error, what, url) from error
+        finally:
+            if not response.closed:  # else the connection is back in its pool
+                response.close()
+    return b"".join(parts)
+
+
+def shut(response: BaseHTTPResponse) -> None:
+    """Wake whoever blocks on reading ``response``."""
+    try:
+        response.shutdown()
+    except (ValueError, RuntimeError, OSError):
+        response.close()
