@@ -1,1 +1,23 @@
+"""Root disks: a layer's tar becomes a read-only disk image once, an image's layers become one disk, and each
+container has a writable disk of its own.
 
+Nothing of a layer is ever unpacked on the host, and none of its paths is opened there.
+"""
+
+from .limits import LayerLimits
+from .reader import Extent, RootReader
+from .store import LayerImage, LayerStore, RootDisk, chain_id
+from .vmdk import vmdk_descriptor
+from .writable import create_writable_disk
+
+__all__ = [
+    "Extent",
+    "LayerImage",
+    "LayerLimits",
+    "LayerStore",
+    "RootDisk",
+    "RootReader",
+    "chain_id",
+    "create_writable_disk",
+    "vmdk_descriptor",
+]

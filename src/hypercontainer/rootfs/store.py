@@ -1,0 +1,295 @@
+"""The root disks on the host: an image per layer, made once, and one of metadata per chain of layers.
+
+    ROOT/layers/sha256-<diff ID>.erofs      a layer's data and tree
+    ROOT/images/sha256-<chain ID>.erofs     the merged tree of an image, whose data is in its layers' files
+    .../.NAME.part                          being made, locked by whoever makes it
+
+A file has its name only once it is complete, verified and on disk, and is never changed after that.  Whoever wants
+one that is being made waits for its maker's lock; the maker's death frees the lock, and the next one starts over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hypercontainer.errors import DigestMismatch, InvalidArgument, LayerError, NotFound, Unavailable
+
+from .convert import convert
+from .limits import LayerLimits, Refusal
+from .merge import apply_layer, empty
+from .reader import Extent, RootReader
+from .stream import Readable
+from .tree import BLOCK_SIZE
+from .writer import write_merged
+
+DIGEST = re.compile(r"([a-z0-9]+):([0-9a-f]{64})")
+SUFFIX, PART_SUFFIX = ".erofs", ".part"
+UUID_BYTES = 16
+SECTOR_BYTES = 512  # what st_blocks counts
+# Of the chain of no layers, which the specification does not name.
+EMPTY_CHAIN_ID = "sha256:" + hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True)
+class LayerImage:
+    """``tar_bytes``: of the uncompressed layer, 0 where the image was there already.  ``size_bytes``: of the file."""
+
+    diff_id: str
+    path: Path
+    size_bytes: int
+    tar_bytes: int
+
+
+@dataclass(frozen=True)
+class RootDisk:
+    """What a VM gets for an image: files that, one behind the other, are a disk with one read-only file system."""
+
+    chain_id: str
+    extents: tuple[Extent, ...]
+    filesystem: str = "erofs"
+
+
+def chain_id(diff_ids: Sequence[str]) -> str:
+    """The OCI image specification's ChainID (config.md, "Layer ChainID")."""
+    if not diff_ids:
+        return EMPTY_CHAIN_ID
+    chain = diff_ids[0]
+    for diff_id in diff_ids[1:]:
+        chain = "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
+    return chain
+
+
+def _split(digest: str) -> tuple[str, str]:
+    match = DIGEST.fullmatch(digest)
+    if match is None or match[1] != "sha256":
+        raise InvalidArgument(f"digest {digest!r} is not sha256: and 64 hexadecimal digits")
+    return match[1], match[2]
+
+
+def _file_name(digest: str) -> str:
+    return "-".join(_split(digest)) + SUFFIX
+
+
+def _uuid(digest: str) -> bytes:
+    return bytes.fromhex(_split(digest)[1])[:UUID_BYTES]
+
+
+class LayerStore:
+    """Safe to use from several threads and processes on one ``root``; methods block."""
+
+    def __init__(self, root: Path, limits: LayerLimits = LayerLimits()) -> None:  # noqa: B008 - it is frozen
+        self._layers = root / "layers"
+        self._images = root / "images"
+        self._limits = limits
+        for folder in (self._layers, self._images):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def has(self, diff_id: str) -> bool:
+        return self._layer_path(diff_id).exists()
+
+    def size_bytes(self, diff_id: str) -> int:
+        """What a layer's image takes on the host's disk."""
+        return self._stat(diff_id).st_blocks * SECTOR_BYTES
+
+    def convert(
+        self,
+        source: BinaryIO | Path,
+        *,
+        diff_id: str,
+        compression: str = "auto",
+        layer: str = "",
+        progress: Callable[[int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> LayerImage:
+        """Make a layer's image from its tar, once: a second call waits for the first, or finds it done and leaves
+        ``source`` unread.
+
+        ``compression`` is "none", "gzip", "zstd", "xz", "bzip2" or "auto".  ``progress`` is told the compressed
+        bytes consumed so far.  Raises LayerError for refused content, DigestMismatch where the tar is not
+        ``diff_id``, ``concurrent.futures.CancelledError`` once ``cancelled`` returns true, Unavailable where the
+        host's disk fails, and what reading ``source`` raises.
+        """
+        path = self._layer_path(diff_id)
+        with _making(path) as fd:
+            if fd is None:
+                return LayerImage(diff_id, path, path.stat().st_size, 0)
+            with _opened(source) as stream:
+                done = convert(
+                    stream,
+                    fd,
+                    compression=compression,
+                    limits=self._limits,
+                    layer=layer or diff_id,
+                    uuid=_uuid(diff_id),
+                    progress=progress,
+                    cancelled=cancelled,
+                )
+            if done.diff_id != diff_id:
+                raise DigestMismatch(
+                    f"uncompressed layer {layer or diff_id}", expected=diff_id, actual=done.diff_id
+                )
+        return LayerImage(diff_id, path, done.image_bytes, done.tar_bytes)
+
+    def root_disk(self, diff_ids: Sequence[str]) -> RootDisk:
+        """The disk of an image with these layers, the lowest first; all must have been converted.
+
+        One layer without marks is its own disk; any other image gets a merged tree, made once.
+        """
+        chain = chain_id(diff_ids)
+        layers = {
+            diff_id: Extent(self._layer_path(diff_id), self._stat(diff_id).st_size) for diff_id in diff_ids
+        }
+        if len(layers) == 1:
+            (only,) = layers.values()
+            with RootReader([only]) as reader:
+                if not reader.superblock.marks:
+                    return RootDisk(chain, (only,))
+        path = self._images / _file_name(chain)
+        with _making(path) as fd:
+            if fd is not None:
+                self._merge(fd, diff_ids, layers, _uuid(chain))
+        return RootDisk(chain, (Extent(path, path.stat().st_size), *layers.values()))
+
+    def prune(self, keep: Collection[tuple[str, ...]]) -> int:
+        """Remove what no chain of ``keep`` needs, and what makers that died left; returns the bytes freed.
+
+        What is being made stays; a layer that is complete and not in ``keep`` does not, so that the caller
+        prunes while it registers nothing.
+        """
+        kept = {self._images / _file_name(chain_id(chain)) for chain in keep}
+        kept |= {self._layer_path(diff_id) for chain in keep for diff_id in chain}
+        freed = 0
+        for path in [*self._layers.iterdir(), *self._images.iterdir()]:
+            if path.suffix == PART_SUFFIX:
+                freed += _remove_abandoned(path)
+            elif path not in kept:
+                freed += _remove(path)
+        return freed
+
+    def _merge(self, fd: int, diff_ids: Sequence[str], layers: dict[str, Extent], uuid: bytes) -> None:
+        bases, blocks = {}, 0
+        for diff_id, extent in layers.items():
+            bases[diff_id] = blocks
+            blocks += extent.size_bytes // BLOCK_SIZE
+        tree = empty()
+        for diff_id in diff_ids:
+            with RootReader([layers[diff_id]]) as reader:
+                upper = reader.tree(bases[diff_id])
+            try:
+                apply_layer(tree, upper)
+            except Refusal as refusal:
+                raise LayerError(str(refusal), layer=diff_id) from refusal
+        write_merged(fd, tree, uuid, blocks)
+
+    def _layer_path(self, diff_id: str) -> Path:
+        return self._layers / _file_name(diff_id)
+
+    def _stat(self, diff_id: str) -> os.stat_result:
+        try:
+            return self._layer_path(diff_id).stat()
+        except FileNotFoundError:
+            raise NotFound(f"layer {diff_id} has not been converted", hint="pull the image again") from None
+
+
+@contextmanager
+def _opened(source: BinaryIO | Path) -> Iterator[Readable]:
+    if isinstance(source, Path):
+        with source.open("rb", buffering=0) as file:
+            yield file
+    else:
+        yield source
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[int | None]:
+    """A new, empty file that becomes ``path`` when the block ends well and vanishes otherwise; None where ``path``
+    is there, maybe after a wait for another maker."""
+    part = path.with_name(f".{path.name}{PART_SUFFIX}")
+    with ExitStack() as stack:
+        fd = _lock_part(path, part, stack)
+        if fd is None:
+            yield None
+            return
+        try:
+            yield fd
+            with _host_disk(path):
+                os.fchmod(fd, 0o400)
+                os.fsync(fd)
+                part.rename(path)
+                _sync_folder(path.parent)
+        except BaseException:
+            part.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's
+            raise
+
+
+def _lock_part(path: Path, part: Path, stack: ExitStack) -> int | None:
+    """The descriptor of the locked ``part``, which ``stack`` closes; None once ``path`` exists.
+
+    After a wait the locked file may have become ``path`` or have been removed, so it is looked at again.
+    """
+    while not path.exists():
+        with ExitStack() as attempt, _host_disk(path):
+            fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            attempt.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not _is_file(fd, part):
+                continue
+            if path.exists():
+                part.unlink()
+                break
+            os.ftruncate(fd, 0)
+            stack.push(attempt.pop_all())
+            return fd
+    return None
+
+
+def _is_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _host_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"cannot make {path}: {error.strerror}", hint="see to the disk's space and health"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(path: Path) -> int:
+    try:
+        size = path.stat().st_blocks * SECTOR_BYTES
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+def _remove_abandoned(part: Path) -> int:
+    """Remove a part whose maker is gone; one that is locked has a maker."""
+    try:
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _remove(part) if _is_file(file.fileno(), part) else 0
+    except (BlockingIOError, FileNotFoundError):
+        return 0
