@@ -250,7 +250,7 @@ class VM(Protocol):
     async def stats(self) -> VMStats: ...
 
     async def close(self) -> None:
-        """Lets go of the VM, which goes on.  ``wait`` of others is cancelled."""
+        """Lets go of the VM, which goes on; who waits for it gets a ``HypervisorError``."""
 
 
 class Driver(Protocol):

@@ -1,0 +1,120 @@
+"""Opens what a disk consists of and plugs disks into a running QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from hypercontainer.errors import Conflict, HypervisorError, InvalidArgument, NotFound
+from hypercontainer.hypervisor.driver import DiskSpec
+from hypercontainer.hypervisor.qemu import vmdk
+from hypercontainer.hypervisor.qemu.argv import block_device, blockdev, device_id, fdset, node_name
+from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
+
+
+def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
+    """The disk's files, open as QEMU needs them; raises ``InvalidArgument`` for one that is too short."""
+    fds = []
+    for path, size in disk.extents:
+        fd = os.open(path, (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC)
+        stack.callback(os.close, fd)
+        if os.fstat(fd).st_size < size:
+            raise InvalidArgument(f"disk {disk.serial}: {path} has fewer than {size} bytes")
+        fds.append(fd)
+    return fds
+
+
+def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack) -> int:
+    """The VMDK text for extents in these descriptor sets, as a read-only descriptor of a file without a name."""
+    names = [fdset(number) for number in sets]
+    text = vmdk.descriptor(zip(names, (size for _, size in disk.extents), strict=True))
+    writable = os.memfd_create("vmdk", os.MFD_CLOEXEC)
+    with open(writable, "wb") as file:
+        file.write(text)
+        file.flush()
+        fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    return fd
+
+
+class Plugs:
+    """Disks plugged in and out; needs every event of its ``QmpClient``."""
+
+    def __init__(self) -> None:
+        self._unplugs: dict[str, asyncio.Future[bool]] = {}
+
+    def on_event(self, event: Event) -> None:
+        if event.name in ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"):
+            waiter = self._unplugs.get(str(event.data.get("device")))
+            if waiter is not None and not waiter.done():
+                waiter.set_result(event.name == "DEVICE_DELETED")
+
+    async def attach(self, qmp: QmpClient, disk: DiskSpec) -> None:
+        """Raises ``Conflict`` where the serial is taken; a failure takes back what it has done."""
+        if await _sets_of(qmp, disk.serial):
+            raise Conflict(f"disk {disk.serial} is attached already")
+        with contextlib.ExitStack() as stack:
+            fds = open_extents(disk, stack)
+            async with contextlib.AsyncExitStack() as undo:
+                sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
+                first = sets[0]
+                if len(sets) > 1:
+                    first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
+                await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
+                undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
+                await qmp.execute("device_add", block_device(disk))
+                undo.pop_all()
+
+    async def detach(self, qmp: QmpClient, serial: str, timeout_s: float) -> None:
+        device = device_id(serial)
+        gone = self._unplugs[device] = asyncio.get_running_loop().create_future()
+        try:
+            await qmp.execute("device_del", {"id": device})
+            async with asyncio.timeout(timeout_s):
+                deleted = await gone
+        except QmpError as error:
+            if error.kind == "DeviceNotFound":
+                raise NotFound(f"no disk {serial} is attached") from error
+            raise
+        except TimeoutError:
+            raise HypervisorError(f"the guest did not give up disk {serial} within {timeout_s:g} s") from None
+        finally:
+            del self._unplugs[device]
+        if not deleted:
+            raise HypervisorError(f"the guest refused to give up disk {serial}")
+        await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
+        for number in await _sets_of(qmp, serial):
+            await qmp.execute("remove-fd", {"fdset-id": number})
+
+
+async def _hand_over(qmp: QmpClient, fd: int, serial: str, undo: contextlib.AsyncExitStack) -> int:
+    """Gives QEMU a descriptor; the number of the set it is in there."""
+    answer = await qmp.execute("add-fd", {"opaque": node_name(serial)}, fds=[fd])
+    number = answer.get("fdset-id") if isinstance(answer, Mapping) else None
+    if not isinstance(number, int):
+        raise HypervisorError("QEMU did not say where it put a descriptor")
+    undo.push_async_callback(qmp.execute, "remove-fd", {"fdset-id": number})
+    return number
+
+
+class _Fd(msgspec.Struct):
+    opaque: str = ""
+
+
+class _FdSet(msgspec.Struct):
+    fds: list[_Fd]
+    number: int = msgspec.field(name="fdset-id")
+
+
+async def _sets_of(qmp: QmpClient, serial: str) -> list[int]:
+    """The descriptor sets of a disk, also of one that an earlier daemon attached."""
+    try:
+        sets = msgspec.convert(await qmp.execute("query-fdsets"), list[_FdSet])
+    except msgspec.ValidationError as error:
+        raise HypervisorError(f"QEMU's list of descriptors cannot be read: {error}") from error
+    mark = node_name(serial)
+    return [one.number for one in sets if any(fd.opaque == mark for fd in one.fds)]

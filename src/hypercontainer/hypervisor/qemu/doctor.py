@@ -1,0 +1,82 @@
+"""What ``hyper doctor`` says about QEMU, its accelerators and its confinement."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from hypercontainer.errors import HyperError, Unavailable
+from hypercontainer.hypervisor.driver import Accelerator, Check
+from hypercontainer.hypervisor.qemu import binary as binaries
+from hypercontainer.hypervisor.qemu import kvm
+from hypercontainer.linux.confine import setpriv_path
+
+if TYPE_CHECKING:
+    from hypercontainer.hypervisor.qemu.driver import QemuDriver
+
+
+async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
+    """Every check, whatever the others say."""
+    checks = [_setpriv(), _cgroups(driver.cgroups.not_limited)]
+    try:
+        capabilities = await driver.capabilities()
+    except Unavailable as error:
+        return [Check("QEMU", False, error.message, error.hint or ""), *checks]
+    path = binaries.find(name)
+    return [
+        Check("QEMU", True, f"{path}, version {capabilities.version}"),
+        _sandbox(capabilities.sandbox),
+        await _accelerator(driver, Accelerator.TCG, required=True),
+        await _accelerator(driver, Accelerator.KVM, required=False),
+        *checks,
+    ]
+
+
+def uid_range(first: int, count: int) -> Check:
+    """Whether the uids for VMs are nobody else's."""
+    taken = [entry.pw_name for entry in pwd.getpwall() if first <= entry.pw_uid < first + count]
+    span = f"{first}-{first + count - 1}"
+    if os.geteuid() != 0:
+        return Check("uids for VMs", None, "not root: VMs run as the daemon's user")
+    if taken:
+        remedy = "choose another range in the configuration"
+        return Check("uids for VMs", False, f"{span} has accounts: {', '.join(taken[:5])}", remedy)
+    return Check("uids for VMs", True, f"{span}, one for each VM")
+
+
+async def _accelerator(driver: QemuDriver, accelerator: Accelerator, *, required: bool) -> Check:
+    title = f"accelerator {accelerator.value}"
+    try:
+        verdict = await driver.probe(accelerator, refresh=True)
+    except HyperError as error:
+        return Check(title, False if required else None, str(error))
+    if verdict.usable:
+        return Check(title, True, f"{verdict.reason} in {verdict.seconds:.2f} s")
+    remedy = "" if required else "guests run under software emulation instead, which needs nothing"
+    if not required and not kvm.DEVICE.exists():
+        remedy = "enable virtualization in the firmware, or nested virtualization on the host; " + remedy
+    return Check(title, False if required else None, verdict.reason, remedy)
+
+
+def _sandbox(has: bool) -> Check:
+    if has:
+        return Check("QEMU sandbox", True, "seccomp filter on")
+    remedy = "use a QEMU built with seccomp support"
+    return Check("QEMU sandbox", False, "this QEMU has no seccomp filter", remedy)
+
+
+def _setpriv() -> Check:
+    path = setpriv_path()
+    if path is None:
+        return Check(
+            "setpriv", False, "not found; VMs cannot be confined and do not start", "install util-linux"
+        )
+    return Check("setpriv", True, path)
+
+
+def _cgroups(not_limited: tuple[str, ...]) -> Check:
+    if not not_limited:
+        return Check("cgroups", True, "memory, CPU and tasks of a VM are limited")
+    remedy = "" if os.geteuid() == 0 else "have the group delegated: systemd's Delegate=yes"
+    return Check("cgroups", None, "not limited: " + "; ".join(not_limited), remedy)

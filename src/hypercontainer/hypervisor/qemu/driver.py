@@ -1,0 +1,332 @@
+"""Starts VMs with QEMU and finds them again.
+
+A launch goes through these steps, and each one that is done stands on a stack of what undoes it:
+
+1. the run directory, the sockets QEMU will listen on, the console's ring, the pipe for its last words;
+2. the cgroup;
+3. QEMU's process, waiting at the gate of ``linux.confine``;
+4. the process in its cgroup, the record of it on disk - from here on a VM can be found whatever happens to us;
+5. the gate opened, and QMP answering, which it does once QEMU has built the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
+from hypercontainer.hypervisor.driver import (
+    Accelerator,
+    Capabilities,
+    Check,
+    Limits,
+    Verdict,
+    VMRecord,
+    VMSpec,
+)
+from hypercontainer.hypervisor.qemu import binary as binaries
+from hypercontainer.hypervisor.qemu import doctor, kvm, probe
+from hypercontainer.hypervisor.qemu.argv import needs_low_port, plan_fds, qemu_argv
+from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.qemu.cache import FactCache
+from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
+from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
+from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch, clean
+from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.validate import check_spec
+from hypercontainer.linux import unix
+from hypercontainer.linux.cgroup import Cgroup, Cgroups
+from hypercontainer.linux.confine import (
+    GATE_OPEN,
+    gated,
+    setpriv_path,
+    unprivileged,
+    unprivileged_port_start,
+)
+from hypercontainer.linux.process import Identity, Process
+
+LAUNCH_TIMEOUT_S = 30.0
+ADOPT_TIMEOUT_S = 10.0
+# A process that has lost its control connection is dying; this is how long it may take before it is helped.
+_DYING_TIMEOUT_S = 5.0
+# A vCPU, an I/O thread or a signal handler each; QEMU's pool for disk requests has 64 at most.
+MAX_TASKS = 512
+SETPRIV_HINT = "install util-linux"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A QEMU that runs and has not answered yet."""
+
+    argv: tuple[str, ...]
+    record: VMRecord
+    process: Process
+    watch: Watch
+
+
+class QemuDriver:
+    """See ``hypercontainer.hypervisor.driver.Driver``.
+
+    ``cache`` is a file for what was found out about this machine; ``binary`` a name in PATH or a path.
+    """
+
+    name = "qemu"
+
+    def __init__(
+        self, cache: Path, *, binary: str = binaries.DEFAULT_NAME, cgroups: Cgroups | None = None
+    ) -> None:
+        self._cache = FactCache(cache)
+        self._name = binary
+        self._cgroups = cgroups
+        self._launches: set[asyncio.Task[QemuVM]] = set()
+
+    async def capabilities(self) -> Capabilities:
+        binary = await self._binary()
+        return Capabilities(
+            self.name,
+            binary.version,
+            binary.accelerators,
+            sandbox=binary.sandbox,
+            not_limited=self.cgroups.not_limited,
+        )
+
+    @property
+    def cgroups(self) -> Cgroups:
+        if self._cgroups is None:
+            self._cgroups = Cgroups.detect()
+        return self._cgroups
+
+    async def probe(
+        self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
+    ) -> Verdict:
+        binary = await self._binary()
+        try:
+            key = await asyncio.to_thread(probe.verdict_key, binary, accelerator, kernel)
+        except OSError as error:
+            raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
+        known = None if refresh else self._cache.get(key, Verdict)
+        if known is None:
+            known = await probe.probe(binary, accelerator, kernel)
+            self._cache.put(key, known)
+        return known
+
+    async def diagnose(self) -> list[Check]:
+        return await doctor.diagnose(self, self._name)
+
+    async def launch(self, spec: VMSpec) -> QemuVM:
+        check_spec(spec)
+        # A task of its own, so that what it undoes is undone however often its caller is cancelled.
+        task = asyncio.create_task(self._launch(spec), name=f"launch-{spec.id}")
+        self._launches.add(task)
+        task.add_done_callback(self._launches.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                await task.result().kill()
+            raise
+
+    async def adopt(self, record: VMRecord) -> QemuVM | None:
+        process = Process.open(identity(record))
+        if process is None:
+            clean(RunDir(record.run_dir), Cgroup(record.cgroups))
+            return None
+        run = RunDir(record.run_dir)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.callback(process.close)
+            try:
+                watch = Watch(run, new=False)
+                undo.push_async_callback(watch.close)
+                qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
+            except (OSError, QmpDisconnected) as error:
+                if process.ended():
+                    clean(run, Cgroup(record.cgroups))
+                    return None
+                raise HypervisorError(f"VM {record.name}: its QEMU cannot be reached: {error}") from error
+            undo.pop_all()
+        return QemuVM(record, process, watch, qmp)
+
+    async def destroy(self, record: VMRecord) -> None:
+        process = Process.open(identity(record))
+        if process is not None:
+            try:
+                process.kill()
+                await process.wait()
+            finally:
+                process.close()
+        clean(RunDir(record.run_dir), Cgroup(record.cgroups))
+
+    async def _binary(self) -> Binary:
+        path = binaries.find(self._name)
+        key = binaries.file_key(path)
+        known = self._cache.get(key, Binary)
+        if known is None:
+            known = await binaries.inspect(path)
+            self._cache.put(key, known)
+        return known
+
+    async def _launch(self, spec: VMSpec) -> QemuVM:
+        try:
+            binary = await self._binary()
+        except Unavailable as error:
+            raise LaunchError(
+                f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
+            ) from error
+        async with contextlib.AsyncExitStack() as undo:
+            try:
+                started = await self._start(spec, binary, undo)
+            except (OSError, InvalidArgument) as error:
+                raise LaunchError(f"VM {spec.name} cannot be started: {_words(error)}") from error
+            qmp = await self._answering(spec, started)
+            undo.pop_all()
+            return QemuVM(started.record, started.process, started.watch, qmp)
+
+    async def _start(self, spec: VMSpec, binary: Binary, undo: contextlib.AsyncExitStack) -> Started:
+        """Steps 1 to 4, and the gate opened; ``undo`` gets what undoes them."""
+        run = RunDir(spec.run_dir)
+        run.create()
+        undo.callback(run.remove)
+        with contextlib.ExitStack() as fds:
+            argv, inherited = _command(spec, binary, run, fds)
+            stdio = _stdio(run, fds)
+            watch = Watch(run, new=True)
+            undo.push_async_callback(watch.close)
+            cgroup = self._make_cgroup(spec)
+            undo.callback(cgroup.remove)
+            gate, opener = os.pipe2(os.O_CLOEXEC)
+            fds.callback(os.close, opener)
+            fds.callback(os.close, gate)
+            launcher = gated(run.path, _confined(spec, argv))
+            process = Process.spawn(launcher, env={}, stdio=stdio, inherited=[gate, *inherited])
+            undo.push_async_callback(_end, process)
+            cgroup.add(process.pid)
+            record = _record(spec, process, cgroup)
+            run.write_record(record)
+            os.write(opener, GATE_OPEN)
+        return Started(tuple(argv), record, process, watch)
+
+    def _make_cgroup(self, spec: VMSpec) -> Cgroup:
+        limits = spec.limits or Limits()
+        return self.cgroups.create(
+            spec.id, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=MAX_TASKS
+        )
+
+    async def _answering(self, spec: VMSpec, started: Started) -> QmpClient:
+        """Step 5.  Raises ``LaunchError`` with all that QEMU and the guest have said."""
+        run = RunDir(spec.run_dir)
+        try:
+            return await QmpClient.connect(run.qmp, started.watch.on_event, timeout_s=LAUNCH_TIMEOUT_S)
+        except QmpDisconnected:
+            problem = "QEMU ended before it ran the guest"
+        except HypervisorError as error:
+            problem = error.message
+            started.process.kill()
+        code: int | None = None
+        try:
+            async with asyncio.timeout(_DYING_TIMEOUT_S):
+                code = await started.process.wait()
+        except TimeoutError:
+            problem = "QEMU lost its control connection and is stuck"
+        await started.watch.finish()
+        raise LaunchError(
+            f"VM {spec.name} did not start: {problem}",
+            command=started.argv,
+            exit_code=code,
+            stderr=started.watch.stderr(),
+            console=started.watch.console(),
+        )
+
+
+def identity(record: VMRecord) -> Identity:
+    return Identity(record.pid, record.start_ticks, record.boot_id)
+
+
+def _record(spec: VMSpec, process: Process, cgroup: Cgroup) -> VMRecord:
+    return VMRecord(
+        driver=QemuDriver.name,
+        id=spec.id,
+        name=spec.name,
+        pid=process.pid,
+        start_ticks=process.identity.start_ticks,
+        boot_id=process.identity.boot_id,
+        run_dir=spec.run_dir,
+        accelerator=spec.accelerator,
+        cgroups=cgroup.paths,
+    )
+
+
+def _command(
+    spec: VMSpec, binary: Binary, run: RunDir, fds: contextlib.ExitStack
+) -> tuple[list[str], list[int]]:
+    """QEMU's command line, and the descriptors of ``plan_fds`` in order, which ``fds`` owns."""
+    plan = plan_fds(spec)
+    inherited = [fds.enter_context(unix.listen(path)).fileno() for path in (run.qmp, run.agent, run.console)]
+    inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
+    for disk, numbers in zip(spec.disks, plan.disks, strict=True):
+        inherited += open_extents(disk, fds)
+        if numbers.descriptor is not None:
+            inherited.append(open_descriptor(disk, list(numbers.extents), fds))
+    argv = qemu_argv(
+        str(binary.path),
+        spec,
+        plan,
+        sandbox=binary.sandbox,
+        free_page_reporting=binary.free_page_reporting,
+    )
+    return argv, inherited
+
+
+def _open_for_all(path: Path, fds: contextlib.ExitStack) -> int:
+    """A descriptor that any uid can open again as ``/dev/fd/N``: of the file, or of a copy in memory."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fds.callback(os.close, fd)
+    info = os.fstat(fd)
+    if info.st_mode & 0o004:
+        return fd
+    copy = os.memfd_create(path.name, os.MFD_CLOEXEC)
+    fds.callback(os.close, copy)
+    offset = 0
+    while sent := os.sendfile(copy, fd, offset, info.st_size - offset):
+        offset += sent
+    return copy
+
+
+def _stdio(run: RunDir, fds: contextlib.ExitStack) -> tuple[int, int, int]:
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    fds.callback(os.close, null)
+    words = run.make_stderr()
+    fds.callback(os.close, words)
+    return null, words, words
+
+
+def _confined(spec: VMSpec, argv: Sequence[str]) -> list[str]:
+    setpriv = setpriv_path()
+    if setpriv is None:
+        raise LaunchError(f"VM {spec.name}: there is no setpriv to confine QEMU with", hint=SETPRIV_HINT)
+    forwards = spec.network.forwards if spec.network else ()
+    return unprivileged(
+        setpriv,
+        argv,
+        root=os.geteuid() == 0,
+        uid=spec.owner_uid,
+        groups=kvm.groups_for_vm() if spec.accelerator is Accelerator.KVM else (),
+        bind_low_ports=needs_low_port(forwards, unprivileged_port_start()),
+    )
+
+
+async def _end(process: Process) -> None:
+    process.kill()
+    await process.wait()
+    process.close()
+
+
+def _words(error: OSError | InvalidArgument) -> str:
+    if isinstance(error, InvalidArgument):
+        return error.message
+    return f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error))

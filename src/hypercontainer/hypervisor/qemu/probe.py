@@ -1,0 +1,181 @@
+"""Finds out by booting whether an accelerator runs guests: a file in ``/dev`` says nothing about that.
+
+First the guest of ``probe_guest``, which takes milliseconds; it must end QEMU with the agreed exit status.  Then,
+where one is given, the real kernel without an initrd: it has come through all of its own start when it complains
+that it finds no root.  A hang, an abort, a reset and an error all mean "not usable" and become the reason.
+QEMU runs here without privileges and behind its sandbox, as it does for a VM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypercontainer.errors import Unavailable
+from hypercontainer.hypervisor.driver import Accelerator, Verdict
+from hypercontainer.hypervisor.qemu import kvm, probe_guest
+from hypercontainer.hypervisor.qemu.argv import SANDBOX, accelerator_argv
+from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.text import printable
+from hypercontainer.linux.confine import setpriv_path, unprivileged
+from hypercontainer.linux.process import boot_id
+
+GUEST_TIMEOUT_S = 2.0
+KERNEL_TIMEOUT_S = {Accelerator.KVM: 5.0, Accelerator.TCG: 60.0}
+_MAX_OUTPUT_BYTES = 1 << 20
+# What a kernel says once it has started all of itself and wants to start somebody else's program.
+_KERNEL_IS_UP = re.compile(rb"Unable to mount root fs|No working init found|Run /\S+ as init process")
+_KERNEL_ARGS = "console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=t"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``exit_code`` is None where the deadline passed or what was looked for came first."""
+
+    exit_code: int | None
+    output: bytes
+
+
+async def probe(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> Verdict:
+    """Takes a tenth of a second for a quick answer, and the deadlines for a hang."""
+    start = time.monotonic()
+    problem = await _problem(binary, accelerator, kernel)
+    took = time.monotonic() - start
+    if problem is None:
+        what = "the kernel booted" if kernel else "a probe guest booted"
+        return Verdict(accelerator, usable=True, reason=what, seconds=took)
+    return Verdict(accelerator, usable=False, reason=problem, seconds=took)
+
+
+def verdict_key(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> str:
+    """Changes when anything does that a verdict depends on; reads the kernel.  Raises ``OSError``."""
+    digest = "-"
+    if kernel is not None:
+        with kernel.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    parts = [
+        accelerator.value,
+        digest,
+        binary.version,
+        binary.key,
+        os.uname().release,
+        boot_id(),
+        _cpu_model(),
+    ]
+    if accelerator is Accelerator.KVM:
+        parts.append(kvm.device_key())
+    return " ".join(parts)
+
+
+async def _problem(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> str | None:
+    """Why the accelerator is not usable, or None."""
+    if accelerator not in binary.accelerators:
+        return f"{binary.path} was built without it"
+    if accelerator is Accelerator.KVM:
+        missing = kvm.device_problem()
+        if missing is not None:
+            return missing
+    problem = await _probe_guest_problem(binary, accelerator)
+    if problem is None and accelerator is Accelerator.KVM:
+        problem = kvm.access_problem()
+    if problem is None and kernel is not None:
+        problem = await _kernel_problem(binary, accelerator, kernel)
+    return problem
+
+
+async def _probe_guest_problem(binary: Binary, accelerator: Accelerator) -> str | None:
+    image = os.memfd_create("probe", os.MFD_CLOEXEC)
+    try:
+        os.write(image, probe_guest.rom())
+        device = f"isa-debug-exit,iobase={probe_guest.EXIT_PORT:#x},iosize=1"
+        arguments = ["-m", "16M", "-bios", f"/dev/fd/{image}", "-device", device]
+        outcome = await _run(binary, accelerator, arguments, [image], GUEST_TIMEOUT_S, until=None)
+    finally:
+        os.close(image)
+    if outcome.exit_code == probe_guest.EXIT_STATUS:
+        return None
+    return _describe("a probe guest", outcome, GUEST_TIMEOUT_S)
+
+
+async def _kernel_problem(binary: Binary, accelerator: Accelerator, kernel: Path) -> str | None:
+    timeout_s = KERNEL_TIMEOUT_S[accelerator]
+    try:
+        fd = os.open(kernel, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(f"cannot open kernel {kernel}: {error.strerror}") from error
+    try:
+        arguments = ["-m", "256M", "-kernel", f"/dev/fd/{fd}", "-append", _KERNEL_ARGS, "-serial", "stdio"]
+        outcome = await _run(binary, accelerator, arguments, [fd], timeout_s, until=_KERNEL_IS_UP)
+    finally:
+        os.close(fd)
+    if _KERNEL_IS_UP.search(outcome.output):
+        return None
+    return _describe(f"kernel {kernel.name}", outcome, timeout_s)
+
+
+def _describe(what: str, outcome: Outcome, timeout_s: float) -> str:
+    lines = [line for line in printable(outcome.output).splitlines() if line.strip()]
+    said = f": {lines[-1].strip()[:200]}" if lines else ""
+    if outcome.exit_code is None:
+        return f"{what} did not get through its start within {timeout_s:g} s{said}"
+    if outcome.exit_code < 0:
+        return f"QEMU was ended by signal {-outcome.exit_code} under {what}{said}"
+    if outcome.exit_code == 0:
+        return f"{what} was reset{said}"
+    return f"QEMU ended with status {outcome.exit_code} under {what}{said}"
+
+
+async def _run(
+    binary: Binary,
+    accelerator: Accelerator,
+    arguments: Sequence[str],
+    fds: Sequence[int],
+    timeout_s: float,
+    *,
+    until: re.Pattern[bytes] | None,
+) -> Outcome:
+    """Runs QEMU until it ends, says ``until``, or the time is up; it is gone afterwards."""
+    argv = [str(binary.path), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    argv += ["-sandbox", SANDBOX] if binary.sandbox else []
+    argv += [*accelerator_argv(accelerator), *arguments]
+    if setpriv := setpriv_path():
+        argv = unprivileged(setpriv, argv, root=os.geteuid() == 0)
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        pass_fds=fds,
+        start_new_session=True,
+        env={},
+    )
+    output = bytearray()
+    assert process.stdout is not None
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while data := await process.stdout.read(65536):
+                    output = (output + data)[-_MAX_OUTPUT_BYTES:]
+                    if until is not None and until.search(output):
+                        return Outcome(None, bytes(output))
+                return Outcome(await process.wait(), bytes(output))
+        return Outcome(None, bytes(output))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    return "-"

@@ -1,0 +1,218 @@
+"""One running QEMU, held by this process: a pidfd, a control connection, and the drain of its console.
+
+A supervising task waits for the process to end, gathers why, removes what is left, and resolves ``wait`` for
+everybody.  ``close`` ends the task without ending the VM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+from hypercontainer.errors import HypervisorError, NotFound, Unavailable
+from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
+from hypercontainer.hypervisor.driver import (
+    DiskSpec,
+    ExitReason,
+    PortForward,
+    VMExit,
+    VMRecord,
+    VMStats,
+)
+from hypercontainer.hypervisor.qemu.argv import NETDEV, hostfwd, hostfwd_key
+from hypercontainer.hypervisor.qemu.disks import Plugs
+from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
+from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
+from hypercontainer.hypervisor.text import printable
+from hypercontainer.hypervisor.validate import check_disk, check_forward
+from hypercontainer.linux import process as processes
+from hypercontainer.linux import unix
+from hypercontainer.linux.cgroup import Cgroup
+from hypercontainer.linux.process import Process
+
+# After the process has ended its sockets are at their end too; this is for one that somebody else holds open.
+_DRAIN_TIMEOUT_S = 2.0
+_READ_BYTES = 65536
+_SHUTDOWN_REASONS = {
+    "guest-shutdown": ExitReason.GUEST_SHUTDOWN,
+    "guest-reset": ExitReason.GUEST_RESET,
+    "guest-panic": ExitReason.GUEST_RESET,
+    "subsystem-reset": ExitReason.GUEST_RESET,
+    "host-qmp-quit": ExitReason.HOST_KILL,
+    "host-signal": ExitReason.HOST_KILL,
+}
+
+
+class Watch:
+    """What a QEMU has said so far: its events, its console, its standard error.
+
+    Made before QEMU runs, so that nothing is missed; owns the console's ring and socket and the error pipe's end.
+    """
+
+    def __init__(self, run: RunDir, *, new: bool) -> None:
+        self.plugs = Plugs()
+        self.shutdown: ExitReason | None = None
+        self._stderr = b""
+        with contextlib.ExitStack() as stack:
+            self._stderr_fd = run.open_stderr()
+            stack.callback(os.close, self._stderr_fd)
+            self._ring = (ConsoleRing.create if new else ConsoleRing.open)(run.ring)
+            stack.callback(self._ring.close)
+            self._console = unix.connect(run.console)
+            stack.callback(self._console.close)
+            self._owned = stack.pop_all()
+        self._drain = asyncio.create_task(self._drain_console(), name="console")
+
+    def on_event(self, event: Event) -> None:
+        if event.name == "SHUTDOWN":
+            self.shutdown = _SHUTDOWN_REASONS.get(str(event.data.get("reason")), ExitReason.CRASH)
+        self.plugs.on_event(event)
+
+    async def _drain_console(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await loop.sock_recv(self._console, _READ_BYTES):
+                self._ring.write(data)
+
+    async def finish(self) -> None:
+        """Reads on to the end, once the process has ended."""
+        await asyncio.wait([self._drain], timeout=_DRAIN_TIMEOUT_S)
+
+    def console(self, max_bytes: int = CAPACITY_BYTES) -> str:
+        return printable(self._ring.tail(max_bytes))
+
+    def stderr(self) -> str:
+        self._stderr = (self._stderr + read_stderr(self._stderr_fd))[-CAPACITY_BYTES:]
+        return printable(self._stderr)
+
+    async def close(self) -> None:
+        self._drain.cancel()
+        await asyncio.wait([self._drain])
+        self._owned.close()
+
+
+class QemuVM:
+    """See ``hypercontainer.hypervisor.driver.VM``."""
+
+    def __init__(self, record: VMRecord, process: Process, watch: Watch, qmp: QmpClient) -> None:
+        self.record = record
+        self._process = process
+        self._watch = watch
+        self._qmp = qmp
+        self._run = RunDir(record.run_dir)
+        self._killed = False
+        self._agent: asyncio.StreamWriter | None = None
+        self._ended = asyncio.create_task(self._supervise(), name=f"vm-{record.id}")
+
+    @property
+    def pid(self) -> int:
+        return self.record.pid
+
+    @property
+    def agent_socket(self) -> Path:
+        return self._run.agent
+
+    async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._agent is not None:
+            self._agent.close()
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=unix.connect(self._run.agent))
+        except OSError as error:
+            raise HypervisorError(
+                f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
+            ) from error
+        self._agent = writer
+        return reader, writer
+
+    async def pause(self) -> None:
+        await self._qmp.execute("stop")
+
+    async def resume(self) -> None:
+        await self._qmp.execute("cont")
+
+    async def attach_disk(self, disk: DiskSpec) -> None:
+        check_disk(disk)
+        try:
+            await self._watch.plugs.attach(self._qmp, disk)
+        except OSError as error:
+            raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
+
+    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
+        await self._watch.plugs.detach(self._qmp, serial, timeout_s)
+
+    async def add_forward(self, forward: PortForward) -> None:
+        check_forward(forward)
+        if problem := await self._qmp.monitor(f"hostfwd_add {NETDEV} {hostfwd(forward)}"):
+            where = f"{forward.host_ip}:{forward.host_port}/{forward.protocol}"
+            raise Unavailable(f"cannot forward {where}: {problem}", hint="is the port taken, or privileged?")
+
+    async def remove_forward(self, forward: PortForward) -> None:
+        check_forward(forward)
+        # Unlike every other command, this one has something to say when it succeeds.
+        answer = await self._qmp.monitor(f"hostfwd_remove {NETDEV} {hostfwd_key(forward)}")
+        if not answer.endswith("removed"):
+            raise NotFound(f"no forward of {hostfwd_key(forward)}: {answer}")
+
+    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
+        return self._watch.console(max_bytes)
+
+    async def stats(self) -> VMStats:
+        # Adding up a large process's page tables takes milliseconds.
+        rss, pss = await asyncio.to_thread(processes.memory_bytes, self.pid)
+        return VMStats(processes.cpu_ns(self.pid), rss, pss)
+
+    async def wait(self) -> VMExit:
+        await asyncio.wait([self._ended])  # which does not end with this caller
+        if self._ended.cancelled():
+            raise HypervisorError(f"VM {self.record.id}: this process has let go of it")
+        return self._ended.result()
+
+    async def kill(self) -> VMExit:
+        self._killed = not self._ended.done()
+        self._process.kill()
+        return await self.wait()
+
+    async def close(self) -> None:
+        self._ended.cancel()
+        await asyncio.wait([self._ended])
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._agent is not None:
+            self._agent.close()
+        await self._qmp.close()
+        await self._watch.close()
+        self._process.close()
+
+    async def _supervise(self) -> VMExit:
+        code = await self._process.wait()
+        await self._watch.finish()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                await self._qmp.wait_closed()
+        cgroup = Cgroup(self.record.cgroups)
+        reason = exit_reason(self._killed, self._watch.shutdown, cgroup.oom_killed(), code)
+        ended = VMExit(code, reason, self._watch.stderr(), self._watch.console())
+        await self._let_go()
+        clean(self._run, cgroup)
+        return ended
+
+
+def exit_reason(killed: bool, said: ExitReason | None, out_of_memory: bool, code: int | None) -> ExitReason:
+    """From what was seen: our own kill, QEMU's last event, the cgroup's, the exit status."""
+    if killed:
+        return ExitReason.HOST_KILL
+    if said is not None:
+        return said
+    if out_of_memory:
+        return ExitReason.OUT_OF_MEMORY
+    return ExitReason.CRASH if code else ExitReason.UNKNOWN
+
+
+def clean(run: RunDir, cgroup: Cgroup) -> None:
+    """Removes what is left of a VM whose process has ended."""
+    with contextlib.suppress(OSError):
+        cgroup.remove()
+    run.remove()

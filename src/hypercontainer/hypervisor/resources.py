@@ -1,0 +1,31 @@
+"""How much of the host a VM gets: vCPUs and quota for ``--cpus``, the memory limit for the hypervisor's process."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from hypercontainer.hypervisor.driver import Accelerator, Limits
+
+MIB = 1 << 20
+# What QEMU needs besides the guest's memory; docs/hypervisor.md has the measurements.
+QEMU_OVERHEAD_MIB = 96
+# The cache of translated code under software emulation.  QEMU's own default is 1 GiB.
+TCG_CACHE_MIB = 128
+
+
+def host_cpus() -> int:
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def vcpus_for(cpus: float | None, *, host: int | None = None) -> int:
+    """vCPUs for ``--cpus``: the next whole number, at most the host's CPUs; all of these where None."""
+    most = host or host_cpus()
+    return most if cpus is None else min(most, max(1, math.ceil(cpus)))
+
+
+def limits_for(memory_mib: int, cpus: float | None, accelerator: Accelerator) -> Limits:
+    """Limits for the hypervisor's process such that the guest can use all of its ``memory_mib`` and ``cpus``."""
+    overhead_mib = QEMU_OVERHEAD_MIB + (TCG_CACHE_MIB if accelerator is Accelerator.TCG else 0)
+    return Limits(memory_bytes=(memory_mib + overhead_mib) * MIB, cpus=cpus)

@@ -1,0 +1,91 @@
+"""Checks a ``VMSpec`` once, at the edge, for every driver: what passes here is safe in a command line."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from hypercontainer.errors import InvalidArgument, NotSupported
+from hypercontainer.hypervisor.driver import DiskSpec, PortForward, UserNetwork, VMSpec
+
+SECTOR_BYTES = 512
+MIN_MEMORY_MIB = 16
+MAX_VCPUS = 255
+# COMMAND_LINE_SIZE of the x86 kernel, less the final NUL (arch/x86/include/asm/setup.h).
+MAX_KERNEL_ARGS_BYTES = 2047
+CACHE_MODES = ("writeback", "unsafe", "none")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_SERIAL = re.compile(r"[a-z0-9-]{1,20}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9.-]{0,253}")
+_UNPRINTABLE = re.compile(r"[\0-\x1f\x7f]")
+
+
+def check_spec(spec: VMSpec) -> None:
+    """Raises ``InvalidArgument`` or ``NotSupported``, naming the field."""
+    _require(_ID.fullmatch(spec.id), f"VM id {spec.id!r}: letters, digits, '_', '.', '-', at most 128")
+    _require(not _UNPRINTABLE.search(spec.name), f"VM name {spec.name!r}: no control characters")
+    _require(spec.run_dir.is_absolute(), f"run_dir {str(spec.run_dir)!r}: an absolute path")
+    _require(spec.memory_mib >= MIN_MEMORY_MIB, f"memory of {spec.memory_mib} MiB: at least {MIN_MEMORY_MIB}")
+    _require(1 <= spec.vcpus <= MAX_VCPUS, f"{spec.vcpus} vCPUs: 1 to {MAX_VCPUS}")
+    for argument in spec.kernel_args:
+        _require(not _UNPRINTABLE.search(argument), f"kernel argument {argument!r}: no control characters")
+    size = len(" ".join(spec.kernel_args).encode())
+    _require(
+        size <= MAX_KERNEL_ARGS_BYTES, f"kernel arguments: {size} bytes, at most {MAX_KERNEL_ARGS_BYTES}"
+    )
+    check_disks(spec.disks)
+    if spec.network is not None:
+        check_network(spec.network)
+
+
+def check_disks(disks: Sequence[DiskSpec]) -> None:
+    serials = [disk.serial for disk in disks]
+    _require(len(set(serials)) == len(serials), f"disk serials {serials}: one disk each")
+    for disk in disks:
+        check_disk(disk)
+
+
+def check_disk(disk: DiskSpec) -> None:
+    _require(_SERIAL.fullmatch(disk.serial), f"disk serial {disk.serial!r}: 1 to 20 of a-z, 0-9, '-'")
+    _require(disk.cache in CACHE_MODES, f"disk {disk.serial}: cache {disk.cache!r}: one of {CACHE_MODES}")
+    _require(bool(disk.extents), f"disk {disk.serial}: at least one extent")
+    for path, size in disk.extents:
+        problem = f"disk {disk.serial}: {path}: {size} bytes: a positive multiple of {SECTOR_BYTES}"
+        _require(size > 0 and size % SECTOR_BYTES == 0, problem)
+    if len(disk.extents) > 1 and not disk.read_only:
+        raise NotSupported(f"disk {disk.serial}: a disk of several extents is read-only")
+
+
+def check_network(network: UserNetwork) -> None:
+    _require(_MAC.fullmatch(network.mac), f"MAC address {network.mac!r}: six bytes, xx:xx:xx:xx:xx:xx")
+    _require(
+        _HOSTNAME.fullmatch(network.hostname), f"hostname {network.hostname!r}: letters, digits, '.', '-'"
+    )
+    try:
+        guest = ipaddress.IPv4Interface(network.guest_cidr)
+        others = [ipaddress.IPv4Address(network.gateway), ipaddress.IPv4Address(network.dns)]
+    except ValueError as error:
+        raise InvalidArgument(f"user network: {error}") from error
+    for address in others:
+        _require(address in guest.network, f"user network: {address} is not in {guest.network}")
+    _require(len({guest.ip, *others}) == 3, "user network: guest, gateway and DNS need three addresses")
+    for forward in network.forwards:
+        check_forward(forward)
+
+
+def check_forward(forward: PortForward) -> None:
+    _require(forward.protocol in ("tcp", "udp"), f"port forward: protocol {forward.protocol!r}: tcp or udp")
+    for port in (forward.host_port, forward.guest_port):
+        _require(1 <= port <= 65535, f"port forward: port {port}: 1 to 65535")
+    try:
+        ipaddress.IPv4Address(forward.host_ip)
+    except ValueError:
+        raise NotSupported(f"port forward: host address {forward.host_ip!r}: an IPv4 address") from None
+
+
+def _require(condition: object, problem: str) -> None:
+    if not condition:
+        raise InvalidArgument(problem)
