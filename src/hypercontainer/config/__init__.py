@@ -6,7 +6,7 @@ gives the whole, for hyperd.  Both are names of this package; the heavy one is i
 
 from __future__ import annotations
 
-from hypercontainer.config.places import Locations, locations, prepare_directory
+from hypercontainer.config.places import Locations, locations, prepare_directories
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would cost more than everything here
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = [
     "Registries",
     "load_config",
     "locations",
-    "prepare_directory",
+    "prepare_directories",
 ]
 
 

@@ -80,6 +80,12 @@ def locations(
     )
 
 
+def prepare_directories(root: str, run: str) -> None:
+    """hyperd's two directories.  VMs of a hyperd that is root run as other users, which must get through."""
+    for path in (root, run):
+        prepare_directory(path, mode=0o711 if os.geteuid() == 0 else 0o700)
+
+
 def prepare_directory(path: str, *, mode: int) -> None:
     """Makes ``path`` (parents too) with ``mode``, or checks that what is there is a directory of ours that
     nobody else may write: whoever writes there could take the daemon's place."""

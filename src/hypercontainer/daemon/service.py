@@ -1,0 +1,98 @@
+"""The daemon's life: engine up, sockets served, ready; told to end, requests out, engine closed.  Pods stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+
+from hypercontainer.api.hyper.server import Server
+from hypercontainer.daemon import systemd
+from hypercontainer.engine.interface import Engine
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 2.0  # for requests under way when hyperd is told to end
+CLOSE_S = 30.0  # for the engine to let go of pods that live on
+
+
+class Stop:
+    """Set once, by a signal or by a client."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.stop_containers = False
+
+    def ask(self, stop_containers: bool = False) -> None:
+        self.stop_containers |= stop_containers
+        self.event.set()
+
+    def on_signals(self) -> None:
+        """The first one ends hyperd in good order, a second one at once."""
+        loop = asyncio.get_running_loop()
+
+        def told(number: signal.Signals) -> None:
+            logger.info("%s: ending", number.name)
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(each)
+            self.ask()
+
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, told, each)
+
+
+async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Callable[[], None]) -> None:
+    """Returns when hyperd has been told to end and has; ``ready`` is called when clients are served."""
+    stop = Stop()
+    stop.on_signals()
+    try:
+        if not await _started(engine, stop):
+            return
+        server = Server(engine, stop.ask)
+        try:
+            await server.serve(sockets)
+            ready()
+            await stop.event.wait()
+        finally:
+            systemd.notify("STOPPING=1")
+            await server.close(deadline_s=DRAIN_S)
+    finally:
+        await _close(engine, stop)
+
+
+async def _close(engine: Engine, stop: Stop) -> None:
+    try:
+        # Stopping containers has deadlines of its own, which are as long as the containers ask for.
+        async with asyncio.timeout(None if stop.stop_containers else CLOSE_S):
+            await engine.close(stop_containers=stop.stop_containers)
+    except TimeoutError:
+        logger.warning("the engine did not close within %g s; the next hyperd takes its pods back", CLOSE_S)
+
+
+async def _started(engine: Engine, stop: Stop) -> bool:
+    """False if hyperd was told to end before the engine was up."""
+    starting = asyncio.create_task(engine.start())
+    stopped = asyncio.create_task(stop.event.wait())
+    try:
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        return starting.done()
+    finally:
+        starting.cancel()
+        stopped.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+
+
+def tell_ready(fd: int | None) -> None:
+    """Word to whoever started hyperd: systemd, and the reader of ``fd``, which is closed."""
+    systemd.notify(f"READY=1\nMAINPID={os.getpid()}")
+    if fd is not None:
+        with contextlib.suppress(OSError):
+            os.write(fd, b"\n")
+        with contextlib.suppress(OSError):
+            os.close(fd)
