@@ -1,0 +1,134 @@
+"""What is mounted in a container, in which order, and its devices: Docker's defaults and --tmpfs."""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import Final
+
+from hypercontainer.agent.operations import Device, Mount
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.types.spec import ContainerSpec, Tmpfs
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME = 16, 128, 1024, 2048
+MS_RELATIME, MS_STRICTATIME = 1 << 21, 1 << 24
+_QUIET: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC
+
+MASKED_PATHS: Final = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def _character(path: str, major: int, minor: int) -> Device:
+    return Device(path, stat.S_IFCHR | 0o666, major, minor)
+
+
+DEVICES: Final = (
+    _character("/dev/null", 1, 3),
+    _character("/dev/zero", 1, 5),
+    _character("/dev/full", 1, 7),
+    _character("/dev/random", 1, 8),
+    _character("/dev/urandom", 1, 9),
+    _character("/dev/tty", 5, 0),
+)
+
+# mount(8)'s words: the flag, and whether the word sets or clears it.
+_FLAGS: Final = {
+    "ro": (MS_RDONLY, True),
+    "rw": (MS_RDONLY, False),
+    "nosuid": (MS_NOSUID, True),
+    "suid": (MS_NOSUID, False),
+    "nodev": (MS_NODEV, True),
+    "dev": (MS_NODEV, False),
+    "noexec": (MS_NOEXEC, True),
+    "exec": (MS_NOEXEC, False),
+    "sync": (MS_SYNCHRONOUS, True),
+    "async": (MS_SYNCHRONOUS, False),
+    "dirsync": (MS_DIRSYNC, True),
+    "noatime": (MS_NOATIME, True),
+    "atime": (MS_NOATIME, False),
+    "nodiratime": (MS_NODIRATIME, True),
+    "diratime": (MS_NODIRATIME, False),
+    "relatime": (MS_RELATIME, True),
+    "norelatime": (MS_RELATIME, False),
+    "strictatime": (MS_STRICTATIME, True),
+    "nostrictatime": (MS_STRICTATIME, False),
+    "defaults": (0, True),
+}
+_TMPFS_DATA: Final = {
+    "size": re.compile(r"[0-9]{1,20}[kmgKMG%]?"),
+    "nr_blocks": re.compile(r"[0-9]{1,20}[kmgKMG]?"),
+    "nr_inodes": re.compile(r"[0-9]{1,20}[kmgKMG]?"),
+    "mode": re.compile(r"[0-7]{1,4}"),
+    "uid": re.compile(r"[0-9]{1,10}"),
+    "gid": re.compile(r"[0-9]{1,10}"),
+    "huge": re.compile(r"never|always|within_size|advise"),
+    "mpol": re.compile(r"[a-z]+(=[a-z]+)?(:[0-9,-]+)?"),
+}
+
+
+def mounts(spec: ContainerSpec, *, systemd: bool) -> tuple[Mount, ...]:
+    """In the order in which they are to be made; the user's own replace a default at the same place."""
+    if spec.shm_size_bytes <= 0:
+        raise InvalidArgument(f"--shm-size: {spec.shm_size_bytes} is not positive", hint="64m, 1g, ...")
+    read_only = 0 if spec.privileged else MS_RDONLY
+    wanted = [
+        Mount("proc", "/proc", "proc", _QUIET),
+        Mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"),
+        Mount(
+            "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"
+        ),
+        Mount("sysfs", "/sys", "sysfs", _QUIET | read_only),
+        Mount("cgroup2", "/sys/fs/cgroup", "cgroup", _QUIET | (0 if systemd else read_only)),
+        Mount("mqueue", "/dev/mqueue", "mqueue", _QUIET),
+        Mount("tmpfs", "/dev/shm", "shm", _QUIET, f"mode=1777,size={spec.shm_size_bytes}"),  # noqa: S108
+    ]
+    if systemd:
+        wanted += [
+            Mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")
+            for path, mode in (("/run", "755"), ("/run/lock", "1777"), ("/tmp", "1777"))  # noqa: S108
+        ]
+    own = [tmpfs(wish) for wish in spec.tmpfs]
+    places = {mount.target for mount in own}
+    # A parent is mounted before what lies in it, whatever the user's order is.
+    own.sort(key=lambda mount: mount.target.count("/"))
+    return tuple(mount for mount in wanted if mount.target not in places) + tuple(own)
+
+
+def tmpfs(wish: Tmpfs) -> Mount:
+    """--tmpfs PATH[:OPTIONS]: noexec, nosuid and nodev unless the options say otherwise."""
+    target = _place(wish.path)
+    flags, data = _QUIET, {}
+    for word in filter(None, wish.options.split(",")):
+        name, equals, value = word.partition("=")
+        if not equals and word in _FLAGS:
+            flag, on = _FLAGS[word]
+            flags = flags | flag if on else flags & ~flag
+        elif equals and name in _TMPFS_DATA and _TMPFS_DATA[name].fullmatch(value):
+            data[name] = value
+        else:
+            raise InvalidArgument(
+                f"--tmpfs {wish.path}: {word!r} is no option of tmpfs",
+                hint=f"{', '.join(f'{key}=' for key in _TMPFS_DATA)} or one of {', '.join(_FLAGS)}",
+            )
+    return Mount("tmpfs", target, "tmpfs", flags, ",".join(f"{key}={value}" for key, value in data.items()))
+
+
+def _place(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
+        raise InvalidArgument(f"--tmpfs: {path!r} is no place to mount at", hint="an absolute path, not /")
+    return "/" + "/".join(parts)
