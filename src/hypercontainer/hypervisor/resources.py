@@ -8,7 +8,7 @@ import os
 from hypercontainer.hypervisor.driver import Accelerator, Limits
 
 MIB = 1 << 20
-# What QEMU needs besides the guest's memory; docs/hypervisor.md has the measurements.
+# What QEMU needs besides the guest's memory and boot files; docs/hypervisor.md has the measurements.
 QEMU_OVERHEAD_MIB = 96
 # The cache of translated code under software emulation.  QEMU's own default is 1 GiB.
 TCG_CACHE_MIB = 128
@@ -25,7 +25,12 @@ def vcpus_for(cpus: float | None, *, host: int | None = None) -> int:
     return most if cpus is None else min(most, max(1, math.ceil(cpus)))
 
 
-def limits_for(memory_mib: int, cpus: float | None, accelerator: Accelerator) -> Limits:
-    """Limits for the hypervisor's process such that the guest can use all of its ``memory_mib`` and ``cpus``."""
+def limits_for(
+    memory_mib: int, cpus: float | None, accelerator: Accelerator, *, boot_files_bytes: int = 0
+) -> Limits:
+    """Limits for the hypervisor's process such that the guest can use all of its ``memory_mib`` and ``cpus``.
+
+    ``boot_files_bytes`` is the size of kernel and initrd, which QEMU keeps a copy of.
+    """
     overhead_mib = QEMU_OVERHEAD_MIB + (TCG_CACHE_MIB if accelerator is Accelerator.TCG else 0)
-    return Limits(memory_bytes=(memory_mib + overhead_mib) * MIB, cpus=cpus)
+    return Limits(memory_bytes=(memory_mib + overhead_mib) * MIB + boot_files_bytes, cpus=cpus)

@@ -21,10 +21,7 @@ NETDEV = "net0"
 FIRST_FD = 4
 # Everything that costs start time or is one more thing for a guest to attack.  ACPI stays: it is how disks are
 # plugged in and how a guest powers off.  Guests' pages are not merged with others': that tells them about each other.
-MACHINE = (
-    "pc,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,graphics=off,"
-    "mem-merge=off,dump-guest-core=off"
-)  # fmt: skip
+MACHINE = "pc,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _CACHE: Mapping[str, Mapping[str, bool]] = {
     "writeback": {"direct": False, "no-flush": False},

@@ -1,0 +1,314 @@
+"""A driver without a hypervisor: for the engine's tests, and held to the same contract as the real one.
+
+Its VMs live in this process and outlive the driver and VM objects that hold them, so that ``close`` and ``adopt``
+mean what they mean elsewhere.  ``guest`` plays the agent: it is called with each connection to the agent port.
+``FakeDriver.machine`` is the guest's own side, for a test to power it off, let it crash or write to its console.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, Unavailable
+from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
+from hypercontainer.hypervisor.driver import (
+    Accelerator,
+    Capabilities,
+    Check,
+    DiskSpec,
+    ExitReason,
+    PortForward,
+    Verdict,
+    VMExit,
+    VMRecord,
+    VMSpec,
+    VMStats,
+)
+from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.text import printable
+from hypercontainer.hypervisor.validate import check_disk, check_forward, check_spec
+from hypercontainer.linux import process as processes
+from hypercontainer.linux import unix
+
+Guest = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+# Every running fake machine of this process, by its record's start_ticks.
+_machines: dict[int, FakeMachine] = {}
+
+
+async def silent_guest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A guest that takes everything and says nothing."""
+    while await reader.read(65536):
+        pass
+    writer.close()
+
+
+class FakeMachine:
+    """What goes on while nobody holds it."""
+
+    def __init__(self, spec: VMSpec, guest: Guest, unplugs: bool) -> None:
+        self.spec = spec
+        self.unplugs = unplugs
+        self.paused = False
+        self.disks = {disk.serial: disk for disk in spec.disks}
+        self.forwards: dict[PortForward, socket.socket] = {}
+        self.ended = asyncio.Event()
+        self.exit: VMExit | None = None
+        self._guest = guest
+        self._run = RunDir(spec.run_dir)
+        self._peers: set[asyncio.StreamWriter] = set()
+        self._owned = contextlib.AsyncExitStack()
+
+    async def start(self, record: VMRecord) -> None:
+        """Raises ``OSError``, and then nothing is left."""
+        async with self._owned:
+            self._run.create()
+            self._owned.callback(self._run.remove)
+            self._console = ConsoleRing.create(self._run.ring)
+            self._owned.callback(self._console.close)
+            for disk in self.spec.disks:
+                check_files(disk)
+            for path in (self.spec.kernel, self.spec.initrd):
+                if path is not None:
+                    path.open("rb").close()
+            for forward in self.spec.network.forwards if self.spec.network else ():
+                self.forwards[forward] = bound(forward)
+                self._owned.callback(self.forwards[forward].close)
+            server = await asyncio.start_unix_server(self._connected, sock=unix.listen(self._run.agent))
+            self._owned.callback(server.close)
+            self._run.write_record(record)
+            self._owned = self._owned.pop_all()
+        self.record = record
+        _machines[record.start_ticks] = self
+
+    def write_console(self, data: bytes) -> None:
+        self._console.write(data)
+
+    def console(self, max_bytes: int) -> str:
+        return self.exit.console[-max_bytes:] if self.exit else printable(self._console.tail(max_bytes))
+
+    def power_off(self) -> None:
+        self.end(0, ExitReason.GUEST_SHUTDOWN)
+
+    def reboot(self) -> None:
+        self.end(0, ExitReason.GUEST_RESET)
+
+    def crash(self, stderr: str = "") -> None:
+        self.end(-6, ExitReason.CRASH, stderr)
+
+    def end(self, code: int, reason: ExitReason, stderr: str = "") -> None:
+        """Everything ends at once, as when a process dies; what follows is in ``cleaned``."""
+        if self.exit is None:
+            self.exit = VMExit(code, reason, stderr, printable(self._console.tail()))
+            del _machines[self.record.start_ticks]
+            for peer in self._peers:
+                peer.close()
+            for forward in self.forwards.values():
+                forward.close()
+            self._cleaning = asyncio.create_task(self._clean())
+
+    async def _clean(self) -> None:
+        await self._owned.aclose()
+        self.ended.set()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._peers.add(writer)
+        try:
+            await self._guest(reader, writer)
+        except ConnectionError:
+            pass  # its peer went away, which is a peer's right
+        finally:
+            self._peers.discard(writer)
+            writer.close()
+
+
+class FakeVM:
+    """See ``hypercontainer.hypervisor.driver.VM``."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.record = machine.record
+        self._machine = machine
+        self._agent: asyncio.StreamWriter | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        return self.record.pid
+
+    @property
+    def agent_socket(self) -> Path:
+        return RunDir(self.record.run_dir).agent
+
+    def _running(self) -> FakeMachine:
+        if self._machine.exit is not None or self._closed.is_set():
+            raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
+        return self._machine
+
+    async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self._running()
+        if self._agent is not None:
+            self._agent.close()
+        reader, self._agent = await asyncio.open_unix_connection(sock=unix.connect(self.agent_socket))
+        return reader, self._agent
+
+    async def pause(self) -> None:
+        self._running().paused = True
+
+    async def resume(self) -> None:
+        self._running().paused = False
+
+    async def attach_disk(self, disk: DiskSpec) -> None:
+        check_disk(disk)
+        disks = self._running().disks
+        if disk.serial in disks:
+            raise Conflict(f"disk {disk.serial} is attached already")
+        try:
+            check_files(disk)
+        except OSError as error:
+            raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
+        disks[disk.serial] = disk
+
+    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
+        machine = self._running()
+        if serial not in machine.disks:
+            raise NotFound(f"no disk {serial} is attached")
+        if not machine.unplugs:
+            raise HypervisorError(f"the guest did not give up disk {serial} within {timeout_s:g} s")
+        del machine.disks[serial]
+
+    async def add_forward(self, forward: PortForward) -> None:
+        check_forward(forward)
+        machine = self._running()
+        try:
+            machine.forwards[forward] = bound(forward)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot forward {forward.host_ip}:{forward.host_port}: {error.strerror}"
+            ) from error
+
+    async def remove_forward(self, forward: PortForward) -> None:
+        check_forward(forward)
+        bound_socket = self._running().forwards.pop(forward, None)
+        if bound_socket is None:
+            raise NotFound(f"no forward of {forward.host_ip}:{forward.host_port}")
+        bound_socket.close()
+
+    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
+        return self._machine.console(max_bytes)
+
+    async def stats(self) -> VMStats:
+        rss, pss = processes.memory_bytes(self.pid)
+        return VMStats(processes.cpu_ns(self.pid), rss, pss)
+
+    async def wait(self) -> VMExit:
+        waits = [asyncio.create_task(one.wait()) for one in (self._machine.ended, self._closed)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._machine.ended.is_set():
+            raise HypervisorError(f"VM {self.record.id}: this process has let go of it")
+        assert self._machine.exit is not None
+        return self._machine.exit
+
+    async def kill(self) -> VMExit:
+        self._machine.end(-9, ExitReason.HOST_KILL)
+        return await self.wait()
+
+    async def close(self) -> None:
+        self._closed.set()
+        if self._agent is not None:
+            self._agent.close()
+
+
+class FakeDriver:
+    """See ``hypercontainer.hypervisor.driver.Driver``; ``kvm`` is what a probe of KVM finds.
+
+    ``unplugs`` is whether guests give disks up when asked.
+    """
+
+    name = "fake"
+
+    def __init__(self, guest: Guest = silent_guest, *, kvm: bool = False, unplugs: bool = True) -> None:
+        self._guest = guest
+        self._kvm = kvm
+        self._unplugs = unplugs
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(self.name, "1", frozenset(Accelerator))
+
+    async def probe(
+        self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
+    ) -> Verdict:
+        usable = self._kvm or accelerator is Accelerator.TCG
+        return Verdict(accelerator, usable, "so it was told")
+
+    async def diagnose(self) -> list[Check]:
+        return [Check("fake hypervisor", True, "always there")]
+
+    async def launch(self, spec: VMSpec) -> FakeVM:
+        check_spec(spec)
+        machine = FakeMachine(spec, self._guest, self._unplugs)
+        record = VMRecord(
+            driver=self.name,
+            id=spec.id,
+            name=spec.name,
+            pid=os.getpid(),
+            start_ticks=id(machine),
+            boot_id=processes.boot_id(),
+            run_dir=spec.run_dir,
+            accelerator=spec.accelerator,
+        )
+        try:
+            await machine.start(record)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise LaunchError(
+                f"VM {spec.name} cannot be started: {where}{error.strerror or error}"
+            ) from error
+        return FakeVM(machine)
+
+    async def adopt(self, record: VMRecord) -> FakeVM | None:
+        machine = _machines.get(record.start_ticks)
+        if machine is not None and machine.record == record:
+            return FakeVM(machine)
+        RunDir(record.run_dir).remove()
+        return None
+
+    async def destroy(self, record: VMRecord) -> None:
+        if (vm := await self.adopt(record)) is not None:
+            await vm.kill()
+
+    def machine(self, vm_id: str) -> FakeMachine:
+        """The running machine with this id; raises ``KeyError``."""
+        for machine in _machines.values():
+            if machine.spec.id == vm_id:
+                return machine
+        raise KeyError(vm_id)
+
+
+def check_files(disk: DiskSpec) -> None:
+    """Raises ``OSError`` for a disk whose files are missing or too short."""
+    for path, size in disk.extents:
+        if path.stat().st_size < size:
+            raise OSError(f"disk {disk.serial}: {path} has fewer than {size} bytes")
+
+
+def bound(forward: PortForward) -> socket.socket:
+    """The host's end of a forward, taken for real, so that a port can be taken already."""
+    kind = socket.SOCK_STREAM if forward.protocol == "tcp" else socket.SOCK_DGRAM
+    taken = socket.socket(socket.AF_INET, kind)
+    try:
+        taken.bind((forward.host_ip, forward.host_port))
+        if forward.protocol == "tcp":
+            taken.listen()
+    except BaseException:
+        taken.close()
+        raise
+    return taken
