@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""Builds the guest's own kernel: Debian's kernel source package, ``patches/`` and the fragments in ``config/``.
+
+usage: build.py [--jobs N]
+
+Needs nothing but the standard library and the packages in PACKAGES.  The result is kept by what went into it:
+
+    $HYPER_CACHE/kernel/KEY/      vmlinux (stripped ELF), .config, System.map, build.log, kernel.json
+    $HYPER_CACHE/kernel/current   symbolic link to the KEY that was asked for last
+
+KEY covers fragments, patches, this script, and the versions of source package and compiler.  A directory appears
+complete or not at all, two builds at once wait for each other, and the build tree is removed in any case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE_PACKAGE = "linux-source-6.1"
+SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
+PACKAGES = f"{SOURCE_PACKAGE} gcc make patch flex bison bc libelf-dev xz-utils"
+# Never compiled for this guest, though their Kconfig files are read: a third of the time to unpack.
+NOT_UNPACKED = (
+    "*/Documentation/*.rst",
+    "*/Documentation/*.yaml",
+    "*/Documentation/*.txt",
+    "*/drivers/gpu/*.[ch]",
+    "*/drivers/media/*.[ch]",
+    "*/drivers/net/ethernet/*.[ch]",
+    "*/drivers/net/wireless/*.[ch]",
+    "*/drivers/staging/*.[ch]",
+    "*/sound/*.[ch]",
+    "*/arch/*.dts",
+    "*/arch/*.dtsi",
+    "*/tools/testing/*.[ch]",
+    "*/tools/testing/*.sh",
+)
+# The compiler's choice at -Os, a byte at a time, is the slowest an emulator can do.
+COMPILER_FLAGS = "-mstringop-strategy=rep_8byte"
+STEPS = 1800  # about what make reports; only the progress lines depend on it
+PROGRESS_EVERY_S = 15
+FREE_BYTES_NEEDED = 3 << 30
+
+
+class BuildError(Exception):
+    pass
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"kernel: {text}\n")
+    sys.stdout.flush()
+
+
+def cache_dir() -> Path:
+    """As ``hypercontainer.kernel.cache_dir``."""
+    if named := os.environ.get("HYPER_CACHE"):
+        if not named.startswith("/"):
+            raise BuildError(f"HYPER_CACHE={named}: not an absolute path")
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hyper"
+
+
+def output_of(*argv: str) -> str:
+    try:
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BuildError(f"`{' '.join(argv)}` failed; needed: apt-get install {PACKAGES}") from error
+
+
+def check_tools() -> None:
+    missing = [
+        tool
+        for tool in ("gcc", "make", "patch", "flex", "bison", "bc", "xz", "tar")
+        if not shutil.which(tool)
+    ]
+    missing += [str(path) for path in (SOURCE, Path("/usr/include/gelf.h")) if not path.exists()]
+    if missing:
+        raise BuildError(f"missing: {', '.join(missing)}; needed: apt-get install {PACKAGES}")
+
+
+def fragments() -> list[Path]:
+    return sorted((HERE / "config").glob("*.config"))
+
+
+def patches() -> list[Path]:
+    return sorted((HERE / "patches").glob("*.patch"))
+
+
+def build_key(source_version: str, compiler: str) -> str:
+    """16 hexadecimal digits; a file's name and length are in it, so that no two inputs look alike."""
+    total = hashlib.sha256()
+    for text in (source_version, compiler):
+        total.update(f"{text}\n".encode())
+    for path in (Path(__file__), *fragments(), *patches()):
+        content = path.read_bytes()
+        total.update(f"{path.name} {len(content)}\n".encode() + content)
+    return total.hexdigest()[:16]
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Options by name; what is off is 'n', whether written ``=n`` or ``# ... is not set``."""
+    options = {}
+    for line in text.splitlines():
+        if found := re.fullmatch(r"(CONFIG_\w+)=(.*)", line):
+            options[found[1]] = found[2]
+        elif found := re.fullmatch(r"# (CONFIG_\w+) is not set", line):
+            options[found[1]] = "n"
+    return options
+
+
+def unmet(asked: dict[str, str], final: dict[str, str]) -> list[str]:
+    """What ``asked`` wants and ``final`` does not have: a dependency is missing, or the name is wrong."""
+    return [
+        f"{name}: asked {value}, got {final.get(name, 'n')}"
+        for name, value in asked.items()
+        if final.get(name, "n") != value
+    ]
+
+
+def asked_options() -> dict[str, str]:
+    asked: dict[str, str] = {}
+    for path in fragments():
+        asked |= parse_config(path.read_text())
+    return asked
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is running: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Tree:
+    """The unpacked source in ``work``; ``log`` takes all that tar and make say."""
+
+    def __init__(self, work: Path, source: Path, jobs: int) -> None:
+        self.work = work
+        self.jobs = jobs
+        self.log = work / "build.log"
+        self._source = source
+        self._environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LC_ALL": "C",
+            "TMPDIR": str(work),
+            "KBUILD_BUILD_USER": "hyper",
+            "KBUILD_BUILD_HOST": "hyper",
+            "KBUILD_BUILD_VERSION": "1",
+            "KBUILD_BUILD_TIMESTAMP": f"@{int(source.stat().st_mtime)}",
+        }
+
+    def unpack(self) -> None:
+        (self.work / "linux").mkdir()
+        excludes = [f"--exclude={pattern}" for pattern in NOT_UNPACKED]
+        self._run("tar", "-xf", str(self._source), "-C", "linux", "--strip-components=1", *excludes)
+        for path in patches():
+            self._run("patch", "-d", "linux", "-p1", "--fuzz=0", "-i", str(path))
+
+    def configure(self) -> dict[str, str]:
+        """Applies the fragments; raises BuildError that names every option that did not take."""
+        config = self.work / "linux/.config"
+        self._make("tinyconfig")
+        with config.open("a") as file:
+            file.writelines(path.read_text() for path in fragments())
+        self._make("olddefconfig")
+        final = parse_config(config.read_text())
+        if missing := unmet(asked_options(), final):
+            raise BuildError("options that did not take:\n  " + "\n  ".join(missing))
+        return final
+
+    def build(self) -> None:
+        self._make(f"-j{self.jobs}", "vmlinux", steps=STEPS)
+        self._run("strip", "-s", "-o", "vmlinux", "linux/vmlinux")
+
+    def release(self) -> str:
+        return (self.work / "linux/include/config/kernel.release").read_text().strip()
+
+    def _make(self, *arguments: str, steps: int = 0) -> None:
+        self._run("make", "-C", "linux", "ARCH=x86_64", f"KCFLAGS={COMPILER_FLAGS}", *arguments, steps=steps)
+
+    def _run(self, *argv: str, steps: int = 0) -> None:
+        with (
+            self.log.open("a") as log,
+            subprocess.Popen(
+                argv,
+                cwd=self.work,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            try:
+                follow(process.stdout, log.write, steps)
+            except BaseException:
+                process.terminate()  # make passes it on to what it started
+                raise
+        if process.returncode:
+            tail = "".join(self.log.read_text().splitlines(keepends=True)[-25:])
+            raise BuildError(f"`{' '.join(argv[:6])}` failed, exit status {process.returncode}:\n{tail}")
+
+
+def follow(lines: Iterable[str], write: Callable[[str], object], steps: int) -> None:
+    started = shown = time.monotonic()
+    for number, line in enumerate(lines, 1):
+        write(line)
+        now = time.monotonic()
+        if steps and now - shown >= PROGRESS_EVERY_S:
+            shown = now
+            say(f"compiling, {min(99, 100 * number // steps)} % after {now - started:.0f} s")
+
+
+def write_result(tree: Tree, out: Path, facts: dict[str, object]) -> None:
+    linux = tree.work / "linux"
+    for source, name in (
+        (tree.work / "vmlinux", "vmlinux"),
+        (linux / ".config", ".config"),
+        (linux / "System.map", "System.map"),
+        (tree.log, "build.log"),
+    ):
+        shutil.copyfile(source, out / name)
+    image = (out / "vmlinux").read_bytes()
+    record = {
+        "version": tree.release(),
+        "source": "own",
+        "kernel": "vmlinux",
+        "pvh": True,
+        "digest": f"sha256:{hashlib.sha256(image).hexdigest()}",
+        "modules": [],
+        "bytes": len(image),
+        **facts,
+    }
+    (out / "kernel.json").write_text(json.dumps(record, indent=2) + "\n")
+    out.chmod(0o755)
+
+
+def build(directory: Path, key: str, source_version: str, compiler: str, jobs: int) -> None:
+    started = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="hyper-kernel-") as work_name,
+        tempfile.TemporaryDirectory(prefix=".build-", dir=directory) as out_name,
+    ):
+        if shutil.disk_usage(work_name).free < FREE_BYTES_NEEDED:
+            raise BuildError(f"{work_name}: less than {FREE_BYTES_NEEDED >> 30} GiB free; set TMPDIR")
+        tree = Tree(Path(work_name), SOURCE, jobs)
+        say(f"building {SOURCE_PACKAGE} {source_version} with {jobs} jobs, some minutes; then it is cached")
+        tree.unpack()
+        options = tree.configure()
+        say(f"unpacked and configured after {time.monotonic() - started:.0f} s")
+        tree.build()
+        facts: dict[str, object] = {
+            "key": key,
+            "source_version": source_version,
+            "compiler": compiler,
+            "options": sum(value != "n" for value in options.values()),
+            "build_seconds": round(time.monotonic() - started, 1),
+            "jobs": jobs,
+        }
+        write_result(tree, Path(out_name), facts)
+        Path(out_name).rename(directory / key)
+    say(f"built in {facts['build_seconds']} s, {facts['options']} options")
+
+
+def point_current(directory: Path, key: str) -> None:
+    link = directory / f".current-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(key)
+    link.rename(directory / "current")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Builds the guest's own kernel, once per set of options.")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="compilers at a time")
+    jobs = parser.parse_args().jobs
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the work directory is removed
+    try:
+        check_tools()
+        source_version = output_of("dpkg-query", "-W", "-f", "${Version}", SOURCE_PACKAGE)
+        compiler = output_of("gcc", "--version").splitlines()[0]
+        directory = cache_dir() / "kernel"
+        directory.mkdir(parents=True, exist_ok=True)
+        key = build_key(source_version, compiler)
+        with locked(directory / ".build.lock"):
+            if not (directory / key / "kernel.json").exists():
+                build(directory, key, source_version, compiler, jobs)
+            point_current(directory, key)
+        say(f"{directory / key / 'vmlinux'}")
+    except (BuildError, OSError) as error:
+        sys.stderr.write(f"kernel: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
