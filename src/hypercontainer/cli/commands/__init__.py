@@ -1,0 +1,1 @@
+"""The commands, a module for each family; ``cli/table.py`` says which verb is where."""

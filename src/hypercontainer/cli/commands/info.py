@@ -1,0 +1,97 @@
+"""hyper info and doctor."""
+
+from __future__ import annotations
+
+import sys
+
+from hypercontainer.cli.listing import unescape
+from hypercontainer.cli.options import Call, Command, text
+from hypercontainer.cli.units import binary_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TITLES = {
+    "DaemonPid": "hyperd's PID",
+    "ServerVersion": "Version",
+    "Containers": "Containers",
+    "ContainersRunning": " Running",
+    "ContainersPaused": " Paused",
+    "ContainersStopped": " Stopped",
+    "AcceleratorReason": " Reason",
+    "NotLimited": "Not limited",
+    "DefaultMemory": "Default memory",
+    "DefaultCpus": "Default CPUs",
+    "Root": "State directory",
+    "Run": "Run directory",
+    "ConfigFile": "Configuration file",
+    "OperatingSystem": "Operating system",
+    "KernelVersion": "Host kernel",
+    "Kernel": "Guest kernel",
+    "NCPU": "CPUs",
+    "MemTotal": "Total memory",
+    "SystemTime": "System time",
+}
+SIZES = frozenset(("DefaultMemory", "MemTotal"))
+
+
+def shown(key: str, value: Any) -> str:
+    if key in SIZES and isinstance(value, int):
+        return binary_size(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={item}" for name, item in value.items()) or "-"
+    return str(value) if value not in ("", None) else "-"
+
+
+def info(call: Call) -> int:
+    found = call.session.client.get("/v1/info")
+    form = call.options.text("format")
+    if form:
+        from hypercontainer.cli.template import compile_template
+
+        source = "{{json .}}" if form == "json" else unescape(form)
+        sys.stdout.write(compile_template(source)(found) + "\n")
+        return 0
+    for key, value in found.items():
+        print(f"{TITLES.get(key, key)}: {shown(key, value)}")
+    return 0
+
+
+MARKS = {True: "✓", False: "✗", None: "-"}
+
+
+def doctor(call: Call) -> int:
+    """1 if something that is needed is not there."""
+    checks = call.session.client.get("/v1/doctor")["checks"]
+    if call.options.text("format") == "json":
+        import json
+
+        print(json.dumps(checks, ensure_ascii=False))
+    else:
+        encoding = (sys.stdout.encoding or "ascii").lower()
+        marks = MARKS if encoding.startswith("utf") else {True: "ok", False: "FAILED", None: "-"}
+        for check in checks:
+            print(f"{marks[check['ok']]} {check['name']}: {check['detail']}")
+            if check["ok"] is not True and check.get("remedy"):
+                print(f"    remedy: {check['remedy']}")
+    return 1 if any(check["ok"] is False for check in checks) else 0
+
+
+INFO = Command(
+    info,
+    "[OPTIONS]",
+    options=(text("-f --format", "TEMPLATE", "'json' or a Go template such as '{{.DaemonPid}}'"),),
+    examples=("hyper info", "hyper info --format json"),
+)
+DOCTOR = Command(
+    doctor,
+    "[OPTIONS]",
+    options=(text("--format", "FORMAT", "'json' in place of lines for people"),),
+    text="The exit status is 1 if something that is needed is missing or broken.",
+    examples=("hyper doctor",),
+)

@@ -1,0 +1,98 @@
+"""hyper inspect."""
+
+from __future__ import annotations
+
+import sys
+
+from hypercontainer.cli import docker_shape
+from hypercontainer.cli.commands.life import path
+from hypercontainer.cli.listing import unescape
+from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.session import tell
+from hypercontainer.client.api import RemoteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _container(call: Call, name: str) -> dict[str, Any]:
+    found = call.session.client.get(path(name.removeprefix("/")))
+    if not call.options.flag("size"):
+        found["size_bytes"] = None
+    return docker_shape.container(found)
+
+
+def _image(call: Call, name: str) -> dict[str, Any]:
+    return docker_shape.image(call.session.client.get("/v1/images/inspect", {"ref": name}))
+
+
+KINDS = {"container": (_container,), "image": (_image,), "": (_container, _image)}
+
+
+def _find(call: Call, kind: str, name: str) -> dict[str, Any]:
+    for look in KINDS[kind]:
+        try:
+            return look(call, name)
+        except RemoteError as error:
+            # A reference that no container could have is not the container call's to judge.
+            if error.code not in ("not_found", "invalid_argument"):
+                raise
+            last = error
+    if kind:
+        raise last
+    raise RemoteError(
+        f"no such object: {name}", code="not_found", hint="hyper ps -a and hyper images list them"
+    )
+
+
+def run(call: Call) -> int:
+    import json
+
+    kind = call.options.text("type")
+    if call.name.startswith(("container ", "image ")):
+        kind = call.name.partition(" ")[0]
+    if kind not in KINDS:
+        raise UsageError(
+            f"{kind!r} is not a valid value for --type", hint="container or image", exit_status=1
+        )
+    form = call.options.text("format")
+    render = None
+    if form and form != "json":
+        from hypercontainer.cli.template import compile_template
+
+        render = compile_template(unescape(form))
+    found, status = [], 0
+    for name in call.arguments:
+        try:
+            found.append(_find(call, kind, name))
+        except RemoteError as error:
+            tell(f"hyper: {error}")
+            status = 1
+    if render is not None:
+        sys.stdout.writelines(f"{render(value)}\n" for value in found)
+    elif form == "json":
+        sys.stdout.writelines(
+            json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n" for value in found
+        )
+    else:
+        sys.stdout.write(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
+    return status
+
+
+INSPECT = Command(
+    run,
+    "[OPTIONS] NAME|ID...",
+    count=(1, None),
+    options=(
+        text("-f --format", "TEMPLATE", "'json' or a Go template such as '{{.State.ExitCode}}'"),
+        flag("-s --size", "the size of a container's writable disk too"),
+        text("--type", "TYPE", "container or image"),
+    ),
+    text="The keys are those of docker inspect; what concerns the virtual machine is under VM.",
+    examples=(
+        "hyper inspect web",
+        "hyper inspect -f '{{.State.ExitCode}}' job",
+        "hyper inspect --type image debian:12",
+    ),
+)

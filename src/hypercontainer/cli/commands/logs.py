@@ -1,0 +1,62 @@
+"""hyper logs."""
+
+from __future__ import annotations
+
+import os
+
+from hypercontainer.cli.commands.life import path
+from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.client.api import decode, remote_error
+from hypercontainer.client.frames import CONTROL, STDERR, STDOUT, FrameReader
+from hypercontainer.client.http import BrokenAnswer
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def run(call: Call) -> int:
+    values = call.options
+    (name,) = call.arguments
+    tail = values.text("tail")
+    if tail != "all" and not (tail.isascii() and tail.isdigit()):
+        raise UsageError(f"invalid --tail {tail!r}", hint="a number of lines, or all")
+    query = {
+        "follow": values.flag("follow"),
+        "timestamps": values.flag("timestamps"),
+        "since": values.text("since"),
+        "until": values.text("until"),
+        "tail": None if tail == "all" else tail,
+    }
+    response = call.session.client.open("GET", path(name, "logs"), query, timeout_s=None)
+    reader = FrameReader()
+    try:
+        for piece in response.chunks():
+            for channel, payload in reader.feed(piece):
+                if channel in (STDOUT, STDERR):
+                    _write_all(channel, payload)  # the channels' numbers are the descriptors'
+                elif channel == CONTROL:
+                    message = decode(payload)
+                    if isinstance(message, dict) and "error" in message:
+                        raise remote_error(message["error"])
+    finally:
+        response.close()
+    if not reader.clean:
+        raise BrokenAnswer(f"the logs of {name} end in the middle of a frame")
+    return 0
+
+
+LOGS = Command(
+    run,
+    "[OPTIONS] CONTAINER",
+    count=(1, 1),
+    options=(
+        flag("-f --follow", "go on with what comes"),
+        text("--since", "TIME", "only what is newer: RFC 3339, Unix seconds, or a duration such as 10m"),
+        text("--until", "TIME", "only what is older"),
+        text("-n --tail", "N", "only the last N lines", "all"),
+        flag("-t --timestamps", "the time before each line"),
+    ),
+    examples=("hyper logs -f web", "hyper logs --tail 20 --since 10m web"),
+)

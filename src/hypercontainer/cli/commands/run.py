@@ -1,0 +1,193 @@
+"""hyper run, create and start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
+from hypercontainer.cli.commands.life import each, path
+from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS
+from hypercontainer.cli.container_spec import container_spec
+from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.pulling import with_image
+from hypercontainer.cli.session import tell
+from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S, RemoteError
+from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hypercontainer.cli.options import Values
+    from hypercontainer.client.api import Client
+
+
+class IdFile:
+    """--cidfile: a new file that gets the ID; removed again where there is none to write."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._fd = -1
+        if file:
+            try:
+                self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            except FileExistsError:
+                raise UsageError(
+                    f"container ID file found, make sure the other container isn't running or delete {file}"
+                ) from None
+
+    def write(self, identifier: str) -> None:
+        if self._fd >= 0:
+            os.write(self._fd, identifier.encode("ascii"))
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> IdFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            os.unlink(self._file)  # noqa: PTH108
+
+
+def _streams(values: Values) -> frozenset[str]:
+    named = frozenset(stream.lower() for stream in values.many("attach"))
+    if unknown := named - ALL_STREAMS:
+        raise UsageError(f"invalid --attach {min(unknown)!r}", hint="stdin, stdout or stderr")
+    if named and values.flag("detach"):
+        raise UsageError("conflicting options: cannot specify both --attach and --detach")
+    streams = named or ALL_STREAMS
+    return streams if values.flag("interactive") else streams - {"stdin"}
+
+
+def _spec(call: Call, *, attached: bool) -> dict[str, Any]:
+    spec = container_spec(call.options, call.arguments[0], call.arguments[1:])
+    if attached and call.options.flag("interactive"):
+        spec["stdin_once"] = True
+    return spec
+
+
+def _warn(created: dict[str, Any]) -> None:
+    for warning in created.get("warnings", ()):
+        tell(f"WARNING: {warning}")
+
+
+def _create(call: Call, spec: dict[str, Any], file: IdFile) -> str:
+    client = call.session.client
+    created = with_image(
+        client,
+        spec,
+        quiet=call.options.flag("quiet"),
+        act=lambda wanted: client.act("/v1/containers", wanted),
+    )
+    _warn(created)
+    file.write(created["id"])
+    return str(created["id"])
+
+
+def create(call: Call) -> int:
+    with IdFile(call.options.text("cidfile")) as file:
+        print(_create(call, _spec(call, attached=True), file))
+    return 0
+
+
+def run(call: Call) -> int:
+    values = call.options
+    streams = _streams(values)
+    spec = _spec(call, attached=not values.flag("detach"))
+    if values.flag("detach"):
+        with IdFile(values.text("cidfile")) as file:
+            identifier = _create(call, spec, file)
+        _start_detached(call.session.client, identifier, auto_remove=values.flag("rm"))
+        print(identifier)
+        return 0
+    terms = Terms(
+        tty=values.flag("tty"),
+        streams=streams,
+        detach_keys=values.text("detach-keys"),
+        sig_proxy=values.flag("sig-proxy"),
+    )
+    client = call.session.client
+    with IdFile(values.text("cidfile")) as file:
+
+        def created(answer: dict[str, Any]) -> None:
+            _warn(answer)
+            file.write(answer["id"])
+
+        def act(wanted: dict[str, Any]) -> int:
+            return Attached(terms, on_created=created).run(*client.upgrade("/v1/run", body=wanted))
+
+        return with_image(client, spec, quiet=values.flag("quiet"), act=act)
+
+
+def _start_detached(client: Client, identifier: str, *, auto_remove: bool) -> None:
+    try:
+        client.act(path(identifier, "start"))
+    except RemoteError:
+        if auto_remove:
+            with contextlib.suppress(RemoteError):  # the failed start is what matters
+                client.call("DELETE", path(identifier), {"force": True}, timeout_s=LIFECYCLE_TIMEOUT_S)
+        raise
+
+
+def start(call: Call) -> int:
+    values, client = call.options, call.session.client
+    if not (values.flag("attach") or values.flag("interactive")):
+        return each(call.arguments, lambda name: client.act(path(name, "start")))
+    if len(call.arguments) > 1:
+        raise UsageError("you cannot start and attach multiple containers at once", exit_status=1)
+    (name,) = call.arguments
+    found = client.get(path(name))
+    if found["state"] == "running":
+        raise UsageError(f"container {name} is running already", hint=f"hyper attach {name}", exit_status=1)
+    streams = ALL_STREAMS if values.flag("interactive") else ALL_STREAMS - {"stdin"}
+    terms = Terms(
+        tty=found["spec"]["tty"],
+        streams=streams,
+        detach_keys=values.text("detach-keys"),
+        sig_proxy=values.flag("sig-proxy"),
+    )
+    connection = client.upgrade(path(name, "attach"), {"stdin": "stdin" in streams, "logs": False})
+    client.act(path(name, "start"))
+    return Attached(terms, name=name).run(*connection)
+
+
+_TEXT = """Options end at IMAGE: what follows is the container's command and its arguments.
+The exit status is the command's; 125 when hyper itself fails, 126 when the command cannot be executed,
+127 when it is not found, 128+N when signal N ended it."""
+
+RUN = Command(
+    run,
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    count=(1, None),
+    options=RUN_OPTIONS,
+    interspersed=False,
+    text=_TEXT,
+    examples=(
+        "hyper run --rm -it debian:12 bash",
+        "hyper run -d --name web -e A=b -m 256m --cpus 2 -p 8080:80 nginx",
+        "echo hello | hyper run --rm -i busybox cat",
+    ),
+)
+CREATE = Command(
+    create,
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    count=(1, None),
+    options=CREATE_OPTIONS,
+    interspersed=False,
+    examples=("hyper create --name job debian:12 true",),
+)
+START = Command(
+    start,
+    "[OPTIONS] CONTAINER...",
+    count=(1, None),
+    options=(
+        flag("-a --attach", "connect its standard output and error"),
+        flag("-i --interactive", "connect its standard input too"),
+        text("--detach-keys", "KEYS", "keys that leave the container running", DETACH_DEFAULT),
+        flag("--sig-proxy", "pass signals on to the process", default=True),
+    ),
+    examples=("hyper start web", "hyper start -ai shell"),
+)

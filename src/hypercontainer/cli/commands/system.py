@@ -1,0 +1,177 @@
+"""hyper system: df, prune, start and stop; and the prunes of hyper container and hyper image."""
+
+from __future__ import annotations
+
+import sys
+
+from hypercontainer.cli.listing import FORMAT, Listing, Row, table
+from hypercontainer.cli.options import Call, Command, UsageError, flag
+from hypercontainer.cli.session import tell
+from hypercontainer.cli.units import ago, decimal_size
+from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
+from hypercontainer.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DF_LISTING = Listing(
+    {
+        "Type": "TYPE",
+        "TotalCount": "TOTAL",
+        "Active": "ACTIVE",
+        "Size": "SIZE",
+        "Reclaimable": "RECLAIMABLE",
+    },
+    ("Type", "TotalCount", "Active", "Size", "Reclaimable"),
+)
+
+
+def _df_row(kind: str, total: int, active: int, size: int, reclaimable: int) -> Row:
+    share = f" ({reclaimable * 100 // size}%)" if size else ""
+    return {
+        "Type": kind,
+        "TotalCount": str(total),
+        "Active": str(active),
+        "Size": decimal_size(size),
+        "Reclaimable": decimal_size(reclaimable) + share,
+    }
+
+
+def df_rows(found: dict[str, Any]) -> list[Row]:
+    images, containers, totals = found["images"], found["containers"], found["totals"]
+    running = sum(container["state"] in ("running", "paused") for container in containers)
+    used = sum(bool(image["containers"]) for image in images)
+    return [
+        _df_row("Images", len(images), used, totals["images_bytes"], totals["images_reclaimable_bytes"]),
+        _df_row(
+            "Containers",
+            len(containers),
+            running,
+            totals["containers_bytes"],
+            totals["containers_reclaimable_bytes"],
+        ),
+        {
+            "Type": "Root disks",
+            "TotalCount": "",
+            "Active": "",
+            "Size": decimal_size(totals["layers_bytes"]),
+            "Reclaimable": "",
+        },
+    ]
+
+
+def disk_usage(call: Call) -> int:
+    found = call.session.client.get("/v1/system/df")
+    if not call.options.flag("verbose"):
+        sys.stdout.write(DF_LISTING.render(df_rows(found), call.options.text("format")))
+        return 0
+    images = [("IMAGE ID", "NAME", "CREATED", "SIZE", "CONTAINERS")]
+    for image in found["images"]:
+        name = image["references"][0] if image["references"] else "<none>"
+        identifier = image["id"].removeprefix("sha256:")[:12]
+        images.append(
+            (
+                identifier,
+                name,
+                ago(image["created"]),
+                decimal_size(image["size_bytes"]),
+                str(image["containers"]),
+            )
+        )
+    containers = [("CONTAINER ID", "NAME", "IMAGE", "STATUS", "SIZE")]
+    containers += [
+        (c["id"][:12], c["name"], c["image"], c["status"], decimal_size(c["size_bytes"] or 0))
+        for c in found["containers"]
+    ]
+    sys.stdout.write(f"Images:\n\n{table(images)}\nContainers:\n\n{table(containers)}")
+    return 0
+
+
+def _confirmed(call: Call, what: str) -> bool:
+    if call.options.flag("force"):
+        return True
+    tell(f"WARNING! This will remove {what}.")
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm", hint="--force does without", exit_status=1)
+    sys.stderr.write("Are you sure you want to continue? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _prune(call: Call, what: str, *, images: bool, containers: bool) -> int:
+    everything = images and call.options.flag("all")
+    if not _confirmed(call, what):
+        return 1
+    body = {"all": everything, "images": images, "containers": containers}
+    answer = call.session.client.act("/v1/system/prune", body)
+    for key, title in (("containers_deleted", "Deleted Containers:"), ("images_deleted", "Deleted Images:")):
+        if answer[key]:
+            print(title, *answer[key], "", sep="\n")
+    print(f"Total reclaimed space: {decimal_size(answer['space_reclaimed_bytes'])}")
+    return 0
+
+
+def _image_words(call: Call) -> str:
+    return "all images that no container uses" if call.options.flag("all") else "all images without a name"
+
+
+def prune(call: Call) -> int:
+    return _prune(call, f"all stopped containers and {_image_words(call)}", images=True, containers=True)
+
+
+def container_prune(call: Call) -> int:
+    return _prune(call, "all stopped containers", images=False, containers=True)
+
+
+def image_prune(call: Call) -> int:
+    return _prune(call, _image_words(call), images=True, containers=False)
+
+
+def start(call: Call) -> int:
+    call.session.client.get("/v1/ping")
+    print(f"hyperd serves at unix://{call.session.socket}")
+    return 0
+
+
+def stop(call: Call) -> int:
+    client = call.session.connect(start=False)
+    body = {"stop_containers": call.options.flag("all") or call.options.flag("containers")}
+    try:
+        client.call("POST", "/v1/system/shutdown", body=body, timeout_s=LIFECYCLE_TIMEOUT_S)
+    except Unavailable as error:
+        if not error.message.startswith("hyperd is not running"):
+            raise
+        tell("hyperd is not running")
+        return 0
+    client.wait_until_gone()
+    return 0
+
+
+_FORCE = flag("-f --force", "without asking")
+_ALL = flag("-a --all", "every image that no container uses, not only those without a name")
+DF = Command(
+    disk_usage,
+    "[OPTIONS]",
+    options=(FORMAT, flag("-v --verbose", "a line for each image and container")),
+    text="Root disks are the file system images that layers become, shared by all containers.",
+    examples=("hyper system df",),
+)
+PRUNE = Command(prune, "[OPTIONS]", options=(_ALL, _FORCE), examples=("hyper system prune -f",))
+CONTAINER_PRUNE = Command(
+    container_prune, "[OPTIONS]", options=(_FORCE,), examples=("hyper container prune -f",)
+)
+IMAGE_PRUNE = Command(image_prune, "[OPTIONS]", options=(_ALL, _FORCE), examples=("hyper image prune -a",))
+START = Command(
+    start,
+    "",
+    text="Every command that needs hyperd starts it; this one does no more.",
+    examples=("hyper system start",),
+)
+STOP = Command(
+    stop,
+    "[OPTIONS]",
+    options=(flag("-a --all", "stop every container first"), flag("--containers", "the same as --all")),
+    text="Containers go on without hyperd; the next one finds them.",
+    examples=("hyper system stop", "hyper system stop --all"),
+)

@@ -1,0 +1,250 @@
+"""From the options of run and create to the API's ContainerSpec (types/spec.py), as plain JSON values.
+
+Only what was said goes out; the engine knows the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypercontainer.cli.environment import environment, pairs
+from hypercontainer.cli.options import UsageError, Values
+from hypercontainer.cli.ports import parse_expose, parse_publish
+from hypercontainer.cli.units import bytes_of
+from hypercontainer.errors import NotSupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MIN_MEMORY_BYTES = 4 * 1024 * 1024
+MAX_PROFILE_BYTES = 1024 * 1024
+NETWORKS = {"": "user", "user": "user", "default": "user", "bridge": "user", "none": "none"}
+LOG_DRIVERS = {"file": "file", "json-file": "file", "local": "file", "none": "none"}
+PULL_POLICIES = ("always", "missing", "never")
+ACCELERATORS = ("kvm", "tcg")
+
+_TEXTS = {  # option: field
+    "name": "name",
+    "workdir": "working_dir",
+    "user": "user",
+    "hostname": "hostname",
+    "domainname": "domainname",
+    "mac-address": "mac_address",
+    "stop-signal": "stop_signal",
+    "platform": "platform",
+    "kernel": "kernel",
+    "initrd": "initrd",
+    "pid": "pid_mode",
+}
+_FLAGS = {
+    "tty": "tty",
+    "interactive": "stdin_open",
+    "init": "init",
+    "publish-all": "publish_all",
+    "read-only": "read_only",
+    "privileged": "privileged",
+    "rm": "auto_remove",
+}
+_LISTS = {
+    "group-add": "groups",
+    "dns": "dns",
+    "dns-search": "dns_search",
+    "dns-option": "dns_options",
+    "add-host": "extra_hosts",
+    "cap-add": "cap_add",
+    "cap-drop": "cap_drop",
+}
+_NUMBERS = {
+    "cpu-shares": "cpu_shares",
+    "pids-limit": "pids_limit",
+    "stop-timeout": "stop_timeout_s",
+    "oom-score-adj": "oom_score_adj",
+}
+
+
+def container_spec(values: Values, image: str, command: list[str]) -> dict[str, Any]:
+    """UsageError and NotSupported name the option."""
+    spec: dict[str, Any] = {"image": image}
+    if command:
+        spec["command"] = command
+    spec |= {to: values.text(option) for option, to in _TEXTS.items() if values.given(option)}
+    spec |= {to: True for option, to in _FLAGS.items() if values.flag(option)}
+    spec |= {to: values.many(option) for option, to in _LISTS.items() if values.many(option)}
+    spec |= {to: values.number(option) for option, to in _NUMBERS.items() if values.given(option)}
+    if values.given("entrypoint"):
+        entrypoint = values.text("entrypoint")
+        spec["entrypoint"] = [entrypoint] if entrypoint else []
+    if values.flag("interactive") and not values.flag("detach" if values.given("detach") else "interactive"):
+        spec["stdin_once"] = True
+    for part in (_names, _network, _resources, _files, _security, _life, _machine):
+        spec |= part(values)
+    return spec
+
+
+def _names(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    if env := environment(values.many("env"), values.many("env-file"), os.environ):
+        spec["env"] = env
+    if labels := pairs(values.many("label"), values.many("label-file")):
+        spec["labels"] = labels
+    if annotations := pairs(values.many("annotation"), what="annotation"):
+        spec["annotations"] = annotations
+    return spec
+
+
+def _network(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    mode = values.text("network") if values.given("network") else values.text("net")
+    if mode not in NETWORKS:
+        raise NotSupported(
+            f"--network {mode}: there are 'user' and 'none'",
+            hint="networks of one's own come with a later release",
+        )
+    if NETWORKS[mode] != "user":
+        spec["network"] = NETWORKS[mode]
+    if ports := [port for item in values.many("publish") for port in parse_publish(item)]:
+        spec["ports"] = ports
+    if exposed := [port for item in values.many("expose") for port in parse_expose(item)]:
+        spec["expose"] = exposed
+    return spec
+
+
+def _resources(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    if values.given("memory"):
+        spec["memory_bytes"] = memory_bytes(values.text("memory"))
+    option = "cpus" if values.given("cpus") else "cpu"
+    if values.given(option):
+        spec["cpus"] = _cpus(values.text(option), option)
+    if values.given("shm-size"):
+        spec["shm_size_bytes"] = bytes_of(values.text("shm-size"), "--shm-size")
+    if ulimits := [_ulimit(item) for item in values.many("ulimit")]:
+        spec["ulimits"] = ulimits
+    if sysctls := pairs(values.many("sysctl"), what="sysctl"):
+        spec["sysctls"] = sysctls
+    for name, value in pairs(values.many("storage-opt"), what="storage option").items():
+        if name != "size":
+            raise NotSupported(f"--storage-opt {name}: there is 'size'")
+        spec["disk_size_bytes"] = bytes_of(value, "--storage-opt size")
+    return spec
+
+
+def memory_bytes(text: str) -> int:
+    count = bytes_of(text, "--memory")
+    if count < MIN_MEMORY_BYTES:
+        hint = f"a plain number is bytes: did you mean {text}m?" if text.isdigit() else "at least 4m"
+        raise UsageError(f"--memory {text}: too little for a machine", hint=hint)
+    return count
+
+
+def _cpus(text: str, option: str) -> float:
+    try:
+        count = float(text)
+    except ValueError:
+        count = 0.0
+    if not 0 < count <= 4096:
+        raise UsageError(f"invalid argument {text!r} for --{option}", hint="such as 2 or 0.5")
+    return count
+
+
+def _ulimit(text: str) -> dict[str, Any]:
+    name, equals, limits = text.partition("=")
+    soft, colon, hard = limits.partition(":")
+    try:
+        if not name or not equals:
+            raise ValueError
+        limit = {"name": name, "soft": int(soft), "hard": int(hard if colon else soft)}
+    except ValueError:
+        raise UsageError(
+            f"invalid ulimit {text!r}", hint="NAME=SOFT[:HARD], such as nofile=1024:4096"
+        ) from None
+    if -1 != limit["hard"] < limit["soft"] or (limit["soft"] == -1 != limit["hard"]):  # type: ignore[operator]
+        raise UsageError(f"invalid ulimit {text!r}: the soft limit is above the hard one")
+    return limit
+
+
+def _files(values: Values) -> dict[str, Any]:
+    mounts = []
+    for item in values.many("tmpfs"):
+        path, _, options = item.partition(":")
+        if not path.startswith("/"):
+            raise UsageError(f"invalid --tmpfs {item!r}: the path is not absolute")
+        mounts.append({"path": path, "options": options})
+    return {"tmpfs": mounts} if mounts else {}
+
+
+def _security(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    for item in values.many("security-opt"):
+        name, separator, value = item.partition("=" if "=" in item else ":")
+        if name == "no-new-privileges" and value in ("", "true", "false"):
+            spec["no_new_privileges"] = value != "false"
+        elif name == "seccomp" and separator and value:
+            spec["seccomp"] = value if value == "unconfined" else _profile(value)
+        elif name in ("apparmor", "label", "systempaths"):
+            raise NotSupported(
+                f"--security-opt {item}: the guest has no {name}", hint="the machine is the boundary"
+            )
+        else:
+            raise UsageError(
+                f"invalid --security-opt {item!r}", hint="no-new-privileges, seccomp=FILE|unconfined"
+            )
+    return spec
+
+
+def _profile(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        text = file.read(MAX_PROFILE_BYTES + 1)
+    if len(text) > MAX_PROFILE_BYTES:
+        raise UsageError(f"seccomp profile {path}: more than {MAX_PROFILE_BYTES} characters")
+    return text
+
+
+def _life(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    if values.given("restart"):
+        spec["restart"] = restart_policy(values.text("restart"))
+        if values.flag("rm") and spec["restart"]["name"] != "no":
+            raise UsageError("conflicting options: cannot specify both --restart and --rm")
+    driver = values.text("log-driver") or "file"
+    if driver not in LOG_DRIVERS:
+        raise NotSupported(f"--log-driver {driver}: there are 'file' and 'none'")
+    log: dict[str, Any] = {} if LOG_DRIVERS[driver] == "file" else {"driver": "none"}
+    for name, value in pairs(values.many("log-opt"), what="log option").items():
+        if name == "max-size":
+            log["max_size_bytes"] = bytes_of(value, "--log-opt max-size")
+        elif name == "max-file" and value.isdigit():
+            log["max_files"] = int(value)
+        else:
+            raise NotSupported(f"--log-opt {name}={value}: there are max-size and max-file")
+    if log:
+        spec["log"] = log
+    return spec
+
+
+def restart_policy(text: str) -> dict[str, Any]:
+    name, colon, retries = text.partition(":")
+    if name not in ("no", "always", "on-failure", "unless-stopped"):
+        raise UsageError(
+            f"invalid restart policy {text!r}", hint="no, always, on-failure[:RETRIES], unless-stopped"
+        )
+    if colon and (name != "on-failure" or not retries.isdigit()):
+        raise UsageError(f"invalid restart policy {text!r}: only on-failure takes a number of retries")
+    return {"name": name, "maximum_retries": int(retries or 0)}
+
+
+def _machine(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    policy = values.text("pull")
+    if policy not in PULL_POLICIES:
+        raise UsageError(f"invalid pull option {policy!r}", hint=f"one of {', '.join(PULL_POLICIES)}")
+    if values.given("pull"):
+        spec["pull"] = policy
+    if values.given("accel"):
+        if values.text("accel") not in ACCELERATORS:
+            raise UsageError(f"invalid --accel {values.text('accel')!r}", hint="kvm or tcg")
+        spec["accelerator"] = values.text("accel")
+    if arguments := [word for item in values.many("kernel-args") for word in item.split()]:
+        spec["kernel_args"] = arguments
+    return spec

@@ -1,0 +1,197 @@
+"""Answers of the native API in the shape of ``docker inspect``, so that people's templates and scripts go on working.
+
+What Docker does not have is under ``VM``; what Hyper does not have is left out or empty, as Docker leaves it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def _state(found: dict[str, Any]) -> dict[str, Any]:
+    status = found["state"]
+    return {
+        "Status": status,
+        "Running": status in ("running", "paused"),
+        "Paused": status == "paused",
+        "Restarting": status == "restarting",
+        "OOMKilled": found["oom_killed"],
+        "Dead": status == "dead",
+        "Pid": found["pid"],
+        "ExitCode": found["exit_status"],
+        "Error": found["error"],
+        "StartedAt": found["started"] or NEVER,
+        "FinishedAt": found["finished"] or NEVER,
+    }
+
+
+def _config(found: dict[str, Any]) -> dict[str, Any]:
+    spec, config = found["spec"], found["config"]
+    exposed = [f"{port['container_port']}/{port['protocol']}" for port in found.get("ports", ())]
+    return {
+        "Hostname": config["hostname"],
+        "Domainname": spec["domainname"],
+        "User": config["user"],
+        "Tty": spec["tty"],
+        "OpenStdin": spec["stdin_open"],
+        "StdinOnce": spec["stdin_once"],
+        "ExposedPorts": {port: {} for port in [*exposed, *spec["expose"]]},
+        "Env": config["env"],
+        "Cmd": config["command"] or None,
+        "Entrypoint": config["entrypoint"] or None,
+        "Image": found["image"],
+        "WorkingDir": config["working_dir"],
+        "StopSignal": config["stop_signal"],
+        "StopTimeout": spec["stop_timeout_s"],
+        "Labels": found.get("labels", {}),
+    }
+
+
+def _host_config(found: dict[str, Any]) -> dict[str, Any]:
+    spec = found["spec"]
+    security = ["no-new-privileges"] if spec["no_new_privileges"] else []
+    if spec["seccomp"] is not None:
+        security.append("seccomp=" + ("unconfined" if spec["seccomp"] == "unconfined" else "custom"))
+    return {
+        "AutoRemove": spec["auto_remove"],
+        "Privileged": spec["privileged"],
+        "ReadonlyRootfs": spec["read_only"],
+        "PublishAllPorts": spec["publish_all"],
+        "NetworkMode": spec["network"],
+        "PortBindings": _requested_ports(spec["ports"]),
+        "Memory": spec["memory_bytes"] or 0,
+        "NanoCpus": int((spec["cpus"] or 0) * 1_000_000_000),
+        "CpuShares": spec["cpu_shares"] or 0,
+        "PidsLimit": spec["pids_limit"],
+        "ShmSize": spec["shm_size_bytes"],
+        "OomScoreAdj": spec["oom_score_adj"],
+        "Ulimits": [
+            {"Name": item["name"], "Soft": item["soft"], "Hard": item["hard"]} for item in spec["ulimits"]
+        ],
+        "Sysctls": spec["sysctls"],
+        "Tmpfs": {item["path"]: item["options"] for item in spec["tmpfs"]},
+        "CapAdd": spec["cap_add"],
+        "CapDrop": spec["cap_drop"],
+        "SecurityOpt": security,
+        "GroupAdd": spec["groups"],
+        "PidMode": spec["pid_mode"],
+        "Init": spec["init"],
+        "Dns": spec["dns"],
+        "DnsSearch": spec["dns_search"],
+        "DnsOptions": spec["dns_options"],
+        "ExtraHosts": spec["extra_hosts"],
+        **_policies(spec),
+        "Annotations": spec["annotations"],
+        "Binds": None,
+    }
+
+
+def _policies(spec: dict[str, Any]) -> dict[str, Any]:
+    restart, log = spec["restart"], spec["log"]
+    return {
+        "RestartPolicy": {"Name": restart["name"], "MaximumRetryCount": restart["maximum_retries"]},
+        "LogConfig": {
+            "Type": log["driver"],
+            "Config": {"max-size": str(log["max_size_bytes"]), "max-file": str(log["max_files"])},
+        },
+    }
+
+
+def _binding(port: dict[str, Any]) -> dict[str, str]:
+    return {"HostIp": port["host_ip"], "HostPort": str(port["host_port"]) if port["host_port"] else ""}
+
+
+def _requested_ports(ports: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        found.setdefault(f"{port['container_port']}/{port['protocol']}", []).append(_binding(port))
+    return found
+
+
+def _network(found: dict[str, Any]) -> dict[str, Any]:
+    ports: dict[str, list[dict[str, str]] | None] = {}
+    for port in found.get("ports", ()):
+        name = f"{port['container_port']}/{port['protocol']}"
+        if port["host_port"]:
+            ports[name] = [*(ports.get(name) or ()), _binding(port)]
+        else:
+            ports.setdefault(name, None)
+    network = found["network"]
+    address, _, prefix = network["address"].partition("/")
+    facts = {
+        "IPAddress": address,
+        "IPPrefixLen": int(prefix or 0),
+        "Gateway": network["gateway"],
+        "MacAddress": network["mac_address"],
+    }
+    return {"Ports": ports, **facts, "Networks": {found["spec"]["network"]: facts}}
+
+
+def container(found: dict[str, Any]) -> dict[str, Any]:
+    """``found``: the answer to ``GET /v1/containers/ID``."""
+    vm = found["vm"]
+    words = [*found["config"]["entrypoint"], *found["config"]["command"]]
+    shaped = {
+        "Id": found["id"],
+        "Created": found["created"],
+        "Path": words[0] if words else "",
+        "Args": words[1:],
+        "State": _state(found),
+        "Image": found["image_id"],
+        "Name": f"/{found['name']}",
+        "RestartCount": found["restart_count"],
+        "Driver": "erofs",
+        "Platform": "linux",
+        "LogPath": found["log_path"],
+        "ExecIDs": found["execs"] or None,
+        "HostConfig": _host_config(found),
+        "Mounts": [],
+        "Config": _config(found),
+        "NetworkSettings": _network(found),
+        "Pod": found.get("pod", ""),
+        "VM": {
+            "MemoryMiB": vm["memory_mib"],
+            "Vcpus": vm["vcpus"],
+            "Accelerator": vm["accelerator"],
+            "Kernel": vm["kernel"],
+            "KernelArgs": vm["kernel_args"],
+            "RunDir": vm["run_dir"],
+            "Pid": vm["pid"],
+        },
+    }
+    if found.get("size_bytes") is not None:
+        shaped["SizeRw"] = found["size_bytes"]
+    return shaped
+
+
+def image(found: dict[str, Any]) -> dict[str, Any]:
+    """``found``: the answer to ``GET /v1/images/inspect``."""
+    document = found["config"]
+    return {
+        "Id": found["id"],
+        "RepoTags": [reference for reference in map(_familiar, found["references"]) if "@" not in reference],
+        "RepoDigests": [_familiar(digest) for digest in found["repo_digests"]],
+        "Comment": "",
+        "Created": found["created"],
+        "Author": document.get("author", ""),
+        "Config": document.get("config") or {},
+        "Architecture": found["architecture"],
+        "Variant": document.get("variant", ""),
+        "Os": found["os"],
+        "Size": found["size_bytes"],
+        "RootFS": {
+            "Type": "layers",
+            "Layers": (document.get("rootfs") or {}).get("diff_ids", found["layers"]),
+        },
+        "Descriptor": {"digest": found["manifest_digest"]},
+    }
+
+
+def _familiar(reference: str) -> str:
+    from hypercontainer.image.reference import parse
+
+    return parse(reference).familiar()

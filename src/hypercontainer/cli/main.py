@@ -1,0 +1,175 @@
+"""Entry point of ``hyper``: global flags, the command, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hypercontainer.cli.options import Call, Command, HelpWanted, UsageError, check_count, flag, parse, text
+from hypercontainer.cli.session import Session, tell
+from hypercontainer.errors import HyperError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAILED = 1
+OWN_FAILURE = 125  # of run, create and exec, and of any command line that cannot be parsed; as with Docker
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+GLOBAL_OPTIONS = (
+    text("-H --host", "ADDRESS", "hyperd's socket, such as unix:///run/hyper/hyper.sock"),
+    text("--config", "FILE", "configuration file"),
+    flag("-D --debug", "show tracebacks and what is sent"),
+    text("-l --log-level", "LEVEL", "of a hyperd that this command starts"),
+    flag("-v --version", "print the version and leave"),
+)
+
+
+def entry() -> int:
+    """For the console script: the exit status, with standard output flushed or quietly given up."""
+    _fill_standard_descriptors()
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1
+        )  # the interpreter flushes once more at exit
+        return BROKEN_PIPE
+    return status
+
+
+def _fill_standard_descriptors() -> None:
+    """A descriptor of ours must not become 0, 1 or 2, where a child or a stream would take it for the user's."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - lives as long as the process
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit status.  BrokenPipeError where standard output has no reader."""
+    debug = False
+    name = ""
+    try:
+        values, rest = parse(GLOBAL_OPTIONS, words, interspersed=False)
+        debug = values.flag("debug")
+        if values.flag("version"):
+            rest = ["version"]
+        session = Session(
+            host=values.text("host"),
+            config=values.text("config"),
+            debug=debug,
+            log_level=values.text("log-level"),
+        )
+        name, command, rest = _find(rest)
+        if command is None:
+            return _overview(name)
+        return _run(name, command, rest, session)
+    except HelpWanted:
+        return _overview(name)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except (HyperError, OSError) as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        return _report(error, name)
+
+
+def _find(words: list[str]) -> tuple[str, Command | None, list[str]]:
+    from hypercontainer.cli.table import find
+
+    if not words:
+        return "", None, []
+    if words[0] == "help":
+        words = [*words[1:], "--help"] if words[1:] else []
+        return _find(words)
+    try:
+        name, place, rest = find(words)
+    except KeyError:
+        raise _unknown(words) from None
+    if place is None:
+        if rest and rest[0] not in ("--help", "-h"):
+            raise UsageError(f"unknown flag: {rest[0]}", hint=f"hyper {name} --help")
+        return name, None, []
+    from importlib import import_module
+
+    command = getattr(import_module(f"hypercontainer.cli.commands.{place[0]}"), place[1])
+    assert isinstance(command, Command)
+    return name, command, rest
+
+
+def _unknown(words: list[str]) -> UsageError:
+    from hypercontainer.cli.options import nearest
+    from hypercontainer.cli.table import FAMILIES, verbs
+
+    if words[0] in FAMILIES:
+        known, typed = list(FAMILIES[words[0]][1]), words[1]
+        overview = f"hyper {words[0]} --help"
+    else:
+        known, typed = [*verbs(), *FAMILIES], words[0]
+        overview = "hyper --help"
+    shown = " ".join(words[:2]) if words[0] in FAMILIES else typed
+    hint = nearest(typed, known) or f"{overview} lists the commands"
+    return UsageError(f"unknown command: hyper {shown}", hint=hint, exit_status=FAILED)
+
+
+def _run(name: str, command: Command, words: list[str], session: Session) -> int:
+    try:
+        values, arguments = parse(command.options, words, interspersed=command.interspersed)
+    except HelpWanted:
+        from hypercontainer.cli.help import command_help
+
+        sys.stdout.write(command_help(name, command))
+        return 0
+    except UsageError as error:
+        error.hint = f"{error.hint}; hyper {name} --help" if error.hint else f"see hyper {name} --help"
+        raise
+    check_count(name, command, arguments)
+    return command.run(Call(name, values, arguments, session))
+
+
+def _overview(name: str) -> int:
+    from hypercontainer.cli.help import family_help, overview
+
+    sys.stdout.write(family_help(name) if name else overview(GLOBAL_OPTIONS))
+    return 0
+
+
+def _report(error: HyperError | OSError, name: str) -> int:
+    """Says it in one line and a hint, and the evidence of a failed launch; the exit status."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"hyper: {where}{error.strerror or error}")
+        return OWN_FAILURE if _runs_something(name) else FAILED
+    tell(f"hyper: {error.message}")
+    details = getattr(error, "details", {})
+    if details.get("command"):
+        words = details["command"]
+        tell(f"  command: {words if isinstance(words, str) else ' '.join(map(str, words))}")
+    if isinstance(details.get("exit_code"), int):
+        tell(f"  exit status: {details['exit_code']}")
+    for key, title in (("stderr", "stderr"), ("console", "last lines of the guest's console")):
+        if block := str(details.get(key) or "").rstrip():
+            tell(f"  {title}:\n" + "\n".join(f"    {line}" for line in block.splitlines()))
+    if error.hint:
+        tell(f"  hint: {error.hint}")
+    if isinstance(error, UsageError):
+        return error.exit_status
+    if _runs_something(name):
+        status = details.get("exit_status")
+        return status if isinstance(status, int) and 0 < status < 256 else OWN_FAILURE
+    return FAILED
+
+
+def _runs_something(name: str) -> bool:
+    return name.split(" ")[-1:] in (["run"], ["exec"])

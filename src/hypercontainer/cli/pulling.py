@@ -1,0 +1,69 @@
+"""Images that a command needs and that may have to be fetched first, with the user's credentials."""
+
+from __future__ import annotations
+
+from hypercontainer.cli.progress import Display, follow
+from hypercontainer.cli.session import tell
+from hypercontainer.client.api import Client, RemoteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+
+def credentials_for(reference: str) -> dict[str, str] | None:
+    """The user's credentials for the registry of ``reference``, as the API takes them."""
+    from hypercontainer.image.credentials import lookup
+    from hypercontainer.image.reference import parse
+
+    return as_json(lookup(parse(reference).registry))
+
+
+def as_json(credentials: Any) -> dict[str, str] | None:
+    if credentials is None:
+        return None
+    names = ("username", "password", "identity_token", "registry_token")
+    return {name: getattr(credentials, name) for name in names}
+
+
+def pull(client: Client, reference: str, *, platform: str | None, quiet: bool) -> dict[str, Any]:
+    """The image."""
+    body: dict[str, Any] = {"reference": reference}
+    if platform:
+        body["platform"] = platform
+    if credentials := credentials_for(reference):
+        body["credentials"] = credentials
+    found = follow(client.lines("POST", "/v1/images/pull", body=body), Display(quiet=quiet))
+    assert isinstance(found, dict)
+    return found
+
+
+def with_image(client: Client, spec: dict[str, Any], *, quiet: bool, act: Callable[[dict[str, Any]], T]) -> T:
+    """Does ``act(spec)``, with the image fetched before (``pull`` always) or after hyperd said that it has none.
+
+    hyperd itself is told never to pull: so credentials are looked for only when something is fetched.
+    """
+    policy = spec.get("pull", "missing")
+    local = {**spec, "pull": "never"}
+    if policy != "always":
+        try:
+            return act(local)
+        except RemoteError as error:
+            if policy == "never" or error.code != "not_found" or _is_there(client, spec):
+                raise
+        tell(f"Unable to find image {spec['image']!r} locally")
+    pull(client, spec["image"], platform=spec.get("platform"), quiet=quiet)
+    return act(local)
+
+
+def _is_there(client: Client, spec: dict[str, Any]) -> bool:
+    if spec.get("platform"):
+        return False
+    try:
+        client.get("/v1/images/inspect", {"ref": spec["image"]})
+    except RemoteError as error:
+        return error.code != "not_found"
+    return True

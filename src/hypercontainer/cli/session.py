@@ -1,0 +1,55 @@
+"""What all commands of one invocation share: where hyperd is, the client, and where words to the user go."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hypercontainer.client.api import Client
+
+
+class Session:
+    """``host`` and ``config`` are the global flags, "" where they were not given."""
+
+    __slots__ = ("_client", "config", "debug", "host", "log_level")
+
+    def __init__(self, *, host: str = "", config: str = "", debug: bool = False, log_level: str = "") -> None:
+        self.host = host
+        self.config = config
+        self.debug = debug
+        self.log_level = log_level
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """Starts hyperd at the first call if nobody serves."""
+        if self._client is None:
+            self._client = self.connect(start=True)
+        return self._client
+
+    def connect(self, *, start: bool) -> Client:
+        from hypercontainer.client.api import Client
+
+        return Client(self.socket, start=self.start_hyperd if start else None)
+
+    @property
+    def socket(self) -> str:
+        from hypercontainer.config import locations
+
+        return locations(host=self.host or None, file=self.config or None).address
+
+    def start_hyperd(self) -> None:
+        from hypercontainer.client.spawn import start_hyperd
+
+        start_hyperd(self.socket, config=self.config, log_level=self.log_level)
+
+
+def tell(text: str) -> None:
+    """A line to the person at the terminal; data go to standard output and never through here."""
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        except OSError:  # standard error is closed: nobody to tell
+            pass

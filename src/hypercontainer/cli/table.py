@@ -1,0 +1,127 @@
+"""Every verb: where its code is and the line that the overview shows.  Strings only; nothing is imported."""
+
+from __future__ import annotations
+
+# verb: (module in cli/commands, name in it, summary); groups in the order of the overview.
+VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
+    "Containers": {
+        "run": ("run", "RUN", "Create and start a container from an image, on a VM of its own"),
+        "create": ("run", "CREATE", "Create a container"),
+        "start": ("run", "START", "Start stopped containers"),
+        "stop": ("life", "STOP", "Stop running containers"),
+        "restart": ("life", "RESTART", "Stop and start containers"),
+        "kill": ("life", "KILL", "Send a signal to containers"),
+        "pause": ("life", "PAUSE", "Freeze containers and their VMs"),
+        "unpause": ("life", "UNPAUSE", "Let paused containers go on"),
+        "wait": ("life", "WAIT", "Wait for containers to stop and print their exit statuses"),
+        "rm": ("life", "RM", "Remove containers"),
+        "rename": ("life", "RENAME", "Give a container another name"),
+    },
+    "Looking at containers": {
+        "ps": ("ps", "PS", "List containers"),
+        "logs": ("logs", "LOGS", "Show what a container has written"),
+        "inspect": ("inspect", "INSPECT", "Show everything about containers or images"),
+        "top": ("top", "TOP", "List the processes of a container"),
+        "stats": ("stats", "STATS", "Show the use of CPU, memory, network and disk as it changes"),
+        "port": ("port", "PORT", "Show the published ports of a container"),
+    },
+    "Inside containers": {
+        "exec": ("exec", "EXEC", "Run one more process in a running container"),
+        "attach": ("attach", "ATTACH", "Connect to the standard streams of a running container"),
+    },
+    "Images": {
+        "images": ("images", "IMAGES", "List images"),
+        "pull": ("transfer", "PULL", "Fetch an image from a registry"),
+        "push": ("transfer", "PUSH", "Send an image to a registry"),
+        "load": ("archive", "LOAD", "Load images from a tar archive"),
+        "save": ("archive", "SAVE", "Save images to a tar archive"),
+        "import": ("archive", "IMPORT", "Make an image from the tar archive of a file system"),
+        "tag": ("images", "TAG", "Give an image another name"),
+        "rmi": ("images", "RMI", "Remove images"),
+        "history": ("images", "HISTORY", "Show how an image was made"),
+        "login": ("login", "LOGIN", "Log in to a registry"),
+        "logout": ("login", "LOGOUT", "Forget the credentials for a registry"),
+    },
+    "Hyper": {
+        "version": ("version", "VERSION", "Show the versions of all parts"),
+        "info": ("info", "INFO", "Show what this installation is and can do"),
+        "doctor": ("info", "DOCTOR", "Check everything that is needed and say how to mend it"),
+        "events": ("events", "EVENTS", "Show what happens, as it happens"),
+        "completion": ("completion", "COMPLETION", "Print a completion script for bash"),
+    },
+}
+
+# Two-word commands, as Docker has them: (module, name, summary), or a verb they are the same as.
+FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
+    "container": (
+        "Manage containers",
+        {
+            "ls": "ps",
+            **{
+                verb: verb
+                for verb in (
+                    "attach create exec inspect kill logs pause port rename restart rm run start stats stop top"
+                    " unpause wait"
+                ).split()
+            },
+            "prune": ("system", "CONTAINER_PRUNE", "Remove all stopped containers"),
+        },
+    ),
+    "image": (
+        "Manage images",
+        {
+            "ls": "images",
+            "rm": "rmi",
+            "inspect": "inspect",
+            **{verb: verb for verb in "history import load pull push save tag".split()},
+            "prune": ("system", "IMAGE_PRUNE", "Remove images that nothing uses"),
+        },
+    ),
+    "kernel": (
+        "Manage guest kernels",
+        {
+            "ls": ("kernel", "LS", "List the kernels that VMs can boot"),
+            "fetch": ("kernel", "FETCH", "Fetch the distribution's packaged kernel"),
+        },
+    ),
+    "system": (
+        "Manage hyperd and its disk",
+        {
+            "df": ("system", "DF", "Show the disk that images and containers use"),
+            "prune": ("system", "PRUNE", "Remove what is not used"),
+            "start": ("system", "START", "Start hyperd"),
+            "stop": ("system", "STOP", "Stop hyperd; containers go on"),
+            "info": "info",
+            "events": "events",
+        },
+    ),
+}
+
+SYNONYMS = {
+    "container": {"list": "ls", "ps": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm"},
+    "kernel": {"list": "ls"},
+    "system": {},
+}
+
+
+def verbs() -> dict[str, tuple[str, str, str]]:
+    return {verb: place for group in VERBS.values() for verb, place in group.items()}
+
+
+def find(words: list[str]) -> tuple[str, tuple[str, str] | None, list[str]]:
+    """(name, (module, attribute) or None for a family's overview, remaining words).  KeyError: no such command.
+
+    ``words`` begins with the verb.
+    """
+    first, rest = words[0], words[1:]
+    if first in FAMILIES:
+        if not rest or rest[0].startswith("-"):
+            return first, None, rest
+        members = FAMILIES[first][1]
+        second = SYNONYMS[first].get(rest[0], rest[0])
+        place = members[second]
+        if isinstance(place, str):
+            place = verbs()[place]
+        return f"{first} {second}", place[:2], rest[1:]
+    return first, verbs()[first][:2], rest

@@ -1,0 +1,136 @@
+"""Times and sizes, as Docker's users read and write them."""
+
+from __future__ import annotations
+
+from time import time
+
+from hypercontainer.cli.options import UsageError
+
+_SIZE_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
+
+
+def bytes_of(text: str, what: str) -> int:
+    """``256m``, ``1.5g``, ``64KiB`` or plain bytes; powers of 1024."""
+    word = text.strip().lower()
+    number = word.rstrip("abcdefghijklmnopqrstuvwxyz").rstrip()
+    unit = word[len(number) :].strip()
+    if len(unit) > 1:
+        unit = unit.removesuffix("b").removesuffix("i")
+    try:
+        value = float(number) * _SIZE_FACTORS[unit]
+        if not 0 <= value < 2**63 or number[:1] in "+_" or "e" in number:
+            raise ValueError
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"invalid size {text!r} for {what}", hint="such as 256m, 1g or plain bytes"
+        ) from None
+    return int(value)
+
+
+def _scaled(count: float, base: int, units: tuple[str, ...], digits: int) -> str:
+    value = float(count)
+    unit = units[0]
+    for unit in units:
+        if abs(value) < base or unit == units[-1]:
+            break
+        value /= base
+    short = f"{value:.{digits}g}"
+    return (f"{value:.0f}" if "e" in short else short) + unit
+
+
+def decimal_size(count: int) -> str:
+    """Powers of 1000 with three digits: ``4.26MB``, as in ``docker images``."""
+    return _scaled(count, 1000, ("B", "kB", "MB", "GB", "TB", "PB"), 3)
+
+
+def binary_size(count: int) -> str:
+    """Powers of 1024 with four digits: ``57.5MiB``, as in ``docker stats``."""
+    return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"), 4)
+
+
+def parse_time(text: str) -> float | None:
+    """Unix seconds of an RFC 3339 time; None for "" and for the year 1."""
+    if not text or text.startswith("0001-"):
+        return None
+    from calendar import timegm
+
+    try:
+        year, month, day = (int(part) for part in text[:10].split("-"))
+        hour, minute, second = (int(part) for part in text[11:19].split(":"))
+        seconds = timegm((year, month, day, hour, minute, second))
+        rest = text[19:]
+        fraction = 0.0
+        if rest.startswith("."):
+            digits = (
+                rest[1:].rstrip("Zz") if rest[-1:] in "Zz" else rest[1:].partition("+")[0].partition("-")[0]
+            )
+            fraction = float(f"0.{digits}")
+            rest = rest[1 + len(digits) :]
+        if rest and rest not in ("Z", "z"):
+            sign = -1 if rest[0] == "+" else 1
+            hours, _, minutes = rest[1:].partition(":")
+            seconds += sign * (int(hours) * 3600 + int(minutes or 0) * 60)
+    except (ValueError, IndexError):
+        return None
+    return seconds + fraction
+
+
+def human_duration(seconds: float) -> str:
+    """``About a minute``, ``3 hours``: Docker's steps and words."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    for limit, size, word in ((48, 1, "hours"), (24 * 7 * 2, 24, "days"), (24 * 30 * 2, 24 * 7, "weeks")):
+        if hours < limit:
+            return f"{hours // size} {word}"
+    if hours < 24 * 365 * 2:
+        return f"{hours // (24 * 30)} months"
+    return f"{int(seconds / 3600) // (24 * 365)} years"
+
+
+def ago(text: str, now: float | None = None) -> str:
+    """``3 minutes ago`` for an RFC 3339 time; "" where there is none."""
+    then = parse_time(text)
+    if then is None:
+        return ""
+    return f"{human_duration(max(0.0, (time() if now is None else now) - then))} ago"
+
+
+def local_time(text: str) -> str:
+    """``2024-05-01 12:00:00 +0200 CEST``, as Docker shows times in CreatedAt."""
+    then = parse_time(text)
+    if then is None:
+        return ""
+    from time import localtime, strftime
+
+    return strftime("%Y-%m-%d %H:%M:%S %z %Z", localtime(then))
+
+
+def seconds_of(text: str, what: str) -> float:
+    """``10``, ``1.5s``, ``2m``, ``1h30m`` in seconds."""
+    factors = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+    total, number, rest = 0.0, "", text
+    try:
+        if not any(letter.isalpha() for letter in text):
+            return float(text)
+        while rest:
+            number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+            rest = rest[len(number) :]
+            unit = rest[: len(rest) - len(rest.lstrip("abcdefghijklmnopqrstuvwxyz"))]
+            rest = rest[len(unit) :]
+            total += float(number) * factors[unit]
+    except (ValueError, KeyError):
+        raise UsageError(f"invalid duration {text!r} for {what}", hint="such as 10, 30s or 5m") from None
+    return total

@@ -1,0 +1,224 @@
+"""Calls of the native API: JSON in and out, errors as exceptions, hyperd started when nobody serves."""
+
+from __future__ import annotations
+
+from hypercontainer.client.http import BrokenAnswer, Response, connect, request_head, target
+from hypercontainer.errors import HyperError, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket  # noqa: N812
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+ANSWER_TIMEOUT_S = 60.0
+LIFECYCLE_TIMEOUT_S = 900.0  # hyperd bounds each step of these itself; this is for a hyperd that hangs
+SEND_TIMEOUT_S = 60.0
+
+
+class RemoteError(HyperError):
+    """An error that hyperd answered with: ``code`` and ``details`` as docs/api.md has them."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "internal",
+        hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.details: dict[str, Any] = dict(details or {})
+
+
+def remote_error(answer: Any) -> RemoteError:
+    """The exception for the ``error`` object of an answer, a progress line or a control frame."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
+        return RemoteError(f"hyperd answered with an error it does not explain: {str(answer)[:200]}")
+    details = answer.get("details")
+    return RemoteError(
+        answer["message"],
+        code=str(answer.get("code") or "internal"),
+        hint=answer.get("hint") or None,
+        details=details if isinstance(details, dict) else {},
+    )
+
+
+def decode(data: bytes | bytearray | memoryview) -> Any:
+    import json
+
+    try:
+        return json.loads(bytes(data))
+    except (ValueError, RecursionError) as error:
+        raise BrokenAnswer(f"hyperd's answer is not JSON: {error}") from None
+
+
+def encode(value: object) -> bytes:
+    import json
+
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+class Client:
+    """``start`` is called once, with no arguments, when nobody listens at ``path``; None: that is an error."""
+
+    def __init__(self, path: str, *, start: Callable[[], None] | None = None) -> None:
+        self.path = path
+        self._start = start
+
+    def _connect(self) -> Socket:
+        try:
+            return connect(self.path)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if self._start is None:
+                raise not_running(self.path) from error
+        except PermissionError as error:
+            raise Unavailable(
+                f"connect to hyperd at {self.path}: permission denied",
+                hint="use the user that runs hyperd, or sudo",
+            ) from error
+        except OSError as error:
+            raise Unavailable(f"connect to hyperd at {self.path}: {error.strerror or error}") from error
+        start, self._start = self._start, None
+        start()
+        return self._connect()
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+        upload: Callable[[Socket], None] | None = None,
+    ) -> Response:
+        """Sends a request and reads the answer's head; an error status is raised.
+
+        ``upload`` is given the socket after the head, to send a chunked body from a thread of its own: hyperd may
+        answer, with progress or an error, before it has read everything.
+        """
+        payload = encode(body) if body is not None else b""
+        fields = {"Connection": "close", **(headers or {})}
+        if upload is not None:
+            fields |= {"Transfer-Encoding": "chunked", "Content-Type": "application/x-tar"}
+        elif body is not None or method == "POST":
+            fields |= {"Content-Length": str(len(payload)), "Content-Type": "application/json"}
+        sock = self._connect()
+        try:
+            sock.settimeout(SEND_TIMEOUT_S)
+            _send(sock, request_head(method, target(path, query), fields) + payload)
+            sock.settimeout(timeout_s)
+            if upload is not None:
+                _in_thread(upload, sock)
+            response = Response(sock)
+            if response.status >= 400:
+                raise _error_of(response)
+        except BaseException:
+            sock.close()
+            raise
+        return response
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        *,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> Any:
+        """The answer's JSON, None where it has no body."""
+        response = self.open(method, path, query, body, timeout_s=timeout_s)
+        try:
+            data = response.read(MAX_ANSWER_BYTES)
+        finally:
+            response.close()
+        return decode(data) if data else None
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
+        return self.call("GET", path, query)
+
+    def act(self, path: str, body: object = None, query: Mapping[str, object] | None = None) -> Any:
+        """POST of something that takes its time."""
+        return self.call("POST", path, query, body, timeout_s=LIFECYCLE_TIMEOUT_S)
+
+    def lines(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        *,
+        upload: Callable[[Socket], None] | None = None,
+    ) -> Iterator[Any]:
+        """The answer's JSON lines as they come, without a deadline between them."""
+        response = self.open(method, path, query, body, timeout_s=None, upload=upload)
+        try:
+            for line in response.lines():
+                yield decode(line)
+        finally:
+            response.close()
+
+    def upgrade(
+        self,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Socket, bytes]:
+        """A connection that carries frames from here on, and the frames' first bytes."""
+        wanted = {"Connection": "Upgrade", "Upgrade": "hyper-stream", **(headers or {})}
+        response = self.open("POST", path, query, body, headers=wanted, timeout_s=LIFECYCLE_TIMEOUT_S)
+        if response.status != 101:
+            response.close()
+            raise BrokenAnswer(f"hyperd answered {path} with {response.status} in place of a stream")
+        return response.take_socket()
+
+    def wait_until_gone(self) -> None:
+        """Returns when hyperd, told to end, has closed its socket: a connection that it never answers says so."""
+        try:
+            sock = connect(self.path)
+        except OSError:
+            return
+        try:
+            sock.settimeout(LIFECYCLE_TIMEOUT_S)
+            while sock.recv(4096):
+                pass
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+
+def not_running(path: str) -> Unavailable:
+    return Unavailable(f"hyperd is not running: nobody listens at {path}", hint="hyper system start")
+
+
+def _send(sock: Socket, data: bytes) -> None:
+    try:
+        sock.sendall(data)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # an answer may be there to say why
+    except TimeoutError:
+        raise Unavailable("hyperd does not read its requests", hint="hyper doctor") from None
+
+
+def _error_of(response: Response) -> RemoteError:
+    data = response.read(MAX_ANSWER_BYTES)
+    try:
+        answer = decode(data)
+    except BrokenAnswer:
+        answer = None
+    if isinstance(answer, dict) and "error" in answer:
+        return remote_error(answer["error"])
+    return RemoteError(f"hyperd answered with HTTP status {response.status}")
+
+
+def _in_thread(upload: Callable[[Socket], None], sock: Socket) -> None:
+    import threading
+
+    threading.Thread(target=upload, args=(sock,), name="upload", daemon=True).start()
