@@ -1,0 +1,64 @@
+# The one door.  `make help` says what is behind it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+HYPERSTART := src/hypercontainer/_guest/hyperstart
+GUEST_SOURCES := $(wildcard guest/init/*.c guest/init/*.h guest/include/*.h) guest/init/Makefile
+# Passed on to pytest: make test ARGS="-k logs -x"
+ARGS ?=
+
+.PHONY: help setup demo test check bench bench-compare soak kernel guest format clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+setup: $(STAMP) $(HYPERSTART) ## everything that is needed to use Hyper: packages, .venv, the guest's init, a kernel
+	@tools/setup.sh kernel
+
+demo: setup ## makes a small image of busybox, runs it on the hypervisor, says what happened
+	@$(BIN)/python tools/demo.py
+
+test: setup-tests check ## the whole suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) $(HYPERSTART) ## style, types, structure, and the C compiler's warnings as errors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python tools/check_structure.py
+
+bench: setup-tests ## what starts, pulls and streams cost, beside what they are measured against
+	@$(BIN)/python -m bench $(ARGS)
+
+soak: setup-tests ## the long forms of the fuzz, fault and soak tests
+	@HYPER_SOAK=1 $(BIN)/python -m pytest -m "not vm or vm" --timeout=7200 tests/fault tests/vm $(ARGS)
+
+kernel: $(STAMP) ## the project's own guest kernel, from the distribution's source package; about 6 minutes, once
+	@tools/setup.sh packages kernel-build
+	@$(BIN)/python guest/kernel/build.py
+
+guest: $(HYPERSTART) ## the guest's init
+
+format: $(STAMP) ## formats the Python code
+	@$(BIN)/ruff check --fix-only -q . && $(BIN)/ruff format .
+
+clean: ## what was built here (not the caches outside)
+	rm -rf $(VENV) build src/hypercontainer/_guest src/*.egg-info
+
+.PHONY: setup-tests
+setup-tests: setup
+	@tools/setup.sh packages test
+	@$(MAKE) --no-print-directory kernel
+
+$(STAMP): pyproject.toml requirements.txt tools/setup.sh
+	@tools/setup.sh packages run
+	@tools/setup.sh python $(PYTHON)
+	@touch $@
+
+$(HYPERSTART): $(GUEST_SOURCES) | $(STAMP)
+	@echo "guest: building hyperstart"
+	@$(MAKE) --no-print-directory -C guest/init OUT=$(CURDIR)/$@

@@ -1,0 +1,47 @@
+"""Puts the engine's parts together from the configuration; the one place that knows every part's constructor."""
+
+from __future__ import annotations
+
+from hypercontainer.config import Config
+from hypercontainer.engine import files
+from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.parts import Parts
+from hypercontainer.engine.state import StateStore
+from hypercontainer.hypervisor.driver import Driver
+from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.image.model import RegistriesConfig
+from hypercontainer.image.store import ImageStore
+from hypercontainer.kernel import KernelStore, hyperstart_path
+from hypercontainer.rootfs import LayerLimits, LayerStore
+
+
+def assemble(config: Config, driver: Driver | None) -> Parts:
+    for folder in ("containers", "images", "layers", "cache"):
+        files.make_private(config.root / folder)
+    files.make_private(config.run / "pods")
+    registries = config.registries
+    return Parts(
+        config=config,
+        state=StateStore(config.root / "state.db"),
+        events=EventBus(),
+        driver=driver or QemuDriver(config.root / "cache", binary=config.machine.qemu),
+        images=ImageStore(
+            config.root / "images",
+            RegistriesConfig(
+                mirrors=registries.mirrors,
+                insecure=frozenset(registries.insecure),
+                ca=registries.ca,
+                parallel_downloads=registries.parallel_downloads,
+            ),
+        ),
+        layers=LayerStore(
+            config.root / "layers",
+            LayerLimits(
+                max_bytes=config.layers.max_bytes,
+                max_entries=config.layers.max_entries,
+                max_image_bytes=config.layers.max_image_bytes,
+            ),
+        ),
+        kernels=KernelStore(config.cache),
+        hyperstart=hyperstart_path,
+    )

@@ -1,0 +1,388 @@
+"""A container at run time: its life from start to end, again and again, until it is removed.
+
+One object per container, made when hyperd starts or the container is created.  ``_lock`` orders what users ask
+for (start, stop, pause, remove, ...); a supervisor task per run waits for the process's end and puts things in
+order, without the lock.  ``outcome`` is the future of the present run's end, everything after it included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from hypercontainer.agent.operations import Welcome
+from hypercontainer.engine import files, launch, times
+from hypercontainer.engine.execs import Execs
+from hypercontainer.engine.logs import ContainerLog
+from hypercontainer.engine.parts import Parts
+from hypercontainer.engine.pod import Pod
+from hypercontainer.engine.process import Process, ProcessAttachment, outcome
+from hypercontainer.engine.restart import Backoff, wanted, wanted_at_boot
+from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.errors import AgentError, Conflict, HyperError
+from hypercontainer.linux import signals
+from hypercontainer.types.answers import Exit
+from hypercontainer.types.states import ALIVE, State, moved
+
+DEFAULT_STOP_S = 10
+KILL_S = 10.0
+LOST = 255  # the exit status of a container whose VM was lost
+
+log = logging.getLogger(__name__)
+
+
+class Container:
+    def __init__(
+        self, record: ContainerRecord, pod: Pod, parts: Parts, on_removed: Callable[[Container], None]
+    ) -> None:
+        self.record = record
+        self.pod = pod
+        self._parts = parts
+        self._on_removed = on_removed
+        self._lock = asyncio.Lock()
+        self._init: Process | None = None
+        self._outcome: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._outcome.add_done_callback(lambda future: future.exception())
+        self._supervisor: asyncio.Task[None] | None = None
+        self._restart: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._changed = asyncio.Event()
+        self.execs = Execs(self)
+        self.log = ContainerLog.open(parts.container_dir(record.id) / "log", record.spec.log)
+        self.removed = asyncio.Event()
+
+    # ------------------------------------------------------------------------------------- facts
+
+    @property
+    def what(self) -> str:
+        return f"container {self.record.name}"
+
+    @property
+    def alive(self) -> bool:
+        return self.record.state in ALIVE
+
+    @property
+    def restarting(self) -> bool:
+        return self.record.state is State.RESTARTING
+
+    @property
+    def _write_log(self) -> Callable[[int, bytes], None] | None:
+        return None if self.record.spec.log.driver == "none" else self.log.append
+
+    def running_init(self) -> Process:
+        if self.record.state is State.PAUSED:
+            raise Conflict(f"{self.what} is paused", hint="`hyper unpause` it first")
+        if self._init is None or self.record.state is not State.RUNNING:
+            raise Conflict(f"{self.what} is not running", hint=f"`hyper start {self.record.name}`")
+        return self._init
+
+    def change(self, action: str = "", /, **changes: Any) -> None:
+        """Writes down new facts; ``action`` is told to those who follow events."""
+        if "state" in changes:
+            moved(self.record.state, changes["state"], what=self.what)
+        self.record = msgspec.structs.replace(self.record, **changes)
+        self._parts.state.put_container(self.record)
+        self._changed.set()
+        if action:
+            self.tell(action)
+
+    def tell(self, action: str, **attributes: str) -> None:
+        record = self.record
+        self._parts.events.publish(
+            "container",
+            action,
+            record.id,
+            name=record.name,
+            image=record.image,
+            **record.labels,
+            **attributes,
+        )
+
+    # ------------------------------------------------------------------------------------- start
+
+    async def start(self) -> None:
+        async with self._lock:
+            if self.record.state is State.RUNNING:
+                return
+            if self.record.state is State.PAUSED:
+                raise Conflict(f"{self.what} is paused", hint="`hyper unpause` it")
+            self._cancel_restart()
+            self.change(stopped_by_user=False, restart_count=0)
+            self._backoff = Backoff()
+            await self._start(attach_stdin=None)
+
+    async def start_attached(self, *, stdin: bool) -> ProcessAttachment:
+        """Starts it with a client attached from the first byte on."""
+        async with self._lock:
+            if self.alive:
+                raise Conflict(f"{self.what} is already running")
+            self._cancel_restart()
+            attachment = await self._start(attach_stdin=stdin)
+            assert attachment is not None
+            return attachment
+
+    async def _start(self, *, attach_stdin: bool | None) -> ProcessAttachment | None:
+        first = self.record.state is State.CREATED
+        self.log.begin_run(self.record.run + 1)
+        self.change(state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False)
+        self._outcome = asyncio.get_running_loop().create_future()
+        self._outcome.add_done_callback(lambda future: future.exception())
+        try:
+            self._init = await launch.start(self.pod, self.record, self._parts, self._write_log)
+        except BaseException as error:
+            await asyncio.shield(self._start_failed(error, first=first))
+            raise
+        self.change("start", state=State.RUNNING, started=times.now(), finished="")
+        attachment = None
+        if attach_stdin is not None:
+            attachment = self._init.attach(self._outcome, stdin=attach_stdin)
+        self._init.open_output({})
+        self._supervisor = asyncio.create_task(self._supervise(self._init), name=self.what)
+        return attachment
+
+    async def _start_failed(self, error: BaseException, *, first: bool) -> None:
+        await self.pod.end(orderly=False)
+        self.log.end_run()
+        message = str(error) or type(error).__name__
+        status = launch.exit_status(error)
+        self.change(
+            state=State.CREATED if first else State.EXITED,
+            error=message,
+            exit_status=status,
+            finished=times.now(),
+        )
+        if not self._outcome.done():
+            self._outcome.set_result(Exit(status, message))
+        if self.record.spec.auto_remove:
+            await self._delete()
+
+    # ------------------------------------------------------------------------------------- end
+
+    async def _supervise(self, process: Process) -> None:
+        """Waits for the end of this run and puts everything in order after it."""
+        record = self.record
+        try:
+            ended = await process.finished()
+            result, error, oom = outcome(ended), "", ended.oom or record.id in self.pod.oom_killed
+        except AgentError as lost:
+            vm_exit = await self.pod.ended()
+            result, error, oom = Exit(LOST, launch.describe(vm_exit)), str(lost), False
+        self._init = None
+        self.log.end_run()
+        discard = record.spec.auto_remove
+        self.change(exit_status=result.exit_status, error=result.error or error, oom_killed=oom)
+        await self.pod.end(orderly=not discard)
+        self.tell("die", exit_status=str(result.exit_status))
+        again = wanted(self.record)
+        if discard:
+            await self._delete_quietly()
+        else:
+            self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
+        if not self._outcome.done():
+            self._outcome.set_result(result)
+        if again and not discard:
+            self._restart = asyncio.create_task(self._start_again(), name=f"restart of {self.what}")
+
+    async def _start_again(self) -> None:
+        await asyncio.sleep(
+            self._backoff.next_delay_s(self.record)
+        )  # a delay that the user asked for, not a poll
+        async with self._lock:
+            if self.record.state is not State.RESTARTING:
+                return
+            self._restart = None
+            self.change(restart_count=self.record.restart_count + 1)
+            try:
+                await self._start(attach_stdin=None)
+            except HyperError as error:
+                log.warning("restart of %s: %s", self.what, error)
+                if wanted(self.record):
+                    self.change(state=State.RESTARTING)
+                    self._restart = asyncio.create_task(self._start_again())
+
+    def _cancel_restart(self) -> None:
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+        if self.record.state is State.RESTARTING:
+            self.change(state=State.EXITED)
+
+    # ------------------------------------------------------------------------------------- control
+
+    async def stop(self, *, timeout_s: int | None = None, signal: str | None = None) -> None:
+        async with self._lock:
+            await self._stop(timeout_s, signal)
+
+    async def restart(self, *, timeout_s: int | None = None) -> None:
+        async with self._lock:
+            await self._stop(timeout_s, None)
+            self.change(stopped_by_user=False)
+            await self._start(attach_stdin=None)
+            self.tell("restart")
+
+    async def _stop(self, timeout_s: int | None, signal: str | None) -> None:
+        self._cancel_restart()
+        if not self.alive or self._init is None:
+            return
+        self.change(stopped_by_user=True)
+        number = signals.parse(signal or self.record.effective.stop_signal)
+        if timeout_s is None:
+            timeout_s = self.record.spec.stop_timeout_s
+        patience_s = DEFAULT_STOP_S if timeout_s is None else timeout_s
+        agent, init = self.pod.agent, self._init
+        with contextlib.suppress(AgentError):
+            await agent.signal(init.number, number)
+            if self.record.state is State.PAUSED:
+                await agent.freeze(self.record.id, False)
+        if not await self._ends_within(None if patience_s < 0 else patience_s):
+            with contextlib.suppress(AgentError):
+                await agent.signal(init.number, signals.parse("KILL"))
+            if not await self._ends_within(KILL_S):
+                log.warning("%s does not end; its VM is killed", self.what)
+                await self.pod.end(orderly=False)
+                await self._settled()
+        self.tell("stop")
+
+    async def _ends_within(self, timeout_s: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._settled()
+                return True
+        return False
+
+    async def _settled(self) -> None:
+        """Waits until this run is over and everything after it is done."""
+        if self._supervisor is not None:
+            await asyncio.shield(self._supervisor)
+
+    async def kill(self, signal: str) -> None:
+        number = signals.parse(signal)
+        if not self.alive or self._init is None:
+            raise Conflict(f"{self.what} is not running")
+        if number == signals.parse("KILL"):
+            self.change(stopped_by_user=True)
+        await self.pod.agent.signal(self._init.number, number)
+        self.tell("kill", signal=str(number))
+        if number == signals.parse("KILL"):
+            if self.record.state is State.PAUSED:
+                await self.pod.agent.freeze(self.record.id, False)
+            await self._ends_within(KILL_S)
+
+    async def pause(self) -> None:
+        async with self._lock:
+            self.running_init()
+            await self.pod.agent.freeze(self.record.id, True)
+            self.change("pause", state=State.PAUSED)
+
+    async def unpause(self) -> None:
+        async with self._lock:
+            if self.record.state is not State.PAUSED:
+                raise Conflict(f"{self.what} is not paused")
+            await self.pod.agent.freeze(self.record.id, False)
+            self.change("unpause", state=State.RUNNING)
+
+    async def attach(self, *, stdin: bool) -> ProcessAttachment:
+        return self.running_init().attach(self._outcome, stdin=stdin)
+
+    async def wait(self, condition: str) -> Exit:
+        if condition == "removed":
+            await self.removed.wait()
+        elif condition == "next-exit":
+            run = self.record.run + (0 if self.alive else 1)
+            while self.record.run < run or self.alive:
+                self._changed.clear()
+                await self._changed.wait()
+        else:
+            while self.alive or self.record.state is State.RESTARTING:
+                self._changed.clear()
+                await self._changed.wait()
+        return Exit(self.record.exit_status, self.record.error)
+
+    # ------------------------------------------------------------------------------------- removal
+
+    async def remove(self, *, force: bool) -> None:
+        async with self._lock:
+            if self.record.state is State.REMOVING:
+                raise Conflict(f"{self.what} is already being removed")
+            if self.alive and not force:
+                raise Conflict(
+                    f"{self.what} is {self.record.state.value}",
+                    hint="stop it first, or remove it with --force",
+                )
+            if self.alive:
+                self.change(stopped_by_user=True)
+                await self.pod.end(orderly=False)
+                await self._settled()
+            self._cancel_restart()
+            if not self.removed.is_set():
+                await self._delete()
+
+    async def _delete(self) -> None:
+        """The files first, the record last: what is interrupted here is finished by the next hyperd."""
+        self.change(state=State.REMOVING)
+        self.log.close()
+        await asyncio.to_thread(files.remove_tree, self._parts.container_dir(self.record.id))
+        self._parts.state.remove(self.record)
+        self.tell("destroy")
+        self.removed.set()
+        self._on_removed(self)
+
+    async def _delete_quietly(self) -> None:
+        try:
+            if self.record.state in ALIVE:
+                self.change(state=State.EXITED, finished=times.now())
+            await self._delete()
+        except HyperError as error:
+            log.error("%s cannot be removed: %s", self.what, error)
+
+    # ------------------------------------------------------------------------------------- another hyperd's containers
+
+    async def recover(self) -> None:
+        """Takes the container back as an earlier hyperd left it, or tells truthfully what became of it."""
+        welcome = await self.pod.adopt()
+        if self.record.state is State.REMOVING:
+            await self.pod.end(orderly=False)
+            await self._delete()
+        elif self.alive:
+            await self._recover_alive(welcome)
+        elif welcome is not None:
+            await self.pod.end(orderly=True)
+        if self.record.state in (State.EXITED, State.RESTARTING) and wanted_at_boot(self.record):
+            if self.record.state is State.EXITED:
+                self.change(state=State.RESTARTING)
+            self._restart = asyncio.create_task(self._start_again())
+
+    async def _recover_alive(self, welcome: Welcome | None) -> None:
+        record = self.record
+        found = (
+            next((p for p in welcome.processes if p.container == record.id and p.init), None)
+            if welcome
+            else None
+        )
+        if found is None or record.state is State.STARTING:
+            await self.pod.end(orderly=False)
+            why = (
+                "hyperd ended while it was starting" if record.state is State.STARTING else "its VM was gone"
+            )
+            self.log.end_run()
+            self.change(state=State.EXITED, exit_status=LOST, error=why, finished=times.now())
+            if record.spec.auto_remove:
+                await self._delete()
+            return
+        assert welcome is not None
+        self._init = launch.resume(self.pod, record, found, self.log.offsets(record.run), self._write_log)
+        launch.drain_others(self.pod, welcome, found.process)
+        self._supervisor = asyncio.create_task(self._supervise(self._init), name=self.what)
+
+    async def close(self) -> None:
+        """Lets go: hyperd ends, the container lives on."""
+        for task in (self._supervisor, self._restart):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self.log.close()

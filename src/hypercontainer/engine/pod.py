@@ -1,0 +1,181 @@
+"""A pod at run time: its VM, the channel to the agent in it, and the processes that run there.
+
+The one owner of VM and channel.  ``ended`` is done when the VM is gone, whoever ended it; every process that
+still ran is lost then.  A guest that breaks the wire contract costs its VM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from typing import Any
+
+import msgspec
+
+from hypercontainer.agent.operations import ContainerOom, Event, GuestLog, ProcessExited, Welcome
+from hypercontainer.agent.session import Agent
+from hypercontainer.engine.parts import Parts
+from hypercontainer.engine.process import Process
+from hypercontainer.engine.state import PodRecord
+from hypercontainer.errors import AgentError, HyperError
+from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord, VMSpec
+
+ORDERLY_END_S = 10.0
+WELCOME_S = 20.0
+LAST_WORDS_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Pod:
+    def __init__(self, record: PodRecord, parts: Parts) -> None:
+        self.record = record
+        self._parts = parts
+        self._vm: VM | None = None
+        self._agent: Agent | None = None
+        self._processes: dict[int, Process] = {}
+        self._watcher: asyncio.Task[VMExit] | None = None
+        self.oom_killed: set[str] = set()
+        self.booted_ns = 0  # by this host's clock, for the guest's times since boot
+
+    @property
+    def agent(self) -> Agent:
+        if self._agent is None:
+            raise AgentError(f"the VM of {self.record.id[:12]} does not run")
+        return self._agent
+
+    @property
+    def vm(self) -> VM | None:
+        return self._vm
+
+    def change(self, **changes: Any) -> None:
+        self.record = msgspec.structs.replace(self.record, **changes)
+        self._parts.state.put_pod(self.record)
+
+    async def launch(self, spec: VMSpec) -> None:
+        """Starts the VM; the agent may be spoken to at once, and answers when the guest has booted."""
+        vm = await self._parts.driver.launch(spec)
+        try:
+            self.change(vm=vm.record.to_json())
+            await self._hold(vm, resumed=False)
+        except BaseException:
+            await asyncio.shield(vm.kill())
+            raise
+
+    async def adopt(self) -> Welcome | None:
+        """Takes the VM of an earlier hyperd back; None when it is gone, or does not answer and was ended."""
+        if self.record.vm is None:
+            return None
+        record = VMRecord.from_json(self.record.vm)
+        vm = await self._parts.driver.adopt(record)
+        if vm is None:
+            self.change(vm=None, published=())
+            return None
+        try:
+            await self._hold(vm, resumed=True)
+            return await self.greeted(WELCOME_S)
+        except HyperError as error:
+            log.warning("pod %s: %s", self.record.id[:12], error)
+            await self.end(orderly=False)
+            return None
+
+    def add(self, process: Process) -> None:
+        self._processes[process.number] = process
+
+    def forget(self, process: Process) -> None:
+        self._processes.pop(process.number, None)
+
+    def release(self, number: int) -> None:
+        """Lets the guest give up an exited process, if there still is a guest."""
+        if self._agent is not None:
+            with contextlib.suppress(AgentError):
+                self._agent.forget(number)
+
+    def new_process_number(self) -> int:
+        """Never one that this VM has seen: init has 1, all others are drawn from 2^29 numbers."""
+        while True:
+            number = secrets.randbelow(1 << 29) + 2
+            if number not in self._processes:
+                return number
+
+    async def ended(self) -> VMExit:
+        """Waits for the VM's end."""
+        assert self._watcher is not None
+        return await asyncio.shield(self._watcher)
+
+    async def end(self, *, orderly: bool) -> VMExit | None:
+        """Ends the VM, whatever state it is in; orderly: what the guest has written is on its disk first."""
+        if self._vm is None or self._watcher is None:
+            return None
+        if orderly and not self._watcher.done():
+            with contextlib.suppress(AgentError, TimeoutError):
+                async with asyncio.timeout(ORDERLY_END_S):
+                    await self.agent.shutdown()
+                    return await self.ended()
+        await self._vm.kill()
+        return await self.ended()
+
+    async def close(self) -> None:
+        """Lets go of the VM, which lives on."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        if self._agent is not None:
+            self._agent.close()
+        if self._vm is not None:
+            await self._vm.close()
+
+    async def _hold(self, vm: VM, *, resumed: bool) -> None:
+        reader, writer = await vm.connect_agent()
+        self._vm = vm
+        self._agent = Agent.open(reader, writer, resumed=resumed, on_event=self._on_event)
+        self._processes.clear()
+        self.oom_killed.clear()
+        self._watcher = asyncio.create_task(self._watch(vm, self._agent), name=f"pod {self.record.id[:12]}")
+
+    async def greeted(self, timeout_s: float) -> Welcome:
+        """What the guest says of itself when the session begins."""
+        welcome = await self.agent.welcome(timeout_s)
+        self.booted_ns = time.time_ns() - welcome.uptime_ns
+        return welcome
+
+    async def _watch(self, vm: VM, agent: Agent) -> VMExit:
+        gone = asyncio.ensure_future(vm.wait())
+        silent = asyncio.ensure_future(agent.closed())
+        try:
+            await asyncio.wait({gone, silent}, return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                # The channel closes a moment before a VM that powers off is gone; anything else is a broken guest.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(gone), LAST_WORDS_S)
+            if not gone.done():
+                log.warning("pod %s: %s; its VM is ended", self.record.id[:12], silent.result())
+                await vm.kill()
+            vm_exit = await gone
+        finally:
+            gone.cancel()
+            silent.cancel()
+        self._lose(vm_exit)
+        agent.close()
+        self._vm = self._agent = None
+        self.change(vm=None, published=())
+        return vm_exit
+
+    def _lose(self, vm_exit: VMExit) -> None:
+        for process in tuple(self._processes.values()):
+            process.lose(AgentError(f"the VM ended ({vm_exit.reason.value})"))
+        self._processes.clear()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, ProcessExited):
+            process = self._processes.get(event.process)
+            if process is not None and not process.ended.done():
+                process.ended.set_result(event)
+        elif isinstance(event, ContainerOom):
+            self.oom_killed.add(event.container)
+            self._parts.events.publish("container", "oom", event.container)
+        elif isinstance(event, GuestLog):
+            log.info("pod %s: guest: %s", self.record.id[:12], event.message)

@@ -1,0 +1,169 @@
+"""Records as the API shows them; pure."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypercontainer.engine import times
+from hypercontainer.engine.addresses import GATEWAY, GUEST_ADDRESS, GUEST_PREFIX
+from hypercontainer.engine.state import ContainerRecord, PodRecord
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.resources import vcpus_for
+from hypercontainer.types.answers import Inspect, Machine, NetworkState, Port, Summary
+from hypercontainer.types.states import State
+
+_UNITS = (
+    (31_536_000, "year"),
+    (2_592_000, "month"),
+    (604_800, "week"),
+    (86_400, "day"),
+    (3600, "hour"),
+    (60, "minute"),
+)
+
+
+def duration(seconds: float) -> str:
+    """As people say it: "Less than a second", "5 seconds", "About a minute", "3 hours"."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    if whole < 120:
+        return "About a minute"
+    if 3600 <= whole < 7200:
+        return "About an hour"
+    for size, unit in _UNITS:
+        # A unit is used from two of it on, as `docker ps` does, so that "26 hours" is not "1 day".
+        if whole >= 2 * size:
+            return f"{whole // size} {unit}s"
+    raise AssertionError(whole)
+
+
+def since(moment: str) -> str:
+    return duration((time.time_ns() - times.to_ns(moment)) / 1e9)
+
+
+def status(record: ContainerRecord) -> str:
+    """The STATUS column of ``hyper ps``."""
+    if record.state is State.CREATED:
+        return "Created"
+    if record.state is State.STARTING:
+        return "Starting"
+    if record.state is State.REMOVING:
+        return "Removal In Progress"
+    if record.state in (State.RUNNING, State.PAUSED):
+        return f"Up {since(record.started)}" + (" (Paused)" if record.state is State.PAUSED else "")
+    ago = f" {since(record.finished)} ago" if record.finished else ""
+    verb = "Restarting" if record.state is State.RESTARTING else "Exited"
+    return f"{verb} ({record.exit_status}){ago}"
+
+
+def ports(record: ContainerRecord, pod: PodRecord) -> tuple[Port, ...]:
+    published = [
+        Port(port.host_ip, port.host_port, port.container_port, port.protocol) for port in pod.published
+    ]
+    shown = {(port.container_port, port.protocol) for port in published}
+    for text in record.spec.expose:
+        number, _, protocol = text.partition("/")
+        if (int(number), protocol or "tcp") not in shown:
+            published.append(Port("", 0, int(number), protocol or "tcp"))
+    return tuple(published)
+
+
+def summary(record: ContainerRecord, pod: PodRecord, size_bytes: int | None = None) -> Summary:
+    return Summary(**_common(record, pod), size_bytes=size_bytes)
+
+
+def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tuple[str, ...]) -> Inspect:
+    running = pod.vm is not None
+    pid = int(pod.vm["pid"]) if pod.vm else 0
+    machine = Machine(
+        memory_mib=pod.memory_mib,
+        vcpus=vcpus_for(pod.cpus),
+        accelerator=pod.vm_accelerator if running else "",
+        kernel=pod.vm_kernel if running else "",
+        kernel_args=pod.vm_kernel_args if running else (),
+        run_dir=str(pod.vm["run_dir"]) if pod.vm else "",
+        pid=pid,
+    )
+    network = NetworkState(mac_address=pod.mac)
+    if pod.network != "none":
+        network = NetworkState(
+            address=f"{GUEST_ADDRESS}/{GUEST_PREFIX}" if running else "", gateway=GATEWAY, mac_address=pod.mac
+        )
+    return Inspect(
+        **_common(record, pod),
+        spec=record.spec,
+        config=record.effective,
+        pid=pid,
+        error=record.error,
+        oom_killed=record.oom_killed,
+        restart_count=record.restart_count,
+        vm=machine,
+        network=network,
+        log_path=log_path,
+        execs=execs,
+    )
+
+
+def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "image": record.image,
+        "image_id": record.image_id,
+        "command": shlex.join((*record.effective.entrypoint, *record.effective.command)),
+        "created": record.created,
+        "started": record.started,
+        "finished": record.finished,
+        "state": record.state.value,
+        "status": status(record),
+        "exit_status": record.exit_status,
+        "ports": ports(record, pod),
+        "labels": record.labels,
+        "pod": record.pod,
+    }
+
+
+_FILTERS = ("id", "name", "label", "status", "ancestor", "exited")
+
+
+def matches(record: ContainerRecord, filters: Mapping[str, Sequence[str]]) -> bool:
+    """All keys must match, each by one of its values, as ``docker ps --filter`` does (labels: by all)."""
+    for key, values in filters.items():
+        if key not in _FILTERS:
+            raise InvalidArgument(
+                f"unknown filter {key!r}", hint=f"containers can be filtered by {', '.join(_FILTERS)}"
+            )
+        if key == "label":
+            if not all(label_matches(record.labels, value) for value in values):
+                return False
+        elif not any(_matches(record, key, value) for value in values):
+            return False
+    return True
+
+
+def label_matches(labels: Mapping[str, str], wanted: str) -> bool:
+    """``wanted`` is "key" or "key=value"."""
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _matches(record: ContainerRecord, key: str, value: str) -> bool:
+    if key == "id":
+        return record.id.startswith(value)
+    if key == "name":
+        return value.removeprefix("/") in record.name
+    if key == "status":
+        return record.state.value == value
+    if key == "exited":
+        return record.state is State.EXITED and str(record.exit_status) == value
+    return record.image == value or record.image_id.removeprefix("sha256:").startswith(
+        value.removeprefix("sha256:")
+    )

@@ -1,0 +1,82 @@
+#!/bin/bash
+# Installs what Hyper needs on Debian.  Called by the Makefile; each step says what it does and is quick when done before.
+#
+#   tools/setup.sh packages run|test|kernel-build    distribution packages that are missing
+#   tools/setup.sh python PYTHON                     .venv with this project in it
+#   tools/setup.sh kernel                            Debian's packaged kernel, unless the project's own was built
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUN="qemu-system-x86 e2fsprogs musl-tools gcc make libc6-dev linux-libc-dev busybox-static util-linux"
+TEST="docker-registry skopeo erofs-utils apache2-utils openssl mmdebstrap tmux"
+KERNEL_BUILD="linux-source-6.1 gcc make flex bison bc libelf-dev xz-utils"
+
+say() { printf 'setup: %s\n' "$*"; }
+
+packages() {
+    local wanted missing=() name
+    case $1 in
+        run) wanted=$RUN ;;
+        test) wanted=$TEST ;;
+        kernel-build) wanted=$KERNEL_BUILD ;;
+        *) echo "unknown set of packages: $1" >&2; exit 2 ;;
+    esac
+    for name in $wanted; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)" = installed ] || missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${#missing[@]} packages: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq ||
+        say "apt-get update failed; going on with the lists that are there"
+    # A service that a package would start is not wanted: the tests start their own.
+    local log; log=$(mktemp)
+    if ! as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo "setup: these packages could not be installed: ${missing[*]}" >&2
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else
+        echo "setup: root is needed for: $*" >&2
+        exit 1
+    fi
+}
+
+make_venv() {
+    local python=$1
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "setup: $python is older than Python 3.11; name another with make PYTHON=..." >&2
+        exit 1
+    }
+    if [ ! -x .venv/bin/pip ]; then
+        say "making .venv with $("$python" --version)"
+        rm -rf .venv
+        if ! "$python" -m venv .venv >/dev/null 2>&1; then
+            # Debian's own Python comes without ensurepip.
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+            rm -rf .venv
+            "$python" -m venv .venv
+        fi
+    fi
+    say "installing this project and the libraries it uses into .venv"
+    .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+}
+
+kernel() {
+    .venv/bin/python tools/fetch_kernel.py
+}
+
+case ${1:-} in
+    packages) packages "$2" ;;
+    python) make_venv "$2" ;;
+    kernel) kernel ;;
+    *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
