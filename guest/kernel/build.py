@@ -33,6 +33,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOURCE_PACKAGE = "linux-source-6.1"
 SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
+HEADER = Path("/usr/include/gelf.h")  # of libelf-dev
 PACKAGES = f"{SOURCE_PACKAGE} gcc make patch flex bison bc libelf-dev xz-utils"
 # Never compiled for this guest, though their Kconfig files are read: a third of the time to unpack.
 NOT_UNPACKED = (
@@ -89,7 +90,7 @@ def check_tools() -> None:
         for tool in ("gcc", "make", "patch", "flex", "bison", "bc", "xz", "tar")
         if not shutil.which(tool)
     ]
-    missing += [str(path) for path in (SOURCE, Path("/usr/include/gelf.h")) if not path.exists()]
+    missing += [str(path) for path in (SOURCE, HEADER) if not path.exists()]
     if missing:
         raise BuildError(f"missing: {', '.join(missing)}; needed: apt-get install {PACKAGES}")
 
