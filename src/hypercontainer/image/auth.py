@@ -32,7 +32,7 @@ DEFAULT_LIFETIME_S = 60.0  # by the specification, where the server says nothing
 EARLY_S = 10.0
 TOKEN_DEADLINE_S = 30.0
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9._~+-]*)(?:\s+|\s*\Z)(?!=)")
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9._~+-]*)(?:\s+(?!=)|\s*(?=,|\Z))")
 _PARAMETER = re.compile(r"""\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))""")
 
 

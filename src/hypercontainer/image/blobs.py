@@ -160,6 +160,7 @@ class BlobStore:
         target = self.path(digest)
         if not target.exists():
             with file.open("rb") as opened:
+                os.fchmod(opened.fileno(), 0o600)
                 os.fdatasync(opened.fileno())
             file.replace(target)
 

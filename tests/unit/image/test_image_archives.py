@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pytest
+from backports import zstd
+
+from hypercontainer.errors import Cancelled, DigestMismatch, HyperError, ImageError, InvalidArgument
+from hypercontainer.image.cancel import Cancellation
+from hypercontainer.image.members import MAX_LINKS
+from hypercontainer.image.model import Layer, Progress, RegistriesConfig
+from hypercontainer.image.store import ImageStore
+
+A, B = b"first layer" * 100, b"second layer" * 100
+
+
+class Pipe(io.RawIOBase):
+    """Standard input: no seeking, and a read gives what happens to be there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._source = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._source.read(min(size, 777) if size >= 0 else 777)
+
+
+def load(store: ImageStore, data: bytes, **options: Any) -> Any:
+    return store.load(cast(BinaryIO, Pipe(data)), **options)
+
+
+def saved(store: ImageStore, *names: str, layout: str = "docker") -> dict[str, bytes]:
+    out = io.BytesIO()
+    store.save(names, out, format=layout)
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
+        return {info.name: cast(Any, tar.extractfile(info)).read() for info in tar}
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd.compress])
+def test_docker_archive(store: ImageStore, made: Any, compress: Any) -> None:
+    archive = made.docker_archive([A, B], ["app:1", "quay.io/app:2"], Cmd=["/x"])
+    (image,) = load(store, compress(archive))
+    assert image.references == ("docker.io/library/app:1", "quay.io/app:2")
+    assert image.id == made.digest(made.config([A, B], Cmd=["/x"]))
+    assert [layer.diff_id for layer in image.layers] == [made.digest(A), made.digest(B)]
+    assert image.config.cmd == ("/x",)
+    assert image.size_bytes == len(A) + len(B)
+    layer, path = store.layer_blob(image, 1)
+    assert (path.read_bytes(), layer.compression) == (B, "none")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_several_images_share_layers_and_progress_ends_with_done(store: ImageStore, made: Any) -> None:
+    configs = [made.config([A], Cmd=["1"]), made.config([A, B])]
+    manifest = [
+        {"Config": "1.json", "RepoTags": None, "Layers": ["a.tar"]},
+        {"Config": "2.json", "RepoTags": ["two"], "Layers": ["a.tar", "x/layer.tar"]},
+    ]
+    files = {
+        "manifest.json": json.dumps(manifest).encode(),
+        "1.json": configs[0],
+        "2.json": configs[1],
+        "a.tar": A,
+    }
+    seen: list[Progress] = []
+    prepared: list[Layer] = []
+    images = load(
+        store,
+        made.tar({"./" + name: data for name, data in {**files, "x/layer.tar": B}.items()}),
+        progress=seen.append,
+        prepare=lambda layer, path: prepared.append(layer),
+    )
+    assert [image.references for image in images] == [(), ("docker.io/library/two:latest",)]
+    assert images[0].dangling
+    assert sorted(layer.digest for layer in prepared) == sorted([made.digest(A), made.digest(B)])
+    assert {p.layer for p in seen if p.status == "done"} == {made.digest(A), made.digest(B)}
+
+
+def test_links_between_layers_as_old_docker_wrote_them(store: ImageStore, made: Any) -> None:
+    symlink, hardlink = tarfile.TarInfo(), tarfile.TarInfo()
+    symlink.type, symlink.linkname = tarfile.SYMTYPE, "../one/layer.tar"
+    hardlink.type, hardlink.linkname = tarfile.LNKTYPE, "one/layer.tar"
+    names = ["one/layer.tar", "two/layer.tar", "three/layer.tar"]
+    manifest = [{"Config": "c.json", "RepoTags": ["x"], "Layers": names}]
+    (image,) = load(
+        store,
+        made.tar(
+            {
+                "two/layer.tar": symlink,
+                "one/layer.tar": A,
+                "three/layer.tar": hardlink,
+                "c.json": made.config([A, A, A]),
+                "manifest.json": json.dumps(manifest).encode(),
+            }
+        ),
+    )
+    assert {layer.digest for layer in image.layers} == {made.digest(A)}
+    assert image.size_bytes == len(A)
+
+
+def test_compressed_layers_in_a_docker_archive(store: ImageStore, made: Any) -> None:
+    packed = [gzip.compress(A), zstd.compress(B)]
+    manifest = [{"Config": "c.json", "RepoTags": ["x"], "Layers": ["0", "1"]}]
+    files = {"0": packed[0], "1": packed[1], "c.json": made.config([A, B])}
+    (image,) = load(store, made.tar({**files, "manifest.json": json.dumps(manifest).encode()}))
+    assert [(x.compression, x.digest) for x in image.layers] == [
+        ("gzip", made.digest(packed[0])),
+        ("zstd", made.digest(packed[1])),
+    ]
+    members = saved(store, "x")
+    assert members[made.digest(A)[7:] + ".tar"] == A
+    assert members[made.digest(B)[7:] + ".tar"] == B
+
+
+def test_oci_layout_keeps_its_manifest(store: ImageStore, made: Any) -> None:
+    files = made.oci_files([A, B], "quay.io/app:2")
+    (image,) = load(store, made.tar(files))
+    assert image.references == ("quay.io/app:2",)
+    assert [layer.compression for layer in image.layers] == ["gzip", "gzip"]
+    again = saved(store, "quay.io/app:2", image.id, layout="oci")
+    for name, data in files.items():
+        if name.startswith("blobs/"):
+            assert again[name] == data
+    (entry,) = json.loads(again["index.json"])["manifests"]
+    assert entry["digest"] == image.manifest_digest
+
+
+@pytest.mark.parametrize("tag", ["", "latest"])
+def test_a_layout_with_a_bare_tag_gives_no_name(store: ImageStore, made: Any, tag: str) -> None:
+    (image,) = load(store, made.tar(made.oci_files([A], tag)))
+    assert image.references == ()
+
+
+@pytest.mark.parametrize("layout", ["docker", "oci"])
+def test_what_is_saved_is_loaded_again(store: ImageStore, made: Any, tmp_path: Path, layout: str) -> None:
+    load(store, made.tar(made.oci_files([A, B], "quay.io/app:2")))
+    load(store, made.docker_archive([A], ["app:1"], Env=["A=b"]))
+    store.tag("app:1", "localhost/other:3")
+    out = io.BytesIO()
+    store.save(["app:1", "quay.io/app:2", "localhost/other:3"], out, format=layout)
+    other = ImageStore(tmp_path / "other")
+    load(other, out.getvalue())
+    for name in ("app:1", "quay.io/app:2", "localhost/other:3"):
+        assert other.get(name).id == store.get(name).id
+        assert other.get(name).config == store.get(name).config
+    assert (
+        other.get("quay.io/app:2").manifest_digest == store.get("quay.io/app:2").manifest_digest
+        or layout == "docker"
+    )
+    other.close()
+
+
+def test_save_checks_the_diff_id(store: ImageStore, made: Any) -> None:
+    manifest = [{"Config": "c.json", "RepoTags": ["x"], "Layers": ["0"]}]
+    files = {
+        "0": gzip.compress(B),
+        "c.json": made.config([A]),
+        "manifest.json": json.dumps(manifest).encode(),
+    }
+    load(store, made.tar(files))
+    with pytest.raises(DigestMismatch, match="diff ID"):
+        saved(store, "x")
+
+
+def test_a_loaded_copy_does_not_replace_the_manifest_from_elsewhere(store: ImageStore, made: Any) -> None:
+    (first,) = load(store, made.tar(made.oci_files([A], "app:1")))
+    out = io.BytesIO()
+    store.save(["app:1"], out)
+    (second,) = load(store, out.getvalue())
+    assert second == first
+    assert store.disk_usage().reclaimable_bytes == 0
+
+
+def docker(made: Any, **files: bytes | tarfile.TarInfo | None) -> bytes:
+    """A good archive with members replaced; None takes one away."""
+    manifest = [{"Config": "c.json", "RepoTags": ["x:1"], "Layers": ["layer"]}]
+    good = {"layer": A, "c.json": made.config([A]), "manifest.json": json.dumps(manifest).encode()}
+    names = {"c": "c.json", "manifest": "manifest.json"}
+    good.update({names.get(k, k): v for k, v in files.items()})  # type: ignore[misc]
+    return cast(bytes, made.tar({name: data for name, data in good.items() if data is not None}))
+
+
+def loop() -> tarfile.TarInfo:
+    info = tarfile.TarInfo()
+    info.type, info.linkname = tarfile.SYMTYPE, "layer"
+    return info
+
+
+def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
+    entry = {"Config": "c.json", "RepoTags": ["x:1"], "Layers": ["layer"]}
+
+    def manifest(**changes: Any) -> bytes:
+        return docker(made, manifest=json.dumps([{**entry, **changes}]).encode())
+
+    oci = made.oci_files([A])
+    index = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+    good = docker(made)
+    return {
+        "nothing": (b"", "not a readable tar"),
+        "garbage": (os.urandom(4096), "not a readable tar"),
+        "no manifest": (docker(made, manifest=None), "neither manifest.json"),
+        "manifest is not JSON": (docker(made, manifest=b"{"), "manifest.json"),
+        "manifest of another shape": (docker(made, manifest=b'[{"Config": 1}]'), "manifest.json"),
+        "no image": (docker(made, manifest=b"[]"), "no image"),
+        "too many images": (docker(made, manifest=json.dumps([entry] * 1025).encode()), "at most 1024"),
+        "layer missing": (docker(made, layer=None), "has no entry 'layer'"),
+        "config missing": (docker(made, c=None), "has no entry 'c.json'"),
+        "a name of the host": (manifest(Config="/../../etc/passwd"), "has no entry"),
+        "another layer": (docker(made, layer=B), "diff ID"),
+        "more layers than diff IDs": (manifest(Layers=["layer", "layer"]), "diff IDs"),
+        "too many layers": (manifest(Layers=["layer"] * 2000), "more than 1024"),
+        "a bad tag": (manifest(RepoTags=["x:1:2:!"]), "image reference"),
+        "a digest as a tag": (manifest(RepoTags=["x@sha256:" + "0" * 64]), "not a name with a tag"),
+        "a link to itself": (docker(made, layer=loop()), f"more than {MAX_LINKS} links"),
+        "bzip2 archive": (bz2.compress(good), "bzip2"),
+        "bzip2 layer": (docker(made, layer=bz2.compress(A)), "bzip2"),
+        "truncated gzip": (gzip.compress(good)[:-20], "damaged or ends early"),
+        "damaged gzip": (
+            gzip.compress(good)[:300] + b"\xff" * 40 + gzip.compress(good)[340:],
+            "image archive",
+        ),
+        "truncated zstd": (zstd.compress(good)[:-20], "damaged or ends early"),
+        "truncated tar": (good[:700], "image archive"),
+        "config of a user beyond 32 bits": (made.docker_archive([A], User="4294967296"), "32 bits"),
+        "index without images": (made.tar({**oci, "index.json": index}), "no image"),
+        "index that is a manifest": (
+            made.tar({**oci, "index.json": b'{"schemaVersion":2,"layers":[]}'}),
+            "no config",
+        ),
+        "blob with other content": (
+            made.tar({k: v if len(v) > 60 or "blobs" not in k else v + b"x" for k, v in oci.items()}),
+            "expected sha256",
+        ),
+    }
+
+
+CASES = sorted(
+    """nothing|garbage|no manifest|manifest is not JSON|manifest of another shape|no image|too many images|layer missing
+config missing|a name of the host|another layer|more layers than diff IDs|too many layers|a bad tag|a digest as a tag
+a link to itself|bzip2 archive|bzip2 layer|truncated gzip|damaged gzip|truncated zstd|truncated tar
+config of a user beyond 32 bits|index without images|index that is a manifest|blob with other content""".replace(
+        "\n", "|"
+    ).split("|")
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hostile_archives_are_refused_and_leave_nothing(store: ImageStore, made: Any, case: str) -> None:
+    cases = hostile(made)
+    assert sorted(cases) == CASES
+    data, says = cases[case]
+    with pytest.raises((ImageError, InvalidArgument)) as caught:
+        load(store, data)
+    assert says in str(caught.value)
+    assert store.list() == []
+
+
+def test_an_extended_header_of_gigabytes_is_not_read_into_memory(store: ImageStore) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 8 << 30
+    header = info.tobuf(tarfile.GNU_FORMAT)
+
+    class Endless(io.RawIOBase):
+        sent = 0
+
+        def read(self, size: int = -1) -> bytes:
+            data = header if not self.sent else b"\0" * size
+            self.sent += len(data)
+            return data
+
+    source = Endless()
+    with pytest.raises(ImageError, match="header of an entry is too large"):
+        store.load(cast(BinaryIO, source))
+    assert source.sent < 16 << 20
+
+
+def test_a_bomb_ends_at_the_limit(tmp_path: Path, made: Any) -> None:
+    store = ImageStore(tmp_path / "s", RegistriesConfig(max_archive_bytes=1 << 20))
+    with pytest.raises(ImageError, match="larger than 1048576 bytes"):
+        load(store, gzip.compress(docker(made, layer=b"\0" * (4 << 20))))
+    assert list((tmp_path / "s" / "staging").iterdir()) == []
+    store.close()
+
+
+def test_names_never_become_paths(store: ImageStore, made: Any, tmp_path: Path) -> None:
+    files = {"../../../../../../../../../.." + str(tmp_path / "out"): b"x", str(tmp_path / "out2"): b"y"}
+    manifest = json.dumps([{"Config": "c", "Layers": []}]).encode()
+    load(store, made.tar({**files, "c": made.config([]), "manifest.json": manifest}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+
+
+def test_a_failed_prepare_registers_nothing(store: ImageStore, made: Any) -> None:
+    def fail(layer: Layer, path: Path) -> None:
+        raise ImageError(f"no room for {layer.diff_id}")
+
+    with pytest.raises(ImageError, match="no room for"):
+        load(store, made.docker_archive([A, B], ["x"]), prepare=fail)
+    assert store.list() == []
+
+
+def test_cancelled(store: ImageStore, made: Any) -> None:
+    cancelled = Cancellation()
+    cancelled.set()
+    with pytest.raises(Cancelled):
+        load(store, made.docker_archive([A], ["x"]), cancelled=cancelled)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd.compress])
+def test_import(store: ImageStore, made: Any, compress: Any) -> None:
+    plain = made.tar({"bin/sh": b"#!"})
+    packed = compress(plain)
+    changes = ['CMD ["/bin/sh"]', "ENV A=1 B='x y'", "EXPOSE 80 53/udp", "USER 1:2", "WORKDIR /srv"]
+    image = store.import_(
+        cast(BinaryIO, Pipe(packed)), reference="my/base", changes=changes, message="by hand"
+    )
+    assert image.references == ("docker.io/my/base:latest",)
+    assert (image.layers[0].digest, image.layers[0].diff_id) == (made.digest(packed), made.digest(plain))
+    assert (image.config.cmd, image.config.env) == (("/bin/sh",), ("A=1", "B=x y"))
+    assert (image.config.exposed_ports, image.config.user) == (("80/tcp", "53/udp"), "1:2")
+    assert image.config.working_dir == "/srv"
+    (step,) = store.history("my/base")
+    assert (step.comment, step.image, step.size_bytes) == ("by hand", image.id, len(packed))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x" * 2000, gzip.compress(b"x" * 2000), gzip.compress(b"\0" * 2000)[:-9]]
+)
+def test_an_import_that_is_no_tar(store: ImageStore, data: bytes) -> None:
+    with pytest.raises(HyperError):
+        store.import_(io.BytesIO(data), reference="x")
+    assert store.list() == []

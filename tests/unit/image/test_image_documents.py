@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hypercontainer.errors import ImageError
+from hypercontainer.image.documents import Index, Manifest, check_layers, parse_config, parse_manifest
+
+DIGEST = "sha256:" + "a" * 64
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2}
+LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": DIGEST, "size": 3}
+MANIFEST: dict[str, Any] = {"schemaVersion": 2, "config": CONFIG, "layers": [LAYER]}
+
+
+def manifest(content_type: str = "", **changes: Any) -> Manifest | Index:
+    document = {k: v for k, v in {**MANIFEST, **changes}.items() if v is not ...}
+    return parse_manifest(json.dumps(document).encode(), content_type, "test")
+
+
+def test_manifests_of_both_kinds() -> None:
+    found = manifest(unknown={"x": [1]})
+    assert isinstance(found, Manifest)
+    assert found.media_type == OCI_MANIFEST
+    assert [layer.size for layer in found.layers] == [3]
+    docker = manifest(content_type=f"{DOCKER_MANIFEST}; charset=utf-8")
+    assert docker.media_type == DOCKER_MANIFEST
+    for suffix in ("", ".gzip", ".zstd"):
+        manifest(layers=[{**LAYER, "mediaType": "application/vnd.docker.image.rootfs.diff.tar" + suffix}])
+    foreign = {
+        **LAYER,
+        "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "urls": ["http://x"],
+    }
+    manifest(layers=[foreign])
+    index = manifest(
+        config=..., layers=..., manifests=[{"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 1}]
+    )
+    assert isinstance(index, Index)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"schemaVersion": 1}, "schema 1"),
+        ({"fsLayers": []}, "schema 1"),
+        ({"content_type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}, "schema 1"),
+        ({"schemaVersion": 3}, "schemaVersion 3"),
+        ({"manifests": []}, "both an image and an index"),
+        ({"layers": ..., "config": ...}, "neither"),
+        ({"layers": ...}, "no layers"),
+        ({"config": ...}, "no config"),
+        ({"mediaType": OCI_INDEX}, "media type"),
+        ({"content_type": OCI_INDEX}, "media type"),
+        ({"mediaType": "text/html"}, "text/html"),
+        ({"artifactType": "application/x"}, "not a container image"),
+        ({"config": {**CONFIG, "mediaType": "application/vnd.cncf.helm.config.v1+json"}}, "helm"),
+        ({"config": {**CONFIG, "digest": "sha256:../../etc/passwd"}}, "digest"),
+        ({"config": {**CONFIG, "size": 9 << 20}}, "larger than"),
+        ({"layers": [{**LAYER, "size": -1}]}, "size"),
+        ({"layers": [{**LAYER, "size": 1.5}]}, "size"),
+        (
+            {"layers": [{**LAYER, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"}]},
+            "encrypted",
+        ),
+        ({"layers": [LAYER] * 1025}, "at most 1024"),
+        ({"layers": "x"}, "layers"),
+    ],
+)
+def test_refused_manifests(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        manifest(**changes)
+    assert says in str(caught.value)
+
+
+@given(st.binary(max_size=100) | st.from_regex(r"[\[{]{1,2000}", fullmatch=True).map(str.encode))
+def test_garbage_is_an_image_error(raw: bytes) -> None:
+    for parse in (lambda: parse_manifest(raw, "", "test"), lambda: parse_config(raw, "test")):
+        with pytest.raises(ImageError):
+            parse()
+
+
+def test_deep_nesting_and_size_are_bounded() -> None:
+    with pytest.raises(ImageError):
+        parse_manifest(b'{"x":' * 100_000 + b"1" + b"}" * 100_000, "", "test")
+    with pytest.raises(ImageError, match="larger than"):
+        parse_manifest(b" " * (4 << 20) + b"{}", "", "test")
+    with pytest.raises(ImageError, match="larger than"):
+        parse_config(b" " * (8 << 20) + b"{}", "test")
+
+
+def config(**run: Any) -> bytes:
+    return json.dumps(
+        {"architecture": "arm64", "os": "linux", "config": run, "rootfs": {"diff_ids": [DIGEST]}}
+    ).encode()
+
+
+def test_a_whole_config() -> None:
+    raw = config(
+        User="1000:staff",
+        ExposedPorts={"80/tcp": {}},
+        Env=["A=b", "EMPTY=", "bare"],
+        Entrypoint=["/e"],
+        Cmd=None,
+        Volumes={"/data": {}},
+        WorkingDir="/w",
+        Labels={"a": "b"},
+        StopSignal="SIGTERM",
+        Healthcheck={"Test": ["CMD", "x"], "Interval": 30_000_000_000, "Retries": 3},
+        Shell=["/bin/bash", "-c"],
+        OnBuild=["RUN x"],
+        Domainname="ignored",
+    )
+    document = parse_config(raw, "test")
+    found = document.config
+    assert (found.user, found.env, found.entrypoint, found.cmd) == (
+        "1000:staff",
+        ("A=b", "EMPTY=", "bare"),
+        ("/e",),
+        None,
+    )
+    assert (found.exposed_ports, found.volumes, found.working_dir) == (("80/tcp",), ("/data",), "/w")
+    assert found.healthcheck is not None
+    assert (found.healthcheck.interval_ns, found.healthcheck.retries) == (30_000_000_000, 3)
+    assert (found.shell, found.on_build, found.labels) == (("/bin/bash", "-c"), ("RUN x",), {"a": "b"})
+    assert found.raw == raw
+    assert str(document.platform) == "linux/arm64"
+
+
+@pytest.mark.parametrize(
+    "user", ["4294967295", "99999999999999999999", "0:4294967295", "1:42949672960", "a\nb", "x" * 513]
+)
+def test_users_beyond_32_bits_are_refused_naming_the_config(user: str) -> None:
+    with pytest.raises(ImageError, match="image config"):
+        parse_config(config(User=user), "test")
+
+
+@pytest.mark.parametrize("user", ["", "root", "0", "4294967294", "app:app", ":5", "0000000001"])
+def test_ordinary_users(user: str) -> None:
+    assert parse_config(config(User=user), "test").config.user == user
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"Cmd": "a string"},
+        {"Entrypoint": [1]},
+        {"Env": {"A": "b"}},
+        {"Env": ["=x"]},
+        {"Env": ["A=\0"]},
+        {"Env": ["A=b"] * 16_385},
+        {"Labels": {"a": 1}},
+        {"User": 0},
+        {"Volumes": ["/a"]},
+        {"Healthcheck": {"Interval": "30s"}},
+    ],
+)
+def test_refused_configs(run: dict[str, Any]) -> None:
+    with pytest.raises(ImageError):
+        parse_config(config(**run), "test")
+
+
+def test_layers_and_diff_ids_must_match() -> None:
+    found = manifest(layers=[LAYER, LAYER])
+    assert isinstance(found, Manifest)
+    with pytest.raises(ImageError, match="2 layers in the manifest, 1 diff IDs"):
+        check_layers(found, parse_config(config(), "test"), "test")
