@@ -383,6 +383,11 @@ class Harness:
         return attachment
 
 
+@pytest.fixture
+def frame_stream() -> type[FrameStream]:
+    return FrameStream
+
+
 Serving = Callable[..., contextlib.AbstractAsyncContextManager[Harness]]
 
 

@@ -42,8 +42,7 @@ class FaultBody(Struct, frozen=True):
 
 def fault_of(error: BaseException) -> tuple[int, Fault]:
     """HTTP status and wire form; logs what nobody raised on purpose."""
-    if isinstance(error, BaseExceptionGroup):
-        return fault_of(leaf(error))
+    error = leaf(error)
     if isinstance(error, HyperError):
         return error.status, Fault(error.code, error.message, error.hint, details_of(error))
     identifier = secrets.token_hex(4)
@@ -73,9 +72,8 @@ def details_of(error: HyperError) -> dict[str, Any]:
     return {}
 
 
-def leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error in ``group`` that is no group: what tasks that belong together failed of."""
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
+def leaf(error: BaseException) -> BaseException:
+    """The first error in a group that is no group: what tasks that belong together failed of."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -38,6 +38,14 @@ class ClientGone(Exception):
     """The client closed the connection, or broke off in the middle of a request."""
 
 
+async def drain(writer: asyncio.StreamWriter) -> None:
+    """Waits for the client's side to have room; an error of the connection is the client's leaving."""
+    try:
+        await writer.drain()
+    except OSError as error:
+        raise ClientGone from error
+
+
 class BadRequest(InvalidArgument):
     """Not HTTP/1.1, or more of it than is taken; the connection cannot go on."""
 
@@ -72,9 +80,14 @@ class Connection:
                 event = await self._event()
         except TimeoutError:
             raise BadRequest(f"no whole request within {self.limits.head_s:g} s", 408) from None
-        if isinstance(event, h11.Request):
-            return event
-        return None
+        if not isinstance(event, h11.Request):
+            return None
+        if not event.http_version.startswith(b"1."):
+            raise BadRequest("only HTTP/1.1 is spoken here", 505)
+        fields = dict(event.headers)
+        if fields.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in fields:
+            await self._event()  # the end of the empty body, so that refusing it need not cost the connection
+        return event
 
     async def _first_bytes(self) -> bool:
         try:
@@ -85,7 +98,10 @@ class Connection:
 
     async def _feed(self) -> bool:
         """False at the end of what the client sends."""
-        data = await self.reader.read(READ_BYTES)
+        try:
+            data = await self.reader.read(READ_BYTES)
+        except OSError as error:
+            raise ClientGone from error
         self._receive(data)
         return bool(data)
 
@@ -155,29 +171,32 @@ class Connection:
     async def answer(
         self, status: int, headers: Headers = (), body: bytes = b"", *, close: bool = False
     ) -> None:
-        """A whole answer; raises TimeoutError if the client does not take it."""
+        """A whole answer; a client that does not take it in time counts as gone."""
         length = () if status in (101, 204) else (("Content-Length", str(len(body))),)
         self._head(status, (*headers, *length), close=close)
         if body:
             self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())
-        async with asyncio.timeout(self.limits.write_s):
-            await self.writer.drain()
+        try:
+            async with asyncio.timeout(self.limits.write_s):
+                await self.writer.drain()
+        except OSError as error:  # TimeoutError is one
+            raise ClientGone from error
 
     async def begin(self, status: int, headers: Headers = ()) -> None:
         """The head of an answer whose body follows by `send`, and ends by `end`."""
         self._head(status, headers, close=False)
-        await self.writer.drain()
+        await drain(self.writer)
 
     async def send(self, data: bytes) -> None:
         """Returns when the client's side has room for more."""
         if data:
             self._write(h11.Data(data=data))
-        await self.writer.drain()
+        await drain(self.writer)
 
     async def end(self) -> None:
         self._write(h11.EndOfMessage())
-        await self.writer.drain()
+        await drain(self.writer)
 
     def switch(self, protocol: str) -> bytes:
         """101: the connection is no longer HTTP's.  The bytes that the client has already sent."""
@@ -206,8 +225,10 @@ class Connection:
     # Ending
 
     async def linger(self) -> None:
-        """Closes so that an answer still reaches a client that is busy sending: what it sends is thrown away for
-        a moment, since closing on unread bytes may cost it the answer."""
+        """Lets what was written reach the client, however slowly it reads, and then throws away for a moment what
+        it still sends: closing on unread bytes may cost it the answer."""
+        self.writer.transport.set_write_buffer_limits(high=0)
+        await drain(self.writer)
         try:
             async with asyncio.timeout(LINGER_S):
                 self.writer.write_eof()

@@ -37,7 +37,7 @@ from hypercontainer.api.hyper.routing import (
     read_query,
 )
 from hypercontainer.engine.interface import Engine
-from hypercontainer.errors import InvalidArgument, Unavailable
+from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,14 @@ class Server:
         try:
             await self._requests(connection)
             await connection.close()
-        except (ClientGone, OSError, TimeoutError) as error:
+        except ClientGone as error:
             logger.debug("a client has gone: %r", error)
         except asyncio.CancelledError:
             pass  # the server is closing; nothing waits for this task's outcome
+        except HyperError as error:
+            logger.warning("an answer was broken off: %s", error)
         except Exception:
-            logger.exception("a connection failed")
+            logger.exception("an answer was broken off")
         finally:
             connection.abort()
             del self._open[task]
@@ -109,16 +111,22 @@ class Server:
                 request = await connection.request()
                 if request is None:
                     return
-                if len(self._open) > MAX_CONNECTIONS:
+                if self._crowded:
                     raise Unavailable("hyperd has too many clients", hint="close some of them")
                 await self._request(connection, request)
+            except ClientGone:
+                raise
             except Exception as error:
-                if isinstance(error, ClientGone | OSError) or not connection.may_answer:
+                if not connection.may_answer:
                     raise
                 await self._refuse(connection, error)
             if not connection.next_cycle():
                 await connection.linger()
                 return
+
+    @property
+    def _crowded(self) -> bool:
+        return len(self._open) > MAX_CONNECTIONS
 
     async def _refuse(self, connection: Connection, error: Exception) -> None:
         status, fault = fault_of(error)
@@ -126,7 +134,7 @@ class Server:
         if isinstance(error, MethodNotAllowed):
             headers.append(("Allow", ", ".join(error.allowed)))
         body = msgspec.json.encode(FaultBody(fault))
-        await connection.answer(status, headers, body, close=isinstance(error, BadRequest))
+        await connection.answer(status, headers, body, close=isinstance(error, BadRequest) or self._crowded)
 
     # One request
 

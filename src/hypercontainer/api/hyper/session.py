@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from hypercontainer.api.hyper import frames
-from hypercontainer.api.hyper.faults import FaultBody, fault_of
+from hypercontainer.api.hyper.faults import FaultBody, fault_of, leaf
+from hypercontainer.api.hyper.http import ClientGone, drain
 from hypercontainer.api.hyper.messages import Control
 from hypercontainer.api.hyper.progress import Board
 from hypercontainer.engine.interface import Attachment, ProgressSink
-from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument
+from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument, StreamClosed
 from hypercontainer.types.answers import Created
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class StreamSession:
             receive.cancel()
             outcome, received = await asyncio.gather(work, receive, return_exceptions=True)
         last = _last_word(outcome, received)
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(ClientGone, TimeoutError):
             if last is not None:
                 async with asyncio.timeout(CLOSE_S):
                     await self._send_control(last)
@@ -133,7 +134,10 @@ class StreamSession:
                     await self._controls.put(control)
                 else:
                     raise InvalidArgument(f"frame: channel {channel} is not the client's")
-            data = await reader.read(READ_BYTES)
+            try:
+                data = await reader.read(READ_BYTES)
+            except OSError:
+                return False
             if not data:
                 return False
 
@@ -147,11 +151,11 @@ class StreamSession:
 
     async def _send(self, channel: int, payload: frames.Bytes = b"") -> None:
         self._writer.write(frames.encode(channel, payload))
-        await self._writer.drain()
+        await drain(self._writer)
 
     async def _send_control(self, value: object) -> None:
         self._write_control(value)
-        await self._writer.drain()
+        await drain(self._writer)
 
     def _write_control(self, value: object) -> None:
         payload = msgspec.json.encode(value)
@@ -227,7 +231,7 @@ class StreamSession:
 
     async def _send_credit(self, count: int) -> None:
         self._writer.write(frames.encode_credit(frames.STDIN, count))
-        await self._writer.drain()
+        await drain(self._writer)
 
     async def _carry_out(self, attachment: Attachment) -> None:
         while True:
@@ -247,7 +251,7 @@ async def _taken(operation: Awaitable[None]) -> bool:
     """False when the process takes no more."""
     try:
         await operation
-    except Conflict:
+    except (Conflict, StreamClosed):
         return False
     return True
 
@@ -264,12 +268,13 @@ def _control(payload: bytes) -> Control:
 
 def _last_word(outcome: BaseException | None, received: BaseException | bool) -> object | None:
     """The control object that ends the stream, where neither `exit` nor the client's leaving has ended it."""
+    if outcome is None:
+        return None
     for failure in (outcome, received):
-        if isinstance(failure, Exception) and not isinstance(failure, OSError):
-            return FaultBody(fault_of(failure)[1])
-    if received is True:
-        return {"detached": True}
-    return None
+        if isinstance(failure, Exception):
+            cause = leaf(failure)
+            return None if isinstance(cause, ClientGone) else FaultBody(fault_of(cause)[1])
+    return {"detached": True} if received is True else None
 
 
 def _shortened(value: object) -> object:

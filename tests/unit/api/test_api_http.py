@@ -1,0 +1,256 @@
+"""What is not a good request, and clients that come and go: HTTP, errors, deadlines, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hypercontainer import errors as e
+from hypercontainer.api.hyper.http import Limits
+
+if TYPE_CHECKING:
+    from tests.unit.api.conftest import Serving
+
+PING = b"GET /v1/ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+ERRORS: list[tuple[Exception, int, str, dict[str, Any]]] = [
+    (e.InvalidArgument("m", hint="h"), 400, "invalid_argument", {}),
+    (e.NotFound("m", hint="h"), 404, "not_found", {}),
+    (e.Conflict("m", hint="h"), 409, "conflict", {}),
+    (e.NotSupported("m", hint="h"), 501, "not_supported", {}),
+    (e.Unavailable("m", hint="h"), 503, "unavailable", {}),
+    (e.ImageError("m", hint="h"), 422, "image", {}),
+    (
+        e.RegistryError("m", http_status=500, url="u", hint="h"),
+        502,
+        "registry",
+        {"http_status": 500, "url": "u"},
+    ),
+    (e.Unauthorized("m", hint="h"), 401, "unauthorized", {}),
+    (
+        e.LaunchError("m", command=["qemu"], exit_code=1, stderr="e", console="c", hint="h"),
+        500,
+        "launch",
+        {"command": ["qemu"], "exit_code": 1, "stderr": "e", "console": "c"},
+    ),
+    (e.AgentTimeout("m", hint="h"), 504, "agent_timeout", {}),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "code", "details"), ERRORS, ids=lambda value: None)
+async def test_error(error: Exception, status: int, code: str, details: Any, serving: Serving) -> None:
+    async with serving() as harness:
+        harness.engine.error = error
+        answer = await harness.call("POST", "/v1/containers/web/start")
+        assert answer == (
+            status,
+            {"error": {"code": code, "message": "m", "hint": "h", "details": details}},
+        )
+
+
+async def test_errors_that_carry_their_own_message(serving: Serving) -> None:
+    async with serving() as harness:
+        harness.engine.error = e.LayerError("a bomb", layer="sha256:1", entry="x")
+        _, answer = await harness.call("GET", "/v1/images")
+        assert answer["error"]["details"] == {"layer": "sha256:1", "entry": "x"}
+        harness.engine.error = e.DigestMismatch("blob", expected="a", actual="b")
+        status, answer = await harness.call("GET", "/v1/images")
+        assert (status, answer["error"]["details"]) == (422, {"expected": "a", "actual": "b"})
+
+
+@pytest.mark.parametrize(("errno", "exit_status"), [(2, 127), (20, 127), (13, 126), (8, 126), (0, 126)])
+async def test_a_program_that_cannot_be_executed(errno: int, exit_status: int, serving: Serving) -> None:
+    async with serving() as harness:
+        harness.engine.error = e.GuestError("exec: no", errno=errno, operation="execve")
+        upgrade = {"Connection": "Upgrade", "Upgrade": "hyper-stream"}
+        status, answer = await harness.call("POST", "/v1/execs/e1/start", headers=upgrade)
+        assert (status, answer["error"]["code"]) == (500, "guest")
+        assert answer["error"]["details"]["exit_status"] == exit_status
+
+
+async def test_a_defect_is_logged_and_not_told(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as harness:
+        harness.engine.error = KeyError("secret detail")
+        with caplog.at_level(logging.ERROR):
+            status, answer = await harness.call("GET", "/v1/info")
+        assert status == 500
+        assert "secret detail" not in json.dumps(answer)
+        identifier = answer["error"]["message"].split()[2].rstrip(":")
+        assert identifier in caplog.text
+        assert "secret detail" in caplog.text
+        harness.engine.error = FileNotFoundError(2, "not there")  # not to be taken for the client's leaving
+        assert (await harness.call("GET", "/v1/info"))[0] == 500
+        harness.engine.error = None
+        assert (await harness.call("GET", "/v1/info"))[0] == 200
+
+
+async def test_more_clients_than_are_taken(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypercontainer.api.hyper.server.MAX_CONNECTIONS", 1)
+    async with serving() as harness:
+        reader, writer = await harness.connect()
+        writer.write(PING)
+        await reader.readuntil(b"\r\n\r\n")
+        assert (await harness.raw(PING)).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+
+
+async def test_a_connection_serves_many_requests_also_sent_ahead(serving: Serving) -> None:
+    async with serving() as harness:
+        last = PING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        refused = b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+        reply = await harness.raw(PING + refused + PING + last)
+        assert reply.count(b"HTTP/1.1 200 OK\r\n") == 3
+        assert reply.count(b"HTTP/1.1 404 Not Found\r\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /v1/ping HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * 200_000, 431),
+    ],
+    ids=lambda value: None,
+)
+async def test_malformed(data: bytes, status: int, serving: Serving) -> None:
+    async with serving() as harness:
+        reply = await harness.raw(data)
+        assert reply.startswith(f"HTTP/1.1 {status} ".encode()), reply[:200]
+        assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_argument"
+        assert b"connection: close" in reply.lower()
+        assert (await harness.call("GET", "/v1/ping"))[0] == 200
+
+
+async def test_a_body_beyond_the_bound_is_refused_while_it_comes(serving: Serving) -> None:
+    limit = Limits().body_bytes
+    async with serving() as harness:
+        head = b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        reply = await harness.raw(head % (limit * 2) + b" " * (limit + 1))
+        assert reply.startswith(b"HTTP/1.1 413 ")
+        assert str(limit).encode() in reply
+
+
+async def test_chunked_body_and_continue(serving: Serving) -> None:
+    async with serving() as harness:
+        reader, writer = await harness.connect()
+        writer.write(
+            b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
+        )
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 \r\n\r\n"
+        body = b'{"image": "busybox"}'
+        for byte in body:
+            writer.write(b"1\r\n" + bytes([byte]) + b"\r\n")
+        writer.write(b"0\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 201 Created\r\n")
+        writer.close()
+
+
+async def test_no_continue_for_what_is_refused_anyway(serving: Serving) -> None:
+    async with serving() as harness:
+        reply = await harness.raw(
+            b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+            end=True,
+        )
+        assert reply.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_a_slow_head_has_a_deadline(serving: Serving) -> None:
+    async with serving(head_s=0.1) as harness:
+        reader, writer = await harness.connect()
+        writer.write(b"GET /v1/ping HTTP/1.1\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_a_slow_body_has_a_deadline(serving: Serving) -> None:
+    async with serving(body_s=0.1) as harness:
+        reader, writer = await harness.connect()
+        writer.write(b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{")
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_a_client_that_says_nothing_is_let_go(serving: Serving) -> None:
+    async with serving(idle_s=0.1) as harness:
+        reader, writer = await harness.connect()
+        writer.write(PING)
+        reply = await reader.read()
+        assert reply.startswith(b"HTTP/1.1 200 ")
+        assert reply.count(b"HTTP/1.1") == 1
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("GET /v1/containers/a/wait", "containers.wait"), ("POST /v1/containers/a/stop", "containers.stop")],
+)
+async def test_a_client_that_leaves_cancels_what_it_waits_for(
+    target: str, name: str, serving: Serving
+) -> None:
+    async with serving() as harness:
+        harness.engine.hold.add(name)
+        _, writer = await harness.connect()
+        writer.write(f"{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await harness.engine.entered.wait()
+        writer.close()
+        await harness.engine.cancelled.wait()
+
+
+async def test_a_client_that_leaves_an_upgrade_cancels_it(serving: Serving) -> None:
+    async with serving() as harness:
+        harness.engine.hold.add("containers.attach")
+        _, writer = await harness.connect()
+        writer.write(
+            b"POST /v1/containers/a/attach HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+            b"Upgrade: hyper-stream\r\nContent-Length: 0\r\n\r\n"
+        )
+        await harness.engine.entered.wait()
+        writer.close()
+        await harness.engine.cancelled.wait()
+
+
+async def test_a_client_that_breaks_off_in_its_body(serving: Serving) -> None:
+    async with serving() as harness:
+        reply = await harness.raw(
+            b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{", end=True
+        )
+        assert reply == b""
+        assert not harness.engine.calls
+
+
+async def test_a_wrong_upgrade(serving: Serving) -> None:
+    async with serving() as harness:
+        for headers in ({"Connection": "Upgrade", "Upgrade": "websocket"}, {"Upgrade": "hyper-stream"}):
+            status, answer = await harness.call("POST", "/v1/run", {"image": "a"}, headers)
+            assert (status, answer["error"]["code"]) == (400, "invalid_argument")
+
+
+async def test_close_lets_a_request_end_and_idle_clients_go(serving: Serving) -> None:
+    async with serving() as harness:
+        harness.engine.hold.add("containers.wait")
+        reader, writer = await harness.connect()
+        idle_reader, idle_writer = await harness.connect()
+        idle_writer.write(PING)
+        assert await idle_reader.readuntil(b"\r\n\r\n")
+        writer.write(b"GET /v1/containers/a/wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await harness.engine.entered.wait()
+        async with asyncio.timeout(1):
+            await harness.server.close(deadline_s=0.05)
+        assert harness.engine.cancelled.is_set()
+        assert await reader.read() == b""
+        with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            await harness.connect()
+        writer.close()
+        idle_writer.close()
