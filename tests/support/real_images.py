@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import busybox_image
-
 from hypercontainer.kernel import cache_dir
 
 SUITE = "bookworm"

@@ -73,7 +73,7 @@ async def _vm_spec(pod: Pod, record: ContainerRecord, parts: Parts, root: RootDi
     arguments = command_line(
         kernel, emulated=accelerator is Accelerator.TCG, console=True, extra=wish.kernel_args
     )
-    boot_files_bytes = kernel.path.stat().st_size + initrd.stat().st_size
+    boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     published = addresses.publish(wish.ports)
     pod.change(
         published=published,
@@ -144,6 +144,13 @@ def find_kernel(parts: Parts, wish: str | None) -> Kernel:
 
 def kernel_name(kernel: Kernel) -> str:
     return f"{kernel.source}-{kernel.version}"
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise NotFound(f"boot file {path}: {error.strerror}", hint="see --kernel and --initrd") from error
 
 
 def _initrd(parts: Parts, kernel: Kernel) -> Path:

@@ -1,0 +1,96 @@
+"""An engine without hypervisor: the real image store, root disks and state, with fake VMs and fake guests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import busybox_image
+from hypercontainer.agent.fake import FakeGuest
+from hypercontainer.agent.fake_process import Program
+from hypercontainer.config import Config
+from hypercontainer.engine import create_engine
+from hypercontainer.engine.interface import Attachment, Engine
+from hypercontainer.hypervisor.driver import VMSpec
+from hypercontainer.hypervisor.fake import FakeDriver, FakeVM
+
+IMAGE = "localhost/tiny:latest"
+
+
+class Guests(FakeDriver):
+    """A driver whose every VM has a fake guest of its own, which powers the VM off when it is asked to."""
+
+    def __init__(self, programs: dict[str, Program] | None = None) -> None:
+        super().__init__()
+        self.programs = programs
+        self.guests: dict[str, FakeGuest] = {}
+        self.launched: list[VMSpec] = []
+        self._off: set[asyncio.Task[None]] = set()
+
+    async def launch(self, spec: VMSpec) -> FakeVM:
+        guest = FakeGuest(self.programs)
+        self._guest = guest.serve
+        vm = await super().launch(spec)
+        self.launched.append(spec)
+        self.guests[spec.id] = guest
+        task = asyncio.create_task(self._power_off(spec.id, guest))
+        self._off.add(task)
+        task.add_done_callback(self._off.discard)
+        return vm
+
+    async def _power_off(self, vm_id: str, guest: FakeGuest) -> None:
+        await guest.powered_off.wait()
+        with contextlib.suppress(KeyError):
+            self.machine(vm_id).power_off()
+
+    async def stop(self) -> None:
+        for task in self._off:
+            task.cancel()
+        for guest in self.guests.values():
+            await guest.stop()
+
+
+class World:
+    """``engine`` may be closed and opened again: the VMs live on, as after a restart of hyperd."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.tmp = tmp
+        self.driver = Guests()
+        cache = tmp / "cache"
+        cache.mkdir()
+        self.config = Config(root=tmp / "root", run=tmp / "run", address=tmp / "run/hyper.sock", cache=cache)
+        kernel = tmp / "vmlinuz"
+        kernel.write_bytes(b"\x7fELF")
+        self.spec_defaults = {"kernel": str(kernel), "initrd": str(kernel), "accelerator": "tcg"}
+        self.engine: Engine
+
+    async def open(self) -> Engine:
+        self.engine = create_engine(self.config, driver=self.driver)
+        await self.engine.start()
+        return self.engine
+
+    async def load(self) -> None:
+        archive = busybox_image.archive([busybox_image.layer()], IMAGE)
+        await self.engine.images.load(io.BytesIO(archive))
+
+
+@contextlib.asynccontextmanager
+async def world(tmp: Path) -> AsyncIterator[World]:
+    made = World(tmp)
+    await made.open()
+    await made.load()
+    try:
+        yield made
+    finally:
+        await made.engine.close(stop_containers=True)
+        await made.driver.stop()
+
+
+async def read_all(attachment: Attachment, channel: int = 1) -> bytes:
+    parts = []
+    while data := await attachment.read(channel):
+        parts.append(data)
+    return b"".join(parts)

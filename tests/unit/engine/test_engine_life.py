@@ -1,0 +1,280 @@
+"""The engine's policy, on fake VMs: lives of containers, restarts of hyperd, failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_world import IMAGE, World, read_all, world
+
+from hypercontainer.agent.wire import Operation
+from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound
+from hypercontainer.types.answers import Created
+from hypercontainer.types.spec import ContainerSpec, ExecSpec, RestartPolicy
+
+Story = Callable[[World], Awaitable[None]]
+
+
+@pytest.fixture
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
+    """Runs a story in a world of its own."""
+    monkeypatch.setattr("hypercontainer.engine.launch.find_kernel", _any_kernel)
+
+    def run(story: Story) -> None:
+        async def whole() -> None:
+            async with asyncio.timeout(30), world(tmp_path) as made:
+                await story(made)
+
+        asyncio.run(whole())
+
+    return run
+
+
+def _any_kernel(parts: Any, wish: str | None) -> Any:
+    from hypercontainer.kernel import Kernel
+
+    return Kernel(Path(wish or "/dev/null"), "6.1", "user", (), True, "sha256:0")
+
+
+def spec(w: World, *command: str, **more: Any) -> ContainerSpec:
+    return ContainerSpec(image=IMAGE, command=command or None, **{**w.spec_defaults, **more})
+
+
+async def run(w: World, wish: ContainerSpec) -> tuple[bytes, int]:
+    attachment = await w.engine.containers.run(wish, created=lambda _: None)
+    output = await read_all(attachment)
+    return output, (await attachment.exit()).exit_status
+
+
+def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        assert await run(w, spec(w, "echo", "hello", name="one")) == (b"hello\n", 0)
+        assert await run(w, spec(w, "exit", "7", name="two")) == (b"", 7)
+        shown = await w.engine.containers.find(include_stopped=True)
+        assert [(c.name, c.state, c.exit_status) for c in shown] == [
+            ("two", "exited", 7),
+            ("one", "exited", 0),
+        ]
+        assert await w.engine.containers.find() == []
+        assert [data async for _, data in w.engine.containers.logs("one")] == [b"hello\n"]
+
+    tell(story)
+
+
+def test_rm_leaves_nothing(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        assert await run(w, spec(w, "exit", "3", auto_remove=True)) == (b"", 3)
+        assert await w.engine.containers.find(include_stopped=True) == []
+        assert list((w.config.root / "containers").iterdir()) == []
+        assert list((w.config.run / "pods").iterdir()) == []
+
+    tell(story)
+
+
+@pytest.mark.parametrize("auto_remove", [True, False])
+def test_a_program_that_is_missing_fails_the_start(tell: Callable[[Story], None], auto_remove: bool) -> None:
+    async def story(w: World) -> None:
+        with pytest.raises(GuestError) as caught:
+            await run(w, spec(w, "nosuch", name="bad", auto_remove=auto_remove))
+        assert caught.value.errno == 2
+        left = await w.engine.containers.find(include_stopped=True)
+        assert [(c.name, c.state, c.exit_status) for c in left] == (
+            [] if auto_remove else [("bad", "created", 127)]
+        )
+        assert list((w.config.run / "pods").iterdir()) == []
+
+    tell(story)
+
+
+def test_stop_sends_the_signal_waits_and_start_runs_again(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        made = await containers.create(spec(w, "trap", name="web"))
+        for _ in range(2):
+            await containers.start("web")
+            assert (await containers.inspect(made.id[:8])).state == "running"
+            logs = containers.logs("web", follow=True, tail=0)
+            await containers.stop("web")
+            assert b"signal 15\n" in [data async for _, data in containers.logs("web")]
+            del logs
+            shown = await containers.inspect("web")
+            assert (shown.state, shown.exit_status, shown.pid) == ("exited", 0, 0)
+
+    tell(story)
+
+
+def test_stop_kills_what_does_not_listen(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "deaf", name="deaf", stop_signal="SIGUSR1"))
+        await w.engine.containers.start("deaf")
+        await w.engine.containers.stop("deaf", timeout_s=0)
+        assert (await w.engine.containers.inspect("deaf")).exit_status == 137
+
+    async def deaf(process: Any) -> int:
+        process.catches = frozenset({10})
+        await asyncio.sleep(1000)
+        return 0
+
+    def with_deaf(inner: Story) -> Story:
+        async def outer(w: World) -> None:
+            w.driver.programs = {"deaf": deaf}
+            await inner(w)
+
+        return outer
+
+    tell(with_deaf(story))
+
+
+def test_names_are_unique_checked_and_resolved(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        made = await containers.create(spec(w, "true", name="a"))
+        with pytest.raises(Conflict, match="name a is already in use"):
+            await containers.create(spec(w, "true", name="a"))
+        with pytest.raises(InvalidArgument, match="invalid container name"):
+            await containers.create(spec(w, "true", name="../a"))
+        with pytest.raises(NotFound, match="no such container: b"):
+            await containers.start("b")
+        await containers.rename("a", "b")
+        assert (await containers.inspect("b")).id == made.id
+        await containers.create(spec(w, "true", name="a"))
+        with pytest.raises(Conflict):
+            await containers.rename("a", "b")
+        both = await asyncio.gather(
+            *(containers.create(spec(w, "true", name="same")) for _ in range(2)), return_exceptions=True
+        )
+        assert {type(result) for result in both} == {Created, Conflict}
+
+    tell(story)
+
+
+def test_restart_policy_starts_again_until_the_user_stops_it(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        await containers.create(spec(w, "exit", "4", name="flaky", restart=RestartPolicy("on-failure", 2)))
+        events = w.engine.system.events(since="1h", until="", filters={"event": ["die"]})
+        await containers.start("flaky")
+        ends = [await anext(events) for _ in range(3)]
+        assert [event.attributes["exit_status"] for event in ends] == ["4", "4", "4"]
+        await containers.wait("flaky")
+        shown = await containers.inspect("flaky")
+        assert (shown.state, shown.restart_count) == ("exited", 2)
+
+    tell(story)
+
+
+def test_pods_outlive_the_engine(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        await containers.create(spec(w, "trap", name="stays"))
+        await containers.start("stays")
+        await containers.create(spec(w, "cat", name="ends", stdin_open=True))
+        await containers.start("ends")
+        await w.engine.close()
+        w.driver.guests[next(s.id for s in w.driver.launched if s.name == "ends")].processes[1].kill(9)
+        engine = await w.open()
+        assert (await engine.containers.wait("ends")).exit_status == 137
+        assert (await engine.containers.inspect("stays")).state == "running"
+        await engine.containers.stop("stays")
+        lines = [data async for _, data in engine.containers.logs("stays")]
+        assert b"".join(lines) == b"ready\nsignal 15\n"
+
+    tell(story)
+
+
+def test_a_lost_vm_is_reported(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "sleep", name="victim"))
+        await w.engine.containers.start("victim")
+        w.driver.machine(w.driver.launched[0].id).crash("qemu: out of luck")
+        assert (await w.engine.containers.wait("victim")).exit_status == 255
+        assert "out of luck" in (await w.engine.containers.inspect("victim")).error
+
+    tell(story)
+
+
+def test_a_vm_that_went_while_hyperd_was_away_is_reported(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "sleep", name="victim"))
+        await w.engine.containers.start("victim")
+        await w.engine.close()
+        w.driver.machine(w.driver.launched[0].id).crash()
+        engine = await w.open()
+        shown = await engine.containers.inspect("victim")
+        assert (shown.state, shown.exit_status) == ("exited", 255)
+
+    tell(story)
+
+
+def test_exec(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        await containers.create(spec(w, "sleep", name="host"))
+        with pytest.raises(Conflict, match="not running"):
+            await containers.exec_create("host", ExecSpec(("echo", "x")))
+        await containers.start("host")
+        exec_id = await containers.exec_create("host", ExecSpec(("cat",), stdin=True))
+        attachment = await containers.exec_start(exec_id)
+        assert attachment is not None
+        await attachment.write(b"through")
+        await attachment.end_input()
+        assert await read_all(attachment) == b"through"
+        assert (await attachment.exit()).exit_status == 0
+        assert (await containers.exec_inspect(exec_id)).exit_status == 0
+        missing = await containers.exec_create("host", ExecSpec(("nosuch",)))
+        with pytest.raises(GuestError):
+            await containers.exec_start(missing)
+
+    tell(story)
+
+
+def test_pause_and_remove(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        made = await containers.create(spec(w, "sleep", name="c"))
+        await containers.start("c")
+        await containers.pause("c")
+        assert (await containers.inspect("c")).state == "paused"
+        assert made.id in next(iter(w.driver.guests.values())).frozen
+        with pytest.raises(Conflict, match="paused"):
+            await containers.exec_create("c", ExecSpec(("true",)))
+        await containers.unpause("c")
+        with pytest.raises(Conflict, match="running"):
+            await containers.remove("c")
+        await containers.remove("c", force=True)
+        assert await containers.find(include_stopped=True) == []
+        assert list((w.config.root / "containers").iterdir()) == []
+
+    tell(story)
+
+
+def test_a_failed_launch_leaves_nothing_and_says_why(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        wish = spec(w, "true", name="c", kernel=str(w.tmp / "nosuch"))
+        with pytest.raises(HyperError) as caught:
+            await run(w, wish)
+        assert "nosuch" in str(caught.value)
+        assert [c.state for c in await w.engine.containers.find(include_stopped=True)] == ["created"]
+        assert list((w.config.run / "pods").iterdir()) == []
+
+    tell(story)
+
+
+def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        output, _ = await run(w, spec(w, "env", hostname="box", env=("A=b",)))
+        assert {b"HOSTNAME=box", b"A=b"} <= set(output.split(b"\n"))
+        guest = next(iter(w.driver.guests.values()))
+        assert guest.config is not None
+        assert guest.config.hostname == "box"
+        assert len(guest.config.entropy) == 64
+        assert [operation for operation, _ in guest.requests[:3]] == [
+            Operation.CONFIGURE,
+            Operation.CONTAINER_CREATE,
+            Operation.PROCESS_START,
+        ]
+
+    tell(story)
