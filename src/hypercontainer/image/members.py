@@ -96,6 +96,7 @@ def take(stream: BinaryIO, folder: Path, limit_bytes: int, guard: Guard) -> Memb
     raw = Metered(stream, guard, limit_bytes, _WHAT)
     with damage_errors(_WHAT):
         plain = Metered(sniffed(raw, _WHAT), guard, limit_bytes, _WHAT)
+        plain.budget = MAX_HEADER_BYTES  # opening reads the first header
         members, count = Members(), 0
         try:
             with tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK_BYTES) as tar:

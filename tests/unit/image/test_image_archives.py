@@ -188,7 +188,7 @@ def docker(made: Any, **files: bytes | tarfile.TarInfo | None) -> bytes:
     manifest = [{"Config": "c.json", "RepoTags": ["x:1"], "Layers": ["layer"]}]
     good = {"layer": A, "c.json": made.config([A]), "manifest.json": json.dumps(manifest).encode()}
     names = {"c": "c.json", "manifest": "manifest.json"}
-    good.update({names.get(k, k): v for k, v in files.items()})  # type: ignore[misc]
+    good.update({names.get(k, k): v for k, v in files.items()})
     return cast(bytes, made.tar({name: data for name, data in good.items() if data is not None}))
 
 
