@@ -8,7 +8,10 @@ real VM.  ``programs`` maps argv[0] to a coroutine, which gets the process and r
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from hypercontainer.agent.fake_process import PROGRAMS, SIGKILL, FakeProcess, Program
@@ -62,6 +65,31 @@ from hypercontainer.agent.wire import (
 from hypercontainer.errors import AgentProtocolError
 
 ENOENT, EBUSY, EEXIST, EINVAL = 2, 16, 17, 22
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Guest = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def connected(guest: Guest) -> AsyncIterator[Pair]:
+    """The host's end of a pipe that has ``guest`` at its other end."""
+    host, far = socket.socketpair()
+    served = asyncio.create_task(_serve(guest, far))
+    pair = await asyncio.open_connection(sock=host)
+    try:
+        yield pair
+    finally:
+        pair[1].close()
+        served.cancel()
+        await asyncio.gather(served, return_exceptions=True)
+
+
+async def _serve(guest: Guest, sock: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=sock)
+    try:
+        await guest(reader, writer)
+    finally:
+        writer.close()
 
 
 class Refused(Exception):

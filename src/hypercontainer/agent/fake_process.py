@@ -156,7 +156,7 @@ class FakeProcess:
             return
         if signal in self.catches and signal != SIGKILL:
             self.signals.put_nowait(signal)
-        elif self.task is not None:
+        elif self.task is not None and not self._killed_by:
             self._killed_by = signal
             self.task.cancel()
 

@@ -340,15 +340,10 @@ class Agent:
         process = self._processes.get(number)
         if process is None:
             raise AgentProtocolError(f"{received.type.name} on unknown stream {received.stream}")
-        if which == Stream.STDIN:
-            stdin = process.input
-            if stdin is not None and received.type is Frame.CREDIT:
-                stdin.credit(*CREDIT.unpack(received.payload))
-                return
-            if stdin is not None and received.type is Frame.RESET:
-                stdin.close(StreamClosed(f"process {number} has closed its input"))
-                return
-        elif (output := process.outputs.get(which)) is not None:
+        if which == Stream.STDIN and received.type in (Frame.CREDIT, Frame.RESET):
+            self._input_frame(number, process.input, received)
+            return
+        if (output := process.outputs.get(which)) is not None:
             if received.type is Frame.DATA:
                 output.data(received.payload)
                 return
@@ -356,6 +351,14 @@ class Agent:
                 output.end()
                 return
         raise AgentProtocolError(f"{received.type.name} on stream {received.stream}, which takes none")
+
+    def _input_frame(self, process: int, stdin: InputStream | None, received: Received) -> None:
+        if stdin is None:  # a process without input has a stream that is closed
+            self._chatter.spend("frames of a closed stream")
+        elif received.type is Frame.CREDIT:
+            stdin.credit(*CREDIT.unpack(received.payload))
+        else:
+            stdin.close(StreamClosed(f"process {process} has closed its input"))
 
     def _take_welcome(self, kind: Frame, payload: bytes) -> None:
         if kind is not Frame.WELCOME or len(payload) < GREETING.size:
