@@ -119,7 +119,8 @@ class FakeMachine:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._peers.add(writer)
         try:
-            await self._guest(reader, writer)
+            if self.exit is None:  # else it came too late
+                await self._guest(reader, writer)
         except ConnectionError:
             pass  # its peer went away, which is a peer's right
         finally:

@@ -22,7 +22,7 @@ GATE_OPEN = b"go\n"
 # `exec 3<&-` keeps the gate from the program.  Exit status 125: never got as far as the program.
 _SCRIPT = (
     'read -r word <&3 && [ "$word" = go ] || exit 125; exec 3<&-; ulimit -c 0; umask 077; '
-    'cd "$1" || exit 125; shift; exec "$@"'
+    'cd "$1" || exit 125; shift; unset PWD OLDPWD; exec "$@"'
 )
 
 

@@ -30,7 +30,7 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import doctor, kvm, probe
-from hypercontainer.hypervisor.qemu.argv import needs_low_port, plan_fds, qemu_argv
+from hypercontainer.hypervisor.qemu.argv import FIRST_FD, needs_low_port, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.cache import FactCache
 from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
@@ -233,6 +233,8 @@ class QemuDriver:
                 code = await started.process.wait()
         except TimeoutError:
             problem = "QEMU lost its control connection and is stuck"
+        if Cgroup(started.record.cgroups).oom_killed():
+            problem = "QEMU needed more memory than its limit"
         await started.watch.finish()
         raise LaunchError(
             f"VM {spec.name} did not start: {problem}",
@@ -268,6 +270,10 @@ def _command(
     plan = plan_fds(spec)
     inherited = [fds.enter_context(unix.listen(path)).fileno() for path in (run.qmp, run.agent, run.console)]
     inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
+    if not is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
+        raise InvalidArgument(
+            f"{spec.kernel} is no kernel that QEMU can boot: neither a bzImage nor an ELF file"
+        )
     for disk, numbers in zip(spec.disks, plan.disks, strict=True):
         inherited += open_extents(disk, fds)
         if numbers.descriptor is not None:
@@ -280,6 +286,14 @@ def _command(
         free_page_reporting=binary.free_page_reporting,
     )
     return argv, inherited
+
+
+def is_kernel(head: bytes) -> bool:
+    """Whether a file begins like a kernel.  QEMU itself loads anything, and the guest then hangs.
+
+    ``HdrS`` is at 0x202 of a bzImage (Linux boot protocol 2.00), an ELF file may carry a PVH entry.
+    """
+    return head.startswith(b"\x7fELF") or head[0x202:0x206] == b"HdrS"
 
 
 def _open_for_all(path: Path, fds: contextlib.ExitStack) -> int:

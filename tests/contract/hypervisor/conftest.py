@@ -1,0 +1,223 @@
+"""The two drivers behind one harness, and the proof that a test leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from hypercontainer.hypervisor.driver import VM, Driver, UserNetwork, VMSpec
+from hypercontainer.hypervisor.fake import FakeDriver
+from hypercontainer.hypervisor.qemu.driver import QemuDriver
+
+# What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
+HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG = "h", "s", "r", "f", "d"
+BANNER = "test guest is up"
+TEST_UID = 700_001
+MEBIBYTE = 1 << 20
+
+
+class Harness(Protocol):
+    """``guest`` is one of the letters above."""
+
+    driver: Driver
+
+    def another_driver(self) -> Driver:
+        """As a later daemon would have it."""
+
+    async def launch(self, guest: str = HALT, **changes: Any) -> VM: ...
+
+    def spec(self, guest: str = HALT, **changes: Any) -> VMSpec: ...
+
+
+def linux_image() -> bytes:
+    """A kernel image (Linux boot protocol 2.03, Documentation/arch/x86/boot.rst) that is all setup code.
+
+    It prints its banner to the serial port and then, by the first byte of its command line: s waits 0.3 s (BIOS
+    int 15h, AH=86h) and powers off (ACPI PM1a control, port 0x604); r does the same with a reset (port 0xcf9); f
+    floods the port for ever; d gives every device up that it is asked for (ACPI PCI hotplug, ports 0xae04 and
+    0xae08); anything else halts.
+    """
+    code = bytes.fromhex(
+        "bb90008cd88ed0bc008f"  # stack below the command line
+        "be0503ac84c07405e85f00ebf6"  # the banner, byte by byte
+        "668b36280266 81ee00000900 ac"  # first byte at cmd_line_ptr
+        "3c73741b 3c727423 3c66742a 3c64742d fb f4ebfd"  # s, r, f, d; sti; 1: hlt; jmp 1b
+        "b486b90400bae093cd15c3"  # wait
+        "e8f2ffba0406b80020efebe6"  # s
+        "e8e6ffbaf90cb006eeebdb"  # r
+        "b078e81500ebf9"  # f
+        "fbf4ba04ae66ed6685c074f4ba08ae66efebed"  # d
+        "bafd0388c4eca82074fb88e0baf803eec3"  # put a byte
+    )
+    image = bytearray(6 * 512)
+    image[0x1F1] = 4  # sectors of setup after the first
+    image[0x1FE:0x200] = b"\x55\xaa"
+    image[0x200:0x206] = b"\xeb\x7eHdrS"
+    struct.pack_into("<H", image, 0x206, 0x0203)
+    code += BANNER.encode() + b"\n\0"
+    image[0x280 : 0x280 + len(code)] = code
+    return bytes(image)
+
+
+class Base:
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        self.directory = directory
+        self._stack = stack
+        self._count = 0
+
+    def spec(self, guest: str = HALT, **changes: Any) -> VMSpec:
+        self._count += 1
+        name = f"contract-{os.getpid()}-{self._count}"
+        kernel = self.directory / "kernel"
+        kernel.write_bytes(linux_image())
+        spec = VMSpec(
+            id=name,
+            name=name,
+            run_dir=self.directory / "run" / name,
+            kernel=kernel,
+            initrd=None,
+            kernel_args=(guest,),
+            memory_mib=16,
+            vcpus=1,
+            network=UserNetwork("52:54:00:12:34:56"),
+            owner_uid=TEST_UID if os.geteuid() == 0 else None,
+        )
+        return replace(spec, **changes)
+
+    async def _kill(self, vm: VM) -> None:
+        driver = self.another_driver()
+        await vm.close()
+        await driver.destroy(vm.record)
+
+    def another_driver(self) -> Driver:
+        raise NotImplementedError
+
+
+class QemuHarness(Base):
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        super().__init__(directory, stack)
+        self.driver: Driver = self.another_driver()
+
+    def another_driver(self) -> Driver:
+        return QemuDriver(self.directory / "facts.json")
+
+    async def launch(self, guest: str = HALT, **changes: Any) -> VM:
+        vm = await self.driver.launch(self.spec(guest, **changes))
+        self._stack.push_async_callback(self._kill, vm)
+        return vm
+
+
+class FakeHarness(Base):
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        super().__init__(directory, stack)
+        self._driver = FakeDriver()
+        self.driver: Driver = self._driver
+
+    def another_driver(self) -> Driver:
+        return FakeDriver()
+
+    async def launch(self, guest: str = HALT, **changes: Any) -> VM:
+        driver = FakeDriver(unplugs=guest == UNPLUG)
+        vm = await driver.launch(self.spec(guest, **changes))
+        self._stack.push_async_callback(self._kill, vm)
+        machine = driver.machine(vm.record.id)
+        machine.write_console(f"{BANNER}\n".encode())
+        if guest == FLOOD:
+            machine.write_console(b"x" * MEBIBYTE)
+        elif guest in (POWER_OFF, REBOOT):
+            end = machine.power_off if guest == POWER_OFF else machine.reboot
+            asyncio.get_running_loop().call_later(0.3, end)
+        return vm
+
+
+def of_user(uid: int) -> set[int]:
+    """Processes of a uid, but those that have ended and that init has yet to reap."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == uid and state(entry) != "Z":
+                found.add(int(entry.name))
+    return found
+
+
+def state(entry: Path) -> str:
+    return (entry / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def children() -> set[int]:
+    """Our children, zombies too."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
+
+
+def groups() -> set[Path]:
+    return set(Path("/sys/fs/cgroup").glob(f"**/hyper/contract-{os.getpid()}-*"))
+
+
+def descriptors() -> list[str]:
+    links = []
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            links.append(os.readlink(entry).partition(":")[0])
+    return sorted(links)
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """After the test: no process, descriptor, cgroup, run directory or temporary file more than before."""
+    before = descriptors()
+    yield
+    assert not children()
+    assert not (of_user(TEST_UID) if os.geteuid() == 0 else ())
+    assert not groups()
+    assert descriptors() == before
+    run = tmp_path / "run"
+    assert not run.exists() or not list(run.iterdir())
+    shutil.rmtree(tmp_path)
+
+
+HARNESSES = {"fake": FakeHarness, "qemu": QemuHarness}
+Test = Callable[[Any], Awaitable[None]]
+
+
+@pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
+def run(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """Runs a coroutine function with a harness, in a fresh event loop, and ends its VMs."""
+    kind = HARNESSES[request.param]
+
+    async def main(test: Test) -> None:
+        async with asyncio.timeout(60), AsyncExitStack() as stack:
+            await test(kind(tmp_path, stack))
+
+    return lambda test: asyncio.run(main(test))
+
+
+@pytest.fixture
+def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """The same for what only real QEMU has."""
+
+    async def main(test: Test) -> None:
+        async with asyncio.timeout(60), AsyncExitStack() as stack:
+            await test(QemuHarness(tmp_path, stack))
+
+    return lambda test: asyncio.run(main(test))
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
