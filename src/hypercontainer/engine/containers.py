@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from hypercontainer.engine import addresses, execs, files, launch, names, observe, plan, times, views
@@ -16,6 +16,7 @@ from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.process import ProcessAttachment
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
+from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.image.model import Image
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.types.answers import Created, ExecState, Exit, Inspect, Process, Sample, Summary
@@ -41,6 +42,7 @@ class ContainerService:
     async def open(self) -> None:
         """Takes every container back, as it is now."""
         pods = {record.id: record for record in self._parts.state.pods()}
+        await self._end_strays({self._parts.run_dir(pod.id) for pod in pods.values() if pod.vm is not None})
         for record in self._parts.state.containers():
             container = Container(record, Pod(pods[record.pod], self._parts), self._parts, self._removed)
             self._known[record.id] = container
@@ -75,6 +77,18 @@ class ContainerService:
 
     def _removed(self, container: Container) -> None:
         self._known.pop(container.record.id, None)
+
+    async def _end_strays(self, expected: Collection[Path]) -> None:
+        """VMs that were started, but not written down, when an earlier hyperd was killed."""
+        folder = self._parts.config.run / "pods"
+        for path in folder.iterdir():
+            if path in expected:
+                continue
+            record = read_record(path)
+            if record is not None:
+                log.warning("VM %s is nobody's; it is ended", record.name)
+                await self._parts.driver.destroy(record)
+            await asyncio.to_thread(files.remove_tree, path)
 
     def _sweep(self) -> None:
         """Directories that no record names are left of a creation that was cut short."""

@@ -17,7 +17,7 @@ from hypercontainer.hypervisor.driver import Accelerator, Verdict, choose_accele
 from hypercontainer.types.answers import Check, Event, KernelLine, Pruned
 from hypercontainer.types.states import State
 
-API_VERSION = "v1"
+API_VERSION = "1"
 _EVENT_FILTERS = ("type", "event", "container", "image", "label")
 
 

@@ -1,0 +1,134 @@
+"""A hyperd of a test's own, driven by the real command line, and the proof that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+TIMEOUT_S = 120
+
+
+class Hyper:
+    """``root`` and ``run`` are directories of this one's own; hyperd is started by the first command."""
+
+    def __init__(self, base: Path, **environment: str) -> None:
+        self.base = base
+        self.root = base / "root"
+        self.run_dir = base / "run"
+        self.environment = {
+            **os.environ,
+            "HYPER_ROOT": str(self.root),
+            "HYPER_RUN": str(self.run_dir),
+            "HYPER_CONFIG": str(base / "config.toml"),
+            **environment,
+        }
+        self.environment.pop("HYPER_HOST", None)
+        (base / "config.toml").touch()
+
+    def argv(self, *words: str) -> list[str]:
+        return [str(BIN / "hyper"), *words]
+
+    def __call__(
+        self,
+        *words: str,
+        stdin: bytes | None = None,
+        check: bool = True,
+        timeout_s: float = TIMEOUT_S,
+    ) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            self.argv(*words),
+            input=stdin or b"",
+            capture_output=True,
+            timeout=timeout_s,
+            env=self.environment,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"hyper {' '.join(words)}: status {done.returncode}\n{done.stderr.decode()}")
+        return done
+
+    def out(self, *words: str, **more: Any) -> str:
+        return self(*words, **more).stdout.decode().strip()
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.out(*words))
+
+    def popen(self, *words: str, **more: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.argv(*words), env=self.environment, **more)
+
+    def load(self, archive: Path) -> None:
+        with archive.open("rb") as stream:
+            subprocess.run(
+                self.argv("load"), stdin=stream, check=True, capture_output=True, env=self.environment
+            )
+
+    def daemon_pid(self) -> int:
+        return int(self.json("info", "--format", "json")["DaemonPid"])
+
+    def inspect(self, name: str) -> Any:
+        return self.json("inspect", name)[0]
+
+    def vm_pid(self, name: str) -> int:
+        """The process of the container's VM on this host, 0 where there is none."""
+        return int(self.inspect(name)["State"]["Pid"])
+
+    def remove_all(self) -> None:
+        for identifier in self.out("ps", "-aq").split():
+            self("rm", "-f", identifier, check=False)
+
+    def stop(self) -> None:
+        with contextlib.suppress(AssertionError):
+            self.remove_all()
+            self("system", "stop")
+
+    def leftovers(self) -> list[str]:
+        """What is still there of VMs although no container is left: processes, run directories, cgroups, mounts."""
+        found = [f"process {line}" for line in processes_that_mention(str(self.base))]
+        pods = self.run_dir / "pods"
+        found += [f"directory {path}" for path in (pods.iterdir() if pods.is_dir() else ())]
+        mounts = Path("/proc/self/mounts").read_text()
+        found += [f"mount {line}" for line in mounts.splitlines() if str(self.base) in line]
+        containers = self.root / "containers"
+        found += [f"directory {path}" for path in (containers.iterdir() if containers.is_dir() else ())]
+        return found
+
+
+def processes_that_mention(text: str) -> list[str]:
+    """Command lines and working directories of running processes that contain ``text``, but not this one's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            directory = str((entry / "cwd").readlink())
+            if text in command or text in directory:
+                found.append(f"{entry.name} {command.strip()} in {directory}")
+    return found
+
+
+@contextlib.contextmanager
+def hyper(**environment: str) -> Iterator[Hyper]:
+    """A hyperd with directories short enough for sockets; at the end everything of it is gone, or the test fails."""
+    base = Path(tempfile.mkdtemp(prefix="hyper-test-"))
+    made = Hyper(base, **environment)
+    try:
+        yield made
+    finally:
+        made.stop()
+        left = made.leftovers()
+        for line in left:
+            with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
+                if line.startswith("process "):
+                    os.kill(int(line.split()[1]), signal.SIGKILL)
+        shutil.rmtree(base, ignore_errors=True)
+    assert not left, "left behind:\n" + "\n".join(left)
