@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import stat
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from hypercontainer.errors import LayerError
 
 from . import erofs, tar, xattr
 from .blockfile import BlockFile
 from .layertree import LayerTree
-from .limits import LayerLimits, Refusal
+from .limits import LayerLimits, Refusal, refusal_named
 from .stream import Readable, layer_stream
 from .tree import BLOCK_BITS, BLOCK_SIZE, HOLE, Body, Data, Directory, Inode
 from .writer import write_layer
@@ -61,26 +58,12 @@ def convert(
     out.skip_to(BLOCK_SIZE)
     with layer_stream(source, compression, limits.max_bytes, progress, cancelled) as stream:
         reader = tar.TarReader(stream, limits)
-        with _refusal_named(layer, lambda: reader.name):
+        with refusal_named(layer, lambda: reader.name):
             tree = _Converter(reader, out, limits).run()
-        with _refusal_named(layer, lambda: b""):
+        with refusal_named(layer):
             diff_id = stream.finish()
             image_bytes = write_layer(fd, out, tree, uuid)
         return Conversion(diff_id, stream.position, image_bytes)
-
-
-@contextmanager
-def _refusal_named(layer: str, name: Callable[[], bytes]) -> Iterator[None]:
-    try:
-        yield
-    except Refusal as refusal:
-        raise LayerError(str(refusal), layer=layer, entry=display(name())) from refusal
-
-
-def display(name: bytes) -> str:
-    """A name for messages: printable, and not endless."""
-    shown = name.decode("utf-8", "backslashreplace")
-    return shown if len(shown) <= 200 else f"{shown[:100]}...{shown[-90:]}"
 
 
 class _Converter:
@@ -105,7 +88,8 @@ class _Converter:
             raise Refusal(f"owner {entry.uid}:{entry.gid} does not fit 32 bits")
         if not FIRST_TIME_NS <= entry.mtime_ns <= LAST_TIME_NS:
             raise Refusal("its mtime does not fit 64 bits")
-        mode = TYPE_BITS[entry.kind] | entry.mode
+        # No Linux file system keeps a link's permissions.
+        mode = TYPE_BITS[entry.kind] | (0o777 if entry.kind == tar.SYMLINK else entry.mode)
         xattrs = self._xattrs(entry.xattrs) if entry.xattrs else b""
         return Inode(mode, entry.uid, entry.gid, entry.mtime_ns, self._body(entry), xattrs)
 

@@ -22,8 +22,8 @@ from .tree import (
     Directory,
     FarLink,
     Inode,
-    directory,
     find_directory,
+    implied_directory,
     split_path,
     whiteout,
 )
@@ -37,8 +37,8 @@ class LayerTree:
     """``root`` is complete after ``finish``.  Everything raises Refusal for what the limits or the rules forbid."""
 
     def __init__(self, limits: LayerLimits) -> None:
-        self.root = directory()
-        self._aside = directory()
+        self.root = implied_directory()
+        self._aside = implied_directory()
         self._limits = limits
         self._entries = 0
         self._metadata_bytes = 0
@@ -113,7 +113,7 @@ class LayerTree:
         if len(name) > MAX_NAME_BYTES:
             raise Refusal(f"a name of {len(name)} bytes is longer than {MAX_NAME_BYTES}")
         self._count(name)
-        return directory(mtime_ns)
+        return implied_directory(mtime_ns)
 
     def _set_root(self, inode: Inode) -> None:
         assert isinstance(self.root.body, Directory)

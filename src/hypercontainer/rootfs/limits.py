@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from hypercontainer.errors import LayerError
 
 GIB = 1 << 30
 MIB = 1 << 20
+MAX_SHOWN = 200  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -24,4 +29,23 @@ class LayerLimits:
 
 
 class Refusal(Exception):
-    """Why an entry is refused.  Internal: whoever knows layer and entry makes it a LayerError."""
+    """Why an entry is refused.  Internal: whoever knows the layer makes it a LayerError, and names the entry where
+    ``entry`` does not."""
+
+    def __init__(self, reason: str, *, entry: bytes = b"") -> None:
+        super().__init__(reason)
+        self.entry = entry
+
+
+@contextmanager
+def refusal_named(layer: str, entry: Callable[[], bytes] = bytes) -> Iterator[None]:
+    """Make a Refusal in the block a LayerError of ``layer`` and of the entry that is then being read."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise LayerError(str(refusal), layer=layer, entry=_display(refusal.entry or entry())) from refusal
+
+
+def _display(name: bytes) -> str:
+    shown = name.decode("utf-8", "backslashreplace")
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN // 2]}...{shown[-MAX_SHOWN // 2 :]}"

@@ -6,22 +6,23 @@ Pure functions on trees, which they take over: the result is made of the inodes 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 from .limits import Refusal
-from .tree import Directory, FarLink, Inode, directory, find_directory
+from .tree import Directory, FarLink, Inode, find_directory, implied_directory
 
 
 def empty() -> Inode:
     """The tree below the first layer."""
-    return directory()
+    return implied_directory()
 
 
 def apply_layer(lower: Inode, upper: Inode) -> None:
     """Put a layer's tree over ``lower``, which becomes their union.
 
     A directory over a directory merges with it and takes the upper's attributes, unless the upper's is implicit;
-    anything else replaces what had the name.  The result has no marks.  Raises Refusal, its argument the link's
-    target, for a hard link to what is not there.
+    anything else replaces what had the name.  The result has no marks.  Raises Refusal for a hard link to
+    what is not there.
     """
     _resolve_far_links(lower, upper)
     stack = [(lower, upper)]
@@ -42,29 +43,35 @@ def apply_layer(lower: Inode, upper: Inode) -> None:
             else:
                 existing = children.get(name)
                 if existing is None or not isinstance(existing.body, Directory) or child.body.opaque:
-                    existing = children[name] = directory()
-                    existing.set_attributes(child)
+                    existing = children[name] = copy(child)
+                    existing.body = Directory()
                 stack.append((existing, child))
 
 
 def _resolve_far_links(lower: Inode, upper: Inode) -> None:
     """Replace the hard links to files of lower layers by those files, as they were below this layer."""
-    for parent, name, target in list(_far_links(upper)):
+    for parent, path, target in list(_far_links(upper)):
         *way, last = target.split(b"/")
-        container = find_directory(lower, way)
+        try:
+            container = find_directory(lower, way)
+        except Refusal as refusal:
+            raise Refusal(f"hard link to {target!r}: {refusal}", entry=path) from None
         found = container.children.get(last) if container is not None else None
         if found is None or isinstance(found.body, Directory):
-            raise Refusal(f"hard link to {target!r}, which neither this layer nor one below it has as a file")
-        parent.children[name] = found
+            raise Refusal(
+                f"hard link to {target!r}, which is no file of this layer or of one below", entry=path
+            )
+        parent.children[path.rpartition(b"/")[2]] = found
 
 
 def _far_links(root: Inode) -> Iterator[tuple[Directory, bytes, bytes]]:
-    stack = [root.body]
+    """Directory, path and target of each."""
+    stack = [(b"", root.body)]
     while stack:
-        parent = stack.pop()
+        path, parent = stack.pop()
         assert isinstance(parent, Directory)
         for name, child in parent.children.items():
             if isinstance(child.body, FarLink):
-                yield parent, name, child.body.target
+                yield parent, path + name, child.body.target
             elif isinstance(child.body, Directory):
-                stack.append(child.body)
+                stack.append((path + name + b"/", child.body))

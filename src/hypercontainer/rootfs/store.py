@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hypercontainer.errors import DigestMismatch, InvalidArgument, LayerError, NotFound, Unavailable
+from hypercontainer.errors import DigestMismatch, InvalidArgument, NotFound, Unavailable
 
 from .convert import convert
-from .limits import LayerLimits, Refusal
+from .limits import LayerLimits, refusal_named
 from .merge import apply_layer, empty
 from .reader import Extent, RootReader
 from .stream import Readable
@@ -183,11 +183,10 @@ class LayerStore:
         for diff_id in diff_ids:
             with RootReader([layers[diff_id]]) as reader:
                 upper = reader.tree(bases[diff_id])
-            try:
+            with refusal_named(diff_id):
                 apply_layer(tree, upper)
-            except Refusal as refusal:
-                raise LayerError(str(refusal), layer=diff_id) from refusal
-        write_merged(fd, tree, uuid, blocks)
+        with refusal_named(diff_ids[-1] if diff_ids else ""):
+            write_merged(fd, tree, uuid, blocks)
 
     def _layer_path(self, diff_id: str) -> Path:
         return self._layers / _file_name(diff_id)

@@ -100,6 +100,8 @@ class TarReader:
                 long_names[kind] = _text(self._payload(fields))
             else:
                 return self._entry(header, fields, kind, records, long_names)
+        if records is not None or long_names:
+            raise Refusal("the archive ends after an extended header")
         return None
 
     def copy_data(self, write: Callable[[memoryview], None], count: int | None = None) -> None:

@@ -26,6 +26,7 @@ BLOCK_BITS = 12
 HOLE = 0xFFFFFFFF
 MAX_NAME_BYTES = 255
 MAX_SYMLINKS = 40
+MAX_DEPTH = 4096  # links can lead deeper than a path is long
 DEFAULT_DIRECTORY_MODE = stat.S_IFDIR | 0o755
 
 
@@ -81,8 +82,8 @@ class Inode:
         self.mtime_ns, self.xattrs = other.mtime_ns, other.xattrs
 
 
-def directory(mtime_ns: int = 0, *, implicit: bool = True) -> Inode:
-    return Inode(DEFAULT_DIRECTORY_MODE, 0, 0, mtime_ns, Directory(implicit=implicit))
+def implied_directory(mtime_ns: int = 0) -> Inode:
+    return Inode(DEFAULT_DIRECTORY_MODE, 0, 0, mtime_ns, Directory(implicit=True))
 
 
 def whiteout() -> Inode:
@@ -139,6 +140,8 @@ def find_directory(
             rest.extend(part for part in reversed(child.body.split(b"/")) if part not in (b"", b"."))
         elif isinstance(child.body, Directory):
             trail.append(child)
+            if len(trail) > MAX_DEPTH:
+                raise Refusal(f"directories nested deeper than {MAX_DEPTH}")
         else:
             raise Refusal(f"{name!r}, on the way to it, is not a directory")
     assert isinstance(trail[-1].body, Directory)

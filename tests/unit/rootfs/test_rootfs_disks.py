@@ -1,0 +1,125 @@
+"""Disks as QEMU and the guest take them: the descriptor of several files, and writable disks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
+from hypercontainer.rootfs import create_writable_disk, vmdk_descriptor
+from hypercontainer.rootfs.writable import mkfs_argv
+
+MIB = 1 << 20
+SIZE = 2048 * MIB
+
+
+def test_descriptor() -> None:
+    assert vmdk_descriptor([("/dev/fdset/2", 8192), ("/dev/fdset/3", 1 << 42)]) == (
+        "# Disk DescriptorFile\n"
+        "version=1\n"
+        "CID=fffffffe\n"
+        "parentCID=ffffffff\n"
+        'createType="twoGbMaxExtentFlat"\n'
+        'RW 16 FLAT "/dev/fdset/2" 0\n'
+        'RW 8589934592 FLAT "/dev/fdset/3" 0\n'
+    )
+
+
+@pytest.mark.parametrize(("path", "size"), [("/a", 0), ("/a", 512), ('/a" 0\nRW', 4096), ("/a\n", 4096)])
+def test_descriptor_refuses_what_it_cannot_say(path: str, size: int) -> None:
+    with pytest.raises(InvalidArgument):
+        vmdk_descriptor([(path, size)])
+
+
+def test_qemu_reads_the_extents_one_behind_the_other(tmp_path: Path) -> None:
+    extents = []
+    for number, blocks in enumerate((1, 3, 2)):
+        path = tmp_path / f"extent{number}"
+        path.write_bytes(bytes([number + 1]) * 4096 * blocks)
+        extents.append((str(path), 4096 * blocks))
+    descriptor = tmp_path / "disk.vmdk"
+    descriptor.write_text(vmdk_descriptor(extents))
+    checks = "".join(
+        f'qemu-io disk "read -P {value} {start} {length}"\n'
+        for value, start, length in ((1, 0, 4096), (2, 4096, 3 * 4096), (3, 4 * 4096, 2 * 4096))
+    )
+    argv = [
+        *("qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults", "-monitor", "stdio"),
+        *("-drive", f"if=none,id=disk,format=vmdk,readonly=on,file={descriptor}"),
+    ]
+    done = subprocess.run(
+        argv, input=checks + "info block\nquit\n", capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.count("read ") >= 3
+    assert done.stdout.count("bytes at offset") == 3, done.stdout + done.stderr
+    assert "failed" not in done.stdout.lower(), done.stdout
+
+
+def test_writable_disk_is_a_clean_small_ext4(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    create_writable_disk(disk, SIZE + 100, tmp_path / "cache")
+    assert disk.stat().st_size == SIZE
+    assert disk.stat().st_blocks * 512 < MIB
+    checked = subprocess.run(["/usr/sbin/e2fsck", "-fn", disk], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    described = subprocess.run(
+        ["/usr/sbin/dumpe2fs", disk], capture_output=True, text=True, check=True
+    ).stdout
+    assert "has_journal" in described
+    assert "Reserved block count:     0" in described
+    groups = [line for line in described.splitlines() if line.startswith("Group ") and "Blocks" in line]
+    assert len(groups) == SIZE // (128 * MIB)
+    assert all("ITABLE_ZEROED" in line for line in groups), "the guest would have to initialise the tables"
+
+
+def test_disks_of_one_size_are_copies_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_writable_disk(tmp_path / "a", 64 * MIB, tmp_path / "cache")
+    assert len(os.listdir(tmp_path / "cache")) == 1
+    monkeypatch.setattr("hypercontainer.rootfs.writable.PROGRAM_PATH", "/nowhere")
+    create_writable_disk(tmp_path / "b", 64 * MIB, tmp_path / "cache")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with pytest.raises(Unavailable, match="e2fsprogs"):
+        create_writable_disk(tmp_path / "c", 65 * MIB, tmp_path / "cache")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "cache"]
+    assert len(os.listdir(tmp_path / "cache")) == 1
+
+
+def test_a_disk_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_text("precious")
+    with pytest.raises(Conflict):
+        create_writable_disk(tmp_path / "disk", 64 * MIB, tmp_path / "cache")
+    assert (tmp_path / "disk").read_text() == "precious"
+
+
+@pytest.mark.parametrize("size", [0, -1, 63 * MIB, 1 << 50])
+def test_sizes_that_cannot_be(tmp_path: Path, size: int) -> None:
+    with pytest.raises(InvalidArgument):
+        create_writable_disk(tmp_path / "disk", size, tmp_path / "cache")
+
+
+def test_makers_at_the_same_time(tmp_path: Path) -> None:
+    threads = [
+        threading.Thread(
+            target=create_writable_disk, args=(tmp_path / str(number), 64 * MIB, tmp_path / "cache")
+        )
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2", "3", "cache"]
+
+
+def test_mkfs_command_line() -> None:
+    argv = mkfs_argv("/sbin/mke2fs", Path("/x"), 10 << 30)
+    features = argv.pop(argv.index("-O") + 1)
+    assert features.split(",")[0] == "none", "the host's mke2fs.conf would add to them"
+    assert " ".join(argv) == (
+        "/sbin/mke2fs -q -F -t ext4 -b 4096 -I 256 -i 16384 -m 0 -L hyper -O -J size=16 "
+        "-E lazy_itable_init=0,lazy_journal_init=1,nodiscard,root_owner=0:0 -- /x"
+    )
