@@ -1,0 +1,68 @@
+/*
+ * Containers, as PID 1 keeps them: a name, a cgroup, namespaces, and the child that made the root and waits to become
+ * the container's init (holder.h).  PID 1 holds the namespaces by descriptors, so that what the container mounted
+ * lives exactly until CONTAINER_DESTROY, which sees to it that its disk is synced and free when it answers.
+ */
+#ifndef CONTAINER_H
+#define CONTAINER_H
+
+#include "loop.h"
+#include "request.h"
+
+#define CONTAINERS_MAX 64
+
+enum container_state {
+	CONTAINER_CREATING,  /* the holder mounts */
+	CONTAINER_CREATED,   /* the holder waits for PROCESS_START with INIT */
+	CONTAINER_STARTED,   /* the holder is (or becomes) the init process */
+	CONTAINER_STOPPED,   /* the init process has exited */
+	CONTAINER_EMPTYING,  /* everything in it is killed */
+	CONTAINER_UNMOUNTING /* a worker syncs and unmounts */
+};
+
+struct container {
+	char name[65];
+	enum container_state state;
+	bool shared_pids;
+	bool frozen;
+	pid_t holder; /* 0: it has exited */
+	struct watch socket; /* to the holder until it becomes init */
+	int namespaces[3];   /* mount, cgroup, PID */
+	int root;            /* the root directory */
+	int cgroup;
+	struct watch events; /* cgroup.events */
+	struct watch memory; /* memory.events */
+	uint64_t oom_kills;
+	struct request *pending; /* CREATE, DESTROY or FREEZE that has begun */
+	struct deadline deadline;
+	struct failure failure;
+	struct container *next;
+};
+
+struct container *container_find(const char *name);
+void containers_describe(struct buffer *payload);
+
+void op_container_create(struct request *request);
+void op_container_destroy(struct request *request);
+void op_container_freeze(struct request *request);
+void op_container_update(struct request *request);
+
+/* A child of PID 1 has exited; whether it was a holder that had not become init. */
+bool container_reaped(pid_t pid);
+
+/* The init process has exited. */
+void container_stopped(struct container *container);
+
+/* fork(2) into its PID namespace and cgroup. */
+pid_t container_fork(struct container *container);
+
+/* Reads the counter anew. */
+uint64_t container_oom_kills(struct container *container);
+
+/* For the shutdown, when nothing else runs any more. */
+bool containers_running(void);
+bool containers_mounted(void);
+void containers_kill(void);
+void containers_unmount(void); /* in a child */
+
+#endif

@@ -1,0 +1,123 @@
+#define _GNU_SOURCE
+#include "holder.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "child.h"
+#include "launch.h"
+#include "root.h"
+#include "system.h"
+
+static int sysctl_write(const char *name, const char *value, struct failure *failure)
+{
+	char path[300];
+	(void)snprintf(path, sizeof path, "/proc/sys/%s", name);
+	/* "net.ipv4.conf.eth0/1.forwarding": a slash where a name has a dot; no way leads up, as nothing is "..". */
+	for (char *c = path + strlen("/proc/sys/"); *c; c++) {
+		if (*c == '.' || *c == '/')
+			*c = *c == '.' ? '/' : '.';
+	}
+	if (strstr(path, "/../") || name[0] == '.')
+		return fail(failure, EINVAL, "sysctl %s: is no name", name);
+	if (write_text_at(AT_FDCWD, path, value) != 0)
+		return fail(failure, errno, "sysctl %s: cannot set \"%s\": %s", name, value, reason(errno));
+	return 0;
+}
+
+int sysctls_write(struct span fields, struct failure *failure)
+{
+	struct span each, name, value;
+	while (field_each(&fields, HYPER_SYSCTL, &each)) {
+		(void)field_find(each, HYPER_NAME, &name);
+		(void)field_find(each, HYPER_VALUE, &value);
+		char *name_text = span_text(name), *value_text = span_text(value);
+		int done = name_text && value_text ? sysctl_write(name_text, value_text, failure) : fail(failure, ENOMEM, "no memory");
+		free(name_text);
+		free(value_text);
+		if (done != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int assemble(struct span fields, struct note *ready)
+{
+	struct failure *failure = &ready->failure;
+	if (unshare(CLONE_NEWNS | CLONE_NEWCGROUP) != 0)
+		return fail(failure, errno, "cannot make namespaces: %s", reason(errno));
+	int root = root_assemble(fields, failure);
+	if (root < 0 || root_mounts(root, fields, failure) != 0 || root_files(root, fields, failure) != 0 ||
+	    root_devices(root, fields, failure) != 0 || root_protect(root, fields, failure) != 0 ||
+	    sysctls_write(fields, failure) != 0 || root_enter(root, fields, failure) != 0) {
+		root_abandon();
+		return -1;
+	}
+	(void)close(root);
+	ready->fds[0] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ready->count = 1;
+	return ready->fds[0] >= 0 ? 0 : fail(failure, errno, "cannot open the root: %s", reason(errno));
+}
+
+/* Becomes the init process that the note describes. */
+__attribute__((noreturn)) static void become_init(const struct note *start)
+{
+	struct stat info;
+	struct launch launch = {.init = true, .report = start->fds[1]};
+	struct failure failure = {0};
+	memcpy(launch.stdio, start->fds + 2, sizeof launch.stdio);
+	void *bytes = MAP_FAILED;
+	if (fstat(start->fds[0], &info) == 0)
+		bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, start->fds[0], 0);
+	if (bytes == MAP_FAILED) {
+		(void)fail(&failure, errno, "cannot read what to start: %s", reason(errno));
+		launch_failed(&launch, &failure);
+	}
+	launch.fields = (struct span){bytes, (size_t)info.st_size};
+	launch_main(&launch);
+}
+
+void holder_main(const struct request *request, int socket)
+{
+	struct note note = {.kind = NOTE_READY};
+	child_begin(&socket, 1);
+	(void)prctl(PR_SET_NAME, "hyper-holder");
+	if (assemble(request->fields, &note) != 0) {
+		note.kind = NOTE_FAILED;
+		(void)note_send(socket, &note);
+		_exit(1);
+	}
+	if (note_send(socket, &note) != 0)
+		_exit(1);
+	(void)close(note.fds[0]);
+	if (note_receive(socket, &note) != 1 || note.kind != NOTE_START || note.count != NOTE_FDS)
+		_exit(1);
+	(void)close(socket);
+	become_init(&note);
+}
+
+void pod_init_main(void)
+{
+	sigset_t all;
+	child_begin(NULL, 0);
+	(void)prctl(PR_SET_NAME, "hyper-pod");
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_BLOCK, &all, NULL);
+	/* Its root is an empty directory: /proc/1/root shows containers nothing. */
+	if (unshare(CLONE_NEWNS) != 0 || mount("empty", "/r", "tmpfs", MS_RDONLY, NULL) != 0 || chdir("/r") != 0 ||
+	    sys_pivot_root(".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+		_exit(1);
+	(void)sys_close_range(0, ~0u);
+	for (;;) {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			continue;
+		(void)sigwaitinfo(&all, NULL);
+	}
+}

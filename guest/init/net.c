@@ -1,0 +1,234 @@
+#include "net.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "uevent.h"
+
+#define WAIT_MS 5000
+#define IFF_UP_FLAG 1u
+
+struct message {
+	struct nlmsghdr header;
+	union {
+		struct ifinfomsg link;
+		struct ifaddrmsg address;
+		struct rtmsg route;
+	} body;
+	uint8_t attributes[256];
+};
+
+struct ip {
+	uint8_t family, prefix;
+	uint8_t bytes[16];
+	uint16_t length;
+};
+
+static void begin(struct message *message, uint16_t type, uint16_t flags, size_t body)
+{
+	*message = (struct message){0};
+	message->header.nlmsg_len = (uint32_t)NLMSG_LENGTH(body);
+	message->header.nlmsg_type = type;
+	message->header.nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+}
+
+static void attribute(struct message *message, uint16_t type, const void *data, size_t length)
+{
+	struct rtattr *at = (struct rtattr *)(void *)((char *)message + NLMSG_ALIGN(message->header.nlmsg_len));
+	at->rta_type = type;
+	at->rta_len = (uint16_t)RTA_LENGTH(length);
+	memcpy(RTA_DATA(at), data, length);
+	message->header.nlmsg_len = (uint32_t)(NLMSG_ALIGN(message->header.nlmsg_len) + RTA_ALIGN(at->rta_len));
+}
+
+/* Sends it and waits for the kernel's answer, which comes at once. */
+static int transact(struct message *message)
+{
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+		uint8_t rest[1024];
+	} answer;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (fd < 0)
+		return -1;
+	ssize_t got = send(fd, message, message->header.nlmsg_len, 0);
+	if (got >= 0)
+		got = recv(fd, &answer, sizeof answer, 0);
+	int error = errno;
+	(void)close(fd);
+	if (got >= (ssize_t)NLMSG_LENGTH(sizeof answer.error.error) && answer.header.nlmsg_type == NLMSG_ERROR)
+		error = -answer.error.error;
+	errno = error;
+	return got < 0 || error ? -1 : 0;
+}
+
+static int set_link(int index, bool up, const char *name, uint32_t mtu)
+{
+	struct message message;
+	begin(&message, RTM_NEWLINK, 0, sizeof message.body.link);
+	message.body.link.ifi_index = index;
+	message.body.link.ifi_flags = up ? IFF_UP_FLAG : 0;
+	message.body.link.ifi_change = up ? IFF_UP_FLAG : 0;
+	if (name)
+		attribute(&message, IFLA_IFNAME, name, strlen(name) + 1);
+	if (mtu)
+		attribute(&message, IFLA_MTU, &mtu, sizeof mtu);
+	return transact(&message);
+}
+
+int net_loopback_up(void)
+{
+	return set_link(1, true, NULL, 0);
+}
+
+static int read_ip(struct span text, bool prefixed, struct ip *ip)
+{
+	char copy[65];
+	uint64_t prefix;
+	if (text.length == 0 || text.length >= sizeof copy)
+		return -1;
+	memcpy(copy, text.data, text.length);
+	copy[text.length] = '\0';
+	char *slash = strchr(copy, '/');
+	if (slash)
+		*slash++ = '\0';
+	ip->family = strchr(copy, ':') ? AF_INET6 : AF_INET;
+	ip->length = ip->family == AF_INET6 ? 16 : 4;
+	if (inet_pton(ip->family, copy, ip->bytes) != 1 || prefixed != (slash != NULL))
+		return -1;
+	if (!prefixed)
+		return 0;
+	if (!parse_u64(slash, &prefix) || prefix > ip->length * 8u)
+		return -1;
+	ip->prefix = (uint8_t)prefix;
+	return 0;
+}
+
+static int add_address(int index, struct span text, struct failure *failure)
+{
+	struct message message;
+	struct ip ip;
+	if (read_ip(text, true, &ip) != 0)
+		return fail(failure, EINVAL, "address \"%.*s\": is none", (int)text.length, (const char *)text.data);
+	begin(&message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, sizeof message.body.address);
+	message.body.address.ifa_family = ip.family;
+	message.body.address.ifa_prefixlen = ip.prefix;
+	message.body.address.ifa_index = (uint32_t)index;
+	/* The host gave it: nobody else has it, so IPv6 need not ask around for a second. */
+	message.body.address.ifa_flags = ip.family == AF_INET6 ? IFA_F_NODAD : 0;
+	attribute(&message, IFA_LOCAL, ip.bytes, ip.length);
+	attribute(&message, IFA_ADDRESS, ip.bytes, ip.length);
+	if (ip.family == AF_INET && ip.prefix < 31) {
+		uint32_t broadcast, mask = htonl(ip.prefix ? ~0u << (32 - ip.prefix) : 0);
+		memcpy(&broadcast, ip.bytes, 4);
+		broadcast |= ~mask;
+		attribute(&message, IFA_BROADCAST, &broadcast, 4);
+	}
+	if (transact(&message) != 0)
+		return fail(failure, errno, "address %.*s: %s", (int)text.length, (const char *)text.data, reason(errno));
+	return 0;
+}
+
+static int add_gateway(int index, struct span text, struct failure *failure)
+{
+	struct message message;
+	struct ip ip;
+	uint32_t out = (uint32_t)index;
+	if (read_ip(text, false, &ip) != 0)
+		return fail(failure, EINVAL, "gateway \"%.*s\": is no address", (int)text.length, (const char *)text.data);
+	begin(&message, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof message.body.route);
+	message.body.route = (struct rtmsg){.rtm_family = ip.family, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT,
+	                                    .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_type = RTN_UNICAST,
+	                                    .rtm_flags = RTNH_F_ONLINK}; /* a gateway may be outside the subnet */
+	attribute(&message, RTA_GATEWAY, ip.bytes, ip.length);
+	attribute(&message, RTA_OIF, &out, sizeof out);
+	if (transact(&message) != 0)
+		return fail(failure, errno, "gateway %.*s: %s", (int)text.length, (const char *)text.data, reason(errno));
+	return 0;
+}
+
+/* The device's index and present name; 0 when there is none with this address. */
+static int find_device(struct span mac, char name[16])
+{
+	char wanted[18], path[300], text[32];
+	uint64_t index = 0;
+	if (mac.length != 6)
+		return 0;
+	(void)snprintf(wanted, sizeof wanted, "%02x:%02x:%02x:%02x:%02x:%02x", mac.data[0], mac.data[1], mac.data[2],
+	               mac.data[3], mac.data[4], mac.data[5]);
+	DIR *list = opendir("/sys/class/net");
+	for (struct dirent *entry; list && index == 0 && (entry = readdir(list));) {
+		(void)snprintf(path, sizeof path, "%s/address", entry->d_name);
+		if (entry->d_name[0] == '.' || read_text_at(dirfd(list), path, text, sizeof text) < 0 ||
+		    strncmp(text, wanted, strlen(wanted)) != 0)
+			continue;
+		(void)snprintf(path, sizeof path, "%s/ifindex", entry->d_name);
+		if (read_text_at(dirfd(list), path, text, sizeof text) < 0)
+			continue;
+		text[strcspn(text, "\n")] = '\0';
+		(void)snprintf(name, 16, "%.15s", entry->d_name);
+		if (!parse_u64(text, &index))
+			index = 0;
+	}
+	if (list)
+		(void)closedir(list);
+	return (int)index;
+}
+
+static int await_device(struct span mac, char name[16])
+{
+	int index = find_device(mac, name);
+	if (index)
+		return index;
+	int64_t end = clock_ns(CLOCK_MONOTONIC) + WAIT_MS * INT64_C(1000000);
+	int events = uevent_open();
+	index = find_device(mac, name);
+	while (!index && events >= 0 && uevent_wait(events, end))
+		index = find_device(mac, name);
+	close_fd(&events);
+	return index;
+}
+
+bool net_present(struct span interface)
+{
+	struct span mac;
+	char name[16];
+	return field_find(interface, HYPER_MAC, &mac) && find_device(mac, name) != 0;
+}
+
+int net_configure(struct span interface, struct failure *failure)
+{
+	struct span mac, name, each, rest = interface;
+	char present[16], wanted[16];
+	if (!field_find(interface, HYPER_MAC, &mac) || !field_find(interface, HYPER_NAME, &name) || name.length == 0)
+		return fail(failure, EINVAL, "interface: it needs an address of 6 bytes and a name");
+	memcpy(wanted, name.data, name.length);
+	wanted[name.length] = '\0';
+	int index = await_device(mac, present);
+	if (index == 0)
+		return fail(failure, ENODEV, "interface %s: there is no device with its MAC address", wanted);
+	if (set_link(index, false, strcmp(present, wanted) != 0 ? wanted : NULL, find_u32(interface, HYPER_MTU, 0)) != 0)
+		return fail(failure, errno, "interface %s: %s", wanted, reason(errno));
+	if (set_link(index, true, NULL, 0) != 0)
+		return fail(failure, errno, "interface %s: cannot bring it up: %s", wanted, reason(errno));
+	while (field_each(&rest, HYPER_ADDRESS, &each)) {
+		if (add_address(index, each, failure) != 0)
+			return -1;
+	}
+	for (rest = interface; field_each(&rest, HYPER_GATEWAY, &each);) {
+		if (add_gateway(index, each, failure) != 0)
+			return -1;
+	}
+	return 0;
+}

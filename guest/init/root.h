@@ -1,0 +1,25 @@
+/*
+ * A container's root file system, made in the calling child's own mount namespace (holder.h): the image's disk below,
+ * the writable disk (or memory) above, everything that the host planned mounted in it, and nothing else left.
+ */
+#ifndef ROOT_H
+#define ROOT_H
+
+#include "util.h"
+
+/* Mounts the root on ROOT_POINT; its directory, or -1. */
+int root_assemble(struct span fields, struct failure *failure);
+
+/* MOUNT, FILE, DEVICE, MASKED_PATH, READONLY_PATH, in that order. */
+int root_mounts(int root, struct span fields, struct failure *failure);
+int root_files(int root, struct span fields, struct failure *failure);
+int root_devices(int root, struct span fields, struct failure *failure);
+int root_protect(int root, struct span fields, struct failure *failure);
+
+/* Makes ROOT_POINT the root, read-only if the fields say so, and detaches everything else. */
+int root_enter(int root, struct span fields, struct failure *failure);
+
+/* Gives up: unmounts, so that the disks are free. */
+void root_abandon(void);
+
+#endif

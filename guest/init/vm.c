@@ -1,0 +1,202 @@
+#define _GNU_SOURCE
+#include "vm.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "container.h"
+#include "system.h"
+#include "util.h"
+
+#define NEW_ROOT "/hyper"
+#define RAMFS 0x858458f6L
+#define TMPFS 0x01021994L
+#define COMPRESSED 4 /* MODULE_INIT_COMPRESSED_FILE */
+
+#define TERM_MS 1000
+#define KILL_MS 2000
+#define SYNC_MS 10000
+
+/* ---- the beginning ---- */
+
+static void must_mount(const char *type, const char *point, unsigned long flags, const char *data)
+{
+	if (mount(type, point, type, flags, data) != 0 && errno != EBUSY) {
+		log_line("cannot mount %s on %s: %s", type, point, reason(errno));
+		vm_fatal("no file systems");
+	}
+}
+
+void vm_directories(void)
+{
+	static const char *const names[] = {"l", "u", "r", "f", "run", "tmp"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		(void)mkdir(names[i], 0755);
+}
+
+static void load_module(const char *name)
+{
+	char path[300];
+	size_t length = strlen(name);
+	bool packed = length > 3 && strcmp(name + length - 3, ".ko") != 0;
+	(void)snprintf(path, sizeof path, "/modules/%s", name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || (syscall(SYS_finit_module, fd, "", packed ? COMPRESSED : 0) != 0 && errno != EEXIST))
+		log_line("module %s: %s", name, reason(errno));
+	close_fd(&fd);
+}
+
+/* Of a kernel that has its drivers as modules: those that the host packed, in the order that it worked out. */
+static void load_modules(void)
+{
+	char order[16384], *rest = order;
+	if (read_text_at(AT_FDCWD, "/modules/order", order, sizeof order) < 0)
+		return;
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		if (*line)
+			load_module(line);
+	}
+}
+
+/* Frees the memory of the initramfs; stays on its file system. */
+static void delete_all(int parent, const char *name, dev_t device, int depth)
+{
+	struct stat info;
+	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *list = dir < 0 ? NULL : fdopendir(dir);
+	if (!list) {
+		close_fd(&dir);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(list));) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    fstatat(dir, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || info.st_dev != device)
+			continue;
+		if (S_ISDIR(info.st_mode) && depth < 16)
+			delete_all(dir, entry->d_name, device, depth + 1);
+		(void)unlinkat(dir, entry->d_name, S_ISDIR(info.st_mode) ? AT_REMOVEDIR : 0);
+	}
+	(void)closedir(list);
+}
+
+/*
+ * The initramfs cannot be left by pivot_root, so a tmpfs takes its place: containers then leave that, and what lies
+ * below it is empty.
+ */
+static void replace_root(int old)
+{
+	struct statfs filesystem;
+	struct stat info;
+	if (chdir(NEW_ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
+		vm_fatal("cannot replace the initramfs");
+	if (fstatfs(old, &filesystem) == 0 && fstat(old, &info) == 0 &&
+	    ((long)filesystem.f_type == RAMFS || (long)filesystem.f_type == TMPFS))
+		delete_all(old, ".", info.st_dev, 0);
+}
+
+static void null_stdio(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = 0; i < 3 && fd >= 0; i++)
+		(void)dup2(fd, i);
+	if (fd > 2)
+		(void)close(fd);
+}
+
+void vm_boot(void)
+{
+	int old = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)umask(022);
+	(void)mkdir(NEW_ROOT, 0755);
+	must_mount("tmpfs", NEW_ROOT, MS_NOSUID | MS_NODEV, "mode=0755");
+	if (chdir(NEW_ROOT) != 0 || mkdir("proc", 0555) != 0 || mkdir("sys", 0555) != 0 || mkdir("dev", 0755) != 0)
+		vm_fatal("no directories");
+	vm_directories();
+	must_mount("devtmpfs", "dev", MS_NOSUID, "mode=0755");
+	must_mount("proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	must_mount("sysfs", "sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	load_modules();
+	replace_root(old);
+	(void)close(old);
+	null_stdio();
+	(void)umask(0);
+}
+
+bool vm_argument(const char *name, char *value, size_t size)
+{
+	char line[4096], *rest = line;
+	size_t length = strlen(name);
+	if (read_text_at(AT_FDCWD, "/proc/cmdline", line, sizeof line) < 0)
+		return false;
+	for (char *word; (word = strsep(&rest, " \n"));) {
+		if (strncmp(word, name, length) == 0 && word[length] == '=')
+			return snprintf(value, size, "%s", word + length + 1) < (int)size;
+	}
+	return false;
+}
+
+/* ---- the end ---- */
+
+/* Reaps until no child is left (or none but those of `sparing`), at most so long. */
+static void reap_all(int milliseconds)
+{
+	sigset_t child;
+	int64_t end = clock_ns(CLOCK_MONOTONIC) + (int64_t)milliseconds * 1000000;
+	(void)sigemptyset(&child);
+	(void)sigaddset(&child, SIGCHLD);
+	for (;;) {
+		pid_t pid;
+		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			continue;
+		int64_t left = end - clock_ns(CLOCK_MONOTONIC);
+		if (pid < 0 || left <= 0)
+			return;
+		struct timespec wait = {left / 1000000000, left % 1000000000};
+		(void)sigtimedwait(&child, NULL, &wait);
+	}
+}
+
+__attribute__((noreturn)) static void off(void)
+{
+	(void)reboot(RB_POWER_OFF);
+	(void)reboot(RB_AUTOBOOT);
+	for (;;)
+		(void)pause();
+}
+
+void vm_power_off(void)
+{
+	bool running = containers_running();
+	if (running && kill(-1, SIGTERM) == 0)
+		reap_all(TERM_MS);
+	containers_kill();
+	(void)kill(-1, SIGKILL);
+	reap_all(KILL_MS);
+	/* In a child, because a disk that hangs must not keep the VM. */
+	pid_t pid = containers_mounted() ? fork() : -1;
+	if (pid == 0) {
+		containers_unmount();
+		sync();
+		_exit(0);
+	}
+	if (pid > 0)
+		reap_all(SYNC_MS);
+	off();
+}
+
+void vm_fatal(const char *what)
+{
+	log_line("fatal: %s", what);
+	if (getpid() != 1)
+		_exit(1);
+	sync();
+	off();
+}
