@@ -26,7 +26,9 @@ where there is one.  Libraries raise them and never print or exit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+TYPE_CHECKING = False  # the command line imports this; `collections` would cost more than everything here
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class HyperError(Exception):
