@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 
 from hypercontainer.errors import InvalidArgument, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SYSTEM_FILE = "/etc/hyper/config.toml"
 SOCKET_PATH_MAX = 107  # sun_path of unix(7) has 108 bytes, the last is NUL
@@ -103,13 +106,15 @@ def prepare_directory(path: str, *, mode: int) -> None:
 def check_directory(path: str) -> None:
     """As `prepare_directory`, for a directory that exists.  Raises Unavailable."""
     try:
-        found = os.lstat(path) if path.startswith("/tmp/") else os.stat(path)  # noqa: S108
+        found, link = os.stat(path), os.lstat(path)
     except OSError as error:
         raise Unavailable(f"cannot use the directory {path}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise Unavailable(f"{path} is not a directory")
     if found.st_uid != os.geteuid():
         raise Unavailable(f"the directory {path} belongs to uid {found.st_uid}, not to you")
+    if link.st_uid not in (0, os.geteuid()):
+        raise Unavailable(f"the link {path} belongs to uid {link.st_uid}, not to you")
     if found.st_mode & 0o022:
         raise Unavailable(
             f"others may write in the directory {path}", hint=f"chmod go-w {path}, if what is in it is yours"

@@ -53,8 +53,10 @@ class Place:
             os.close(reading)
         return process
 
-    def start_unready(self, *flags: str, env: dict[str, str] | None = None, **options: Any) -> Any:
-        process = subprocess.Popen(
+    def start_unready(
+        self, *flags: str, env: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, SCRIPT, *flags],
             env=self.env | (env or {}),
             stderr=subprocess.PIPE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-import secrets
+import os
 from typing import Any
 
 from msgspec import Struct, field
@@ -45,7 +45,7 @@ def fault_of(error: BaseException) -> tuple[int, Fault]:
     error = leaf(error)
     if isinstance(error, HyperError):
         return error.status, Fault(error.code, error.message, error.hint, details_of(error))
-    identifier = secrets.token_hex(4)
+    identifier = os.urandom(4).hex()
     logger.error("internal error %s", identifier, exc_info=error)
     message = f"internal error {identifier}: {type(error).__name__}"
     return 500, Fault("internal", message, "hyperd's log has the details")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import msgspec
 
 from hypercontainer.api.hyper import frames
 from hypercontainer.api.hyper import messages as m
 from hypercontainer.api.hyper.faults import FaultBody, fault_of
-from hypercontainer.api.hyper.handlers_system import lines
+from hypercontainer.api.hyper.progress import closed_after, value_lines
 from hypercontainer.api.hyper.routing import PROTOCOL, Call, Chunks, Nothing, Upgrade
 from hypercontainer.api.hyper.session import StreamSession
 from hypercontainer.engine.interface import Attachment, ProgressSink
@@ -83,7 +83,7 @@ async def logs(call: Call[m.LogsQuery, Nothing]) -> Chunks:
     return Chunks(_log_frames(call), at_once=True)
 
 
-async def _log_frames(call: Call[m.LogsQuery, Nothing]) -> AsyncIterator[bytes]:
+async def _log_frames(call: Call[m.LogsQuery, Nothing]) -> AsyncGenerator[bytes, None]:
     query = call.query
     entries = call.engine.containers.logs(
         call.id,
@@ -94,8 +94,9 @@ async def _log_frames(call: Call[m.LogsQuery, Nothing]) -> AsyncIterator[bytes]:
         timestamps=query.timestamps,
     )
     try:
-        async for channel, data in entries:
-            yield frames.encode_all(channel, data)
+        async with closed_after(entries):
+            async for channel, data in entries:
+                yield frames.encode_all(channel, data)
     except Exception as error:
         yield frames.encode_all(frames.CONTROL, msgspec.json.encode(FaultBody(fault_of(error)[1])))
 
@@ -106,7 +107,7 @@ async def top(call: Call[Nothing, Nothing]) -> m.ProcessList:
 
 async def stats(call: Call[m.StatsQuery, Nothing]) -> Chunks | Sample:
     sample = await call.engine.containers.stats(call.id)
-    return Chunks(lines(_samples(call, sample))) if call.query.stream else sample
+    return Chunks(value_lines(_samples(call, sample))) if call.query.stream else sample
 
 
 async def _samples(call: Call[m.StatsQuery, Nothing], sample: Sample) -> AsyncIterator[Sample]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from hypercontainer.api.hyper import messages as m
 from hypercontainer.api.hyper.pipes import OutputPipe
@@ -73,7 +73,7 @@ async def save(call: Call[m.SaveQuery, Nothing]) -> Chunks:
     return Chunks(_saved(call))
 
 
-async def _saved(call: Call[m.SaveQuery, Nothing]) -> AsyncIterator[bytes]:
+async def _saved(call: Call[m.SaveQuery, Nothing]) -> AsyncGenerator[bytes, None]:
     query = call.query
 
     async def work(pipe: OutputPipe) -> None:

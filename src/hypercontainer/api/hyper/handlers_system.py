@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from hypercontainer import __version__
 from hypercontainer.api.hyper import messages as m
-from hypercontainer.api.hyper.faults import FaultBody, fault_of
-from hypercontainer.api.hyper.progress import line
+from hypercontainer.api.hyper.progress import value_lines
 from hypercontainer.api.hyper.routing import Call, Chunks, Nothing
 from hypercontainer.types.answers import Pruned
 
@@ -34,16 +32,7 @@ async def doctor(call: Call[Nothing, Nothing]) -> m.CheckList:
 async def events(call: Call[m.EventsQuery, Nothing]) -> Chunks:
     query = call.query
     found = call.engine.system.events(since=query.since, until=query.until, filters=query.filters)
-    return Chunks(lines(found), at_once=True)
-
-
-async def lines(values: AsyncIterator[object]) -> AsyncIterator[bytes]:
-    """A line of JSON per value; an error is the last line."""
-    try:
-        async for value in values:
-            yield line(value)
-    except Exception as error:
-        yield line(FaultBody(fault_of(error)[1]))
+    return Chunks(value_lines(found), at_once=True)
 
 
 async def disk_usage(call: Call[Nothing, Nothing]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ wait for the client to read them.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -66,6 +68,12 @@ class Connection:
         self.limits = limits
         self.idle = True  # between two requests
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+
+    def peer(self) -> tuple[int, int, int]:
+        """(pid, uid, gid) of the client; SO_PEERCRED of unix(7)."""
+        sock = self.writer.get_extra_info("socket")
+        pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return pid, uid, gid
 
     # Reading
 

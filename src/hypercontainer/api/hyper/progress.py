@@ -1,4 +1,4 @@
-"""Progress of a long operation, as lines of JSON or as control frames.
+"""Answers of many lines of JSON, and the progress of a long operation as lines or as control frames.
 
 Memory is bounded by the number of layers: what a slow client has not yet read of a layer is replaced by newer.
 """
@@ -6,7 +6,9 @@ Memory is bounded by the number of layers: what a slow client has not yet read o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -14,9 +16,32 @@ from hypercontainer.api.hyper.faults import FaultBody, fault_of
 from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.types.answers import LayerProgress
 
+T = TypeVar("T")
+
 
 def line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
+
+
+@contextlib.asynccontextmanager
+async def closed_after(values: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
+    """Closes an iterator that can be closed when the block is left, not when it is collected."""
+    try:
+        yield values
+    finally:
+        close = getattr(values, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def value_lines(values: AsyncIterator[object]) -> AsyncGenerator[bytes, None]:
+    """A line of JSON per value; an error is the last line."""
+    try:
+        async with closed_after(values):
+            async for value in values:
+                yield line(value)
+    except Exception as error:
+        yield line(FaultBody(fault_of(error)[1]))
 
 
 class Board:
@@ -48,7 +73,9 @@ class Board:
         return self.take_now()
 
 
-async def progress_lines(operation: Callable[[ProgressSink], Awaitable[object]]) -> AsyncIterator[bytes]:
+async def progress_lines(
+    operation: Callable[[ProgressSink], Awaitable[object]],
+) -> AsyncGenerator[bytes, None]:
     """Lines of progress, then of the result or the error.  An error before any line is raised instead, so that
     it can be the HTTP answer.  Closing the iterator cancels the operation."""
     board = Board()

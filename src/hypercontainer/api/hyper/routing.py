@@ -11,7 +11,7 @@ import asyncio
 import base64
 import binascii
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote
@@ -58,7 +58,7 @@ class Call(Generic[Q, B]):
 class Chunks:
     """``at_once``: the head goes out before the first chunk is there, for what may be silent for long."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     at_once: bool = False
 
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -140,6 +139,8 @@ class Server:
 
     async def _request(self, connection: Connection, request: h11.Request) -> None:
         method, target = request.method.decode(), request.target.decode("latin-1")
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s from pid %d, uid %d, gid %d", method, target, *connection.peer())
         route, name, query_text = self._router.find(method, target)
         headers = dict(request.headers)
         query = read_query(query_text, route.query)
@@ -178,7 +179,7 @@ class Server:
 
 
 async def _send_chunks(connection: Connection, route: Route, answer: Chunks) -> None:
-    async with contextlib.aclosing(answer.chunks) as chunks:  # type: ignore[type-var]
+    async with contextlib.aclosing(answer.chunks) as chunks:
         if answer.at_once:
             await connection.begin(route.status, [("Content-Type", route.gives)])
         async for chunk in chunks:
@@ -234,9 +235,3 @@ def _wants_upgrade(headers: dict[bytes, bytes]) -> bool:
     if b"upgrade" not in tokens or protocol.lower() != PROTOCOL.encode():
         raise InvalidArgument(f"Upgrade: only {PROTOCOL} is spoken here, with `Connection: Upgrade`")
     return True
-
-
-def peer_of(sock: socket.socket) -> tuple[int, int, int]:
-    """(pid, uid, gid) of a client on a unix socket; SO_PEERCRED of unix(7)."""
-    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return pid, uid, gid

@@ -1,0 +1,292 @@
+"""Flags over environment over file over defaults; what is wrong is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypercontainer.config import Config, load_config, locations, places, prepare_directories
+from hypercontainer.errors import InvalidArgument, Unavailable
+
+MIB = 1 << 20
+DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
+
+
+def find(env: dict[str, str] | None = None, *, uid: int = 1000, **flags: Any) -> places.Locations:
+    return locations(environ={"HOME": "/home/u"} | (env or {}), uid=uid, system_file="/nonexistent", **flags)
+
+
+def load(tmp_path: Path, text: str, **flags: Any) -> Config:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return load_config(file=str(file), environ={"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/1"}, **flags)
+
+
+def test_roots_places() -> None:
+    found = find(uid=0)
+    assert (found.root, found.run, found.address) == (
+        "/var/lib/hyper",
+        "/run/hyper",
+        "/run/hyper/hyper.sock",
+    )
+    assert found.host == "unix:///run/hyper/hyper.sock"
+    assert (found.cache, found.file) == ("/home/u/.cache/hyper", "")
+
+
+def test_a_users_places() -> None:
+    found = find({"XDG_RUNTIME_DIR": "/run/user/1000", "XDG_DATA_HOME": "/d", "XDG_CACHE_HOME": "/c"})
+    assert (found.root, found.run, found.cache) == ("/d/hyper", "/run/user/1000/hyper", "/c/hyper")
+    found = find({"XDG_DATA_HOME": "not/absolute"}, uid=4_000_000)
+    assert (found.root, found.run) == ("/home/u/.local/share/hyper", "/tmp/hyper-4000000")
+
+
+def test_precedence(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(
+        'root = "/file/root"\nrun = "/file/run"\nhost = "unix:///file/s"\ncache = "/file/cache"\n'
+    )
+    env = {"HYPER_CONFIG": str(file), "HYPER_RUN": "/env/run", "HYPER_HOST": "unix:///env/s"}
+    found = find(env, host="unix:///flag/s")
+    assert (found.root, found.run, found.address, found.cache) == (
+        "/file/root",
+        "/env/run",
+        "/flag/s",
+        "/file/cache",
+    )
+    assert found.file == str(file)
+    # The socket's place follows the run directory, wherever that was said.
+    assert find({"HYPER_RUN": "/env/run/"}).address == "/env/run/hyper.sock"
+    assert find({"HYPER_RUN": ""}, uid=0).run == "/run/hyper"
+
+
+def test_which_file(tmp_path: Path) -> None:
+    system, own = tmp_path / "system.toml", tmp_path / "hyper" / "config.toml"
+    own.parent.mkdir()
+    env = {"HOME": "/home/u", "XDG_CONFIG_HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/r"}
+
+    def file(uid: int, **flags: str) -> str:
+        return locations(environ=env, uid=uid, system_file=str(system), **flags).file
+
+    assert file(1000) == ""
+    system.write_text("")
+    assert file(1000) == file(0) == str(system)
+    own.write_text("")
+    assert (file(1000), file(0)) == (str(own), str(system))
+    named = tmp_path / "named.toml"
+    named.write_text("")
+    assert file(1000, file=str(named)) == str(named)
+
+
+@pytest.mark.parametrize(
+    ("env", "flags", "says"),
+    [
+        ({"HYPER_ROOT": "here"}, {}, "HYPER_ROOT: 'here' is not an absolute path"),
+        ({}, {"run": "here"}, "--run: 'here' is not an absolute path"),
+        ({"HYPER_HOST": "tcp://0.0.0.0:1"}, {}, "HYPER_HOST: 'tcp://0.0.0.0:1': only unix:///"),
+        ({}, {"host": "/a/b"}, "--host: '/a/b': only unix:///"),
+        ({"HYPER_RUN": "/" + "a" * 100}, {}, "at most 107 bytes"),
+        ({"HYPER_HOST": "unix:///" + "ä" * 54}, {}, "HYPER_HOST: a socket's path has at most 107 bytes"),
+        ({"HYPER_CONFIG": "/nonexistent/c"}, {}, "HYPER_CONFIG: there is no file /nonexistent/c"),
+        ({}, {"file": "/nonexistent/c"}, "--config: there is no file /nonexistent/c"),
+    ],
+)
+def test_wrong_places(env: dict[str, str], flags: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        find(env, **flags)
+    assert says in str(caught.value)
+
+
+def test_the_longest_address() -> None:
+    assert find({"HYPER_HOST": "unix:///" + "a" * 106}).address == "/" + "a" * 106
+    # One that is too long by default is no error once a shorter one is named.
+    assert find({"HYPER_RUN": "/" + "a" * 100, "HYPER_HOST": "unix:///s"}).address == "/s"
+
+
+def test_everything(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        root = "/r"
+        group = "wheel"
+        [defaults]
+        memory = "1.5g"
+        cpus = 2
+        stop_timeout_s = 3
+        dns = ["1.1.1.1", "::1"]
+        dns_search = ["example"]
+        [machine]
+        kernel = "own"
+        initrd = "/i"
+        kernel_args = ["quiet"]
+        accel = "tcg"
+        qemu = "/q"
+        uid_base = 70000
+        uid_count = 10
+        [log]
+        level = "debug"
+        driver = "none"
+        max_size = 4096
+        max_files = 2
+        [registries]
+        insecure = ["localhost:5000", "[::1]:5000"]
+        parallel_downloads = 8
+        [registries.mirrors]
+        "docker.io" = ["https://m1", "http://m2/x"]
+        [registries.ca]
+        "r.example" = "/ca.pem"
+        [layers]
+        max_size = "10G"
+        max_entries = 7
+        max_image_size = "20GiB"
+        """,
+    )
+    assert (config.root, config.group, config.file) == (Path("/r"), "wheel", tmp_path / "config.toml")
+    assert (config.defaults.memory_bytes, config.defaults.cpus) == (1536 * MIB, 2.0)
+    assert (config.defaults.dns, config.defaults.dns_search) == (("1.1.1.1", "::1"), ("example",))
+    assert (config.machine.kernel, config.machine.initrd, config.machine.accelerator) == (
+        "own",
+        Path("/i"),
+        "tcg",
+    )
+    assert (config.machine.qemu, config.machine.uid_base, config.machine.uid_count) == ("/q", 70000, 10)
+    assert (config.logging.driver, config.logging.max_size_bytes) == ("none", 4096)
+    assert config.registries.mirrors == {"docker.io": ("https://m1", "http://m2/x")}
+    assert config.registries.ca == {"r.example": Path("/ca.pem")}
+    assert config.registries.insecure == ("localhost:5000", "[::1]:5000")
+    assert (config.layers.max_bytes, config.layers.max_image_bytes) == (10 << 30, 20 << 30)
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path, "")
+    assert (config.defaults.memory_bytes, config.defaults.cpus) == (128 * MIB, 1.0)
+    assert (config.machine.uid_base, config.machine.uid_count) == (500_000, 65_536)
+    assert config.address == config.run / "hyper.sock"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("rot = '/x'", ": unknown key 'rot' (known are group, root, run, host, cache, defaults"),
+        ("root = 1", ": root: a string is wanted, not 1"),
+        ("root = 'x'", ": root: 'x' is not an absolute path"),
+        ("machine = 1", ": machine: a table is wanted, not 1"),
+        ("[machine]\nkernl = 'x'", ": [machine]: unknown key 'kernl' (known are kernel, initrd"),
+        ("[machine]\naccel = 'hvf'", ": [machine]: accel: one of auto, kvm, tcg is wanted"),
+        ("[machine]\ninitrd = 'i'", ": [machine]: initrd: an absolute path is wanted"),
+        ("[machine]\nkernel_args = 'quiet'", ": [machine]: kernel_args: a list of strings is wanted"),
+        ("[machine]\nkernel_args = [1]", ": [machine]: kernel_args: a list of strings is wanted"),
+        ("[machine]\nuid_base = 0", ": [machine]: uid_base: a whole number from 1000"),
+        ("[machine]\nuid_base = true", ": [machine]: uid_base: a whole number from 1000"),
+        ("[defaults]\nmemory = '12x'", ": [defaults]: memory: a size is wanted"),
+        ("[defaults]\nmemory = 0", ": [defaults]: memory: a size above 0"),
+        ("[defaults]\nmemory = -1", ": [defaults]: memory: a size is wanted"),
+        ("[defaults]\nmemory = true", ": [defaults]: memory: a size is wanted"),
+        ("[defaults]\ncpus = nan", ": [defaults]: cpus: a number above 0"),
+        ("[defaults]\ndns = ['one']", ": [defaults]: dns: 'one' does not appear to be"),
+        ("[registries]\ninsecure = ['http://x']", ": [registries]: insecure: a registry"),
+        ("[registries.mirrors]\nx = ['m']", ": [registries]: mirrors: http:// or https:// is wanted"),
+        ("[registries.mirrors]\nx = 'https://m'", ": [registries]: mirrors: a list of strings"),
+        ("[registries]\nca = '/x'", ": [registries]: ca: a table with registries"),
+        ("[layers]\nmax_entries = 1.5", ": [layers]: max_entries: a whole number"),
+        ("a = [", ": this is not TOML: "),
+    ],
+)
+def test_a_wrong_file(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path}/config.toml")
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b'a = "\xff"')
+    with pytest.raises(InvalidArgument, match="this is not TOML"):
+        find({"HYPER_CONFIG": str(file)})
+
+
+# Directories
+
+
+def test_directories_are_made_and_kept_private(tmp_path: Path) -> None:
+    root, run = tmp_path / "a" / "root", tmp_path / "run"
+    prepare_directories(str(root), str(run))
+    wanted = 0o711 if os.geteuid() == 0 else 0o700
+    assert root.stat().st_mode & 0o777 == run.stat().st_mode & 0o777 == wanted
+    root.chmod(0o750)
+    prepare_directories(str(root), str(run))
+    assert root.stat().st_mode & 0o777 == 0o750  # somebody's choice, and a safe one
+
+
+@pytest.mark.parametrize("wrong", ["writable", "file", "foreign", "link"])
+def test_directories_that_are_not_ours_are_refused(wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    if wrong == "file":
+        path.write_text("")
+    elif wrong == "link":  # in /tmp anybody could have put it there
+        (tmp_path / "other").mkdir(mode=0o700)
+        path.symlink_to(tmp_path / "other" if os.geteuid() == 0 else "/usr")
+        if os.geteuid() == 0:
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+    else:
+        path.mkdir(mode=0o700)
+    if wrong == "writable":
+        path.chmod(0o777)
+    if wrong == "foreign":
+        if os.geteuid() != 0:
+            path = Path("/usr")  # root's
+        else:
+            os.chown(path, 12345, 12345)
+    with pytest.raises(Unavailable, match=str(path)):
+        prepare_directories(str(path), str(tmp_path / "x"))
+
+
+def test_a_strangers_directory_in_tmp_is_refused_before_anybody_connects() -> None:
+    uid = 3_999_999_999
+    path = Path(f"/tmp/hyper-{uid}")
+    path.mkdir()
+    try:
+        path.chmod(0o777)
+        with pytest.raises(Unavailable, match=f"others may write in the directory {path}"):
+            find(uid=uid)
+    finally:
+        path.rmdir()
+
+
+# What it costs, and what is written about it
+
+
+def test_finding_hyperd_imports_nothing_of_weight() -> None:
+    heavy = ("dataclasses", "typing", "pathlib", "re", "tomllib", "msgspec", "asyncio")
+    code = (
+        "import sys\nfrom hypercontainer.config import locations\nlocations()\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    env = {key: value for key, value in os.environ.items() if not key.startswith("HYPER_")}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env=env | {"PYTHONPATH": os.pathsep.join(["src", *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=DOCUMENT.parents[1],
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_document_names_every_key() -> None:
+    from hypercontainer.config.loading import PLACES, TABLES
+
+    text = DOCUMENT.read_text()
+    for name, keys in TABLES.items():
+        section = text[text.index(f"\n## `[{name}]`") :] if name else text
+        section = section[: section.find("\n## ", 5)] if name else section
+        for key in keys:
+            assert f"| `{key}` |" in section, (name, key)
+    for key in PLACES:
+        assert f"| `{key}` |" in text, key
