@@ -192,7 +192,7 @@ class FakeHyperd:
             script = scripts.pop(0) if len(scripts) > 1 else scripts[0]
             try:
                 script(peer, request)
-            except BaseException as error:  # noqa: BLE001 - shown by the fixture
+            except BaseException as error:
                 self.failures.append(error)
 
 

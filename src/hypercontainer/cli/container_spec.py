@@ -33,8 +33,6 @@ _TEXTS = {  # option: field
     "mac-address": "mac_address",
     "stop-signal": "stop_signal",
     "platform": "platform",
-    "kernel": "kernel",
-    "initrd": "initrd",
     "pid": "pid_mode",
 }
 _FLAGS = {
@@ -75,8 +73,6 @@ def container_spec(values: Values, image: str, command: list[str]) -> dict[str, 
     if values.given("entrypoint"):
         entrypoint = values.text("entrypoint")
         spec["entrypoint"] = [entrypoint] if entrypoint else []
-    if values.flag("interactive") and not values.flag("detach" if values.given("detach") else "interactive"):
-        spec["stdin_once"] = True
     for part in (_names, _network, _resources, _files, _security, _life, _machine):
         spec |= part(values)
     return spec
@@ -234,6 +230,11 @@ def restart_policy(text: str) -> dict[str, Any]:
     return {"name": name, "maximum_retries": int(retries or 0)}
 
 
+def _host_file(text: str, *, bare_name: bool) -> str:
+    """A path for hyperd, which is somewhere else; of kernels, what has no slash is a name that hyperd knows."""
+    return text if bare_name and "/" not in text else os.path.abspath(text)  # noqa: PTH100
+
+
 def _machine(values: Values) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     policy = values.text("pull")
@@ -245,6 +246,9 @@ def _machine(values: Values) -> dict[str, Any]:
         if values.text("accel") not in ACCELERATORS:
             raise UsageError(f"invalid --accel {values.text('accel')!r}", hint="kvm or tcg")
         spec["accelerator"] = values.text("accel")
+    for name in ("kernel", "initrd"):
+        if values.given(name):
+            spec[name] = _host_file(values.text(name), bare_name=name == "kernel")
     if arguments := [word for item in values.many("kernel-args") for word in item.split()]:
         spec["kernel_args"] = arguments
     return spec

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from hypercontainer.cli.options import UsageError, flag, many, text
+from hypercontainer.client.wirejson import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def unescape(source: str) -> str:
     return source.replace("\\t", "\t").replace("\\n", "\n")
 
 
-def filters_of(values: Values) -> str:
-    """The API's ``filters``, "" where there are none."""
-    found: dict[str, list[str]] = {}
+def filters_of(values: Values, more: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The API's ``filters``, with ``more`` of them; "" where there are none."""
+    found = {name: list(items) for name, items in (more or {}).items()}
     for item in values.many("filter"):
         name, equals, value = item.partition("=")
         if not equals or not name:
@@ -40,9 +41,7 @@ def filters_of(values: Values) -> str:
         found.setdefault(name.strip().lower(), []).append(value)
     if not found:
         return ""
-    import json
-
-    return json.dumps(found, separators=(",", ":"))
+    return dumps(found)
 
 
 def short_id(identifier: str, values: Values) -> str:

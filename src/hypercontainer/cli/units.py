@@ -17,8 +17,10 @@ def bytes_of(text: str, what: str) -> int:
     if len(unit) > 1:
         unit = unit.removesuffix("b").removesuffix("i")
     try:
+        if number.strip("0123456789."):
+            raise ValueError
         value = float(number) * _SIZE_FACTORS[unit]
-        if not 0 <= value < 2**63 or number[:1] in "+_" or "e" in number:
+        if value >= 2**63:
             raise ValueError
     except (ValueError, KeyError):
         raise UsageError(
@@ -116,21 +118,3 @@ def local_time(text: str) -> str:
     from time import localtime, strftime
 
     return strftime("%Y-%m-%d %H:%M:%S %z %Z", localtime(then))
-
-
-def seconds_of(text: str, what: str) -> float:
-    """``10``, ``1.5s``, ``2m``, ``1h30m`` in seconds."""
-    factors = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-    total, number, rest = 0.0, "", text
-    try:
-        if not any(letter.isalpha() for letter in text):
-            return float(text)
-        while rest:
-            number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-            rest = rest[len(number) :]
-            unit = rest[: len(rest) - len(rest.lstrip("abcdefghijklmnopqrstuvwxyz"))]
-            rest = rest[len(unit) :]
-            total += float(number) * factors[unit]
-    except (ValueError, KeyError):
-        raise UsageError(f"invalid duration {text!r} for {what}", hint="such as 10, 30s or 5m") from None
-    return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypercontainer.client.http import BrokenAnswer, Response, connect, request_head, target
+from hypercontainer.client.wirejson import dumps, loads
 from hypercontainer.errors import HyperError, Unavailable
 
 TYPE_CHECKING = False
@@ -47,18 +48,14 @@ def remote_error(answer: Any) -> RemoteError:
 
 
 def decode(data: bytes | bytearray | memoryview) -> Any:
-    import json
-
     try:
-        return json.loads(bytes(data))
+        return loads(bytes(data))
     except (ValueError, RecursionError) as error:
         raise BrokenAnswer(f"hyperd's answer is not JSON: {error}") from None
 
 
 def encode(value: object) -> bytes:
-    import json
-
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return dumps(value).encode("ascii")
 
 
 class Client:

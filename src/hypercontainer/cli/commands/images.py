@@ -112,13 +112,7 @@ def images(call: Call) -> int:
 
 
 def _image_filters(call: Call) -> str:
-    if not call.arguments:
-        return filters_of(call.options)
-    import json
-
-    found: dict[str, list[str]] = json.loads(filters_of(call.options) or "{}")
-    found.setdefault("reference", []).append(call.arguments[0])
-    return json.dumps(found, separators=(",", ":"))
+    return filters_of(call.options, {"reference": call.arguments} if call.arguments else {})
 
 
 def tag(call: Call) -> int:
