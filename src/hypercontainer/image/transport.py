@@ -36,6 +36,9 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 READ_ERRORS = (http_errors.HTTPError, OSError, ValueError)
 _T = TypeVar("_T")
 
+# Whoever lists a registry as insecure knows it, and a loopback one is no news.
+urllib3.disable_warnings(http_errors.InsecureRequestWarning)
+
 Body = Callable[[], bytes | IO[bytes]]  # called for each attempt, so that a body can be sent again
 
 
@@ -123,7 +126,9 @@ class Transport:
                 decode_content=False,
                 redirect=False,
                 retries=False,
-                timeout=urllib3.Timeout(self.config.connect_timeout_s, self.config.read_timeout_s),
+                timeout=urllib3.Timeout(
+                    connect=self.config.connect_timeout_s, read=self.config.read_timeout_s
+                ),
             )
         except (http_errors.HTTPError, OSError) as error:
             raise translated(error, f"{method} {url}", url) from error
@@ -157,7 +162,9 @@ class Transport:
 def translated(error: Exception, what: str, url: str) -> RegistryError:
     """An error of the HTTP library or the socket as one of ours."""
     if isinstance(error, http_errors.ProxyError) and error.original_error is not None:
-        return Unreachable(f"{what}: the proxy failed: {error.original_error}", url=url)
+        lost = isinstance(error.original_error, ConnectionResetError | http_errors.ProtocolError)
+        kind = TransientError if lost else Unreachable  # a kept connection may end when it is used again
+        return kind(f"{what}: the proxy failed: {error.original_error}", url=url)
     if isinstance(error, http_errors.SSLError | ssl.SSLError):
         return TLSRefused(
             f"{what}: TLS failed: {error}",

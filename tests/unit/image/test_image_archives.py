@@ -198,6 +198,20 @@ def loop() -> tarfile.TarInfo:
     return info
 
 
+def damaged(made: Any) -> dict[str, tuple[bytes, str]]:
+    good = docker(made)
+    return {
+        "bzip2 archive": (bz2.compress(good), "bzip2"),
+        "truncated gzip": (gzip.compress(good)[:-20], "damaged or ends early"),
+        "damaged gzip": (
+            gzip.compress(good)[:300] + b"\xff" * 40 + gzip.compress(good)[340:],
+            "image archive",
+        ),
+        "truncated zstd": (zstd.compress(good)[:-20], "damaged or ends early"),
+        "truncated tar": (good[:700], "image archive"),
+    }
+
+
 def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
     entry = {"Config": "c.json", "RepoTags": ["x:1"], "Layers": ["layer"]}
 
@@ -206,8 +220,8 @@ def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
 
     oci = made.oci_files([A])
     index = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
-    good = docker(made)
     return {
+        **damaged(made),
         "nothing": (b"", "not a readable tar"),
         "garbage": (os.urandom(4096), "not a readable tar"),
         "no manifest": (docker(made, manifest=None), "neither manifest.json"),
@@ -224,15 +238,7 @@ def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
         "a bad tag": (manifest(RepoTags=["x:1:2:!"]), "image reference"),
         "a digest as a tag": (manifest(RepoTags=["x@sha256:" + "0" * 64]), "not a name with a tag"),
         "a link to itself": (docker(made, layer=loop()), f"more than {MAX_LINKS} links"),
-        "bzip2 archive": (bz2.compress(good), "bzip2"),
         "bzip2 layer": (docker(made, layer=bz2.compress(A)), "bzip2"),
-        "truncated gzip": (gzip.compress(good)[:-20], "damaged or ends early"),
-        "damaged gzip": (
-            gzip.compress(good)[:300] + b"\xff" * 40 + gzip.compress(good)[340:],
-            "image archive",
-        ),
-        "truncated zstd": (zstd.compress(good)[:-20], "damaged or ends early"),
-        "truncated tar": (good[:700], "image archive"),
         "config of a user beyond 32 bits": (made.docker_archive([A], User="4294967296"), "32 bits"),
         "index without images": (made.tar({**oci, "index.json": index}), "no image"),
         "index that is a manifest": (
