@@ -32,7 +32,7 @@ from hypercontainer.agent.wire import (
 from hypercontainer.errors import AgentProtocolError
 
 # What may lie in the pipe from sessions before this one; more than that is a guest that never greets.
-HUNT_MAX_BYTES = 64 * 1024 * 1024
+HUNT_MAX_BYTES = 8 * 1024 * 1024
 # Room for one frame that has begun, and for as much again to be read at once.
 BUFFER_BYTES = 4 * FRAME_MAX
 READ_BYTES = 2 * FRAME_MAX
