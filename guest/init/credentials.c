@@ -94,7 +94,7 @@ int credentials_switch(struct span fields, const struct identity *identity, stru
 	(void)umask(find_u32(fields, HYPER_UMASK, 022) & 0777);
 	if (set_limits(fields, failure) != 0)
 		return -1;
-	if (drop_bounding(find_u64(fields, HYPER_CAP_BOUNDING, UINT64_MAX), failure) != 0)
+	if (drop_bounding(find_u64(fields, HYPER_CAP_BOUNDING, 0), failure) != 0)
 		return -1;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
 		return fail(failure, errno, "cannot keep capabilities: %s", reason(errno));
@@ -120,8 +120,8 @@ static int set_capabilities(struct span fields, uint32_t uid, struct failure *fa
 	uint64_t known = known_capabilities();
 	uint64_t ambient = known & find_u64(fields, HYPER_CAP_AMBIENT, 0);
 	uint64_t inheritable = (known & find_u64(fields, HYPER_CAP_INHERITABLE, 0)) | ambient;
-	uint64_t permitted = (known & find_u64(fields, HYPER_CAP_PERMITTED, UINT64_MAX)) | ambient;
-	uint64_t effective = permitted & find_u64(fields, HYPER_CAP_EFFECTIVE, UINT64_MAX);
+	uint64_t permitted = (known & find_u64(fields, HYPER_CAP_PERMITTED, 0)) | ambient;
+	uint64_t effective = permitted & find_u64(fields, HYPER_CAP_EFFECTIVE, 0);
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	if (uid != 0) /* a user other than root has none but the ambient ones */
 		permitted = effective = ambient;

@@ -110,7 +110,7 @@ static int arrange_stdio(struct launch *launch, const struct identity *identity,
 
 static int enter_directory(const struct launch *launch, bool *entered, struct failure *failure)
 {
-	struct span value;
+	struct span value = {(const uint8_t *)"/", 1};
 	(void)field_find(launch->fields, HYPER_CWD, &value);
 	char *path = span_text(value);
 	if (!path)

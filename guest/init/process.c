@@ -366,8 +366,10 @@ static void exited(struct process *process, int wait_status)
 	process->wait_status = wait_status;
 	process->exited_ns = (uint64_t)clock_ns(CLOCK_REALTIME);
 	process->oom = container && container_oom_kills(container) > process->oom_kills_before;
-	for (int i = 0; i < 3; i++)
-		stream_finish(&process->streams[i]);
+	for (uint32_t i = 0; i < 3; i++) {
+		if (process_stream(process->id * 4 + i))
+			stream_finish(&process->streams[i]);
+	}
 	close_fd(&process->terminal_peer);
 	say_exited(process);
 }
@@ -444,8 +446,8 @@ void processes_new_session(void)
 {
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		for (struct process *each = buckets[i]; each; each = each->next) {
-			for (int j = 0; j < 3; j++) {
-				if (process_stream(each->id * 4 + (uint32_t)j))
+			for (uint32_t j = 0; j < 3; j++) {
+				if (process_stream(each->id * 4 + j))
 					stream_new_session(&each->streams[j]);
 			}
 		}

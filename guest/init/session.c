@@ -53,6 +53,8 @@ void session_message(uint8_t type, uint32_t session, const struct buffer *payloa
 {
 	if (reader.session == 0 || (session != 0 && session != reader.session) || payload->failed)
 		return;
+	if (welcome_due && type == HYPER_EVENT) /* WELCOME will tell */
+		return;
 	message_put(&answers, type, reader.session, payload);
 	if (answers.failed) /* no memory for an answer: the host must not wait for it in vain */
 		cut();
@@ -62,7 +64,7 @@ void session_log(const char *format, ...)
 {
 	char text[1025];
 	va_list arguments;
-	if (welcome_due || answers.length > ANSWERS_MAX)
+	if (answers.length > ANSWERS_MAX)
 		return;
 	va_start(arguments, format);
 	(void)vsnprintf(text, sizeof text, format, arguments);
@@ -88,8 +90,9 @@ static void hello(void)
 
 static void welcome(void)
 {
-	struct buffer payload = {0};
+	struct buffer payload = {0}, later = answers;
 	struct utsname names;
+	answers = (struct buffer){0};
 	buffer_u32(&payload, HYPER_VERSION);
 	buffer_u32(&payload, reader.session);
 	field_text(&payload, HYPER_AGENT, HYPERSTART_VERSION);
@@ -100,6 +103,8 @@ static void welcome(void)
 	buffer_put(&answers, HYPER_SYNC, HYPER_SYNC_BYTES);
 	welcome_due = false;
 	session_message(HYPER_WELCOME, 0, &payload);
+	buffer_put(&answers, later.data, later.length); /* to requests that were wrong in themselves */
+	buffer_free(&later);
 	buffer_free(&payload);
 }
 
@@ -204,7 +209,7 @@ static void gather(void)
 	out_done = 0;
 	out = answers;
 	answers = (struct buffer){0};
-	if (reader.session != 0 && !welcome_due)
+	if (reader.session != 0)
 		streams_send(&out, reader.session, OUT_ENOUGH);
 	if (out.failed)
 		cut();
@@ -212,7 +217,7 @@ static void gather(void)
 
 static void write_some(void)
 {
-	for (int i = 0; i < 16 && writable && reader.session != 0; i++) {
+	for (int i = 0; i < 16 && writable && reader.session != 0 && !welcome_due; i++) {
 		gather();
 		if (out_done == out.length)
 			return;
@@ -244,7 +249,7 @@ bool session_pump(void)
 void session_flush(int milliseconds)
 {
 	int64_t end = clock_ns(CLOCK_MONOTONIC) + (int64_t)milliseconds * 1000000;
-	while (reader.session != 0 && (out_done < out.length || answers.length > 0)) {
+	while (reader.session != 0 && !welcome_due && (out_done < out.length || answers.length > 0)) {
 		writable = true;
 		write_some();
 		int64_t left = (end - clock_ns(CLOCK_MONOTONIC)) / 1000000;

@@ -148,10 +148,13 @@ bool field_next(struct span *rest, uint16_t *tag, struct span *value)
 
 bool field_each(struct span *rest, uint16_t tag, struct span *value)
 {
-	uint16_t found;
-	while (field_next(rest, &found, value)) {
-		if (found == tag)
+	struct span found;
+	uint16_t found_tag;
+	while (field_next(rest, &found_tag, &found)) {
+		if (found_tag == tag) {
+			*value = found;
 			return true;
+		}
 	}
 	return false;
 }

@@ -45,6 +45,8 @@ uint64_t get_u64(const uint8_t *data);
 
 /* Takes the next field off `rest`; false at the end, and where the bytes are no field (then `rest` is not empty). */
 bool field_next(struct span *rest, uint16_t *tag, struct span *value);
+
+/* The next with this tag, the first with it; `value` stays as it is where there is none. */
 bool field_each(struct span *rest, uint16_t tag, struct span *value);
 bool field_find(struct span fields, uint16_t tag, struct span *value);
 uint32_t find_u32(struct span fields, uint16_t tag, uint32_t missing);

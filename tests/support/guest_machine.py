@@ -1,0 +1,288 @@
+"""A virtual machine with nothing but hyperstart in it, and a session with that: for tests of the guest side.
+
+QEMU under software emulation, the project's kernel, the initrd that hyperd would use, an image of busybox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hypercontainer.agent.operations import (
+    ContainerPlan,
+    Device,
+    Disk,
+    Event,
+    Mount,
+    ProcessExited,
+    ProcessPlan,
+    VmConfig,
+    exit_status,
+)
+from hypercontainer.agent.session import Agent
+from hypercontainer.agent.wire import Stream
+from hypercontainer.kernel import Kernel, build_initrd, command_line
+
+ROOT = Path(__file__).parents[2]
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+DEADLINE_S = 60.0
+# Docker's default set: chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw
+# sys_chroot mknod audit_write setfcap
+DOCKER_CAPABILITIES = 0xA80425FB
+APPLETS = (
+    "cat chmod chown cp cut date dd df echo env expr false find grep groups head hostname id ifconfig ip ipcrm ipcs "
+    "kill killall ln ls md5sum mkdir mknod mount mv nc nproc od pidof ping ps pwd readlink reboot rm route sed seq "
+    "sh sha256sum sleep sort stat stty sync tail tee test touch tr true tty umount uname wc which yes"
+).split()
+
+
+def build_hyperstart(directory: Path) -> Path:
+    """The program, built as ``make guest`` does."""
+    out = directory / "hyperstart"
+    subprocess.run(["make", "-s", "-C", ROOT / "guest/init", f"OUT={out}"], check=True)
+    return out
+
+
+def busybox_root(directory: Path) -> Path:
+    """A small image's files: no /proc, /dev or /sys in it, as in many real ones."""
+    root = directory / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "bin/busybox")
+    for name in APPLETS:
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\nbroken:x:many:::\n"
+    )
+    (root / "etc/group").write_text("root:x:0:\nusers:x:1001:\nextra:x:1002:other,user\nmore:x:1003:user\n")
+    (root / "bin/noexec").write_text("not a program\n")
+    (root / "bin/noformat").write_text("not a program\n")
+    (root / "bin/noformat").chmod(0o755)
+    (root / "bin/nointerpreter").write_text("#!/nowhere\n")
+    (root / "bin/nointerpreter").chmod(0o755)
+    (root / "etc/outside").symlink_to("../../../../outside")
+    (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)
+    return root
+
+
+def erofs(directory: Path, root: Path, name: str = "lower.erofs") -> Path:
+    out = directory / name
+    subprocess.run(["mkfs.erofs", "--quiet", "--all-root", out, root], check=True, stdout=subprocess.DEVNULL)
+    return out
+
+
+def ext4(path: Path, size: str = "64M") -> Path:
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", path, size], check=True)
+    return path
+
+
+STANDARD_MOUNTS = (
+    Mount("proc", "/proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC),
+    Mount("tmpfs", "/dev", flags=MS_NOSUID, data="mode=755,size=65536k"),
+    Mount(
+        "devpts",
+        "/dev/pts",
+        flags=MS_NOSUID | MS_NOEXEC,
+        data="newinstance,ptmxmode=0666,mode=0620,gid=5",
+    ),
+    Mount("tmpfs", "/dev/shm", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC, data="mode=1777,size=65536k"),
+    Mount("mqueue", "/dev/mqueue", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC),
+    Mount("sysfs", "/sys", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC, read_only=True),
+    Mount("cgroup2", "/sys/fs/cgroup", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC, read_only=True),
+)
+STANDARD_DEVICES = tuple(
+    Device(f"/dev/{name}", stat.S_IFCHR | 0o666, major, minor)
+    for name, major, minor in (
+        *(("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8)),
+        *(("urandom", 1, 9), ("tty", 5, 0)),
+    )
+)
+
+
+def container_plan(name: str, **changes: object) -> ContainerPlan:
+    """A container as Docker would plan it, with its writable root in memory unless ``upper`` is given."""
+    plan = ContainerPlan(
+        name,
+        Disk("lower", "erofs"),
+        scratch="upper" not in changes,
+        mounts=STANDARD_MOUNTS,
+        devices=STANDARD_DEVICES,
+        masked_paths=("/proc/kcore", "/proc/keys", "/sys/firmware"),
+        readonly_paths=("/proc/sys", "/proc/sysrq-trigger"),
+    )
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+def process_plan(container: str, process: int, *args: str, **changes: object) -> ProcessPlan:
+    plan = ProcessPlan(
+        container,
+        process,
+        args,
+        env=("PATH=/bin",),
+        cap_bounding=DOCKER_CAPABILITIES,
+        cap_effective=DOCKER_CAPABILITIES,
+        cap_permitted=DOCKER_CAPABILITIES,
+    )
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class Session:
+    """A session with the guest, and what it said unasked."""
+
+    agent: Agent
+    writer: asyncio.StreamWriter  # closes its transport when nobody holds it
+    events: list[Event] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    next_process: int = 1
+
+    def take(self, event: Event) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+    async def event(self, kind: type[Event], **wanted: object) -> Event:
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                for event in self.events:
+                    if isinstance(event, kind) and all(getattr(event, k) == v for k, v in wanted.items()):
+                        return event
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def status(self, process: int) -> int:
+        """The exit status, as a shell shows it."""
+        event = await self.event(ProcessExited, process=process)
+        assert isinstance(event, ProcessExited)
+        return exit_status(event.wait_status)
+
+    def collect(self, process: int, which: Stream = Stream.STDOUT) -> Collected:
+        return Collected(self.agent, process, which)
+
+    async def run(
+        self, container: str, *args: str, stdin: bytes | None = None, **changes: object
+    ) -> tuple[int, str]:
+        """One more process to its end: status and what it wrote to both streams."""
+        process = 100000 + self.next_process
+        self.next_process += 1
+        plan = process_plan(container, process, *args, stdin=stdin is not None, **changes)
+        started = self.agent.start_process(plan)
+        both = [self.collect(process)]
+        if not plan.tty:
+            both.append(self.collect(process, Stream.STDERR))
+        await started
+        if stdin is not None:
+            await self.agent.input(process).write(stdin)
+            await self.agent.input(process).eof()
+        texts = [await collected.text() for collected in both]
+        status = await self.status(process)
+        await self.agent.forget(process)
+        return status, "".join(texts)
+
+
+class Collected:
+    """All of an output stream, in memory."""
+
+    def __init__(self, agent: Agent, process: int, which: Stream, offset: int = 0) -> None:
+        self.data = bytearray()
+        self._grown = asyncio.Event()
+        self.stream = agent.attach_output(process, which, offset, self._take)
+
+    async def _take(self, data: bytes) -> None:
+        self.data += data
+        self._grown.set()
+
+    async def text(self) -> str:
+        async with asyncio.timeout(DEADLINE_S):
+            await self.stream.finished()
+        return self.data.decode()
+
+    async def until(self, wanted: bytes) -> bytes:
+        async with asyncio.timeout(DEADLINE_S):
+            while wanted not in self.data:
+                self._grown.clear()
+                await self._grown.wait()
+        return bytes(self.data)
+
+
+class Machine:
+    """A running VM.  ``session`` may be opened again and again."""
+
+    def __init__(self, qemu: asyncio.subprocess.Process, socket_path: Path, console: Path) -> None:
+        self.qemu = qemu
+        self.socket_path = socket_path
+        self.console_path = console
+        self._sessions = 0
+
+    @property
+    def console(self) -> str:
+        return self.console_path.read_text(errors="replace") if self.console_path.exists() else ""
+
+    async def session(self) -> Session:
+        reader, writer = await asyncio.open_unix_connection(str(self.socket_path))
+        holder: list[Session] = []
+        agent = Agent.open(reader, writer, resumed=self._sessions > 0, on_event=lambda e: holder[0].take(e))
+        holder.append(Session(agent, writer, next_process=self._sessions * 1000 + 1))
+        self._sessions += 1
+        return holder[0]
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.qemu.wait()
+
+
+def qemu_command(
+    kernel: Kernel, initrd: Path, disks: Iterable[tuple[str, Path, bool]], listener: int, console: Path
+) -> list[str]:
+    argv = [
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-machine", "pc,usb=off,vmport=off", "-accel", "tcg", "-cpu", "max,-erms", "-m", "256", "-smp", "2"),
+        *("-kernel", str(kernel.path), "-initrd", str(initrd)),
+        *("-append", " ".join(command_line(kernel, emulated=True, console=True, extra=()))),
+        *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
+        *("-device", "virtio-serial-pci"),
+        *("-chardev", f"socket,id=agent,fd={listener},server=on,wait=off"),
+        *("-device", "virtserialport,nr=1,chardev=agent,name=hyper.agent"),
+        *("-netdev", "user,id=net,restrict=on"),
+        *("-device", "virtio-net-pci,netdev=net,romfile=,mac=52:54:00:12:34:56"),
+    ]
+    for name, path, read_only in disks:
+        mode = "on" if read_only else "off"
+        argv += ["-drive", f"if=none,id={name},format=raw,readonly={mode},file={path},file.locking=off"]
+        argv += ["-device", f"virtio-blk-pci,drive={name},serial={name}"]
+    return argv
+
+
+@asynccontextmanager
+async def machine(
+    kernel: Kernel, hyperstart: Path, directory: Path, disks: Iterable[tuple[str, Path, bool]]
+) -> AsyncIterator[Machine]:
+    """A VM with these disks (serial, file, whether read-only), ended when the context is left."""
+    directory.mkdir(parents=True, exist_ok=True)
+    initrd = build_initrd(hyperstart, kernel, directory)
+    path, console = directory / f"a{time.monotonic_ns()}.sock", directory / "console"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        argv = qemu_command(kernel, initrd, disks, listener.fileno(), console)
+        qemu = await asyncio.create_subprocess_exec(*argv, pass_fds=[listener.fileno()])
+    try:
+        yield Machine(qemu, path, console)
+    finally:
+        if qemu.returncode is None:
+            qemu.kill()
+        await qemu.wait()
+        path.unlink(missing_ok=True)
+
+
+def vm_config(**changes: object) -> VmConfig:
+    return replace(VmConfig("guest", "", time.time_ns(), os.urandom(64)), **changes)  # type: ignore[arg-type]
