@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -86,9 +87,18 @@ class Hyper:
             self("rm", "-f", identifier, check=False)
 
     def stop(self) -> None:
-        with contextlib.suppress(AssertionError):
+        """Containers and hyperd, if there is one; returns when its process has ended."""
+        try:
+            pid = int((self.run_dir / "hyperd.pid").read_text())
+            daemon = os.pidfd_open(pid)
+        except (OSError, ValueError):
+            return
+        try:
             self.remove_all()
-            self("system", "stop")
+            self("system", "stop", check=False)
+            select.select([daemon], [], [], 30)
+        finally:
+            os.close(daemon)
 
     def leftovers(self) -> list[str]:
         """What is still there of VMs although no container is left: processes, run directories, cgroups, mounts."""
