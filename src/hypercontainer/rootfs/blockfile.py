@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hypercontainer.errors import Unavailable
 
@@ -39,7 +41,8 @@ class BlockFile:
         if position > self._max_bytes:
             raise Refusal(f"the disk image would be larger than {self._max_bytes} bytes")
         if gap < HOLE_BYTES:
-            self._buffer += bytes(gap)
+            if gap:
+                self._buffer += bytes(gap)
         else:
             self.flush()
             self._start = position
@@ -51,25 +54,33 @@ class BlockFile:
         return self.position // BLOCK_SIZE
 
     def flush(self) -> None:
-        view = memoryview(self._buffer)
-        at = 0
-        while at < len(view):
-            at += self._pwrite(view[at:], self._start + at)
-        view.release()
-        self._start += at
+        with memoryview(self._buffer) as view:
+            self.overwrite(self._start, view)
+        self._start += len(self._buffer)
         self._buffer.clear()
 
-    def _pwrite(self, data: memoryview, at: int) -> int:
-        try:
-            return os.pwrite(self._fd, data, at)
-        except OSError as error:
-            raise Unavailable(
-                f"cannot write a disk image: {error.strerror}", hint="see to the disk's space and health"
-            ) from error
+    def overwrite(self, at: int, data: bytes | memoryview) -> None:
+        """Write ``data`` at ``at`` now, past the buffer."""
+        view = memoryview(data)
+        written = 0
+        with _host_disk():
+            while written < len(view):
+                written += os.pwrite(self._fd, view[written:], at + written)
 
     def close_at_block(self) -> int:
         """Write everything and make the file's size whole blocks, whose count is returned."""
         blocks = self.align()
         self.flush()
-        os.ftruncate(self._fd, blocks * BLOCK_SIZE)
+        with _host_disk():
+            os.ftruncate(self._fd, blocks * BLOCK_SIZE)
         return blocks
+
+
+@contextmanager
+def _host_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write a disk image: {error.strerror}", hint="see to the disk's space and health"
+        ) from error

@@ -62,7 +62,7 @@ def convert(
             tree = _Converter(reader, out, limits).run()
         with refusal_named(layer):
             diff_id = stream.finish()
-            image_bytes = write_layer(fd, out, tree, uuid)
+            image_bytes = write_layer(out, tree, uuid)
         return Conversion(diff_id, stream.position, image_bytes)
 
 

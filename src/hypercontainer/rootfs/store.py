@@ -22,13 +22,14 @@ from typing import BinaryIO
 
 from hypercontainer.errors import DigestMismatch, InvalidArgument, NotFound, Unavailable
 
+from .blockfile import BlockFile
 from .convert import convert
 from .limits import LayerLimits, refusal_named
 from .merge import apply_layer, empty
 from .reader import Extent, RootReader
 from .stream import Readable
 from .tree import BLOCK_SIZE
-from .writer import write_merged
+from .writer import MAX_IMAGE_BYTES, write_merged
 
 DIGEST = re.compile(r"([a-z0-9]+):([0-9a-f]{64})")
 SUFFIX, PART_SUFFIX = ".erofs", ".part"
@@ -186,7 +187,7 @@ class LayerStore:
             with refusal_named(diff_id):
                 apply_layer(tree, upper)
         with refusal_named(diff_ids[-1] if diff_ids else ""):
-            write_merged(fd, tree, uuid, blocks)
+            write_merged(BlockFile(fd, MAX_IMAGE_BYTES), tree, uuid, blocks)
 
     def _layer_path(self, diff_id: str) -> Path:
         return self._layers / _file_name(diff_id)

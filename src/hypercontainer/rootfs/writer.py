@@ -6,7 +6,6 @@ written in the planned order.  What is written depends on the tree alone, so equ
 
 from __future__ import annotations
 
-import os
 import stat
 from array import array
 from collections.abc import Iterable, Iterator
@@ -15,9 +14,10 @@ from dataclasses import dataclass, field
 from . import erofs, xattr
 from .blockfile import BlockFile
 from .limits import Refusal
-from .tree import BLOCK_SIZE, HOLE, Data, Directory, FarLink, Inode
+from .tree import BLOCK_SIZE, HOLE, Body, Data, Directory, FarLink, Inode
 
 MAX_BLOCKS = 0xFFFFFFFF
+MAX_IMAGE_BYTES = MAX_BLOCKS * BLOCK_SIZE
 OPAQUE_ENTRY = xattr.pack({xattr.OPAQUE: b"y"})
 IMPLICIT_ENTRY = xattr.pack({xattr.IMPLICIT: b"y"})
 
@@ -25,24 +25,26 @@ IMPLICIT_ENTRY = xattr.pack({xattr.IMPLICIT: b"y"})
 @dataclass(slots=True)
 class Plan:
     """``order``: every inode, as they are laid out.  ``parents``: nid of a directory's parent by the directory's.
-    ``blocks``: how many the directories and links need outside the inode area, whose length is ``inode_bytes``."""
+    ``outside``: the directories and links with content that is not behind their inode, in ``outside_blocks``
+    blocks; the inode area is ``inode_bytes`` long."""
 
     order: list[Inode] = field(default_factory=list)
     parents: dict[int, int] = field(default_factory=dict)
-    blocks: int = 0
+    outside: list[Inode] = field(default_factory=list)
+    outside_blocks: int = 0
     inode_bytes: int = erofs.ROOT_NID * erofs.NID_BYTES
     marks: bool = False
 
     @property
     def total_blocks(self) -> int:
-        return self.blocks + -(-self.inode_bytes // BLOCK_SIZE)
+        return self.outside_blocks + -(-self.inode_bytes // BLOCK_SIZE)
 
 
 def plan(root: Inode) -> Plan:
     """Places for all inodes of a tree that has not been planned before; the root comes first, as its 16-bit nid
     demands, and a directory's files follow it."""
     result = Plan()
-    _place(result, root, is_root=True)
+    _place(result, root)
     result.parents[root.nid] = root.nid
     stack = [root]
     while stack:
@@ -62,10 +64,10 @@ def plan(root: Inode) -> Plan:
     return result
 
 
-def _place(result: Plan, inode: Inode, *, is_root: bool = False) -> None:
+def _place(result: Plan, inode: Inode) -> None:
     at = result.inode_bytes
     body = inode.body
-    marks = _marks(inode, is_root)
+    marks = _marks(body)
     if marks or inode.is_whiteout:
         result.marks = True
     size = erofs.INODE_BYTES + len(xattr.body(inode.xattrs + marks))
@@ -73,12 +75,13 @@ def _place(result: Plan, inode: Inode, *, is_root: bool = False) -> None:
         size += 4 * len(body.chunks) if body.chunks is not None else 0
     elif isinstance(body, Directory | bytes):
         sizes = _directory_sizes(body) if isinstance(body, Directory) else [len(body)]
-        result.blocks += len(sizes)
         if _is_inline(size, sizes[-1]):
-            result.blocks -= 1
-            size += sizes[-1]
+            size += sizes.pop()
             if at % BLOCK_SIZE + size > BLOCK_SIZE:
                 at += -at % BLOCK_SIZE
+        if sizes:
+            result.outside.append(inode)
+            result.outside_blocks += len(sizes)
     inode.nid = at // erofs.NID_BYTES
     result.order.append(inode)
     result.inode_bytes = at + size + -size % erofs.NID_BYTES
@@ -88,13 +91,10 @@ def _is_inline(head_bytes: int, tail_bytes: int) -> bool:
     return head_bytes + tail_bytes <= BLOCK_SIZE
 
 
-def _marks(inode: Inode, is_root: bool) -> bytes:
-    """Packed attributes that say what the merge must know of the inode; the root's are in the superblock."""
-    body = inode.body
+def _marks(body: Body) -> bytes:
+    """Packed attributes that say what the merge must know of an inode."""
     if isinstance(body, Directory):
-        return (OPAQUE_ENTRY if body.opaque else b"") + (
-            IMPLICIT_ENTRY if body.implicit and not is_root else b""
-        )
+        return (OPAQUE_ENTRY if body.opaque else b"") + (IMPLICIT_ENTRY if body.implicit else b"")
     if isinstance(body, FarLink):
         return xattr.pack({xattr.FAR_LINK: body.target})
     return b""
@@ -166,28 +166,23 @@ class _Emitter:
         return _directory_blocks(inode, self.planned.parents[inode.nid])
 
     def write_blocks(self) -> None:
-        root = self.planned.order[0]
-        for inode in self.planned.order:
-            if isinstance(inode.body, Directory | bytes):
-                blocks = self.content(inode)
-                head = erofs.INODE_BYTES + len(xattr.body(inode.xattrs + _marks(inode, inode is root)))
-                if _is_inline(head, len(blocks[-1])):
-                    blocks.pop()
-                for block in blocks:
-                    self.out.write(block)
-                    self.out.align()
+        for inode in self.planned.outside:
+            blocks = self.content(inode)
+            head = erofs.INODE_BYTES + len(xattr.body(inode.xattrs + _marks(inode.body)))
+            if _is_inline(head, len(blocks[-1])):
+                blocks.pop()
+            for block in blocks:
+                self.out.write(block)
+                self.out.align()
 
     def write_inodes(self) -> None:
         start = self.out.position
-        root = self.planned.order[0]
         for inode in self.planned.order:
-            at = start + inode.nid * erofs.NID_BYTES
-            if at != self.out.position:
-                self.out.skip_to(at)
-            self.out.write(self.inode(inode, inode is root))
+            self.out.skip_to(start + inode.nid * erofs.NID_BYTES)
+            self.out.write(self.inode(inode))
 
-    def inode(self, inode: Inode, is_root: bool) -> bytes:
-        packed = inode.xattrs + _marks(inode, is_root)
+    def inode(self, inode: Inode) -> bytes:
+        packed = inode.xattrs + _marks(inode.body)
         head = xattr.body(packed)
         body = inode.body
         layout, size, address, tail = erofs.FLAT_PLAIN, 0, 0, b""
@@ -208,15 +203,7 @@ class _Emitter:
             self.next_block += len(blocks)
         seconds, nanoseconds = divmod(inode.mtime_ns, 1_000_000_000)
         fixed = erofs.INODE.pack(
-            *(
-                layout << 1 | erofs.EXTENDED,
-                xattr.units(packed),
-                inode.mode,
-                0,
-                size,
-                address,
-                inode.nid & MAX_BLOCKS,
-            ),
+            *(layout << 1 | erofs.EXTENDED, xattr.units(packed), inode.mode, 0, size, address, inode.nid),
             *(inode.uid, inode.gid, seconds, nanoseconds, inode.links),
         )
         return fixed + head + tail
@@ -227,42 +214,43 @@ class _Emitter:
         )
 
 
-def write_layer(fd: int, out: BlockFile, root: Inode, uuid: bytes) -> int:
+def write_layer(out: BlockFile, root: Inode, uuid: bytes) -> int:
     """Finish a layer's image, whose data is in ``out``; returns its size in bytes."""
-    planned = plan(root)
-    return _write(fd, out, planned, uuid, shift=0, following_blocks=0)
+    own_root = not _take_implicit(root)
+    return _write(out, plan(root), uuid, own_root=own_root, shift=0, following_blocks=0)
 
 
-def write_merged(fd: int, root: Inode, uuid: bytes, data_blocks: int) -> int:
+def write_merged(out: BlockFile, root: Inode, uuid: bytes, data_blocks: int) -> int:
     """Write the metadata of a tree whose data is in ``data_blocks`` blocks that follow the file; returns its size
     in bytes.  Addresses in the tree count from the end of this file."""
+    _take_implicit(root)
     planned = plan(root)
-    out = BlockFile(fd, MAX_BLOCKS * BLOCK_SIZE)
     out.skip_to(BLOCK_SIZE)
     shift = 1 + planned.total_blocks
     if shift + data_blocks > MAX_BLOCKS:
         raise Refusal(f"{shift + data_blocks} blocks are more than a disk image can address")
-    return _write(fd, out, planned, uuid, shift=shift, following_blocks=data_blocks)
+    return _write(out, planned, uuid, own_root=True, shift=shift, following_blocks=data_blocks)
 
 
-def _write(fd: int, out: BlockFile, planned: Plan, uuid: bytes, *, shift: int, following_blocks: int) -> int:
+def _take_implicit(root: Inode) -> bool:
+    """Whether the root is implicit.  That is said in the superblock, so that the usual layer has no marks."""
+    assert isinstance(root.body, Directory)
+    implicit, root.body.implicit = root.body.implicit, False
+    return implicit
+
+
+def _write(
+    out: BlockFile, planned: Plan, uuid: bytes, *, own_root: bool, shift: int, following_blocks: int
+) -> int:
     first_block = out.align()
     emitter = _Emitter(out, planned, shift, first_block)
     emitter.write_blocks()
     meta_block = out.align()
-    assert meta_block == first_block + planned.blocks
+    assert meta_block == first_block + planned.outside_blocks
     emitter.write_inodes()
     blocks = out.close_at_block()
     assert not shift or blocks == shift, "the addresses were shifted by this file's length"
-    root = planned.order[0]
-    assert isinstance(root.body, Directory)
-    superblock = erofs.Superblock(
-        meta_block,
-        blocks + following_blocks,
-        len(planned.order),
-        uuid,
-        marks=planned.marks,
-        own_root=not root.body.implicit,
-    )
-    os.pwrite(fd, superblock.pack(), erofs.SUPERBLOCK_AT)
+    total = blocks + following_blocks
+    superblock = erofs.Superblock(meta_block, total, len(planned.order), uuid, planned.marks, own_root)
+    out.overwrite(erofs.SUPERBLOCK_AT, superblock.pack())
     return blocks * BLOCK_SIZE
