@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Control characters but newline and tab, C1 controls, and the rest of an escape sequence they begin.
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])|[\0-\x08\x0b-\x1f\x7f-\x9f]")
+# Escape sequences (ECMA-48), whole; other control characters but newline and tab; C1 controls.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])|[\0-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(data: bytes) -> str:

@@ -228,7 +228,8 @@ class QmpClient:
                 # The descriptors travel with the first byte.  One byte always fits in an idle control socket;
                 # if it does not, QEMU has stopped reading and the error says so.
                 sent = socket.send_fds(self._sock, [data], list(fds))
-            await loop.sock_sendall(self._sock, data[sent:])
+            if sent < len(data):
+                await loop.sock_sendall(self._sock, data[sent:])
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()

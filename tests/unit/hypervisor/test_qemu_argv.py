@@ -1,0 +1,124 @@
+"""QEMU's command line, to the letter."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, PortForward, UserNetwork, VMSpec
+from hypercontainer.hypervisor.qemu.argv import (
+    DiskFds,
+    FdPlan,
+    blockdev,
+    hostfwd,
+    hostfwd_key,
+    needs_low_port,
+    plan_fds,
+    qemu_argv,
+)
+from hypercontainer.hypervisor.validate import check_spec
+
+PLAIN = VMSpec("a1", "web", Path("/r/a1"), Path("/k"), None, ("console=ttyS0", "quiet"), 128, 1)
+FULL = replace(
+    PLAIN,
+    name="web,1",
+    initrd=Path("/i"),
+    memory_mib=512,
+    vcpus=2,
+    accelerator=Accelerator.KVM,
+    disks=(
+        DiskSpec("root", ((Path("/d/root"), 4096),), read_only=False, cache="unsafe"),
+        DiskSpec("layers", ((Path("/d/1"), 512), (Path("/d/2"), 1024)), read_only=True),
+    ),
+    network=UserNetwork(
+        "52:54:00:00:00:01",
+        forwards=(PortForward("127.0.0.1", 8080, 80), PortForward("0.0.0.0", 53, 5353, "udp")),
+        restrict=True,
+        hostname="web.example",
+    ),
+)
+
+MACHINE = "pc,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
+
+PLAIN_LINES = f"""\
+qemu -name guest=web -nodefaults -no-user-config -display none -no-reboot
+-machine {MACHINE} -accel tcg,tb-size=128 -cpu max
+-m 128M -smp 1
+-kernel /dev/fd/7
+-append console=ttyS0_quiet
+-chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control
+-chardev socket,id=console,fd=6,server=on,wait=off -serial chardev:console
+-device virtio-serial-pci,disable-legacy=on,max_ports=2
+-chardev socket,id=agent,fd=5,server=on,wait=off -device virtserialport,chardev=agent,name=hyper.agent
+-device virtio-rng-pci,disable-legacy=on
+-device virtio-balloon-pci,disable-legacy=on
+"""
+
+FULL_LINES = f"""\
+qemu -name guest=web,,1 -nodefaults -no-user-config -display none -no-reboot
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-machine {MACHINE} -accel kvm -cpu host
+-m 512M -smp 2
+-kernel /dev/fd/7 -initrd /dev/fd/8
+-append console=ttyS0_quiet
+-chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control
+-chardev socket,id=console,fd=6,server=on,wait=off -serial chardev:console
+-device virtio-serial-pci,disable-legacy=on,max_ports=2
+-chardev socket,id=agent,fd=5,server=on,wait=off -device virtserialport,chardev=agent,name=hyper.agent
+-device virtio-rng-pci,disable-legacy=on
+-device virtio-balloon-pci,disable-legacy=on,free-page-reporting=on
+-add-fd fd=9,set=9,opaque=disk-root
+-blockdev {{"driver":"raw","node-name":"disk-root","read-only":false,"discard":"unmap",\
+"cache":{{"direct":false,"no-flush":true}},"file":{{"driver":"file","filename":"/dev/fdset/9","locking":"on",\
+"discard":"unmap","cache":{{"direct":false,"no-flush":true}}}},"size":4096}}
+-device {{"driver":"virtio-blk-pci","id":"dev-root","drive":"disk-root","serial":"root","disable-legacy":"on"}}
+-add-fd fd=10,set=10,opaque=disk-layers
+-add-fd fd=11,set=11,opaque=disk-layers
+-add-fd fd=12,set=12,opaque=disk-layers
+-blockdev {{"driver":"vmdk","node-name":"disk-layers","read-only":true,"discard":"unmap",\
+"cache":{{"direct":false,"no-flush":false}},"file":{{"driver":"file","filename":"/dev/fdset/12","locking":"off",\
+"discard":"unmap","cache":{{"direct":false,"no-flush":false}}}}}}
+-device {{"driver":"virtio-blk-pci","id":"dev-layers","drive":"disk-layers","serial":"layers",\
+"disable-legacy":"on"}}
+-netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
+hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
+-device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,romfile=
+"""
+
+
+def lines(text: str) -> list[str]:
+    """Words of a readable command line; '_' stands for the one space inside a word."""
+    return [word.replace("console=ttyS0_", "console=ttyS0 ") for word in text.split()]
+
+
+def test_the_least_vm() -> None:
+    check_spec(PLAIN)
+    argv = qemu_argv("qemu", PLAIN, plan_fds(PLAIN), sandbox=False, free_page_reporting=False)
+    assert argv == lines(PLAIN_LINES)
+
+
+def test_a_vm_with_everything() -> None:
+    check_spec(FULL)
+    argv = qemu_argv("qemu", FULL, plan_fds(FULL), sandbox=True, free_page_reporting=True)
+    assert argv == lines(FULL_LINES)
+
+
+def test_descriptors_have_no_gaps() -> None:
+    plan = plan_fds(FULL)
+    assert plan == FdPlan(4, 5, 6, 7, 8, (DiskFds((9,), None), DiskFds((10, 11), 12)))
+
+
+def test_a_disk_past_the_page_cache() -> None:
+    disk = DiskSpec("d", ((Path("/d"), 512),), read_only=True, cache="none")
+    node = blockdev(disk, "/dev/fdset/1")
+    assert node["cache"] == {"direct": True, "no-flush": False}
+    assert json.loads(json.dumps(node))["size"] == 512
+
+
+def test_forward_rules() -> None:
+    forward = PortForward("127.0.0.1", 8080, 80)
+    assert hostfwd(forward) == "tcp:127.0.0.1:8080-:80"
+    assert hostfwd_key(forward) == "tcp:127.0.0.1:8080"
+    assert needs_low_port([forward, PortForward("127.0.0.1", 80, 80)], 1024)
+    assert not needs_low_port([forward], 1024)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
+from hypercontainer.hypervisor.driver import (
+    Accelerator,
+    DiskSpec,
+    PortForward,
+    UserNetwork,
+    VMRecord,
+    VMSpec,
+    choose_accelerator,
+)
+from hypercontainer.hypervisor.fake import FakeDriver
+from hypercontainer.hypervisor.resources import limits_for, vcpus_for
+from hypercontainer.hypervisor.validate import check_spec
+
+GOOD = VMSpec("a1", "web", Path("/r/a1"), Path("/k"), None, ("quiet",), 128, 1)
+MAC = "52:54:00:00:00:01"
+
+
+def network(**changes: Any) -> dict[str, Any]:
+    return {"network": UserNetwork(**{"mac": MAC, **changes})}
+
+
+def forward(*fields: Any) -> dict[str, Any]:
+    return network(forwards=(PortForward(*fields),))
+
+
+def disk(*fields: Any) -> dict[str, Any]:
+    return {"disks": (DiskSpec(*fields),)}
+
+
+ONE = ((Path("/d"), 512),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"id": "../x"}, "VM id"),
+        ({"id": ""}, "VM id"),
+        ({"name": "a\nb"}, "VM name"),
+        ({"run_dir": Path("relative")}, "run_dir"),
+        ({"memory_mib": 0}, "memory of 0 MiB"),
+        ({"vcpus": 256}, "256 vCPUs"),
+        ({"kernel_args": ("a\0b",)}, "kernel argument"),
+        ({"kernel_args": ("x" * 2048,)}, "kernel arguments: 2048 bytes"),
+        (disk("Root", ONE, True), "serial"),
+        (disk("x" * 21, ONE, True), "serial"),
+        (disk("a,b", ONE, True), "serial"),
+        (disk("a", (), True), "at least one extent"),
+        (disk("a", ((Path("/d"), 100),), True), "multiple of 512"),
+        (disk("a", ((Path("/d"), 0),), True), "multiple of 512"),
+        (disk("a", ONE, True, "writethrough"), "cache"),
+        ({"disks": (DiskSpec("a", ONE, True), DiskSpec("a", ONE, True))}, "one disk each"),
+        (network(mac="52:54:00:00:00"), "MAC"),
+        (network(hostname="a,restrict=off"), "hostname"),
+        (network(guest_cidr="nonsense"), "user network"),
+        (network(gateway="10.0.3.2"), "not in"),
+        (network(dns="10.0.2.15"), "three addresses"),
+        (forward("127.0.0.1", 0, 80), "port 0"),
+        (forward("127.0.0.1", 80, 65536), "port 65536"),
+        (forward("127.0.0.1", 80, 80, "sctp"), "sctp"),
+    ],
+)
+def test_what_makes_no_sense_is_named(changes: dict[str, Any], words: str) -> None:
+    check_spec(GOOD)
+    with pytest.raises(InvalidArgument, match=words):
+        check_spec(replace(GOOD, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [disk("a", ONE * 2, False), forward("::1", 80, 80), forward("localhost", 80, 80)]
+)
+def test_what_is_not_to_be_had_is_named(changes: dict[str, Any]) -> None:
+    with pytest.raises(NotSupported):
+        check_spec(replace(GOOD, **changes))
+
+
+@pytest.mark.parametrize(("cpus", "expected"), [(None, 4), (0.01, 1), (1, 1), (1.5, 2), (4, 4), (64, 4)])
+def test_vcpus(cpus: float | None, expected: int) -> None:
+    assert vcpus_for(cpus, host=4) == expected
+
+
+def test_limits_leave_the_guest_its_memory() -> None:
+    tcg = limits_for(256, 1.5, Accelerator.TCG, boot_files_bytes=1000)
+    kvm = limits_for(256, None, Accelerator.KVM)
+    assert tcg.memory_bytes is not None
+    assert kvm.memory_bytes is not None
+    assert tcg.memory_bytes > kvm.memory_bytes > 256 << 20
+    assert (tcg.memory_bytes - 1000) % (1 << 20) == 0
+    assert (tcg.cpus, kvm.cpus) == (1.5, None)
+
+
+RECORD = VMRecord("qemu", "a", "n", 1, 2, "b", Path("/r"), Accelerator.TCG, (Path("/c"),))
+
+
+def test_a_record_survives_json() -> None:
+    assert VMRecord.from_json(RECORD.to_json()) == RECORD
+
+
+@pytest.mark.parametrize(
+    "tree", [None, [], {}, {**RECORD.to_json(), "pid": "1"}, {**RECORD.to_json(), "accelerator": "x"}]
+)
+def test_a_damaged_record_is_an_error(tree: object) -> None:
+    with pytest.raises(HypervisorError):
+        VMRecord.from_json(tree)
+
+
+@pytest.mark.parametrize(
+    ("kvm", "wanted", "chosen", "words"),
+    [
+        (True, None, Accelerator.KVM, "told"),
+        (False, None, Accelerator.TCG, "KVM is not usable: so it was told"),
+        (False, Accelerator.KVM, Accelerator.KVM, "configuration"),
+        (True, Accelerator.TCG, Accelerator.TCG, "configuration"),
+    ],
+)
+def test_the_accelerator_is_the_one_wanted_or_the_best(
+    kvm: bool, wanted: Accelerator | None, chosen: Accelerator, words: str
+) -> None:
+    verdict = asyncio.run(choose_accelerator(FakeDriver(kvm=kvm), wanted, None))
+    assert verdict.usable
+    assert verdict.accelerator is chosen
+    assert words in verdict.reason
