@@ -266,7 +266,7 @@ class Agent:
 
     # -- streams
 
-    def attach_output(self, process: int, which: Stream, offset: int, sink: Sink) -> OutputStream:
+    def attach_output(self, process: int, which: int, offset: int, sink: Sink) -> OutputStream:
         """Have a stream's bytes from ``offset`` on passed to ``sink``.  Once per stream and session.
 
         A process that another session began must have been named in WELCOME, which has been awaited.
@@ -274,7 +274,7 @@ class Agent:
         known = self._known(process)
         if which not in (Stream.STDOUT, Stream.STDERR) or which in known.outputs:
             raise InvalidArgument(f"process {process}: stream {which} is no output, or attached already")
-        stream = stream_id(process, which)
+        stream = stream_id(process, Stream(which))
         output = OutputStream(self._channel, self.session, stream, offset, sink)
         known.outputs[which] = output
         if (reason := self._channel.closed_because) is not None:

@@ -100,13 +100,13 @@ def test_a_cold_start_is_one_burst() -> None:
         async with session(FakeGuest(boot_s=0.05)) as host:
             agent = host.agent
             plan = ProcessPlan("c", 1, ("cat",), stdin=True)
-            pending = [agent.configure(CONFIG), agent.create_container(CONTAINER), agent.start_process(plan)]
+            pending = (agent.configure(CONFIG), agent.create_container(CONTAINER), agent.start_process(plan))
             output = host.collect()
             assert host.guest.session == 0  # the guest has not booted
             await agent.input(1).write(b"hello")
             await agent.input(1).eof()
             assert await output() == b"hello"
-            assert [await answer for answer in pending] == [None, None, 101]
+            assert list(await asyncio.gather(*pending)) == [None, None, 101]
             assert await host.exit(1) == 0
             welcome = await agent.welcome(1)
             assert (welcome.agent, welcome.containers) == ("fake", ())
