@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 
+from hypercontainer import __version__
 from hypercontainer.api.hyper.server import Server
 from hypercontainer.daemon import systemd
 from hypercontainer.engine.interface import Engine
@@ -36,7 +37,7 @@ class Stop:
         loop = asyncio.get_running_loop()
 
         def told(number: signal.Signals) -> None:
-            logger.info("%s: ending", number.name)
+            logger.info("%s", number.name)
             for each in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(each)
             self.ask()
@@ -56,7 +57,9 @@ async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Call
         try:
             await server.serve(sockets)
             ready()
+            logger.info("hyperd %s serves; pid %d", __version__, os.getpid())
             await stop.event.wait()
+            logger.info("ending")
         finally:
             systemd.notify("STOPPING=1")
             await server.close(deadline_s=DRAIN_S)

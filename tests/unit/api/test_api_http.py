@@ -237,6 +237,12 @@ async def test_a_wrong_upgrade(serving: Serving) -> None:
             assert (status, answer["error"]["code"]) == (400, "invalid_argument")
 
 
+async def test_an_upgrade_that_a_call_does_not_know_is_no_matter(serving: Serving) -> None:
+    async with serving() as harness:
+        headers = {"Connection": "Upgrade, close", "Upgrade": "h2c"}
+        assert (await harness.call("GET", "/v1/ping", headers=headers))[0] == 200
+
+
 async def test_close_lets_a_request_end_and_idle_clients_go(serving: Serving) -> None:
     async with serving() as harness:
         harness.engine.hold.add("containers.wait")

@@ -107,44 +107,44 @@ def test_the_longest_address() -> None:
     assert find({"HYPER_RUN": "/" + "a" * 100, "HYPER_HOST": "unix:///s"}).address == "/s"
 
 
+EVERYTHING = """\
+root = "/r"
+group = "wheel"
+[defaults]
+memory = "1.5g"
+cpus = 2
+stop_timeout_s = 3
+dns = ["1.1.1.1", "::1"]
+dns_search = ["example"]
+[machine]
+kernel = "own"
+initrd = "/i"
+kernel_args = ["quiet"]
+accel = "tcg"
+qemu = "/q"
+uid_base = 70000
+uid_count = 10
+[log]
+level = "debug"
+driver = "none"
+max_size = 4096
+max_files = 2
+[registries]
+insecure = ["localhost:5000", "[::1]:5000"]
+parallel_downloads = 8
+[registries.mirrors]
+"docker.io" = ["https://m1", "http://m2/x"]
+[registries.ca]
+"r.example" = "/ca.pem"
+[layers]
+max_size = "10G"
+max_entries = 7
+max_image_size = "20GiB"
+"""
+
+
 def test_everything(tmp_path: Path) -> None:
-    config = load(
-        tmp_path,
-        """
-        root = "/r"
-        group = "wheel"
-        [defaults]
-        memory = "1.5g"
-        cpus = 2
-        stop_timeout_s = 3
-        dns = ["1.1.1.1", "::1"]
-        dns_search = ["example"]
-        [machine]
-        kernel = "own"
-        initrd = "/i"
-        kernel_args = ["quiet"]
-        accel = "tcg"
-        qemu = "/q"
-        uid_base = 70000
-        uid_count = 10
-        [log]
-        level = "debug"
-        driver = "none"
-        max_size = 4096
-        max_files = 2
-        [registries]
-        insecure = ["localhost:5000", "[::1]:5000"]
-        parallel_downloads = 8
-        [registries.mirrors]
-        "docker.io" = ["https://m1", "http://m2/x"]
-        [registries.ca]
-        "r.example" = "/ca.pem"
-        [layers]
-        max_size = "10G"
-        max_entries = 7
-        max_image_size = "20GiB"
-        """,
-    )
+    config = load(tmp_path, EVERYTHING)
     assert (config.root, config.group, config.file) == (Path("/r"), "wheel", tmp_path / "config.toml")
     assert (config.defaults.memory_bytes, config.defaults.cpus) == (1536 * MIB, 2.0)
     assert (config.defaults.dns, config.defaults.dns_search) == (("1.1.1.1", "::1"), ("example",))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hypercontainer.config import Config
+from hypercontainer.daemon import service
 from hypercontainer.daemon.main import main
 from hypercontainer.errors import Unavailable
 
@@ -41,4 +42,5 @@ class FakeEngine:
 
 
 if __name__ == "__main__":
+    service.DRAIN_S = 0.2
     sys.exit(main(sys.argv[1:], make_engine=FakeEngine))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hypercontainer.api.hyper.progress import value_lines
 from hypercontainer.api.hyper.routing import Call, Chunks, Nothing
 from hypercontainer.types.answers import Pruned
 
-API_VERSION = "1.0"
+API_VERSION = "1"
 
 
 async def ping(call: Call[Nothing, Nothing]) -> m.Ping:

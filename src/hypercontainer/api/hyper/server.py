@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -155,7 +156,7 @@ class Server:
                 query=query,
                 body=body,
                 credentials=credentials,
-                upgrade=_wants_upgrade(headers),
+                upgrade=route.upgrade and _wants_upgrade(headers),
                 stream=pipe.file if pipe else None,
             )
             answer = await while_connected(self._answer(connection, route, call), _watch(connection, pipe))
@@ -179,15 +180,16 @@ class Server:
 
 
 async def _send_chunks(connection: Connection, route: Route, answer: Chunks) -> None:
+    begin = functools.partial(connection.begin, route.status, [("Content-Type", route.gives)])
     async with contextlib.aclosing(answer.chunks) as chunks:
         if answer.at_once:
-            await connection.begin(route.status, [("Content-Type", route.gives)])
+            await begin()
         async for chunk in chunks:
             if connection.may_answer:
-                await connection.begin(route.status, [("Content-Type", route.gives)])
+                await begin()
             await connection.send(chunk)
         if connection.may_answer:
-            await connection.begin(route.status, [("Content-Type", route.gives)])
+            await begin()
         await connection.end()
 
 
