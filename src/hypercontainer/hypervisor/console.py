@@ -58,6 +58,9 @@ class ConsoleRing:
             os.pwrite(self._fd, _HEAD.pack(self._written), 0)
 
     def tail(self, max_bytes: int = CAPACITY_BYTES) -> bytes:
+        """The last bytes written; none once the ring is closed."""
+        if self._fd < 0:
+            return b""
         ring = os.pread(self._fd, CAPACITY_BYTES, _HEAD.size)
         if self._written <= CAPACITY_BYTES:
             whole = ring[: self._written]

@@ -103,6 +103,10 @@ class Cgroups:
             found[parent] = Hierarchy(parent, mount.version, known | {controller})
         return cls(tuple(found.values()), tuple(missing))
 
+    def named(self, name: str) -> Cgroup:
+        """The group with this name, which need not exist."""
+        return Cgroup(tuple(hierarchy.parent / name for hierarchy in self.hierarchies))
+
     def create(
         self,
         name: str,
@@ -112,10 +116,10 @@ class Cgroups:
         pids: int | None = None,
     ) -> Cgroup:
         """A new group with these limits; raises ``OSError``, and then there is none."""
+        group = self.named(name)
         made: list[Path] = []
         try:
-            for hierarchy in self.hierarchies:
-                path = hierarchy.parent / name
+            for hierarchy, path in zip(self.hierarchies, group.paths, strict=True):
                 _make(path, hierarchy.controllers if hierarchy.version == 2 else frozenset())
                 made.append(path)
                 for file, value in settings(
@@ -125,7 +129,7 @@ class Cgroups:
         except OSError:
             Cgroup(tuple(made)).remove()
             raise
-        return Cgroup(tuple(made))
+        return group
 
 
 def settings(

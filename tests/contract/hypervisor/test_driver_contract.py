@@ -101,6 +101,7 @@ def test_wait_tells_everybody_why_the_guest_ended(run: Run, guest: str, reason: 
         assert first == second
         assert (first.reason, first.exit_code, first.stderr) == (reason, 0, "")
         assert BANNER in first.console
+        assert vm.console_tail(10) == first.console[-10:]
         assert not vm.record.run_dir.exists()
 
     run(test)

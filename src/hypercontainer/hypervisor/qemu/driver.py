@@ -3,9 +3,9 @@
 A launch goes through these steps, and each one that is done stands on a stack of what undoes it:
 
 1. the run directory, the sockets QEMU will listen on, the console's ring, the pipe for its last words;
-2. the cgroup;
-3. QEMU's process, waiting at the gate of ``linux.confine``;
-4. the process in its cgroup, the record of it on disk - from here on a VM can be found whatever happens to us;
+2. QEMU's process, waiting at the gate of ``linux.confine``, where it ends by itself if we die;
+3. the record of it on disk: from here on, whatever happens to us, a later daemon finds all there is to find;
+4. its cgroup, with the process in it;
 5. the gate opened, and QMP answering, which it does once QEMU has built the machine.
 """
 
@@ -197,25 +197,27 @@ class QemuDriver:
             stdio = _stdio(run, fds)
             watch = Watch(run, new=True)
             undo.push_async_callback(watch.close)
-            cgroup = self._make_cgroup(spec)
-            undo.callback(cgroup.remove)
             gate, opener = os.pipe2(os.O_CLOEXEC)
             fds.callback(os.close, opener)
             fds.callback(os.close, gate)
             launcher = gated(run.path, _confined(spec, argv))
             process = Process.spawn(launcher, env={}, stdio=stdio, inherited=[gate, *inherited])
             undo.push_async_callback(_end, process)
-            cgroup.add(process.pid)
-            record = _record(spec, process, cgroup)
+            record = _record(spec, process, self.cgroups.named(spec.id))
             run.write_record(record)
+            self._limit(spec, process, undo)
             os.write(opener, GATE_OPEN)
         return Started(tuple(argv), record, process, watch)
 
-    def _make_cgroup(self, spec: VMSpec) -> Cgroup:
+    def _limit(self, spec: VMSpec, process: Process, undo: contextlib.AsyncExitStack) -> None:
         limits = spec.limits or Limits()
-        return self.cgroups.create(
+        group = self.cgroups.create(
             spec.id, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=MAX_TASKS
         )
+        # After the process, which has to be out of it first.
+        undo.callback(group.remove)
+        undo.push_async_callback(_end, process)
+        group.add(process.pid)
 
     async def _answering(self, spec: VMSpec, started: Started) -> QmpClient:
         """Step 5.  Raises ``LaunchError`` with all that QEMU and the guest have said."""

@@ -156,6 +156,8 @@ class QemuVM:
             raise NotFound(f"no forward of {hostfwd_key(forward)}: {answer}")
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
+        if self._ended.done() and not self._ended.cancelled():
+            return self._ended.result().console[-max_bytes:]
         return self._watch.console(max_bytes)
 
     async def stats(self) -> VMStats:
