@@ -65,10 +65,10 @@ class LayerTree:
         """A second name for what is at ``target``, or a FarLink where the layer has nothing there."""
         self._check_path(target)
         parts = split_path(target)
-        found = self.root if not parts else None
-        if parts:
-            container = find_directory(self._aside if _is_aufs(parts) else self.root, parts[:-1])
-            found = container.children.get(parts[-1]) if container is not None else None
+        if not parts:
+            raise Refusal("a hard link to the root")
+        container = find_directory(self._aside if _is_aufs(parts) else self.root, parts[:-1])
+        found = container.children.get(parts[-1]) if container is not None else None
         if found is None:
             self.account(len(target))
             found = Inode(stat.S_IFREG, 0, 0, 0, FarLink(b"/".join(parts)))
@@ -88,7 +88,7 @@ class LayerTree:
             for name in sorted(names):
                 existing = parent.children.setdefault(name, whiteout())
                 if isinstance(existing.body, Directory):
-                    existing.body.opaque = True
+                    existing.body.opaque, existing.body.implicit = True, False
         return self.root
 
     def _parent(self, path: bytes, mtime_ns: int) -> tuple[Directory, bytes | None]:

@@ -42,7 +42,7 @@ def apply_layer(lower: Inode, upper: Inode) -> None:
                 children[name] = child
             else:
                 existing = children.get(name)
-                if existing is None or not isinstance(existing.body, Directory) or child.body.opaque:
+                if existing is None or not isinstance(existing.body, Directory):
                     existing = children[name] = copy(child)
                     existing.body = Directory()
                 stack.append((existing, child))

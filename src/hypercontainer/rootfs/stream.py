@@ -99,17 +99,13 @@ Item = bytes | BaseException | None
 
 
 class LayerStream:
-    """The uncompressed bytes, taken in order; ``position`` counts those taken, ``digest`` is of all received.
+    """The uncompressed bytes, taken in order; ``position`` counts those taken.
 
     Raises Refusal where the bytes are damaged or more than ``max_bytes``, CancelledError once ``cancelled`` says
     so, and whatever the source raised.
     """
 
-    def __init__(
-        self,
-        receive: Callable[[], bytes | None],
-        max_bytes: int,
-    ) -> None:
+    def __init__(self, receive: Callable[[], bytes | None], max_bytes: int) -> None:
         self.position = 0
         self._receive = receive
         self._max_bytes = max_bytes

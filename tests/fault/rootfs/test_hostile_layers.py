@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import layer_tar as lt
 import pytest
 
+import layer_tar as lt
 from hypercontainer.errors import LayerError
 from hypercontainer.rootfs import LayerLimits, LayerStore
 
@@ -67,6 +67,7 @@ REFUSED = {
         "l",
         "leaves the root",
     ),
+    "a hard link to the root": (lt.entry(b"l", lt.LINK, target=b"/."), "l", "hard link to the root"),
     "an absolute one that leaves it": (lt.entry(b"/../x"), "/../x", "leaves the root"),
     "a whiteout of the parent": (lt.entry(b"d/.wh..."), "d/.wh...", "whiteout of no file"),
     "a whiteout of nothing": (lt.entry(b"d/.wh."), "d/.wh.", "whiteout of no file"),

@@ -10,7 +10,6 @@ import tracemalloc
 from pathlib import Path
 
 import layer_tar as lt
-
 from hypercontainer.errors import DigestMismatch, LayerError
 from hypercontainer.rootfs import LayerLimits, LayerStore
 

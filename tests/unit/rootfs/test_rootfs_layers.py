@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import layer_tar as lt
 import pytest
 
+import layer_tar as lt
 from hypercontainer.errors import LayerError
 
 
@@ -200,6 +200,13 @@ def test_opaque_directories_hide_lower_content_wherever_the_mark_is(tmp_path: Pa
     found = image(tmp_path, [lt.directory(b"d"), lt.entry(b"d/low"), lt.entry(b"d/s/low")], entries)
     assert names(found) == [b"", b"/d", b"/d/new"]
     assert found[b"/d"].mode == 0o40750
+
+
+def test_opaque_says_nothing_of_attributes_and_a_whiteout_does(tmp_path: Path) -> None:
+    lower = [lt.directory(b"a", 0o1777), lt.directory(b"b", 0o1777), lt.entry(b"a/low"), lt.entry(b"b/low")]
+    found = image(tmp_path, lower, [lt.entry(b"a/.wh..wh..opq"), lt.entry(b".wh.b"), lt.entry(b"b/f")])
+    assert names(found) == [b"", b"/a", b"/b", b"/b/f"]
+    assert (found[b"/a"].permissions, found[b"/b"].permissions) == (0o1777, 0o755)
 
 
 def test_an_opaque_root(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import layer_tar as lt
 import pytest
 
+import layer_tar as lt
 from hypercontainer.rootfs import RootDisk
 
 needs_root = pytest.mark.skipif(

@@ -7,9 +7,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import layer_tar as lt
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import layer_tar as lt
 
 Path_ = tuple[bytes, ...]
 NAMES = st.sampled_from([b"a", b"b", b"!", b"\xff", b"n" * 120])
@@ -115,11 +116,10 @@ def union(lower: Tree, upper: Tree, whiteouts: set[Path_], opaque: set[Path_]) -
             result.pop(other)
     for path in sorted(upper, key=len):
         file, existing = upper[path], result.get(path)
-        hidden = path in whiteouts or path in opaque
         if file.content is not None or existing is None or existing.content is not None:
             drop(result, path)
             result[path] = file
-        elif not file.implied or hidden:
+        elif not file.implied:
             result[path] = file
     return result
 

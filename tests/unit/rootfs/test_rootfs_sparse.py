@@ -6,9 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import layer_tar as lt
 import pytest
 
+import layer_tar as lt
 from hypercontainer.rootfs import RootReader
 from hypercontainer.rootfs.tree import HOLE, Data
 

@@ -13,9 +13,9 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import layer_tar as lt
 import pytest
 
+import layer_tar as lt
 from hypercontainer.errors import (
     DigestMismatch,
     ImageError,

@@ -8,8 +8,9 @@ import struct
 import tarfile
 from pathlib import Path
 
-import layer_tar as lt
 import pytest
+
+import layer_tar as lt
 
 
 def one(tmp_path: Path, *entries: bytes) -> dict[bytes, lt.Found]:
