@@ -6,8 +6,8 @@ A record's attribute says which tag carries it, and the tag says how (``kind_of`
     class Rlimit:
         resource: Annotated[int, Tag.RESOURCE]
 
-``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out, and a missing
-field becomes the default.  Decoding refuses what the record does not name: unknown tags, a scalar given twice,
+``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out (not with ``ALWAYS``
+behind the tag), and a missing field becomes the default.  Decoding refuses what the record does not name: unknown tags, a scalar given twice,
 wrong lengths, lists beyond LIST_MAX.  Hostile input costs time and memory linear in its length.
 """
 
@@ -26,6 +26,7 @@ from hypercontainer.errors import AgentProtocolError, InvalidArgument
 T = TypeVar("T")
 
 LIST_MAX = 16384
+ALWAYS = "always"
 
 _U32 = frozenset(
     {
@@ -132,6 +133,7 @@ class _Slot:
     name: str
     tag: Tag
     repeated: bool
+    always: bool
     default: Any  # MISSING where the field must be there
     pack: Callable[[Any], bytes]
     unpack: Callable[[bytes], Any]
@@ -166,10 +168,11 @@ def _read_slots(cls: type[Any]) -> Iterator[_Slot]:
         annotation = hints[attribute.name]
         if get_origin(annotation) is not Annotated:
             raise TypeError(f"{cls.__name__}.{attribute.name} names no tag")
-        inner, tag = get_args(annotation)
+        inner, tag, *how = get_args(annotation)
         repeated = get_origin(inner) is tuple
         element = get_args(inner)[0] if repeated else _without_none(inner)
-        yield _Slot(attribute.name, tag, repeated, attribute.default, *_codec(tag, element))
+        codec = _codec(tag, element)
+        yield _Slot(attribute.name, tag, repeated, ALWAYS in how, attribute.default, *codec)
 
 
 def _without_none(hint: Any) -> Any:
@@ -185,7 +188,7 @@ def encode(record: Any) -> bytes:
         value = getattr(record, slot.name)
         if slot.repeated:
             parts.extend(field(slot.tag, slot.pack(item)) for item in value)
-        elif value is not None and value != slot.default:
+        elif value is not None and (slot.always or value != slot.default):
             parts.append(field(slot.tag, slot.pack(value)))
     data = b"".join(parts)
     if len(data) > MESSAGE_MAX - FIELD_HEADER:

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Annotated
 
+from hypercontainer.agent.fields import ALWAYS
 from hypercontainer.agent.wire import Tag
 
 UNLIMITED = (1 << 64) - 1
@@ -139,7 +140,7 @@ class ProcessPlan:
     container: Annotated[str, Tag.CONTAINER]
     process: Annotated[int, Tag.PROCESS]
     args: Annotated[tuple[str, ...], Tag.ARG]
-    cwd: Annotated[str, Tag.CWD] = "/"
+    cwd: Annotated[str, Tag.CWD, ALWAYS] = "/"
     init: Annotated[bool, Tag.INIT] = False
     env: Annotated[tuple[str, ...], Tag.ENV] = ()
     user: Annotated[str, Tag.USER] = ""

@@ -133,7 +133,7 @@ class Host:
         if "c" not in welcome.containers:
             await agent.create_container(CONTAINER)
         if state is None:
-            started = agent.start_process(ProcessPlan("c", 1, self.args, stdin=True))
+            started = agent.start_process(ProcessPlan("c", 1, self.args, "/", stdin=True))
         output = agent.attach_output(1, Stream.STDOUT, len(self.log), self._sink)
         feeding = asyncio.create_task(self._feed(agent.input(1), state))
         try:

@@ -87,7 +87,7 @@ async def against(script: Script) -> AsyncIterator[Agent]:
     async with connected(guest) as pipe:
         agent = Agent.open(*pipe, resumed=False, on_event=lambda event: None)
         agent.create_container(ContainerPlan("c", Disk("image", "erofs")))
-        agent.start_process(ProcessPlan("c", 1, ("x",), stdin=True))
+        agent.start_process(ProcessPlan("c", 1, ("x",), "/", stdin=True))
         agent.attach_output(1, 1, 0, stuck)
         yield agent
         agent.close()

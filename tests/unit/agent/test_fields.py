@@ -59,8 +59,8 @@ RECORDS = [
         7,
         True,
     ),
-    ProcessPlan("c", 1, ("sh", "", "-c"), env=("A=\udcff",), oom_score_adj=-1000, umask=0, stdin=True),
-    ProcessPlan("c", 2, ("x",), rlimits=(Rlimit(7, 1, operations.UNLIMITED),), seccomp=b"\0" * 8),
+    ProcessPlan("c", 1, ("sh", "", "-c"), "/", env=("A=\udcff",), oom_score_adj=-1000, umask=0, stdin=True),
+    ProcessPlan("c", 2, ("x",), "/", rlimits=(Rlimit(7, 1, operations.UNLIMITED),), seccomp=b"\0" * 8),
     Welcome("1", "6.1", 3, ("c",), (ProcessState("c", 1, 2, True, streams=(StreamState(5, 1, 2, True),)),)),
     Tasks((Task(1, state="S", command="a b"),)),
 ]
@@ -89,7 +89,7 @@ def test_form_on_the_wire() -> None:
         "<HHII HHII HHII", 17, 0, 4, 5, 118, 0, 4, 9, 119, 0, 4, 1
     )
     assert encode(operations.ProcessSignal(5, 9)) == struct.pack("<HHII HHII", 17, 0, 4, 5, 118, 0, 4, 9)
-    assert field(Tag.UMASK, b"\0\0\0\0") in encode(ProcessPlan("c", 1, ("x",), umask=0))
+    assert field(Tag.UMASK, b"\0\0\0\0") in encode(ProcessPlan("c", 1, ("x",), "/", umask=0))
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_text_without_nul() -> None:
     with pytest.raises(AgentProtocolError, match="NUL"):
         decode(operations.ContainerName, field(Tag.CONTAINER, b"a\0b"))
     with pytest.raises(InvalidArgument, match="NUL"):
-        encode(ProcessPlan("c", 1, ("a\0b",)))
+        encode(ProcessPlan("c", 1, ("a\0b",), "/"))
 
 
 def test_values_that_do_not_fit_name_their_field() -> None:
     with pytest.raises(InvalidArgument, match="rows"):
         encode(operations.ProcessResize(1, -1, 80))
     with pytest.raises(InvalidArgument, match="message holds"):
-        encode(ProcessPlan("c", 1, ("x" * (4 << 20),)))
+        encode(ProcessPlan("c", 1, ("x" * (4 << 20),), "/"))
 
 
 def test_what_a_guest_says_can_be_shown() -> None:

@@ -58,7 +58,7 @@ class Host:
     async def start(self, *args: str, process: int = 1, stdin: bool = False, tty: bool = False) -> None:
         if "c" not in self.guest.containers:
             await self.agent.create_container(CONTAINER)
-        await self.agent.start_process(ProcessPlan("c", process, args, stdin=stdin, tty=tty))
+        await self.agent.start_process(ProcessPlan("c", process, args, "/", stdin=stdin, tty=tty))
 
     def collect(self, process: int = 1, which: Stream = Stream.STDOUT) -> Callable[[], Awaitable[bytes]]:
         parts: list[bytes] = []
@@ -99,7 +99,7 @@ def test_a_cold_start_is_one_burst() -> None:
     async def test() -> None:
         async with session(FakeGuest(boot_s=0.05)) as host:
             agent = host.agent
-            plan = ProcessPlan("c", 1, ("cat",), stdin=True)
+            plan = ProcessPlan("c", 1, ("cat",), "/", stdin=True)
             pending = (agent.configure(CONFIG), agent.create_container(CONTAINER), agent.start_process(plan))
             output = host.collect()
             assert host.guest.session == 0  # the guest has not booted
@@ -166,7 +166,7 @@ def test_signal_all_and_init_takes_the_others_along() -> None:
         async with session() as host:
             await host.agent.create_container(CONTAINER)
             for number in (1, 2, 3):
-                await host.agent.start_process(ProcessPlan("c", number, ("sleep",), init=number == 1))
+                await host.agent.start_process(ProcessPlan("c", number, ("sleep",), "/", init=number == 1))
             await host.agent.signal(1, 2, all=True)
             assert [await host.exit(number) for number in (1, 2, 3)] == [130, 130, 130]
             assert len(host.events) == 3
@@ -178,7 +178,7 @@ def test_a_process_that_cannot_start() -> None:
     async def test() -> None:
         async with session() as host:
             await host.agent.create_container(CONTAINER)
-            started = host.agent.start_process(ProcessPlan("c", 1, ("nosuch",), stdin=True))
+            started = host.agent.start_process(ProcessPlan("c", 1, ("nosuch",), "/", stdin=True))
             stream = host.agent.attach_output(1, Stream.STDOUT, 0, lambda data: asyncio.sleep(0))
             stdin = host.agent.input(1)
             with pytest.raises(GuestError, match="nosuch") as error:
@@ -352,7 +352,7 @@ def test_attaching_is_checked() -> None:
             with pytest.raises(InvalidArgument, match="without standard input"):
                 host.agent.input(1)
             with pytest.raises(InvalidArgument, match="started before"):
-                host.agent.start_process(ProcessPlan("c", 1, ("true",)))
+                host.agent.start_process(ProcessPlan("c", 1, ("true",), "/"))
 
     run(test)
 
@@ -363,9 +363,9 @@ def test_a_resumed_session_goes_on_where_the_first_was() -> None:
         async with connected(guest.serve) as pipe:
             first = Agent.open(*pipe, resumed=False, on_event=lambda event: None)
             await first.create_container(CONTAINER)
-            await first.start_process(ProcessPlan("c", 1, ("flood",)))
-            await first.start_process(ProcessPlan("c", 2, ("cat",), stdin=True))
-            await first.start_process(ProcessPlan("c", 3, ("exit", "7")))
+            await first.start_process(ProcessPlan("c", 1, ("flood",), "/"))
+            await first.start_process(ProcessPlan("c", 2, ("cat",), "/", stdin=True))
+            await first.start_process(ProcessPlan("c", 3, ("exit", "7"), "/"))
             await first.input(2).write(b"one ")
             logged, some = bytearray(), asyncio.Event()
 
@@ -401,7 +401,7 @@ def test_the_end_of_the_pipe_fails_everything_and_keeps_what_came() -> None:
         async with connected(guest.serve) as pipe:
             agent = Agent.open(*pipe, resumed=False, on_event=lambda event: None)
             await agent.create_container(CONTAINER)
-            await agent.start_process(ProcessPlan("c", 1, ("cat",), stdin=True))
+            await agent.start_process(ProcessPlan("c", 1, ("cat",), "/", stdin=True))
             got, gate = bytearray(), asyncio.Event()
 
             async def sink(data: bytes) -> None:

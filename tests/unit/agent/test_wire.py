@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from enum import IntEnum
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from hypercontainer.agent import fields, wire
+from hypercontainer.agent import fields, operations, wire
 
 HEADER = (Path(__file__).parents[3] / "guest/include/hyper_wire.h").read_text()
 CODE = re.sub(r"/\*.*?\*/", "", HEADER, flags=re.DOTALL)
@@ -73,3 +75,60 @@ def test_stream_numbers() -> None:
     assert wire.stream_id(7, wire.Stream.STDERR) == 30
     assert wire.split_stream_id(30) == (7, 2)
     assert wire.stream_id(wire.PROCESS_MAX, wire.Stream.STDERR) < 1 << 32
+
+
+SCHEMA = re.sub(
+    r"/\*.*?\*/", "", (Path(__file__).parents[3] / "guest/init/schema.c").read_text(), flags=re.DOTALL
+)
+RULE = re.compile(r"{HYPER_(\w+), (\w+), ([A-Z| 0]+), \d*\w*, (\w+)}")
+
+
+def guest_rules(table: str) -> dict[str, tuple[str, bool, bool]]:
+    """tag -> (kind, required, repeated), as hyperstart checks a request."""
+    limits = re.search(r"#define LIMITS(.*?)\n\n", SCHEMA, re.DOTALL)
+    body = re.search(rf"struct rule {table}\[\] = {{(.*?)}};", SCHEMA, re.DOTALL)
+    assert limits is not None
+    assert body is not None, table
+    found = RULE.findall(body[1].replace("LIMITS", limits[1]))
+    return {tag: (kind.lower(), "REQUIRED" in flags, "MANY" in flags) for tag, kind, flags, _ in found}
+
+
+@pytest.mark.parametrize(
+    ("table", "record"),
+    [
+        ("configure_rules", operations.VmConfig),
+        ("interface_rules", operations.Interface),
+        ("sysctl_rules", operations.Sysctl),
+        ("create_rules", operations.ContainerPlan),
+        ("disk_rules", operations.Disk),
+        ("mount_rules", operations.Mount),
+        ("file_rules", operations.File),
+        ("device_rules", operations.Device),
+        ("start_rules", operations.ProcessPlan),
+        ("rlimit_rules", operations.Rlimit),
+        ("signal_rules", operations.ProcessSignal),
+        ("resize_rules", operations.ProcessResize),
+        ("process_rules", operations.ProcessName),
+        ("container_rules", operations.ContainerName),
+        ("freeze_rules", operations.ContainerFreeze),
+        ("stats_rules", operations.StatsOf),
+        ("update_rules", operations.ContainerUpdate),
+        ("time_rules", operations.Time),
+        ("shutdown_rules", operations.Nothing),
+    ],
+)
+def test_the_guest_checks_for_what_the_host_sends(table: str, record: type[Any]) -> None:
+    rules = guest_rules(table)
+    hints = get_type_hints(record, include_extras=True)
+    sent = {}
+    for attribute in dataclasses.fields(record):
+        inner, tag, *how = get_args(hints[attribute.name])
+        always = attribute.default is dataclasses.MISSING or fields.ALWAYS in how
+        sent[tag.name] = (always, get_origin(inner) is tuple)
+        kind = {"i32": "u32"}.get(fields.kind_of(tag), fields.kind_of(tag))
+        guests = {"u32": "flag"} if tag is wire.Tag.FROZEN else {}
+        assert rules[tag.name][0] == guests.get(kind, kind), tag
+    assert set(sent) == set(rules)
+    for name, (_, required, repeated) in rules.items():
+        assert sent[name][1] == repeated, name
+        assert sent[name][0] or not required, f"{name} must always be sent"
