@@ -18,7 +18,6 @@
 #include "child.h"
 #include "container.h"
 #include "loop.h"
-#include "net.h"
 #include "port.h"
 #include "process.h"
 #include "session.h"
@@ -73,6 +72,7 @@ __attribute__((noreturn)) static void serve(const char *address)
 		log_line("the host's port %s: %s", address ? address : HYPER_PORT_NAME, reason(errno));
 		vm_fatal("no way to the host");
 	}
+	vm_serving();
 	for (bool more = true;;) {
 		loop_once(!more);
 		more = session_pump();
@@ -91,7 +91,5 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	vm_boot();
-	if (net_loopback_up() != 0)
-		log_line("loopback: %s", reason(errno));
 	serve(vm_argument("hyper.port", address, sizeof address) ? address : NULL);
 }

@@ -13,6 +13,8 @@
 #include <time.h>
 
 #include "container.h"
+#include "loop.h"
+#include "net.h"
 #include "system.h"
 #include "util.h"
 
@@ -21,9 +23,14 @@
 #define TMPFS 0x01021994L
 #define COMPRESSED 4 /* MODULE_INIT_COMPRESSED_FILE */
 
+#define TIDY_MS 1000
 #define TERM_MS 1000
 #define KILL_MS 2000
 #define SYNC_MS 10000
+
+static int old_root = -1; /* the initramfs, until it is emptied */
+static struct deadline tidy;
+static pid_t loopback; /* the child that brings it up */
 
 /* ---- the beginning ---- */
 
@@ -35,7 +42,7 @@ static void must_mount(const char *type, const char *point, unsigned long flags,
 	}
 }
 
-void vm_directories(void)
+static void vm_directories(void)
 {
 	static const char *const names[] = {"l", "u", "r", "f", "run", "tmp"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -91,15 +98,42 @@ static void delete_all(int parent, const char *name, dev_t device, int depth)
  * The initramfs cannot be left by pivot_root, so a tmpfs takes its place: containers then leave that, and what lies
  * below it is empty.
  */
+static void tidy_up(struct deadline *deadline);
+
 static void replace_root(int old)
+{
+	if (chdir(NEW_ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
+		vm_fatal("cannot replace the initramfs");
+	old_root = old;
+	tidy.expired = tidy_up;
+}
+
+/* Not at once: it takes tens of milliseconds of an emulated processor, and a short-lived VM needs none of it. */
+static void tidy_up(struct deadline *deadline)
 {
 	struct statfs filesystem;
 	struct stat info;
-	if (chdir(NEW_ROOT) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
-		vm_fatal("cannot replace the initramfs");
-	if (fstatfs(old, &filesystem) == 0 && fstat(old, &info) == 0 &&
+	(void)deadline;
+	if (fstatfs(old_root, &filesystem) == 0 && fstat(old_root, &info) == 0 &&
 	    ((long)filesystem.f_type == RAMFS || (long)filesystem.f_type == TMPFS))
-		delete_all(old, ".", info.st_dev, 0);
+		delete_all(old_root, ".", info.st_dev, 0);
+	close_fd(&old_root);
+}
+
+/* In parallel with the way to the first container, where there is a second processor. */
+static void loopback_up(void)
+{
+	loopback = fork();
+	if (loopback == 0)
+		_exit(net_loopback_up() == 0 ? 0 : errno);
+}
+
+void vm_settle(void)
+{
+	int status = 0;
+	if (loopback > 0 && waitpid(loopback, &status, 0) == loopback && status != 0)
+		log_line("loopback: %s", reason(WEXITSTATUS(status)));
+	loopback = 0;
 }
 
 static void null_stdio(void)
@@ -125,9 +159,15 @@ void vm_boot(void)
 	must_mount("sysfs", "sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	load_modules();
 	replace_root(old);
-	(void)close(old);
 	null_stdio();
+	loopback_up();
 	(void)umask(0);
+}
+
+void vm_serving(void)
+{
+	if (old_root >= 0)
+		loop_arm(&tidy, TIDY_MS);
 }
 
 bool vm_argument(const char *name, char *value, size_t size)

@@ -8,8 +8,11 @@
 /* Mounts, modules, a root that can be left; only as PID 1 of an initramfs. */
 void vm_boot(void);
 
-/* The directories that containers are made in, below the present root. */
-void vm_directories(void);
+/* The event loop runs: what can be put off is put off to a second later. */
+void vm_serving(void);
+
+/* Waits for what vm_boot began and a container's process may need. */
+void vm_settle(void);
 
 /* The value of NAME=VALUE on the kernel's command line; false when it is not there. */
 bool vm_argument(const char *name, char *value, size_t size);

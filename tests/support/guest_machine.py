@@ -128,6 +128,7 @@ def process_plan(container: str, process: int, *args: str, **changes: object) ->
         container,
         process,
         args,
+        cwd="/",
         env=("PATH=/bin",),
         cap_bounding=DOCKER_CAPABILITIES,
         cap_effective=DOCKER_CAPABILITIES,
