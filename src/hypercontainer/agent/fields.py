@@ -6,9 +6,10 @@ A record's attribute says which tag carries it, and the tag says how (``kind_of`
     class Rlimit:
         resource: Annotated[int, Tag.RESOURCE]
 
-``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out (not with ``ALWAYS``
-behind the tag), and a missing field becomes the default.  Decoding refuses what the record does not name: unknown tags, a scalar given twice,
-wrong lengths, lists beyond LIST_MAX.  Hostile input costs time and memory linear in its length.
+``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out (unless ``ALWAYS``
+stands behind the tag), and a missing field becomes the default.  Decoding refuses what the record does not
+name: unknown tags, a scalar given twice, wrong lengths, lists beyond LIST_MAX.  Hostile input costs time and
+memory linear in its length.
 """
 
 from __future__ import annotations
