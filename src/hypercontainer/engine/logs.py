@@ -190,7 +190,7 @@ class ContainerLog:
                 self.path(sequence).unlink(missing_ok=True)
 
     def _open_file(self, sequence: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.path(sequence), flags, 0o600)
         self._close_file()
         self._fd, self._sequence, self._size = fd, sequence, os.fstat(fd).st_size
