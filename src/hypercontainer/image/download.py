@@ -18,10 +18,11 @@ from hypercontainer.image.cancel import Guard
 from hypercontainer.image.documents import Descriptor
 from hypercontainer.image.flights import Report
 from hypercontainer.image.model import RegistriesConfig
-from hypercontainer.image.transport import READ_ERRORS, Backoff, TransientError, shut, translated
+from hypercontainer.image.transport import Backoff, TransientError, read_piece, shut
 
 MIN_BYTES_PER_S = 1024
 PROGRESS_BYTES = 1 << 20  # so much must arrive for failures to be forgotten
+REPORT_EVERY_S = 0.05
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 OpenBlob = Callable[[str, int], BaseHTTPResponse]  # digest, offset
@@ -73,10 +74,7 @@ def _transfer(
                 blob.restart()
             if response.status == 416:
                 raise TransientError(f"{what}: the registry refuses to resume")
-            _copy(response, blob, descriptor.size, config, report, guard)
-        except READ_ERRORS as error:
-            guard.check()
-            raise translated(error, what, response.url or "") from error
+            _copy(response, blob, descriptor.size, what, config, report, guard)
         finally:
             if not response.closed:
                 response.close()
@@ -96,21 +94,25 @@ def _copy(
     response: BaseHTTPResponse,
     blob: PartialBlob,
     size: int,
+    what: str,
     config: RegistriesConfig,
     report: Report,
     guard: Guard,
 ) -> None:
     window_end = time.monotonic() + config.stall_window_s
     window_start = blob.offset
-    while data := response.read1(CHUNK_BYTES, decode_content=False):
+    next_report = 0.0
+    while data := read_piece(response, CHUNK_BYTES, what, guard):
         guard.check()
         if blob.offset + len(data) > size:
             blob.restart()
-            raise ImageError(f"the registry sends more than the {size} bytes that the manifest says")
+            raise ImageError(f"{what}: the registry sends more than the {size} bytes that the manifest says")
         blob.append(data)
-        report("downloading", blob.offset)
         now = time.monotonic()
+        if now >= next_report:
+            report("downloading", blob.offset)
+            next_report = now + REPORT_EVERY_S
         if now > window_end:
             if blob.offset - window_start < MIN_BYTES_PER_S * config.stall_window_s:
-                raise TransientError(f"less than {MIN_BYTES_PER_S} bytes/s in {config.stall_window_s:.0f} s")
+                raise TransientError(f"{what}: stalled: less than {MIN_BYTES_PER_S} bytes/s")
             window_end, window_start = now + config.stall_window_s, blob.offset

@@ -53,7 +53,8 @@ def by_reference(metadata: Metadata, reference: Reference) -> str | None:
 
 
 def _missing(text: str) -> NotFound:
-    return NotFound(f"no such image: {text}", hint=f"get it with `hyper pull {text}`")
+    hint = None if _ID_PREFIX.fullmatch(text) else f"get it with `hyper pull {text}`"
+    return NotFound(f"no such image: {text}", hint=hint)
 
 
 def remove(

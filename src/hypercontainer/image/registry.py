@@ -29,6 +29,7 @@ from hypercontainer.image.transport import (
     TransientError,
     Transport,
     Unreachable,
+    discard,
     read_body,
     retrying,
 )
@@ -129,7 +130,7 @@ class Repository:
         path = "blobs/uploads/" + (f"?{urlencode(query)}" if query else "")
         response = self._call("POST", path, {"Content-Length": "0"}, body=lambda: b"", scopes=scopes)
         self._expect(response, (201, 202), f"upload to {self}")
-        response.drain_conn()
+        discard(response, self._guard)
         return None if response.status == 201 else self._upload_location(response)
 
     def upload(self, location: str, digest: str, body: Body, size: int) -> bool:
@@ -140,7 +141,7 @@ class Repository:
             response.close()
             return False
         self._expect(response, (201, 204), f"upload of {digest} to {self}")
-        response.drain_conn()
+        discard(response, self._guard)
         return True
 
     def upload_chunks(self, location: str, digest: str, body: IO[bytes], size: int) -> None:
@@ -158,14 +159,14 @@ class Repository:
             }
             response = self._call("PATCH", location, headers, body=lambda data=chunk: data)  # type: ignore[misc]
             self._expect(response, (202, 204), what)
-            response.drain_conn()
+            discard(response, self._guard)
             location = self._upload_location(response)
             offset += len(chunk)
         response = self._call(
             "PUT", _with_digest(location, digest), {"Content-Length": "0"}, body=lambda: b""
         )
         self._expect(response, (201, 204), what)
-        response.drain_conn()
+        discard(response, self._guard)
 
     def put_manifest(self, reference: str, raw: bytes, media_type: str) -> None:
         headers = {"Content-Type": media_type}
@@ -174,7 +175,7 @@ class Repository:
         def put() -> None:
             response = self._call("PUT", f"manifests/{reference}", headers, body=lambda: raw)
             self._expect(response, (200, 201, 202), what)
-            response.drain_conn()
+            discard(response, self._guard)
 
         retrying(put, self._transport.config, self._guard)
 
@@ -207,7 +208,7 @@ class Repository:
             response = self._transport.send(Request(method, url, headers, sent, body))
             if response.status != 401 or not ours:
                 return response
-            response.drain_conn()
+            discard(response, self._guard)
             self._auth.challenged(response.headers.getlist("WWW-Authenticate"), scopes, sent, str(self))
         raise self._auth.refused(str(self))
 

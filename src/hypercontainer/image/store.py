@@ -112,7 +112,7 @@ class ImageStore:
         if image_id is None:
             raise NotFound(f"no image is tagged {wanted.familiar()}", hint="tag it with `hyper tag`")
         with self._operation(f"push {wanted.familiar()}", cancelled) as guard:
-            record = self._pushable(self._record(image_id), guard)
+            record = self._pushable(self._whole(image_id), guard)
             place = origin(wanted.registry, self._config)
             target = Repository(self._transport, place, wanted.repository, credentials, guard, push=True)
             digest = Pusher(self._blobs, self._metadata, target, self._config, guard, progress).push(
@@ -209,7 +209,7 @@ class ImageStore:
             raise InvalidArgument("save: no image is named")
         names = {image_id: list(tags) for image_id, tags in chosen.items()}
         with self._operation("save", None):
-            records = {image_id: self._record(image_id) for image_id in names}
+            records = {image_id: self._whole(image_id) for image_id in names}
             if format == "docker":
                 write_docker(self._blobs, names, records, out, self._config.max_blob_bytes)
             else:
@@ -275,11 +275,7 @@ class ImageStore:
     def layer_blob(self, image: Image, index: int) -> tuple[Layer, Path]:
         """A layer with the file of its verified blob; NotFound if the file is gone."""
         layer = image.layers[index]
-        if not self._blobs.has(layer.digest, layer.size_bytes):
-            raise NotFound(
-                f"layer {layer.digest} of image {image.short_id} is not in the store",
-                hint="pull the image again",
-            )
+        self._need(layer)
         return layer, self._blobs.path(layer.digest)
 
     def disk_usage(self) -> DiskUsage:
@@ -341,10 +337,19 @@ class ImageStore:
                 doomed, self._doomed = self._doomed, set()
                 self._blobs.sweep(self._metadata.layer_digests(), doomed, grace_s)
 
-    def _record(self, image_id: str) -> Record:
+    def _need(self, layer: Layer) -> None:
+        if not self._blobs.has(layer.digest, layer.size_bytes):
+            raise NotFound(
+                f"layer {layer.digest} is not in the image store", hint="pull or load the image again"
+            )
+
+    def _whole(self, image_id: str) -> Record:
+        """The record of an image whose blobs are all there: a damaged disk may have lost some."""
         record = self._metadata.record(image_id)
         if record is None:
             raise NotFound(f"no such image: {image_id}")
+        for layer in record.layers:
+            self._need(layer)
         return record
 
     def _image(self, image_id: str) -> Image:

@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
@@ -30,6 +31,8 @@ from hypercontainer.image.model import RegistriesConfig
 MAX_REDIRECTS = 5
 MAX_POOLS = 32
 SEND_CHUNK_BYTES = 256 << 10
+MAX_DISCARDED_BYTES = 64 << 10
+DISCARD_DEADLINE_S = 10.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 # ValueError: reading a TLS socket that another thread shut down.
@@ -183,7 +186,10 @@ def _raise_transient(response: BaseHTTPResponse, url: str) -> None:
     if response.status not in _TRANSIENT:
         return
     error = TransientError(
-        f"{url}: the registry answered {response.status}", http_status=response.status, url=url
+        f"{url}: the registry answered {response.status}",
+        http_status=response.status,
+        url=url,
+        hint="it limits the number of requests: wait, or log in" if response.status == 429 else None,
     )
     error.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
     response.close()
@@ -238,13 +244,13 @@ def retrying(action: Callable[[], _T], config: RegistriesConfig, guard: Guard) -
 
 def read_body(response: BaseHTTPResponse, limit: int, what: str, guard: Guard, deadline_s: float) -> bytes:
     """The whole body, at most ``limit`` bytes, within ``deadline_s``."""
-    url = response.url or what
+    url = response.url or ""
     end = time.monotonic() + deadline_s
     parts: list[bytes] = []
     size = 0
     with guard.calling(lambda: shut(response)):
         try:
-            while data := response.read1(min(64 << 10, limit + 1 - size), decode_content=False):
+            while data := read_piece(response, min(64 << 10, limit + 1 - size), what, guard):
                 guard.check()
                 parts.append(data)
                 size += len(data)
@@ -252,13 +258,25 @@ def read_body(response: BaseHTTPResponse, limit: int, what: str, guard: Guard, d
                     raise RegistryError(f"{what}: the answer is larger than {limit} bytes", url=url)
                 if time.monotonic() > end:
                     raise TransientError(f"{what}: not all of it within {deadline_s:.0f} s", url=url)
-        except READ_ERRORS as error:
-            guard.check()
-            raise translated(error, what, url) from error
         finally:
             if not response.closed:  # else the connection is back in its pool
                 response.close()
     return b"".join(parts)
+
+
+def discard(response: BaseHTTPResponse, guard: Guard) -> None:
+    """Be done with a response whose body does not matter; a short one leaves the connection to be used again."""
+    with suppress(RegistryError):
+        read_body(response, MAX_DISCARDED_BYTES, "", guard, DISCARD_DEADLINE_S)
+
+
+def read_piece(response: BaseHTTPResponse, size: int, what: str, guard: Guard) -> bytes:
+    """Up to ``size`` bytes of the body, as they come; b'' at its end."""
+    try:
+        return response.read1(size, decode_content=False)
+    except READ_ERRORS as error:
+        guard.check()
+        raise translated(error, what, response.url or "") from error
 
 
 def shut(response: BaseHTTPResponse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -18,6 +19,8 @@ from hypercontainer.errors import (
     InvalidArgument,
     NotFound,
     RegistryError,
+    Unauthorized,
+    Unavailable,
 )
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
@@ -208,7 +211,7 @@ def test_wrong_bytes_are_never_registered(fake: Any, new_store: NewStore, noise:
     store = new_store(attempts=2)
     with pytest.raises(ImageError) as caught:
         store.pull(f"{fake.host}/x:1")
-    assert digest in str(caught.value) or wrong in ("long", "huge")
+    assert digest in str(caught.value)
     assert store.list() == []
     fake.blobs[digest] = good
     assert store.pull(f"{fake.host}/x:1").layers[0].digest == digest
@@ -425,3 +428,38 @@ def test_a_blob_larger_than_allowed_is_not_fetched(fake: Any, new_store: NewStor
     with pytest.raises(ImageError, match="at most 5000 are allowed"):
         new_store(max_blob_bytes=5000).pull(f"{fake.host}/x:1")
     assert fake.asked(fake.layers("1")[0]) == []
+
+
+def test_a_full_disk_is_said_and_not_taken_for_a_broken_connection(
+    fake: Any, new_store: NewStore, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.add_image("1", noise(100_000))
+    (digest,) = fake.layers("1")
+
+    def full(fd: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = new_store()
+    with monkeypatch.context() as patch, pytest.raises(Unavailable, match=r"No space left.*prune"):
+        patch.setattr("os.write", full)
+        store.pull(f"{fake.host}/x:1")
+    assert len(fake.asked(digest)) == 1
+    store.pull(f"{fake.host}/x:1")
+
+
+def test_an_endless_refusal_is_not_read(fake: Any, new_store: NewStore) -> None:
+    """A 401 whose body never ends costs neither memory nor time."""
+    sent = []
+
+    def endless(handler: Any) -> bool:
+        handler.send_response(401)
+        handler.send_header("WWW-Authenticate", 'Basic realm="r"')
+        handler.end_headers()
+        while True:
+            handler.wfile.write(bytes(1 << 20))
+            sent.append(1)
+
+    fake.authorize = endless
+    with pytest.raises(Unauthorized):
+        new_store().pull(f"{fake.host}/x:1")
+    assert len(sent) < 50

@@ -18,6 +18,9 @@ from hypercontainer.image.members import MAX_LINKS
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
 from hypercontainer.image.store import ImageStore
 
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 A, B = b"first layer" * 100, b"second layer" * 100
 
 
@@ -135,6 +138,25 @@ def test_oci_layout_keeps_its_manifest(store: ImageStore, made: Any) -> None:
             assert again[name] == data
     (entry,) = json.loads(again["index.json"])["manifests"]
     assert entry["digest"] == image.manifest_digest
+
+
+def test_sha512_blobs(store: ImageStore, made: Any) -> None:
+    blob = gzip.compress(A)
+    config = made.config([A])
+    layer = {"mediaType": OCI_LAYER, "digest": made.digest(blob, "sha512"), "size": len(blob)}
+    document = {"schemaVersion": 2, "config": made.descriptor(config, OCI_CONFIG), "layers": [layer]}
+    manifest = json.dumps(document).encode()
+    entry = made.descriptor(manifest, OCI_MANIFEST)
+    files = {
+        "index.json": json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode(),
+        f"blobs/{layer['digest'].replace(':', '/')}": blob,
+        **{f"blobs/{made.digest(data).replace(':', '/')}": data for data in (config, manifest)},
+    }
+    (image,) = load(store, made.tar(files))
+    assert store.layer_blob(image, 0)[0].digest.startswith("sha512:")
+    wrong = {name: blob + b"x" if "sha512" in name else data for name, data in files.items()}
+    with pytest.raises(DigestMismatch):
+        load(store, made.tar(wrong))
 
 
 @pytest.mark.parametrize("tag", ["", "latest"])

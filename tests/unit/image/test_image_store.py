@@ -171,8 +171,10 @@ def test_a_damaged_blob_is_noticed(store: ImageStore, add: Any) -> None:
     image = add(b"abc", "app:1")
     _, path = store.layer_blob(image, 0)
     path.write_bytes(b"a")
-    with pytest.raises(NotFound, match="pull the image again"):
+    with pytest.raises(NotFound, match="is not in the image store"):
         store.layer_blob(image, 0)
+    with pytest.raises(NotFound):
+        store.save(["app:1"], io.BytesIO())
 
 
 def test_a_store_of_a_newer_version_and_a_broken_one_are_refused(tmp_path: Path) -> None:
