@@ -9,6 +9,8 @@
 
 #include "cgroup.h"
 #include "child.h"
+#include "device.h"
+#include "disk.h"
 #include "holder.h"
 #include "process.h"
 #include "session.h"
@@ -59,6 +61,7 @@ static void forget(struct container *container)
 	loop_close(&container->events);
 	loop_close(&container->memory);
 	close_mounts(container);
+	free(container->devices);
 	close_fd(&container->cgroup);
 	cgroup_remove(container->name);
 	free(container);
@@ -116,6 +119,30 @@ static int open_namespaces(struct container *container)
 	return 0;
 }
 
+static void confine(struct container *container)
+{
+	struct failure failure;
+	if (container->devices && device_confine(container->cgroup, container->devices, &failure) != 0)
+		session_log("container %s: %s", container->name, failure.text);
+	free(container->devices);
+	container->devices = NULL;
+}
+
+/*
+ * Keeps a container from other containers' disks.  It costs tens of milliseconds of an emulated processor, so it is
+ * put off while all disks of the VM are the container's own, until another container comes.  Not before the mounts,
+ * because the holder is in the cgroup too.
+ */
+static void confine_if_needed(struct container *container)
+{
+	struct span rest = container->pending->fields, each, serial;
+	unsigned own = 1 + field_find(rest, HYPER_UPPER, &each);
+	while (field_each(&rest, HYPER_MOUNT, &each))
+		own += field_find(each, HYPER_SERIAL, &serial);
+	if (count > 1 || disk_count() > own)
+		confine(container);
+}
+
 /* The holder speaks while it mounts; later only its end is of interest, and that comes as SIGCHLD. */
 static void holder_ready(struct watch *watch, uint32_t events)
 {
@@ -131,6 +158,7 @@ static void holder_ready(struct watch *watch, uint32_t events)
 	if (note.kind == NOTE_READY && note.count == 1) {
 		container->root = note.fds[0];
 		if (open_namespaces(container) == 0) {
+			confine_if_needed(container);
 			container->state = CONTAINER_CREATED;
 			answer(container, NULL);
 			return;
@@ -196,6 +224,12 @@ void op_container_create(struct request *request)
 	containers = container;
 	count++;
 	memcpy(container->name, request->container, sizeof container->name);
+	if (!find_flag(request->fields, HYPER_PRIVILEGED))
+		container->devices = device_program(request->fields);
+	for (struct container *each = container->next; each; each = each->next) {
+		if (each->state != CONTAINER_CREATING) /* one that still mounts will see that it is not alone */
+			confine(each);
+	}
 	container->cgroup = cgroup_create(container->name, request->fields, &failure);
 	if (container->cgroup < 0 || begin(container, request, &failure) != 0) {
 		forget(container);

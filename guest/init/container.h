@@ -32,6 +32,7 @@ struct container {
 	int cgroup;
 	struct watch events; /* cgroup.events */
 	struct watch memory; /* memory.events */
+	struct device_program *devices; /* not in force yet; NULL: it is, or the container is privileged */
 	uint64_t oom_kills;
 	struct request *pending; /* CREATE, DESTROY or FREEZE that has begun */
 	struct deadline deadline;

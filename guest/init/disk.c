@@ -51,3 +51,14 @@ int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *fa
 	close_fd(&events);
 	return found ? 0 : fail(failure, ENODEV, "disk \"%s\": there is none with this serial", wanted);
 }
+
+unsigned disk_count(void)
+{
+	DIR *list = opendir("/sys/block");
+	unsigned count = 0;
+	for (struct dirent *entry; list && (entry = readdir(list));)
+		count += entry->d_name[0] != '.' && strncmp(entry->d_name, "loop", 4) != 0 && strncmp(entry->d_name, "ram", 3) != 0;
+	if (list)
+		(void)closedir(list);
+	return count;
+}

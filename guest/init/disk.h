@@ -9,4 +9,7 @@
 /* "/dev/vda", waiting some seconds for a disk that is being plugged in. */
 int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *failure);
 
+/* How many there are in the VM. */
+unsigned disk_count(void);
+
 #endif
