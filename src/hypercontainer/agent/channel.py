@@ -64,6 +64,7 @@ class Channel(asyncio.BufferedProtocol):
         # typing: the writer's transport is a WriteTransport; that of a socket reads too
         transport: asyncio.Transport = writer.transport  # type: ignore[assignment]
         self._transport = transport
+        self._writer = writer  # one that nobody holds closes its transport
         self._previous = transport.get_protocol()
         transport.set_protocol(self)
         if transport.is_closing():
