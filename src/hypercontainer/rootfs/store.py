@@ -221,9 +221,9 @@ def _making(path: Path) -> Iterator[int | None]:
         try:
             yield fd
             with _host_disk(path):
-                os.fchmod(fd, 0o400)
                 os.fsync(fd)
                 part.rename(path)
+                os.fchmod(fd, 0o400)  # not sooner: others open the part to wait for its lock
                 _sync_folder(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's

@@ -69,9 +69,8 @@ def mutated(random_: random.Random, archive: bytes) -> bytes:
             case 3:
                 data[at:at] = data[at : at + 512]
             case 4:
-                data[at - at % 512 + 156] = (
-                    ord(random_.choice("0123456xgLKSX\0")) if at - at % 512 + 156 < len(data) else 0
-                )
+                kind_at = at - at % 512 + 156
+                data[kind_at : kind_at + 1] = random_.choice("0123456xgLKSX\0").encode()
             case _:
                 data[at] = random_.choice(b"0123456789=,\n /.")
         if not data:
