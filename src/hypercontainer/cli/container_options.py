@@ -78,6 +78,8 @@ LIFE = (
     text("--pull", "POLICY", "always, missing or never", "missing"),
     text("--platform", "OS/ARCH", "of an image with several"),
     flag("-q --quiet", "no progress while pulling"),
+    flag("--no-healthcheck", "accepted; health checks come with a later release"),
+    flag("--disable-content-trust", "accepted; signatures of Docker's Notary are not looked at"),
 )
 MACHINE = (
     text("--kernel", "KERNEL", "a path on hyperd's host, or a name that 'hyper kernel ls' shows"),
@@ -140,8 +142,6 @@ REFUSED = (
     refused("--memory-swappiness", "NUMBER", "a virtual machine has no swap"),
     refused("--oom-kill-disable", "", "a virtual machine without memory has to kill something"),
     refused("--runtime", "NAME", "the hypervisor is the runtime; see --accel"),
-    refused("--disable-content-trust", "", "signatures of Docker's Notary are not known here"),
-    refused("--no-healthcheck", "", _HEALTH + "; there is none to switch off"),
 )
 
 CREATE_OPTIONS: tuple[Option, ...] = (

@@ -64,11 +64,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
                 widths.append(MIN_CELL)
             widths[place] = max(widths[place], len(cell) + GAP)
     return "".join(
-        "".join(cell.ljust(width) for cell, width in zip(cells[:-1], widths, strict=False))
-        + cells[-1].rstrip()
-        + "\n"
-        for cells in lines
-        if cells
+        ("".join(map(str.ljust, cells[:-1], widths)) + cells[-1]).rstrip() + "\n" for cells in lines if cells
     )
 
 

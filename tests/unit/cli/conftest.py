@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_hyperd import FakeHyperd, fake_hyperd
 
+from fake_hyperd import FakeHyperd, fake_hyperd
 from hypercontainer.cli.main import main
 
 Run = Callable[..., int]
+Spawn = Callable[..., subprocess.CompletedProcess[bytes]]
+Launch = Callable[..., subprocess.Popen[bytes]]
 HYPER = (sys.executable, "-c", "import sys; from hypercontainer.cli.main import entry; sys.exit(entry())")
 
 
@@ -46,7 +48,7 @@ def run() -> Run:
 
 
 @pytest.fixture
-def spawn(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+def spawn() -> Spawn:
     """A command line in a process of its own."""
 
     def spawned(*words: str, stdin: bytes = b"", **options: object) -> subprocess.CompletedProcess[bytes]:
@@ -55,3 +57,21 @@ def spawn(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
         )
 
     return spawned
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """A command line in a process that goes on; none outlives the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def launched(*words: str, **options: object) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([*HYPER, *words], **options)  # type: ignore[call-overload]
+        processes.append(process)
+        return process  # type: ignore[no-any-return]
+
+    yield launched
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        with process:
+            pass

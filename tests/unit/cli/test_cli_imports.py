@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fake_hyperd import FakeHyperd, Peer, control
 
 HEAVY = {

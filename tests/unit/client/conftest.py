@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fake_hyperd import FakeHyperd, fake_hyperd
 
 

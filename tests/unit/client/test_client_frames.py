@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fake_hyperd import frame as framed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_hyperd import frame as framed
 from hypercontainer.client import frames
 from hypercontainer.client.detach import DetachKeys, parse_keys
 from hypercontainer.client.http import BrokenAnswer

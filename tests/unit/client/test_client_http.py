@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_hyperd import FakeHyperd, Peer, Request, chunk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_hyperd import FakeHyperd, Peer, Request, chunk
 from hypercontainer.client.api import Client, RemoteError
 from hypercontainer.client.http import MAX_HEAD_BYTES, BrokenAnswer, Response, quote, target
 from hypercontainer.errors import Unavailable

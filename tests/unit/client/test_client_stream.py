@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_hyperd import CONTROL, CREDIT, STDERR, STDIN, STDOUT, WINDOW, FakeHyperd, Peer, control, frame
 
+from fake_hyperd import CONTROL, CREDIT, STDERR, STDIN, STDOUT, WINDOW, FakeHyperd, Peer, control, frame
 from hypercontainer.client.api import Client, RemoteError
 from hypercontainer.client.http import BrokenAnswer
 from hypercontainer.client.stream import ConnectionLost, Detached, Stream

@@ -1,0 +1,117 @@
+"""docs/cli.md, from the command table: ``python -m hypercontainer.cli.reference > docs/cli.md``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+
+from hypercontainer.cli import table
+from hypercontainer.cli.help import command_help, family_help, overview
+from hypercontainer.cli.main import GLOBAL_OPTIONS
+from hypercontainer.cli.options import REFUSED, Command
+
+HEAD = """\
+# The command line
+
+*Generated from the command table by `python -m hypercontainer.cli.reference`; a test holds it to the code.*
+
+`hyper` takes Docker's verbs and options, and shows what Docker shows. It starts hyperd where none is running
+(all but `hyper version`, `hyper logout`, `hyper kernel fetch` and `hyper system stop`), and finds it by
+`--host`, `HYPER_HOST`, `HYPER_RUN` or the configuration file (docs/configuration.md).
+
+## How options are read
+
+As Docker's command line reads them: `--name value`, `--name=value`, `-n value`, `-nvalue`, `-n=value`, clusters
+(`-it`); a boolean's value stands behind `=` (`--rm=false`); `--` ends the options; long names are never
+abbreviated. Where a command line ends in someone else's command (`run`, `create`, `exec`), the options end at
+the first argument.
+
+## Exit status
+
+| status | meaning |
+| --- | --- |
+| 0 | done; also a container that was left by its detach keys |
+| 1 | the command failed, or its arguments are too few, too many or unknown |
+| 125 | an option is wrong; of `run` and `exec`: hyper itself failed |
+| 126, 127 | of `run` and `exec`: the program cannot be executed, or is not there |
+| 128+N | signal N ended the process, or this command; 130 after Ctrl-C, 141 where nobody reads its output |
+| other | of `run`, `exec`, `attach`, `start -a`: the process's own |
+
+Data go to standard output; progress, questions, warnings and errors to standard error. An error is a line that
+begins with `hyper:`, and a hint where there is a remedy; one of a failed launch brings QEMU's command, its
+standard error and the last lines of the guest's console.
+
+## Attached processes
+
+With `-t`, keys go to the process as they are, and the terminal is restored on every way out. Ctrl-P Ctrl-Q
+(`--detach-keys`) leaves the process running. Without `-t`, INT, TERM, HUP, QUIT, USR1 and USR2 are passed on
+(`--sig-proxy`); the third INT or TERM ends the client and leaves the container running. A reader of standard
+output that stops reading stalls standard output alone, and memory stays bounded.
+
+## `--format`
+
+Listings take `table` (the default), `json` (an object a line), a Go template for each line, or `table` and a
+template. Templates know fields (`{{.Names}}`, `{{.State.ExitCode}}`, `{{.Label "key"}}`), pipelines, variables,
+`if`, `with`, `range`, comparisons, and the functions %s. `hyper inspect` has the keys of `docker inspect`, and
+the virtual machine under `VM`.
+
+## Docker's options that are refused
+
+Nothing that Docker knows is dropped silently. These options of `run` and `create` are refused, with the reason:
+
+"""
+
+
+def _functions() -> str:
+    from hypercontainer.cli.template_functions import FUNCTIONS
+
+    return ", ".join(f"`{name}`" for name in sorted(FUNCTIONS))
+
+
+def _refused() -> Iterator[str]:
+    from hypercontainer.cli.container_options import CREATE_OPTIONS
+
+    reasons: dict[str, list[str]] = {}
+    for option in CREATE_OPTIONS:
+        if option.kind == REFUSED:
+            reasons.setdefault(option.help, []).append(f"`--{option.name}`")
+    yield "| options | reason |"
+    yield "| --- | --- |"
+    for reason, names in reasons.items():
+        yield f"| {', '.join(names)} | {reason} |"
+
+
+def commands() -> Iterator[tuple[str, Command]]:
+    """Every command under the name it is documented by, in the order of the overview."""
+    for verb, place in table.verbs().items():
+        yield verb, load(place)
+    for family, (_, members) in table.FAMILIES.items():
+        for member, target in members.items():
+            if not isinstance(target, str):
+                yield f"{family} {member}", load(target)
+
+
+def load(place: tuple[str, str, str]) -> Command:
+    found = getattr(import_module(f"hypercontainer.cli.commands.{place[0]}"), place[1])
+    assert isinstance(found, Command)
+    return found
+
+
+def _block(text: str) -> list[str]:
+    return ["```text", *text.rstrip("\n").splitlines(), "```", ""]
+
+
+def reference() -> str:
+    lines = [HEAD.replace("%s", _functions()) + "\n".join(_refused()), "", "## Overview", ""]
+    lines += _block(overview(GLOBAL_OPTIONS))
+    for name in table.FAMILIES:
+        lines += [f"### hyper {name}", "", *_block(family_help(name))]
+    lines += ["## Commands", ""]
+    for name, command in commands():
+        lines += [f"### hyper {name}", "", *_block(command_help(name, command))]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
