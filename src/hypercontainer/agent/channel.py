@@ -9,6 +9,7 @@ turn.  The first error, or the end of the pipe, closes it once and for all; ``on
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -20,6 +21,8 @@ from hypercontainer.errors import AgentError, AgentProtocolError, Unavailable
 FRAMES_PER_TURN = 512
 # Messages that a guest has not taken yet.
 UNSENT_MAX_BYTES = 16 * 1024 * 1024
+# Of a pipe that was lost: more than a socket's buffer holds.
+LAST_READS_MAX = 64
 # Written at once: fewer system calls for small frames.
 WRITE_BYTES = 128 * 1024
 
@@ -86,6 +89,8 @@ class Channel(asyncio.BufferedProtocol):
         self._end(AgentError("the guest's channel has closed"))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._reason is None:
+            self._hear_out()
         why = f": {exc}" if exc else ""
         self._end(AgentError(f"the guest's channel has closed{why}"))
         if self._previous is not None:  # whoever waits for the writer to close
@@ -118,6 +123,23 @@ class Channel(asyncio.BufferedProtocol):
             raise
         self._transport.pause_reading()
         self._turn = self._loop.call_soon(self._read)
+
+    def _hear_out(self) -> None:
+        """Take what the guest sent before it went: a failed write has ended the transport with that unread."""
+        self._blocked = True
+        sock = self._transport.get_extra_info("socket")
+        try:
+            for _ in range(LAST_READS_MAX):
+                while self._reason is None and (received := self._frames.next_frame()) is not None:
+                    self._on_frame(received)
+                count = os.readv(sock.fileno(), [self._frames.writable()])
+                if not count or self._reason is not None:
+                    return
+                self._frames.advance(count)
+        except OSError:
+            return
+        except AgentProtocolError as error:
+            self._end(error)
 
     # -- our side
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -429,36 +427,6 @@ def test_the_end_of_the_pipe_fails_everything_and_keeps_what_came() -> None:
             assert got == b"last words"
             assert (await agent.welcome(1)).agent == "fake"
         await guest.stop()
-
-    run(test)
-
-
-def test_the_session_owns_its_pipe() -> None:
-    """Nobody else holds the stream pair."""
-
-    async def test() -> None:
-        guest = FakeGuest()
-        host, far = socket.socketpair()
-        served = asyncio.create_task(guest.serve(*await asyncio.open_connection(sock=far)))
-        agent = Agent.open(
-            *await asyncio.open_connection(sock=host), resumed=False, on_event=lambda event: None
-        )
-        gc.collect()
-        await agent.ping()
-        agent.close()
-        await served  # it saw the end
-
-    run(test)
-
-
-def test_who_waits_for_the_writer_hears_of_the_end() -> None:
-    async def test() -> None:
-        async with connected(FakeGuest().serve) as (reader, writer):
-            agent = Agent.open(reader, writer, resumed=False, on_event=lambda event: None)
-            await agent.shutdown()
-            await agent.closed()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     run(test)
 
