@@ -204,7 +204,6 @@ static int start_init(struct container *container, struct process *process, cons
 	loop_close(&container->socket);
 	process->pid = container->holder;
 	container->state = CONTAINER_STARTED;
-	set_oom_score(process->pid, fields);
 	return 0;
 }
 
@@ -217,7 +216,6 @@ static int start_exec(struct container *container, struct process *process, cons
 		memcpy(launch.stdio, theirs, sizeof launch.stdio);
 		memcpy(launch.namespaces, container->namespaces, sizeof launch.namespaces);
 		child_begin(keep, sizeof keep / sizeof *keep);
-		set_oom_score(getpid(), launch.fields);
 		launch_main(&launch);
 	}
 	if (process->pid < 0) /* ENOMEM is a PID namespace without an init */
@@ -259,6 +257,7 @@ void op_process_start(struct request *request)
 		finish_start(process);
 		return;
 	}
+	set_oom_score(process->pid, request->fields);
 	process->oom_kills_before = container_oom_kills(container);
 	(void)loop_set(&process->report, EPOLLIN);
 }

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from hypercontainer.agent.operations import (
 )
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
+from hypercontainer.errors import StreamClosed
 from hypercontainer.kernel import Kernel, build_initrd, command_line
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def erofs(directory: Path, root: Path, name: str = "lower.erofs") -> Path:
 
 
 def ext4(path: Path, size: str = "64M") -> Path:
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", path, size], check=True)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", path, size], check=True)
     return path
 
 
@@ -182,8 +183,9 @@ class Session:
             both.append(self.collect(process, Stream.STDERR))
         await started
         if stdin is not None:
-            await self.agent.input(process).write(stdin)
-            await self.agent.input(process).eof()
+            with suppress(StreamClosed):
+                await self.agent.input(process).write(stdin)
+                await self.agent.input(process).eof()
         texts = [await collected.text() for collected in both]
         status = await self.status(process)
         await self.agent.forget(process)
