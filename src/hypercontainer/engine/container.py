@@ -46,8 +46,8 @@ class Container:
         self._on_removed = on_removed
         self._lock = asyncio.Lock()
         self._init: Process | None = None
-        self._outcome: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._outcome.add_done_callback(lambda future: future.exception())
+        self._outcome: asyncio.Future[Exit] = _future()
+        self._waiting: list[ProcessAttachment] = []  # clients that attached before the start
         self._supervisor: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._backoff = Backoff()
@@ -114,39 +114,36 @@ class Container:
             self._cancel_restart()
             self.change(stopped_by_user=False, restart_count=0)
             self._backoff = Backoff()
-            await self._start(attach_stdin=None)
+            await self._start()
 
-    async def start_attached(self, *, stdin: bool) -> ProcessAttachment:
+    async def start_attached(self) -> ProcessAttachment:
         """Starts it with a client attached from the first byte on."""
         async with self._lock:
             if self.alive:
                 raise Conflict(f"{self.what} is already running")
             self._cancel_restart()
-            attachment = await self._start(attach_stdin=stdin)
-            assert attachment is not None
+            attachment = self.attach(stdin=True)
+            await self._start()
             return attachment
 
-    async def _start(self, *, attach_stdin: bool | None) -> ProcessAttachment | None:
+    async def _start(self) -> None:
         first = self.record.state is State.CREATED
         self.log.begin_run(self.record.run + 1)
         self.change(state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False)
-        self._outcome = asyncio.get_running_loop().create_future()
-        self._outcome.add_done_callback(lambda future: future.exception())
         try:
             self._init = await launch.start(self.pod, self.record, self._parts, self._write_log)
         except BaseException as error:
             await asyncio.shield(self._start_failed(error, first=first))
             raise
         self.change("start", state=State.RUNNING, started=times.now(), finished="")
-        attachment = None
-        if attach_stdin is not None:
-            attachment = self._init.attach(self._outcome, stdin=attach_stdin)
+        for attachment in self._waiting:
+            self._init.attach(attachment)
+        self._waiting.clear()
         self._init.open_output({})
         self._supervisor = asyncio.create_task(self._supervise(self._init), name=self.what)
-        return attachment
 
     async def _start_failed(self, error: BaseException, *, first: bool) -> None:
-        await self.pod.end(orderly=False)
+        await self._end_vm(orderly=False)
         self.log.end_run()
         message = str(error) or type(error).__name__
         status = launch.exit_status(error)
@@ -156,10 +153,28 @@ class Container:
             exit_status=status,
             finished=times.now(),
         )
-        if not self._outcome.done():
-            self._outcome.set_result(Exit(status, message))
         if self.record.spec.auto_remove:
-            await self._delete()
+            await self._delete_quietly()
+        self._dismiss(Exit(status, message))
+
+    def _dismiss(self, result: Exit) -> None:
+        """Tells the clients that wait for a start that there is none."""
+        for attachment in self._waiting:
+            attachment.end_output()
+        self._waiting.clear()
+        self._conclude(result)
+
+    def _conclude(self, result: Exit) -> None:
+        """This run and all that follows it is over; the next has a future of its own."""
+        concluded, self._outcome = self._outcome, _future()
+        if not concluded.done():
+            concluded.set_result(result)
+
+    async def _end_vm(self, *, orderly: bool) -> None:
+        try:
+            await self.pod.end(orderly=orderly)
+        except HyperError as error:
+            log.error("%s: its VM cannot be ended: %s", self.what, error)
 
     # ------------------------------------------------------------------------------------- end
 
@@ -176,15 +191,14 @@ class Container:
         self.log.end_run()
         discard = record.spec.auto_remove
         self.change(exit_status=result.exit_status, error=result.error or error, oom_killed=oom)
-        await self.pod.end(orderly=not discard)
+        await self._end_vm(orderly=not discard)
         self.tell("die", exit_status=str(result.exit_status))
         again = wanted(self.record)
         if discard:
             await self._delete_quietly()
         else:
             self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
-        if not self._outcome.done():
-            self._outcome.set_result(result)
+        self._conclude(result)
         if again and not discard:
             self._restart = asyncio.create_task(self._start_again(), name=f"restart of {self.what}")
 
@@ -198,7 +212,7 @@ class Container:
             self._restart = None
             self.change(restart_count=self.record.restart_count + 1)
             try:
-                await self._start(attach_stdin=None)
+                await self._start()
             except HyperError as error:
                 log.warning("restart of %s: %s", self.what, error)
                 if wanted(self.record):
@@ -222,7 +236,7 @@ class Container:
         async with self._lock:
             await self._stop(timeout_s, None)
             self.change(stopped_by_user=False)
-            await self._start(attach_stdin=None)
+            await self._start()
             self.tell("restart")
 
     async def _stop(self, timeout_s: int | None, signal: str | None) -> None:
@@ -286,8 +300,15 @@ class Container:
             await self.pod.agent.freeze(self.record.id, False)
             self.change("unpause", state=State.RUNNING)
 
-    async def attach(self, *, stdin: bool) -> ProcessAttachment:
-        return self.running_init().attach(self._outcome, stdin=stdin)
+    def attach(self, *, stdin: bool) -> ProcessAttachment:
+        """To the process that runs, or to the next one."""
+        spec = self.record.spec
+        attachment = ProcessAttachment(self._outcome, tty=spec.tty, stdin=stdin and spec.stdin_open)
+        if self._init is not None:
+            self.running_init().attach(attachment)
+        else:
+            self._waiting = [*(waiting for waiting in self._waiting if not waiting.left), attachment]
+        return attachment
 
     async def wait(self, condition: str) -> Exit:
         if condition == "removed":
@@ -321,6 +342,7 @@ class Container:
             self._cancel_restart()
             if not self.removed.is_set():
                 await self._delete()
+            self._dismiss(Exit(self.record.exit_status, "the container was removed"))
 
     async def _delete(self) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd."""
@@ -386,3 +408,7 @@ class Container:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         self.log.close()
+
+
+def _future() -> asyncio.Future[Exit]:
+    return asyncio.get_running_loop().create_future()

@@ -212,7 +212,7 @@ class ContainerService:
     ) -> ProcessAttachment:
         made = await self.create(spec, credentials=credentials, progress=progress)
         created(made)
-        return await self.get(made.id).start_attached(stdin=spec.stdin_open)
+        return await self.get(made.id).start_attached()
 
     async def start(self, ref: str) -> None:
         await self.get(ref).start()
@@ -249,7 +249,7 @@ class ContainerService:
         return await self.get(ref).wait(condition)
 
     async def attach(self, ref: str, *, stdin: bool = True, logs: bool = False) -> ProcessAttachment:
-        return await self.get(ref).attach(stdin=stdin)
+        return self.get(ref).attach(stdin=stdin)
 
     async def resize(self, ref: str, rows: int, columns: int) -> None:
         container = self.get(ref)

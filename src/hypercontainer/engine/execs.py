@@ -62,7 +62,10 @@ class Exec:
             container.pod.forget(process)
             raise
         ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        attachment = None if self.spec.detach else process.attach(ended, stdin=self.spec.stdin)
+        attachment = None
+        if not self.spec.detach:
+            attachment = ProcessAttachment(ended, tty=self.spec.tty, stdin=self.spec.stdin)
+            process.attach(attachment)
         process.open_output({})
         container.tell("exec_start", exec=self.id)
         container.execs.watch(self, process, ended)

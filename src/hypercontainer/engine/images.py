@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -19,6 +18,7 @@ from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.image import platforms
+from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.model import Image, Layer, Progress
 from hypercontainer.image.store import ImageStore
@@ -142,6 +142,7 @@ class ImageService:
                 changes=changes,
                 message=message,
                 prepare=self._preparer(None, cancelled),
+                cancelled=cancelled,
             )
         )
         self._events.publish("image", "import", image.id, name=reference or "")
@@ -171,7 +172,7 @@ class ImageService:
         return await asyncio.to_thread(self._layers.root_disk, diff_ids)
 
     def _preparer(
-        self, report: Callable[[Progress], None] | None, cancelled: threading.Event
+        self, report: Callable[[Progress], None] | None, cancelled: Cancellation
     ) -> Callable[[Layer, Path], None]:
         """Makes a layer's filesystem image of its blob, in the store's thread."""
 
@@ -208,9 +209,9 @@ class ImageService:
         return ImageSummary(**self._facts(image))
 
 
-async def _cancellable(call: Callable[[threading.Event], T]) -> T:
+async def _cancellable(call: Callable[[Cancellation], T]) -> T:
     """Runs ``call`` in a thread; a cancelled caller sets its event and waits for it to come to an end."""
-    cancelled = threading.Event()
+    cancelled = Cancellation()
     work = asyncio.ensure_future(asyncio.to_thread(call, cancelled))
     try:
         return await asyncio.shield(work)

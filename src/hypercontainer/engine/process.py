@@ -56,12 +56,12 @@ class Process:
         ]
         self._drained = asyncio.create_task(self._drain([stream.finished() for stream in streams]))
 
-    def attach(self, outcome: Awaitable[Exit], *, stdin: bool) -> ProcessAttachment:
-        attachment = ProcessAttachment(self, outcome, stdin=stdin and self._stdin is not None)
+    def attach(self, attachment: ProcessAttachment) -> None:
+        """Gives a client its hold: it has all output from now on."""
         self._attachments.append(attachment)
+        attachment.take(self)
         if self._drained is not None and self._drained.done():
             attachment.end_output()
-        return attachment
 
     def detach(self, attachment: ProcessAttachment) -> None:
         if attachment in self._attachments:
@@ -108,17 +108,29 @@ class Process:
 
 
 class ProcessAttachment:
-    """A client's hold on a process (``engine.interface.Attachment``)."""
+    """A client's hold on a process (``engine.interface.Attachment``), which may be made before the process is.
 
-    def __init__(self, process: Process, outcome: Awaitable[Exit], *, stdin: bool) -> None:
-        self._process = process
+    ``outcome`` is what ``exit`` waits for: the process's end, or more that its owner does after it.
+    """
+
+    def __init__(self, outcome: Awaitable[Exit], *, tty: bool, stdin: bool) -> None:
+        self.tty = tty
+        self.pipes: dict[int, Pipe] = {channel: Pipe() for channel in (Stream.STDOUT, Stream.STDERR)}
         self._outcome = outcome
         self._stdin = stdin
-        self.pipes: dict[int, Pipe] = {channel: Pipe() for channel in (Stream.STDOUT, Stream.STDERR)}
+        self._process: Process | None = None
+        self._started = asyncio.Event()
+        self.left = False
+        self._size: tuple[int, int] | None = None
 
-    @property
-    def tty(self) -> bool:
-        return self._process.tty
+    def take(self, process: Process) -> None:
+        """The process is there.  By ``Process.attach``."""
+        self._process = process
+        self._started.set()
+        if self.left:
+            process.detach(self)
+        elif self._size is not None:
+            process.agent.resize(process.number, *self._size)
 
     async def read(self, channel: int) -> bytes:
         return await self.pipes[channel].get()
@@ -126,31 +138,43 @@ class ProcessAttachment:
     async def write(self, data: bytes) -> None:
         if not self._stdin:
             raise Conflict("this client is not attached to the process's input", hint="attach with -i")
-        await self._process.write(data)
+        await (await self._running()).write(data)
 
     async def end_input(self) -> None:
-        if self._stdin and self._process.close_stdin:
-            await self._process.end_input()
+        if self._stdin:
+            process = await self._running()
+            if process.close_stdin:
+                await process.end_input()
 
     async def resize(self, rows: int, columns: int) -> None:
-        await self._process.agent.resize(self._process.number, rows, columns)
+        self._size = rows, columns
+        if self._process is not None:
+            await self._process.agent.resize(self._process.number, rows, columns)
 
     async def signal(self, name: str) -> None:
-        await self._process.agent.signal(self._process.number, signals.parse(name))
+        process = await self._running()
+        await process.agent.signal(process.number, signals.parse(name))
 
     async def exit(self) -> Exit:
         return await asyncio.shield(asyncio.ensure_future(self._outcome))
 
     async def close(self) -> None:
-        self._process.detach(self)
+        self.left = True
         for pipe in self.pipes.values():
             pipe.leave()
-        if not self.tty:
-            await self.end_input()
+        if self._process is not None:
+            self._process.detach(self)
+            if not self.tty:
+                await self.end_input()
 
     def end_output(self) -> None:
         for pipe in self.pipes.values():
             pipe.end()
+
+    async def _running(self) -> Process:
+        await self._started.wait()
+        assert self._process is not None
+        return self._process
 
 
 def outcome(ended: ProcessExited) -> Exit:

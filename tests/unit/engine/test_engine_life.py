@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_world import IMAGE, World, read_all, world
 
+from fake_world import IMAGE, World, read_all, world
 from hypercontainer.agent.wire import Operation
 from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound
 from hypercontainer.types.answers import Created
@@ -276,5 +276,23 @@ def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None])
             Operation.CONTAINER_CREATE,
             Operation.PROCESS_START,
         ]
+
+    tell(story)
+
+
+def test_a_client_may_attach_before_the_start(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        containers = w.engine.containers
+        await containers.create(spec(w, "cat", name="c", stdin_open=True, stdin_once=True))
+        attachment = await containers.attach("c")
+        await containers.start("c")
+        await attachment.write(b"in time")
+        await attachment.end_input()
+        assert await read_all(attachment) == b"in time"
+        assert (await attachment.exit()).exit_status == 0
+        waiting = await containers.attach("c")
+        await containers.remove("c")
+        assert await read_all(waiting) == b""
+        assert (await waiting.exit()).error == "the container was removed"
 
     tell(story)

@@ -1,0 +1,76 @@
+"""One hyperd for the tests with real guests, real images in a real registry, and a look at what each test leaves."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import busybox_image
+import real_images
+from hyper import Hyper
+from hyper import hyper as hyper_context
+from registry import Registry
+
+BUSYBOX = busybox_image.REFERENCE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Hyper]:
+    """A hyperd with the busybox image, for all tests that do not harm it."""
+    with hyper_context() as made:
+        made("load", stdin=busybox_image.archive([busybox_image.layer()]))
+        yield made
+
+
+@pytest.fixture
+def hyper(shared: Hyper) -> Iterator[Hyper]:
+    """``shared``, with the proof after each test that no VM, process, mount or file of it is left."""
+    yield shared
+    shared.remove_all()
+    daemon = str(shared.daemon_pid())
+    left = [line for line in shared.leftovers() if not line.startswith(f"process {daemon} ")]
+    assert not left, "left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture
+def own_hyper() -> Iterator[Hyper]:
+    """A hyperd for one test, which may kill it."""
+    with hyper_context() as made:
+        made("load", stdin=busybox_image.archive([busybox_image.layer()]))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    with Registry() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def real_image(shared: Hyper, registry: Registry) -> object:
+    """A function: the name of a recipe -> the reference of its image, pushed to the registry and pulled from there."""
+    done: dict[str, str] = {}
+
+    def get(name: str) -> str:
+        if name not in done:
+            reference = f"{registry.address}/{name}:latest"
+            source = f"docker-archive:{real_images.path(name)}"
+            subprocess.run(
+                ["skopeo", "copy", "-q", "--dest-tls-verify=false", source, f"docker://{reference}"],
+                check=True,
+            )
+            shared("pull", "-q", reference, timeout_s=300)
+            done[name] = reference
+        return done[name]
+
+    return get

@@ -1,0 +1,118 @@
+"""Lives of containers with real guests: stop, restart, pause, rename, and everything that looks at them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import busybox_image
+from hyper import Hyper
+
+BUSYBOX = busybox_image.REFERENCE
+TRAP = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 1 & wait $!; done"
+
+
+def wait_for_line(hyper: Hyper, name: str, line: bytes) -> None:
+    """Follows the log until the line is there."""
+    follower = hyper.popen("logs", "-f", name, stdout=subprocess.PIPE)
+    assert follower.stdout is not None
+    for got in follower.stdout:
+        if got.rstrip(b"\n") == line:
+            break
+    else:
+        raise AssertionError(f"{name} ended without {line!r}")
+    follower.terminate()
+    follower.wait()
+    follower.stdout.close()
+
+
+def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
+    hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", TRAP)
+    wait_for_line(hyper, "c", b"ready")
+    hyper("stop", "c")
+    assert hyper.inspect("c")["State"]["ExitCode"] == 3
+    assert hyper.out("logs", "c") == "ready\nbye"
+    hyper("start", "c")
+    wait_for_line(hyper, "c", b"ready")
+    hyper("restart", "c")
+    assert hyper.out("ps", "--format", "{{.Names}} {{.State}}") == "c running"
+    hyper("stop", "-t", "0", "c")
+    assert hyper.inspect("c")["State"]["ExitCode"] == 137
+    assert hyper.out("ps", "-q") == ""
+
+
+def test_pause(hyper: Hyper) -> None:
+    hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", TRAP)
+    wait_for_line(hyper, "c", b"ready")
+    hyper("pause", "c")
+    assert hyper.inspect("c")["State"]["Paused"] is True
+    assert hyper("exec", "c", "true", check=False).returncode != 0
+    hyper("unpause", "c")
+    assert hyper.out("exec", "c", "echo", "awake") == "awake"
+
+
+def test_top_stats_port_rename_events(hyper: Hyper) -> None:
+    hyper(
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "-p",
+        "127.0.0.1::8000",
+        BUSYBOX,
+        "httpd",
+        "-f",
+        "-p",
+        "8000",
+        "-h",
+        "/etc",
+    )
+    assert "httpd -f" in hyper.out("top", "c")
+    sample = json.loads(hyper.out("stats", "--no-stream", "--format", "json", "c"))
+    assert sample["Name"] == "c"
+    assert int(sample["PIDs"]) == 1
+    address = hyper.out("port", "c", "8000")
+    page = subprocess.run(
+        ["curl", "-s", "-m", "20", "--retry", "20", "--retry-connrefused", f"http://{address}/hostname"],
+        capture_output=True,
+    )
+    assert page.stdout.strip().decode() == hyper.out("ps", "-q")
+    hyper("rename", "c", "d")
+    hyper("rm", "-f", "d")
+    events = hyper.out("events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}")
+    assert {"create", "start", "rename", "die", "destroy"} <= set(events.split())
+
+
+def test_create_attach_wait(hyper: Hyper) -> None:
+    hyper("create", "--name", "c", "-i", BUSYBOX, "cat")
+    attached = hyper.popen("start", "-a", "-i", "c", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    output, _ = attached.communicate(b"hello\n", timeout=60)
+    assert (output, attached.returncode) == (b"hello\n", 0)
+    assert hyper.out("wait", "c") == "0"
+
+
+def test_restart_policy(hyper: Hyper) -> None:
+    hyper("run", "-d", "--name", "c", "--restart", "on-failure:1", BUSYBOX, "sh", "-c", "echo run; exit 9")
+    assert hyper.out("wait", "c") == "9"
+    assert hyper.inspect("c")["RestartCount"] == 1
+    assert hyper.out("logs", "c") == "run\nrun"
+
+
+def test_exec_ends_with_its_container(hyper: Hyper) -> None:
+    hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
+    process = hyper.popen("exec", "c", "sh", "-c", "echo in; sleep 1000", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in\n"
+    hyper("rm", "-f", "c")
+    assert process.wait(timeout=30) != 0
+    process.stdout.close()
+
+
+def test_two_at_once_do_not_meet(hyper: Hyper) -> None:
+    processes = [
+        hyper.popen("run", "--rm", BUSYBOX, "sh", "-c", f"hostname; echo {number}", stdout=subprocess.PIPE)
+        for number in range(4)
+    ]
+    outputs = [process.communicate(timeout=120)[0].decode().split() for process in processes]
+    assert [output[1] for output in outputs] == ["0", "1", "2", "3"]
+    assert len({output[0] for output in outputs}) == 4
