@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from hypercontainer.cli.options import UsageError, flag, many, text
+from hypercontainer.cli.session import visible
 from hypercontainer.client.wirejson import dumps
 
 TYPE_CHECKING = False
@@ -57,6 +58,7 @@ def ellipsis(text_: str, width: int) -> str:
 
 def table(lines: Sequence[Sequence[str]]) -> str:
     """Aligned as Docker aligns: cells of at least ten, three spaces apart, the last one as it is."""
+    lines = [[visible(cell) for cell in cells] for cells in lines]
     widths: list[int] = []
     for cells in lines:
         for place, cell in enumerate(cells[:-1]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 from hypercontainer.cli.options import Call, Command, HelpWanted, UsageError, check_count, flag, parse, text
 from hypercontainer.cli.session import Session, tell
@@ -29,7 +30,7 @@ GLOBAL_OPTIONS = (
 
 def entry() -> int:
     """For the console script: the exit status, with standard output flushed or quietly given up."""
-    _fill_standard_descriptors()
+    _prepare_standard_descriptors()
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
@@ -41,7 +42,7 @@ def entry() -> int:
     return status
 
 
-def _fill_standard_descriptors() -> None:
+def _prepare_standard_descriptors() -> None:
     """A descriptor of ours must not become 0, 1 or 2, where a child or a stream would take it for the user's."""
     for fd in range(3):
         try:
@@ -50,6 +51,8 @@ def _fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - lives as long as the process
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that this locale cannot show is no failure
 
 
 def main(words: Sequence[str]) -> int:
@@ -77,7 +80,7 @@ def main(words: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
-    except (HyperError, OSError) as error:
+    except Exception as error:
         if debug:
             import traceback
 
@@ -145,12 +148,21 @@ def _overview(name: str) -> int:
     return 0
 
 
-def _report(error: HyperError | OSError, name: str) -> int:
-    """Says it in one line and a hint, and the evidence of a failed launch; the exit status."""
+def _report(error: Exception, name: str) -> int:
+    """Says it in one line and a hint; the exit status."""
+    if isinstance(error, HyperError):
+        return _report_own(error, name)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         tell(f"hyper: {where}{error.strerror or error}")
-        return OWN_FAILURE if _runs_something(name) else FAILED
+    else:  # an answer of no known form, or a mistake of this program
+        tell(f"hyper: internal error: {type(error).__name__}: {error}")
+        tell("  hint: are hyper and hyperd of one version? hyper version; --debug shows where it happened")
+    return OWN_FAILURE if _runs_something(name) else FAILED
+
+
+def _report_own(error: HyperError, name: str) -> int:
+    """With the evidence of a failed launch."""
     tell(f"hyper: {error.message}")
     details = getattr(error, "details", {})
     if details.get("command"):

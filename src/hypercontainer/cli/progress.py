@@ -9,7 +9,7 @@ import os
 import sys
 from time import monotonic
 
-from hypercontainer.cli.session import tell
+from hypercontainer.cli.session import tell, visible
 from hypercontainer.cli.units import decimal_size
 from hypercontainer.client.api import remote_error
 from hypercontainer.client.http import BrokenAnswer
@@ -42,7 +42,7 @@ def layer_name(layer: str) -> str:
 
 def layer_line(layer: str, status: str, current: int, total: int) -> str:
     """``a1b2c3d4e5f6: Downloading [=====>    ] 3.1MB/12.4MB``."""
-    title = TITLES.get(status, status.capitalize())
+    layer, title = visible(layer), visible(TITLES.get(status, status.capitalize()))
     if status not in MOVING or total <= 0:
         return f"{layer_name(layer)}: {title}"
     filled = min(BAR_WIDTH, BAR_WIDTH * current // total)

@@ -45,11 +45,22 @@ class Session:
         start_hyperd(self.socket, config=self.config, log_level=self.log_level)
 
 
+def visible(text: str, *, keep: str = "") -> str:
+    """``text`` with control characters as escapes (but those in ``keep``): what a guest, an image or a registry
+    says must not command the user's terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def tell(text: str) -> None:
-    """A line to the person at the terminal; data go to standard output and never through here."""
+    """Lines to the person at the terminal; data go to standard output and never through here."""
     if sys.stderr is not None:
         try:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(visible(text, keep="\n\t") + "\n")
             sys.stderr.flush()
         except OSError:  # standard error is closed: nobody to tell
             pass

@@ -34,6 +34,13 @@ class RemoteError(HyperError):
         self.details: dict[str, Any] = dict(details or {})
 
 
+class NotRunning(Unavailable):
+    """Nobody listens at the socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"hyperd is not running: nobody listens at {path}", hint="hyper system start")
+
+
 def remote_error(answer: Any) -> RemoteError:
     """The exception for the ``error`` object of an answer, a progress line or a control frame."""
     if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
@@ -70,7 +77,7 @@ class Client:
             return connect(self.path)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if self._start is None:
-                raise not_running(self.path) from error
+                raise NotRunning(self.path) from error
         except PermissionError as error:
             raise Unavailable(
                 f"connect to hyperd at {self.path}: permission denied",
@@ -174,25 +181,6 @@ class Client:
             response.close()
             raise BrokenAnswer(f"hyperd answered {path} with {response.status} in place of a stream")
         return response.take_socket()
-
-    def wait_until_gone(self) -> None:
-        """Returns when hyperd, told to end, has closed its socket: a connection that it never answers says so."""
-        try:
-            sock = connect(self.path)
-        except OSError:
-            return
-        try:
-            sock.settimeout(LIFECYCLE_TIMEOUT_S)
-            while sock.recv(4096):
-                pass
-        except OSError:
-            pass
-        finally:
-            sock.close()
-
-
-def not_running(path: str) -> Unavailable:
-    return Unavailable(f"hyperd is not running: nobody listens at {path}", hint="hyper system start")
 
 
 def _send(sock: Socket, data: bytes) -> None:

@@ -87,8 +87,8 @@ def run(call: Call) -> int:
         _show(LISTING, [row(None, sample, values) for sample in before.values()], values, live=live)
     due = monotonic()
     while True:
-        due = max(due + INTERVAL_S, monotonic())
-        sleep(due - monotonic())
+        due = max(due + INTERVAL_S, monotonic())  # a tick that was missed is not made up for
+        sleep(max(0.0, due - monotonic()))
         now = {sample["id"]: sample for sample in _samples(call)}
         rows = [row(before.get(key), sample, values) for key, sample in now.items()]
         _show(LISTING, rows, values, live=live and not once)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 
+from hypercontainer.cli.commands.images import NONE, split_reference
 from hypercontainer.cli.listing import FORMAT, Listing, Row, table
 from hypercontainer.cli.options import Call, Command, UsageError, flag
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.units import ago, decimal_size
-from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
+from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S, NotRunning
 from hypercontainer.errors import Unavailable
 
 TYPE_CHECKING = False
@@ -68,7 +71,7 @@ def disk_usage(call: Call) -> int:
         return 0
     images = [("IMAGE ID", "NAME", "CREATED", "SIZE", "CONTAINERS")]
     for image in found["images"]:
-        name = image["references"][0] if image["references"] else "<none>"
+        name = ":".join(split_reference(image["references"][0])) if image["references"] else NONE
         identifier = image["id"].removeprefix("sha256:")[:12]
         images.append(
             (
@@ -136,15 +139,23 @@ def start(call: Call) -> int:
 
 def stop(call: Call) -> int:
     client = call.session.connect(start=False)
-    body = {"stop_containers": call.options.flag("all") or call.options.flag("containers")}
     try:
-        client.call("POST", "/v1/system/shutdown", body=body, timeout_s=LIFECYCLE_TIMEOUT_S)
-    except Unavailable as error:
-        if not error.message.startswith("hyperd is not running"):
-            raise
+        # A descriptor of the process, since the socket is gone long before the containers have stopped.
+        process = os.pidfd_open(client.get("/v1/info")["DaemonPid"])
+    except NotRunning:
         tell("hyperd is not running")
         return 0
-    client.wait_until_gone()
+    try:
+        body = {"stop_containers": call.options.flag("all") or call.options.flag("containers")}
+        client.act("/v1/system/shutdown", body)
+        poller = select.poll()
+        poller.register(process, select.POLLIN)
+        if not poller.poll(LIFECYCLE_TIMEOUT_S * 1000):
+            raise Unavailable(
+                f"hyperd has not ended within {LIFECYCLE_TIMEOUT_S:.0f} s", hint="its log says more"
+            )
+    finally:
+        os.close(process)
     return 0
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from hypercontainer import __version__
 from hypercontainer.cli.options import Call, Command, text
-from hypercontainer.errors import Unavailable
+from hypercontainer.client.api import NotRunning
+from hypercontainer.errors import HyperError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ SERVER_LINES = (
 
 
 def client_versions() -> dict[str, str]:
-    machine = __import__("os").uname()
+    machine = os.uname()
     return {
         "version": __version__,
         "api_version": API_VERSION,
@@ -38,10 +40,12 @@ def client_versions() -> dict[str, str]:
 def run(call: Call) -> int:
     own = client_versions()
     server: dict[str, Any] | None = None
-    problem = ""
+    problem = "not running"
     try:
         server = call.session.connect(start=False).get("/v1/version")
-    except Unavailable as error:
+    except NotRunning:
+        pass
+    except HyperError as error:
         problem = error.message
     form = call.options.text("format")
     if form:
@@ -55,9 +59,7 @@ def run(call: Call) -> int:
         "",
     ]
     if server is None:
-        lines.append(
-            "hyperd: not running" if problem.startswith("hyperd is not running") else f"hyperd: {problem}"
-        )
+        lines.append(f"hyperd: {problem}")
     else:
         lines.append("Server: hyperd")
         lines += [f" {title + ':':<13} {server.get(key) or 'unknown'}" for title, key in SERVER_LINES]

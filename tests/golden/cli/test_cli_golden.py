@@ -1,0 +1,346 @@
+"""Listings and other output for people, compared with files beside this one.
+
+After a change that is meant: ``HYPER_GOLDEN=write pytest tests/golden/cli``, and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_hyperd import FakeHyperd, fake_hyperd
+from hypercontainer.cli import units
+from hypercontainer.cli.main import main
+
+HERE = Path(__file__).parent
+NOW = 1767268800.0  # 2026-01-01T12:00:00Z
+
+
+def summary(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"{number:064x}",
+        "name": f"c{number}",
+        "image": "debian:12",
+        "image_id": "sha256:" + "ab" * 32,
+        "command": "sleep 1000",
+        "created": "2026-01-01T11:57:00.5Z",
+        "started": "2026-01-01T11:57:01Z",
+        "finished": "",
+        "state": "running",
+        "status": "Up 3 minutes",
+        "exit_status": 0,
+        "ports": [],
+        "labels": {},
+        "pod": f"{number:064x}",
+    } | more
+
+
+CONTAINERS = [
+    summary(
+        0xABCDEF0123456789 << 192,
+        name="web",
+        image="nginx",
+        command="/docker-entrypoint.sh nginx -g 'daemon off;'",
+        ports=[
+            {"host_ip": "0.0.0.0", "host_port": 8080, "container_port": 80, "protocol": "tcp"},
+            {"host_ip": "::1", "host_port": 5353, "container_port": 53, "protocol": "udp"},
+            {"host_ip": "", "host_port": 0, "container_port": 443, "protocol": "tcp"},
+        ],
+        labels={"tier": "front", "a": "b"},
+        size_bytes=1234567,
+    ),
+    summary(2, state="exited", status="Exited (3) 2 hours ago", command='sh -c "exit 3"', exit_status=3),
+]
+IMAGES = [
+    {
+        "id": "sha256:" + "ab" * 32,
+        "references": ["docker.io/library/debian:12", "localhost:5000/me/debian:mine"],
+        "repo_digests": ["docker.io/library/debian@sha256:" + "cd" * 32],
+        "created": "2025-12-18T00:00:00Z",
+        "size_bytes": 126_123_456,
+        "architecture": "amd64",
+        "os": "linux",
+        "labels": {},
+        "containers": 2,
+    },
+    {
+        "id": "sha256:" + "12" * 32,
+        "references": [],
+        "repo_digests": [],
+        "created": "",
+        "size_bytes": 4_261_000,
+        "architecture": "amd64",
+        "os": "linux",
+        "labels": {"x": "y"},
+        "containers": 0,
+    },
+]
+SPEC = {
+    "image": "nginx",
+    "name": "web",
+    "command": None,
+    "entrypoint": None,
+    "env": ["A=b"],
+    "working_dir": None,
+    "user": None,
+    "groups": [],
+    "hostname": None,
+    "domainname": "",
+    "tty": False,
+    "stdin_open": False,
+    "stdin_once": False,
+    "init": False,
+    "labels": {},
+    "annotations": {},
+    "network": "user",
+    "ports": [{"container_port": 80, "host_port": 8080, "host_ip": "0.0.0.0", "protocol": "tcp"}],
+    "publish_all": False,
+    "expose": ["443/tcp"],
+    "dns": [],
+    "dns_search": [],
+    "dns_options": [],
+    "extra_hosts": [],
+    "mac_address": None,
+    "read_only": True,
+    "tmpfs": [{"path": "/run", "options": ""}],
+    "shm_size_bytes": 67108864,
+    "disk_size_bytes": None,
+    "memory_bytes": 268435456,
+    "cpus": 1.5,
+    "cpu_shares": None,
+    "pids_limit": None,
+    "ulimits": [{"name": "nofile", "soft": 1024, "hard": 2048}],
+    "sysctls": {},
+    "oom_score_adj": 0,
+    "privileged": False,
+    "cap_add": ["NET_ADMIN"],
+    "cap_drop": [],
+    "no_new_privileges": True,
+    "seccomp": "unconfined",
+    "pid_mode": "",
+    "stop_signal": None,
+    "stop_timeout_s": None,
+    "restart": {"name": "on-failure", "maximum_retries": 3},
+    "auto_remove": False,
+    "log": {"driver": "file", "max_size_bytes": 20971520, "max_files": 5},
+    "platform": None,
+    "pull": "never",
+    "kernel": None,
+    "initrd": None,
+    "kernel_args": [],
+    "accelerator": None,
+}
+INSPECT = CONTAINERS[0] | {
+    "spec": SPEC,
+    "config": {
+        "env": ["PATH=/usr/bin", "A=b"],
+        "entrypoint": ["/docker-entrypoint.sh"],
+        "command": ["nginx", "-g", "daemon off;"],
+        "user": "",
+        "working_dir": "/",
+        "stop_signal": "QUIT",
+        "hostname": "abcdef012345",
+    },
+    "pid": 4711,
+    "error": "",
+    "oom_killed": False,
+    "restart_count": 0,
+    "vm": {
+        "memory_mib": 256,
+        "vcpus": 2,
+        "accelerator": "tcg",
+        "kernel": "/cache/vmlinux",
+        "kernel_args": ["quiet"],
+        "run_dir": "/run/hyper/pods/abc",
+        "pid": 4711,
+    },
+    "network": {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "mac_address": "02:00:00:00:00:01"},
+    "log_path": "/var/lib/hyper/log",
+    "execs": [],
+}
+IMAGE_INSPECT = IMAGES[0] | {
+    "config": {
+        "author": "me",
+        "config": {"Cmd": ["bash"], "Env": ["PATH=/usr/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "ee" * 32]},
+    },
+    "layers": ["sha256:" + "ff" * 32],
+    "manifest_digest": "sha256:" + "cd" * 32,
+}
+HISTORY = [
+    {
+        "id": "sha256:" + "ab" * 32,
+        "created": "2025-12-18T00:00:00Z",
+        "created_by": 'CMD ["bash"]   # and something that is long enough to be cut',
+        "size_bytes": 0,
+        "comment": "",
+    },
+    {
+        "id": "",
+        "created": "2025-12-18T00:00:00Z",
+        "created_by": "ADD rootfs",
+        "size_bytes": 126_000_000,
+        "comment": "base",
+    },
+]
+PROCESSES = [
+    {
+        "pid": 1,
+        "ppid": 0,
+        "uid": 0,
+        "user": "root",
+        "cpu_ns": 3_725_000_000_000,
+        "rss_bytes": 4096000,
+        "started": "2026-01-01T11:57:01Z",
+        "state": "S",
+        "tty": "",
+        "command": "nginx: master process",
+    },
+    {
+        "pid": 7,
+        "ppid": 1,
+        "uid": 101,
+        "user": "",
+        "cpu_ns": 0,
+        "rss_bytes": 2048,
+        "started": "",
+        "state": "R",
+        "tty": "pts/0",
+        "command": "nginx: worker",
+    },
+]
+INFO = {
+    "DaemonPid": 123,
+    "Containers": 2,
+    "ContainersRunning": 1,
+    "Accelerator": "tcg",
+    "AcceleratorReason": "no KVM",
+    "Sandbox": True,
+    "NotLimited": ["memory", "tasks"],
+    "MemTotal": 25769803776,
+    "ConfigFile": "",
+}
+CHECKS = [
+    {"name": "QEMU", "ok": True, "detail": "7.2.22", "remedy": ""},
+    {"name": "accelerator kvm", "ok": None, "detail": "not usable", "remedy": "none needed"},
+    {"name": "guest kernel", "ok": False, "detail": "there is none", "remedy": "make kernel"},
+]
+DF = {
+    "images": IMAGES,
+    "containers": [CONTAINERS[0], CONTAINERS[1] | {"size_bytes": 1000}],
+    "layers": {"size_bytes": 5},
+    "totals": {
+        "images_bytes": 130_384_456,
+        "images_reclaimable_bytes": 4_261_000,
+        "layers_bytes": 134_000_000,
+        "containers_bytes": 1_235_567,
+        "containers_reclaimable_bytes": 1000,
+    },
+}
+EVENTS = [
+    {
+        "time": "2026-01-01T11:57:01Z",
+        "type": "container",
+        "action": "start",
+        "id": "abc",
+        "attributes": {"name": "web", "image": "nginx"},
+    },
+    {"time": "2026-01-01T11:58:00Z", "type": "daemon", "action": "start", "id": "", "attributes": {}},
+]
+KERNELS = [
+    {"name": "own-6.1", "version": "6.1", "source": "own", "path": "/c/vmlinux", "default": True},
+    {
+        "name": "debian-6.1",
+        "version": "6.1-cloud",
+        "source": "debian",
+        "path": "/c/vmlinuz",
+        "default": False,
+    },
+]
+VERSION = {
+    "version": "0.1.0",
+    "api_version": "1",
+    "python": "3.11.2",
+    "qemu": "7.2.22",
+    "kernel": "6.1 (own)",
+    "agent": "0.1.0",
+    "os": "linux",
+    "arch": "x86_64",
+}
+
+CASES: dict[str, tuple[str, ...]] = {
+    "ps": ("ps", "-a"),
+    "ps-no-trunc": ("ps", "-a", "--no-trunc"),
+    "ps-size": ("ps", "-as"),
+    "ps-quiet": ("ps", "-aq"),
+    "ps-json": ("ps", "-a", "--format", "json"),
+    "ps-table": ("ps", "-a", "--format", 'table {{.Names}}\\t{{.Status}}\\t{{.Label "tier"}}'),
+    "ps-template": ("container", "ls", "-a", "--format", "{{.ID}}\\t{{.Ports}}"),
+    "ps-last": ("ps", "-l", "--format", "{{.Names}}"),
+    "images": ("images",),
+    "images-digests": ("image", "ls", "--digests"),
+    "images-quiet": ("images", "-q"),
+    "images-template": ("images", "--format", "{{.Repository}}:{{.Tag}} {{.CreatedAt}}"),
+    "history": ("history", "debian:12"),
+    "history-raw": ("history", "--no-trunc", "-H=false", "debian:12"),
+    "inspect-container": ("inspect", "web"),
+    "inspect-image": ("inspect", "--type", "image", "debian:12"),
+    "inspect-template": ("inspect", "-f", "{{.Name}} {{.State.Pid}} {{json .NetworkSettings.Ports}}", "web"),
+    "port": ("port", "web"),
+    "top": ("top", "web"),
+    "info": ("info",),
+    "doctor": ("doctor",),
+    "df": ("system", "df"),
+    "df-verbose": ("system", "df", "-v"),
+    "events": ("events", "--since", "1h"),
+    "events-template": ("events", "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes}}"),
+    "kernels": ("kernel", "ls"),
+    "version-template": ("version", "--format", "{{.Server.QEMU}} {{.Client.ApiVersion}}"),
+}
+STATUSES = {"doctor": 1}
+
+
+@pytest.fixture
+def hyperd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHyperd]:
+    monkeypatch.setattr(units, "time", lambda: NOW)
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("HYPER_RUN", str(tmp_path))
+    with fake_hyperd(tmp_path) as fake:
+        monkeypatch.setenv("HYPER_HOST", f"unix://{fake.path}")
+        yield fake
+
+
+@pytest.fixture
+def answers(hyperd: FakeHyperd) -> None:
+    hyperd.answer("GET", "/v1/containers", {"containers": CONTAINERS})
+    hyperd.answer("GET", "/v1/containers/web", INSPECT)
+    hyperd.answer("GET", "/v1/containers/web/top", {"processes": PROCESSES})
+    hyperd.answer("GET", "/v1/images", {"images": IMAGES})
+    hyperd.answer("GET", "/v1/images/inspect", IMAGE_INSPECT)
+    hyperd.answer("GET", "/v1/images/history", {"history": HISTORY})
+    hyperd.answer("GET", "/v1/info", INFO)
+    hyperd.answer("GET", "/v1/doctor", {"checks": CHECKS})
+    hyperd.answer("GET", "/v1/system/df", DF)
+    hyperd.answer("GET", "/v1/kernels", {"kernels": KERNELS})
+    hyperd.answer("GET", "/v1/version", VERSION)
+    hyperd.lines("GET", "/v1/events", *EVENTS)
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize("name", CASES)
+def test_output(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(CASES[name]) == STATUSES.get(name, 0)
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    path = HERE / f"{name}.txt"
+    if os.environ.get("HYPER_GOLDEN") == "write":
+        path.write_text(shown.out)
+    assert shown.out == path.read_text()
+
+
+def test_no_file_without_its_case() -> None:
+    assert {path.stem for path in HERE.glob("*.txt")} == set(CASES)
