@@ -91,6 +91,21 @@ int cgroup_create(const char *name, struct span fields, struct failure *failure)
 	return -1;
 }
 
+int cgroup_of(pid_t pid)
+{
+	char name[32], text[4096], *rest = text;
+	(void)snprintf(name, sizeof name, "/proc/%d/cgroup", pid);
+	if (read_text_at(AT_FDCWD, name, text, sizeof text) < 0)
+		return -1;
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		/* 0::/ begins the line of version 2; a path relative to the mount's directory. */
+		if (strncmp(line, "0::/", 4) == 0)
+			return openat(cgroup_root(), line[4] ? line + 4 : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
 static void remove_below(int parent, const char *name, int depth)
 {
 	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -8,6 +8,9 @@
 int cgroup_create(const char *name, struct span fields, struct failure *failure);
 int cgroup_limit(int group, struct span fields, struct failure *failure);
 
+/* The group that a process is in: its directory, or -1 with errno. */
+int cgroup_of(pid_t pid);
+
 /* Kills every process in it and below. */
 void cgroup_kill(int group);
 

@@ -103,7 +103,16 @@ static pid_t fork_into(int pids, int cgroup)
 
 pid_t container_fork(struct container *container)
 {
-	return fork_into(container->namespaces[2], container->cgroup);
+	pid_t pid = fork_into(container->namespaces[2], container->cgroup);
+	if (pid >= 0 || errno != EBUSY || container->holder <= 0)
+		return pid;
+	/* An init like systemd's has handed controllers down, and the group itself takes no process any more. */
+	int group = cgroup_of(container->holder);
+	pid = group < 0 ? -1 : fork_into(container->namespaces[2], group);
+	int error = errno;
+	close_fd(&group);
+	errno = error;
+	return pid;
 }
 
 static int open_namespaces(struct container *container)

@@ -54,7 +54,7 @@ bool container_reaped(pid_t pid);
 /* The init process has exited. */
 void container_stopped(struct container *container);
 
-/* fork(2) into its PID namespace and cgroup. */
+/* fork(2) into its PID namespace and cgroup, or its init's cgroup where it has made groups of its own. */
 pid_t container_fork(struct container *container);
 
 /* Reads the counter anew. */
