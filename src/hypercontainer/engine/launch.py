@@ -16,7 +16,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from hypercontainer.agent.operations import Disk, Interface, ProcessExited, ProcessState, VmConfig, Welcome
+from hypercontainer.agent.operations import (
+    Disk,
+    Interface,
+    ProcessExited,
+    ProcessState,
+    Sysctl,
+    VmConfig,
+    Welcome,
+)
 from hypercontainer.agent.wire import split_stream_id
 from hypercontainer.engine import addresses, plan
 from hypercontainer.engine.parts import Parts
@@ -43,6 +51,9 @@ IMAGE_SERIAL = "image"
 DISK_SERIAL = "disk"
 INIT = 1  # the first process's number in its VM
 START_OPERATION = "process start"
+# Programs map more than they touch (postgres, Java, a forking redis).  On a host with a limit for the container that
+# works; in a VM of that size the kernel's guess would refuse it.
+VM_SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
 
 _CANNOT_EXECUTE = frozenset(
     {errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.EPERM, errno.ENOTDIR, errno.ELOOP}
@@ -208,6 +219,7 @@ def vm_config(pod: Pod, record: ContainerRecord) -> VmConfig:
         time_ns=time.time_ns(),
         entropy=secrets.token_bytes(64),
         interfaces=interfaces,
+        sysctls=VM_SYSCTLS,
     )
 
 
