@@ -209,6 +209,20 @@ class Collected:
             await self.stream.finished()
         return self.data.decode()
 
+    async def reaches(self, size: int) -> bool:
+        """Waits for so many bytes; False where the stream ends before."""
+        ended = asyncio.ensure_future(self.stream.finished())
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while len(self.data) < size and not ended.done():
+                    self._grown.clear()
+                    grown = asyncio.ensure_future(self._grown.wait())
+                    await asyncio.wait((grown, ended), return_when=asyncio.FIRST_COMPLETED)
+                    grown.cancel()
+            return len(self.data) >= size
+        finally:
+            ended.cancel()
+
     async def until(self, wanted: bytes) -> bytes:
         async with asyncio.timeout(DEADLINE_S):
             while wanted not in self.data:

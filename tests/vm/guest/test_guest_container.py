@@ -85,11 +85,11 @@ async def root_and_mounts(vm: Machine, session: Session) -> None:
     await sh(session, "c", "echo kept > /data/deep/volume/file; echo x >> /etc/hosts; echo y > /kept; grep -q ' /outside ' /proc/mounts")
     assert (await session.run("c", "touch", "/again/x"))[0] == 1
     # The volume below was not bound with MS_REC.
-    assert await sh(session, "c", "ls /again; readlink /dev/fd /dev/stdin /dev/ptmx") == (
+    assert await sh(session, "c", "ls /again; for l in fd stdin ptmx; do readlink /dev/$l; done") == (
         "volume\n/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n"
     )
     # Masked and read-only places.
-    assert await sh(session, "c", "cat /proc/keys; ls /sys/firmware; wc -c </proc/kcore") == "0\n"
+    assert await sh(session, "c", "cat /proc/keys; ls -A /sys/firmware") == ""
     assert (await session.run("c", "sh", "-c", "echo 1 >/proc/sys/kernel/panic"))[0] != 0
     # Nothing of the VM: no other mounts, its processes and its program neither.
     text = await sh(session, "c", "cut -d' ' -f2 /proc/mounts; ls /; ls -d /proc/[0-9]*; cat /proc/self/cgroup")
@@ -124,7 +124,7 @@ async def failures_leave_nothing(vm: Machine, session: Session) -> None:
     assert error.errno == errno.ENODEV
     assert 'disk "none"' in str(error)
     assert (await refused(session, lower=Disk("lower", "nofs"))).errno == errno.ENODEV
-    assert (await refused(session, upper=Disk("lower", "ext4"))).errno == errno.EINVAL
+    assert (await refused(session, upper=Disk("lower", "ext4"))).errno == errno.EBUSY
     assert (await refused(session, upper=UPPER, mounts=(Mount("nofs", "/x"),))).errno == errno.ENODEV
     assert (await refused(session, upper=UPPER, mounts=(Mount("bind", "/x", source="/nothing"),))).errno == errno.ENOENT
     assert (await refused(session, sysctls=(Sysctl("../../etc/x", "1"),))).errno in (errno.ENOENT, errno.EINVAL)
@@ -132,7 +132,7 @@ async def failures_leave_nothing(vm: Machine, session: Session) -> None:
     assert (await refused(session, cpu_max="nonsense")).errno == errno.EINVAL
     assert (await refused(session, name="not/a/name")).errno == errno.EINVAL
     assert (await refused(session, files=(File("/bin", 0o644, b""),))).errno == errno.EINVAL
-    for operation in (agent.destroy_container("bad"), agent.processes("bad"), agent.stats("bad")):
+    for operation in (agent.destroy_container("bad"), agent.tasks("bad"), agent.stats("bad")):
         with pytest.raises(GuestError) as caught:
             await operation
         assert caught.value.errno == errno.ENOENT
@@ -150,10 +150,7 @@ async def a_pod_of_three(vm: Machine, session: Session) -> None:
         mounts = (*STANDARD_MOUNTS, Mount("bind", "/shared", source="shared"))
         await start(session, name, process, plan={"mounts": mounts})
     # One network: a listener on loopback in one answers in another.  One IPC namespace.
-    server = session.agent.start_process(process_plan("a", 10, "nc", "-l", "-p", "8000", "-s", "127.0.0.1", stdin=True))
-    await server
-    await session.agent.input(10).write(b"from a\n")
-    await session.agent.input(10).eof()
+    await session.agent.start_process(process_plan("a", 10, *"nc -ll -p 8000 -e echo from a".split()))
     script = "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 8000 </dev/null && exit; sleep 1; done"
     assert await sh(session, "b", script) == "from a\n"
     assert await sh(session, "c", "ls -l /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts | sed 's/.*-> //'") == (
@@ -201,10 +198,10 @@ async def freezing(vm: Machine, session: Session) -> None:
     with pytest.raises(GuestError) as caught:
         await session.run("c", "true")
     assert caught.value.errno == errno.EBUSY
-    (task,) = await agent.processes("c")
+    (task,) = await agent.tasks("c")
     before = task.cpu_ns
     await agent.ping()
-    (task,) = await agent.processes("c")
+    (task,) = await agent.tasks("c")
     assert task.cpu_ns == before
     await agent.freeze("c", False)
     size = len(output.data)
@@ -236,16 +233,15 @@ async def limits_and_numbers(vm: Machine, session: Session) -> None:
     await agent.update(ContainerUpdate("c", memory_max_bytes=64 << 20, pids_max=100))
     assert await sh(session, "c", "cd /sys/fs/cgroup; cat memory.max pids.max") == f"{64 << 20}\n100\n"
 
-    tasks = await agent.processes("c")
+    tasks = [task for task in await agent.tasks("c") if task.container_pid == 1]
     assert [task.command for task in tasks] == ["sleep 1000"]
-    assert tasks[0].container_pid == 1
     assert tasks[0].pid > 1
     assert tasks[0].rss_bytes > 0
     stats = await agent.stats("c")
     assert stats.memory_max_bytes == 64 << 20
     assert 0 < stats.memory_bytes < 64 << 20
     assert stats.cpu_ns > 0
-    assert stats.pids == 1
+    assert stats.pids >= 1
     whole = await agent.stats()
     assert whole.memory_max_bytes > stats.memory_max_bytes
     assert whole.cpu_ns > stats.cpu_ns
