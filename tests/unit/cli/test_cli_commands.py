@@ -473,9 +473,14 @@ def test_nobody_elses_text_commands_the_terminal(hyperd: FakeHyperd, spawn: Spaw
 
 
 def test_a_name_that_the_locale_cannot_show(hyperd: FakeHyperd, spawn: Spawn) -> None:
-    hyperd.answer("GET", "/v1/images", {"images": [image(references=[], labels={"a": "ü…\ud800"})]})
+    hyperd.answer(
+        "GET",
+        "/v1/images",
+        {"images": [image(references=[], labels={"a": "ü…\ud800"}, created="", size_bytes=0)]},
+    )
     env = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = spawn("images", "--format", "{{.Labels}}", env=env)
+    assert done.stderr == b""
     assert (done.returncode, done.stdout) == (0, b"a=\xfc\\u2026\\ud800\n")
 
 
