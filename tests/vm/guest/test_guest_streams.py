@@ -83,7 +83,7 @@ async def cut_at_any_byte(vm: Machine, session: Session) -> None:
     collected = session.collect(1)
     await started
     cuts = 0
-    while not await collected.reaches(source.randrange(1, 40000)):
+    while await collected.reaches(source.randrange(1, 40000)):
         session.agent.signal(1, 0)  # half of a request, perhaps
         session.writer.transport.abort()
         collected.stream.cancel()
