@@ -14,7 +14,7 @@ from hypercontainer.cli.listing import (
     short_id,
 )
 from hypercontainer.cli.options import Call, Command, flag
-from hypercontainer.cli.session import tell
+from hypercontainer.cli.session import complain
 from hypercontainer.cli.units import ago, decimal_size, local_time
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.errors import HyperError
@@ -128,7 +128,7 @@ def remove(call: Call) -> int:
         try:
             answer = client.call("DELETE", "/v1/images", query, timeout_s=LIFECYCLE_TIMEOUT_S)
         except HyperError as error:
-            tell(f"hyper: {error}")
+            complain(error)
             status = 1
             continue
         for line in answer["removed"]:

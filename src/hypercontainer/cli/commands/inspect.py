@@ -8,7 +8,7 @@ from hypercontainer.cli import docker_shape
 from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.listing import unescape
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
-from hypercontainer.cli.session import tell
+from hypercontainer.cli.session import complain
 from hypercontainer.client.api import RemoteError
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ def run(call: Call) -> int:
         try:
             found.append(_find(call, kind, name))
         except RemoteError as error:
-            tell(f"hyper: {error}")
+            complain(error)
             status = 1
     if render is not None:
         sys.stdout.writelines(f"{render(value)}\n" for value in found)

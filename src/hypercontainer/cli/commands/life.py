@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused, text
-from hypercontainer.cli.session import tell
+from hypercontainer.cli.session import complain
 from hypercontainer.client.http import quote
 from hypercontainer.errors import HyperError
 
@@ -23,7 +23,7 @@ def each(names: Iterable[str], act: Callable[[str], object]) -> int:
         try:
             answer = act(name)
         except HyperError as error:
-            tell(f"hyper: {error}")
+            complain(error)
             status = 1
         else:
             print(name if answer is None else answer, flush=True)
