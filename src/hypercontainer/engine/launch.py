@@ -55,9 +55,8 @@ START_OPERATION = "process start"
 # works; in a VM of that size the kernel's guess would refuse it.
 VM_SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
 
-_CANNOT_EXECUTE = frozenset(
-    {errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.EPERM, errno.ENOTDIR, errno.ELOOP}
-)
+# execve(2)'s answers that mean "there is no such program"; any other failure means "it cannot be run".
+_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 async def start(
@@ -243,10 +242,7 @@ async def _explain(pod: Pod, record: ContainerRecord, error: AgentError) -> Hype
 def exit_status(error: BaseException) -> int:
     """What a container that could not be started has as its exit status, as Docker's users know it."""
     if isinstance(error, GuestError) and error.operation == START_OPERATION:
-        if error.errno == errno.ENOENT:
-            return 127
-        if error.errno in _CANNOT_EXECUTE:
-            return 126
+        return 127 if error.errno in _NOT_FOUND else 126
     return 128
 
 

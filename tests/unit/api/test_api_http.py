@@ -65,11 +65,14 @@ async def test_errors_that_carry_their_own_message(serving: Serving) -> None:
 @pytest.mark.parametrize(("errno", "exit_status"), [(2, 127), (20, 127), (13, 126), (8, 126), (0, 126)])
 async def test_a_program_that_cannot_be_executed(errno: int, exit_status: int, serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.GuestError("exec: no", errno=errno, operation="execve")
+        harness.engine.error = e.GuestError("exec: no", errno=errno, operation="process start")
         upgrade = {"Connection": "Upgrade", "Upgrade": "hyper-stream"}
         status, answer = await harness.call("POST", "/v1/execs/e1/start", headers=upgrade)
         assert (status, answer["error"]["code"]) == (500, "guest")
         assert answer["error"]["details"]["exit_status"] == exit_status
+        harness.engine.error = e.GuestError("/etc: no", errno=errno, operation="container create")
+        _, answer = await harness.call("POST", "/v1/containers/c/start")
+        assert "exit_status" not in answer["error"]["details"]  # the program has not failed: hyper has
 
 
 async def test_a_defect_is_logged_and_not_told(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,13 +5,13 @@ What is not in the project's tree is a defect: the client gets an identifier, th
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from typing import Any
 
 from msgspec import Struct, field
 
+from hypercontainer.engine.launch import START_OPERATION, exit_status
 from hypercontainer.errors import (
     DigestMismatch,
     GuestError,
@@ -22,9 +22,6 @@ from hypercontainer.errors import (
 )
 
 logger = logging.getLogger(__name__)
-
-# execve(2)'s answers that mean "there is no such program"; any other failure means "it cannot be run".
-_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class Fault(Struct, frozen=True):
@@ -63,8 +60,10 @@ def details_of(error: HyperError) -> dict[str, Any]:
         case LayerError():
             return {"layer": error.layer, "entry": error.entry}
         case GuestError():
-            status = 127 if error.errno in _NOT_FOUND else 126
-            return {"errno": error.errno, "operation": error.operation, "exit_status": status}
+            details: dict[str, Any] = {"errno": error.errno, "operation": error.operation}
+            if error.operation == START_OPERATION:  # the program's failure, not hyper's
+                details["exit_status"] = exit_status(error)
+            return details
         case RegistryError():
             return {"http_status": error.http_status, "url": error.url}
         case DigestMismatch():
