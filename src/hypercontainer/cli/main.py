@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` without its enums
 import os
 import sys
 from io import TextIOWrapper
@@ -31,6 +32,7 @@ GLOBAL_OPTIONS = (
 def entry() -> int:
     """For the console script: the exit status, with standard output flushed or quietly given up."""
     _prepare_standard_descriptors()
+    _let_interrupts_kill()
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
@@ -40,6 +42,13 @@ def entry() -> int:
         )  # the interpreter flushes once more at exit
         return BROKEN_PIPE
     return status
+
+
+def _let_interrupts_kill() -> None:
+    """Ctrl-C ends this process in the kernel, unless a command has something to clean up (`signals`): Python's own
+    handler only leaves a note, which nobody reads where it comes just before a read that blocks."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def _prepare_standard_descriptors() -> None:

@@ -22,6 +22,12 @@ class Interrupted(Exception):
         self.exit_status = 128 + number
 
 
+def raise_interrupts() -> None:
+    """From here on Ctrl-C is KeyboardInterrupt: there is something to clean up."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class SignalReader:
     """Within its context the number of each of ``numbers`` that arrives is a byte to read from ``fd``.
 

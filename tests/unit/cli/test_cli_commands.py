@@ -428,7 +428,23 @@ def test_ctrl_c_is_quiet(hyperd: FakeHyperd, launch: Launch) -> None:
     hyperd.on("GET", "/v1/containers/a/wait", script)
     process = launch("wait", "a", stderr=subprocess.PIPE)
     assert process.stderr is not None
+    assert (process.wait(20), process.stderr.read()) == (-2, b"")
+
+
+def test_ctrl_c_in_a_save_leaves_no_file(hyperd: FakeHyperd, launch: Launch, tmp_path: Path) -> None:
+    def script(peer: Peer, _request: Request) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        while not [entry for entry in tmp_path.glob(".hyper-save-*") if entry.stat().st_size == 4]:
+            time.sleep(0.01)
+        time.sleep(0.1)  # into the read that blocks
+        process.send_signal(2)
+        assert peer.at_end()
+
+    hyperd.on("GET", "/v1/images/save", script)
+    process = launch("save", "-o", str(tmp_path / "x.tar"), "a", stderr=subprocess.PIPE)
+    assert process.stderr is not None
     assert (process.wait(20), process.stderr.read()) == (130, b"")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["h.sock"]
 
 
 def test_debug_shows_the_traceback(hyperd: FakeHyperd, spawn: Spawn) -> None:

@@ -198,7 +198,7 @@ def test_ctrl_c_while_pulling_ends_the_run(hyperd: FakeHyperd, terminal: Termina
     process = on(terminal, launch, "run", "-it", "--pull", "always", "image")
     terminal.read_until(b"pulling")
     terminal.type(b"\x03")
-    assert process.wait(20) == 130
+    assert process.wait(20) == -signal.SIGINT
     assert terminal.restored
 
 

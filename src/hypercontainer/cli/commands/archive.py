@@ -9,6 +9,7 @@ from _socket import SHUT_WR
 
 from hypercontainer.cli.options import Call, Command, UsageError, flag, many, refused, text
 from hypercontainer.cli.progress import Display, follow
+from hypercontainer.cli.signals import raise_interrupts
 from hypercontainer.errors import NotSupported
 
 TYPE_CHECKING = False
@@ -117,6 +118,7 @@ class Target:
         else:
             import tempfile
 
+            raise_interrupts()
             folder = os.path.dirname(path) or "."  # noqa: PTH120
             self.fd, self._temporary = tempfile.mkstemp(prefix=".hyper-save-", dir=folder)
             mask = os.umask(0o077)

@@ -7,6 +7,7 @@ import sys
 
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.session import tell
+from hypercontainer.cli.signals import raise_interrupts
 
 MAX_PASSWORD_BYTES = 64 * 1024
 
@@ -53,6 +54,7 @@ def _ask(call: Call, registry: str) -> tuple[str, str]:
         return user, values.text("password")
     import getpass
 
+    raise_interrupts()  # the terminal shall show again what is typed
     password = getpass.getpass("Password: ")
     if not password:
         raise UsageError("password is empty", exit_status=1)

@@ -12,6 +12,7 @@ from hypercontainer.cli.container_spec import container_spec
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.pulling import with_image
 from hypercontainer.cli.session import tell
+from hypercontainer.cli.signals import raise_interrupts
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S, RemoteError
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
@@ -30,6 +31,7 @@ class IdFile:
         self._file = file
         self._fd = -1
         if file:
+            raise_interrupts()
             try:
                 self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             except FileExistsError:
