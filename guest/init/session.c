@@ -188,6 +188,10 @@ static void read_port(void)
 		wire_filled(&reader, (size_t)got);
 	else if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		readable = errno == EINTR;
+	else if (got == 0 && listener.fd < 0)
+		/* A port says that no host is there, and may say so too late: the next host's first bytes can overtake the
+		 * news of its coming.  Nothing is given up for it; the next session's mark ends this one. */
+		readable = false;
 	else
 		hung_up();
 }
