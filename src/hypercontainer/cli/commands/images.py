@@ -129,7 +129,8 @@ def remove(call: Call) -> int:
             answer = client.call("DELETE", "/v1/images", query, timeout_s=LIFECYCLE_TIMEOUT_S)
         except HyperError as error:
             complain(error)
-            status = 1
+            if not (call.options.flag("force") and error.code == "not_found"):
+                status = 1
             continue
         for line in answer["removed"]:
             print(f"Untagged: {line['untagged']}" if line.get("untagged") else f"Deleted: {line['deleted']}")

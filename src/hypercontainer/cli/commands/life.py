@@ -16,15 +16,19 @@ def path(container: str, verb: str = "") -> str:
     return f"/v1/containers/{quote(container)}" + (f"/{verb}" if verb else "")
 
 
-def each(names: Iterable[str], act: Callable[[str], object]) -> int:
-    """Acts on every name and prints it; one that fails does not keep the others from it."""
+def each(names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool = False) -> int:
+    """Acts on every name and prints it (or the answer); one that fails does not keep the others from it.
+
+    ``missing_ok``: what does not exist is told, and no failure.
+    """
     status = 0
     for name in names:
         try:
             answer = act(name)
         except HyperError as error:
             complain(error)
-            status = 1
+            if not (missing_ok and error.code == "not_found"):
+                status = 1
         else:
             print(name if answer is None else answer, flush=True)
     return status
@@ -78,7 +82,7 @@ def remove(call: Call) -> int:
     def one(name: str) -> None:
         client.call("DELETE", path(name), query, timeout_s=None)
 
-    return each(call.arguments, one)
+    return each(call.arguments, one, missing_ok=call.options.flag("force"))
 
 
 def rename(call: Call) -> int:
@@ -125,7 +129,7 @@ RM = Command(
     "[OPTIONS] CONTAINER...",
     count=_MANY,
     options=(
-        flag("-f --force", "kill it first if it runs, and be content if it does not exist"),
+        flag("-f --force", "kill it first if it runs; what does not exist is no failure"),
         flag("-v --volumes", "accepted; containers have no volumes of their own here"),
         refused("-l --link", "", "links between containers are not supported"),
     ),
