@@ -2,69 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import signal
-import struct
 import subprocess
-import termios
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from fake_hyperd import STDIN, STDOUT, FakeHyperd, Peer, control, frame
+from terminal import Terminal
 
 Launch = Callable[..., subprocess.Popen[bytes]]
 CREATED = {"id": "0123456789ab", "name": "web", "warnings": []}
-
-
-class Terminal:
-    """A terminal whose user is the test."""
-
-    def __init__(self) -> None:
-        self.user, self.fd = pty.openpty()
-        self.resize(24, 80)
-        self.before = termios.tcgetattr(self.fd)
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.user, keys)
-
-    def read_until(self, wanted: bytes) -> bytes:
-        seen = b""
-        while wanted not in seen:
-            seen += os.read(self.user, 1024)
-        return seen
-
-    @property
-    def raw(self) -> bool:
-        flags = termios.tcgetattr(self.fd)
-        return not flags[3] & (termios.ICANON | termios.ECHO | termios.ISIG) and not flags[1] & termios.OPOST
-
-    @property
-    def restored(self) -> bool:
-        return termios.tcgetattr(self.fd) == self.before
 
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     made = Terminal()
     yield made
-    os.close(made.fd)
-    os.close(made.user)
+    made.close()
 
 
 def on(terminal: Terminal, launch: Launch, *words: str) -> subprocess.Popen[bytes]:
     """With the terminal as its controlling one, as a shell would start it."""
-    options: dict[str, Any] = {
-        "start_new_session": True,
-        "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    }
-    return launch(*words, stdin=terminal.fd, stdout=terminal.fd, stderr=terminal.fd, **options)
+    return launch(*words, **terminal.options())
 
 
 def begin(peer: Peer) -> None:
