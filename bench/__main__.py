@@ -14,10 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
-from hyper import Hyper, hyper  # noqa: E402
-
 from bench import cold_run, command_line, pull, stream  # noqa: E402
 from bench.measure import Row, table, write_json  # noqa: E402
+from hyper import Hyper, hyper  # noqa: E402
 
 CASES: dict[str, Callable[[Hyper, int], list[Row]]] = {
     "command-line": command_line.measure,

@@ -6,10 +6,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from hyper import Hyper
-
 import busybox_image
 from bench.measure import Row, in_turns, median, spread
+from hyper import Hyper
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir, command_line
 
 RATIO = 1.25

@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from hyper import Hyper
-
 from bench.measure import Row, in_turns, median, spread
+from hyper import Hyper
 
 RATIO = 2.5
 

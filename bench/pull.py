@@ -10,12 +10,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import busybox_image
 import real_images
+from bench.measure import Row, in_turns, median, spread
 from hyper import Hyper
 from registry import Registry
-
-import busybox_image
-from bench.measure import Row, in_turns, median, spread
 
 LAYER_BYTES = 250_000_000
 MEMORY_LIMIT_MB = 150.0

@@ -8,11 +8,10 @@ import threading
 import time
 from typing import IO
 
-from hyper import Hyper
-
 import busybox_image
 from bench.measure import Row
 from bench.pull import peak_memory_kib
+from hyper import Hyper
 
 BYTES = 1 << 30
 BLOCK = hashlib.shake_256(b"hyper").digest(1 << 20)
