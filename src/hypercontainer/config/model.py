@@ -34,6 +34,7 @@ class Machine:
     kernel_args: tuple[str, ...] = ()
     accelerator: str = "auto"  # auto, kvm, tcg
     qemu: str = "qemu-system-x86_64"  # a path, or a name to find in PATH
+    boot_timeout_s: int = 60
     uid_base: int = 500_000
     uid_count: int = 65_536
 

@@ -31,10 +31,19 @@ from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.process import Process
 from hypercontainer.engine.state import ContainerRecord
-from hypercontainer.errors import AgentError, AgentTimeout, GuestError, HyperError, LaunchError, NotFound
+from hypercontainer.errors import (
+    AgentError,
+    AgentProtocolError,
+    AgentTimeout,
+    GuestError,
+    HyperError,
+    LaunchError,
+    NotFound,
+)
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
+    ExitReason,
     PortForward,
     UserNetwork,
     VMExit,
@@ -46,11 +55,17 @@ from hypercontainer.kernel import Kernel, build_initrd, command_line
 from hypercontainer.rootfs import RootDisk
 from hypercontainer.types.spec import PortMapping
 
-BOOT_S = 60.0
 IMAGE_SERIAL = "image"
 DISK_SERIAL = "disk"
 INIT = 1  # the first process's number in its VM
 START_OPERATION = "process start"
+
+_ENDINGS = {
+    ExitReason.GUEST_SHUTDOWN: "the guest powered off",
+    ExitReason.GUEST_RESET: "the guest's kernel panicked or rebooted",
+    ExitReason.OUT_OF_MEMORY: "the hypervisor needed more memory than its limit",
+    ExitReason.CRASH: "the hypervisor crashed or was killed",
+}
 # Programs map more than they touch (postgres, Java, a forking redis).  On a host with a limit for the container that
 # works; in a VM of that size the kernel's guess would refuse it.
 VM_SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
@@ -67,7 +82,7 @@ async def start(
     spec = await _vm_spec(pod, record, parts, root)
     await pod.launch(spec)
     try:
-        return await _start_process(pod, record, root, write_log)
+        return await _start_process(pod, record, root, write_log, parts.config.machine.boot_timeout_s)
     except AgentError as error:
         raise await _explain(pod, record, error) from error
 
@@ -168,13 +183,17 @@ def _initrd(parts: Parts, kernel: Kernel) -> Path:
 
 
 async def _start_process(
-    pod: Pod, record: ContainerRecord, root: RootDisk, write_log: Callable[[int, bytes], None] | None
+    pod: Pod,
+    record: ContainerRecord,
+    root: RootDisk,
+    write_log: Callable[[int, bytes], None] | None,
+    boot_s: float,
 ) -> Process:
     agent = pod.agent
     planned = plan.start(record.spec, record.effective, record.id, _facts(record, root, pod))
-    configured = agent.configure(vm_config(pod, record), timeout_s=BOOT_S)
-    created = agent.create_container(planned.container, timeout_s=BOOT_S)
-    started = agent.start_process(planned.process, timeout_s=BOOT_S)
+    configured = agent.configure(vm_config(pod, record), timeout_s=boot_s)
+    created = agent.create_container(planned.container, timeout_s=boot_s)
+    started = agent.start_process(planned.process, timeout_s=boot_s)
     process = Process(
         agent,
         INIT,
@@ -184,7 +203,7 @@ async def _start_process(
         record=write_log,
     )
     pod.add(process)
-    await pod.greeted(BOOT_S)
+    await pod.greeted(boot_s)
     await asyncio.gather(configured, created, started)
     return process
 
@@ -226,16 +245,16 @@ async def _explain(pod: Pod, record: ContainerRecord, error: AgentError) -> Hype
     """The error to tell the user: what the guest said, or, where it said nothing, why its VM came to nothing."""
     if isinstance(error, GuestError):
         return error
-    console = pod.vm.console_tail() if pod.vm is not None else ""
-    vm_exit = await pod.end(orderly=False)
-    seconds = f" within {BOOT_S:g} s" if isinstance(error, AgentTimeout) else ""
+    if isinstance(error, AgentTimeout | AgentProtocolError):
+        await pod.end(orderly=False)
+    # Else the channel closed because the VM is going, and that will say why.
+    vm_exit = await pod.ended()
     return LaunchError(
-        f"container {record.name}: the guest did not start{seconds}: {error.message}",
-        command=(),
-        exit_code=vm_exit.exit_code if vm_exit else None,
-        stderr=vm_exit.stderr if vm_exit else "",
-        console=(vm_exit.console if vm_exit else "") or console,
-        hint="does the kernel boot here? `hyper doctor` checks it",
+        f"container {record.name}: its VM did not start: {_ENDINGS.get(vm_exit.reason, error.message)}",
+        exit_code=vm_exit.exit_code,
+        stderr=vm_exit.stderr,
+        console=vm_exit.console,
+        hint="are kernel, initrd, kernel arguments and memory (-m) right? `hyper doctor` checks hyper's own",
     )
 
 

@@ -122,6 +122,7 @@ initrd = "/i"
 kernel_args = ["quiet"]
 accel = "tcg"
 qemu = "/q"
+boot_timeout_s = 600
 uid_base = 70000
 uid_count = 10
 [log]
@@ -153,7 +154,8 @@ def test_everything(tmp_path: Path) -> None:
         Path("/i"),
         "tcg",
     )
-    assert (config.machine.qemu, config.machine.uid_base, config.machine.uid_count) == ("/q", 70000, 10)
+    assert (config.machine.qemu, config.machine.boot_timeout_s) == ("/q", 600)
+    assert (config.machine.uid_base, config.machine.uid_count) == (70000, 10)
     assert (config.logging.driver, config.logging.max_size_bytes) == ("none", 4096)
     assert config.registries.mirrors == {"docker.io": ("https://m1", "http://m2/x")}
     assert config.registries.ca == {"r.example": Path("/ca.pem")}
