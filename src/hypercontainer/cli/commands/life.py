@@ -41,15 +41,21 @@ def _timeout(call: Call) -> dict[str, int]:
     return {} if seconds is None else {"timeout_s": seconds}
 
 
+def _as_long_as_it_takes(call: Call, where: str, body: object) -> object:
+    """hyperd keeps the time that the user, or the container, gives the process to end."""
+    return call.session.client.call("POST", where, body=body, timeout_s=None)
+
+
 def stop(call: Call) -> int:
     body: dict[str, object] = {**_timeout(call)}
     if call.options.given("signal"):
         body["signal"] = call.options.text("signal")
-    return each(call.arguments, lambda name: call.session.client.act(path(name, "stop"), body))
+    return each(call.arguments, lambda name: _as_long_as_it_takes(call, path(name, "stop"), body))
 
 
 def restart(call: Call) -> int:
-    return each(call.arguments, lambda name: call.session.client.act(path(name, "restart"), _timeout(call)))
+    body = _timeout(call)
+    return each(call.arguments, lambda name: _as_long_as_it_takes(call, path(name, "restart"), body))
 
 
 def kill(call: Call) -> int:
