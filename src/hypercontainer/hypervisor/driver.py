@@ -83,7 +83,8 @@ class VMSpec:
     """Everything a driver needs to start a VM.
 
     ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
-    gid that the hypervisor runs as when this process is root; None keeps this process's own.
+    gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
+    how many disks can be attached later at a time; each costs the guest's start about 10 ms of emulation.
     """
 
     id: str
@@ -99,6 +100,7 @@ class VMSpec:
     accelerator: Accelerator = Accelerator.TCG
     owner_uid: int | None = None
     limits: Limits | None = None
+    hotplug_slots: int = 2
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class VMRecord:
     run_dir: Path
     accelerator: Accelerator
     cgroups: tuple[Path, ...] = ()
+    hotplug_slots: int = 0
 
     def to_json(self) -> dict[str, object]:
         """A tree of JSON's own types."""
@@ -233,7 +236,8 @@ class VM(Protocol):
     async def kill(self) -> VMExit:
         """Ends the VM at once, without asking the guest, and cleans up."""
 
-    async def attach_disk(self, disk: DiskSpec) -> None: ...
+    async def attach_disk(self, disk: DiskSpec) -> None:
+        """Raises ``Unavailable`` where all ``hotplug_slots`` are taken, ``Conflict`` where the serial is."""
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         """Asks the guest to give the disk up and waits until it has; ``HypervisorError`` if it does not in time."""

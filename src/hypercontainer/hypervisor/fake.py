@@ -165,7 +165,10 @@ class FakeVM:
 
     async def attach_disk(self, disk: DiskSpec) -> None:
         check_disk(disk)
-        disks = self._running().disks
+        machine = self._running()
+        disks = machine.disks
+        if len(disks) - len(machine.spec.disks) >= machine.spec.hotplug_slots:
+            raise Unavailable(f"disk {disk.serial}: all slots are taken")
         if disk.serial in disks:
             raise Conflict(f"disk {disk.serial} is attached already")
         try:

@@ -12,6 +12,8 @@ from hypercontainer.hypervisor.driver import DiskSpec, PortForward, UserNetwork,
 SECTOR_BYTES = 512
 MIN_MEMORY_MIB = 16
 MAX_VCPUS = 255
+# Of the 32 places on the root bus, some are the machine's, its devices' and its disks'.
+MAX_HOTPLUG_SLOTS = 16
 # COMMAND_LINE_SIZE of the x86 kernel, less the final NUL (arch/x86/include/asm/setup.h).
 MAX_KERNEL_ARGS_BYTES = 2047
 CACHE_MODES = ("writeback", "unsafe", "none")
@@ -30,6 +32,8 @@ def check_spec(spec: VMSpec) -> None:
     _require(spec.run_dir.is_absolute(), f"run_dir {str(spec.run_dir)!r}: an absolute path")
     _require(spec.memory_mib >= MIN_MEMORY_MIB, f"memory of {spec.memory_mib} MiB: at least {MIN_MEMORY_MIB}")
     _require(1 <= spec.vcpus <= MAX_VCPUS, f"{spec.vcpus} vCPUs: 1 to {MAX_VCPUS}")
+    slots = spec.hotplug_slots
+    _require(0 <= slots <= MAX_HOTPLUG_SLOTS, f"{slots} hotplug slots: 0 to {MAX_HOTPLUG_SLOTS}")
     for argument in spec.kernel_args:
         _require(not _UNPRINTABLE.search(argument), f"kernel argument {argument!r}: no control characters")
     size = len(" ".join(spec.kernel_args).encode())

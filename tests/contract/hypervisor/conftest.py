@@ -42,21 +42,21 @@ class Harness(Protocol):
 def linux_image() -> bytes:
     """A kernel image (Linux boot protocol 2.03, Documentation/arch/x86/boot.rst) that is all setup code.
 
-    It prints its banner to the serial port and then, by the first byte of its command line: s waits 0.3 s (BIOS
-    int 15h, AH=86h) and powers off (ACPI PM1a control, port 0x604); r does the same with a reset (port 0xcf9); f
-    floods the port for ever; d gives every device up that it is asked for (ACPI PCI hotplug, ports 0xae04 and
-    0xae08); anything else halts.
+    It prints its banner to the serial port and then, by the first byte of its command line: s waits some tenths of a
+    second (reads of a port) and powers off (ACPI PM1a control, port 0x604); r does the same with a reset (port
+    0xcf9); f floods the port for ever; d gives up every device that it is asked for (docs/specs/acpi_pci_hotplug of
+    QEMU, at port 0xcc0), pausing in between, or QEMU would never get to free one; anything else halts.
     """
     code = bytes.fromhex(
-        "bb90008cd88ed0bc008f"  # stack below the command line
-        "be0503ac84c07405e85f00ebf6"  # the banner, byte by byte
-        "668b36280266 81ee00000900 ac"  # first byte at cmd_line_ptr
-        "3c73741b 3c727423 3c66742a 3c64742d fb f4ebfd"  # s, r, f, d; sti; 1: hlt; jmp 1b
-        "b486b90400bae093cd15c3"  # wait
-        "e8f2ffba0406b80020efebe6"  # s
-        "e8e6ffbaf90cb006eeebdb"  # r
-        "b078e81500ebf9"  # f
-        "fbf4ba04ae66ed6685c074f4ba08ae66efebed"  # d
+        "8cd88ed0bc008f"  # stack below the command line
+        "be1403ac84c07405e87100ebf6"  # the banner, byte by byte
+        "668b3628026681ee00000900ac"  # the byte at cmd_line_ptr
+        "3c73741c3c7274243c66742b3c64742ef4ebfd"  # s, r, f, d; 1: hlt; jmp 1b
+        "66bb80841e00e461664b75fac3"  # wait
+        "e8f0ffba0406b80020efebe4"  # s
+        "e8e4ffbaf90cb006eeebd9"  # r
+        "b078e82600ebf9"  # f
+        "f3906631dbbad00c6689d866efbac40c66ed6685c07405bac80c66ef4383fb0872e3ebdc"  # d: pause, 8 buses
         "bafd0388c4eca82074fb88e0baf803eec3"  # put a byte
     )
     image = bytearray(6 * 512)

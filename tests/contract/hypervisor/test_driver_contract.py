@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,22 @@ def test_disks_are_plugged_in_and_out(run: Run, tmp_path: Path) -> None:
         assert again is not None
         await again.detach_disk("layers")
         await again.attach_disk(layers)
+        await again.attach_disk(replace(layers, serial="more"))
+        with pytest.raises(Unavailable, match="slot"):
+            await again.attach_disk(replace(layers, serial="too-many"))
         await again.detach_disk("layers")
+        await again.attach_disk(replace(layers, serial="in-its-place"))
         await again.kill()
+
+    run(test)
+
+
+def test_a_vm_without_slots_takes_no_more_disks(run: Run, tmp_path: Path) -> None:
+    async def test(harness: Any) -> None:
+        disk = DiskSpec("one", ((raw_file(tmp_path / "one"), 1 << 20),), read_only=True)
+        vm = await harness.launch(hotplug_slots=0)
+        with pytest.raises(Unavailable, match="slots"):
+            await vm.attach_disk(disk)
 
     run(test)
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -43,16 +44,21 @@ def status(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A directory that every uid may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
+
+
 def stand_in(path: Path, instead: str) -> str:
     """A program that is QEMU when it is asked about itself, and runs ``instead`` when it is to run a VM."""
     path.write_text(
         f'#!/bin/sh\ncase "$*" in *-append*) {instead};; *) exec qemu-system-x86_64 "$@";; esac\n'
     )
     path.chmod(0o755)
-    # Reachable for any uid, unlike pytest's own directories.
-    for parent in path.parents:
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
     return str(path)
 
 
@@ -238,10 +244,10 @@ def test_two_vms_do_not_write_to_one_disk(run_qemu: Run, tmp_path: Path) -> None
     run_qemu(test)
 
 
-def test_a_killed_launch_is_an_error_with_its_signal(run_qemu: Run, tmp_path: Path) -> None:
+def test_a_killed_launch_is_an_error_with_its_signal(run_qemu: Run, tmp_path: Path, open_dir: Path) -> None:
     async def test(harness: Any) -> None:
         driver = QemuDriver(
-            tmp_path / "facts", binary=stand_in(tmp_path / "qemu", "echo late >&2; kill -9 $$")
+            tmp_path / "facts", binary=stand_in(open_dir / "qemu", "echo late >&2; kill -9 $$")
         )
         error = await refused(harness, driver)
         assert error.exit_code == -signal.SIGKILL
@@ -250,10 +256,12 @@ def test_a_killed_launch_is_an_error_with_its_signal(run_qemu: Run, tmp_path: Pa
     run_qemu(test)
 
 
-def test_a_flood_of_errors_is_bounded_and_blocks_nobody(run_qemu: Run, tmp_path: Path) -> None:
+def test_a_flood_of_errors_is_bounded_and_blocks_nobody(
+    run_qemu: Run, tmp_path: Path, open_dir: Path
+) -> None:
     async def test(harness: Any) -> None:
         flood = "dd if=/dev/zero bs=4096 count=1000 >&2; exit 3"
-        driver = QemuDriver(tmp_path / "facts", binary=stand_in(tmp_path / "qemu", flood))
+        driver = QemuDriver(tmp_path / "facts", binary=stand_in(open_dir / "qemu", flood))
         error = await refused(harness, driver)
         assert error.exit_code == 3
         assert len(error.stderr) <= 65536
@@ -262,10 +270,10 @@ def test_a_flood_of_errors_is_bounded_and_blocks_nobody(run_qemu: Run, tmp_path:
 
 
 def test_a_qemu_that_never_answers_is_given_up(
-    run_qemu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_qemu: Run, tmp_path: Path, open_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(harness: Any) -> None:
-        driver = QemuDriver(tmp_path / "facts", binary=stand_in(tmp_path / "qemu", "exec sleep 1000"))
+        driver = QemuDriver(tmp_path / "facts", binary=stand_in(open_dir / "qemu", "exec sleep 1000"))
         await driver.capabilities()
         monkeypatch.setattr(qemu_driver, "LAUNCH_TIMEOUT_S", 0.2)
         error = await refused(harness, driver)
@@ -276,9 +284,9 @@ def test_a_qemu_that_never_answers_is_given_up(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_cancelled_launch_leaves_nothing(run_qemu: Run, tmp_path: Path, times: int) -> None:
+def test_a_cancelled_launch_leaves_nothing(run_qemu: Run, tmp_path: Path, open_dir: Path, times: int) -> None:
     async def test(harness: Any) -> None:
-        driver = QemuDriver(tmp_path / "facts", binary=stand_in(tmp_path / "qemu", "exec sleep 1000"))
+        driver = QemuDriver(tmp_path / "facts", binary=stand_in(open_dir / "qemu", "exec sleep 1000"))
         await driver.capabilities()
         spec = harness.spec()
         launching = asyncio.create_task(driver.launch(spec))

@@ -17,7 +17,9 @@ VERDICT = Verdict(Accelerator.KVM, usable=False, reason="hangs", seconds=2.0)
 
 def test_facts_come_back_in_the_next_process(tmp_path: Path) -> None:
     path = tmp_path / "new" / "facts.json"
-    binary = Binary(Path("/q"), "k", "7.2.0", frozenset(Accelerator), sandbox=True, free_page_reporting=False)
+    binary = Binary(
+        Path("/q"), "k", "7.2.0", frozenset(Accelerator), sandbox=True, free_page_reporting=False, qboot=True
+    )
     FactCache(path).put("verdict", VERDICT)
     FactCache(path).put("binary", binary)
     assert FactCache(path).get("verdict", Verdict) == VERDICT

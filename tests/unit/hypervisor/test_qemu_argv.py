@@ -17,13 +17,17 @@ from hypercontainer.hypervisor.qemu.argv import (
     plan_fds,
     qemu_argv,
 )
+from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.validate import check_spec
 
-PLAIN = VMSpec("a1", "web", Path("/r/a1"), Path("/k"), None, ("console=ttyS0", "quiet"), 128, 1)
+PLAIN = VMSpec(
+    "a1", "web", Path("/r/a1"), Path("/k"), None, ("console=ttyS0", "quiet"), 128, 1, hotplug_slots=0
+)
 FULL = replace(
     PLAIN,
     name="web,1",
     initrd=Path("/i"),
+    hotplug_slots=2,
     memory_mib=512,
     vcpus=2,
     accelerator=Accelerator.KVM,
@@ -39,12 +43,18 @@ FULL = replace(
     ),
 )
 
-MACHINE = "pc,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
+MACHINE = (
+    "q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
+)
+OLD = Binary(
+    Path("/q"), "", "5.0.0", frozenset(Accelerator), sandbox=False, free_page_reporting=False, qboot=False
+)
+NEW = replace(OLD, sandbox=True, free_page_reporting=True, qboot=True)
 
 PLAIN_LINES = f"""\
-qemu -name guest=web -nodefaults -no-user-config -display none -no-reboot
+/q -nodefaults -no-user-config -display none -no-reboot
 -machine {MACHINE} -accel tcg,tb-size=128 -cpu max
--m 128M -smp 1
+-name guest=web -m 128M -smp 1
 -kernel /dev/fd/7
 -append console=ttyS0_quiet
 -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control
@@ -56,10 +66,10 @@ qemu -name guest=web -nodefaults -no-user-config -display none -no-reboot
 """
 
 FULL_LINES = f"""\
-qemu -name guest=web,,1 -nodefaults -no-user-config -display none -no-reboot
+/q -nodefaults -no-user-config -display none -no-reboot
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -machine {MACHINE} -accel kvm -cpu host
--m 512M -smp 2
+-name guest=web,,1 -m 512M -smp 2 -bios qboot.rom
 -kernel /dev/fd/7 -initrd /dev/fd/8
 -append console=ttyS0_quiet
 -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control
@@ -84,6 +94,8 @@ qemu -name guest=web,,1 -nodefaults -no-user-config -display none -no-reboot
 -netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
 hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
 -device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,romfile=
+-device pcie-root-port,id=slot1,chassis=1,slot=1
+-device pcie-root-port,id=slot2,chassis=2,slot=2
 """
 
 
@@ -94,13 +106,13 @@ def lines(text: str) -> list[str]:
 
 def test_the_least_vm() -> None:
     check_spec(PLAIN)
-    argv = qemu_argv("qemu", PLAIN, plan_fds(PLAIN), sandbox=False, free_page_reporting=False)
+    argv = qemu_argv(OLD, PLAIN, plan_fds(PLAIN))
     assert argv == lines(PLAIN_LINES)
 
 
 def test_a_vm_with_everything() -> None:
     check_spec(FULL)
-    argv = qemu_argv("qemu", FULL, plan_fds(FULL), sandbox=True, free_page_reporting=True)
+    argv = qemu_argv(NEW, FULL, plan_fds(FULL))
     assert argv == lines(FULL_LINES)
 
 

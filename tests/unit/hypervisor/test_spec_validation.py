@@ -49,6 +49,7 @@ ONE = ((Path("/d"), 512),)
         ({"run_dir": Path("relative")}, "run_dir"),
         ({"memory_mib": 0}, "memory of 0 MiB"),
         ({"vcpus": 256}, "256 vCPUs"),
+        ({"hotplug_slots": 17}, "17 hotplug slots"),
         ({"kernel_args": ("a\0b",)}, "kernel argument"),
         ({"kernel_args": ("x" * 2048,)}, "kernel arguments: 2048 bytes"),
         (disk("Root", ONE, True), "serial"),

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 import msgspec
 
 from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, PortForward, UserNetwork, VMSpec
+from hypercontainer.hypervisor.qemu.binary import QBOOT, SANDBOX, Binary
 from hypercontainer.hypervisor.resources import TCG_CACHE_MIB
 
 AGENT_PORT = "hyper.agent"
 NETDEV = "net0"
 # The first descriptor that is QEMU's: 3 is the launcher's gate.
 FIRST_FD = 4
-# Everything that costs start time or is one more thing for a guest to attack.  ACPI stays: it is how disks are
-# plugged in and how a guest powers off.  Guests' pages are not merged with others': that tells them about each other.
-MACHINE = "pc,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
-SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# `q35`, because a kernel finds its interrupts there in a table: for `pc`, QEMU's ACPI code computes them in a loop,
+# once for each device, at 0.2 to 0.3 s of emulation.  Off is what costs start time or is one more thing for a guest
+# to attack.  ACPI stays: it is how disks are plugged in and how a guest powers off.  Guests' pages are not merged
+# with others': that tells them about each other.
+MACHINE = (
+    "q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
+)
 _CACHE: Mapping[str, Mapping[str, bool]] = {
     "writeback": {"direct": False, "no-flush": False},
     "unsafe": {"direct": False, "no-flush": True},
@@ -67,16 +71,10 @@ def plan_fds(spec: VMSpec) -> FdPlan:
     return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks))
 
 
-def qemu_argv(
-    binary: str, spec: VMSpec, fds: FdPlan, *, sandbox: bool, free_page_reporting: bool
-) -> list[str]:
+def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan) -> list[str]:
     """The whole command line."""
-    argv = [binary, "-name", f"guest={_option(spec.name)}", "-nodefaults", "-no-user-config"]
-    argv += ["-display", "none", "-no-reboot"]
-    if sandbox:
-        argv += ["-sandbox", SANDBOX]
-    argv += accelerator_argv(spec.accelerator)
-    argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus)]
+    argv = [*common_argv(binary, spec.accelerator), "-name", f"guest={_option(spec.name)}"]
+    argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus), *firmware_argv(binary)]
     argv += ["-kernel", f"/dev/fd/{fds.kernel}"]
     if fds.initrd is not None:
         argv += ["-initrd", f"/dev/fd/{fds.initrd}"]
@@ -86,21 +84,31 @@ def qemu_argv(
     argv += ["-device", "virtio-serial-pci,disable-legacy=on,max_ports=2"]
     argv += _listener("agent", fds.agent) + ["-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
     argv += ["-device", "virtio-rng-pci,disable-legacy=on"]
-    reporting = ",free-page-reporting=on" if free_page_reporting else ""
+    reporting = ",free-page-reporting=on" if binary.free_page_reporting else ""
     argv += ["-device", f"virtio-balloon-pci,disable-legacy=on{reporting}"]
     for disk, numbers in zip(spec.disks, fds.disks, strict=True):
         argv += _disk(disk, numbers)
     if spec.network is not None:
         argv += _network(spec.network)
+    for number in range(1, spec.hotplug_slots + 1):
+        argv += ["-device", f"pcie-root-port,id={slot_id(number)},chassis={number},slot={number}"]
     return argv
 
 
-def accelerator_argv(accelerator: Accelerator) -> list[str]:
-    """The machine and its processor, which a probe tests and a VM gets."""
-    if accelerator is Accelerator.TCG:
-        # A named model may be unknown to an older QEMU; max is not.
-        return ["-machine", MACHINE, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", "max"]
-    return ["-machine", MACHINE, "-accel", "kvm", "-cpu", "host"]
+def common_argv(binary: Binary, accelerator: Accelerator) -> list[str]:
+    """What every QEMU started here has: a VM's, and a probe's, which so tests what a VM gets."""
+    argv = [str(binary.path), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    argv += ["-sandbox", SANDBOX] if binary.sandbox else []
+    argv += ["-machine", MACHINE]
+    if accelerator is Accelerator.KVM:
+        return [*argv, "-accel", "kvm", "-cpu", "host"]
+    # A named model may be unknown to an older QEMU; max is not.
+    return [*argv, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", "max"]
+
+
+def firmware_argv(binary: Binary) -> list[str]:
+    """qboot does nothing but start a kernel; without it, SeaBIOS."""
+    return ["-bios", QBOOT] if binary.qboot else []
 
 
 def _listener(name: str, fd: int) -> list[str]:
@@ -142,6 +150,11 @@ def node_name(serial: str) -> str:
 
 def device_id(serial: str) -> str:
     return f"dev-{serial}"
+
+
+def slot_id(number: int) -> str:
+    """A place for a disk that is plugged in; they count from 1."""
+    return f"slot{number}"
 
 
 def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, Unavailable
 from hypercontainer.hypervisor.driver import Accelerator
-from hypercontainer.hypervisor.qemu.argv import SANDBOX
 
 DEFAULT_NAME = "qemu-system-x86_64"
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+QBOOT = "qboot.rom"
 INSTALL_HINT = "install QEMU: apt-get install qemu-system-x86"
 _QUESTION_TIMEOUT_S = 20.0
 _MAX_OUTPUT_BYTES = 1 << 20
@@ -28,6 +29,7 @@ class Binary:
     accelerators: frozenset[Accelerator]
     sandbox: bool
     free_page_reporting: bool
+    qboot: bool
 
 
 def find(name: str = DEFAULT_NAME) -> Path:
@@ -49,6 +51,7 @@ async def inspect(path: Path) -> Binary:
     async with asyncio.TaskGroup() as group:
         version = group.create_task(ask(path, "-version"))
         accelerators = group.create_task(ask(path, "-accel", "help"))
+        folders = group.create_task(ask(path, "-L", "help"))
         # One question, two answers: without a sandbox in the binary the list does not come.
         balloon = group.create_task(ask(path, "-sandbox", SANDBOX, "-device", "virtio-balloon-pci,help"))
     found = re.search(r"QEMU emulator version (\d+\.\d+\.\d+)", version.result()[1])
@@ -65,6 +68,7 @@ async def inspect(path: Path) -> Binary:
         frozenset(one for one in Accelerator if one.value in words),
         sandbox=sandboxed == 0,
         free_page_reporting="free-page-reporting" in properties,
+        qboot=any((Path(folder) / QBOOT).exists() for folder in folders.result()[1].splitlines()),
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from hypercontainer.errors import Conflict, HypervisorError, InvalidArgument, NotFound
+from hypercontainer.errors import Conflict, HypervisorError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import DiskSpec
 from hypercontainer.hypervisor.qemu import vmdk
-from hypercontainer.hypervisor.qemu.argv import block_device, blockdev, device_id, fdset, node_name
+from hypercontainer.hypervisor.qemu.argv import block_device, blockdev, device_id, fdset, node_name, slot_id
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
 
 
@@ -53,8 +53,10 @@ class Plugs:
             if waiter is not None and not waiter.done():
                 waiter.set_result(event.name == "DEVICE_DELETED")
 
-    async def attach(self, qmp: QmpClient, disk: DiskSpec) -> None:
+    async def attach(self, qmp: QmpClient, disk: DiskSpec, slots: int) -> None:
         """Raises ``Conflict`` where the serial is taken; a failure takes back what it has done."""
+        if slots == 0:
+            raise Unavailable(f"disk {disk.serial}: this VM was started without slots for more disks")
         if await _sets_of(qmp, disk.serial):
             raise Conflict(f"disk {disk.serial} is attached already")
         with contextlib.ExitStack() as stack:
@@ -66,7 +68,7 @@ class Plugs:
                     first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
                 await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
                 undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
-                await qmp.execute("device_add", block_device(disk))
+                await _plug(qmp, disk, slots)
                 undo.pop_all()
 
     async def detach(self, qmp: QmpClient, serial: str, timeout_s: float) -> None:
@@ -89,6 +91,23 @@ class Plugs:
         await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
         for number in await _sets_of(qmp, serial):
             await qmp.execute("remove-fd", {"fdset-id": number})
+
+
+async def _plug(qmp: QmpClient, disk: DiskSpec, slots: int) -> None:
+    """Into the first slot that takes it: QEMU knows best which are free.
+
+    A slot has one place, 0; left to itself, QEMU 7.2 would use another, where no guest looks.
+    """
+    for number in range(1, slots + 1):
+        try:
+            place = {"bus": slot_id(number), "addr": "0x0"}
+            await qmp.execute("device_add", {**block_device(disk), **place})
+        except QmpError as error:
+            if number == slots:
+                hint = f"is one of the {slots} slots free?"
+                raise Unavailable(f"disk {disk.serial}: {error.description}", hint=hint) from error
+        else:
+            return
 
 
 async def _hand_over(qmp: QmpClient, fd: int, serial: str, undo: contextlib.AsyncExitStack) -> int:

@@ -261,6 +261,7 @@ def _record(spec: VMSpec, process: Process, cgroup: Cgroup) -> VMRecord:
         boot_id=process.identity.boot_id,
         run_dir=spec.run_dir,
         accelerator=spec.accelerator,
+        hotplug_slots=spec.hotplug_slots,
         cgroups=cgroup.paths,
     )
 
@@ -280,13 +281,7 @@ def _command(
         inherited += open_extents(disk, fds)
         if numbers.descriptor is not None:
             inherited.append(open_descriptor(disk, list(numbers.extents), fds))
-    argv = qemu_argv(
-        str(binary.path),
-        spec,
-        plan,
-        sandbox=binary.sandbox,
-        free_page_reporting=binary.free_page_reporting,
-    )
+    argv = qemu_argv(binary, spec, plan)
     return argv, inherited
 
 

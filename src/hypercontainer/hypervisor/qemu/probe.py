@@ -21,7 +21,7 @@ from pathlib import Path
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
 from hypercontainer.hypervisor.qemu import kvm, probe_guest
-from hypercontainer.hypervisor.qemu.argv import SANDBOX, accelerator_argv
+from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux.confine import setpriv_path, unprivileged
@@ -111,7 +111,8 @@ async def _kernel_problem(binary: Binary, accelerator: Accelerator, kernel: Path
     except OSError as error:
         raise Unavailable(f"cannot open kernel {kernel}: {error.strerror}") from error
     try:
-        arguments = ["-m", "256M", "-kernel", f"/dev/fd/{fd}", "-append", _KERNEL_ARGS, "-serial", "stdio"]
+        arguments = ["-m", "256M", *firmware_argv(binary), "-kernel", f"/dev/fd/{fd}"]
+        arguments += ["-append", _KERNEL_ARGS, "-serial", "stdio"]
         outcome = await _run(binary, accelerator, arguments, [fd], timeout_s, until=_KERNEL_IS_UP)
     finally:
         os.close(fd)
@@ -142,9 +143,7 @@ async def _run(
     until: re.Pattern[bytes] | None,
 ) -> Outcome:
     """Runs QEMU until it ends, says ``until``, or the time is up; it is gone afterwards."""
-    argv = [str(binary.path), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    argv += ["-sandbox", SANDBOX] if binary.sandbox else []
-    argv += [*accelerator_argv(accelerator), *arguments]
+    argv = [*common_argv(binary, accelerator), *arguments]
     if setpriv := setpriv_path():
         argv = unprivileged(setpriv, argv, root=os.geteuid() == 0)
     process = await asyncio.create_subprocess_exec(

@@ -135,7 +135,7 @@ class QemuVM:
     async def attach_disk(self, disk: DiskSpec) -> None:
         check_disk(disk)
         try:
-            await self._watch.plugs.attach(self._qmp, disk)
+            await self._watch.plugs.attach(self._qmp, disk, self.record.hotplug_slots)
         except OSError as error:
             raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
 
