@@ -68,6 +68,15 @@ make_venv() {
     say "installing this project and the libraries it uses into .venv"
     .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
     .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/python -m compileall -q src/hypercontainer
+    command_script hyper hypercontainer.cli.main
+    command_script hyperd hypercontainer.daemon.main
+}
+
+# pip's own scripts import a regular expression engine before they begin, at a third of an interpreter's start.
+command_script() {
+    printf '#!%s\nimport sys\n\nfrom %s import entry\n\nsys.exit(entry())\n' "$PWD/.venv/bin/python" "$2" >".venv/bin/$1"
+    chmod +x ".venv/bin/$1"
 }
 
 kernel() {

@@ -24,7 +24,7 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
         config=config,
         state=StateStore(config.root / "state.db"),
         events=EventBus(),
-        driver=driver or QemuDriver(config.root / "cache", binary=config.machine.qemu),
+        driver=driver or QemuDriver(config.root / "cache" / "hypervisor.json", binary=config.machine.qemu),
         images=ImageStore(
             config.root / "images",
             RegistriesConfig(
