@@ -20,9 +20,12 @@ TIMEOUT_S = 120
 
 
 class Hyper:
-    """``root`` and ``run`` are directories of this one's own; hyperd is started by the first command."""
+    """``root`` and ``run`` are directories of this one's own; hyperd is started by the first command.
 
-    def __init__(self, base: Path, **environment: str) -> None:
+    ``config`` is the text of its configuration file.  Without one the machine's own is read, if there is any.
+    """
+
+    def __init__(self, base: Path, config: str = "", **environment: str) -> None:
         self.base = base
         self.root = base / "root"
         self.run_dir = base / "run"
@@ -30,11 +33,12 @@ class Hyper:
             **os.environ,
             "HYPER_ROOT": str(self.root),
             "HYPER_RUN": str(self.run_dir),
-            "HYPER_CONFIG": str(base / "config.toml"),
             **environment,
         }
+        if config:
+            (base / "config.toml").write_text(config)
+            self.environment["HYPER_CONFIG"] = str(base / "config.toml")
         self.environment.pop("HYPER_HOST", None)
-        (base / "config.toml").touch()
 
     def argv(self, *words: str) -> list[str]:
         return [str(BIN / "hyper"), *words]
@@ -82,6 +86,20 @@ class Hyper:
         """The process of the container's VM on this host, 0 where there is none."""
         return int(self.inspect(name)["State"]["Pid"])
 
+    def wait_for_log(self, name: str, text: bytes, *, times: int = 1) -> None:
+        """Follows the container's log until ``text`` stands in so many of its lines."""
+        follower = self.popen("logs", "-f", name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        with follower:
+            assert follower.stdout is not None
+            seen = []
+            for line in follower.stdout:
+                seen.append(line)
+                times -= text in line
+                if times == 0:
+                    break
+            follower.terminate()
+        assert times == 0, f"{name} ended without {text!r}:\n{b''.join(seen).decode(errors='replace')}"
+
     def remove_all(self) -> None:
         for identifier in self.out("ps", "-aq").split():
             self("rm", "-f", identifier, check=False)
@@ -127,10 +145,10 @@ def processes_that_mention(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def hyper(**environment: str) -> Iterator[Hyper]:
+def hyper(config: str = "", **environment: str) -> Iterator[Hyper]:
     """A hyperd with directories short enough for sockets; at the end everything of it is gone, or the test fails."""
     base = Path(tempfile.mkdtemp(prefix="hyper-test-"))
-    made = Hyper(base, **environment)
+    made = Hyper(base, config, **environment)
     try:
         yield made
     finally:
