@@ -12,6 +12,7 @@ RATIO = 2.5
 
 
 def measure(hyper: Hyper, rounds: int) -> list[Row]:
+    hyper("images")  # hyperd runs, and answers the question
     taken = in_turns(
         4 * rounds,
         hyper=lambda: hyper("version"),
