@@ -61,4 +61,4 @@ $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 
 $(HYPERSTART): $(GUEST_SOURCES) | $(STAMP)
 	@echo "guest: building hyperstart"
-	@$(MAKE) --no-print-directory -C guest/init OUT=$(CURDIR)/$@
+	@$(MAKE) -s --no-print-directory -C guest/init OUT=$(CURDIR)/$@

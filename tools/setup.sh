@@ -66,8 +66,8 @@ make_venv() {
         fi
     fi
     say "installing this project and the libraries it uses into .venv"
-    .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/pip install -qq --disable-pip-version-check -r requirements.txt
+    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
     .venv/bin/python -m compileall -q src/hypercontainer
     command_script hyper hypercontainer.cli.main
     command_script hyperd hypercontainer.daemon.main
