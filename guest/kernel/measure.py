@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from hypercontainer.hypervisor.qemu.argv import MACHINE
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, cache_dir, command_line
 
 INIT = Path(__file__).with_name("measure_init.c")
@@ -34,10 +35,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures a guest kernel's time to init.")
     parser.add_argument("kernel", nargs="?", type=Path)
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--machine", default="pc,usb=off,vmport=off,smm=off,hpet=off")
+    parser.add_argument("--machine", default=MACHINE)
     parser.add_argument("--cpu", default="max")
     parser.add_argument("--accel", default="tcg")
     parser.add_argument("--memory", type=int, default=128, help="MiB")
+    parser.add_argument("--bios", default="qboot.rom", help="'' for SeaBIOS")
     parser.add_argument("--smp", type=int, default=1)
     parser.add_argument("--append", default="", help="words added to the command line")
     parser.add_argument("--only-append", help="the whole command line")
@@ -55,6 +57,7 @@ def qemu_argv(options: argparse.Namespace, kernel: Kernel, initrd: Path) -> list
         *("-machine", options.machine, "-accel", options.accel, "-cpu", options.cpu),
         *("-m", str(options.memory), "-smp", str(options.smp)),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
+        *(("-bios", options.bios) if options.bios else ()),
         *("-kernel", str(kernel.path), "-initrd", str(initrd)),
         *("-append", options.only_append if options.only_append is not None else " ".join(words)),
         *options.qemu.split(),

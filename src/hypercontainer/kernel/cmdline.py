@@ -10,11 +10,15 @@ _ALWAYS = (
     "reboot=t",  # by triple fault, which needs no device
     "random.trust_cpu=on",
     "cryptomgr.notests",
+)
+_EMULATED = (
+    "mitigations=off",  # an emulator does not speculate
+    "noreplace-smp",  # 0.1 s: each lock's prefix would be rewritten in a guest of one CPU
     "tsc=reliable",  # no watchdog, no second clock source
     "no_timer_check",
 )
-# A guest of an emulator has no speculative execution to be attacked by.
-_EMULATED = ("mitigations=off", "nopti")
+# QEMU's local APIC counts nanoseconds; see guest/kernel/patches.
+_EMULATED_OWN = ("lapic_timer_khz=1000000",)
 
 
 def command_line(kernel: Kernel, *, emulated: bool, console: bool, extra: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,4 +30,5 @@ def command_line(kernel: Kernel, *, emulated: bool, console: bool, extra: tuple[
     words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
     if emulated:
         words += _EMULATED
+        words += _EMULATED_OWN if kernel.source == "own" else ()
     return (*words, *extra)

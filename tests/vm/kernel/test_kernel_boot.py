@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from hypercontainer.hypervisor.qemu.argv import MACHINE
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, cache_dir, command_line
 
 pytestmark = pytest.mark.vm
 
-MACHINE = "pc,usb=off,vmport=off,smm=off,hpet=off"
 DEADLINE_S = 90
 # What Debian's cloud kernel has not, or not among the modules that a guest loads.
 DEBIAN_LACKS = {
@@ -79,7 +79,7 @@ def qemu_argv(kernel: Kernel, initrd: Path, work: Path, ext4: Path, monitor: int
             "-accel",
             "tcg",
             "-cpu",
-            "max,-erms",
+            "max",
             "-m",
             "256",
             "-smp",
@@ -104,6 +104,7 @@ def qemu_argv(kernel: Kernel, initrd: Path, work: Path, ext4: Path, monitor: int
             f"if=none,id=scsi,format=raw,readonly=on,file={work / 'erofs'}",
         ),
         *("-device", "scsi-hd,drive=scsi"),
+        *("-device", "pcie-root-port,id=slot1,chassis=1,slot=1"),
         *("-blockdev", f"driver=raw,node-name=plugged,file.driver=file,file.filename={work / 'plugged'}"),
     ]
     disks = {"erofs": work / "erofs", "squashfs": work / "squashfs", "parts": work / "parts", "ext4": ext4}
@@ -115,7 +116,13 @@ def qemu_argv(kernel: Kernel, initrd: Path, work: Path, ext4: Path, monitor: int
 
 
 def plug_disk(monitor: socket.socket) -> None:
-    device = {"driver": "virtio-blk-pci", "id": "plugged", "drive": "plugged", "serial": "plugged"}
+    device = {
+        "driver": "virtio-blk-pci",
+        "id": "plugged",
+        "drive": "plugged",
+        "serial": "plugged",
+        "bus": "slot1",
+    }
     with monitor.makefile("rw") as stream:
         stream.readline()
         for command, arguments in (("qmp_capabilities", {}), ("device_add", device)):

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hypercontainer.kernel import Kernel, command_line
+
+
+def kernel(source: str) -> Kernel:
+    return Kernel(Path("/vmlinux"), "6.1", source, (), True, "sha256:0")
+
+
+ALWAYS = "quiet panic=-1 reboot=t random.trust_cpu=on cryptomgr.notests"
+EMULATED = "mitigations=off noreplace-smp tsc=reliable no_timer_check"
+
+
+@pytest.mark.parametrize(
+    ("source", "emulated", "console", "expected"),
+    [
+        ("own", True, True, f"console=ttyS0 {ALWAYS} {EMULATED} lapic_timer_khz=1000000"),
+        ("own", False, True, f"console=ttyS0 {ALWAYS}"),
+        ("own", False, False, f"console=null {ALWAYS}"),
+        ("debian", True, True, f"console=ttyS0 {ALWAYS} {EMULATED}"),
+        ("user", True, False, f"console=null {ALWAYS} {EMULATED}"),
+    ],
+)
+def test_the_words_for_each_kind_of_guest(source: str, emulated: bool, console: bool, expected: str) -> None:
+    assert command_line(kernel(source), emulated=emulated, console=console, extra=()) == tuple(
+        expected.split()
+    )
+
+
+def test_mitigations_are_left_to_the_kernel_where_code_runs_on_the_processor() -> None:
+    assert not any(
+        "mitigations" in word for word in command_line(kernel("own"), emulated=False, console=True, extra=())
+    )
+
+
+def test_the_users_words_come_last() -> None:
+    words = command_line(kernel("own"), emulated=True, console=True, extra=("mitigations=auto", "debug"))
+    assert words[-2:] == ("mitigations=auto", "debug")
