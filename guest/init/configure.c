@@ -1,5 +1,4 @@
 /* CONFIGURE and SET_TIME: what makes a VM (which may be a clone of a template) this one. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "container.h"
 
 #include <errno.h>

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "holder.h"
 
 #include <errno.h>

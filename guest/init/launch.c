@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "launch.h"
 
 #include <errno.h>

@@ -4,7 +4,6 @@
  *     /init                         in an initramfs
  *     hyperstart --serve ADDRESS    elsewhere, for tests: no boot (addresses as in port.h)
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -170,7 +170,7 @@ static int find_device(struct span mac, char name[16])
 	DIR *list = opendir("/sys/class/net");
 	for (struct dirent *entry; list && index == 0 && (entry = readdir(list));) {
 		(void)snprintf(path, sizeof path, "%s/address", entry->d_name);
-		if (entry->d_name[0] == '.' || read_text_at(dirfd(list), path, text, sizeof text) < 0 ||
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lo") == 0 || read_text_at(dirfd(list), path, text, sizeof text) < 0 ||
 		    strncmp(text, wanted, strlen(wanted)) != 0)
 			continue;
 		(void)snprintf(path, sizeof path, "%s/ifindex", entry->d_name);

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "port.h"
 
 #include <dirent.h>

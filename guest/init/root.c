@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "root.h"
 
 #include <errno.h>

@@ -12,10 +12,11 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hypercontainer.agent.operations import (
     ContainerPlan,
@@ -110,7 +111,7 @@ STANDARD_DEVICES = tuple(
 )
 
 
-def container_plan(name: str, **changes: object) -> ContainerPlan:
+def container_plan(name: str, **changes: Any) -> ContainerPlan:
     """A container as Docker would plan it, with its writable root in memory unless ``upper`` is given."""
     plan = ContainerPlan(
         name,
@@ -121,10 +122,10 @@ def container_plan(name: str, **changes: object) -> ContainerPlan:
         masked_paths=("/proc/kcore", "/proc/keys", "/sys/firmware"),
         readonly_paths=("/proc/sys", "/proc/sysrq-trigger"),
     )
-    return replace(plan, **changes)  # type: ignore[arg-type]
+    return replace(plan, **changes)
 
 
-def process_plan(container: str, process: int, *args: str, **changes: object) -> ProcessPlan:
+def process_plan(container: str, process: int, *args: str, **changes: Any) -> ProcessPlan:
     plan = ProcessPlan(
         container,
         process,
@@ -135,7 +136,7 @@ def process_plan(container: str, process: int, *args: str, **changes: object) ->
         cap_effective=DOCKER_CAPABILITIES,
         cap_permitted=DOCKER_CAPABILITIES,
     )
-    return replace(plan, **changes)  # type: ignore[arg-type]
+    return replace(plan, **changes)
 
 
 @dataclass
@@ -171,7 +172,7 @@ class Session:
         return Collected(self.agent, process, which)
 
     async def run(
-        self, container: str, *args: str, stdin: bytes | None = None, **changes: object
+        self, container: str, *args: str, stdin: bytes | None = None, **changes: Any
     ) -> tuple[int, str]:
         """One more process to its end: status and what it wrote to both streams."""
         process = 100000 + self.next_process
@@ -258,20 +259,36 @@ class Machine:
 
 
 def qemu_command(
-    kernel: Kernel, initrd: Path, disks: Iterable[tuple[str, Path, bool]], listener: int, console: Path
+    kernel: Kernel, initrd: Path, disks: Iterable[tuple[str, Path, bool]], serial: bool
 ) -> list[str]:
+    """All but the sockets and files: the character devices "agent" and "console" are the caller's."""
+    line = command_line(
+        kernel, emulated=True, console=True, extra=("hyper.port=/dev/ttyS1",) if serial else ()
+    )
     argv = [
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-machine", "pc,usb=off,vmport=off", "-accel", "tcg", "-cpu", "max,-erms", "-m", "256", "-smp", "2"),
-        *("-kernel", str(kernel.path), "-initrd", str(initrd)),
-        *("-append", " ".join(command_line(kernel, emulated=True, console=True, extra=()))),
-        *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
-        *("-device", "virtio-serial-pci"),
-        *("-chardev", f"socket,id=agent,fd={listener},server=on,wait=off"),
-        *("-device", "virtserialport,nr=1,chardev=agent,name=hyper.agent"),
+        *(
+            "-machine",
+            "pc,usb=off,vmport=off",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max,-erms",
+            "-m",
+            "256",
+            "-smp",
+            "2",
+        ),
+        *("-kernel", str(kernel.path), "-initrd", str(initrd), "-append", " ".join(line)),
+        *("-serial", "chardev:console"),
         *("-netdev", "user,id=net,restrict=on"),
         *("-device", "virtio-net-pci,netdev=net,romfile=,mac=52:54:00:12:34:56"),
     ]
+    if serial:
+        argv += ["-serial", "chardev:agent"]
+    else:
+        argv += ["-device", "virtio-serial-pci"]
+        argv += ["-device", "virtserialport,nr=1,chardev=agent,name=hyper.agent"]
     for name, path, read_only in disks:
         mode = "on" if read_only else "off"
         argv += ["-drive", f"if=none,id={name},format=raw,readonly={mode},file={path},file.locking=off"]
@@ -281,16 +298,30 @@ def qemu_command(
 
 @asynccontextmanager
 async def machine(
-    kernel: Kernel, hyperstart: Path, directory: Path, disks: Iterable[tuple[str, Path, bool]]
+    kernel: Kernel,
+    hyperstart: Path,
+    directory: Path,
+    disks: Iterable[tuple[str, Path, bool]],
+    extra: Iterable[str] = (),
+    *,
+    serial: bool = False,
 ) -> AsyncIterator[Machine]:
-    """A VM with these disks (serial, file, whether read-only), ended when the context is left."""
+    """A VM with these disks (serial, file, whether read-only), ended when the context is left.
+
+    ``extra``: more of QEMU's arguments.  ``serial``: the agent's carrier is a 16550.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     initrd = build_initrd(hyperstart, kernel, directory)
     path, console = directory / f"a{time.monotonic_ns()}.sock", directory / "console"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        argv = qemu_command(kernel, initrd, disks, listener.fileno(), console)
+        argv = [
+            *qemu_command(kernel, initrd, disks, serial),
+            *("-chardev", f"file,id=console,path={console}"),
+            *("-chardev", f"socket,id=agent,fd={listener.fileno()},server=on,wait=off"),
+            *extra,
+        ]
         qemu = await asyncio.create_subprocess_exec(*argv, pass_fds=[listener.fileno()])
     try:
         yield Machine(qemu, path, console)
@@ -301,5 +332,9 @@ async def machine(
         path.unlink(missing_ok=True)
 
 
-def vm_config(**changes: object) -> VmConfig:
-    return replace(VmConfig("guest", "", time.time_ns(), os.urandom(64)), **changes)  # type: ignore[arg-type]
+Scenario = Callable[[Machine, Session], Awaitable[None]]
+RunScenario = Callable[[Scenario], None]
+
+
+def vm_config(**changes: Any) -> VmConfig:
+    return replace(VmConfig("guest", "", time.time_ns(), os.urandom(64)), **changes)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from guest_machine import Machine, Session, build_hyperstart, busybox_root, erofs, ext4, machine
 
+from guest_machine import RunScenario, Scenario, build_hyperstart, busybox_root, erofs, ext4, machine
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
-
-Scenario = Callable[[Machine, Session], Awaitable[None]]
-Guest = Callable[[Scenario], None]
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +28,8 @@ def guest_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> Guest:
-    """Runs a scenario in a VM of its own, with the disks "lower", "upper" and "volume"."""
+def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> RunScenario:
+    """Runs a scenario in a VM of its own, with the disks "lower", "upper", "volume" and the monitor vm/monitor."""
 
     def run(scenario: Scenario) -> None:
         disks = [
@@ -42,8 +38,12 @@ def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> Guest:
             ("volume", ext4(tmp_path / "volume"), False),
         ]
 
+        monitor = ("-qmp", f"unix:{tmp_path / 'vm/monitor'},server=on,wait=off")
+
         async def in_machine() -> None:
-            async with machine(guest_kernel, guest_files / "hyperstart", tmp_path / "vm", disks) as vm:
+            async with machine(
+                guest_kernel, guest_files / "hyperstart", tmp_path / "vm", disks, monitor
+            ) as vm:
                 try:
                     async with asyncio.timeout(240):
                         session = await vm.session()

@@ -6,10 +6,19 @@ import errno
 import resource
 import signal
 import struct
+from typing import Any
 
 import pytest
-from guest_machine import DOCKER_CAPABILITIES, Machine, Session, container_plan, process_plan
 
+from guest_machine import (
+    DOCKER_CAPABILITIES,
+    Machine,
+    RunScenario,
+    Scenario,
+    Session,
+    container_plan,
+    process_plan,
+)
 from hypercontainer.agent.operations import Rlimit
 from hypercontainer.agent.wire import Stream
 from hypercontainer.errors import GuestError
@@ -17,12 +26,12 @@ from hypercontainer.errors import GuestError
 pytestmark = pytest.mark.vm
 
 
-async def idle_container(session: Session, name: str = "c", **changes: object) -> None:
+async def idle_container(session: Session, name: str = "c", **changes: Any) -> None:
     await session.agent.create_container(container_plan(name, **changes))
     await session.agent.start_process(process_plan(name, hash(name) % 1000 + 1, "sleep", "1000", init=True))
 
 
-async def refused(session: Session, *args: str, **changes: object) -> GuestError:
+async def refused(session: Session, *args: str, **changes: Any) -> GuestError:
     with pytest.raises(GuestError) as caught:
         await session.run("c", *args, **changes)
     return caught.value
@@ -54,7 +63,7 @@ async def statuses_and_errors(vm: Machine, session: Session) -> None:
 async def identities(vm: Machine, session: Session) -> None:
     await idle_container(session)
 
-    async def identity(user: str, **changes: object) -> str:
+    async def identity(user: str, **changes: Any) -> str:
         status, text = await session.run("c", "sh", "-c", "id 2>/dev/null; echo $HOME", user=user, **changes)
         assert status == 0, text
         return text
@@ -81,46 +90,62 @@ async def identities(vm: Machine, session: Session) -> None:
         assert words in str(error)
 
 
-async def privileges(vm: Machine, session: Session) -> None:
+async def proc_status(session: Session, *names: str, **changes: Any) -> list[str]:
+    _, text = await session.run("c", "cat", "/proc/self/status", **changes)
+    values = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    return [values[name] for name in names]
+
+
+async def capabilities(vm: Machine, session: Session) -> None:
     await idle_container(session)
+    docker, none, net = f"{DOCKER_CAPABILITIES:016x}", f"{0:016x}", f"{1 << 10:016x}"
 
-    async def proc_status(*names: str, **changes: object) -> list[str]:
-        _, text = await session.run("c", "cat", "/proc/self/status", **changes)
-        values = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-        return [values[name] for name in names]
+    async def sets(**changes: Any) -> list[str]:
+        return await proc_status(session, "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", **changes)
 
-    sets = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-    docker, none = f"{DOCKER_CAPABILITIES:016x}", f"{0:016x}"
-    assert await proc_status(*sets) == [none, docker, docker, docker, none]
-    assert await proc_status(*sets, user="user") == [none, none, none, docker, none]
-    net = 1 << 10
-    ambient = {"cap_inheritable": net, "cap_ambient": net, "user": "user"}
-    text = f"{net:016x}"
-    assert await proc_status(*sets, **ambient) == [text, text, text, docker, text]
-    nothing = {"cap_bounding": 0, "cap_effective": 0, "cap_permitted": 0}
-    assert await proc_status(*sets, **nothing) == [none] * 5
-    assert await proc_status("NoNewPrivs", "Seccomp", "SigBlk", "SigIgn", "SigCgt") == ["0", "0", none, none, none]
-    assert await proc_status("NoNewPrivs", no_new_privs=True) == ["1"]
+    assert await sets() == [none, docker, docker, docker, none]
+    assert await sets(user="user") == [none, none, none, docker, none]
+    ambient = await sets(user="user", cap_inheritable=1 << 10, cap_ambient=1 << 10)
+    assert ambient == [net, net, net, docker, net]
+    assert await sets(cap_bounding=0, cap_effective=0, cap_permitted=0) == [none] * 5
 
-    # mkdir(2) fails with errno 77, everything else is allowed; with and without privileges.
+
+async def seccomp(vm: Machine, session: Session) -> None:
+    """A filter that has mkdir(2) fail with errno 77 and allows everything else, with and without privileges."""
+    await idle_container(session)
     program = b"".join(
         struct.pack("<HBBI", *line)
         for line in ((0x20, 0, 0, 0), (0x15, 0, 1, 83), (0x06, 0, 0, 0x50000 | 77), (0x06, 0, 0, 0x7FFF0000))
     )
-    for changes in ({}, {"no_new_privs": True}, {"user": "user"}, {"user": "user", "no_new_privs": True}):
-        assert await proc_status("Seccomp", seccomp=program, **changes) == ["2"]
-        status, text = await session.run("c", "mkdir", "/tmp/x", seccomp=program, **changes)
-        assert status == 1
-        assert "File descriptor in bad state" in text
+    for user in ("", "user"):
+        for no_new_privs in (False, True):
+            changes: dict[str, Any] = {"user": user, "no_new_privs": no_new_privs, "seccomp": program}
+            said = await proc_status(session, "Seccomp", "NoNewPrivs", **changes)
+            assert said == ["2", str(int(no_new_privs))]
+            status, text = await session.run("c", "mkdir", "/tmp/x", **changes)
+            assert status == 1
+            assert "File descriptor in bad state" in text
     assert (await refused(session, "true", seccomp=b"123")).errno == errno.EINVAL
+    assert await proc_status(session, "Seccomp", "NoNewPrivs") == ["0", "0"]
 
+
+async def what_a_process_starts_with(vm: Machine, session: Session) -> None:
+    await idle_container(session)
+    none = f"{0:016x}"
+    assert await proc_status(session, "SigBlk", "SigIgn", "SigCgt") == [none] * 3
     limits = (Rlimit(resource.RLIMIT_NOFILE, 100, 200), Rlimit(resource.RLIMIT_CORE, 0, 0))
-    status, text = await session.run("c", "sh", "-c", "ulimit -Sn; ulimit -Hn; umask", rlimits=limits, umask=0o27)
+    script = "ulimit -Sn; ulimit -Hn; umask"
+    status, text = await session.run("c", "sh", "-c", script, rlimits=limits, umask=0o27)
     assert (status, text.split()) == (0, ["100", "200", "0027"])
+    assert (await session.run("c", "sh", "-c", script))[1].split() == ["1024", "524288", "0022"]
     _, text = await session.run("c", "cat", "/proc/self/oom_score_adj", oom_score_adj=-321)
     assert text == "-321\n"
     _, text = await session.run("c", "ls", "/proc/self/fd")
     assert text.split() == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
+    _, text = await session.run("c", "sh", "-c", "cut -d' ' -f6 /proc/self/stat; echo $$")
+    assert len(set(text.split())) == 1  # the leader of its own session
+    _, text = await session.run("c", "env", env=("PATH=/bin", "A=b c", "EMPTY="))
+    assert sorted(text.splitlines()) == ["A=b c", "EMPTY=", "HOME=/root", "PATH=/bin"]
 
 
 async def terminals(vm: Machine, session: Session) -> None:
@@ -190,7 +215,9 @@ async def signals(vm: Machine, session: Session) -> None:
 async def reapers(vm: Machine, session: Session) -> None:
     agent = session.agent
     await agent.create_container(container_plan("c"))
-    script = "trap 'exit 9' TERM; ps -o pid,comm; (sleep 0 &) ; echo ready; while :; do sleep 1000 & wait $!; done"
+    script = (
+        "trap 'exit 9' TERM; ps -o pid,comm; (sleep 0 &) ; echo ready; while :; do sleep 1000 & wait $!; done"
+    )
     started = agent.start_process(process_plan("c", 1, "sh", "-c", script, init=True, reaper=True))
     output = session.collect(1)
     await started
@@ -223,14 +250,26 @@ async def standard_streams(vm: Machine, session: Session) -> None:
     assert await err.text() == "err\nalso\n"
     # The output of an exited process ends although a child of it still holds the pipe.
     assert await session.run("c", "sh", "-c", "echo parent; sleep 1000 &") == (0, "parent\n")
-    status, text = await session.run("c", "sh", "-c", "head -c 1; exec 0<&-; sleep 1; echo done", stdin=b"x" * 300000)
+    status, text = await session.run(
+        "c", "sh", "-c", "head -c 1; exec 0<&-; sleep 1; echo done", stdin=b"x" * 300000
+    )
     assert (status, text) == (0, "xdone\n")
 
 
 @pytest.mark.parametrize(
     "scenario",
-    [statuses_and_errors, identities, privileges, terminals, signals, reapers, standard_streams],
+    [
+        statuses_and_errors,
+        identities,
+        capabilities,
+        seccomp,
+        what_a_process_starts_with,
+        terminals,
+        signals,
+        reapers,
+        standard_streams,
+    ],
     ids=lambda scenario: scenario.__name__,
 )
-def test_processes(guest, scenario):  # type: ignore[no-untyped-def]
+def test_processes(guest: RunScenario, scenario: Scenario) -> None:
     guest(scenario)
