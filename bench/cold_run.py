@@ -9,7 +9,8 @@ from pathlib import Path
 import busybox_image
 from bench.measure import Row, in_turns, median, spread
 from hyper import Hyper
-from hypercontainer.hypervisor.qemu.argv import MACHINE, QBOOT
+from hypercontainer.hypervisor.qemu.argv import MACHINE
+from hypercontainer.hypervisor.qemu.binary import QBOOT
 from hypercontainer.hypervisor.resources import TCG_CACHE_MIB
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir, command_line
 
