@@ -55,6 +55,8 @@ class Container:
         self.execs = Execs(self)
         self.log = ContainerLog.open(parts.container_dir(record.id) / "log", record.spec.log)
         self.removed = asyncio.Event()
+        self.recovered = asyncio.Event()
+        self.recovered.set()
 
     # ------------------------------------------------------------------------------------- facts
 
@@ -364,8 +366,22 @@ class Container:
 
     # ------------------------------------------------------------------------------------- another hyperd's containers
 
-    async def recover(self) -> None:
-        """Takes the container back as an earlier hyperd left it, or tells truthfully what became of it."""
+    def begin_recovery(self) -> asyncio.Task[None]:
+        """Takes the container back; ``recovered`` is set when that has come to an end, whichever."""
+        self.recovered.clear()
+        self._supervisor = asyncio.create_task(self._recover_or_say(), name=f"recovery of {self.what}")
+        return self._supervisor
+
+    async def _recover_or_say(self) -> None:
+        try:
+            await self._recover()
+        except HyperError as error:
+            log.error("%s could not be taken back: %s", self.what, error)
+        finally:
+            self.recovered.set()
+
+    async def _recover(self) -> None:
+        """As an earlier hyperd left it, or truthfully what became of it."""
         welcome = await self.pod.adopt()
         if self.record.state is State.REMOVING:
             await self.pod.end(orderly=False)

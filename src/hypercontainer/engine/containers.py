@@ -26,6 +26,7 @@ from hypercontainer.types.states import ALIVE
 MIB = 1024 * 1024
 LEAST_MEMORY_MIB = 28
 DISK_BYTES = 10 * 1024 * MIB
+RECOVERY_PATIENCE_S = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +41,19 @@ class ContainerService:
     # ------------------------------------------------------------------------------------- the set of containers
 
     async def open(self) -> None:
-        """Takes every container back, as it is now."""
+        """Takes every container back, as it is now.
+
+        A guest that does not answer holds up nobody but those who ask for its container.
+        """
         pods = {record.id: record for record in self._parts.state.pods()}
         await self._end_strays({self._parts.run_dir(pod.id) for pod in pods.values() if pod.vm is not None})
         for record in self._parts.state.containers():
             container = Container(record, Pod(pods[record.pod], self._parts), self._parts, self._removed)
             self._known[record.id] = container
-        results = await asyncio.gather(
-            *(container.recover() for container in list(self._known.values())), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                log.error("a container could not be taken back: %s", result)
         await asyncio.to_thread(self._sweep)
+        recoveries = [container.begin_recovery() for container in self._known.values()]
+        if recoveries:
+            await asyncio.wait(recoveries, timeout=RECOVERY_PATIENCE_S)
 
     async def close(self, *, stop: bool) -> None:
         if stop:
@@ -67,6 +68,12 @@ class ContainerService:
     def get(self, ref: str) -> Container:
         by_name = {container.record.name: identifier for identifier, container in self._known.items()}
         return self._known[names.resolve(ref, by_name, self._known)]
+
+    async def held(self, ref: str) -> Container:
+        """The container, once it has been taken back from an earlier hyperd."""
+        container = self.get(ref)
+        await container.recovered.wait()
+        return container
 
     def users_of(self, image_id: str) -> list[str]:
         """Names of the containers made from an image."""
@@ -215,25 +222,25 @@ class ContainerService:
         return await self.get(made.id).start_attached()
 
     async def start(self, ref: str) -> None:
-        await self.get(ref).start()
+        await (await self.held(ref)).start()
 
     async def stop(self, ref: str, *, timeout_s: int | None = None, signal: str | None = None) -> None:
-        await self.get(ref).stop(timeout_s=timeout_s, signal=signal)
+        await (await self.held(ref)).stop(timeout_s=timeout_s, signal=signal)
 
     async def restart(self, ref: str, *, timeout_s: int | None = None) -> None:
-        await self.get(ref).restart(timeout_s=timeout_s)
+        await (await self.held(ref)).restart(timeout_s=timeout_s)
 
     async def kill(self, ref: str, signal: str = "KILL") -> None:
-        await self.get(ref).kill(signal)
+        await (await self.held(ref)).kill(signal)
 
     async def pause(self, ref: str) -> None:
-        await self.get(ref).pause()
+        await (await self.held(ref)).pause()
 
     async def unpause(self, ref: str) -> None:
-        await self.get(ref).unpause()
+        await (await self.held(ref)).unpause()
 
     async def rename(self, ref: str, name: str) -> None:
-        container = self.get(ref)
+        container = await self.held(ref)
         old = container.record.name
         self._reserve(name)
         try:
@@ -243,20 +250,20 @@ class ContainerService:
         container.tell("rename", old_name=old)
 
     async def remove(self, ref: str, *, force: bool = False) -> None:
-        await self.get(ref).remove(force=force)
+        await (await self.held(ref)).remove(force=force)
 
     async def wait(self, ref: str, condition: str = "not-running") -> Exit:
-        return await self.get(ref).wait(condition)
+        return await (await self.held(ref)).wait(condition)
 
     async def attach(self, ref: str, *, stdin: bool = True, logs: bool = False) -> ProcessAttachment:
-        return self.get(ref).attach(stdin=stdin)
+        return (await self.held(ref)).attach(stdin=stdin)
 
     async def resize(self, ref: str, rows: int, columns: int) -> None:
-        container = self.get(ref)
+        container = await self.held(ref)
         await container.pod.agent.resize(container.running_init().number, rows, columns)
 
     async def exec_create(self, ref: str, spec: ExecSpec) -> str:
-        return self.get(ref).execs.create(spec).id
+        return (await self.held(ref)).execs.create(spec).id
 
     async def exec_start(self, exec_id: str) -> ProcessAttachment | None:
         return await self._exec(exec_id).start()
@@ -306,7 +313,7 @@ class ContainerService:
         return {c.record.id: files.used_bytes(launch.disk_path(self._parts, c.record.id)) for c in containers}
 
     async def inspect(self, ref: str) -> Inspect:
-        container = self.get(ref)
+        container = await self.held(ref)
         return views.inspect(
             container.record,
             container.pod.record,
@@ -315,10 +322,10 @@ class ContainerService:
         )
 
     async def top(self, ref: str) -> list[Process]:
-        return await observe.top(self.get(ref))
+        return await observe.top(await self.held(ref))
 
     async def stats(self, ref: str) -> Sample:
-        return await observe.stats(self.get(ref))
+        return await observe.stats(await self.held(ref))
 
     def logs(
         self,

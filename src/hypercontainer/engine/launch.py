@@ -1,7 +1,6 @@
 """From a container's record to a running process: disks, kernel, VM, and one burst of operations to the guest.
 
-The burst (configure, create, start) is written before the guest has booted and answered when it has; nothing
-waits for anything else.  Whatever goes wrong on the way becomes one error that says why: the hypervisor's
+Whatever goes wrong on the way becomes one error that says why: the hypervisor's
 stderr and the guest's last lines, or what the guest said.
 """
 
@@ -191,6 +190,8 @@ async def _start_process(
 ) -> Process:
     agent = pod.agent
     planned = plan.start(record.spec, record.effective, record.id, _facts(record, root, pod))
+    await pod.greeted(boot_s)
+    # Not before the guest is up, though it would wait in the pipe: the time in it would be older by a boot.
     configured = agent.configure(vm_config(pod, record), timeout_s=boot_s)
     created = agent.create_container(planned.container, timeout_s=boot_s)
     started = agent.start_process(planned.process, timeout_s=boot_s)
@@ -203,7 +204,6 @@ async def _start_process(
         record=write_log,
     )
     pod.add(process)
-    await pod.greeted(boot_s)
     await asyncio.gather(configured, created, started)
     return process
 

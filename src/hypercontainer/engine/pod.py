@@ -24,7 +24,7 @@ from hypercontainer.errors import AgentError, HyperError
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord, VMSpec
 
 ORDERLY_END_S = 10.0
-WELCOME_S = 20.0
+WELCOME_S = 30.0
 LAST_WORDS_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -66,21 +66,27 @@ class Pod:
             raise
 
     async def adopt(self) -> Welcome | None:
-        """Takes the VM of an earlier hyperd back; None when it is gone, or does not answer and was ended."""
+        """Takes the VM of an earlier hyperd back; None when it is gone, or cannot be spoken to and was ended."""
         if self.record.vm is None:
             return None
-        record = VMRecord.from_json(self.record.vm)
+        try:
+            record = VMRecord.from_json(self.record.vm)
+            return await self._adopt(record)
+        except HyperError as error:
+            log.warning("pod %s: %s", self.record.id[:12], error)
+        if await self.end(orderly=False) is None:
+            with contextlib.suppress(HyperError):
+                await self._parts.driver.destroy(VMRecord.from_json(self.record.vm))
+            self.change(vm=None, published=())
+        return None
+
+    async def _adopt(self, record: VMRecord) -> Welcome | None:
         vm = await self._parts.driver.adopt(record)
         if vm is None:
             self.change(vm=None, published=())
             return None
-        try:
-            await self._hold(vm, resumed=True)
-            return await self.greeted(WELCOME_S)
-        except HyperError as error:
-            log.warning("pod %s: %s", self.record.id[:12], error)
-            await self.end(orderly=False)
-            return None
+        await self._hold(vm, resumed=True)
+        return await self.greeted(WELCOME_S)
 
     def add(self, process: Process) -> None:
         self._processes[process.number] = process
