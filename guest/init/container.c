@@ -347,6 +347,8 @@ uint64_t container_oom_kills(struct container *container)
 	if (kills > container->oom_kills) {
 		struct buffer event = {0};
 		container->oom_kills = kills;
+		if (session_congested()) /* a container can have any number of these, and nobody may be there to take them */
+			return kills;
 		buffer_u16(&event, HYPER_EVENT_OOM);
 		buffer_u16(&event, 0);
 		buffer_u32(&event, 0);

@@ -60,11 +60,16 @@ void session_message(uint8_t type, uint32_t session, const struct buffer *payloa
 		cut();
 }
 
+bool session_congested(void)
+{
+	return answers.length > ANSWERS_MAX;
+}
+
 void session_log(const char *format, ...)
 {
 	char text[1025];
 	va_list arguments;
-	if (answers.length > ANSWERS_MAX)
+	if (session_congested())
 		return;
 	va_start(arguments, format);
 	(void)vsnprintf(text, sizeof text, format, arguments);
@@ -163,7 +168,7 @@ static void take(const struct wire_event *event)
 
 static bool congested(void)
 {
-	return answers.length > ANSWERS_MAX || requests_full();
+	return session_congested() || requests_full();
 }
 
 /* ---- the pipe ---- */

@@ -21,6 +21,9 @@ bool session_pump(void);
 /* Writes what is queued, waiting for the pipe at most so long. */
 void session_flush(int milliseconds);
 
+/* Whether so much waits for the host that what it can do without is better left unsaid. */
+bool session_congested(void);
+
 /* To the host, for its operator; dropped without one. */
 void session_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -281,6 +281,22 @@ async def limits_and_numbers(vm: Machine, session: Session) -> None:
     assert whole.block_read_bytes > 0
 
 
+async def groups_of_its_own(vm: Machine, session: Session) -> None:
+    """As systemd does: init moves into a group below and hands the controllers on; exec still works."""
+    mounts = (*STANDARD_MOUNTS[:-1], Mount("cgroup2", "/sys/fs/cgroup"))
+    await session.agent.create_container(container_plan("c", mounts=mounts, privileged=True))
+    hand_on = "mkdir init; echo 1 >init/cgroup.procs; echo +pids >cgroup.subtree_control"
+    script = f"cd /sys/fs/cgroup; {hand_on}; echo ready; exec sleep 1000"
+    started = session.agent.start_process(process_plan("c", 1, "sh", "-c", script, init=True, **ALMIGHTY))
+    output = session.collect(1)
+    await started
+    await output.until(b"ready\n")
+    assert (await sh(session, "c", "cat /proc/self/cgroup")) == "0::/init\n"
+    assert len(await session.agent.tasks("c")) == 1
+    await session.agent.destroy_container("c")
+    await start(session, "c", 2)
+
+
 async def devices(vm: Machine, session: Session) -> None:
     await start(session, "c", 1)
     await start(session, "privileged", 2, plan={"privileged": True})
@@ -325,6 +341,7 @@ async def containers_without_end(vm: Machine, session: Session) -> None:
         shared_pids,
         freezing,
         limits_and_numbers,
+        groups_of_its_own,
         devices,
         containers_without_end,
     ],

@@ -101,7 +101,7 @@ async def cut_at_any_byte(vm: Machine, session: Session) -> None:
         collected.stream.cancel()
         text += collected.data[: collected.stream.acknowledged - len(text)]
         cuts += 1
-        session = await vm.session()
+        session = await vm.greeted()
         (process,) = (await session.agent.welcome(30)).processes
         (state,) = [s for s in process.streams if s.stream == 4 + Stream.STDOUT]
         assert state.acked_bytes <= len(text) <= state.end_bytes
@@ -131,11 +131,7 @@ async def raw_cuts(vm: Machine, session: Session) -> None:
                 await writer.drain()
         writer.transport.abort()
         del reader
-    session = await vm.session()
-    with suppress(AgentError):  # QEMU may take us for the one before
-        await session.agent.welcome(30)
-    if session.writer.transport.is_closing():
-        session = await vm.session()
+    session = await vm.greeted()
     welcome = await session.agent.welcome(30)
     assert welcome.containers == ("c",)
     assert [process.exited for process in welcome.processes] == [False]
@@ -158,7 +154,7 @@ async def nobody_there(vm: Machine, session: Session) -> None:
     await asyncio.sleep(3)
     used = cpu_ticks(vm) - before
     assert used <= 30, f"QEMU used {used} hundredths of a second in 3 s of idling"
-    session = await vm.session()
+    session = await vm.greeted()
     welcome = await session.agent.welcome(30)
     states = {process.process: process for process in welcome.processes}
     assert states[2].exited

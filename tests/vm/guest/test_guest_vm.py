@@ -204,8 +204,7 @@ def test_serial_line_as_carrier(guest_files: Path, guest_kernel: Any, tmp_path: 
     async def scenario() -> None:
         disks = [("lower", guest_files / "lower.erofs", True)]
         async with machine(guest_kernel, guest_files / "hyperstart", tmp_path, disks, serial=True) as vm:
-            session = await vm.session()
-            await session.agent.welcome(60)
+            session = await vm.greeted()
             await start(session)
             assert await session.run("c", "cat", stdin=b"over a serial line") == (0, "over a serial line")
 
