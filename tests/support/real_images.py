@@ -19,6 +19,7 @@ import busybox_image
 from hypercontainer.kernel import cache_dir
 
 SUITE = "bookworm"
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Documentation and caches that a container does not need; what Debian's own slim images leave out.
 SLIM = (
     "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -62,7 +63,9 @@ RECIPES: dict[str, Recipe] = {
                 *("-D", "/var/lib/postgresql/15/main"),
                 *("-c", "config_file=/etc/postgresql/15/main/postgresql.conf"),
                 *("-c", "listen_addresses=*"),
+                *("-c", "unix_socket_directories=/var/lib/postgresql"),  # Debian's is made by a start script
             ],
+            "Env": [PATH, "PGHOST=/var/lib/postgresql"],
             "User": "postgres",
             "ExposedPorts": {"5432/tcp": {}},
             "StopSignal": "SIGINT",

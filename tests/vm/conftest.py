@@ -15,6 +15,7 @@ from hyper import hyper as hyper_context
 from registry import Registry
 
 BUSYBOX = busybox_image.REFERENCE
+TO_REGISTRY = ("--dest-tls-verify=false", "--dest-compress-level=1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,8 +67,7 @@ def real_image(shared: Hyper, registry: Registry) -> object:
             reference = f"{registry.address}/{name}:latest"
             source = f"docker-archive:{real_images.path(name)}"
             subprocess.run(
-                ["skopeo", "copy", "-q", "--dest-tls-verify=false", source, f"docker://{reference}"],
-                check=True,
+                ["skopeo", "copy", "-q", *TO_REGISTRY, source, f"docker://{reference}"], check=True
             )
             shared("pull", "-q", reference, timeout_s=300)
             done[name] = reference

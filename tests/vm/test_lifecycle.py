@@ -7,33 +7,20 @@ import subprocess
 
 import busybox_image
 from hyper import Hyper
+from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE
 TRAP = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 1 & wait $!; done"
 
 
-def wait_for_line(hyper: Hyper, name: str, line: bytes) -> None:
-    """Follows the log until the line is there."""
-    follower = hyper.popen("logs", "-f", name, stdout=subprocess.PIPE)
-    assert follower.stdout is not None
-    for got in follower.stdout:
-        if got.rstrip(b"\n") == line:
-            break
-    else:
-        raise AssertionError(f"{name} ended without {line!r}")
-    follower.terminate()
-    follower.wait()
-    follower.stdout.close()
-
-
 def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", TRAP)
-    wait_for_line(hyper, "c", b"ready")
+    hyper.wait_for_log("c", b"ready")
     hyper("stop", "c")
     assert hyper.inspect("c")["State"]["ExitCode"] == 3
     assert hyper.out("logs", "c") == "ready\nbye"
     hyper("start", "c")
-    wait_for_line(hyper, "c", b"ready")
+    hyper.wait_for_log("c", b"ready", times=2)
     hyper("restart", "c")
     assert hyper.out("ps", "--format", "{{.Names}} {{.State}}") == "c running"
     hyper("stop", "-t", "0", "c")
@@ -43,7 +30,7 @@ def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
 
 def test_pause(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", TRAP)
-    wait_for_line(hyper, "c", b"ready")
+    hyper.wait_for_log("c", b"ready")
     hyper("pause", "c")
     assert hyper.inspect("c")["State"]["Paused"] is True
     assert hyper("exec", "c", "true", check=False).returncode != 0
@@ -72,11 +59,7 @@ def test_top_stats_port_rename_events(hyper: Hyper) -> None:
     assert sample["Name"] == "c"
     assert int(sample["PIDs"]) == 1
     address = hyper.out("port", "c", "8000")
-    page = subprocess.run(
-        ["curl", "-s", "-m", "20", "--retry", "20", "--retry-connrefused", f"http://{address}/hostname"],
-        capture_output=True,
-    )
-    assert page.stdout.strip().decode() == hyper.out("ps", "-q")
+    assert http_get(address, "/hostname")[1].strip().decode() == hyper.out("ps", "-q")
     hyper("rename", "c", "d")
     hyper("rm", "-f", "d")
     events = hyper.out("events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}")
