@@ -13,6 +13,7 @@ from hypercontainer.hypervisor.qemu.argv import MACHINE
 from hypercontainer.hypervisor.qemu.binary import QBOOT
 from hypercontainer.hypervisor.resources import TCG_CACHE_MIB
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir, command_line
+from hypercontainer.linux import tsc
 
 RATIO = 1.25
 POWER_OFF = """
@@ -29,7 +30,7 @@ def bare_command(work: Path) -> list[str]:
     subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", init, source], check=True)
     kernel = KernelStore(cache_dir()).default()
     initrd = build_initrd(init, kernel, work)
-    arguments = command_line(kernel, emulated=True, console=True, extra=())
+    arguments = command_line(kernel, emulated=True, console=True, extra=(), tsc_khz=tsc.rate_khz())
     return [
         *("qemu-system-x86_64", "-machine", MACHINE, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", "max"),
         *("-m", "128", "-bios", QBOOT, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),

@@ -51,6 +51,7 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.resources import limits_for, vcpus_for
 from hypercontainer.kernel import Kernel, build_initrd, command_line
+from hypercontainer.linux import tsc
 from hypercontainer.rootfs import RootDisk
 from hypercontainer.types.spec import PortMapping
 
@@ -95,7 +96,11 @@ async def _vm_spec(pod: Pod, record: ContainerRecord, parts: Parts, root: RootDi
         await choose_accelerator(parts.driver, None if asked == "auto" else Accelerator(asked), kernel.path)
     ).accelerator
     arguments = command_line(
-        kernel, emulated=accelerator is Accelerator.TCG, console=True, extra=wish.kernel_args
+        kernel,
+        emulated=accelerator is Accelerator.TCG,
+        console=True,
+        extra=wish.kernel_args,
+        tsc_khz=await asyncio.to_thread(tsc.rate_khz),
     )
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     published = addresses.publish(wish.ports)

@@ -21,14 +21,17 @@ _EMULATED = (
 _EMULATED_OWN = ("lapic_timer_khz=1000000",)
 
 
-def command_line(kernel: Kernel, *, emulated: bool, console: bool, extra: tuple[str, ...]) -> tuple[str, ...]:
+def command_line(
+    kernel: Kernel, *, emulated: bool, console: bool, extra: tuple[str, ...], tsc_khz: int | None = None
+) -> tuple[str, ...]:
     """The arguments for ``kernel``, one word each; ``extra``, the user's, come last and so win.
 
     ``emulated``: the guest's instructions are interpreted (TCG).  ``console``: the kernel's errors go to the
-    first serial port; else nowhere.
+    first serial port; else nowhere.  ``tsc_khz``: the host's, which an emulated guest cannot measure (linux.tsc).
     """
     words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
     if emulated:
         words += _EMULATED
         words += _EMULATED_OWN if kernel.source == "own" else ()
+        words += [f"tsc_early_khz={tsc_khz}"] if tsc_khz else []
     return (*words, *extra)

@@ -40,3 +40,11 @@ def test_mitigations_are_left_to_the_kernel_where_code_runs_on_the_processor() -
 def test_the_users_words_come_last() -> None:
     words = command_line(kernel("own"), emulated=True, console=True, extra=("mitigations=auto", "debug"))
     assert words[-2:] == ("mitigations=auto", "debug")
+
+
+def test_an_emulated_kernel_is_told_the_rate_of_its_clock() -> None:
+    words = command_line(kernel("debian"), emulated=True, console=True, extra=(), tsc_khz=2_596_117)
+    assert words[-1] == "tsc_early_khz=2596117"
+    assert "tsc_early_khz=1" not in command_line(
+        kernel("own"), emulated=False, console=True, extra=(), tsc_khz=1
+    )
