@@ -213,6 +213,14 @@ static int begin(struct container *container, struct request *request, struct fa
 	return 0;
 }
 
+static int prepare(struct container *container, struct span fields, struct failure *failure)
+{
+	if (!find_flag(fields, HYPER_PRIVILEGED) && !(container->devices = device_program(fields)))
+		return fail(failure, ENOMEM, "container %s: no memory", container->name);
+	container->cgroup = cgroup_create(container->name, fields, failure);
+	return container->cgroup < 0 ? -1 : 0;
+}
+
 void op_container_create(struct request *request)
 {
 	struct failure failure = {0};
@@ -227,19 +235,16 @@ void op_container_create(struct request *request)
 		request_done(request, &failure, NULL);
 		return;
 	}
-	*container = (struct container){.namespaces = {-1, -1, -1}, .root = -1, .socket = {.fd = -1}, .events = {.fd = -1},
+	*container = (struct container){.namespaces = {-1, -1, -1}, .root = -1, .cgroup = -1, .socket = {.fd = -1}, .events = {.fd = -1},
 	                                .memory = {.fd = -1}, .deadline = {.expired = late}, .next = containers};
 	containers = container;
 	count++;
 	memcpy(container->name, request->container, sizeof container->name);
-	if (!find_flag(request->fields, HYPER_PRIVILEGED))
-		container->devices = device_program(request->fields);
 	for (struct container *each = container->next; each; each = each->next) {
 		if (each->state != CONTAINER_CREATING) /* one that still mounts will see that it is not alone */
 			confine(each);
 	}
-	container->cgroup = cgroup_create(container->name, request->fields, &failure);
-	if (container->cgroup < 0 || begin(container, request, &failure) != 0) {
+	if (prepare(container, request->fields, &failure) != 0 || begin(container, request, &failure) != 0) {
 		forget(container);
 		request_done(request, &failure, NULL);
 		return;

@@ -164,7 +164,7 @@ async def terminals(vm: Machine, session: Session) -> None:
     await stdin.write(b"stty size\n")
     await screen.until(b"50 132")
     # Ctrl-C reaches the foreground process, not the shell.
-    await stdin.write(b"echo go; sleep 1000\n")
+    await stdin.write(b"sh -c 'echo go; exec sleep 1000'\n")
     await screen.until(b"go\r\n")
     await stdin.write(b"\x03")
     await stdin.write(b"echo after=$?\n")
