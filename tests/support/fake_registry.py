@@ -1,0 +1,173 @@
+"""A registry made here, which misbehaves on command."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import hashlib
+import json
+import re
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Fake
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if "Content_Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def handle_one_request(self) -> None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            super().handle_one_request()
+
+    def serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.body = self.rfile.read(length) if length and self.command != "PATCH" else b""
+        fake = self.server
+        with fake.lock:
+            fake.log.append((self.command, self.path, dict(self.headers.items())))
+            fault = next((f for p, f in fake.faults if p in self.path and f), None)
+            action = fault.pop(0) if fault else None
+        if action is not None and action(self) is not False:
+            return
+        if fake.authorize is None or fake.authorize(self):
+            self.registry()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = serve  # noqa: N815
+
+    def registry(self) -> None:
+        if self.path == "/v2/":
+            self.answer(200)
+        elif match := re.fullmatch(r"/v2/(.+)/manifests/(.+)", self.path):
+            self.manifest(match[2])
+        elif match := re.fullmatch(r"/v2/(.+)/blobs/(sha256:\w+)", self.path):
+            self.blob(match[2])
+        else:
+            self.answer(404)
+
+    def manifest(self, reference: str) -> None:
+        if reference not in self.server.manifests:
+            return self.answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no such manifest"}]}')
+        raw, kind = self.server.manifests[reference]
+        return self.answer(200, raw, Content_Type=kind)
+
+    def blob(self, digest: str) -> None:
+        data = self.server.blobs.get(digest)
+        if data is None:
+            return self.answer(404)
+        if not (wanted := self.headers.get("Range")):
+            return self.answer(200, data)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        return self.answer(206, data[start:], Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
+
+
+class Fake(ThreadingHTTPServer):
+    """A registry on a port of 127.0.0.1.  ``faults``: (part of a path, actions used up one by one)."""
+
+    daemon_threads = True
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.host = f"127.0.0.1:{self.server_port}"
+        self.lock = threading.Lock()
+        self.log: list[tuple[str, str, dict[str, str]]] = []
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, tuple[bytes, str]] = {}
+        self.faults: list[tuple[str, list[Callable[[Handler], object]]]] = []
+        self.authorize: Callable[[Handler], bool] | None = None
+
+    def handle_error(self, *_: Any) -> None:
+        pass
+
+    def __enter__(self) -> Fake:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def fail(self, path: str, *actions: Callable[[Handler], object]) -> None:
+        self.faults.append((path, list(actions)))
+
+    def add_image(self, tag: str, *layers: bytes, architecture: str = "amd64") -> str:
+        """An image of gzip layers; returns its manifest's digest."""
+        packed = [gzip.compress(layer, 1, mtime=0) for layer in layers]
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
+        }
+        raw = json.dumps(config).encode()
+        for blob in (*packed, raw):
+            self.blobs[digest_of(blob)] = blob
+        kind = "application/vnd.oci.image.layer.v1.tar+gzip"
+        return self.add_manifest(
+            tag,
+            {
+                "config": self.descriptor(raw, "application/vnd.oci.image.config.v1+json"),
+                "layers": [self.descriptor(blob, kind) for blob in packed],
+            },
+        )
+
+    def add_manifest(self, tag: str, document: dict[str, Any], kind: str = OCI_MANIFEST) -> str:
+        raw = json.dumps({"schemaVersion": 2, "mediaType": kind, **document}).encode()
+        self.manifests[tag] = self.manifests[digest_of(raw)] = (raw, kind)
+        return digest_of(raw)
+
+    @staticmethod
+    def descriptor(blob: bytes, kind: str) -> dict[str, Any]:
+        return {"mediaType": kind, "digest": digest_of(blob), "size": len(blob)}
+
+    @staticmethod
+    def status(code: int, **headers: str) -> Callable[[Handler], None]:
+        """An action that answers with nothing but this."""
+        return lambda handler: handler.answer(code, b"", **headers)
+
+    @staticmethod
+    def basic(user: str, password: str) -> Callable[[Handler], bool]:
+        """An authorization that wants this user."""
+        expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+        def authorize(handler: Handler) -> bool:
+            if handler.headers.get("Authorization") == expected:
+                return True
+            handler.answer(401, WWW_Authenticate='Basic realm="r"')
+            return False
+
+        return authorize
+
+    def layers(self, tag: str) -> list[str]:
+        return [layer["digest"] for layer in json.loads(self.manifests[tag][0])["layers"]]
+
+    def asked(self, part: str) -> list[tuple[str, str, dict[str, str]]]:
+        return [entry for entry in self.log if part in entry[1]]
+
+    def counts(self) -> Counter[str]:
+        return Counter(path for _, path, _ in self.log)
