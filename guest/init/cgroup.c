@@ -15,21 +15,25 @@
 #define MOUNT_POINT "/sys/fs/cgroup"
 #define DEPTH_MAX 16
 
-/* Mounted when the first container comes: it costs the boot nothing. */
-static int cgroup_root(void)
+void cgroup_mount(void)
 {
 	static const char *const controllers[] = {"+cpu", "+memory", "+pids", "+io", "+cpuset"};
-	static int root = -1;
-	if (root >= 0)
-		return root;
-	if (mount("cgroup2", MOUNT_POINT, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate,memory_recursiveprot") != 0 &&
-	    errno != EBUSY && mount("cgroup2", MOUNT_POINT, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
-		return -1;
-	root = open(MOUNT_POINT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0 || write_text_at(root, "cgroup.subtree_control", "+cpu +memory +pids +io +cpuset") == 0)
-		return root;
+	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	if (mount("cgroup2", MOUNT_POINT, "cgroup2", flags, "nsdelegate,memory_recursiveprot") != 0 &&
+	    mount("cgroup2", MOUNT_POINT, "cgroup2", flags, NULL) != 0)
+		return;
+	if (write_text_at(AT_FDCWD, MOUNT_POINT "/cgroup.subtree_control", "+cpu +memory +pids +io +cpuset") == 0)
+		return;
 	for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++)
-		(void)write_text_at(root, "cgroup.subtree_control", controllers[i]);
+		(void)write_text_at(AT_FDCWD, MOUNT_POINT "/cgroup.subtree_control", controllers[i]);
+}
+
+/* -1, with errno, where the kernel has none. */
+static int cgroup_root(void)
+{
+	static int root = -1;
+	if (root < 0 && access(MOUNT_POINT "/cgroup.procs", F_OK) == 0)
+		root = open(MOUNT_POINT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return root;
 }
 
@@ -76,7 +80,7 @@ int cgroup_create(const char *name, struct span fields, struct failure *failure)
 	char path[80];
 	int root = cgroup_root();
 	if (root < 0)
-		return fail(failure, errno, "cgroup2: cannot mount it: %s", reason(errno));
+		return fail(failure, errno, "cgroup2: it is not mounted: %s", reason(errno));
 	group_name(path, name);
 	if (mkdirat(root, path, 0755) != 0)
 		return fail(failure, errno, "cgroup %s: cannot make it: %s", path, reason(errno));

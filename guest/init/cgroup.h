@@ -4,6 +4,9 @@
 
 #include "util.h"
 
+/* Mounts them and hands all controllers down. */
+void cgroup_mount(void);
+
 /* A new group with the limits in `fields` (MEMORY_MAX ...): its directory, or -1. */
 int cgroup_create(const char *name, struct span fields, struct failure *failure);
 int cgroup_limit(int group, struct span fields, struct failure *failure);

@@ -14,6 +14,7 @@
 #include "process.h"
 #include "session.h"
 #include "system.h"
+#include "vm.h"
 
 #define CREATE_MS 20000
 #define EMPTY_MS 10000
@@ -225,6 +226,7 @@ void op_container_create(struct request *request)
 {
 	struct failure failure = {0};
 	struct container *container = NULL;
+	vm_settle();
 	if (container_find(request->container))
 		(void)fail(&failure, EEXIST, "container %s: there is one already", request->container);
 	else if (count >= CONTAINERS_MAX)

@@ -16,7 +16,6 @@
 #include "launch.h"
 #include "session.h"
 #include "system.h"
-#include "vm.h"
 
 #define BUCKETS 256
 
@@ -245,7 +244,6 @@ void op_process_start(struct request *request)
 	process->request = request;
 	process->state = PROCESS_STARTING;
 	process->report.ready = report_ready;
-	vm_settle();
 	bool started = may_start(request, container, process->init, &failure) == 0 &&
 	               open_streams(process, theirs, &failure) == 0 &&
 	               (process->init ? start_init : start_exec)(container, process, theirs, &failure) == 0;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "cgroup.h"
 #include "container.h"
 #include "loop.h"
 #include "net.h"
@@ -29,7 +30,7 @@
 
 static int old_root = -1; /* the initramfs, until it is emptied */
 static struct deadline tidy;
-static pid_t loopback; /* the child that brings it up */
+static pid_t settling; /* a child of vm_boot that may still be at work */
 
 /* ---- the beginning ---- */
 
@@ -119,20 +120,23 @@ static void tidy_up(struct deadline *deadline)
 	close_fd(&old_root);
 }
 
-/* In parallel with the way to the first container, where there is a second processor. */
-static void loopback_up(void)
+/* What the first container needs, in parallel with the way to it, where there is a second processor. */
+static void begin_settling(void)
 {
-	loopback = fork();
-	if (loopback == 0)
-		_exit(net_loopback_up() == 0 ? 0 : errno);
+	settling = fork();
+	if (settling != 0)
+		return;
+	cgroup_mount();
+	if (net_loopback_up() != 0)
+		log_line("loopback: %s", reason(errno));
+	_exit(0);
 }
 
 void vm_settle(void)
 {
-	int status = 0;
-	if (loopback > 0 && waitpid(loopback, &status, 0) == loopback && status != 0)
-		log_line("loopback: %s", reason(WEXITSTATUS(status)));
-	loopback = 0;
+	if (settling > 0)
+		(void)waitpid(settling, NULL, 0);
+	settling = 0;
 }
 
 static void null_stdio(void)
@@ -159,7 +163,7 @@ void vm_boot(void)
 	load_modules();
 	replace_root(old);
 	null_stdio();
-	loopback_up();
+	begin_settling();
 	(void)umask(0);
 }
 

@@ -11,7 +11,7 @@ void vm_boot(void);
 /* The event loop runs: what can be put off is put off to a second later. */
 void vm_serving(void);
 
-/* Waits for what vm_boot began and a container's process may need. */
+/* Waits for what vm_boot began and a container needs. */
 void vm_settle(void);
 
 /* The value of NAME=VALUE on the kernel's command line; false when it is not there. */
