@@ -31,7 +31,7 @@ from hypercontainer.agent.operations import (
 )
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
-from hypercontainer.errors import StreamClosed
+from hypercontainer.errors import AgentError, StreamClosed
 from hypercontainer.kernel import Kernel, build_initrd, command_line
 
 ROOT = Path(__file__).parents[2]
@@ -252,6 +252,20 @@ class Machine:
         holder.append(Session(agent, writer, next_process=self._sessions * 1000 + 1))
         self._sessions += 1
         return holder[0]
+
+    async def greeted(self) -> Session:
+        """A session that the guest has welcomed, at the first attempt that succeeds.
+
+        QEMU may take a connection for the one that ended just before, and a 16550 swallows what comes before
+        the guest has booted.
+        """
+        for _ in range(20):
+            session = await self.session()
+            with suppress(AgentError):
+                await session.agent.welcome(3)
+                return session
+            session.agent.close()
+        raise AssertionError("no session with the guest")
 
     async def ended(self) -> int:
         async with asyncio.timeout(DEADLINE_S):
