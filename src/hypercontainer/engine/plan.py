@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -261,8 +262,8 @@ def environment(made: Effective, *, tty: bool, extra: Iterable[str] = ()) -> tup
 def _working_dir(asked: str | None, otherwise: str) -> str:
     if asked is not None and not asked.startswith("/"):
         raise InvalidArgument(f"--workdir: {asked!r} is not an absolute path", hint="it begins with /")
-    path = asked or otherwise or "/"
-    return path if path.startswith("/") else "/" + path
+    # Cleaned by its words alone, as Docker does: what it leads through need not be there yet.
+    return posixpath.normpath("/" + (asked or otherwise).lstrip("/"))
 
 
 def _host_name(flag: str, name: str) -> str:

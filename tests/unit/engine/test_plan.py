@@ -73,6 +73,8 @@ def test_working_dir() -> None:
     assert effective(working_dir="/a").working_dir == "/a"
     assert effective(ImageConfig(cmd=("x",), working_dir="rel")).working_dir == "/rel"
     assert effective(ImageConfig(cmd=("x",))).working_dir == "/"
+    assert effective(ImageConfig(cmd=("x",), working_dir="a/../../b//c/.")).working_dir == "/b/c"
+    assert effective(working_dir="//a/..").working_dir == "/"
     with pytest.raises(InvalidArgument, match="--workdir"):
         effective(working_dir="rel")
 
