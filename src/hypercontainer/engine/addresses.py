@@ -17,11 +17,14 @@ NAME_SERVER = "10.0.2.3"
 
 
 def free_uid(base: int, count: int, taken: Collection[int]) -> int:
-    for uid in range(base, base + count):
+    """One that no VM of ours has, from a random place on: other hyperds take theirs from the same range."""
+    start = secrets.randbelow(count)
+    for offset in range(count):
+        uid = base + (start + offset) % count
         if uid not in taken:
             return uid
     raise Unavailable(
-        f"all {count} user IDs from {base} on are in use by VMs", hint="widen uid_range in the configuration"
+        f"all {count} user IDs from {base} on are in use by VMs", hint="raise uid_count in the configuration"
     )
 
 
