@@ -51,9 +51,10 @@ NOT_UNPACKED = (
     "*/tools/testing/*.[ch]",
     "*/tools/testing/*.sh",
 )
-# The compiler's choice at -Os, a byte at a time, is the slowest an emulator can do.
-COMPILER_FLAGS = "-mstringop-strategy=rep_8byte"
-STEPS = 1800  # about what make reports; only the progress lines depend on it
+# The compiler's choice for memset at -Os, a byte at a time, is the slowest an emulator can do.  Warnings, which are
+# for the kernel's authors, take a twentieth of the time.
+COMPILER_FLAGS = "-mstringop-strategy=rep_8byte -w"
+STEPS = 2000  # about what make reports; only the progress lines depend on it
 PROGRESS_EVERY_S = 15
 FREE_BYTES_NEEDED = 3 << 30
 
@@ -167,7 +168,9 @@ class Tree:
             "KBUILD_BUILD_USER": "hyper",
             "KBUILD_BUILD_HOST": "hyper",
             "KBUILD_BUILD_VERSION": "1",
-            "KBUILD_BUILD_TIMESTAMP": f"@{int(source.stat().st_mtime)}",
+            "KBUILD_BUILD_TIMESTAMP": time.strftime(
+                "%Y-%m-%d %H:%M:%S UTC", time.gmtime(source.stat().st_mtime)
+            ),
         }
 
     def unpack(self) -> None:

@@ -14,11 +14,14 @@ _ALWAYS = (
 _EMULATED = (
     "mitigations=off",  # an emulator does not speculate
     "noreplace-smp",  # 0.1 s: each lock's prefix would be rewritten in a guest of one CPU
-    "tsc=reliable",  # no watchdog, no second clock source
     "no_timer_check",
 )
-# QEMU's local APIC counts nanoseconds; see guest/kernel/patches.
-_EMULATED_OWN = ("lapic_timer_khz=1000000",)
+# See guest/kernel/patches.  Any other kernel may mistake the TSC's frequency when its host is busy, and needs the
+# watchdog that notices it.
+_EMULATED_OWN = (
+    "tsc=reliable",
+    "lapic_timer_khz=1000000",  # QEMU's local APIC counts nanoseconds
+)
 
 
 def command_line(

@@ -12,13 +12,13 @@ def kernel(source: str) -> Kernel:
 
 
 ALWAYS = "quiet panic=-1 reboot=t random.trust_cpu=on cryptomgr.notests"
-EMULATED = "mitigations=off noreplace-smp tsc=reliable no_timer_check"
+EMULATED = "mitigations=off noreplace-smp no_timer_check"
 
 
 @pytest.mark.parametrize(
     ("source", "emulated", "console", "expected"),
     [
-        ("own", True, True, f"console=ttyS0 {ALWAYS} {EMULATED} lapic_timer_khz=1000000"),
+        ("own", True, True, f"console=ttyS0 {ALWAYS} {EMULATED} tsc=reliable lapic_timer_khz=1000000"),
         ("own", False, True, f"console=ttyS0 {ALWAYS}"),
         ("own", False, False, f"console=null {ALWAYS}"),
         ("debian", True, True, f"console=ttyS0 {ALWAYS} {EMULATED}"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,23 @@ def test_a_failure_carries_what_the_tool_said_and_leaves_nothing(
     with pytest.raises(Unavailable, match=rf"{tool}.*exit status 100.*no route to mirror"):
         KernelStore(tmp_path / "cache").fetch_debian(print)
     assert os.listdir(tmp_path / "cache/kernel") == []
+
+
+def test_a_kernel_that_can_be_entered_plain_is_kept_unpacked(tools: Path, tmp_path: Path) -> None:
+    note = struct.pack("<III", 4, 4, 18) + b"Xen\0" + bytes(4)
+    head = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 64, 0, 0
+    )
+    elf = head + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, len(note), len(note), 4) + note + bytes(900)
+    path = tmp_path / "packed/boot/vmlinuz-6.1.0-9-cloud-amd64"
+    packed = gzip.compress(elf)  # which ends in the size, as a payload has to
+    image = bytearray(path.read_bytes())
+    struct.pack_into("<II", image, 0x248, 0, len(packed))
+    image[0x1F1] = 3
+    path.write_bytes(bytes(image) + packed)
+    kernel = KernelStore(tmp_path / "cache").fetch_debian(print)
+    assert (kernel.path.name, kernel.pvh, kernel.path.read_bytes()) == ("vmlinux", True, elf)
+    assert "vmlinuz" not in os.listdir(kernel.path.parent)
 
 
 def test_a_package_without_a_kernel_is_refused(tools: Path, tmp_path: Path) -> None:
