@@ -36,7 +36,10 @@ DIRECTORIES = (
 )
 
 
-def layer(busybox: Path = Path("/bin/busybox")) -> bytes:
+BUSYBOX = Path("/bin/busybox")
+
+
+def layer(busybox: Path = BUSYBOX) -> bytes:
     """The root file system as a tar."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
