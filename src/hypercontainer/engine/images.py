@@ -1,6 +1,6 @@
 """Images for the engine: the store's verified blobs, and the root disks made of them.
 
-An image is registered only after each of its layers has become a filesystem image, so whatever is listed can run.
+An image is registered only after its layers have become a root disk, so whatever is listed can run.
 The store's calls block; each runs in a thread, and a cancelled caller cancels it.
 """
 
@@ -95,6 +95,7 @@ class ImageService:
                 platform=platforms.parse(platform) if platform else None,
                 credentials=_own(credentials),
                 prepare=self._preparer(report, cancelled),
+                assemble=self._layers.root_disk,
                 progress=report,
                 cancelled=cancelled,
             )
@@ -117,7 +118,11 @@ class ImageService:
         report = _reporter(progress)
         images = await _cancellable(
             lambda cancelled: self._store.load(
-                stream, prepare=self._preparer(report, cancelled), progress=report, cancelled=cancelled
+                stream,
+                prepare=self._preparer(report, cancelled),
+                assemble=self._layers.root_disk,
+                progress=report,
+                cancelled=cancelled,
             )
         )
         for image in images:
@@ -142,6 +147,7 @@ class ImageService:
                 changes=changes,
                 message=message,
                 prepare=self._preparer(None, cancelled),
+                assemble=self._layers.root_disk,
                 cancelled=cancelled,
             )
         )

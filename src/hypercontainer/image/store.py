@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.errors import DigestMismatch, InvalidArgument, LayerError, NotFound
 from hypercontainer.image import importing, local
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
@@ -44,6 +44,8 @@ from hypercontainer.image.reference import normalize_registry, parse
 from hypercontainer.image.registry import Repository
 from hypercontainer.image.transport import Transport
 
+Assemble = Callable[[Sequence[str]], object]
+
 
 class ImageStore:
     """Images below ``root``, which belongs to the store alone."""
@@ -71,13 +73,15 @@ class ImageStore:
         platform: Platform | None = None,
         credentials: Credentials | None = None,
         prepare: Prepare | None = None,
+        assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> Image:
         """Bring an image and point ``reference`` at it.
 
         ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
-        it was there before): what it raises fails the pull.  The image is registered after all have returned.
+        it was there before), ``assemble`` at the end with the layers' diff IDs: what they raise fails the pull.
+        The image is registered after all have returned.
         ``credentials`` are for the reference's own registry; mirrors are asked without.
         """
         wanted = parse(reference)
@@ -89,9 +93,13 @@ class ImageStore:
                 for place in endpoints(wanted, self._config)
             ]
             resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
-            self._work(guard, prepare, progress).all(resolved, sources)
-            record = record_of(self._blobs, resolved.manifest, resolved.digest, resolved.config)
-            guard.check()
+            try:
+                self._work(guard, prepare, progress).all(resolved, sources)
+                record = record_of(self._blobs, resolved.manifest, resolved.digest, resolved.config)
+                _assemble([record], assemble, guard)
+            except (LayerError, DigestMismatch):  # of what is here: another attempt would end the same way
+                self._doomed |= {layer.digest for layer in resolved.manifest.layers}
+                raise
             tags = [] if wanted.digest else [wanted.canonical]
             self._register(record, tags, [(wanted.name, resolved.named_digest)])
             return self._image(record.id)
@@ -134,6 +142,7 @@ class ImageStore:
         stream: BinaryIO,
         *,
         prepare: Prepare | None = None,
+        assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> builtins.list[Image]:
@@ -144,11 +153,12 @@ class ImageStore:
             self._blobs.staging() as folder,
         ):
             found = images(take(stream, folder, self._config.max_archive_bytes, guard))
+            self._doomed |= {x.digest for loaded in found for x in loaded.manifest.layers}  # unless registered
             records = [self._adopt(loaded) for loaded in found]
             work = self._work(guard, prepare, progress)
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
             in_parallel([_job(work, x) for x in unique.values()], self._config.parallel_downloads, guard)
-            guard.check()
+            _assemble(records, assemble, guard)
             for record, loaded in zip(records, found, strict=True):
                 self._register(record, loaded.tags)
             return [self._image(image_id) for image_id in dict.fromkeys(record.id for record in records)]
@@ -170,6 +180,7 @@ class ImageStore:
         message: str = "",
         platform: Platform | None = None,
         prepare: Prepare | None = None,
+        assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> Image:
@@ -185,6 +196,7 @@ class ImageStore:
             digest, diff_id, size, compression = importing.take_layer(
                 stream, path, self._config.max_blob_bytes, guard
             )
+            self._doomed.add(digest)  # unless registered
             self._blobs.adopt(path, digest)
             config = importing.config_of(diff_id, platform or host_platform(), changes, message)
             raw = generated_manifest(config, [(digest, size, compression)])
@@ -192,6 +204,7 @@ class ImageStore:
             assert isinstance(manifest, Manifest)
             record = record_of(self._blobs, manifest, digest_of(raw), config, generated=True)
             self._work(guard, prepare, progress).prepare(record.layers[0])
+            _assemble([record], assemble, guard)
             self._register(record, tags)
             return self._image(record.id)
 
@@ -363,6 +376,15 @@ def _smaller(new: Record, old: Record) -> bool:
     """Whether ``new`` has compressed what is plain in ``old``."""
     plain = [sum(layer.compression == "none" for layer in record.layers) for record in (new, old)]
     return plain[0] < plain[1]
+
+
+def _assemble(records: Sequence[Record], assemble: Assemble | None, guard: Guard) -> None:
+    """The last thing before images are registered: it can still be too late for them, or fail."""
+    for record in records:
+        guard.check()
+        if assemble is not None:
+            assemble([layer.diff_id for layer in record.layers])
+    guard.check()
 
 
 def _job(work: LayerWork, layer: Layer) -> Callable[[], None]:

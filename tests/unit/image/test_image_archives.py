@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,6 +14,7 @@ import pytest
 from backports import zstd
 
 from hypercontainer.errors import Cancelled, DigestMismatch, HyperError, ImageError, InvalidArgument
+from hypercontainer.image.blobs import digest_of
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.members import MAX_LINKS
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
@@ -335,6 +337,29 @@ def test_a_failed_prepare_registers_nothing(store: ImageStore, made: Any) -> Non
 
     with pytest.raises(ImageError, match="no room for"):
         load(store, made.docker_archive([A, B], ["x"]), prepare=fail)
+    assert store.list() == []
+    assert store.disk_usage().size_bytes == 0  # nobody comes back for what was refused
+
+
+def test_images_are_assembled_of_prepared_layers_before_they_are_registered(
+    store: ImageStore, made: Any
+) -> None:
+    seen: list[object] = []
+
+    def assemble(diff_ids: Sequence[str]) -> None:
+        seen.append(tuple(diff_ids))
+        assert store.list() == []
+        raise ImageError("do not fit")
+
+    with pytest.raises(ImageError, match="do not fit"):
+        load(
+            store,
+            made.docker_archive([A, B], ["x"]),
+            prepare=lambda layer, path: seen.append(layer.diff_id),
+            assemble=assemble,
+        )
+    assert (len(seen), seen[2]) == (3, (digest_of(A), digest_of(B)))
+    assert set(seen[:2]) == {digest_of(A), digest_of(B)}
     assert store.list() == []
 
 
