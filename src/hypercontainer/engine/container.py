@@ -185,14 +185,14 @@ class Container:
         record = self.record
         try:
             ended = await process.finished()
-            result, error, oom = outcome(ended), "", ended.oom or record.id in self.pod.oom_killed
+            result, oom = outcome(ended), ended.oom or record.id in self.pod.oom_killed
         except AgentError as lost:
-            vm_exit = await self.pod.ended()
-            result, error, oom = Exit(LOST, launch.describe(vm_exit)), str(lost), False
+            await self.pod.ended()
+            result, oom = Exit(LOST, lost.message), False
         self._init = None
         self.log.end_run()
         discard = record.spec.auto_remove
-        self.change(exit_status=result.exit_status, error=result.error or error, oom_killed=oom)
+        self.change(exit_status=result.exit_status, error=result.error, oom_killed=oom)
         await self._end_vm(orderly=not discard)
         self.tell("die", exit_status=str(result.exit_status))
         again = wanted(self.record)

@@ -45,7 +45,6 @@ from hypercontainer.hypervisor.driver import (
     ExitReason,
     PortForward,
     UserNetwork,
-    VMExit,
     VMSpec,
     choose_accelerator,
 )
@@ -268,11 +267,6 @@ def exit_status(error: BaseException) -> int:
     if isinstance(error, GuestError) and error.operation == START_OPERATION:
         return 127 if error.errno in _NOT_FOUND else 126
     return 128
-
-
-def describe(vm_exit: VMExit) -> str:
-    last = vm_exit.stderr.strip() or vm_exit.console.strip()
-    return f"its VM ended ({vm_exit.reason.value})" + (f": {last.splitlines()[-1]}" if last else "")
 
 
 def resume(

@@ -157,22 +157,23 @@ class Pod:
                 # The channel closes a moment before a VM that powers off is gone; anything else is a broken guest.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(gone), LAST_WORDS_S)
-            if not gone.done():
-                log.warning("pod %s: %s; its VM is ended", self.record.id[:12], silent.result())
+            broken = None if gone.done() else silent.result()
+            if broken is not None:
+                log.warning("pod %s: %s; its VM is ended", self.record.id[:12], broken)
                 await vm.kill()
             vm_exit = await gone
         finally:
             gone.cancel()
             silent.cancel()
-        self._lose(vm_exit)
+        self._lose(AgentError(how_it_ended(vm_exit, broken)))
         agent.close()
         self._vm = self._agent = None
         self.change(vm=None, published=())
         return vm_exit
 
-    def _lose(self, vm_exit: VMExit) -> None:
+    def _lose(self, error: AgentError) -> None:
         for process in tuple(self._processes.values()):
-            process.lose(AgentError(f"the VM ended ({vm_exit.reason.value})"))
+            process.lose(error)
         self._processes.clear()
 
     def _on_event(self, event: Event) -> None:
@@ -185,3 +186,11 @@ class Pod:
             self._parts.events.publish("container", "oom", event.container)
         elif isinstance(event, GuestLog):
             log.info("pod %s: guest: %s", self.record.id[:12], event.message)
+
+
+def how_it_ended(vm_exit: VMExit, broken: AgentError | None) -> str:
+    """Of a VM that is gone, for people; ``broken`` is why it was ended, if it was because of its guest."""
+    if broken is not None:
+        return f"its VM was ended: {broken.message}"
+    last = vm_exit.stderr.strip() or vm_exit.console.strip()
+    return f"its VM ended ({vm_exit.reason.value})" + (f": {last.splitlines()[-1]}" if last else "")
