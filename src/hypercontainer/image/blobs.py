@@ -88,6 +88,10 @@ class PartialBlob:
         self._hash = hasher(self._digest)
         self.offset = 0
 
+    def discard(self) -> None:
+        """Give up for good: nothing of this is worth going on with."""
+        self._path.unlink()
+
     def append(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         self._hash.update(view)
@@ -100,7 +104,7 @@ class PartialBlob:
         actual = f"{self._digest.partition(':')[0]}:{self._hash.hexdigest()}"
         if self.offset != size or actual != self._digest:
             got = actual if self.offset == size else f"{actual} of {self.offset} bytes"
-            self.restart()
+            self.discard()
             raise DigestMismatch(what, expected=self._digest, actual=got)
         os.fdatasync(self._fd)
         self._path.replace(self._target)

@@ -105,7 +105,7 @@ def _copy(
     while data := read_piece(response, CHUNK_BYTES, what, guard):
         guard.check()
         if blob.offset + len(data) > size:
-            blob.restart()
+            blob.discard()
             raise ImageError(f"{what}: the registry sends more than the {size} bytes that the manifest says")
         blob.append(data)
         now = time.monotonic()
