@@ -51,6 +51,7 @@ class Attached:
         self._name = name
         self._on_created = on_created
         self._endings = 0
+        self._failed = ""
         self._raw = terminal.RawTerminal(0)
 
     def run(self, sock: Socket, first: bytes) -> int:
@@ -74,7 +75,11 @@ class Attached:
                     on_signal=self._signalled,
                 )
                 self._begin()
-                return self._stream.run()
+                status = self._stream.run()
+                self._raw.restore()
+                if self._failed:
+                    tell(f"hyper: container {self._name}: {self._failed}")
+                return status
             except Detached:
                 return 0
             except Interrupted as interrupted:
@@ -106,6 +111,8 @@ class Attached:
             if self._terms.raw:
                 self._raw.enter()
             self._stream.input_held = False
+        elif name == "failed":
+            self._failed = str(value)
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGWINCH:

@@ -20,7 +20,7 @@ from hypercontainer.agent.session import Agent
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.process import Process
 from hypercontainer.engine.state import PodRecord
-from hypercontainer.errors import AgentError, HyperError
+from hypercontainer.errors import AgentError, AgentProtocolError, HyperError
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord, VMSpec
 
 ORDERLY_END_S = 10.0
@@ -191,6 +191,7 @@ class Pod:
 def how_it_ended(vm_exit: VMExit, broken: AgentError | None) -> str:
     """Of a VM that is gone, for people; ``broken`` is why it was ended, if it was because of its guest."""
     if broken is not None:
-        return f"its VM was ended: {broken.message}"
+        contract = "its guest broke the wire contract: " if isinstance(broken, AgentProtocolError) else ""
+        return f"its VM was ended: {contract}{broken.message}"
     last = vm_exit.stderr.strip() or vm_exit.console.strip()
     return f"its VM ended ({vm_exit.reason.value})" + (f": {last.splitlines()[-1]}" if last else "")

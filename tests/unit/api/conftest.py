@@ -116,10 +116,10 @@ class FakeAttachment:
         self.controlled = asyncio.Event()
         self.closed = asyncio.Event()
 
-    def finish(self, status: int = 0) -> None:
+    def finish(self, status: int = 0, error: str = "") -> None:
         for queue in self.outputs.values():
             queue.put_nowait(b"")
-        self.ended.set_result(a.Exit(status))
+        self.ended.set_result(a.Exit(status, error))
 
     async def read(self, channel: int) -> bytes:
         data = await self.outputs[channel].get()

@@ -126,6 +126,18 @@ async def test_frames_sent_ahead_of_the_switch_are_not_lost(serving: Serving) ->
         del reader
 
 
+async def test_a_process_that_was_lost_has_a_reason_and_a_status(serving: Serving) -> None:
+    async with serving() as harness:
+        attachment = harness.attachment("containers.attach")
+        stream = await harness.upgrade("/v1/containers/web/attach")
+        attachment.finish(255, "its VM ended (crash)")
+        assert (await stream.until_end())[-2:] == [
+            (3, b'{"failed":"its VM ended (crash)"}'),
+            (3, b'{"exit":255}'),
+        ]
+        stream.close()
+
+
 async def test_exec(serving: Serving) -> None:
     async with serving() as harness:
         attachment = harness.attachment("containers.exec_start")

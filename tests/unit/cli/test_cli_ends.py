@@ -32,6 +32,15 @@ def test_closed_descriptors_are_not_taken_for_the_users(hyperd: FakeHyperd, laun
     assert launch("run", "-i", "image", **options).wait(20) == 3
 
 
+def test_a_process_that_was_lost_is_explained(hyperd: FakeHyperd, launch: Launch) -> None:
+    created = b'{"created":{"id":"0123456789ab","name":"web","warnings":[]}}'
+    controls = (created, b'{"started":true}', b'{"failed":"its VM ended"}', b'{"exit":255}')
+    hyperd.stream("/v1/run", lambda peer: peer.send(b"".join(frame(CONTROL, one) for one in controls)))
+    process = launch("run", "image", stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    assert (process.wait(20), process.stderr.read()) == (255, b"hyper: container web: its VM ended\n")
+
+
 def test_a_reader_that_left_is_no_crash(hyperd: FakeHyperd, launch: Launch) -> None:
     hyperd.answer("GET", "/v1/images", {"images": []})
     reading, writing = os.pipe()

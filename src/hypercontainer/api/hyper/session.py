@@ -179,6 +179,8 @@ class StreamSession:
                 ended = await attachment.exit()
                 for helper in helpers:
                     helper.cancel()
+            if ended.error:
+                await self._send_control({"failed": ended.error})
             await self._send_control({"exit": ended.exit_status})
         finally:
             async with asyncio.timeout(CLOSE_S):
