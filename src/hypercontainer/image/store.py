@@ -153,7 +153,9 @@ class ImageStore:
             self._blobs.staging() as folder,
         ):
             found = images(take(stream, folder, self._config.max_archive_bytes, guard))
-            self._doomed |= {x.digest for loaded in found for x in loaded.manifest.layers}  # unless registered
+            self._doomed |= {
+                x.digest for loaded in found for x in loaded.manifest.layers
+            }  # unless registered
             records = [self._adopt(loaded) for loaded in found]
             work = self._work(guard, prepare, progress)
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
