@@ -116,9 +116,9 @@ class Fake(ThreadingHTTPServer):
     def fail(self, path: str, *actions: Callable[[Handler], object]) -> None:
         self.faults.append((path, list(actions)))
 
-    def add_image(self, tag: str, *layers: bytes, architecture: str = "amd64") -> str:
+    def add_image(self, tag: str, *layers: bytes, architecture: str = "amd64", level: int = 1) -> str:
         """An image of gzip layers; returns its manifest's digest."""
-        packed = [gzip.compress(layer, 1, mtime=0) for layer in layers]
+        packed = [gzip.compress(layer, level, mtime=0) for layer in layers]
         config = {
             "architecture": architecture,
             "os": "linux",

@@ -153,9 +153,8 @@ class ImageStore:
             self._blobs.staging() as folder,
         ):
             found = images(take(stream, folder, self._config.max_archive_bytes, guard))
-            self._doomed |= {
-                x.digest for loaded in found for x in loaded.manifest.layers
-            }  # unless registered
+            # What is not registered in the end goes; what is, no sweep takes.
+            self._doomed |= {x.digest for loaded in found for x in loaded.manifest.layers}
             records = [self._adopt(loaded) for loaded in found]
             work = self._work(guard, prepare, progress)
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
@@ -198,7 +197,7 @@ class ImageStore:
             digest, diff_id, size, compression = importing.take_layer(
                 stream, path, self._config.max_blob_bytes, guard
             )
-            self._doomed.add(digest)  # unless registered
+            self._doomed.add(digest)
             self._blobs.adopt(path, digest)
             config = importing.config_of(diff_id, platform or host_platform(), changes, message)
             raw = generated_manifest(config, [(digest, size, compression)])
