@@ -147,16 +147,20 @@ def processes_that_mention(text: str) -> list[str]:
 @contextlib.contextmanager
 def hyper(config: str = "", **environment: str) -> Iterator[Hyper]:
     """A hyperd with directories short enough for sockets; at the end everything of it is gone, or the test fails."""
-    base = Path(tempfile.mkdtemp(prefix="hyper-test-"))
-    made = Hyper(base, config, **environment)
+    made = Hyper(Path(tempfile.mkdtemp(prefix="hyper-test-")), config, **environment)
     try:
         yield made
     finally:
-        made.stop()
-        left = made.leftovers()
-        for line in left:
-            with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
-                if line.startswith("process "):
-                    os.kill(int(line.split()[1]), signal.SIGKILL)
-        shutil.rmtree(base, ignore_errors=True)
+        close(made)
+
+
+def close(made: Hyper) -> None:
+    """Ends hyperd and removes everything of it; AssertionError where VMs have left something."""
+    made.stop()
+    left = made.leftovers()
+    for line in left:
+        with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
+            if line.startswith("process "):
+                os.kill(int(line.split()[1]), signal.SIGKILL)
+    shutil.rmtree(made.base, ignore_errors=True)
     assert not left, "left behind:\n" + "\n".join(left)

@@ -153,7 +153,7 @@ class Pod:
         silent = asyncio.ensure_future(agent.closed())
         try:
             await asyncio.wait({gone, silent}, return_when=asyncio.FIRST_COMPLETED)
-            if not gone.done():
+            if not gone.done() and not isinstance(silent.result(), AgentProtocolError):
                 # The channel closes a moment before a VM that powers off is gone; anything else is a broken guest.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(gone), LAST_WORDS_S)

@@ -1,0 +1,105 @@
+"""What a hyperd says, held against what there is: processes, directories, cgroups; and ways to kill it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hyper import Hyper, processes_that_mention
+
+CGROUPS = Path("/sys/fs/cgroup")
+DEADLINE_S = 60.0
+STEP_S = 0.005
+
+
+class Audit:
+    """Remembers every container that it has seen, so that their cgroups can be looked for afterwards."""
+
+    def __init__(self, hyper: Hyper) -> None:
+        self._hyper = hyper
+        self._seen: set[str] = set()
+
+    def containers(self) -> dict[str, Any]:
+        """By ID, what `inspect` says of every container."""
+        identifiers = self._hyper.out("ps", "-aq", "--no-trunc").split()
+        found = self._hyper.json("inspect", *identifiers) if identifiers else []
+        self._seen.update(identifiers)
+        return {one["Id"]: one for one in found}
+
+    def look(self) -> None:
+        """Notes the containers that there are on disk, whether or not a hyperd runs."""
+        self._seen.update(names(self._hyper.root / "containers"), names(self._hyper.run_dir / "pods"))
+
+    def check(self) -> dict[str, Any]:
+        """Whole or truthfully reported: what runs has a VM, which answers; nothing else has anything."""
+        self.look()
+        known = self.containers()
+        running = {key for key, one in known.items() if one["State"]["Running"]}
+        pids = {one["State"]["Pid"] for key, one in known.items() if key in running}
+        others = [key for key, one in known.items() if key not in running and one["State"]["Pid"]]
+        assert not others, f"not running, but with a VM: {others}"
+        assert virtual_machines(self._hyper.base) == pids
+        assert names(self._hyper.run_dir / "pods") == {key[:12] for key in running}
+        assert names(self._hyper.root / "containers") == set(known)
+        assert cgroups(self._seen) == cgroups(running)
+        for key in running:
+            assert self._hyper.out("exec", key, "echo", "whole") == "whole", known[key]
+        return known
+
+    def nothing(self) -> None:
+        """No container, and nothing left of any."""
+        assert self.check() == {}
+        mounts = Path("/proc/self/mounts").read_text()
+        assert str(self._hyper.base) not in mounts
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+
+
+def virtual_machines(base: Path) -> set[int]:
+    """Every process of a VM below ``base``, by its working directory: QEMU, and launchers at their gate."""
+    return {int(line.split()[0]) for line in processes_that_mention(f"{base}/run/pods/")}
+
+
+def cgroups(identifiers: Iterable[str]) -> set[Path]:
+    parents = [path for path in CGROUPS.glob("*/hyper") if path.is_dir()]
+    wanted = [parent / identifier[:12] for parent in parents for identifier in identifiers]
+    return {path for path in wanted if path.is_dir()}
+
+
+def vm_record(hyper: Hyper, identifier: str, deadline_s: float = DEADLINE_S) -> Any:
+    """What hyperd has written down of a VM that is being started, once it has."""
+    path = hyper.run_dir / "pods" / identifier[:12] / "vm.json"
+    limit = time.monotonic() + deadline_s
+    while not path.exists():
+        assert time.monotonic() < limit, f"no VM was started for {identifier}"
+        time.sleep(STEP_S)
+    return json.loads(path.read_bytes())
+
+
+def kill_process(pid: int) -> bool:
+    """SIGKILL, and waits until it is dead; False where there is none."""
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+        assert select.select([held], [], [], DEADLINE_S)[0]
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(held)
+    return True
+
+
+def daemon_pid(hyper: Hyper) -> int:
+    """Of the hyperd that runs, without asking it, so that none is started."""
+    return int((hyper.run_dir / "hyperd.pid").read_text())

@@ -1,0 +1,106 @@
+"""QEMU as the kernel sees it: nobody, without privileges, limited, and with nothing open but what its guest needs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import busybox_image
+from audit import CGROUPS
+from hyper import Hyper
+
+BUSYBOX = busybox_image.REFERENCE
+MIB = 1 << 20
+NO_CAPABILITIES = "0" * 16
+
+
+def status(pid: int) -> dict[str, list[str]]:
+    """``/proc/PID/status`` (proc(5)): name to words."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def limit(identifier: str, controller: str, name_v1: str, name_v2: str) -> list[str]:
+    """What a VM's cgroup says, in version 1 or 2."""
+    one, two = CGROUPS / controller / "hyper" / identifier[:12] / name_v1, None
+    for top in (CGROUPS, CGROUPS / "unified"):
+        two = top / "hyper" / identifier[:12] / name_v2
+        if two.exists():
+            return two.read_text().split()
+    return one.read_text().split()
+
+
+def members(identifier: str, controller: str) -> set[int]:
+    return {int(word) for word in limit(identifier, controller, "cgroup.procs", "cgroup.procs")}
+
+
+def test_two_vms_are_two_users_without_any_privilege(hyper: Hyper) -> None:
+    for name in ("a", "b"):
+        hyper("run", "-d", "--name", name, "-m", "64m", "--cpus", "0.5", BUSYBOX, "sleep", "1000")
+    pids = [hyper.vm_pid(name) for name in ("a", "b")]
+    users = set()
+    for pid in pids:
+        found = status(pid)
+        uids, gids = set(found["Uid"]), set(found["Gid"])
+        assert len(uids) == len(gids) == 1
+        assert "0" not in uids | gids
+        users |= uids
+        assert found["Groups"] == []
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert found[name] == [NO_CAPABILITIES], name
+        assert (found["NoNewPrivs"], found["Seccomp"]) == (["1"], ["2"])
+        assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+        assert "Max core file size        0                    0 " in Path(f"/proc/{pid}/limits").read_text()
+    assert len(users) == 2
+
+
+def test_limits_are_set_and_the_vm_is_under_them(hyper: Hyper) -> None:
+    identifier = hyper.out("run", "-d", "-m", "64m", "--cpus", "0.5", BUSYBOX, "sleep", "1000")
+    pid = hyper.vm_pid(identifier)
+    for controller in ("memory", "cpu", "pids"):
+        assert members(identifier, controller) == {pid}
+    (memory,) = limit(identifier, "memory", "memory.limit_in_bytes", "memory.max")
+    assert 64 * MIB < int(memory) < (64 + 320) * MIB
+    quota = limit(identifier, "cpu", "cpu.cfs_quota_us", "cpu.max")[0]
+    assert int(quota) == 50_000
+    (tasks,) = limit(identifier, "pids", "pids.max", "pids.max")
+    assert int(tasks) <= 1024
+
+
+def test_nothing_is_open_that_is_not_needed(hyper: Hyper) -> None:
+    identifier = hyper.out("run", "-d", "-p", "127.0.0.1::80", BUSYBOX, "sleep", "1000")
+    pid = hyper.vm_pid(identifier)
+    vm = hyper.inspect(identifier)["VM"]
+    own, kernel = hyper.root / "containers" / identifier / "disk.img", vm["Kernel"]
+    words = hyper.run_dir / "pods" / identifier[:12] / "stderr"
+    layers = f"{hyper.root}/layers/"
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        target = str(entry.readlink())
+        if target.startswith(("socket:", "anon_inode:", "/memfd:")) or target in (
+            "/dev/null",
+            str(words),
+            str(own),
+        ):
+            continue
+        flags = int(Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().split("flags:")[1].split()[0], 8)
+        assert flags & os.O_ACCMODE == os.O_RDONLY, target
+        assert target.startswith(layers) or target == kernel or target.endswith(".cpio"), target
+
+
+def test_its_user_can_reach_nothing(hyper: Hyper) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("needs root")
+    identifier = hyper.out("run", "-d", BUSYBOX, "sleep", "1000")
+    (uid,) = set(status(hyper.vm_pid(identifier))["Uid"])
+    run_dir = hyper.run_dir / "pods" / identifier[:12]
+    assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
+    others = (hyper.root / "containers" / identifier / "disk.img", run_dir / "qmp.sock", "/etc/shadow")
+    for path in (*others, hyper.root / "state.db", hyper.run_dir / "hyper.sock"):
+        assert Path(path).exists()
+        for mode in ("-r", "-w"):
+            as_it = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "test", mode, str(path)]
+            assert subprocess.run(as_it).returncode == 1, path

@@ -1,0 +1,81 @@
+"""`kill -9` of hyperd at seeded random moments of every verb: the next one serves, and every container is whole or
+truthfully reported."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable
+
+import busybox_image
+from audit import Audit, daemon_pid, kill_process
+from hyper import Hyper
+from soak import rounds
+
+BUSYBOX = busybox_image.REFERENCE
+WAITS = 100
+SERVES_S = 30  # within seconds; the rest is for a busy machine
+SCRIPT = ("sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 1000 & wait $!; done")
+
+Verb = Callable[[random.Random, list[str]], list[str]]
+
+
+def named(rng: random.Random, names: list[str]) -> str:
+    return rng.choice(names) if names else "nobody"
+
+
+# What may be under way, and how long it takes at most, in seconds, on a quiet machine.
+VERBS: dict[str, tuple[float, Verb]] = {
+    "create": (0.3, lambda rng, names: ["create", BUSYBOX, *SCRIPT]),
+    "run": (2.0, lambda rng, names: ["run", "-d", BUSYBOX, *SCRIPT]),
+    "run --rm": (2.5, lambda rng, names: ["run", "--rm", BUSYBOX, "sh", "-c", "echo short"]),
+    "start": (1.5, lambda rng, names: ["start", named(rng, names)]),
+    "stop": (1.0, lambda rng, names: ["stop", named(rng, names)]),
+    "restart": (2.0, lambda rng, names: ["restart", named(rng, names)]),
+    "kill": (0.5, lambda rng, names: ["kill", named(rng, names)]),
+    "exec": (0.5, lambda rng, names: ["exec", named(rng, names), "echo", "hello"]),
+    "rm": (0.5, lambda rng, names: ["rm", "-f", named(rng, names)]),
+}
+WEIGHTS = (1, 3, 2, 3, 2, 2, 1, 1, 2)
+MOST = 3  # containers at a time
+
+
+def test_hyperd_killed_at_any_moment(own_hyper: Hyper) -> None:
+    hyper, audit, rng = own_hyper, Audit(own_hyper), random.Random(2)
+    hyper("create", BUSYBOX, *SCRIPT)
+    for number in range(rounds(short=8, soak=200)):
+        known = audit.check()
+        if len(known) >= MOST:
+            for identifier in known:
+                hyper("rm", "-f", identifier)
+            audit.nothing()
+            known = {}
+        one_death(hyper, rng, audit, list(known), number)
+    for identifier in audit.check():
+        hyper("rm", "-f", identifier)
+    audit.nothing()
+
+
+def one_death(hyper: Hyper, rng: random.Random, audit: Audit, names: list[str], number: int) -> None:
+    (verb,) = rng.choices(list(VERBS), WEIGHTS)
+    most_s, words = VERBS[verb]
+    client = hyper.popen(*words(rng, names), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with client:
+        time.sleep(rng.uniform(0, most_s))  # some moment, seeded; every one has to do
+        assert kill_process(daemon_pid(hyper)), f"round {number}: hyperd was dead before"
+        client.wait(WAITS)
+    audit.look()
+    hyper("ps", timeout_s=SERVES_S)
+
+
+def test_a_directory_without_a_record_is_swept(own_hyper: Hyper) -> None:
+    """What a creation that was cut off leaves, and what a VM that was never let go leaves."""
+    hyper, audit = own_hyper, Audit(own_hyper)
+    hyper("create", "--name", "c", BUSYBOX, "true")
+    kill_process(daemon_pid(hyper))
+    (hyper.root / "containers" / ("0" * 64)).mkdir()
+    (hyper.run_dir / "pods" / ("0" * 12)).mkdir()
+    (hyper.run_dir / "pods" / ("1" * 12)).mkdir()
+    (hyper.run_dir / "pods" / ("1" * 12) / "vm.json").write_bytes(b"\xff{")
+    assert len(audit.check()) == 1
