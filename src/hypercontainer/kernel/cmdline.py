@@ -21,6 +21,9 @@ _EMULATED = (
 _EMULATED_OWN = (
     "tsc=reliable",
     "lapic_timer_khz=1000000",  # QEMU's local APIC counts nanoseconds
+    # 0.15 s for each further CPU, whose delay loop would be measured.  For a TSC of 5 GHz at HZ=250: a delay may last
+    # longer than was asked for, never shorter.
+    "lpj=20000000",
 )
 
 

@@ -18,7 +18,12 @@ EMULATED = "mitigations=off noreplace-smp no_timer_check"
 @pytest.mark.parametrize(
     ("source", "emulated", "console", "expected"),
     [
-        ("own", True, True, f"console=ttyS0 {ALWAYS} {EMULATED} tsc=reliable lapic_timer_khz=1000000"),
+        (
+            "own",
+            True,
+            True,
+            f"console=ttyS0 {ALWAYS} {EMULATED} tsc=reliable lapic_timer_khz=1000000 lpj=20000000",
+        ),
         ("own", False, True, f"console=ttyS0 {ALWAYS}"),
         ("own", False, False, f"console=null {ALWAYS}"),
         ("debian", True, True, f"console=ttyS0 {ALWAYS} {EMULATED}"),

@@ -110,6 +110,11 @@ def qemu_argv(kernel: Kernel, initrd: Path, work: Path, ext4: Path, monitor: int
         *("-device", "pcie-root-port,id=slot1,chassis=1,slot=1"),
         *("-blockdev", f"driver=raw,node-name=plugged,file.driver=file,file.filename={work / 'plugged'}"),
     ]
+    return argv + disk_argv(work, ext4)
+
+
+def disk_argv(work: Path, ext4: Path) -> list[str]:
+    argv: list[str] = []
     disks = {"erofs": work / "erofs", "squashfs": work / "squashfs", "parts": work / "parts", "ext4": ext4}
     for name, file in disks.items():
         readonly = "off" if name == "ext4" else "on"
