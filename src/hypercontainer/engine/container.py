@@ -45,6 +45,7 @@ class Container:
         self._parts = parts
         self._on_removed = on_removed
         self._lock = asyncio.Lock()
+        self._launching: asyncio.Task[Process] | None = None
         self._init: Process | None = None
         self._outcome: asyncio.Future[Exit] = _future()
         self._waiting: list[ProcessAttachment] = []  # clients that attached before the start
@@ -133,7 +134,7 @@ class Container:
         self.log.begin_run(self.record.run + 1)
         self.change(state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False)
         try:
-            self._init = await launch.start(self.pod, self.record, self._parts, self._write_log)
+            self._init = await self._launch()
         except BaseException as error:
             await asyncio.shield(self._start_failed(error, first=first))
             raise
@@ -144,10 +145,28 @@ class Container:
         self._init.open_output({})
         self._supervisor = asyncio.create_task(self._supervise(self._init), name=self.what)
 
+    async def _launch(self) -> Process:
+        """A task, so that whoever wants an end of the container does not wait for a guest that hangs."""
+        start = launch.start(self.pod, self.record, self._parts, self._write_log)
+        self._launching = task = asyncio.create_task(start, name=f"start of {self.what}")
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._launching = None
+            if task.cancel():
+                await asyncio.wait([task])
+        if task.cancelled():
+            raise Conflict(f"{self.what} was ended while it was starting")
+        return task.result()
+
+    def _give_up_start(self) -> None:
+        if self._launching is not None:
+            self._launching.cancel()
+
     async def _start_failed(self, error: BaseException, *, first: bool) -> None:
         await self._end_vm(orderly=False)
         self.log.end_run()
-        message = str(error) or type(error).__name__
+        message = str(error) or "whoever started it left before it ran"
         status = launch.exit_status(error)
         self.change(
             state=State.CREATED if first else State.EXITED,
@@ -231,10 +250,12 @@ class Container:
     # ------------------------------------------------------------------------------------- control
 
     async def stop(self, *, timeout_s: int | None = None, signal: str | None = None) -> None:
+        self._give_up_start()
         async with self._lock:
             await self._stop(timeout_s, signal)
 
     async def restart(self, *, timeout_s: int | None = None) -> None:
+        self._give_up_start()
         async with self._lock:
             await self._stop(timeout_s, None)
             self.change(stopped_by_user=False)
@@ -278,6 +299,9 @@ class Container:
 
     async def kill(self, signal: str) -> None:
         number = signals.parse(signal)
+        if self._launching is not None and number == signals.parse("KILL"):
+            await self.stop(timeout_s=0)
+            return
         if not self.alive or self._init is None:
             raise Conflict(f"{self.what} is not running")
         if number == signals.parse("KILL"):
@@ -329,6 +353,8 @@ class Container:
     # ------------------------------------------------------------------------------------- removal
 
     async def remove(self, *, force: bool) -> None:
+        if force:
+            self._give_up_start()
         async with self._lock:
             if self.record.state is State.REMOVING:
                 raise Conflict(f"{self.what} is already being removed")
