@@ -231,13 +231,8 @@ def test_thousands_of_nested_directories(hyper: Hyper) -> None:
     reference = image(
         hyper, "nested", busybox_image.layer(), lt.tar(lt.entry(b"d/" * 2000 + b"f", data=b"deep"))
     )
-    script = (
-        "ulimit -n 5000; find /d -type d | wc -l; find /d -name f -exec cat {} +; rm -r /d && ls -d /d 2>&1"
-    )
-    lines = hyper("run", "--rm", reference, "sh", "-c", script, check=False).stdout.decode().split("\n")
-    assert lines[0] == "2000"
-    assert lines[1].startswith("deep")
-    assert "No such file" in lines[1]
+    script = "i=0; cd /; while cd -P d 2>/dev/null; do i=$((i+1)); done; echo $i; cat f; echo new > g; cat g"
+    assert hyper.out("run", "--rm", reference, "sh", "-c", script) == "2000\ndeepnew"
 
 
 # ------------------------------------------------------------------------------- images that lack or bend things
