@@ -1,7 +1,7 @@
 /* Init of the kernel tests' guest: tries what containers need of a kernel, a line each.
  *
  * "ok NAME" or "failed NAME: why".  The disks are known by their serials: erofs, squashfs, ext4, parts.  At
- * "waiting" the host plugs in a disk; at "end" the machine stops.
+ * "waiting" the host plugs in a disk; "clock SECONDS" comes first and last; at "end" the machine stops.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,6 +46,7 @@
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 static void report(const char *name, int ok)
@@ -415,11 +416,20 @@ static void check_hotplug(int events)
 	report("disk-hotplug", *disk("plugged") != 0);
 }
 
+static void tell_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	printf("clock %lld.%03ld\n", (long long)now.tv_sec, now.tv_nsec / 1000000);
+}
+
 int main(void)
 {
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	tell_clock();
 	load_modules();
 	int events = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
 
@@ -433,6 +443,7 @@ int main(void)
 	check_network();
 	check_devices();
 	check_hotplug(events);
+	tell_clock();
 	puts("end");
 	reboot(RB_AUTOBOOT);
 	for (;;)

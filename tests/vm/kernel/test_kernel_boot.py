@@ -7,7 +7,9 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -140,53 +142,66 @@ def plug_disk(monitor: socket.socket) -> None:
             assert "return" in reply, reply
 
 
+@dataclass(frozen=True)
+class Session:
+    """What a guest said, and its clock as (seconds here, seconds there), first and last."""
+
+    source: str
+    console: str
+    clocks: tuple[tuple[float, float], ...]
+
+
 @pytest.fixture(scope="module", params=sorted(KERNELS))
-def console(
-    request: pytest.FixtureRequest, work: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """All that a guest with the kernel said, to its end."""
+def session(request: pytest.FixtureRequest, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
     kernel = KERNELS[request.param]
     scratch = tmp_path_factory.mktemp(request.param)
     ext4 = scratch / "ext4"
     run("mkfs.ext4", "-q", ext4, "16M")
     initrd = build_initrd(work / "init", kernel, scratch)
+    lines, clocks = [], []
     ours, theirs = socket.socketpair()
     with ours, theirs:
         argv = qemu_argv(kernel, initrd, work, ext4, theirs.fileno())
         with subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, pass_fds=[theirs.fileno()]
         ) as process:
-            assert process.stdout is not None
+            deadline = threading.Timer(DEADLINE_S, process.kill)
+            deadline.start()
             ours.settimeout(DEADLINE_S)
-            lines = []
+            assert process.stdout is not None
             try:
                 for line in process.stdout:
                     lines.append(line)
-                    if line.strip() == "waiting":
+                    if line.startswith("clock "):
+                        clocks.append((time.monotonic(), float(line.split()[1])))
+                    elif line.strip() == "waiting":
                         plug_disk(ours)
-                process.wait(DEADLINE_S)
             finally:
+                deadline.cancel()
                 process.kill()
-    yield "".join(lines)
+    return Session(kernel.source, "".join(lines), tuple(clocks))
 
 
 def test_there_is_a_kernel() -> None:
     assert KERNELS, f"no kernel in {cache_dir()}: `make kernel` builds one"
 
 
-def test_the_guest_reaches_its_end(console: str) -> None:
-    assert re.search(r"^end\r?$", console, re.MULTILINE), console
+def test_the_guest_reaches_its_end(session: Session) -> None:
+    assert re.search(r"^end\r?$", session.console, re.MULTILINE), session.console
 
 
-def test_the_kernel_complains_of_nothing(console: str) -> None:
-    assert not re.search(r"^\[ *\d+\.\d+\].*(WARNING|BUG|Oops|panic|error|fail)", console, re.MULTILINE), (
-        console
-    )
+def test_the_kernel_complains_of_nothing(session: Session) -> None:
+    complaint = re.compile(r"^\[ *\d+\.\d+\].*(WARNING|BUG|Oops|panic|error|fail)", re.MULTILINE)
+    assert not complaint.search(session.console), session.console
 
 
-def test_the_kernel_does_what_containers_need(console: str, request: pytest.FixtureRequest) -> None:
-    source = request.node.callspec.params["console"]
-    failed = dict(re.findall(r"^failed (\S+): (.*?)\r?$", console, re.MULTILINE))
-    passed = set(re.findall(r"^ok (\S+?)\r?$", console, re.MULTILINE))
+def test_the_guests_clock_runs_as_ours(session: Session) -> None:
+    (here, there), (here_later, there_later) = session.clocks
+    assert there_later - there == pytest.approx(here_later - here, rel=0.15, abs=0.05)
+
+
+def test_the_kernel_does_what_containers_need(session: Session) -> None:
+    failed = dict(re.findall(r"^failed (\S+): (.*?)\r?$", session.console, re.MULTILINE))
+    passed = set(re.findall(r"^ok (\S+?)\r?$", session.console, re.MULTILINE))
     assert len(passed | set(failed)) > 90, "the probe did not try everything"
-    assert {name: why for name, why in failed.items() if name not in LACKS[source]} == {}
+    assert {name: why for name, why in failed.items() if name not in LACKS[session.source]} == {}
