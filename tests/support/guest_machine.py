@@ -33,6 +33,7 @@ from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
 from hypercontainer.errors import AgentError, StreamClosed
 from hypercontainer.kernel import Kernel, build_initrd, command_line
+from hypercontainer.linux import tsc
 
 ROOT = Path(__file__).parents[2]
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
@@ -277,7 +278,11 @@ def qemu_command(
 ) -> list[str]:
     """All but the sockets and files: the character devices "agent" and "console" are the caller's."""
     line = command_line(
-        kernel, emulated=True, console=True, extra=("hyper.port=/dev/ttyS1",) if serial else ()
+        kernel,
+        emulated=True,
+        console=True,
+        extra=("hyper.port=/dev/ttyS1",) if serial else (),
+        tsc_khz=tsc.rate_khz(),
     )
     argv = [
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
