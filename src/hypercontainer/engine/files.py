@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
 
-from hypercontainer.errors import Unavailable
+from hypercontainer.linux import disk
 
 
 def make_private(path: Path) -> None:
@@ -15,7 +14,7 @@ def make_private(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise unavailable(path, error) from error
+        raise disk.unavailable("cannot make a directory", path, error) from error
 
 
 def remove_tree(path: Path) -> None:
@@ -25,12 +24,7 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise unavailable(path, error) from error
-
-
-def unavailable(path: Path, error: OSError) -> Unavailable:
-    hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
-    return Unavailable(f"{path}: {error.strerror}", hint=hint)
+        raise disk.unavailable("cannot remove a directory", path, error) from error
 
 
 def used_bytes(path: Path) -> int:

@@ -11,7 +11,6 @@ image is registered; who deletes holds it alone, so nothing is deleted under a p
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -24,8 +23,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypercontainer.errors import DigestMismatch, ImageError, Unavailable
+from hypercontainer.errors import DigestMismatch, ImageError
 from hypercontainer.image.cancel import Guard
+from hypercontainer.linux import disk
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -53,14 +53,12 @@ def check_bytes(data: bytes, digest: str, what: str) -> None:
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
+def disk_errors(what: str, where: Path) -> Iterator[None]:
     """Turns a full or failing disk into Unavailable."""
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "free some space, e.g. with `hyper system prune`" if full else None
-        raise Unavailable(f"{what}: {error.strerror or error}", hint=hint) from error
+        raise disk.unavailable(what, where, error) from error
 
 
 class PartialBlob:
@@ -114,7 +112,7 @@ class BlobStore:
     """The folder of blobs below ``root``."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         for folder in ("partial", "staging", *(f"blobs/{name}" for name in ALGORITHMS)):
             (root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         root.chmod(0o700)
@@ -122,7 +120,7 @@ class BlobStore:
 
     def path(self, digest: str) -> Path:
         algorithm, _, value = digest.partition(":")
-        return self._root / "blobs" / algorithm / value
+        return self.root / "blobs" / algorithm / value
 
     def has(self, digest: str, size: int) -> bool:
         """Whether the blob is there; one of another size (a damaged disk) does not count and goes."""
@@ -140,7 +138,7 @@ class BlobStore:
 
         None when the blob turned up in the meantime.
         """
-        path = self._root / "partial" / digest.replace(":", "-")
+        path = self.root / "partial" / digest.replace(":", "-")
         fd = _locked(path, guard)
         try:
             if self.has(digest, size):
@@ -156,7 +154,7 @@ class BlobStore:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A folder for one archive's members, gone afterwards."""
-        with tempfile.TemporaryDirectory(dir=self._root / "staging") as name:
+        with tempfile.TemporaryDirectory(dir=self.root / "staging") as name:
             yield Path(name)
 
     def adopt(self, file: Path, digest: str) -> None:
@@ -204,12 +202,12 @@ class BlobStore:
             if digest not in keep and (digest in doomed or info.st_mtime <= horizon):
                 path.unlink()
                 freed += info.st_size
-        for path in (self._root / "partial").iterdir():
+        for path in (self.root / "partial").iterdir():
             info = path.stat()
             if info.st_mtime <= horizon:
                 path.unlink()
                 freed += info.st_size
-        for folder in (self._root / "staging").iterdir():
+        for folder in (self.root / "staging").iterdir():
             shutil.rmtree(folder)
         return freed
 
@@ -219,7 +217,7 @@ class BlobStore:
         for digest, path in self._files():
             with suppress(FileNotFoundError):
                 sizes[digest] = path.stat().st_size
-        for path in (self._root / "partial").iterdir():
+        for path in (self.root / "partial").iterdir():
             with suppress(FileNotFoundError):
                 sizes[""] += path.stat().st_size
         return sizes
@@ -231,11 +229,11 @@ class BlobStore:
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for algorithm in ALGORITHMS:
-            for path in (self._root / "blobs" / algorithm).iterdir():
+            for path in (self.root / "blobs" / algorithm).iterdir():
                 yield f"{algorithm}:{path.name}", path
 
     def _open_session_lock(self) -> int:
-        return os.open(self._root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(self.root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def compression_of(head: bytes, what: str) -> str:

@@ -40,7 +40,7 @@ def fetch(
     what = f"layer {descriptor.digest}"
     if descriptor.size > config.max_blob_bytes:
         raise ImageError(f"{what}: {descriptor.size} bytes, at most {config.max_blob_bytes} are allowed")
-    with disk_errors(what), store.partial(descriptor.digest, descriptor.size, guard) as blob:
+    with disk_errors(what, store.root), store.partial(descriptor.digest, descriptor.size, guard) as blob:
         if blob is None:
             return
         backoff = Backoff(config, guard)

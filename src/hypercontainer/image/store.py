@@ -52,7 +52,7 @@ class ImageStore:
 
     def __init__(self, root: Path, config: RegistriesConfig | None = None) -> None:
         self._config = config or RegistriesConfig()
-        with disk_errors(f"open image store {root}"):
+        with disk_errors("open the image store", root):
             self._blobs = BlobStore(root)
         self._metadata = Metadata(root / "images.db")
         self._transport = Transport(self._config)
@@ -132,7 +132,7 @@ class ImageStore:
     def _pushable(self, record: Record, guard: Guard) -> Record:
         if not record.generated or all(layer.compression != "none" for layer in record.layers):
             return record
-        with disk_errors("compress layers"), self._blobs.staging() as folder:
+        with disk_errors("compress layers", self._blobs.root), self._blobs.staging() as folder:
             compressed = with_gzip_layers(self._blobs, record, guard, folder)
         self._register(compressed)
         return compressed
@@ -149,7 +149,7 @@ class ImageStore:
         """Take in every image of a docker-archive or OCI layout tar, plain or compressed, of any stream."""
         with (
             self._operation("load", cancelled) as guard,
-            disk_errors("load"),
+            disk_errors("load", self._blobs.root),
             self._blobs.staging() as folder,
         ):
             found = images(take(stream, folder, self._config.max_archive_bytes, guard))
@@ -190,7 +190,7 @@ class ImageStore:
         importing.config_of("sha256:" + "0" * 64, host_platform(), changes, message)  # refuse before reading
         with (
             self._operation("import", cancelled) as guard,
-            disk_errors("import"),
+            disk_errors("import", self._blobs.root),
             self._blobs.staging() as folder,
         ):
             path = folder / "layer"
@@ -346,7 +346,7 @@ class ImageStore:
     def _sweep(self, *, leftovers: bool = False) -> None:
         """Delete blobs that no image needs, if nobody is at work; else whoever is does it."""
         grace_s = -1.0 if leftovers else self._config.leftover_grace_s
-        with disk_errors("clean up the image store"), self._blobs.alone() as alone:
+        with disk_errors("clean up the image store", self._blobs.root), self._blobs.alone() as alone:
             if alone:
                 doomed, self._doomed = self._doomed, set()
                 self._blobs.sweep(self._metadata.layer_digests(), doomed, grace_s)

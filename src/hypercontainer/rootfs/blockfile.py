@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hypercontainer.errors import Unavailable
+from hypercontainer.linux import disk
 
 from .limits import Refusal
 from .tree import BLOCK_SIZE
@@ -63,7 +63,7 @@ class BlockFile:
         """Write ``data`` at ``at`` now, past the buffer."""
         view = memoryview(data)
         written = 0
-        with _host_disk():
+        with self._host_disk():
             while written < len(view):
                 written += os.pwrite(self._fd, view[written:], at + written)
 
@@ -71,16 +71,13 @@ class BlockFile:
         """Write everything and make the file's size whole blocks, whose count is returned."""
         blocks = self.align()
         self.flush()
-        with _host_disk():
+        with self._host_disk():
             os.ftruncate(self._fd, blocks * BLOCK_SIZE)
         return blocks
 
-
-@contextmanager
-def _host_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"cannot write a disk image: {error.strerror}", hint="see to the disk's space and health"
-        ) from error
+    @contextmanager
+    def _host_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise disk.unavailable("cannot write a disk image", disk.folder_of(self._fd), error) from error

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hypercontainer.errors import DigestMismatch, InvalidArgument, NotFound, Unavailable
+from hypercontainer.errors import DigestMismatch, InvalidArgument, NotFound
+from hypercontainer.linux import disk
 
 from .blockfile import BlockFile
 from .convert import convert
@@ -263,9 +264,7 @@ def _host_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(
-            f"cannot make {path}: {error.strerror}", hint="see to the disk's space and health"
-        ) from error
+        raise disk.unavailable("cannot make a layer's image", path, error) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
+from hypercontainer.linux import disk
 
 MIB = 1 << 20
 BLOCK_BYTES = 4096
@@ -90,6 +91,8 @@ def _run_mkfs(path: Path, size_bytes: int) -> None:
         raise Unavailable(f"{argv[0]} of a writable disk took more than {MKFS_TIMEOUT_S} s") from None
     if done.returncode:
         output = (done.stderr or done.stdout).decode(errors="replace").strip()
+        if os.strerror(errno.ENOSPC) in output:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise Unavailable(f"{' '.join(argv)} failed with status {done.returncode}: {output}")
 
 
@@ -135,6 +138,4 @@ def _host_disk(path: Path) -> Iterator[None]:
     except FileExistsError:
         raise Conflict(f"writable disk {path} exists already") from None
     except OSError as error:
-        raise Unavailable(
-            f"cannot make writable disk {path}: {error.strerror}", hint="see to the disk's space and health"
-        ) from error
+        raise disk.unavailable("cannot make a writable disk", path, error) from error
