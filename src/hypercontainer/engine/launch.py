@@ -194,10 +194,12 @@ async def _start_process(
 ) -> Process:
     agent = pod.agent
     planned = plan.start(record.spec, record.effective, record.id, _facts(record, root, pod))
-    await pod.greeted(boot_s)
-    # Not before the guest is up, though it would wait in the pipe: the time in it would be older by a boot.
+    # These two lie in the pipe until the guest has booted, and the root is mounted by the time it greets.
     configured = agent.configure(vm_config(pod, record), timeout_s=boot_s)
     created = agent.create_container(planned.container, timeout_s=boot_s)
+    await pod.greeted(boot_s)
+    # By now the time in the configuration is older by a boot.
+    timed = agent.set_time(time.time_ns(), timeout_s=boot_s)
     started = agent.start_process(planned.process, timeout_s=boot_s)
     process = Process(
         agent,
@@ -208,7 +210,7 @@ async def _start_process(
         record=write_log,
     )
     pod.add(process)
-    await asyncio.gather(configured, created, started)
+    await asyncio.gather(configured, created, timed, started)
     return process
 
 

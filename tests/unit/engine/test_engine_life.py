@@ -271,9 +271,10 @@ def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None])
         assert guest.config is not None
         assert guest.config.hostname == "box"
         assert len(guest.config.entropy) == 64
-        assert [operation for operation, _ in guest.requests[:3]] == [
+        assert [operation for operation, _ in guest.requests[:4]] == [
             Operation.CONFIGURE,
             Operation.CONTAINER_CREATE,
+            Operation.SET_TIME,
             Operation.PROCESS_START,
         ]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import re
 import time
@@ -22,7 +21,7 @@ from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
 from hypercontainer.hypervisor.qemu import kvm, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
-from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.qemu.binary import Binary, file_key
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux.confine import setpriv_path, unprivileged
 from hypercontainer.linux.process import boot_id
@@ -55,14 +54,13 @@ async def probe(binary: Binary, accelerator: Accelerator, kernel: Path | None) -
 
 
 def verdict_key(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> str:
-    """Changes when anything does that a verdict depends on; reads the kernel.  Raises ``OSError``."""
-    digest = "-"
-    if kernel is not None:
-        with kernel.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    """Changes when anything does that a verdict depends on.  Raises ``OSError``.
+
+    The kernel is known by its path, size and time: to read it at every start would cost more than all else here.
+    """
     parts = [
         accelerator.value,
-        digest,
+        file_key(kernel) if kernel is not None else "-",
         binary.version,
         binary.key,
         os.uname().release,
