@@ -104,9 +104,7 @@ def test_users_environment_and_directory(hyper: Hyper) -> None:
 
 
 def test_the_image_is_pid_1_and_sees_only_its_own(hyper: Hyper) -> None:
-    script = (
-        "cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l; ls /; grep -c . /proc/mounts >/dev/null; dmesg 2>&1 || true"
-    )
+    script = "cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l; ls /; grep -c . /proc/mounts >/dev/null; dmesg 2>&1 || true"
     lines = hyper.out("run", "--rm", BUSYBOX, "sh", "-c", script).split("\n")
     assert lines[0] == "sh"
     assert int(lines[1]) <= 3

@@ -7,7 +7,6 @@ Nothing of a layer is ever unpacked on the host, and none of its paths is opened
 from .limits import LayerLimits
 from .reader import Extent, RootReader
 from .store import LayerImage, LayerStore, RootDisk, chain_id
-from .vmdk import vmdk_descriptor
 from .writable import create_writable_disk
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "RootReader",
     "chain_id",
     "create_writable_disk",
-    "vmdk_descriptor",
 ]

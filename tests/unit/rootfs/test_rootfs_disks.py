@@ -1,4 +1,4 @@
-"""Disks as QEMU and the guest take them: the descriptor of several files, and writable disks."""
+"""Writable disks as the guest takes them."""
 
 from __future__ import annotations
 
@@ -10,53 +10,11 @@ from pathlib import Path
 import pytest
 
 from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
-from hypercontainer.rootfs import create_writable_disk, vmdk_descriptor
+from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.rootfs.writable import mkfs_argv
 
 MIB = 1 << 20
 SIZE = 2048 * MIB
-
-
-def test_descriptor() -> None:
-    assert vmdk_descriptor([("/dev/fdset/2", 8192), ("/dev/fdset/3", 1 << 42)]) == (
-        "# Disk DescriptorFile\n"
-        "version=1\n"
-        "CID=fffffffe\n"
-        "parentCID=ffffffff\n"
-        'createType="twoGbMaxExtentFlat"\n'
-        'RW 16 FLAT "/dev/fdset/2" 0\n'
-        'RW 8589934592 FLAT "/dev/fdset/3" 0\n'
-    )
-
-
-@pytest.mark.parametrize(("path", "size"), [("/a", 0), ("/a", 512), ('/a" 0\nRW', 4096), ("/a\n", 4096)])
-def test_descriptor_refuses_what_it_cannot_say(path: str, size: int) -> None:
-    with pytest.raises(InvalidArgument):
-        vmdk_descriptor([(path, size)])
-
-
-def test_qemu_reads_the_extents_one_behind_the_other(tmp_path: Path) -> None:
-    extents = []
-    for number, blocks in enumerate((1, 3, 2)):
-        path = tmp_path / f"extent{number}"
-        path.write_bytes(bytes([number + 1]) * 4096 * blocks)
-        extents.append((str(path), 4096 * blocks))
-    descriptor = tmp_path / "disk.vmdk"
-    descriptor.write_text(vmdk_descriptor(extents))
-    checks = "".join(
-        f'qemu-io disk "read -P {value} {start} {length}"\n'
-        for value, start, length in ((1, 0, 4096), (2, 4096, 3 * 4096), (3, 4 * 4096, 2 * 4096))
-    )
-    argv = [
-        *("qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults", "-monitor", "stdio"),
-        *("-drive", f"if=none,id=disk,format=vmdk,readonly=on,file={descriptor}"),
-    ]
-    done = subprocess.run(
-        argv, input=checks + "info block\nquit\n", capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.count("read ") >= 3
-    assert done.stdout.count("bytes at offset") == 3, done.stdout + done.stderr
-    assert "failed" not in done.stdout.lower(), done.stdout
 
 
 def test_writable_disk_is_a_clean_small_ext4(tmp_path: Path) -> None:
