@@ -174,7 +174,9 @@ class ContainerLog:
                 log.warning("%s: output of the container is dropped: %s", self._directory, error.strerror)
             self._failing = True
             return False
-        self._failing = False
+        self._failing = (
+            self._failing and kind is not Kind.DATA
+        )  # a small record may fit where output does not
         self._size += record.size
         self._notify()
         return True

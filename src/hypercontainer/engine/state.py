@@ -8,18 +8,24 @@ take well under a millisecond and are made on the event loop's thread.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
 from hypercontainer.errors import Conflict, Unavailable
+from hypercontainer.linux.reserve import Reserve
 from hypercontainer.types.answers import Effective
 from hypercontainer.types.spec import ContainerSpec, PortMapping
 from hypercontainer.types.states import State
 
 SCHEMA_VERSION = 1
+CHECKPOINT_PAGES = 64
+
+T = TypeVar("T")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pods (id TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -75,87 +81,91 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
 
 
 class StateStore:
-    """Owner of the file.  Raises Unavailable, naming the file, where it cannot be read or written."""
+    """Owner of the file.  Raises Unavailable, naming the file, where it cannot be read or written.
+
+    On a full disk changes are written with the room of a `Reserve`: containers end, and can be removed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reserve = Reserve(path.with_suffix(".reserve"))
         self._encode = msgspec.json.Encoder().encode
         self._pod = msgspec.json.Decoder(PodRecord)
         self._container = msgspec.json.Decoder(ContainerRecord)
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise Unavailable(f"{path} was written by a newer hyperd", hint="use that version")
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        self._do(self._open)
+        self._reserve.keep()
 
     def pods(self) -> list[PodRecord]:
-        return [self._pod.decode(body) for (body,) in self._run("SELECT body FROM pods")]
+        return [self._pod.decode(body) for (body,) in self._do(self._bodies, "pods")]
 
     def containers(self) -> list[ContainerRecord]:
-        return [self._container.decode(body) for (body,) in self._run("SELECT body FROM containers")]
+        return [self._container.decode(body) for (body,) in self._do(self._bodies, "containers")]
 
     def add(self, pod: PodRecord, container: ContainerRecord) -> None:
         """Both or neither.  Conflict where the name is taken."""
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute("INSERT INTO pods VALUES (?, ?)", (pod.id, self._encode(pod)))
-                self._db.execute(
-                    "INSERT INTO containers VALUES (?, ?, ?, ?)",
-                    (container.id, container.name, container.pod, self._encode(container)),
-                )
-        except sqlite3.IntegrityError as error:
-            raise Conflict(
-                f"the name {container.name} is taken",
-                hint="remove or rename that container, or choose another name",
-            ) from error
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        self._do(
+            self._change,
+            ("INSERT INTO pods VALUES (?, ?)", (pod.id, self._encode(pod))),
+            (
+                "INSERT INTO containers VALUES (?, ?, ?, ?)",
+                (container.id, container.name, container.pod, self._encode(container)),
+            ),
+        )
 
     def put_pod(self, pod: PodRecord) -> None:
-        self._run("UPDATE pods SET body = ? WHERE id = ?", (self._encode(pod), pod.id))
+        self._do(self._change, ("UPDATE pods SET body = ? WHERE id = ?", (self._encode(pod), pod.id)))
 
     def put_container(self, container: ContainerRecord) -> None:
-        try:
-            self._db.execute(
-                "UPDATE containers SET name = ?, body = ? WHERE id = ?",
-                (container.name, self._encode(container), container.id),
-            )
-        except sqlite3.IntegrityError as error:
-            raise Conflict(f"the name {container.name} is taken") from error
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        """Conflict where its name is taken."""
+        body = self._encode(container)
+        update = "UPDATE containers SET name = ?, body = ? WHERE id = ?"
+        self._do(self._change, (update, (container.name, body, container.id)))
 
     def remove(self, container: ContainerRecord) -> None:
         """The container, and its pod if that was its last."""
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute("DELETE FROM containers WHERE id = ?", (container.id,))
-                self._db.execute(
-                    "DELETE FROM pods WHERE id = ? AND NOT EXISTS (SELECT 1 FROM containers WHERE pod = pods.id)",
-                    (container.pod,),
-                )
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        unused = "id = ? AND NOT EXISTS (SELECT 1 FROM containers WHERE pod = pods.id)"
+        self._do(
+            self._change,
+            ("DELETE FROM containers WHERE id = ?", (container.id,)),
+            (f"DELETE FROM pods WHERE {unused}", (container.pod,)),  # noqa: S608 - no value is in it
+        )
+        self._reserve.keep()
 
     def close(self) -> None:
         self._db.close()
 
-    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def _do(self, operation: Callable[..., T], *arguments: Any) -> T:
         try:
-            return self._db.execute(statement, values).fetchall()
+            return self._reserve.spend(partial(operation, *arguments))
+        except sqlite3.IntegrityError as error:
+            raise Conflict(
+                "the name of the container is taken",
+                hint="remove or rename the other one, or choose another name",
+            ) from error
         except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+            hint = "is the disk full, or the file damaged?"
+            raise Unavailable(f"the state in {self._path}: {error}", hint=hint) from error
 
-    def _unavailable(self, error: sqlite3.Error) -> Unavailable:
-        return Unavailable(
-            f"the state in {self._path}: {error}", hint="is the disk full, or the file damaged?"
-        )
+    def _open(self) -> None:
+        self._db = db = sqlite3.connect(self._path, isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA foreign_keys=ON")
+        # A log that is soon used again from its beginning needs no new room on a full disk.
+        db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise Unavailable(f"{self._path} was written by a newer hyperd", hint="use that version")
+        if version < SCHEMA_VERSION:
+            db.executescript(_SCHEMA)
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _bodies(self, table: str) -> list[tuple[bytes]]:
+        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of two literals
+
+    def _change(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
+        """All or none."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            for statement, values in statements:
+                self._db.execute(statement, values)

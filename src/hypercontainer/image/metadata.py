@@ -21,6 +21,7 @@ from pathlib import Path
 from hypercontainer.errors import Unavailable
 from hypercontainer.image.documents import parse_config
 from hypercontainer.image.model import Image, Layer
+from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -59,20 +60,34 @@ class Metadata:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        try:
-            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate(path)
-        except sqlite3.DatabaseError as error:
-            raise Unavailable(f"open image store {path}: {error}") from error
+        self._path = path
+        self._reserve = Reserve(path.with_suffix(".reserve"))
+        with self._explained():
+            self._reserve.spend(self._open)
+        self._reserve.keep()
 
-    def _migrate(self, path: Path) -> None:
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self._path, timeout=30, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise Unavailable(f"image store {self._path} was made by a newer version", hint="upgrade hyper")
+        if version < SCHEMA_VERSION:
+            self._migrate()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            hint = "is the disk full, or the file damaged?"
+            raise Unavailable(f"the image store's record {self._path}: {error}", hint=hint) from error
+
+    def _migrate(self) -> None:
         with self._change():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > SCHEMA_VERSION:
-                raise Unavailable(f"image store {path} was made by a newer version", hint="upgrade hyper")
-            if version == 0:
+            if version == 0:  # still, now that nobody else writes
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -87,10 +102,11 @@ class Metadata:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # some errors have ended it
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _rows(self, query: str, *arguments: object) -> list[tuple[str, ...]]:
         with self._lock:
@@ -100,7 +116,7 @@ class Metadata:
         self, record: Record, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Add or replace an image, point ``tags`` and ``digests`` (name, digest) at it."""
-        with self._change():
+        with self._explained(), self._change():
             self._db.execute(
                 "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, (SELECT coalesce(max(sequence), 0) + 1 FROM image)) "
                 "ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, "
@@ -127,7 +143,7 @@ class Metadata:
 
     def point(self, image_id: str, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()) -> None:
         """Let references lead to an image that is here."""
-        with self._change():
+        with self._explained(), self._change():
             self._point(image_id, tags, digests)
 
     def _point(self, image_id: str, tags: Iterable[str], digests: Iterable[tuple[str, str]]) -> None:
@@ -141,11 +157,16 @@ class Metadata:
         self, tags: Sequence[str] = (), digests: Sequence[tuple[str, str]] = (), image: str = ""
     ) -> None:
         """Drop references, and the image ``image`` with all that leads to it, in one transaction."""
-        with self._change():
-            self._db.executemany("DELETE FROM tag WHERE reference = ?", [(tag,) for tag in tags])
-            self._db.executemany("DELETE FROM repo_digest WHERE name = ? AND digest = ?", digests)
-            if image:
-                self._db.execute("DELETE FROM image WHERE id = ?", (image,))
+
+        def forget() -> None:
+            with self._change():
+                self._db.executemany("DELETE FROM tag WHERE reference = ?", [(tag,) for tag in tags])
+                self._db.executemany("DELETE FROM repo_digest WHERE name = ? AND digest = ?", digests)
+                if image:
+                    self._db.execute("DELETE FROM image WHERE id = ?", (image,))
+
+        with self._explained():
+            self._reserve.spend(forget)
 
     def record(self, image_id: str) -> Record | None:
         with self._lock:

@@ -82,7 +82,8 @@ FULL_LINES = f"""\
 -blockdev {{"driver":"raw","node-name":"disk-root","read-only":false,"discard":"unmap",\
 "cache":{{"direct":false,"no-flush":true}},"file":{{"driver":"file","filename":"/dev/fdset/9","locking":"on",\
 "discard":"unmap","cache":{{"direct":false,"no-flush":true}}}},"size":4096}}
--device {{"driver":"virtio-blk-pci","id":"dev-root","drive":"disk-root","serial":"root","disable-legacy":"on"}}
+-device {{"driver":"virtio-blk-pci","id":"dev-root","drive":"disk-root","serial":"root","werror":"report",\
+"disable-legacy":"on"}}
 -add-fd fd=10,set=10,opaque=disk-layers
 -add-fd fd=11,set=11,opaque=disk-layers
 -add-fd fd=12,set=12,opaque=disk-layers
@@ -90,7 +91,7 @@ FULL_LINES = f"""\
 "cache":{{"direct":false,"no-flush":false}},"file":{{"driver":"file","filename":"/dev/fdset/12","locking":"off",\
 "discard":"unmap","cache":{{"direct":false,"no-flush":false}}}}}}
 -device {{"driver":"virtio-blk-pci","id":"dev-layers","drive":"disk-layers","serial":"layers",\
-"disable-legacy":"on"}}
+"werror":"report","disable-legacy":"on"}}
 -netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
 hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
 -device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,romfile=

@@ -191,6 +191,8 @@ def block_device(disk: DiskSpec) -> dict[str, object]:
         "id": device_id(disk.serial),
         "drive": node_name(disk.serial),
         "serial": disk.serial,
+        # QEMU's default stops the VM where the host's disk is full, for as long as nobody notices.
+        "werror": "report",
         "disable-legacy": "on",
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from pathlib import Path
 
@@ -45,6 +46,9 @@ _SHUTDOWN_REASONS = {
 }
 
 
+log = logging.getLogger(__name__)
+
+
 class Watch:
     """What a QEMU has said so far: its events, its console, its standard error.
 
@@ -54,6 +58,8 @@ class Watch:
     def __init__(self, run: RunDir, *, new: bool) -> None:
         self.plugs = Plugs()
         self.shutdown: ExitReason | None = None
+        self._directory = run.path
+        self._disk_failed = False
         self._stderr = b""
         with contextlib.ExitStack() as stack:
             self._stderr_fd = run.open_stderr()
@@ -68,6 +74,11 @@ class Watch:
     def on_event(self, event: Event) -> None:
         if event.name == "SHUTDOWN":
             self.shutdown = _SHUTDOWN_REASONS.get(str(event.data.get("reason")), ExitReason.CRASH)
+        elif event.name == "BLOCK_IO_ERROR" and not self._disk_failed:
+            self._disk_failed = True  # once; a guest may write on and on
+            log.warning(
+                "VM in %s: %s: %s", self._directory, event.data.get("node-name"), event.data.get("reason")
+            )
         self.plugs.on_event(event)
 
     async def _drain_console(self) -> None:
