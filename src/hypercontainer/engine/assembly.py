@@ -19,12 +19,17 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
     for folder in ("containers", "images", "layers", "cache"):
         files.make_private(config.root / folder)
     files.make_private(config.run / "pods")
-    registries = config.registries
+    registries, machine = config.registries, config.machine
     return Parts(
         config=config,
         state=StateStore(config.root / "state.db"),
         events=EventBus(),
-        driver=driver or QemuDriver(config.root / "cache" / "hypervisor.json", binary=config.machine.qemu),
+        driver=driver
+        or QemuDriver(
+            config.root / "cache" / "hypervisor.json",
+            binary=machine.qemu,
+            uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
+        ),
         images=ImageStore(
             config.root / "images",
             RegistriesConfig(

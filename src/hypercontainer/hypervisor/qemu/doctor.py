@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
     """Every check, whatever the others say."""
     checks = [_setpriv(), _cgroups(driver.cgroups.not_limited)]
+    if driver.uids:
+        checks.append(uids_for_vms(driver.uids))
     try:
         capabilities = await driver.capabilities()
     except Unavailable as error:
@@ -33,10 +35,10 @@ async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
     ]
 
 
-def uid_range(first: int, count: int) -> Check:
-    """Whether the uids for VMs are nobody else's."""
-    taken = [entry.pw_name for entry in pwd.getpwall() if first <= entry.pw_uid < first + count]
-    span = f"{first}-{first + count - 1}"
+def uids_for_vms(uids: range) -> Check:
+    """Whether they are nobody else's."""
+    taken = [entry.pw_name for entry in pwd.getpwall() if entry.pw_uid in uids]
+    span = f"{uids.start}-{uids.stop - 1}"
     if os.geteuid() != 0:
         return Check("uids for VMs", None, "not root: VMs run as the daemon's user")
     if taken:

@@ -77,11 +77,18 @@ class QemuDriver:
     name = "qemu"
 
     def __init__(
-        self, cache: Path, *, binary: str = binaries.DEFAULT_NAME, cgroups: Cgroups | None = None
+        self,
+        cache: Path,
+        *,
+        binary: str = binaries.DEFAULT_NAME,
+        cgroups: Cgroups | None = None,
+        uids: range = range(0),
     ) -> None:
+        """``cache`` is the file of what was found out; ``uids`` are the ones that VMs will be given, for `diagnose`."""
         self._cache = FactCache(cache)
         self._name = binary
         self._cgroups = cgroups
+        self.uids = uids
         self._launches: set[asyncio.Task[QemuVM]] = set()
 
     async def capabilities(self) -> Capabilities:
