@@ -106,9 +106,10 @@ class ImageService:
     async def push(
         self, reference: str, *, credentials: Wanted | None = None, progress: ProgressSink | None = None
     ) -> str:
+        report = _reporter(progress)  # here: it is bound to this thread's event loop
         digest = await _cancellable(
             lambda cancelled: self._store.push(
-                reference, credentials=_own(credentials), progress=_reporter(progress), cancelled=cancelled
+                reference, credentials=_own(credentials), progress=report, cancelled=cancelled
             )
         )
         self._events.publish("image", "push", reference, digest=digest)
