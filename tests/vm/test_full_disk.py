@@ -1,0 +1,152 @@
+"""A small disk under hyperd's state that is full, again and again: errors name it and the remedy, nothing half done
+stays, everything works once there is room, and what takes the room can always be removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import busybox_image
+from audit import Audit, daemon_pid, kill_process, names
+from hyper import Hyper
+from hyper import hyper as hyper_context
+from registry import Registry
+
+BUSYBOX = busybox_image.REFERENCE
+ARCHIVE = busybox_image.archive([busybox_image.layer()])
+SIZE = "40m"
+
+
+@pytest.fixture
+def small() -> Iterator[Hyper]:
+    """A hyperd with 40 MiB for all it has."""
+    with hyper_context() as hyper:
+        hyper.root.mkdir()
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "hyper-test", hyper.root], check=True
+        )
+        try:
+            yield hyper
+        finally:
+            hyper.stop()
+            subprocess.run(["umount", hyper.root], check=True)
+
+
+@contextlib.contextmanager
+def full(hyper: Hyper, *, but_bytes: int = 0) -> Iterator[None]:
+    """Somebody else has taken all the room, or all but so much."""
+    room = os.statvfs(hyper.root)
+    path = hyper.root / "taken"
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - but_bytes)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def refused(hyper: Hyper, *words: str, stdin: bytes | None = None, where: Path) -> None:
+    """Fails with the place and the remedy; hyperd is the same as before."""
+    before = daemon_pid(hyper)
+    done = hyper(*words, stdin=stdin, check=False)
+    assert done.returncode in (1, 125)
+    assert f"No space left on device: {where}".encode() in done.stderr
+    assert b"free some space there, e.g. with `hyper system prune`" in done.stderr
+    assert daemon_pid(hyper) == before
+
+
+def test_images(small: Hyper, registry: Registry) -> None:
+    hyper, remote = small, f"{registry.address}/busybox:latest"
+    hyper("ps")
+    with full(hyper, but_bytes=500_000):
+        refused(hyper, "load", stdin=ARCHIVE, where=hyper.root / "images")
+        assert hyper.out("images", "-q") == ""
+    hyper("load", stdin=ARCHIVE)
+    hyper("tag", BUSYBOX, remote)
+    hyper("push", "-q", remote)
+    with full(hyper):  # what is there can be removed
+        hyper("rmi", "-f", hyper.out("images", "-q").split()[0])
+    hyper("system", "prune", "-af")
+    with full(hyper, but_bytes=300_000):
+        refused(hyper, "pull", "-q", remote, where=hyper.root / "images")
+        assert hyper.out("images", "-q") == ""
+    hyper("pull", "-q", remote)
+    assert hyper.out("run", "--rm", remote, "echo", "hello") == "hello"
+
+
+def test_containers(small: Hyper) -> None:
+    hyper = small
+    hyper("load", stdin=ARCHIVE)
+    for room in (20_000, 0):
+        with full(hyper, but_bytes=room):
+            refused(hyper, "run", "--name", "c", BUSYBOX, "true", where=hyper.root / "containers")
+            assert hyper.out("ps", "-aq") == ""
+            assert names(hyper.root / "containers") == set()
+    assert hyper.out("run", "--rm", BUSYBOX, "echo", "hello") == "hello"
+
+
+def test_a_guest_that_fills_it_gets_an_error(small: Hyper) -> None:
+    hyper = small
+    hyper("load", stdin=ARCHIVE)
+    done = hyper(
+        "run",
+        "--name",
+        "c",
+        BUSYBOX,
+        "dd",
+        "if=/dev/zero",
+        "of=/big",
+        "bs=1M",
+        "count=60",
+        "conv=fsync",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"Input/output error" in done.stderr
+    assert "No space left on device" in (hyper.root / "hyperd.log").read_text()
+    hyper("rm", "c")
+    assert hyper.out("run", "--rm", BUSYBOX, "echo", "hello") == "hello"
+
+
+def test_a_full_log_loses_output_and_says_so(small: Hyper) -> None:
+    hyper = small
+    hyper("load", stdin=ARCHIVE)
+    script = "echo ready; read x; i=0; while [ $i -lt 20000 ]; do echo line $i of many; i=$((i+1)); done; read x; echo last"
+    with hyper.popen("run", "-i", "--name", "c", BUSYBOX, "sh", "-c", script, stdin=-1, stdout=-1) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"ready\n"
+        with full(hyper, but_bytes=50_000):
+            client.stdin.write(b"go\n")
+            client.stdin.flush()
+            for number in range(20000):  # a client gets all of it
+                assert client.stdout.readline() == f"line {number} of many\n".encode()
+        client.stdin.write(b"on\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == b"last\n"
+        assert client.wait(60) == 0
+    logs = hyper("logs", "c")
+    lines = logs.stdout.decode().splitlines()
+    assert lines[:2] == ["ready", "line 0 of many"]
+    assert lines[-1] == "last"
+    assert b"bytes of output were dropped: the disk was full" in logs.stderr
+
+
+def test_hyperd_begins_and_removes_without_any_room(small: Hyper) -> None:
+    hyper, audit = small, Audit(small)
+    hyper("load", stdin=ARCHIVE)
+    hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
+    with full(hyper):
+        kill_process(daemon_pid(hyper))
+        assert hyper.out("ps", "--format", "{{.Names}}") == "c"
+        assert hyper.out("exec", "c", "echo", "hello") == "hello"
+        hyper("stop", "-t", "0", "c")
+        hyper("rm", "c")
+        audit.nothing()
+        hyper("system", "prune", "-af")
+        assert hyper.out("images", "-q") == ""
