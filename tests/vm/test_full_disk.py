@@ -116,7 +116,8 @@ def test_a_guest_that_fills_it_gets_an_error(small: Hyper) -> None:
 def test_a_full_log_loses_output_and_says_so(small: Hyper) -> None:
     hyper = small
     hyper("load", stdin=ARCHIVE)
-    script = "echo ready; read x; i=0; while [ $i -lt 20000 ]; do echo line $i of many; i=$((i+1)); done; read x; echo last"
+    count = "i=0; while [ $i -lt 20000 ]; do echo line $i of many; i=$((i+1)); done"
+    script = f"echo ready; read x; {count}; read x; echo last"
     with hyper.popen("run", "-i", "--name", "c", BUSYBOX, "sh", "-c", script, stdin=-1, stdout=-1) as client:
         assert client.stdin is not None
         assert client.stdout is not None

@@ -105,7 +105,7 @@ def test_exec_on_a_terminal(hyper: Hyper) -> None:
         screen.read_until(PROMPT)
         screen.type(b"stty size; tty\r")
         screen.read_until(b"20 70\r\n/dev/pts/0\r\n")
-        screen.type(b"echo ready; sleep 1000\r")
+        screen.type(b"sh -c 'echo ready; sleep 1000'\r")
         screen.read_until(b"\nready\r\n")
         screen.type(b"\x03")
         screen.read_until(PROMPT)
