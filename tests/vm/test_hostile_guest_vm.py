@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -126,7 +127,8 @@ def hostile(initrd: Path, lie: str, name: str = "bad") -> list[str]:
         ("random", ""),
         ("length", "a DATA frame of 4294967295 bytes"),
         ("exit", "the exit of process 99, which was not started"),
-        ("data", "data beyond what was granted"),
+        # Where the data overtakes the attaching of the stream, nothing was granted yet.
+        ("data", "data beyond what was granted|DATA on stream 5, which takes none"),
         ("pings", "a flood of pings"),
         ("events", "a flood of events"),
     ],
@@ -136,7 +138,7 @@ def test_what_breaks_the_contract_costs_the_pod(beside: Hyper, initrd: Path, lie
         done = beside("run", *hostile(initrd, lie), check=False)
         assert done.returncode == 255
         assert f"hyper: container bad: {BROKEN}".encode() in done.stderr
-        assert why.encode() in done.stderr
+        assert re.search(why.encode(), done.stderr)
         state = beside.inspect("bad")["State"]
         assert (state["Status"], state["ExitCode"], state["Pid"]) == ("exited", 255, 0)
         assert state["Error"].startswith(BROKEN)
