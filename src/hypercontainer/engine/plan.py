@@ -131,6 +131,8 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         cwd=made.working_dir,
         user=made.user,
         tty=spec.tty,
+        rows=spec.rows,
+        columns=spec.columns,
         stdin=spec.stdin_open,
         init=True,
         reaper=spec.init,
@@ -203,13 +205,20 @@ def _process(
         no_new_privs=spec.no_new_privileges,
         seccomp=b"" if privileged else _filter(spec.seccomp, granted, facts.kernel_version),
         tty=tty,
-        rows=rows,
-        columns=columns,
+        rows=_cells(rows),
+        columns=_cells(columns),
         stdin=stdin,
         oom_score_adj=_oom_score_adj(spec.oom_score_adj),
         umask=UMASK,
         reaper=reaper,
     )
+
+
+def _cells(number: int) -> int:
+    """As struct winsize has it (ioctl_tty(2))."""
+    if not 0 <= number <= 65535:
+        raise InvalidArgument(f"a terminal of {number} rows or columns", hint="from 0 to 65535")
+    return number
 
 
 # ------------------------------------------------------------------------------- command and environment

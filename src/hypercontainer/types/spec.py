@@ -62,6 +62,8 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     hostname: str | None = None
     domainname: str = ""
     tty: bool = False
+    rows: int = 0  # of the terminal when the process begins; 0: nobody knows
+    columns: int = 0
     stdin_open: bool = False
     stdin_once: bool = False  # close stdin when the first client that attached to it leaves
     init: bool = False

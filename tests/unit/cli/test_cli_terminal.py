@@ -51,7 +51,8 @@ def test_keys_are_bytes_and_the_terminal_comes_back(
     assert b"line\nnext" in terminal.read_until(b"next")  # not changed on its way
     assert process.wait(20) == 9
     assert terminal.restored
-    assert hyperd.asked("POST", "/v1/run").json["tty"]
+    spec = hyperd.asked("POST", "/v1/run").json
+    assert (spec["rows"], spec["columns"], spec["tty"]) == (24, 80, True)
 
 
 def test_a_new_size_is_passed_on(hyperd: FakeHyperd, terminal: Terminal, launch: Launch) -> None:

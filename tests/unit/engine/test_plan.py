@@ -137,6 +137,13 @@ def test_limits() -> None:
             effective(**wish)
 
 
+def test_a_terminal_has_its_size_from_the_start() -> None:
+    process = start(tty=True, rows=33, columns=101).process
+    assert (process.rows, process.columns) == (33, 101)
+    with pytest.raises(InvalidArgument, match="65536 rows or columns"):
+        start(tty=True, rows=65536)
+
+
 def test_sysctls() -> None:
     (sysctl,) = start(sysctls={"net/ipv4/ip_forward": "1"}).container.sysctls
     assert (sysctl.name, sysctl.value) == ("net.ipv4.ip_forward", "1")

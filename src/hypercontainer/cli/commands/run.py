@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from hypercontainer.cli import terminal
 from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
 from hypercontainer.cli.commands.life import each, path
 from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS
@@ -111,6 +112,8 @@ def run(call: Call) -> int:
         detach_keys=values.text("detach-keys"),
         sig_proxy=values.flag("sig-proxy"),
     )
+    if terms.tty and (now := terminal.size()):
+        spec["rows"], spec["columns"] = now
     client = call.session.client
     with IdFile(values.text("cidfile")) as file:
 
