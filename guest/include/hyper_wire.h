@@ -14,8 +14,8 @@
  *      | CREDIT for every stream it wants -------------> |   nothing of a stream is sent before its first CREDIT
  *      | REQUEST / DATA / EOF / CREDIT <---------------> | RESPONSE / EVENT / DATA / EOF / CREDIT
  *
- * The host need not wait for WELCOME before it sends requests: on a cold start everything is written at once and
- * lies in the pipe until the guest has booted.
+ * The host need not wait for WELCOME before it sends requests: on a cold start all that does not depend on the moment
+ * is written at once and lies in the pipe until the guest has booted.
  *
  * A frame
  *
