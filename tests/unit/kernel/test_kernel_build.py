@@ -177,7 +177,9 @@ def test_fragments_are_well_formed_and_ask_for_each_option_once() -> None:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if not line or line.startswith("# "):
                 continue
-            assert re.fullmatch(r"CONFIG_\w+=(y|n|-?\d+|0x[0-9a-f]+|\".*\")", line), f"{path.name}:{number}: {line}"
+            assert re.fullmatch(r"CONFIG_\w+=(y|n|-?\d+|0x[0-9a-f]+|\".*\")", line), (
+                f"{path.name}:{number}: {line}"
+            )
             name = line.partition("=")[0]
             assert name not in seen, f"{name} in {seen[name]} and {path.name}"
             seen[name] = path.name
