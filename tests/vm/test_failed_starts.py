@@ -12,7 +12,7 @@ import pytest
 
 import bare_kernel
 import busybox_image
-from audit import Audit, kill_process, virtual_machines, vm_record
+from audit import Audit, cgroups, kill_process, virtual_machines, vm_record
 from hyper import Hyper
 from hyper import hyper as hyper_context
 from soak import rounds
@@ -37,7 +37,9 @@ def fails(hyper: Hyper, *words: str) -> str:
     assert hyper.out("ps", "-aq") == ""
     kept = hyper("run", "--name", "kept", *words, BUSYBOX, "true", check=False)
     assert kept.returncode == 125
-    for one in hyper.out("ps", "-aq").split():
+    left = hyper.out("ps", "-aq", "--no-trunc").split()
+    assert cgroups(left) == set()
+    for one in left:
         state = hyper.inspect(one)["State"]
         assert (state["Status"], state["Running"], state["Pid"]) == ("created", False, 0)
         assert state["Error"]
