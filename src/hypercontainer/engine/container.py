@@ -31,6 +31,7 @@ from hypercontainer.types.states import ALIVE, State, moved
 
 DEFAULT_STOP_S = 10
 KILL_S = 10.0
+SIGNAL_S = 5.0  # a guest that takes longer to hear of a signal is not worth the wait
 LOST = 255  # the exit status of a container whose VM was lost
 
 log = logging.getLogger(__name__)
@@ -273,12 +274,12 @@ class Container:
         patience_s = DEFAULT_STOP_S if timeout_s is None else timeout_s
         agent, init = self.pod.agent, self._init
         with contextlib.suppress(AgentError):
-            await agent.signal(init.number, number)
+            await agent.signal(init.number, number, timeout_s=SIGNAL_S)
             if self.record.state is State.PAUSED:
                 await agent.freeze(self.record.id, False)
         if not await self._ends_within(None if patience_s < 0 else patience_s):
             with contextlib.suppress(AgentError):
-                await agent.signal(init.number, signals.parse("KILL"))
+                await agent.signal(init.number, signals.parse("KILL"), timeout_s=SIGNAL_S)
             if not await self._ends_within(KILL_S):
                 log.warning("%s does not end; its VM is killed", self.what)
                 await self.pod.end(orderly=False)

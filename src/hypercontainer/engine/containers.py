@@ -7,7 +7,18 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from hypercontainer.engine import addresses, execs, files, launch, names, observe, plan, times, views
+from hypercontainer.engine import (
+    addresses,
+    defaults,
+    execs,
+    files,
+    launch,
+    names,
+    observe,
+    plan,
+    times,
+    views,
+)
 from hypercontainer.engine.container import Container
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -150,6 +161,7 @@ class ContainerService:
         self, spec: ContainerSpec, name: str, image: Image
     ) -> tuple[Container, tuple[str, ...]]:
         parts, identifier = self._parts, names.new_id()
+        spec = defaults.applied(spec, parts.config)
         effective, warnings = plan.effective(spec, image.config, identifier)
         pod = self._pod_record(spec, identifier, image)
         record = ContainerRecord(
@@ -176,8 +188,8 @@ class ContainerService:
         return container, warnings
 
     def _pod_record(self, spec: ContainerSpec, identifier: str, image: Image) -> PodRecord:
-        defaults, machine = self._parts.config.defaults, self._parts.config.machine
-        memory_mib = -(-(spec.memory_bytes or defaults.memory_bytes) // MIB)
+        usual, machine = self._parts.config.defaults, self._parts.config.machine
+        memory_mib = -(-(spec.memory_bytes or usual.memory_bytes) // MIB)
         if memory_mib < LEAST_MEMORY_MIB:
             raise InvalidArgument(
                 f"memory of {memory_mib} MiB is too little for a VM", hint=f"at least {LEAST_MEMORY_MIB}m"
@@ -190,7 +202,7 @@ class ContainerService:
         return PodRecord(
             id=identifier,
             memory_mib=memory_mib,
-            cpus=spec.cpus or defaults.cpus,
+            cpus=spec.cpus or usual.cpus,
             mac=spec.mac_address or addresses.new_mac(),
             network=spec.network,
             ports=ports,

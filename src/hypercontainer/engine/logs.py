@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 STDOUT, STDERR = 1, 2
 _SUFFIX = ".log"
+# Where a container of an older hyperd says nothing.
+MAX_SIZE_BYTES = 20 << 20
+MAX_FILES = 5
 
 
 class ContainerLog:
@@ -32,7 +35,8 @@ class ContainerLog:
 
     def __init__(self, directory: Path, config: LogConfig, clock: Callable[[], int]) -> None:
         self._directory = directory
-        self._config = config
+        self._max_size_bytes = config.max_size_bytes or MAX_SIZE_BYTES
+        self._max_files = config.max_files or MAX_FILES
         self._clock = clock
         self._fd = -1
         self._size = 0
@@ -186,9 +190,9 @@ class ContainerLog:
         if self._fd < 0:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._open_file(max(self._sequence, 1))
-        if self._size and self._size + size > self._config.max_size_bytes:
+        if self._size and self._size + size > self._max_size_bytes:
             self._open_file(self._sequence + 1)
-            for sequence in self.sequences()[: -max(1, self._config.max_files)]:
+            for sequence in self.sequences()[: -self._max_files]:
                 self.path(sequence).unlink(missing_ok=True)
 
     def _open_file(self, sequence: int) -> None:

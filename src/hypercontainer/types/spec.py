@@ -41,11 +41,14 @@ class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """``driver``: "file", or "none".  The newest ``max_files`` files of ``max_size_bytes`` are kept."""
+    """``driver``: "file", or "none".  The newest ``max_files`` files of ``max_size_bytes`` are kept.
 
-    driver: str = "file"
-    max_size_bytes: int = 20 * 1024 * 1024
-    max_files: int = 5
+    None: what the configuration says; a container that was created has all three.
+    """
+
+    driver: str | None = None
+    max_size_bytes: int | None = None
+    max_files: int | None = None
 
 
 class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):

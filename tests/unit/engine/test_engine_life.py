@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 
 from fake_world import IMAGE, World, read_all, world
 from hypercontainer.agent.wire import Operation
+from hypercontainer.config import Defaults, Logging
 from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound
 from hypercontainer.types.answers import Created
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, RestartPolicy
+from hypercontainer.types.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -295,5 +297,32 @@ def test_a_client_may_attach_before_the_start(tell: Callable[[Story], None]) -> 
         await containers.remove("c")
         assert await read_all(waiting) == b""
         assert (await waiting.exit()).error == "the container was removed"
+
+    tell(story)
+
+
+def test_the_configuration_speaks_where_the_user_does_not(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        await w.engine.close()
+        w.config = dataclasses.replace(
+            w.config,
+            defaults=Defaults(stop_timeout_s=3, dns=("192.0.2.53",), memory_bytes=64 << 20),
+            logging=Logging(max_size_bytes=1 << 20, max_files=2),
+        )
+        engine = await w.open()
+        await engine.containers.create(spec(w, "true", name="quiet"))
+        await engine.containers.create(
+            spec(w, "true", name="loud", dns=("192.0.2.1",), stop_timeout_s=0, log=LogConfig(max_files=7))
+        )
+        quiet, loud = (
+            (await engine.containers.inspect("quiet")).spec,
+            (await engine.containers.inspect("loud")).spec,
+        )
+        assert (quiet.dns, quiet.stop_timeout_s, quiet.log) == (
+            ("192.0.2.53",),
+            3,
+            LogConfig("file", 1 << 20, 2),
+        )
+        assert (loud.dns, loud.stop_timeout_s, loud.log) == (("192.0.2.1",), 0, LogConfig("file", 1 << 20, 7))
 
     tell(story)
