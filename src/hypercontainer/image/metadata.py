@@ -11,6 +11,7 @@ transaction.  The write-ahead log survives a killed process at any point.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -62,7 +63,7 @@ class Metadata:
         self._lock = threading.RLock()
         self._path = path
         self._reserve = Reserve(path.with_suffix(".reserve"))
-        with self._explained():
+        with self._explained(), self._alone():
             self._reserve.spend(self._open)
         self._reserve.keep()
 
@@ -93,8 +94,19 @@ class Metadata:
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._alone():
             self._db.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds back other processes that open or close the file.
+
+        SQLite's own wait does not cover the change to the write-ahead log, which the first to open makes and the
+        last to close takes back: whoever meets it there is told at once that the database is locked.
+        """
+        with self._path.with_suffix(".lock").open("a") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _change(self) -> Iterator[None]:
