@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hypercontainer.engine import names, plan
 from hypercontainer.engine.process import Process, ProcessAttachment, outcome
-from hypercontainer.errors import AgentError, Conflict, NotFound
+from hypercontainer.errors import AgentError, Conflict
 from hypercontainer.types.answers import ExecState, Exit
 from hypercontainer.types.spec import ExecSpec
 
@@ -112,11 +111,3 @@ class Execs:
         container.pod.forget(process)
         if container.alive:
             container.pod.release(process.number)
-
-
-def find(containers: Callable[[], list[Container]], identifier: str) -> Exec:
-    for container in containers():
-        entry = container.execs.find(identifier)
-        if entry is not None:
-            return entry
-    raise NotFound(f"no such exec: {identifier[:12]}")

@@ -22,7 +22,7 @@ from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.model import Image, Layer, Progress
 from hypercontainer.image.store import ImageStore
-from hypercontainer.rootfs import LayerStore, RootDisk
+from hypercontainer.rootfs import LayerStore
 from hypercontainer.types.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 
 T = TypeVar("T")
@@ -174,9 +174,6 @@ class ImageService:
 
     async def get(self, ref: str) -> Image:
         return await asyncio.to_thread(self._store.get, ref)
-
-    async def root_disk(self, diff_ids: Sequence[str]) -> RootDisk:
-        return await asyncio.to_thread(self._layers.root_disk, diff_ids)
 
     def _preparer(
         self, report: Callable[[Progress], None] | None, cancelled: Cancellation
