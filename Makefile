@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HYPERSTART := src/hypercontainer/_guest/hyperstart
+NATIVE := src/hypercontainer/_native/private_memory.so
 GUEST_SOURCES := $(wildcard guest/init/*.c guest/init/*.h guest/include/*.h) guest/init/Makefile
 # Passed on to pytest: make test ARGS="-k logs -x"
 ARGS ?=
@@ -16,7 +17,7 @@ ARGS ?=
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-setup: $(STAMP) $(HYPERSTART) ## everything that is needed to use Hyper: packages, .venv, the guest's init, a kernel
+setup: $(STAMP) $(HYPERSTART) $(NATIVE) ## everything that is needed to use Hyper: packages, .venv, the guest's init, a kernel
 	@tools/setup.sh kernel
 
 demo: setup ## makes a small image of busybox, runs it on the hypervisor, says what happened
@@ -25,14 +26,19 @@ demo: setup ## makes a small image of busybox, runs it on the hypervisor, says w
 test: setup-tests check ## the whole suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP) $(HYPERSTART) ## style, types, structure, and the C compiler's warnings as errors
+check: $(STAMP) $(HYPERSTART) $(NATIVE) ## style, types, structure, and the C compiler's warnings as errors
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python tools/check_structure.py
 
-bench: setup-tests ## what starts, pulls and streams cost, beside what they are measured against
+bench: setup-tests ## what starts, pods, pulls and streams cost, beside what they are measured against
 	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: setup-tests ## two revisions turn by turn: make bench-compare BASE=REV, beside the working tree
+	@[ -n "$(BASE)" ] || { echo "which revision? make bench-compare BASE=REV [ARGS='--with REV --rounds N']" >&2; exit 2; }
+	@$(BIN)/python -m bench.compare $(BASE) $(ARGS)
 
 soak: setup-tests ## the long forms of the fuzz, fault and soak tests
 	@HYPER_SOAK=1 $(BIN)/python -m pytest --timeout=7200 tests/fault tests/vm $(ARGS)
@@ -47,7 +53,7 @@ format: $(STAMP) ## formats the Python code
 	@$(BIN)/ruff check --fix-only -q . && $(BIN)/ruff format .
 
 clean: ## what was built here (not the caches outside)
-	rm -rf $(VENV) build src/hypercontainer/_guest src/*.egg-info
+	rm -rf $(VENV) build src/hypercontainer/_guest src/hypercontainer/_native src/*.egg-info
 
 .PHONY: setup-tests
 setup-tests: setup
@@ -62,3 +68,7 @@ $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 $(HYPERSTART): $(GUEST_SOURCES) | $(STAMP)
 	@echo "guest: building hyperstart"
 	@$(MAKE) -s --no-print-directory -C guest/init OUT=$(CURDIR)/$@
+
+$(NATIVE): native/private_memory.c | $(STAMP)
+	@mkdir -p $(@D)
+	@gcc -D_GNU_SOURCE -std=gnu11 -O2 -Wall -Wextra -Werror -Wconversion -fPIC -shared -s -o $@ $<

@@ -131,6 +131,11 @@ enum hyper_operation {
 	HYPER_OP_CONTAINER_UPDATE = 11,   /* CONTAINER, MEMORY_MAX?, CPU_MAX?, CPU_WEIGHT?, PIDS_MAX? */
 	HYPER_OP_SHUTDOWN = 12,           /* answers, kills all, syncs, unmounts, powers off */
 	HYPER_OP_SET_TIME = 13,           /* TIME_NS */
+	/* INTERFACE*, RELEASE_DISKS?, MOUNT*, DEVICE*, MASKED_PATH*, READONLY_PATH*.  Makes the VM ready to be saved and
+	 * cloned: all that was put off is done, interfaces are up, and a container is half made.  A CONTAINER_CREATE whose
+	 * MOUNTs and DEVICEs begin with these and whose paths are these takes it over; any other has it given up.  Before
+	 * the first container (EBUSY).  The session ends with the answer: the guest waits for a SYNC mark as after boot. */
+	HYPER_OP_PREPARE = 14,
 };
 
 enum hyper_event {
@@ -167,7 +172,8 @@ enum hyper_tag {
 	HYPER_HOSTNAME = 32,
 	HYPER_DOMAINNAME = 33,
 	HYPER_ENTROPY = 34,   /* bytes, credited to the kernel's pool */
-	HYPER_INTERFACE = 35, /* nested: MAC, ADDRESS*, GATEWAY*, MTU?, NAME (the name it gets) */
+	HYPER_INTERFACE = 35, /* nested: MAC, NEW_MAC?, ADDRESS*, GATEWAY*, MTU?, NAME (the name it gets).  Without an IPv6
+	                       * address the interface has no IPv6 */
 	HYPER_MAC = 36,       /* 6 bytes; finds the device */
 	HYPER_ADDRESS = 37,   /* text "10.0.2.15/24" or IPv6 */
 	HYPER_GATEWAY = 38,   /* text */
@@ -175,6 +181,8 @@ enum hyper_tag {
 	HYPER_NAME = 40,      /* text */
 	HYPER_SYSCTL = 41,    /* nested: NAME ("net.ipv4.ip_forward"), VALUE */
 	HYPER_VALUE = 42,
+	HYPER_RELEASE_DISKS = 44, /* flag: unbind disks until one is asked for; for kernels that read a disk's size only then */
+	HYPER_NEW_MAC = 43, /* 6 bytes: what a clone's device gets instead of its template's */
 
 	/* CONTAINER_CREATE */
 	HYPER_LOWER = 48,  /* nested: SERIAL, FILESYSTEM: the image's read-only disk */

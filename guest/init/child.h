@@ -13,6 +13,7 @@
 enum note_kind {
 	NOTE_READY = 1, /* holder to PID 1: all is mounted; the root directory */
 	NOTE_FAILED,    /* child to PID 1 */
+	NOTE_CREATE,    /* PID 1 to a holder made ahead: CONTAINER_CREATE's fields as a file */
 	NOTE_TERMINAL,  /* child to PID 1: the terminal's master */
 	NOTE_START,     /* PID 1 to holder: the request's fields as a file, the report socket, stdin, stdout, stderr */
 };

@@ -77,9 +77,9 @@ static int configure(const struct request *request, void *context, struct buffer
 
 static bool all_present(struct span fields)
 {
-	struct span each;
+	struct span each, new_mac;
 	while (field_each(&fields, HYPER_INTERFACE, &each)) {
-		if (!net_present(each))
+		if (!field_find(each, HYPER_NEW_MAC, &new_mac) && !net_present(each)) /* a clone's is there, under its old address */
 			return false;
 	}
 	return true;

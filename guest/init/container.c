@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "cgroup.h"
 #include "child.h"
 #include "device.h"
 #include "disk.h"
 #include "holder.h"
+#include "prepare.h"
 #include "process.h"
 #include "session.h"
 #include "system.h"
@@ -63,7 +65,7 @@ static void forget(struct container *container)
 	close_mounts(container);
 	free(container->devices);
 	close_fd(&container->cgroup);
-	cgroup_remove(container->name);
+	cgroup_remove(container->prepared ? PREPARED_GROUP : container->name);
 	free(container);
 	count--;
 }
@@ -214,10 +216,24 @@ static int begin(struct container *container, struct request *request, struct fa
 	return 0;
 }
 
+static void take_prepared(struct container *container, const struct request *request)
+{
+	struct prepared taken = prepared_take(request);
+	container->prepared = taken.holder > 0;
+	if (!container->prepared)
+		return;
+	container->holder = taken.holder;
+	container->cgroup = taken.cgroup;
+	container->socket.fd = taken.socket;
+	container->socket.ready = holder_ready;
+}
+
 static int prepare(struct container *container, struct span fields, struct failure *failure)
 {
 	if (!find_flag(fields, HYPER_PRIVILEGED) && !(container->devices = device_program(fields)))
 		return fail(failure, ENOMEM, "container %s: no memory", container->name);
+	if (container->prepared)
+		return cgroup_limit(container->cgroup, fields, failure);
 	container->cgroup = cgroup_create(container->name, fields, failure);
 	return container->cgroup < 0 ? -1 : 0;
 }
@@ -246,7 +262,11 @@ void op_container_create(struct request *request)
 		if (each->state != CONTAINER_CREATING) /* one that still mounts will see that it is not alone */
 			confine(each);
 	}
-	if (prepare(container, request->fields, &failure) != 0 || begin(container, request, &failure) != 0) {
+	take_prepared(container, request);
+	if (prepare(container, request->fields, &failure) != 0 ||
+	    (!container->prepared && begin(container, request, &failure) != 0)) {
+		if (container->holder > 0 && kill(container->holder, SIGKILL) == 0)
+			(void)waitpid(container->holder, NULL, 0);
 		forget(container);
 		request_done(request, &failure, NULL);
 		return;
@@ -403,20 +423,9 @@ void container_stopped(struct container *container)
 	changed(container);
 }
 
-static struct container *named(struct request *request)
-{
-	struct failure failure;
-	struct container *container = container_find(request->container);
-	if (container)
-		return container;
-	(void)fail(&failure, ENOENT, "container %s: there is none", request->container);
-	request_done(request, &failure, NULL);
-	return NULL;
-}
-
 void op_container_destroy(struct request *request)
 {
-	struct container *container = named(request);
+	struct container *container = container_named(request);
 	if (!container)
 		return;
 	container->pending = request;
@@ -429,7 +438,7 @@ void op_container_destroy(struct request *request)
 void op_container_freeze(struct request *request)
 {
 	struct failure failure;
-	struct container *container = named(request);
+	struct container *container = container_named(request);
 	if (!container)
 		return;
 	if (write_text_at(container->cgroup, "cgroup.freeze", find_flag(request->fields, HYPER_FROZEN) ? "1" : "0") != 0) {
@@ -442,14 +451,6 @@ void op_container_freeze(struct request *request)
 	changed(container);
 }
 
-void op_container_update(struct request *request)
-{
-	struct failure failure;
-	struct container *container = named(request);
-	if (container)
-		request_done(request, cgroup_limit(container->cgroup, request->fields, &failure) == 0 ? NULL : &failure, NULL);
-}
-
 void containers_describe(struct buffer *payload)
 {
 	for (struct container *each = containers; each; each = each->next)
@@ -460,6 +461,11 @@ void containers_kill(void)
 {
 	for (struct container *each = containers; each; each = each->next)
 		cgroup_kill(each->cgroup);
+}
+
+bool containers_any(void)
+{
+	return containers != NULL;
 }
 
 bool containers_running(void)

@@ -30,6 +30,7 @@ struct container {
 	int namespaces[3];   /* mount, cgroup, PID */
 	int root;            /* the root directory */
 	int cgroup;
+	bool prepared;       /* made ahead, in PREPARED_GROUP */
 	struct watch events; /* cgroup.events */
 	struct watch memory; /* memory.events */
 	struct device_program *devices; /* not in force yet; NULL: it is, or the container is privileged */
@@ -41,6 +42,9 @@ struct container {
 };
 
 struct container *container_find(const char *name);
+
+/* The one that a request names; NULL, and the request is answered, where there is none. */
+struct container *container_named(struct request *request);
 void containers_describe(struct buffer *payload);
 
 void op_container_create(struct request *request);
@@ -62,6 +66,7 @@ uint64_t container_oom_kills(struct container *container);
 
 /* For the shutdown, when nothing else runs any more. */
 bool containers_running(void);
+bool containers_any(void);
 bool containers_mounted(void);
 void containers_kill(void);
 void containers_unmount(void); /* in a child */

@@ -11,6 +11,11 @@
 #include "uevent.h"
 
 #define WAIT_MS 5000
+#define DRIVER "/sys/bus/virtio/drivers/virtio_blk/"
+#define RELEASED_MAX 64
+
+static char released[RELEASED_MAX][16]; /* "virtio3"; inherited by the children that look for disks */
+static unsigned released_count;
 
 static bool scan(const char *serial, char path[DISK_PATH_BYTES])
 {
@@ -34,6 +39,31 @@ static bool scan(const char *serial, char path[DISK_PATH_BYTES])
 	return here;
 }
 
+int disks_release(struct failure *failure)
+{
+	DIR *list = opendir(DRIVER);
+	for (struct dirent *entry; list && (entry = readdir(list));) {
+		if (strncmp(entry->d_name, "virtio", 6) != 0 || strlen(entry->d_name) >= sizeof *released ||
+		    released_count == RELEASED_MAX)
+			continue;
+		if (write_text_at(AT_FDCWD, DRIVER "unbind", entry->d_name) != 0) {
+			(void)fail(failure, errno, "cannot give up %s: %s", entry->d_name, reason(errno));
+			break;
+		}
+		memcpy(released[released_count++], entry->d_name, strlen(entry->d_name) + 1);
+	}
+	if (list)
+		(void)closedir(list);
+	return failure->error ? -1 : 0;
+}
+
+/* Whichever of two containers that are made at once comes first; the other finds them bound (EBUSY, ENODEV). */
+static void bind_released(void)
+{
+	for (unsigned i = 0; i < released_count; i++)
+		(void)write_text_at(AT_FDCWD, DRIVER "bind", released[i]);
+}
+
 int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *failure)
 {
 	char wanted[65];
@@ -42,6 +72,9 @@ int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *fa
 	memcpy(wanted, serial.data, serial.length);
 	wanted[serial.length] = '\0';
 	if (scan(wanted, path))
+		return 0;
+	bind_released();
+	if (released_count > 0 && scan(wanted, path))
 		return 0;
 	int64_t end = clock_ns(CLOCK_MONOTONIC) + WAIT_MS * INT64_C(1000000);
 	int events = uevent_open();

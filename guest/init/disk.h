@@ -9,6 +9,12 @@
 /* "/dev/vda", waiting some seconds for a disk that is being plugged in. */
 int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *failure);
 
+/*
+ * Unbinds the driver of every virtio disk, until disk_find needs one: a clone has other disks than its template, and
+ * the driver reads a disk's size when it is bound.
+ */
+int disks_release(struct failure *failure);
+
 /* How many there are in the VM. */
 unsigned disk_count(void);
 

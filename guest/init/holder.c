@@ -13,6 +13,7 @@
 #include "child.h"
 #include "launch.h"
 #include "root.h"
+#include "skeleton.h"
 #include "system.h"
 
 static int sysctl_write(const char *name, const char *value, struct failure *failure)
@@ -47,15 +48,30 @@ int sysctls_write(struct span fields, struct failure *failure)
 	return 0;
 }
 
-static int assemble(struct span fields, struct note *ready)
+static int make_namespaces(struct failure *failure)
 {
-	struct failure *failure = &ready->failure;
 	if (unshare(CLONE_NEWNS | CLONE_NEWCGROUP) != 0)
 		return fail(failure, errno, "cannot make namespaces: %s", reason(errno));
+	return 0;
+}
+
+/* All in the root: as planned, or what was planned ahead and the rest of it. */
+static int furnish(int root, const struct span *planned, struct span fields, struct failure *failure)
+{
+	if (planned)
+		return skeleton_join(root, *planned, fields, failure);
+	if (root_mounts(root, fields, failure) != 0 || root_files(root, fields, failure) != 0 ||
+	    root_devices(root, fields, failure) != 0)
+		return -1;
+	return root_protect(root, fields, failure);
+}
+
+static int assemble(const struct span *planned, struct span fields, struct note *ready)
+{
+	struct failure *failure = &ready->failure;
 	int root = root_assemble(fields, failure);
-	if (root < 0 || root_mounts(root, fields, failure) != 0 || root_files(root, fields, failure) != 0 ||
-	    root_devices(root, fields, failure) != 0 || root_protect(root, fields, failure) != 0 ||
-	    sysctls_write(fields, failure) != 0 || root_enter(root, fields, failure) != 0) {
+	if (root < 0 || furnish(root, planned, fields, failure) != 0 || sysctls_write(fields, failure) != 0 ||
+	    root_enter(root, fields, failure) != 0) {
 		root_abandon();
 		return -1;
 	}
@@ -65,34 +81,43 @@ static int assemble(struct span fields, struct note *ready)
 	return ready->fds[0] >= 0 ? 0 : fail(failure, errno, "cannot open the root: %s", reason(errno));
 }
 
+/* A request's fields from the file that a note carries; data is NULL where that fails. */
+static struct span read_fields(int fd)
+{
+	struct stat info;
+	void *bytes = MAP_FAILED;
+	if (fstat(fd, &info) == 0)
+		bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	return bytes == MAP_FAILED ? (struct span){NULL, 0} : (struct span){bytes, (size_t)info.st_size};
+}
+
 /* Becomes the init process that the note describes. */
 __attribute__((noreturn)) static void become_init(const struct note *start)
 {
-	struct stat info;
 	struct launch launch = {.init = true, .report = start->fds[1]};
 	struct failure failure = {0};
 	memcpy(launch.stdio, start->fds + 2, sizeof launch.stdio);
-	void *bytes = MAP_FAILED;
-	if (fstat(start->fds[0], &info) == 0)
-		bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, start->fds[0], 0);
-	if (bytes == MAP_FAILED) {
+	launch.fields = read_fields(start->fds[0]);
+	if (!launch.fields.data) {
 		(void)fail(&failure, errno, "cannot read what to start: %s", reason(errno));
 		launch_failed(&launch, &failure);
 	}
-	launch.fields = (struct span){bytes, (size_t)info.st_size};
 	launch_main(&launch);
 }
 
-void holder_main(const struct request *request, int socket)
+__attribute__((noreturn)) static void give_up(int socket, struct note *note)
+{
+	note->kind = NOTE_FAILED;
+	(void)note_send(socket, note);
+	_exit(1);
+}
+
+/* Makes the root, says so, and waits to become the container's init. */
+__attribute__((noreturn)) static void hold(const struct span *planned, struct span fields, int socket)
 {
 	struct note note = {.kind = NOTE_READY};
-	child_begin(&socket, 1);
-	(void)prctl(PR_SET_NAME, "hyper-holder");
-	if (assemble(request->fields, &note) != 0) {
-		note.kind = NOTE_FAILED;
-		(void)note_send(socket, &note);
-		_exit(1);
-	}
+	if (assemble(planned, fields, &note) != 0)
+		give_up(socket, &note);
 	if (note_send(socket, &note) != 0)
 		_exit(1);
 	(void)close(note.fds[0]);
@@ -100,6 +125,41 @@ void holder_main(const struct request *request, int socket)
 		_exit(1);
 	(void)close(socket);
 	become_init(&note);
+}
+
+static void begin(int socket, struct note *note)
+{
+	child_begin(&socket, 1);
+	(void)prctl(PR_SET_NAME, "hyper-holder");
+	if (make_namespaces(&note->failure) != 0)
+		give_up(socket, note);
+}
+
+void holder_main(const struct request *request, int socket)
+{
+	struct note note = {0};
+	begin(socket, &note);
+	hold(NULL, request->fields, socket);
+}
+
+void prepared_holder_main(const struct request *request, int socket)
+{
+	struct note note = {0};
+	begin(socket, &note);
+	if (skeleton_make(request->fields, &note.failure) != 0)
+		give_up(socket, &note);
+	note.kind = NOTE_READY;
+	if (note_send(socket, &note) != 0)
+		_exit(1);
+	if (note_receive(socket, &note) != 1 || note.kind != NOTE_CREATE || note.count != 1)
+		_exit(1);
+	struct span fields = read_fields(note.fds[0]);
+	(void)close(note.fds[0]);
+	if (!fields.data) {
+		(void)fail(&note.failure, errno, "cannot read what to make: %s", reason(errno));
+		give_up(socket, &note);
+	}
+	hold(&request->fields, fields, socket);
 }
 
 void pod_init_main(void)

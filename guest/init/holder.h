@@ -10,6 +10,9 @@
 
 __attribute__((noreturn)) void holder_main(const struct request *request, int socket);
 
+/* A holder made ahead: does PREPARE's part, and goes on when NOTE_CREATE comes. */
+__attribute__((noreturn)) void prepared_holder_main(const struct request *request, int socket);
+
 /* PID 1 of the PID namespace that containers with PID_MODE 1 share: reaps, and sees nothing of the VM. */
 __attribute__((noreturn)) void pod_init_main(void);
 

@@ -19,6 +19,7 @@
 #include "loop.h"
 #include "port.h"
 #include "process.h"
+#include "rehearse.h"
 #include "session.h"
 #include "util.h"
 #include "version.h"
@@ -83,6 +84,8 @@ int main(int argc, char **argv)
 	char address[256];
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 		return printf("hyperstart %s, wire version %d\n", HYPERSTART_VERSION, HYPER_VERSION) < 0;
+	if (argc == 2 && strcmp(argv[1], "--rehearse") == 0)
+		return rehearse();
 	if (argc == 3 && strcmp(argv[1], "--serve") == 0)
 		serve(argv[2]);
 	if (getpid() != 1) {

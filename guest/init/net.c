@@ -3,12 +3,16 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
+#include <net/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -73,7 +77,8 @@ static int transact(struct message *message)
 	return got < 0 || error ? -1 : 0;
 }
 
-static int set_link(int index, bool up, const char *name, uint32_t mtu)
+/* `mac` is 6 bytes, or none. */
+static int set_link(int index, bool up, const char *name, uint32_t mtu, struct span mac)
 {
 	struct message message;
 	begin(&message, RTM_NEWLINK, 0, sizeof message.body.link);
@@ -84,12 +89,14 @@ static int set_link(int index, bool up, const char *name, uint32_t mtu)
 		attribute(&message, IFLA_IFNAME, name, strlen(name) + 1);
 	if (mtu)
 		attribute(&message, IFLA_MTU, &mtu, sizeof mtu);
+	if (mac.length)
+		attribute(&message, IFLA_ADDRESS, mac.data, mac.length);
 	return transact(&message);
 }
 
 int net_loopback_up(void)
 {
-	return set_link(1, true, NULL, 0);
+	return set_link(1, true, NULL, 0, (struct span){NULL, 0});
 }
 
 static int read_ip(struct span text, bool prefixed, struct ip *ip)
@@ -207,20 +214,58 @@ bool net_present(struct span interface)
 	return field_find(interface, HYPER_MAC, &mac) && find_device(mac, name) != 0;
 }
 
+/* Without an address of that family its multicast and neighbour traffic only costs time, in every clone again. */
+static void no_ipv6(struct span interface, const char *name)
+{
+	char path[80];
+	struct span each, rest = interface;
+	bool addressed = false, six = false;
+	while (field_each(&rest, HYPER_ADDRESS, &each)) {
+		addressed = true;
+		six |= memchr(each.data, ':', each.length) != NULL;
+	}
+	if (!addressed || six)
+		return;
+	(void)snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	(void)write_text_at(AT_FDCWD, path, "1"); /* a kernel may have no IPv6 at all */
+}
+
+/* All that a clone's interface lacks is an address of its own, and an ioctl is the shortest way to that. */
+static bool set_only_mac(struct span interface, struct span new_mac)
+{
+	struct ifreq request = {0};
+	struct span name, each;
+	if (!new_mac.length || field_find(interface, HYPER_ADDRESS, &each) || field_find(interface, HYPER_GATEWAY, &each) ||
+	    field_find(interface, HYPER_MTU, &each) || !field_find(interface, HYPER_NAME, &name))
+		return false;
+	memcpy(request.ifr_name, name.data, name.length);
+	request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+	memcpy(request.ifr_hwaddr.sa_data, new_mac.data, new_mac.length);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool done = fd >= 0 && ioctl(fd, SIOCSIFHWADDR, &request) == 0;
+	close_fd(&fd);
+	return done;
+}
+
 int net_configure(struct span interface, struct failure *failure)
 {
-	struct span mac, name, each, rest = interface;
+	struct span mac, name, each, none = {NULL, 0}, new_mac = none, rest = interface;
 	char present[16], wanted[16];
 	if (!field_find(interface, HYPER_MAC, &mac) || !field_find(interface, HYPER_NAME, &name) || name.length == 0)
 		return fail(failure, EINVAL, "interface: it needs an address of 6 bytes and a name");
+	(void)field_find(interface, HYPER_NEW_MAC, &new_mac);
+	if (set_only_mac(interface, new_mac))
+		return 0;
 	memcpy(wanted, name.data, name.length);
 	wanted[name.length] = '\0';
 	int index = await_device(mac, present);
 	if (index == 0)
 		return fail(failure, ENODEV, "interface %s: there is no device with its MAC address", wanted);
-	if (set_link(index, false, strcmp(present, wanted) != 0 ? wanted : NULL, find_u32(interface, HYPER_MTU, 0)) != 0)
+	/* A device that is up has no new name; a clone's is up, and has its name. */
+	if (strcmp(present, wanted) != 0 && set_link(index, false, wanted, 0, none) != 0)
 		return fail(failure, errno, "interface %s: %s", wanted, reason(errno));
-	if (set_link(index, true, NULL, 0) != 0)
+	no_ipv6(interface, wanted);
+	if (set_link(index, true, NULL, find_u32(interface, HYPER_MTU, 0), new_mac) != 0)
 		return fail(failure, errno, "interface %s: cannot bring it up: %s", wanted, reason(errno));
 	while (field_each(&rest, HYPER_ADDRESS, &each)) {
 		if (add_address(index, each, failure) != 0)

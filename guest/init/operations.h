@@ -8,6 +8,7 @@ void op_configure(struct request *request);
 void op_set_time(struct request *request);
 void op_stats(struct request *request);
 void op_container_processes(struct request *request);
+void op_prepare(struct request *request);
 void op_shutdown(struct request *request);
 
 #endif

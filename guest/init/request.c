@@ -28,6 +28,7 @@ static void (*const operations[])(struct request *request) = {
 	[HYPER_OP_CONTAINER_UPDATE] = op_container_update,
 	[HYPER_OP_SHUTDOWN] = op_shutdown,
 	[HYPER_OP_SET_TIME] = op_set_time,
+	[HYPER_OP_PREPARE] = op_prepare,
 };
 
 static void respond(uint32_t session, uint32_t id, const struct failure *failure, const struct buffer *fields)
@@ -117,7 +118,8 @@ bool requests_full(void)
 
 static bool is_barrier(const struct request *request)
 {
-	return request->operation == HYPER_OP_CONFIGURE || request->operation == HYPER_OP_SHUTDOWN;
+	return request->operation == HYPER_OP_CONFIGURE || request->operation == HYPER_OP_SHUTDOWN ||
+	       request->operation == HYPER_OP_PREPARE;
 }
 
 static bool in_the_way(const struct request *earlier, const struct request *request)

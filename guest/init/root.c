@@ -30,6 +30,9 @@ static int mount_disk(struct span disk, const char *point, unsigned long flags, 
 	bool ext4 = strcmp(filesystem, "ext4") == 0;
 	if (mount(device, point, filesystem, flags, ext4 ? options : NULL) == 0)
 		return 0;
+	/* Before Linux 5.10 there was no reading ahead to switch off. */
+	if (ext4 && errno == EINVAL && mount(device, point, filesystem, flags, NULL) == 0)
+		return 0;
 	return fail(failure, errno, "disk \"%.*s\": cannot mount it as %s: %s", (int)serial.length, (const char *)serial.data,
 	            filesystem, reason(errno));
 }
@@ -42,6 +45,9 @@ static int upper_directories(struct failure *failure)
 		return fail(failure, errno, "writable disk: cannot make its work directory: %s", reason(errno));
 	if (mkdir(UPPER_POINT "/upper", 0755) != 0)
 		return errno == EEXIST ? 0 : fail(failure, errno, "writable disk: cannot make its upper directory: %s", reason(errno));
+	/* As mkdir makes it, for most images. */
+	if (stat(LOWER_POINT, &lower) == 0 && lower.st_uid == 0 && lower.st_gid == 0 && (lower.st_mode & 07777) == 0755)
+		return 0;
 	if (stat(LOWER_POINT, &lower) != 0 || chown(UPPER_POINT "/upper", lower.st_uid, lower.st_gid) != 0 ||
 	    chmod(UPPER_POINT "/upper", lower.st_mode & 07777) != 0)
 		return fail(failure, errno, "writable disk: cannot set its root's mode: %s", reason(errno));
@@ -57,8 +63,8 @@ int root_assemble(struct span fields, struct failure *failure)
 	if (mount_disk(lower, LOWER_POINT, MS_RDONLY, "noload", failure) != 0)
 		return -1;
 	if (field_find(fields, HYPER_UPPER, &upper)) {
-		/* noinit_itable: what nobody writes stays a hole in the host's file. */
-		if (mount_disk(upper, UPPER_POINT, MS_NOATIME, "noinit_itable", failure) != 0)
+		/* noinit_itable: what nobody writes stays a hole in the host's file.  And no thread to read bitmaps ahead. */
+		if (mount_disk(upper, UPPER_POINT, MS_NOATIME, "noinit_itable,no_prefetch_block_bitmaps", failure) != 0)
 			return -1;
 	} else {
 		/* Without SCRATCH the root is read-only, but the mount points that the image lacks are made somewhere. */

@@ -8,7 +8,7 @@
 #define END {0, 0, 0, 0, NULL}
 
 static const struct rule interface_rules[] = {
-	{HYPER_MAC, BYTES, REQUIRED, 6, NULL}, {HYPER_ADDRESS, TEXT, MANY, 64, NULL},
+	{HYPER_MAC, BYTES, REQUIRED, 6, NULL}, {HYPER_NEW_MAC, BYTES, 0, 6, NULL}, {HYPER_ADDRESS, TEXT, MANY, 64, NULL},
 	{HYPER_GATEWAY, TEXT, MANY, 64, NULL}, {HYPER_MTU, U32, 0, 0, NULL},
 	{HYPER_NAME, TEXT, REQUIRED, 15, NULL}, END,
 };
@@ -44,6 +44,12 @@ static const struct rule device_rules[] = {
 	{HYPER_PATH, TEXT, REQUIRED, PATH_BYTES, NULL}, {HYPER_MODE, U32, REQUIRED, 0, NULL},
 	{HYPER_MAJOR, U32, REQUIRED, 0, NULL}, {HYPER_MINOR, U32, REQUIRED, 0, NULL},
 	{HYPER_UID, U32, 0, 0, NULL}, {HYPER_GID, U32, 0, 0, NULL}, END,
+};
+
+static const struct rule prepare_rules[] = {
+	{HYPER_INTERFACE, NESTED, MANY, 0, interface_rules}, {HYPER_RELEASE_DISKS, FLAG, 0, 0, NULL},
+	{HYPER_MOUNT, NESTED, MANY, 0, mount_rules}, {HYPER_DEVICE, NESTED, MANY, 0, device_rules},
+	{HYPER_MASKED_PATH, TEXT, MANY, PATH_BYTES, NULL}, {HYPER_READONLY_PATH, TEXT, MANY, PATH_BYTES, NULL}, END,
 };
 
 #define LIMITS \
@@ -114,6 +120,7 @@ static const struct rule *const operations[] = {
 	[HYPER_OP_CONTAINER_UPDATE] = update_rules,
 	[HYPER_OP_SHUTDOWN] = shutdown_rules,
 	[HYPER_OP_SET_TIME] = time_rules,
+	[HYPER_OP_PREPARE] = prepare_rules,
 };
 
 const struct rule *schema_of(uint16_t operation)

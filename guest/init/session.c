@@ -270,6 +270,12 @@ void session_flush(int milliseconds)
 	}
 }
 
+void session_end(void)
+{
+	cut();
+	wire_reset(&reader);
+}
+
 /* Edge-triggered: a port without a host reports its hang-up once, and then what changes. */
 static void port_ready(struct watch *watch, uint32_t events)
 {

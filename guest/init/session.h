@@ -21,6 +21,9 @@ bool session_pump(void);
 /* Writes what is queued, waiting for the pipe at most so long. */
 void session_flush(int milliseconds);
 
+/* Ends the session: what comes next is taken as what comes first after boot. */
+void session_end(void);
+
 /* Whether so much waits for the host that what it can do without is better left unsaid. */
 bool session_congested(void);
 

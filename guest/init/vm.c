@@ -44,7 +44,7 @@ static void must_mount(const char *type, const char *point, unsigned long flags,
 
 static void vm_directories(void)
 {
-	static const char *const names[] = {"l", "u", "r", "f", "run", "tmp"};
+	static const char *const names[] = {"l", "u", "r", "f", "s", "run", "tmp"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		(void)mkdir(names[i], 0755);
 }
@@ -171,6 +171,15 @@ void vm_serving(void)
 {
 	if (old_root >= 0)
 		loop_arm(&tidy, TIDY_MS);
+}
+
+bool vm_tidy(void)
+{
+	if (old_root < 0)
+		return false;
+	loop_disarm(&tidy);
+	tidy_up(&tidy);
+	return true;
 }
 
 bool vm_argument(const char *name, char *value, size_t size)

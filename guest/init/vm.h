@@ -14,6 +14,9 @@ void vm_serving(void);
 /* Waits for what vm_boot began and a container needs. */
 void vm_settle(void);
 
+/* Does what vm_serving put off; whether there was something. */
+bool vm_tidy(void);
+
 /* The value of NAME=VALUE on the kernel's command line; false when it is not there. */
 bool vm_argument(const char *name, char *value, size_t size);
 

@@ -34,6 +34,7 @@ from hypercontainer.agent.operations import (
     Failure,
     GuestLog,
     Nothing,
+    Preparation,
     ProcessExited,
     ProcessName,
     ProcessPlan,
@@ -323,6 +324,9 @@ class FakeGuest:
             process.kill(SIGKILL)
         self.powered_off.set()
 
+    def _prepare(self, record: Preparation) -> None:
+        pass  # the session's end is the host's to see: it opens the next
+
     def _set_time(self, record: Time) -> None:
         self.time_ns = record.time_ns
 
@@ -341,4 +345,5 @@ _RECORDS: dict[Operation, type[Any]] = {
     Operation.CONTAINER_UPDATE: ContainerUpdate,
     Operation.SHUTDOWN: Nothing,
     Operation.SET_TIME: Time,
+    Operation.PREPARE: Preparation,
 }

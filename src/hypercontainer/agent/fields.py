@@ -47,10 +47,10 @@ _I32 = frozenset({Tag.OOM_SCORE_ADJ})
 _FLAG = frozenset(
     {
         *(Tag.AT_EOF, Tag.EXITED, Tag.INIT, Tag.OOM, Tag.READ_ONLY, Tag.BIND, Tag.PRIVILEGED, Tag.SCRATCH),
-        *(Tag.NO_NEW_PRIVS, Tag.TTY, Tag.WITH_STDIN, Tag.ALL, Tag.REAPER),
+        *(Tag.NO_NEW_PRIVS, Tag.TTY, Tag.WITH_STDIN, Tag.ALL, Tag.REAPER, Tag.RELEASE_DISKS),
     }
 )
-_BYTES = frozenset({Tag.ENTROPY, Tag.MAC, Tag.CONTENT, Tag.SECCOMP})
+_BYTES = frozenset({Tag.ENTROPY, Tag.MAC, Tag.NEW_MAC, Tag.CONTENT, Tag.SECCOMP})
 _NESTED = frozenset(
     {
         *(Tag.PROCESS_STATE, Tag.STREAM_STATE, Tag.INTERFACE, Tag.SYSCTL, Tag.LOWER, Tag.UPPER, Tag.MOUNT),

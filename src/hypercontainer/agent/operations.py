@@ -20,13 +20,17 @@ UNLIMITED = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """``mac``: 6 bytes, finds the device; ``name`` is the name it gets; addresses as "10.0.2.15/24"."""
+    """``mac``: 6 bytes, finds the device; ``name`` is the name it gets; addresses as "10.0.2.15/24".
+
+    ``new_mac`` is what a clone's device gets instead of its template's.
+    """
 
     mac: Annotated[bytes, Tag.MAC]
     name: Annotated[str, Tag.NAME]
     addresses: Annotated[tuple[str, ...], Tag.ADDRESS] = ()
     gateways: Annotated[tuple[str, ...], Tag.GATEWAY] = ()
     mtu: Annotated[int | None, Tag.MTU] = None
+    new_mac: Annotated[bytes | None, Tag.NEW_MAC] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,19 @@ class ContainerPlan:
     cpu_weight: Annotated[int | None, Tag.CPU_WEIGHT] = None
     pids_max: Annotated[int | None, Tag.PIDS_MAX] = None
     privileged: Annotated[bool, Tag.PRIVILEGED] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What a template has ready for its clones: interfaces that need only their own MAC, and what nearly every
+    container's root has in it.  ``release_disks`` for kernels that read a disk's size when its driver is bound."""
+
+    interfaces: Annotated[tuple[Interface, ...], Tag.INTERFACE] = ()
+    release_disks: Annotated[bool, Tag.RELEASE_DISKS] = False
+    mounts: Annotated[tuple[Mount, ...], Tag.MOUNT] = ()
+    devices: Annotated[tuple[Device, ...], Tag.DEVICE] = ()
+    masked_paths: Annotated[tuple[str, ...], Tag.MASKED_PATH] = ()
+    readonly_paths: Annotated[tuple[str, ...], Tag.READONLY_PATH] = ()
 
 
 # ------------------------------------------------------------------------ PROCESS_START and control

@@ -29,6 +29,7 @@ from hypercontainer.agent.operations import (
     Event,
     GuestLog,
     Nothing,
+    Preparation,
     ProcessExited,
     ProcessName,
     ProcessPlan,
@@ -253,6 +254,10 @@ class Agent:
 
     def set_time(self, time_ns: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         return self._do(Operation.SET_TIME, "the VM", Time(time_ns), timeout_s)
+
+    def prepare(self, plan: Preparation, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
+        """Makes the VM ready to be saved and cloned; the session is over with the answer."""
+        return self._do(Operation.PREPARE, "the VM", plan, timeout_s)
 
     def _do(
         self,

@@ -72,6 +72,7 @@ class Operation(IntEnum):
     CONTAINER_UPDATE = 11
     SHUTDOWN = 12
     SET_TIME = 13
+    PREPARE = 14
 
 
 class Event(IntEnum):
@@ -110,6 +111,8 @@ class Tag(IntEnum):
     NAME = 40
     SYSCTL = 41
     VALUE = 42
+    NEW_MAC = 43
+    RELEASE_DISKS = 44
     LOWER = 48
     UPPER = 49
     SERIAL = 50

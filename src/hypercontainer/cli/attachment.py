@@ -42,7 +42,10 @@ class Terms:
 
 
 class Attached:
-    """One attached process; ``name`` is for messages and may be set when it is known."""
+    """One attached process; ``name`` is for messages and may be set when it is known.
+
+    ``timings`` is what hyperd said of the run at its end, None until then.
+    """
 
     def __init__(
         self, terms: Terms, *, name: str = "", on_created: Callable[[dict[str, Any]], None] | None = None
@@ -52,6 +55,7 @@ class Attached:
         self._on_created = on_created
         self._endings = 0
         self._failed = ""
+        self.timings: dict[str, Any] | None = None
         self._raw = terminal.RawTerminal(0)
 
     def run(self, sock: Socket, first: bytes) -> int:
@@ -113,6 +117,8 @@ class Attached:
             self._stream.input_held = False
         elif name == "failed":
             self._failed = str(value)
+        elif name == "timings":
+            self.timings = value
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGWINCH:

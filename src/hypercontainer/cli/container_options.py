@@ -86,12 +86,15 @@ MACHINE = (
     text("--initrd", "FILE", "in place of the project's own"),
     many("--kernel-args", "ARGUMENTS", "words to add to the kernel's command line"),
     text("--accel", "NAME", "kvm or tcg"),
+    flag("--no-template", "boot the virtual machine, do not clone one"),
 )
+TIMINGS = flag("--timings", "tell at the end where the time went, on standard error")
 TERMINAL = (
     flag("-d --detach", "leave it running and print its ID"),
     many("-a --attach", "STREAM", "only stdin, stdout or stderr"),
     text("--detach-keys", "KEYS", "keys that leave the container running", DETACH_DEFAULT),
     flag("--sig-proxy", "pass signals on to the process (without a terminal)", default=True),
+    TIMINGS,
 )
 
 REFUSED = (

@@ -251,4 +251,6 @@ def _machine(values: Values) -> dict[str, Any]:
             spec[name] = _host_file(values.text(name), bare_name=name == "kernel")
     if arguments := [word for item in values.many("kernel-args") for word in item.split()]:
         spec["kernel_args"] = arguments
+    if values.flag("no-template"):
+        spec["template"] = False
     return spec

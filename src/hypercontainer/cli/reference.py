@@ -49,6 +49,14 @@ With `-t`, keys go to the process as they are, and the terminal is restored on e
 (`--sig-proxy`); the third INT or TERM ends the client and leaves the container running. A reader of standard
 output that stops reading stalls standard output alone, and memory stays bounded.
 
+## `--timings`
+
+`hyper run --timings` and `hyper start -a --timings` end with a table on standard error: how the VM came to be, and
+the milliseconds of each stage. `command line` goes from this process's fork to its first request; `image` is spent
+fetching an image that is not there; `create` goes until hyperd has made the container (and was started, where none
+ran), `attach` of `start` until the client is attached; then come the stages of the run (docs/api.md); `between` is
+what neither side counts; `total` goes from the fork until the table is printed.
+
 ## `--format`
 
 Listings take `table` (the default), `json` (an object a line), a Go template for each line, or `table` and a

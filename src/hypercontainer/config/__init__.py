@@ -11,16 +11,29 @@ from hypercontainer.config.places import Locations, locations, prepare_directori
 TYPE_CHECKING = False  # type checkers know the name; importing typing would cost more than everything here
 if TYPE_CHECKING:
     from hypercontainer.config.loading import load_config
-    from hypercontainer.config.model import Config, Defaults, Layers, Logging, Machine, Registries
+    from hypercontainer.config.model import (
+        Config,
+        Defaults,
+        Factory,
+        Layers,
+        Logging,
+        Machine,
+        Policy,
+        Registries,
+        SizePolicy,
+    )
 
 __all__ = [
     "Config",
     "Defaults",
+    "Factory",
     "Layers",
     "Locations",
     "Logging",
     "Machine",
+    "Policy",
     "Registries",
+    "SizePolicy",
     "load_config",
     "locations",
     "prepare_directories",

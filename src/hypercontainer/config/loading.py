@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hypercontainer.config.model import Config, Defaults, Layers, Logging, Machine, Registries
+from hypercontainer.config.model import (
+    Config,
+    Defaults,
+    Factory,
+    Layers,
+    Logging,
+    Machine,
+    Registries,
+    SizePolicy,
+)
 from hypercontainer.config.places import Locations, locations
 from hypercontainer.errors import InvalidArgument
 
@@ -40,6 +49,12 @@ def one_of(*choices: str) -> Taker:
         return str(value)
 
     return take
+
+
+def truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false is wanted")
+    return value
 
 
 def whole(low: int, high: int) -> Taker:
@@ -118,6 +133,44 @@ def by_registry(take: Taker) -> Taker:
     return take_table
 
 
+def size_policies(value: object) -> tuple[SizePolicy, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError("tables are wanted, each with cpu and memory")
+    taken: list[SizePolicy] = []
+    for number, item in enumerate(value, 1):
+        try:
+            policy = _size_policy(item)
+            if any(other.fits(policy.memory_bytes, policy.cpus) for other in taken):
+                raise ValueError("this cpu and memory have a table already")
+        except ValueError as error:
+            raise ValueError(f"table {number}: {error}") from error
+        taken.append(policy)
+    return tuple(taken)
+
+
+def _size_policy(content: Mapping[str, object]) -> SizePolicy:
+    fields: dict[str, Any] = {}
+    for key, value in content.items():
+        known = SIZE_KEYS.get(key)
+        if known is None:
+            raise ValueError(f"unknown key {key!r}, known are {', '.join(SIZE_KEYS)}")
+        try:
+            fields[known.field] = known.take(value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
+    for key in ("cpu", "memory"):
+        if key not in content:
+            raise ValueError(f"{key} is missing")
+    return SizePolicy(**fields)
+
+
+SIZE_KEYS: dict[str, Key] = {
+    "cpu": Key("cpus", whole(1, 1024)),
+    "memory": Key("memory_bytes", size),
+    "template": Key("template", truth),
+    "cache": Key("cache", whole(0, 64)),
+}
+
 PLACES = ("root", "run", "host", "cache")  # read by places.py
 
 # The table "" is the file's top.
@@ -139,6 +192,13 @@ TABLES: dict[str, dict[str, Key]] = {
         "boot_timeout_s": Key("boot_timeout_s", whole(1, 86_400)),
         "uid_base": Key("uid_base", whole(1000, 2**31 - 1)),
         "uid_count": Key("uid_count", whole(1, 2**24)),
+    },
+    "factory": {
+        "template": Key("template", truth),
+        "cache": Key("cache", whole(0, 64)),
+        "idle_s": Key("idle_s", whole(0, 86_400)),
+        "memory_percent": Key("memory_percent", whole(0, 90)),
+        "sizes": Key("sizes", size_policies),
     },
     "log": {
         "level": Key("level", one_of("debug", "info", "warning", "error")),
@@ -182,6 +242,7 @@ def from_locations(places: Locations) -> Config:
         file=Path(places.file) if places.file else None,
         defaults=Defaults(**taken["defaults"]),
         machine=Machine(**taken["machine"]),
+        factory=Factory(**taken["factory"]),
         logging=Logging(**taken["log"]),
         registries=Registries(**taken["registries"]),
         layers=Layers(**taken["layers"]),

@@ -70,6 +70,53 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class SizePolicy:
+    """What is done otherwise for VMs of one size; None: as for the others."""
+
+    cpus: int
+    memory_bytes: int
+    template: bool | None = None
+    cache: int | None = None
+
+    def fits(self, memory_bytes: int, cpus: int) -> bool:
+        """A VM's memory is whole MiB, rounded up."""
+        return cpus == self.cpus and _mib(memory_bytes) == _mib(self.memory_bytes)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """For VMs of one size: whether they are cloned from a template, and how many clones are kept ready."""
+
+    template: bool
+    cache: int
+
+
+@dataclass(frozen=True)
+class Factory:
+    """How VMs come to be.  ``idle_s``: a size that was not used for so long has no clones ready, 0: it keeps them.
+    ``memory_percent``: of the host's available memory, what clones that are ready may take.  ``sizes``: no two
+    fit the same VM."""
+
+    template: bool = True
+    cache: int = 2
+    idle_s: int = 300
+    memory_percent: int = 10
+    sizes: tuple[SizePolicy, ...] = ()
+
+    def policy(self, memory_bytes: int, vcpus: int) -> Policy:
+        template, cache = self.template, self.cache
+        for size in self.sizes:
+            if size.fits(memory_bytes, vcpus):
+                template = template if size.template is None else size.template
+                cache = cache if size.cache is None else size.cache
+        return Policy(template, cache if template else 0)
+
+
+def _mib(memory_bytes: int) -> int:
+    return -(-memory_bytes // MIB)
+
+
+@dataclass(frozen=True)
 class Config:
     """``address`` is the socket's path.  ``group`` may use root's socket, if there is such a group.  ``file``
     is the configuration file that was read, None if there was none."""
@@ -82,6 +129,7 @@ class Config:
     group: str = "hyper"
     defaults: Defaults = Defaults()
     machine: Machine = Machine()
+    factory: Factory = Factory()
     logging: Logging = Logging()
     registries: Registries = Registries()
     layers: Layers = Layers()

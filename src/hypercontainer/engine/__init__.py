@@ -42,5 +42,6 @@ class _Engine:
 
     async def close(self, *, stop_containers: bool = False) -> None:
         await self._containers.close(stop=stop_containers)
+        await self._parts.factory.close()
         await asyncio.to_thread(self._parts.images.close)
         self._parts.state.close()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 from hypercontainer.config import Config
 from hypercontainer.engine import files
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.factory import Factory
 from hypercontainer.engine.parts import Parts
+from hypercontainer.engine.rehearsal import Stage
 from hypercontainer.engine.state import StateStore
+from hypercontainer.engine.templates import Templates
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.image.model import RegistriesConfig
@@ -20,15 +25,19 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
         files.make_private(config.root / folder)
     files.make_private(config.run / "pods")
     registries, machine = config.registries, config.machine
+    driver = driver or QemuDriver(
+        config.root / "cache" / "hypervisor.json",
+        binary=machine.qemu,
+        uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
+    )
+    stage = functools.cache(lambda: Stage.build(hyperstart_path(), config.root / "cache" / "rehearsal"))
     return Parts(
         config=config,
         state=StateStore(config.root / "state.db"),
         events=EventBus(),
-        driver=driver
-        or QemuDriver(
-            config.root / "cache" / "hypervisor.json",
-            binary=machine.qemu,
-            uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
+        driver=driver,
+        factory=Factory(
+            driver, Templates(config.cache / "templates", config.run / "pods", driver), config.factory, stage
         ),
         images=ImageStore(
             config.root / "images",

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from hypercontainer.agent.operations import Welcome
-from hypercontainer.engine import files, launch, times
+from hypercontainer.engine import files, launch, times, timings
 from hypercontainer.engine.execs import Execs
 from hypercontainer.engine.logs import ContainerLog
 from hypercontainer.engine.parts import Parts
@@ -53,6 +53,7 @@ class Container:
         self._supervisor: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._backoff = Backoff()
+        self._stopwatch = timings.Stopwatch()  # of the present run
         self._changed = asyncio.Event()
         self.execs = Execs(self)
         self.log = ContainerLog.open(parts.container_dir(record.id) / "log", record.spec.log)
@@ -95,17 +96,10 @@ class Container:
         if action:
             self.tell(action)
 
-    def tell(self, action: str, **attributes: str) -> None:
+    def tell(self, action: str, /, **attributes: str) -> None:
         record = self.record
-        self._parts.events.publish(
-            "container",
-            action,
-            record.id,
-            name=record.name,
-            image=record.image,
-            **record.labels,
-            **attributes,
-        )
+        told = {**record.labels, "name": record.name, "image": record.image, **attributes}
+        self._parts.events.publish("container", action, record.id, **told)
 
     # ------------------------------------------------------------------------------------- start
 
@@ -132,6 +126,7 @@ class Container:
 
     async def _start(self) -> None:
         first = self.record.state is State.CREATED
+        self._stopwatch = timings.Stopwatch()
         self.log.begin_run(self.record.run + 1)
         self.change(state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False)
         try:
@@ -139,7 +134,8 @@ class Container:
         except BaseException as error:
             await asyncio.shield(self._start_failed(error, first=first))
             raise
-        self.change("start", state=State.RUNNING, started=times.now(), finished="")
+        self.change(state=State.RUNNING, started=times.now(), finished="")
+        self.tell("start", **timings.attributes(self._stopwatch.timings()))
         for attachment in self._waiting:
             self._init.attach(attachment)
         self._waiting.clear()
@@ -148,7 +144,7 @@ class Container:
 
     async def _launch(self) -> Process:
         """A task, so that whoever wants an end of the container does not wait for a guest that hangs."""
-        start = launch.start(self.pod, self.record, self._parts, self._write_log)
+        start = launch.start(self.pod, self.record, self._parts, self._write_log, self._stopwatch)
         self._launching = task = asyncio.create_task(start, name=f"start of {self.what}")
         try:
             await asyncio.wait([task])
@@ -209,6 +205,7 @@ class Container:
         except AgentError as lost:
             await self.pod.ended()
             result, oom = Exit(LOST, lost.message), False
+        self._stopwatch.lap("run")
         self._init = None
         self.log.end_run()
         discard = record.spec.auto_remove
@@ -220,9 +217,17 @@ class Container:
             await self._delete_quietly()
         else:
             self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
-        self._conclude(result)
+        self._conclude(self._timed(result))
         if again and not discard:
             self._restart = asyncio.create_task(self._start_again(), name=f"restart of {self.what}")
+
+    def _timed(self, result: Exit) -> Exit:
+        """``result`` with where the run's time went, which is told to those who follow events too."""
+        self._stopwatch.lap("end")
+        measured = self._stopwatch.timings()
+        if measured is not None:
+            self.tell("timings", **timings.attributes(measured))
+        return msgspec.structs.replace(result, timings=measured)
 
     async def _start_again(self) -> None:
         await asyncio.sleep(

@@ -12,12 +12,12 @@ from hypercontainer.engine import (
     defaults,
     execs,
     files,
-    launch,
     names,
     observe,
     plan,
     times,
     views,
+    vm_plan,
 )
 from hypercontainer.engine.container import Container
 from hypercontainer.engine.images import ImageService
@@ -27,6 +27,7 @@ from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.process import ProcessAttachment
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
+from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.image.model import Image
 from hypercontainer.rootfs import create_writable_disk
@@ -46,6 +47,7 @@ class ContainerService:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._known: dict[str, Container] = {}
+        parts.factory.new_uid = self._new_uid
         self._reserved: set[str] = set()  # names of containers that are being created
         self.images = ImageService(parts.images, parts.layers, parts.events, self.users_of)
 
@@ -57,7 +59,8 @@ class ContainerService:
         A guest that does not answer holds up nobody but those who ask for its container.
         """
         pods = {record.id: record for record in self._parts.state.pods()}
-        await self._end_strays({self._parts.run_dir(pod.id) for pod in pods.values() if pod.vm is not None})
+        held = [VMRecord.from_json(pod.vm).run_dir for pod in pods.values() if pod.vm is not None]
+        await self._end_strays(set(held))
         for record in self._parts.state.containers():
             container = Container(record, Pod(pods[record.pod], self._parts), self._parts, self._removed)
             self._known[record.id] = container
@@ -197,8 +200,6 @@ class ContainerService:
         ports = spec.ports
         if spec.publish_all:
             ports += plan.exposed_mappings(spec, image.config)
-        taken = {c.pod.record.uid for c in self._known.values() if c.pod.record.uid is not None}
-        is_root = launch.runs_as_root()
         return PodRecord(
             id=identifier,
             memory_mib=memory_mib,
@@ -210,7 +211,16 @@ class ContainerService:
             initrd=spec.initrd or (str(machine.initrd) if machine.initrd else None),
             kernel_args=(*machine.kernel_args, *spec.kernel_args),
             accelerator=spec.accelerator,
-            uid=addresses.free_uid(machine.uid_base, machine.uid_count, taken) if is_root else None,
+            uid=self._new_uid(),
+        )
+
+    def _new_uid(self) -> int | None:
+        if not vm_plan.runs_as_root():
+            return None
+        machine = self._parts.config.machine
+        taken = {c.pod.record.uid for c in self._known.values() if c.pod.record.uid is not None}
+        return addresses.free_uid(
+            machine.uid_base, machine.uid_count, taken | self._parts.factory.ready_uids()
         )
 
     def _make_directory(self, directory: Path, spec: ContainerSpec) -> None:
@@ -322,7 +332,9 @@ class ContainerService:
         return [views.summary(c.record, c.pod.record, sizes.get(c.record.id)) for c in chosen]
 
     def _sizes(self, containers: Sequence[Container]) -> dict[str, int]:
-        return {c.record.id: files.used_bytes(launch.disk_path(self._parts, c.record.id)) for c in containers}
+        return {
+            c.record.id: files.used_bytes(vm_plan.disk_path(self._parts, c.record.id)) for c in containers
+        }
 
     async def inspect(self, ref: str) -> Inspect:
         container = await self.held(ref)

@@ -22,7 +22,7 @@ class EventBus:
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._followers: set[_Follower] = set()
 
-    def publish(self, kind: str, action: str, identifier: str, **attributes: str) -> None:
+    def publish(self, kind: str, action: str, identifier: str, /, **attributes: str) -> None:
         event = Event(times.now(), kind, action, identifier, attributes)
         self._kept.append(event)
         for follower in self._followers:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import secrets
 import time
+from asyncio import Future
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 from hypercontainer.agent.operations import (
     Disk,
@@ -25,11 +24,14 @@ from hypercontainer.agent.operations import (
     Welcome,
 )
 from hypercontainer.agent.wire import split_stream_id
-from hypercontainer.engine import addresses, plan
+from hypercontainer.engine import addresses, plan, vm_plan
+from hypercontainer.engine.factory import Found
+from hypercontainer.engine.hardware import DISK_SERIAL, IMAGE_SERIAL, TEMPLATE_MAC, Hardware
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.process import Process
 from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import (
     AgentError,
     AgentProtocolError,
@@ -37,26 +39,14 @@ from hypercontainer.errors import (
     GuestError,
     HyperError,
     LaunchError,
-    NotFound,
 )
-from hypercontainer.hypervisor.driver import (
-    Accelerator,
-    DiskSpec,
-    ExitReason,
-    PortForward,
-    UserNetwork,
-    VMSpec,
-    choose_accelerator,
-)
-from hypercontainer.hypervisor.resources import limits_for, vcpus_for
-from hypercontainer.kernel import Kernel, build_initrd, command_line
-from hypercontainer.linux import tsc
+from hypercontainer.hypervisor.driver import ExitReason
 from hypercontainer.rootfs import RootDisk
-from hypercontainer.types.spec import PortMapping
 
-IMAGE_SERIAL = "image"
-DISK_SERIAL = "disk"
 INIT = 1  # the first process's number in its VM
+OPERATION_S = 30.0
+# A clone speaks within tenths of a second; one that has not by now never will, on however busy a host.
+CLONE_GREETING_S = 15.0
 START_OPERATION = "process start"
 
 _ENDINGS = {
@@ -74,144 +64,108 @@ _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 async def start(
-    pod: Pod, record: ContainerRecord, parts: Parts, write_log: Callable[[int, bytes], None] | None
-) -> Process:
-    """Boots the pod's VM and starts the container's process in it; its output does not flow yet."""
-    root = await asyncio.to_thread(parts.layers.root_disk, record.diff_ids)
-    spec = await _vm_spec(pod, record, parts, root)
-    await pod.launch(spec)
-    try:
-        return await _start_process(pod, record, root, write_log, parts.config.machine.boot_timeout_s)
-    except AgentError as error:
-        raise await _explain(pod, record, error) from error
-
-
-async def _vm_spec(pod: Pod, record: ContainerRecord, parts: Parts, root: RootDisk) -> VMSpec:
-    wish = pod.record
-    kernel = await asyncio.to_thread(find_kernel, parts, wish.kernel)
-    initrd = Path(wish.initrd) if wish.initrd else await asyncio.to_thread(_initrd, parts, kernel)
-    asked = wish.accelerator or parts.config.machine.accelerator
-    accelerator = (
-        await choose_accelerator(parts.driver, None if asked == "auto" else Accelerator(asked), kernel.path)
-    ).accelerator
-    arguments = command_line(
-        kernel,
-        emulated=accelerator is Accelerator.TCG,
-        console=True,
-        extra=wish.kernel_args,
-        tsc_khz=await asyncio.to_thread(tsc.rate_khz),
-    )
-    boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
-    published = addresses.publish(wish.ports)
-    pod.change(
-        published=published,
-        vm_kernel=str(kernel.path),
-        vm_kernel_args=arguments,
-        vm_accelerator=accelerator.value,
-    )
-    return VMSpec(
-        id=wish.id[:12],
-        name=record.name,
-        run_dir=parts.run_dir(wish.id),
-        kernel=kernel.path,
-        initrd=initrd,
-        kernel_args=arguments,
-        memory_mib=wish.memory_mib,
-        vcpus=vcpus_for(wish.cpus),
-        disks=_disks(record, parts, root),
-        network=_network(wish.mac, published) if wish.network != "none" else None,
-        accelerator=accelerator,
-        owner_uid=wish.uid,
-        limits=limits_for(wish.memory_mib, wish.cpus, accelerator, boot_files_bytes=boot_files_bytes),
-    )
-
-
-def runs_as_root() -> bool:
-    return os.geteuid() == 0
-
-
-def _disks(record: ContainerRecord, parts: Parts, root: RootDisk) -> tuple[DiskSpec, ...]:
-    image = DiskSpec(
-        IMAGE_SERIAL, tuple((extent.path, extent.size_bytes) for extent in root.extents), read_only=True
-    )
-    if record.spec.read_only:
-        return (image,)
-    path = disk_path(parts, record.id)
-    return (image, DiskSpec(DISK_SERIAL, ((path, path.stat().st_size),), read_only=False))
-
-
-def disk_path(parts: Parts, identifier: str) -> Path:
-    return parts.container_dir(identifier) / "disk.img"
-
-
-def _network(mac: str, published: tuple[PortMapping, ...]) -> UserNetwork:
-    return UserNetwork(
-        mac=mac,
-        guest_cidr=f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",
-        gateway=addresses.GATEWAY,
-        dns=addresses.NAME_SERVER,
-        forwards=tuple(
-            PortForward(port.host_ip, port.host_port, port.container_port, port.protocol)
-            for port in published
-        ),
-    )
-
-
-def find_kernel(parts: Parts, wish: str | None) -> Kernel:
-    """The kernel called ``wish``: a path, or a name that `hyper kernel ls` shows; without one the default."""
-    name = wish or parts.config.machine.kernel
-    if name is None:
-        return parts.kernels.default()
-    if "/" in name:
-        return parts.kernels.user(Path(name))
-    for kernel in parts.kernels.list():
-        if name in (kernel_name(kernel), kernel.version):
-            return kernel
-    raise NotFound(f"no kernel called {name}", hint="`hyper kernel ls` lists them; a path has a slash in it")
-
-
-def kernel_name(kernel: Kernel) -> str:
-    return f"{kernel.source}-{kernel.version}"
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise NotFound(f"boot file {path}: {error.strerror}", hint="see --kernel and --initrd") from error
-
-
-def _initrd(parts: Parts, kernel: Kernel) -> Path:
-    return build_initrd(parts.hyperstart(), kernel, parts.config.cache)
-
-
-async def _start_process(
     pod: Pod,
     record: ContainerRecord,
-    root: RootDisk,
+    parts: Parts,
     write_log: Callable[[int, bytes], None] | None,
-    boot_s: float,
+    stopwatch: Stopwatch,
 ) -> Process:
-    agent = pod.agent
-    planned = plan.start(record.spec, record.effective, record.id, _facts(record, root, pod))
-    # These two lie in the pipe until the guest has booted, and the root is mounted by the time it greets.
-    configured = agent.configure(vm_config(pod, record), timeout_s=boot_s)
-    created = agent.create_container(planned.container, timeout_s=boot_s)
-    await pod.greeted(boot_s)
-    # By now the time in the configuration is older by a boot.
-    timed = agent.set_time(time.time_ns(), timeout_s=boot_s)
-    started = agent.start_process(planned.process, timeout_s=boot_s)
-    process = Process(
-        agent,
-        INIT,
-        tty=record.spec.tty,
-        stdin=record.spec.stdin_open,
-        close_stdin=record.spec.stdin_once,
-        record=write_log,
-    )
-    pod.add(process)
-    await asyncio.gather(configured, created, timed, started)
-    return process
+    """Has the pod's VM run and starts the container's process in it; its output does not flow yet.
+
+    A clone is as good as a boot, or it is given up: only what its guest says of the container counts as an error.
+    """
+    root = await asyncio.to_thread(parts.layers.root_disk, record.diff_ids)
+    hardware = await vm_plan.plan_hardware(pod, record, parts, root)
+    stopwatch.lap("prepare")
+    start = Start(pod, record, root, write_log, stopwatch)
+    with parts.factory.starting():
+        found = await parts.factory.find(hardware) if record.spec.template else None
+        if found is not None:
+            try:
+                return await start.in_clone(found, hardware)
+            except NoCloneError as error:
+                await pod.end(orderly=False)
+                await parts.factory.spoiled(found, error)
+        stopwatch.kind = "cold"
+        await pod.launch(hardware.spec)
+        stopwatch.lap("vm")
+        try:
+            return await start.in_boot(parts.config.machine.boot_timeout_s)
+        except AgentError as error:
+            raise await _explain(pod, record, error) from error
+
+
+class NoCloneError(Exception):
+    """A clone has come to nothing before its guest spoke."""
+
+
+class Start:
+    """One start of a container in a VM that runs or stands ready: what is told to the guest, in which order."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        record: ContainerRecord,
+        root: RootDisk,
+        write_log: Callable[[int, bytes], None] | None,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._pod = pod
+        self._record = record
+        self._planned = plan.start(record.spec, record.effective, record.id, _facts(record, root, pod))
+        self._write_log = write_log
+        self._stopwatch = stopwatch
+
+    async def in_boot(self, boot_s: float) -> Process:
+        told = self._tell(vm_config(self._pod, self._record), boot_s)
+        # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
+        await self._pod.greeted(boot_s)
+        return await self._process(told, boot_s)
+
+    async def in_clone(self, found: Found, hardware: Hardware) -> Process:
+        pod, vm = self._pod, found.vm
+        try:
+            await pod.take(vm)
+            pod.change(uid=found.uid)
+            await asyncio.gather(*(vm.insert_disk(disk) for disk in hardware.spec.disks))
+            told = self._tell(vm_config(pod, self._record, clone=True), OPERATION_S)
+            await vm.resume()
+            self._stopwatch.kind = found.kind
+            self._stopwatch.lap("vm")
+            await pod.greeted(CLONE_GREETING_S)
+        except (HyperError, OSError) as error:
+            raise NoCloneError(str(error)) from error
+        try:
+            return await self._process(told, OPERATION_S)
+        except AgentError as error:
+            raise await _explain(pod, self._record, error) from error
+
+    def _tell(self, config: VmConfig, timeout_s: float) -> tuple[Future[None], Future[None]]:
+        agent = self._pod.agent
+        configured = agent.configure(config, timeout_s=timeout_s)
+        created = agent.create_container(self._planned.container, timeout_s=timeout_s)
+        return configured, created
+
+    async def _process(self, told: tuple[Future[None], Future[None]], timeout_s: float) -> Process:
+        """After the guest's greeting.  By now the time in its configuration is older by a boot."""
+        agent, stopwatch, spec = self._pod.agent, self._stopwatch, self._record.spec
+        stopwatch.lap("guest")
+        for future, stage in zip(told, ("configure", "root"), strict=True):
+            future.add_done_callback(partial(stopwatch.lap, stage))
+        timed = agent.set_time(time.time_ns(), timeout_s=timeout_s)
+        started = agent.start_process(self._planned.process, timeout_s=timeout_s)
+        process = Process(
+            agent,
+            INIT,
+            tty=spec.tty,
+            stdin=spec.stdin_open,
+            close_stdin=spec.stdin_once,
+            record=self._write_log,
+        )
+        self._pod.add(process)
+        await asyncio.gather(*told, timed, started)
+        stopwatch.lap("process")
+        return process
 
 
 def _facts(record: ContainerRecord, root: RootDisk, pod: Pod) -> plan.Facts:
@@ -226,17 +180,19 @@ def _facts(record: ContainerRecord, root: RootDisk, pod: Pod) -> plan.Facts:
     )
 
 
-def vm_config(pod: Pod, record: ContainerRecord) -> VmConfig:
+def vm_config(pod: Pod, record: ContainerRecord, *, clone: bool = False) -> VmConfig:
+    """A clone's interface has everything but a MAC of its own."""
     interfaces: tuple[Interface, ...] = ()
+    mac = bytes.fromhex(pod.record.mac.replace(":", ""))
     if pod.record.network != "none":
-        interfaces = (
-            Interface(
-                mac=bytes.fromhex(pod.record.mac.replace(":", "")),
-                name="eth0",
-                addresses=(f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",),
-                gateways=(addresses.GATEWAY,),
-            ),
+        ours = Interface(
+            mac=mac,
+            name="eth0",
+            addresses=(f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",),
+            gateways=(addresses.GATEWAY,),
         )
+        template = bytes.fromhex(TEMPLATE_MAC.replace(":", ""))
+        interfaces = (Interface(mac=template, name="eth0", new_mac=mac) if clone else ours,)
     return VmConfig(
         hostname=record.effective.hostname,
         domainname=record.spec.domainname,

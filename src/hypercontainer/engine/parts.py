@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hypercontainer.config import Config
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.factory import Factory
 from hypercontainer.engine.state import StateStore
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.image.store import ImageStore
@@ -27,6 +28,7 @@ class Parts:
     layers: LayerStore
     kernels: KernelStore
     hyperstart: Callable[[], Path]
+    factory: Factory
 
     def container_dir(self, identifier: str) -> Path:
         return self.config.root / "containers" / identifier

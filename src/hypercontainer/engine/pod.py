@@ -57,7 +57,11 @@ class Pod:
 
     async def launch(self, spec: VMSpec) -> None:
         """Starts the VM; the agent may be spoken to at once, and answers when the guest has booted."""
-        vm = await self._parts.driver.launch(spec)
+        await self.take(await self._parts.driver.launch(spec))
+
+    async def take(self, vm: VM) -> None:
+        """Makes a VM this pod's, whose guest has not been spoken to.  One that is paused gets what it is told when
+        it is resumed."""
         try:
             self.change(vm=vm.record.to_json())
             await self._hold(vm, resumed=False)

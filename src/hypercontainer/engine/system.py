@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from hypercontainer import __version__
-from hypercontainer.engine import files, launch, times, views
+from hypercontainer.engine import files, times, views, vm_plan
 from hypercontainer.engine.containers import ContainerService
 from hypercontainer.engine.parts import Parts
 from hypercontainer.errors import HyperError, InvalidArgument
@@ -64,7 +64,7 @@ class SystemService:
             "Run": str(config.run),
             "Host": config.host,
             "ConfigFile": str(config.file) if config.file else "",
-            "Rootless": not launch.runs_as_root(),
+            "Rootless": not vm_plan.runs_as_root(),
             "OperatingSystem": _os_name(),
             "KernelVersion": platform.release(),
             "Architecture": platform.machine(),
@@ -146,7 +146,7 @@ class SystemService:
         found = await asyncio.to_thread(self._parts.kernels.list)
         return [
             KernelLine(
-                name=launch.kernel_name(kernel),
+                name=vm_plan.kernel_name(kernel),
                 version=kernel.version,
                 source=kernel.source,
                 path=str(kernel.path),
@@ -170,7 +170,7 @@ class SystemService:
     async def _verdict(self) -> Verdict | None:
         asked = self._parts.config.machine.accelerator
         try:
-            kernel = (await asyncio.to_thread(launch.find_kernel, self._parts, None)).path
+            kernel = (await asyncio.to_thread(vm_plan.find_kernel, self._parts, None)).path
             return await choose_accelerator(
                 self._parts.driver, None if asked == "auto" else Accelerator(asked), kernel
             )
@@ -179,21 +179,21 @@ class SystemService:
 
     def _kernel_version(self) -> str:
         try:
-            kernel = launch.find_kernel(self._parts, None)
+            kernel = vm_plan.find_kernel(self._parts, None)
         except HyperError:
             return "none"
         return f"{kernel.version} ({kernel.source})"
 
     def _check_kernel(self) -> Check:
         try:
-            kernel = launch.find_kernel(self._parts, None)
+            kernel = vm_plan.find_kernel(self._parts, None)
         except HyperError as error:
             return Check("guest kernel", False, error.message, error.hint or "")
         slower = kernel.source == "debian"
         return Check(
             "guest kernel",
             None if slower else True,
-            f"{launch.kernel_name(kernel)} at {kernel.path}",
+            f"{vm_plan.kernel_name(kernel)} at {kernel.path}",
             "`make kernel` builds the project's own, which boots in less time" if slower else "",
         )
 

@@ -22,6 +22,7 @@ from typing import Protocol
 import msgspec
 
 from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor.snapshot import Snapshot
 
 
 class Accelerator(Enum):
@@ -45,6 +46,14 @@ class DiskSpec:
     extents: tuple[tuple[Path, int], ...]
     read_only: bool
     cache: str = "writeback"
+
+
+@dataclass(frozen=True)
+class DriveSpec:
+    """A drive that a disk is put into later (``VM.insert_disk``), named by the disk's serial."""
+
+    serial: str
+    read_only: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class VMSpec:
     ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
     gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
     how many disks can be attached later at a time; each costs the guest's start about 10 ms of emulation.
+    A VM that is saved, and the clones of it, have ``drives`` instead of disks: all their devices are the same.
     """
 
     id: str
@@ -96,6 +106,7 @@ class VMSpec:
     memory_mib: int
     vcpus: int
     disks: tuple[DiskSpec, ...] = ()
+    drives: tuple[DriveSpec, ...] = ()
     network: UserNetwork | None = None
     accelerator: Accelerator = Accelerator.TCG
     owner_uid: int | None = None
@@ -226,6 +237,9 @@ class VM(Protocol):
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A new connection to the guest's agent port.  The port has one peer: the former connection is closed."""
 
+    def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        """Takes a connection back for the next caller of ``connect_agent``; the session on it is over."""
+
     async def pause(self) -> None: ...
 
     async def resume(self) -> None: ...
@@ -242,11 +256,20 @@ class VM(Protocol):
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         """Asks the guest to give the disk up and waits until it has; ``HypervisorError`` if it does not in time."""
 
+    async def insert_disk(self, disk: DiskSpec) -> None:
+        """Into the drive with its serial; the guest may not have looked there yet.  ``NotFound``, ``Conflict``."""
+
+    async def eject_disk(self, serial: str) -> None:
+        """Empties a drive that the guest has given up."""
+
     async def add_forward(self, forward: PortForward) -> None:
         """Raises ``Unavailable`` where the host's port is taken."""
 
     async def remove_forward(self, forward: PortForward) -> None:
         """Raises ``NotFound`` where there is no such forward."""
+
+    async def save(self) -> Snapshot:
+        """Ends a VM that was launched to be saved; the session with its guest must be over, its drives empty."""
 
     def console_tail(self, max_bytes: int = 65536) -> str:
         """The end of what the guest wrote to its serial console, made fit to be printed."""
@@ -278,6 +301,19 @@ class Driver(Protocol):
 
     async def launch(self, spec: VMSpec) -> VM:
         """Returns once the hypervisor runs and its sockets answer, which is before the guest has booted."""
+
+    async def fingerprint(self, spec: VMSpec) -> str:
+        """Of all that decides what a saved VM of this kind is like, but for the contents of kernel and initrd."""
+
+    async def launch_to_save(self, spec: VMSpec) -> VM:
+        """As ``launch``, for ``VM.save``."""
+
+    async def clone(self, spec: VMSpec, snapshot: Snapshot) -> VM:
+        """A VM that stands where the saved one stopped, paused, and connected to its agent port.
+
+        ``spec`` is the saved one's but for id, name, run_dir, owner and limits.  ``Unavailable`` where the
+        hypervisor will not have the snapshot.
+        """
 
     async def adopt(self, record: VMRecord) -> VM | None:
         """Takes up a VM again; None when it is gone, and then what was left of it has been cleaned up."""

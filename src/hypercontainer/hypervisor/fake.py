@@ -30,6 +30,7 @@ from hypercontainer.hypervisor.driver import (
     VMStats,
 )
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.hypervisor.validate import check_disk, check_forward, check_spec
 from hypercontainer.linux import process as processes
@@ -55,7 +56,9 @@ class FakeMachine:
         self.spec = spec
         self.unplugs = unplugs
         self.paused = False
+        self.saveable = False
         self.disks = {disk.serial: disk for disk in spec.disks}
+        self.drives: dict[str, DiskSpec | None] = {drive.serial: None for drive in spec.drives}
         self.forwards: dict[PortForward, socket.socket] = {}
         self.ended = asyncio.Event()
         self.exit: VMExit | None = None
@@ -135,6 +138,7 @@ class FakeVM:
         self.record = machine.record
         self._machine = machine
         self._agent: asyncio.StreamWriter | None = None
+        self._kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._closed = asyncio.Event()
 
     @property
@@ -152,10 +156,16 @@ class FakeVM:
 
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._running()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            return kept
         if self._agent is not None:
             self._agent.close()
         reader, self._agent = await asyncio.open_unix_connection(sock=unix.connect(self.agent_socket))
         return reader, self._agent
+
+    def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        self._kept = pair
 
     async def pause(self) -> None:
         self._running().paused = True
@@ -184,6 +194,33 @@ class FakeVM:
         if not machine.unplugs:
             raise HypervisorError(f"the guest did not give up disk {serial} within {timeout_s:g} s")
         del machine.disks[serial]
+
+    async def insert_disk(self, disk: DiskSpec) -> None:
+        check_disk(disk)
+        drives = self._running().drives
+        if disk.serial not in drives:
+            raise NotFound(f"there is no drive {disk.serial}")
+        if drives[disk.serial] is not None:
+            raise Conflict(f"drive {disk.serial} has a disk in it")
+        try:
+            check_files(disk)
+        except OSError as error:
+            raise HypervisorError(f"disk {disk.serial}: {error.strerror or error}") from error
+        drives[disk.serial] = disk
+
+    async def eject_disk(self, serial: str) -> None:
+        drives = self._running().drives
+        if drives.get(serial) is None:
+            raise NotFound(f"drive {serial} is empty")
+        drives[serial] = None
+
+    async def save(self) -> Snapshot:
+        machine = self._running()
+        if not machine.saveable:
+            raise HypervisorError(f"VM {self.record.id} was not launched to be saved")
+        snapshot = sealed(memory_file("memory", machine.spec.memory_mib << 20), memory_file("state"))
+        await self.kill()
+        return snapshot
 
     async def add_forward(self, forward: PortForward) -> None:
         check_forward(forward)
@@ -239,13 +276,21 @@ class FakeDriver:
 
     name = "fake"
 
-    def __init__(self, guest: Guest = silent_guest, *, kvm: bool = False, unplugs: bool = True) -> None:
+    def __init__(
+        self,
+        guest: Guest = silent_guest,
+        *,
+        kvm: bool = False,
+        unplugs: bool = True,
+        templates: bool = False,
+    ) -> None:
+        self._templates = templates
         self._guest = guest
         self._kvm = kvm
         self._unplugs = unplugs
 
     async def capabilities(self) -> Capabilities:
-        return Capabilities(self.name, "1", frozenset(Accelerator))
+        return Capabilities(self.name, "1", frozenset(Accelerator), templates=self._templates)
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -277,6 +322,21 @@ class FakeDriver:
                 f"VM {spec.name} cannot be started: {where}{error.strerror or error}"
             ) from error
         return FakeVM(machine)
+
+    async def fingerprint(self, spec: VMSpec) -> str:
+        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {spec.network and spec.network.mac}"
+
+    async def launch_to_save(self, spec: VMSpec) -> FakeVM:
+        vm = await self.launch(spec)
+        self.machine(spec.id).saveable = True
+        return vm
+
+    async def clone(self, spec: VMSpec, snapshot: Snapshot) -> FakeVM:
+        if os.fstat(snapshot.memory_fd).st_size != spec.memory_mib << 20:
+            raise Unavailable("cannot be cloned: another size of memory was saved")
+        vm = await self.launch(spec)
+        self.machine(spec.id).paused = True
+        return vm
 
     async def adopt(self, record: VMRecord) -> FakeVM | None:
         machine = _machines.get(record.start_ticks)

@@ -18,11 +18,21 @@ class Created(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class Timings(Struct, frozen=True):
+    """Where the time of a run went.  ``vm``: how its VM came to be: cold, clone or warm.  ``stages_ms`` in their
+    order, which JSON keeps: each from the end of the one before it, so that they add up."""
+
+    vm: str
+    stages_ms: dict[str, float]
+
+
 class Exit(Struct, frozen=True):
-    """``exit_status`` as a shell has it: 0-255, 128+signal."""
+    """``exit_status`` as a shell has it: 0-255, 128+signal.  ``timings``: of the run that has just ended, for
+    those who were attached to it; None of any other."""
 
     exit_status: int
     error: str = ""
+    timings: Timings | None = None
 
 
 class Port(Struct, frozen=True):

@@ -123,6 +123,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     initrd: str | None = None
     kernel_args: tuple[str, ...] = ()
     accelerator: str | None = None  # "kvm", "tcg"
+    template: bool = True  # the VM may be cloned from a template; False: it is booted
 
 
 class ExecSpec(Struct, frozen=True, forbid_unknown_fields=True):

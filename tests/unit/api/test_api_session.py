@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hypercontainer import errors as e
 from hypercontainer.api.hyper import frames
-from hypercontainer.types.answers import Created, Exit, LayerProgress
+from hypercontainer.types.answers import Created, Exit, LayerProgress, Timings
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import FakeAttachment, FrameStream, Harness, Serving
@@ -446,6 +446,19 @@ async def test_random_frames_cost_their_own_connection_only(serving: Serving) ->
             stream.close()
             await attachment.closed.wait()
         assert (await harness.call("GET", "/v1/ping"))[0] == 200
+
+
+async def test_where_the_time_went_is_said_before_the_exit(serving: Serving) -> None:
+    async with serving() as harness:
+        attachment, stream = await begin(harness)
+        attachment.ended.set_result(Exit(5, "lost", Timings("cold", {"vm": 1.5, "guest": 0.25})))
+        for queue in attachment.outputs.values():
+            queue.put_nowait(b"")
+        assert (await stream.until_end())[2:] == [
+            (3, b'{"failed":"lost"}'),
+            (3, b'{"timings":{"vm":"cold","stages_ms":{"vm":1.5,"guest":0.25}}}'),
+            (3, b'{"exit":5}'),
+        ]
 
 
 async def test_exit_status_comes_after_the_end_of_the_outputs(serving: Serving) -> None:

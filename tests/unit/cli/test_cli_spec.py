@@ -81,6 +81,8 @@ ROWS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--storage-opt", "size=20g"), {"disk_size_bytes": 20 << 30}),
     (("--kernel", "own", "--accel", "tcg", "--kernel-args", "quiet debug", "--kernel-args", "x=1"),
      {"kernel": "own", "accelerator": "tcg", "kernel_args": ["quiet", "debug", "x=1"]}),
+    (("--no-template",), {"template": False}),
+    (("--no-template=false",), {}),
     (("--group-add", "audio", "--expose", "80", "-P"),
      {"groups": ["audio"], "expose": ["80/tcp"], "publish_all": True}),
 ]  # fmt: skip

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from hypercontainer.config import Config, load_config, locations, places, prepare_directories
+from hypercontainer.config import (
+    Config,
+    Factory,
+    Policy,
+    SizePolicy,
+    load_config,
+    locations,
+    places,
+    prepare_directories,
+)
 from hypercontainer.errors import InvalidArgument, Unavailable
 
 MIB = 1 << 20
@@ -125,6 +134,19 @@ qemu = "/q"
 boot_timeout_s = 600
 uid_base = 70000
 uid_count = 10
+[factory]
+template = false
+cache = 1
+idle_s = 0
+memory_percent = 90
+[[factory.sizes]]
+cpu = 2
+memory = "256m"
+template = true
+cache = 64
+[[factory.sizes]]
+cpu = 1
+memory = "256m"
 [log]
 level = "debug"
 driver = "none"
@@ -156,6 +178,13 @@ def test_everything(tmp_path: Path) -> None:
     )
     assert (config.machine.qemu, config.machine.boot_timeout_s) == ("/q", 600)
     assert (config.machine.uid_base, config.machine.uid_count) == (70000, 10)
+    assert config.factory == Factory(
+        template=False,
+        cache=1,
+        idle_s=0,
+        memory_percent=90,
+        sizes=(SizePolicy(2, 256 * MIB, template=True, cache=64), SizePolicy(1, 256 * MIB)),
+    )
     assert (config.logging.driver, config.logging.max_size_bytes) == ("none", 4096)
     assert config.registries.mirrors == {"docker.io": ("https://m1", "http://m2/x")}
     assert config.registries.ca == {"r.example": Path("/ca.pem")}
@@ -168,6 +197,25 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert (config.defaults.memory_bytes, config.defaults.cpus) == (128 * MIB, 1.0)
     assert (config.machine.uid_base, config.machine.uid_count) == (500_000, 65_536)
     assert config.address == config.run / "hyper.sock"
+    assert config.factory == Factory(True, 2, 300, 10, ())
+
+
+def test_the_policy_of_a_size_stands_over_that_of_all() -> None:
+    factory = Factory(
+        cache=2,
+        sizes=(
+            SizePolicy(1, 128 * MIB, cache=4),
+            SizePolicy(2, 128 * MIB, template=False, cache=9),
+            SizePolicy(4, 128 * MIB),
+        ),
+    )
+    assert factory.policy(128 * MIB, 1) == Policy(template=True, cache=4)
+    assert factory.policy(129 * MIB, 1) == Policy(template=True, cache=2)
+    assert factory.policy(128 * MIB, 2) == Policy(template=False, cache=0)  # nothing to clone, nothing ready
+    assert factory.policy(128 * MIB, 4) == factory.policy(1 << 30, 1) == Policy(template=True, cache=2)
+    off = Factory(template=False, sizes=(SizePolicy(1, 128 * MIB, template=True, cache=0),))
+    assert off.policy(1, 1) == Policy(template=False, cache=0)
+    assert off.policy(128 * MIB - 1, 1) == Policy(template=True, cache=0)  # of 128 MiB, as the VM will be
 
 
 @pytest.mark.parametrize(
@@ -190,6 +238,22 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("[defaults]\nmemory = true", ": [defaults]: memory: a size is wanted"),
         ("[defaults]\ncpus = nan", ": [defaults]: cpus: a number above 0"),
         ("[defaults]\ndns = ['one']", ": [defaults]: dns: 'one' does not appear to be"),
+        ("[factory]\ntemplates = true", ": [factory]: unknown key 'templates' (known are template, cache"),
+        ("[factory]\ntemplate = 1", ": [factory]: template: true or false is wanted"),
+        ("[factory]\ncache = 65", ": [factory]: cache: a whole number from 0 to 64 is wanted"),
+        ("[factory]\nidle_s = 1.5", ": [factory]: idle_s: a whole number from 0 to 86400 is wanted"),
+        ("[factory]\nmemory_percent = 91", ": [factory]: memory_percent: a whole number from 0 to 90"),
+        ("[factory.sizes]\ncpu = 1", ": [factory]: sizes: tables are wanted, each with cpu and memory"),
+        (
+            "[[factory.sizes]]\ncpus = 1",
+            ": [factory]: sizes: table 1: unknown key 'cpus', known are cpu, mem",
+        ),
+        ("[[factory.sizes]]\ncpu = 0.5", ": [factory]: sizes: table 1: cpu: a whole number from 1 to 1024"),
+        ("[[factory.sizes]]\ncpu = 1", ": [factory]: sizes: table 1: memory is missing"),
+        (
+            "[[factory.sizes]]\ncpu = 1\nmemory = '128m'\n[[factory.sizes]]\ncpu = 1\nmemory = 134217727",
+            ": [factory]: sizes: table 2: this cpu and memory have a table already",
+        ),
         ("[registries]\ninsecure = ['http://x']", ": [registries]: insecure: a registry"),
         ("[registries.mirrors]\nx = ['m']", ": [registries]: mirrors: http:// or https:// is wanted"),
         ("[registries.mirrors]\nx = 'https://m'", ": [registries]: mirrors: a list of strings"),
@@ -282,7 +346,7 @@ def test_finding_hyperd_imports_nothing_of_weight() -> None:
 
 
 def test_the_document_names_every_key() -> None:
-    from hypercontainer.config.loading import PLACES, TABLES
+    from hypercontainer.config.loading import PLACES, SIZE_KEYS, TABLES
 
     text = DOCUMENT.read_text()
     for name, keys in TABLES.items():
@@ -290,5 +354,8 @@ def test_the_document_names_every_key() -> None:
         section = section[: section.find("\n## ", 5)] if name else section
         for key in keys:
             assert f"| `{key}` |" in section, (name, key)
+    factory = text[text.index("\n## `[factory]`") : text.index("\n## `[log]`")]
+    for key in SIZE_KEYS:
+        assert f"`{key}`" in factory, key
     for key in PLACES:
         assert f"| `{key}` |" in text, key

@@ -14,7 +14,7 @@ from fake_world import IMAGE, World, read_all, world
 from hypercontainer.agent.wire import Operation
 from hypercontainer.config import Defaults, Logging
 from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound
-from hypercontainer.types.answers import Created
+from hypercontainer.types.answers import Created, Event, Exit
 from hypercontainer.types.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 
 Story = Callable[[World], Awaitable[None]]
@@ -23,7 +23,7 @@ Story = Callable[[World], Awaitable[None]]
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.launch.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.vm_plan.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:
@@ -164,6 +164,71 @@ def test_restart_policy_starts_again_until_the_user_stops_it(tell: Callable[[Sto
         await containers.wait("flaky")
         shown = await containers.inspect("flaky")
         assert (shown.state, shown.restart_count) == ("exited", 2)
+
+    tell(story)
+
+
+START = ["prepare", "vm", "guest", "configure", "root", "process"]
+
+
+def stages(event: Event) -> dict[str, float]:
+    return {
+        name: float(ms)
+        for name, _, ms in (part.partition("=") for part in event.attributes["timings"].split())
+    }
+
+
+@pytest.mark.parametrize("auto_remove", [True, False])
+def test_every_run_says_where_its_time_went(tell: Callable[[Story], None], auto_remove: bool) -> None:
+    async def story(w: World) -> None:
+        attachment = await w.engine.containers.run(
+            spec(w, "exit", "3", auto_remove=auto_remove), created=lambda _: None
+        )
+        timings = (await attachment.exit()).timings
+        assert timings is not None
+        assert (timings.vm, list(timings.stages_ms)) == ("cold", [*START, "run", "end"])
+        assert min(timings.stages_ms.values()) >= 0
+        wanted = {"event": ["start", "timings"]}
+        events = w.engine.system.events(since="1h", until="", filters=wanted)
+        started, ended = [await anext(events) for _ in range(2)]
+        assert (started.action, ended.action) == ("start", "timings")
+        assert started.attributes["vm"] == ended.attributes["vm"] == "cold"
+        assert list(stages(started)) == START
+        assert stages(ended) == pytest.approx(timings.stages_ms, abs=0.051)
+
+    tell(story)
+
+
+def test_a_run_that_another_hyperd_began_has_no_timings_and_the_next_has(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "trap", name="web"))
+        await w.engine.containers.start("web")
+        await w.engine.close()
+        engine = await w.open()
+        attachment = await engine.containers.attach("web")
+        await engine.containers.stop("web")
+        assert await attachment.exit() == Exit(0)
+        await engine.containers.start("web")
+        attachment = await engine.containers.attach("web")
+        await engine.containers.stop("web")
+        timings = (await attachment.exit()).timings
+        assert timings is not None
+        assert list(timings.stages_ms) == [*START, "run", "end"]
+
+    tell(story)
+
+
+def test_labels_may_be_called_as_anything(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        names = ("name", "image", "kind", "action", "identifier", "self", "vm", "timings")
+        wish = spec(w, "exit", "0", name="web", labels=dict.fromkeys(names, "label"))
+        assert await run(w, wish) == (b"", 0)
+        started = await anext(w.engine.system.events(since="1h", until="", filters={"event": ["start"]}))
+        told = started.attributes
+        assert (told["name"], told["image"], told["vm"]) == ("web", IMAGE, "cold")
+        assert (told["kind"], told["action"]) == ("label", "label")
 
     tell(story)
 

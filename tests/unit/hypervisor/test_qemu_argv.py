@@ -94,7 +94,7 @@ FULL_LINES = f"""\
 "werror":"report","disable-legacy":"on"}}
 -netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
 hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
--device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,romfile=
+-device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
 -device pcie-root-port,id=slot1,chassis=1,slot=1
 -device pcie-root-port,id=slot2,chassis=2,slot=2
 """

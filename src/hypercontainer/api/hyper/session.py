@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
@@ -21,7 +21,7 @@ from hypercontainer.api.hyper.messages import Control
 from hypercontainer.api.hyper.progress import Board
 from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument, StreamClosed
-from hypercontainer.types.answers import Created
+from hypercontainer.types.answers import Created, Exit
 
 logger = logging.getLogger(__name__)
 
@@ -153,15 +153,13 @@ class StreamSession:
         self._writer.write(frames.encode(channel, payload))
         await drain(self._writer)
 
-    async def _send_control(self, value: object) -> None:
-        self._write_control(value)
+    async def _send_control(self, *values: object) -> None:
+        """An object a frame, all in one write: the client wakes up once."""
+        self._write_control(*values)
         await drain(self._writer)
 
-    def _write_control(self, value: object) -> None:
-        payload = msgspec.json.encode(value)
-        if len(payload) > frames.MAX_PAYLOAD_BYTES:  # an error's console and stderr have no bound here
-            payload = msgspec.json.encode(_shortened(value))
-        self._writer.write(frames.encode(frames.CONTROL, payload))
+    def _write_control(self, *values: object) -> None:
+        self._writer.write(b"".join(_control_frame(value) for value in values))
 
     # The work
 
@@ -179,9 +177,7 @@ class StreamSession:
                 ended = await attachment.exit()
                 for helper in helpers:
                     helper.cancel()
-            if ended.error:
-                await self._send_control({"failed": ended.error})
-            await self._send_control({"exit": ended.exit_status})
+            await self._send_control(*_ending(ended))
         finally:
             async with asyncio.timeout(CLOSE_S):
                 await attachment.close()
@@ -266,6 +262,22 @@ def _control(payload: bytes) -> Control:
     if (control.resize is not None) + (control.signal is not None) + control.detach != 1:
         raise InvalidArgument("control frame: one of resize, signal and detach is wanted")
     return control
+
+
+def _control_frame(value: object) -> bytes:
+    payload = msgspec.json.encode(value)
+    if len(payload) > frames.MAX_PAYLOAD_BYTES:  # an error's console and stderr have no bound here
+        payload = msgspec.json.encode(_shortened(value))
+    return frames.encode(frames.CONTROL, payload)
+
+
+def _ending(ended: Exit) -> Iterator[object]:
+    """The control objects that tell of a process's end; `exit` is the last, and a client may pass over the others."""
+    if ended.error:
+        yield {"failed": ended.error}
+    if ended.timings is not None:
+        yield {"timings": ended.timings}
+    yield {"exit": ended.exit_status}
 
 
 def _last_word(outcome: BaseException | None, received: BaseException | bool) -> object | None:

@@ -8,7 +8,7 @@ import os
 from hypercontainer.cli import terminal
 from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
 from hypercontainer.cli.commands.life import each, path
-from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS
+from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS, TIMINGS
 from hypercontainer.cli.container_spec import container_spec
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.pulling import with_image
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hypercontainer.cli.options import Values
+    from hypercontainer.cli.timings import Timings
     from hypercontainer.client.api import Client
 
 
@@ -53,6 +54,28 @@ class IdFile:
         if self._fd >= 0:
             os.close(self._fd)
             os.unlink(self._file)  # noqa: PTH108
+
+
+class Untimed:
+    """In place of `Timings` where nobody asked for them: its module is not loaded then."""
+
+    def lap(self, name: str) -> None:
+        pass
+
+    def tell(self, answer: dict[str, Any] | None) -> None:
+        pass
+
+
+def _timer(values: Values, *, attached: bool) -> Timings | Untimed:
+    if not values.flag("timings"):
+        return Untimed()
+    if not attached:
+        raise UsageError(
+            "--timings needs an attached run", hint="`hyper events` shows the stages of every start"
+        )
+    from hypercontainer.cli.timings import Timings, process_age_s
+
+    return Timings(process_age_s())
 
 
 def _streams(values: Values) -> frozenset[str]:
@@ -98,6 +121,7 @@ def create(call: Call) -> int:
 
 def run(call: Call) -> int:
     values = call.options
+    timer = _timer(values, attached=not values.flag("detach"))
     streams = _streams(values)
     spec = _spec(call, attached=not values.flag("detach"))
     if values.flag("detach"):
@@ -114,17 +138,27 @@ def run(call: Call) -> int:
     )
     if terms.tty and (now := terminal.size()):
         spec["rows"], spec["columns"] = now
+    return _run_attached(call, spec, terms, timer)
+
+
+def _run_attached(call: Call, spec: dict[str, Any], terms: Terms, timer: Timings | Untimed) -> int:
     client = call.session.client
-    with IdFile(values.text("cidfile")) as file:
+    with IdFile(call.options.text("cidfile")) as file:
 
         def created(answer: dict[str, Any]) -> None:
+            timer.lap("create")
             _warn(answer)
             file.write(answer["id"])
 
         def act(wanted: dict[str, Any]) -> int:
-            return Attached(terms, on_created=created).run(*client.upgrade("/v1/run", body=wanted))
+            timer.lap("image")
+            attached = Attached(terms, on_created=created)
+            status = attached.run(*client.upgrade("/v1/run", body=wanted))
+            timer.tell(attached.timings)
+            return status
 
-        return with_image(client, spec, quiet=values.flag("quiet"), act=act)
+        timer.lap("command line")
+        return with_image(client, spec, quiet=call.options.flag("quiet"), act=act)
 
 
 def _start_detached(client: Client, identifier: str, *, auto_remove: bool) -> None:
@@ -139,11 +173,14 @@ def _start_detached(client: Client, identifier: str, *, auto_remove: bool) -> No
 
 def start(call: Call) -> int:
     values, client = call.options, call.session.client
-    if not (values.flag("attach") or values.flag("interactive")):
+    attached = values.flag("attach") or values.flag("interactive")
+    timer = _timer(values, attached=attached)
+    if not attached:
         return each(call.arguments, lambda name: client.act(path(name, "start")))
     if len(call.arguments) > 1:
         raise UsageError("you cannot start and attach multiple containers at once", exit_status=1)
     (name,) = call.arguments
+    timer.lap("command line")
     found = client.get(path(name))
     if found["state"] == "running":
         raise UsageError(f"container {name} is running already", hint=f"hyper attach {name}", exit_status=1)
@@ -155,8 +192,12 @@ def start(call: Call) -> int:
         sig_proxy=values.flag("sig-proxy"),
     )
     connection = client.upgrade(path(name, "attach"), {"stdin": "stdin" in streams, "logs": False})
+    timer.lap("attach")
     client.act(path(name, "start"))
-    return Attached(terms, name=name).run(*connection)
+    joined = Attached(terms, name=name)
+    status = joined.run(*connection)
+    timer.tell(joined.timings)
+    return status
 
 
 _TEXT = """Options end at IMAGE: what follows is the container's command and its arguments.
@@ -193,6 +234,7 @@ START = Command(
         flag("-i --interactive", "connect its standard input too"),
         text("--detach-keys", "KEYS", "keys that leave the container running", DETACH_DEFAULT),
         flag("--sig-proxy", "pass signals on to the process", default=True),
+        TIMINGS,
     ),
     examples=("hyper start web", "hyper start -ai shell"),
 )

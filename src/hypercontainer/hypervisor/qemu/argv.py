@@ -9,10 +9,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import msgspec
 
-from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, PortForward, UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import (
+    Accelerator,
+    DiskSpec,
+    DriveSpec,
+    PortForward,
+    UserNetwork,
+    VMSpec,
+)
 from hypercontainer.hypervisor.qemu.binary import QBOOT, SANDBOX, Binary
 from hypercontainer.hypervisor.resources import TCG_CACHE_MIB
 
@@ -27,6 +35,8 @@ FIRST_FD = 4
 MACHINE = (
     "q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
 )
+# Larger than any disk that is put in: a guest may have looked at the size before.
+EMPTY_DRIVE_BYTES = 1 << 44
 _CACHE: Mapping[str, Mapping[str, bool]] = {
     "writeback": {"direct": False, "no-flush": False},
     "unsafe": {"direct": False, "no-flush": True},
@@ -52,13 +62,22 @@ class FdPlan:
     kernel: int
     initrd: int | None
     disks: tuple[DiskFds, ...]
+    memory: int | None = None
 
 
-def plan_fds(spec: VMSpec) -> FdPlan:
+class Role(Enum):
+    """What a QEMU is started for.  What is saved has its memory in a file, of which a clone has a private mapping."""
+
+    BOOT = "boot"
+    SAVE = "save"
+    CLONE = "clone"
+
+
+def plan_fds(spec: VMSpec, role: Role = Role.BOOT) -> FdPlan:
     qmp, agent, console, kernel = range(FIRST_FD, FIRST_FD + 4)
     free = kernel + 1
     initrd = None
-    if spec.initrd is not None:
+    if spec.initrd is not None and role is not Role.CLONE:
         initrd, free = free, free + 1
     disks = []
     for disk in spec.disks:
@@ -68,17 +87,20 @@ def plan_fds(spec: VMSpec) -> FdPlan:
         if len(extents) > 1:
             descriptor, free = free, free + 1
         disks.append(DiskFds(extents, descriptor))
-    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks))
+    memory = None if role is Role.BOOT else free
+    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory)
 
 
-def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan) -> list[str]:
+def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT) -> list[str]:
     """The whole command line."""
     argv = [*common_argv(binary, spec.accelerator), "-name", f"guest={_option(spec.name)}"]
+    argv += _memory(spec, fds, role)
     argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus), *firmware_argv(binary)]
     argv += ["-kernel", f"/dev/fd/{fds.kernel}"]
     if fds.initrd is not None:
         argv += ["-initrd", f"/dev/fd/{fds.initrd}"]
-    argv += ["-append", " ".join(spec.kernel_args)]
+    if role is not Role.CLONE:
+        argv += ["-append", " ".join(spec.kernel_args)]
     argv += _listener("qmp", fds.qmp) + ["-mon", "chardev=qmp,mode=control"]
     argv += _listener("console", fds.console) + ["-serial", "chardev:console"]
     argv += ["-device", "virtio-serial-pci,disable-legacy=on,max_ports=2"]
@@ -88,11 +110,21 @@ def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan) -> list[str]:
     argv += ["-device", f"virtio-balloon-pci,disable-legacy=on{reporting}"]
     for disk, numbers in zip(spec.disks, fds.disks, strict=True):
         argv += _disk(disk, numbers)
+    for drive in spec.drives:
+        argv += _drive(drive)
     if spec.network is not None:
         argv += _network(spec.network)
     for number in range(1, spec.hotplug_slots + 1):
         argv += ["-device", f"pcie-root-port,id={slot_id(number)},chassis={number},slot={number}"]
-    return argv
+    return [*argv, "-S", "-incoming", "defer"] if role is Role.CLONE else argv
+
+
+def _memory(spec: VMSpec, fds: FdPlan, role: Role) -> list[str]:
+    if fds.memory is None:
+        return []
+    share = "on" if role is Role.SAVE else "off"
+    backend = f"id=ram,size={spec.memory_mib}M,mem-path=/dev/fd/{fds.memory},share={share}"
+    return ["-machine", "memory-backend=ram", "-object", f"memory-backend-file,{backend}"]
 
 
 def common_argv(binary: Binary, accelerator: Accelerator) -> list[str]:
@@ -125,6 +157,41 @@ def _disk(disk: DiskSpec, fds: DiskFds) -> list[str]:
     return [*argv, "-blockdev", node, "-device", device]
 
 
+def _drive(drive: DriveSpec) -> list[str]:
+    nodes = [
+        {
+            "driver": "null-co",
+            "node-name": empty_name(drive.serial),
+            "size": EMPTY_DRIVE_BYTES,
+            "read-zeroes": True,
+            "read-only": drive.read_only,
+        },
+        drive_node(drive.serial, empty_name(drive.serial), read_only=drive.read_only),
+    ]
+    device = block_device_of(drive.serial, drive_name(drive.serial))
+    argv = [word for node in nodes for word in ("-blockdev", msgspec.json.encode(node).decode())]
+    return [*argv, "-device", msgspec.json.encode(device).decode()]
+
+
+def drive_node(serial: str, file: str, *, read_only: bool) -> dict[str, object]:
+    """The node that a drive's device holds on to, whatever disk is in it (``blockdev-add``, ``blockdev-reopen``)."""
+    return {
+        "driver": "raw",
+        "node-name": drive_name(serial),
+        "read-only": read_only,
+        "discard": "unmap",
+        "file": file,
+    }
+
+
+def drive_name(serial: str) -> str:
+    return f"drive-{serial}"
+
+
+def empty_name(serial: str) -> str:
+    return f"empty-{serial}"
+
+
 def _network(network: UserNetwork) -> list[str]:
     guest = ipaddress.IPv4Interface(network.guest_cidr)
     options = [
@@ -134,7 +201,8 @@ def _network(network: UserNetwork) -> list[str]:
     if network.hostname:
         options.append(f"hostname={network.hostname}")
     options += [f"hostfwd={hostfwd(forward)}" for forward in network.forwards]
-    device = f"virtio-net-pci,netdev={NETDEV},mac={network.mac},disable-legacy=on,romfile="
+    # A clone has nobody to tell that it has moved.
+    device = f"virtio-net-pci,netdev={NETDEV},mac={network.mac},disable-legacy=on,guest_announce=off,romfile="
     return ["-netdev", ",".join(options), "-device", device]
 
 
@@ -186,11 +254,15 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
 
 def block_device(disk: DiskSpec) -> dict[str, object]:
     """The ``device_add`` arguments for a disk."""
+    return block_device_of(disk.serial, node_name(disk.serial))
+
+
+def block_device_of(serial: str, drive: str) -> dict[str, object]:
     return {
         "driver": "virtio-blk-pci",
-        "id": device_id(disk.serial),
-        "drive": node_name(disk.serial),
-        "serial": disk.serial,
+        "id": device_id(serial),
+        "drive": drive,
+        "serial": serial,
         # QEMU's default stops the VM where the host's disk is full, for as long as nobody notices.
         "werror": "report",
         "disable-legacy": "on",

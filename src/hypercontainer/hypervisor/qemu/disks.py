@@ -12,7 +12,17 @@ import msgspec
 from hypercontainer.errors import Conflict, HypervisorError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import DiskSpec
 from hypercontainer.hypervisor.qemu import vmdk
-from hypercontainer.hypervisor.qemu.argv import block_device, blockdev, device_id, fdset, node_name, slot_id
+from hypercontainer.hypervisor.qemu.argv import (
+    block_device,
+    blockdev,
+    device_id,
+    drive_name,
+    drive_node,
+    empty_name,
+    fdset,
+    node_name,
+    slot_id,
+)
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
 
 
@@ -62,12 +72,7 @@ class Plugs:
         with contextlib.ExitStack() as stack:
             fds = open_extents(disk, stack)
             async with contextlib.AsyncExitStack() as undo:
-                sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
-                first = sets[0]
-                if len(sets) > 1:
-                    first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
-                await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
-                undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
+                await _add_node(qmp, disk, fds, stack, undo)
                 await _plug(qmp, disk, slots)
                 undo.pop_all()
 
@@ -91,6 +96,55 @@ class Plugs:
         await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
         for number in await _sets_of(qmp, serial):
             await qmp.execute("remove-fd", {"fdset-id": number})
+
+
+async def insert(qmp: QmpClient, disk: DiskSpec) -> None:
+    """Into the drive with its serial.  ``NotFound`` where there is none, ``Conflict`` where it is not empty."""
+    if await _sets_of(qmp, disk.serial):
+        raise Conflict(f"drive {disk.serial} has a disk in it")
+    with contextlib.ExitStack() as stack:
+        fds = open_extents(disk, stack)
+        async with contextlib.AsyncExitStack() as undo:
+            await _add_node(qmp, disk, fds, stack, undo)
+            await _refill(qmp, disk.serial, node_name(disk.serial), read_only=disk.read_only)
+            undo.pop_all()
+
+
+async def eject(qmp: QmpClient, serial: str) -> None:
+    sets = await _sets_of(qmp, serial)
+    if not sets:
+        raise NotFound(f"drive {serial} is empty")
+    nodes = await qmp.execute("query-named-block-nodes", {"flat": True})
+    found = [node for node in nodes if isinstance(node, Mapping)] if isinstance(nodes, list) else []
+    read_only = any(node.get("node-name") == drive_name(serial) and node.get("ro") is True for node in found)
+    await _refill(qmp, serial, empty_name(serial), read_only=read_only)
+    await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
+    for number in sets:
+        await qmp.execute("remove-fd", {"fdset-id": number})
+
+
+async def _refill(qmp: QmpClient, serial: str, file: str, *, read_only: bool) -> None:
+    try:
+        await qmp.execute("blockdev-reopen", {"options": [drive_node(serial, file, read_only=read_only)]})
+    except QmpError as error:
+        if "find" in error.description:
+            raise NotFound(f"there is no drive {serial}: {error.description}") from error
+        raise
+
+
+async def _add_node(
+    qmp: QmpClient,
+    disk: DiskSpec,
+    fds: list[int],
+    stack: contextlib.ExitStack,
+    undo: contextlib.AsyncExitStack,
+) -> None:
+    sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
+    first = sets[0]
+    if len(sets) > 1:
+        first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
+    await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
+    undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
 
 
 async def _plug(qmp: QmpClient, disk: DiskSpec, slots: int) -> None:

@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hypercontainer
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
 from hypercontainer.hypervisor.driver import (
     Accelerator,
@@ -29,14 +30,16 @@ from hypercontainer.hypervisor.driver import (
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import doctor, kvm, probe
-from hypercontainer.hypervisor.qemu.argv import FIRST_FD, needs_low_port, plan_fds, qemu_argv
+from hypercontainer.hypervisor.qemu import doctor, kvm, probe, pvh
+from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, needs_low_port, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.cache import FactCache
 from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
+from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch, clean
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.validate import check_spec
 from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
@@ -56,6 +59,19 @@ _DYING_TIMEOUT_S = 5.0
 # A vCPU, an I/O thread or a signal handler each; QEMU's pool for disk requests has 64 at most.
 MAX_TASKS = 512
 SETPRIV_HINT = "install util-linux"
+PRIVATE_MEMORY = Path(hypercontainer.__file__).parent / "_native" / "private_memory.so"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a VM begins: at boot, to be saved later, or where a saved one stopped."""
+
+    role: Role
+    memory_fd: int | None = None
+    state_fd: int = -1
+
+
+BOOT = Origin(Role.BOOT)
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,7 @@ class QemuDriver:
             binary.version,
             binary.accelerators,
             sandbox=binary.sandbox,
+            templates=PRIVATE_MEMORY.is_file(),
             not_limited=self.cgroups.not_limited,
         )
 
@@ -125,9 +142,29 @@ class QemuDriver:
         return await doctor.diagnose(self, self._name)
 
     async def launch(self, spec: VMSpec) -> QemuVM:
+        return await self._launched(spec, BOOT)
+
+    async def fingerprint(self, spec: VMSpec) -> str:
+        binary = await self._binary()
+        network = spec.network and replace(spec.network, forwards=())
+        # The rate of the time stamp counter is measured, a little different each time; a saved guest refined it.
+        arguments = tuple(word for word in spec.kernel_args if not word.startswith("tsc_early_khz="))
+        plain = replace(spec, id="template", name="template", network=network, kernel_args=arguments)
+        argv = qemu_argv(binary, plain, plan_fds(plain, Role.SAVE), Role.SAVE)
+        processor = probe.cpu_model() if spec.accelerator is Accelerator.KVM else ""
+        return "\0".join([binary.key, binary.version, processor, *argv])
+
+    async def launch_to_save(self, spec: VMSpec) -> QemuVM:
+        size_bytes = spec.memory_mib << 20
+        return await self._launched(spec, Origin(Role.SAVE, memory_file("memory", size_bytes)))
+
+    async def clone(self, spec: VMSpec, snapshot: Snapshot) -> QemuVM:
+        return await self._launched(spec, Origin(Role.CLONE, os.dup(snapshot.memory_fd), snapshot.state_fd))
+
+    async def _launched(self, spec: VMSpec, origin: Origin) -> QemuVM:
         check_spec(spec)
         # A task of its own, so that what it undoes is undone however often its caller is cancelled.
-        task = asyncio.create_task(self._launch(spec), name=f"launch-{spec.id}")
+        task = asyncio.create_task(self._launch(spec, origin), name=f"launch-{spec.id}")
         self._launches.add(task)
         task.add_done_callback(self._launches.discard)
         try:
@@ -178,7 +215,7 @@ class QemuDriver:
             self._cache.put(key, known)
         return known
 
-    async def _launch(self, spec: VMSpec) -> QemuVM:
+    async def _launch(self, spec: VMSpec, origin: Origin) -> QemuVM:
         try:
             binary = await self._binary()
         except Unavailable as error:
@@ -186,21 +223,25 @@ class QemuDriver:
                 f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
             ) from error
         async with contextlib.AsyncExitStack() as undo:
+            if origin.memory_fd is not None:
+                undo.callback(os.close, origin.memory_fd)
             try:
-                started = await self._start(spec, binary, undo)
+                started = await self._start(spec, binary, origin, undo)
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {_words(error)}") from error
             qmp = await self._answering(spec, started)
             undo.pop_all()
-            return QemuVM(started.record, started.process, started.watch, qmp)
+        return await _made(origin, started, qmp)
 
-    async def _start(self, spec: VMSpec, binary: Binary, undo: contextlib.AsyncExitStack) -> Started:
+    async def _start(
+        self, spec: VMSpec, binary: Binary, origin: Origin, undo: contextlib.AsyncExitStack
+    ) -> Started:
         """Steps 1 to 4, and the gate opened; ``undo`` gets what undoes them."""
         run = RunDir(spec.run_dir)
         run.create()
         undo.callback(run.remove)
         with contextlib.ExitStack() as fds:
-            argv, inherited = _command(spec, binary, run, fds)
+            argv, inherited = _command(spec, binary, run, origin, fds)
             stdio = _stdio(run, fds)
             watch = Watch(run, new=True)
             undo.push_async_callback(watch.close)
@@ -208,7 +249,8 @@ class QemuDriver:
             fds.callback(os.close, opener)
             fds.callback(os.close, gate)
             launcher = gated(run.path, _confined(spec, argv))
-            process = Process.spawn(launcher, env={}, stdio=stdio, inherited=[gate, *inherited])
+            env = {"LD_PRELOAD": str(PRIVATE_MEMORY)} if origin.role is Role.CLONE else {}
+            process = Process.spawn(launcher, env=env, stdio=stdio, inherited=[gate, *inherited])
             undo.push_async_callback(_end, process)
             record = _record(spec, process, self.cgroups.named(spec.id))
             run.write_record(record)
@@ -273,13 +315,37 @@ def _record(spec: VMSpec, process: Process, cgroup: Cgroup) -> VMRecord:
     )
 
 
+async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
+    parts = (started.record, started.process, started.watch, qmp)
+    if origin.role is Role.BOOT or origin.memory_fd is None:
+        return QemuVM(*parts)
+    if origin.role is Role.SAVE:
+        return QemuVM.to_save(*parts, origin.memory_fd)
+    os.close(origin.memory_fd)
+    vm = QemuVM(*parts)
+    state_fd = own_offset(origin.state_fd)
+    try:
+        await vm.load(state_fd)
+    except BaseException as error:
+        vm_exit = await asyncio.shield(vm.kill())
+        if not isinstance(error, HypervisorError):
+            raise
+        raise Unavailable(f"cannot be cloned: {error.message}", hint=vm_exit.stderr) from error
+    finally:
+        os.close(state_fd)
+    return vm
+
+
 def _command(
-    spec: VMSpec, binary: Binary, run: RunDir, fds: contextlib.ExitStack
+    spec: VMSpec, binary: Binary, run: RunDir, origin: Origin, fds: contextlib.ExitStack
 ) -> tuple[list[str], list[int]]:
     """QEMU's command line, and the descriptors of ``plan_fds`` in order, which ``fds`` owns."""
-    plan = plan_fds(spec)
+    plan = plan_fds(spec, origin.role)
     inherited = [fds.enter_context(unix.listen(path)).fileno() for path in (run.qmp, run.agent, run.console)]
-    inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
+    if origin.role is Role.CLONE:
+        inherited += [_clone_kernel(spec.kernel, fds)]
+    else:
+        inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
     if not is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
         raise InvalidArgument(
             f"{spec.kernel} is no kernel that QEMU can boot: neither a bzImage nor an ELF file"
@@ -288,7 +354,9 @@ def _command(
         inherited += open_extents(disk, fds)
         if numbers.descriptor is not None:
             inherited.append(open_descriptor(disk, list(numbers.extents), fds))
-    argv = qemu_argv(binary, spec, plan)
+    if origin.memory_fd is not None:
+        inherited.append(origin.memory_fd)
+    argv = qemu_argv(binary, spec, plan, origin.role)
     return argv, inherited
 
 
@@ -298,6 +366,18 @@ def is_kernel(head: bytes) -> bool:
     ``HdrS`` is at 0x202 of a bzImage (Linux boot protocol 2.00), an ELF file may carry a PVH entry.
     """
     return head.startswith(b"\x7fELF") or head[0x202:0x206] == b"HdrS"
+
+
+def _clone_kernel(kernel: Path, fds: contextlib.ExitStack) -> int:
+    """A clone has its kernel in memory; QEMU wants one named all the same, of the kind for which it has the same
+    firmware.  An ELF file's can be small."""
+    fd = _open_for_all(kernel, fds)
+    if os.pread(fd, 4, 0) != b"\x7fELF":
+        return fd
+    small = os.memfd_create("kernel", os.MFD_CLOEXEC)
+    fds.callback(os.close, small)
+    os.write(small, pvh.SMALLEST)
+    return small
 
 
 def _open_for_all(path: Path, fds: contextlib.ExitStack) -> int:

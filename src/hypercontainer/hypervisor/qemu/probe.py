@@ -65,7 +65,7 @@ def verdict_key(binary: Binary, accelerator: Accelerator, kernel: Path | None) -
         binary.key,
         os.uname().release,
         boot_id(),
-        _cpu_model(),
+        cpu_model(),
     ]
     if accelerator is Accelerator.KVM:
         parts.append(kvm.device_key())
@@ -170,7 +170,7 @@ async def _run(
             await process.wait()
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Model")):

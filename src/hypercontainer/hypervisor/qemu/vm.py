@@ -23,9 +23,11 @@ from hypercontainer.hypervisor.driver import (
     VMStats,
 )
 from hypercontainer.hypervisor.qemu.argv import NETDEV, hostfwd, hostfwd_key
-from hypercontainer.hypervisor.qemu.disks import Plugs
+from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
+from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
+from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.hypervisor.validate import check_disk, check_forward
 from hypercontainer.linux import process as processes
@@ -57,6 +59,7 @@ class Watch:
 
     def __init__(self, run: RunDir, *, new: bool) -> None:
         self.plugs = Plugs()
+        self.migration = Migration()
         self.shutdown: ExitReason | None = None
         self._directory = run.path
         self._disk_failed = False
@@ -80,6 +83,7 @@ class Watch:
                 "VM in %s: %s: %s", self._directory, event.data.get("node-name"), event.data.get("reason")
             )
         self.plugs.on_event(event)
+        self.migration.on_event(event)
 
     async def _drain_console(self) -> None:
         loop = asyncio.get_running_loop()
@@ -115,6 +119,8 @@ class QemuVM:
         self._run = RunDir(record.run_dir)
         self._killed = False
         self._agent: asyncio.StreamWriter | None = None
+        self._connected: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._memory_fd: int | None = None  # of one that is to be saved
         self._ended = asyncio.create_task(self._supervise(), name=f"vm-{record.id}")
 
     @property
@@ -125,7 +131,45 @@ class QemuVM:
     def agent_socket(self) -> Path:
         return self._run.agent
 
+    @classmethod
+    def to_save(
+        cls, record: VMRecord, process: Process, watch: Watch, qmp: QmpClient, memory_fd: int
+    ) -> QemuVM:
+        """One whose memory is in this file, which it owns from now on."""
+        vm = cls(record, process, watch, qmp)
+        vm._memory_fd = memory_fd
+        return vm
+
+    async def load(self, state_fd: int) -> None:
+        """Becomes the VM that was saved; paused.
+
+        That had a host at its agent port, and a guest is told, at a price, when it loses one: so connect first.
+        """
+        self._connected = await self.connect_agent()
+        await self._watch.migration.load(self._qmp, state_fd)
+
+    async def save(self) -> Snapshot:
+        if self._memory_fd is None:
+            raise HypervisorError(f"VM {self.record.id} was not launched to be saved")
+        state_fd = memory_file("state")
+        try:
+            await self._watch.migration.save(self._qmp, state_fd)
+            memory_fd = os.dup(self._memory_fd)
+        except BaseException:
+            os.close(state_fd)
+            raise
+        try:
+            await self.kill()  # nothing can be sealed that it still has mapped
+            return sealed(memory_fd, state_fd)
+        except BaseException:
+            os.close(state_fd)
+            os.close(memory_fd)
+            raise
+
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            return connected
         if self._agent is not None:
             self._agent.close()
         try:
@@ -136,6 +180,9 @@ class QemuVM:
             ) from error
         self._agent = writer
         return reader, writer
+
+    def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        self._connected = pair
 
     async def pause(self) -> None:
         await self._qmp.execute("stop")
@@ -152,6 +199,16 @@ class QemuVM:
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         await self._watch.plugs.detach(self._qmp, serial, timeout_s)
+
+    async def insert_disk(self, disk: DiskSpec) -> None:
+        check_disk(disk)
+        try:
+            await insert(self._qmp, disk)
+        except OSError as error:
+            raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
+
+    async def eject_disk(self, serial: str) -> None:
+        await eject(self._qmp, serial)
 
     async def add_forward(self, forward: PortForward) -> None:
         check_forward(forward)
@@ -193,6 +250,9 @@ class QemuVM:
         await self._let_go()
 
     async def _let_go(self) -> None:
+        if self._memory_fd is not None:
+            os.close(self._memory_fd)
+            self._memory_fd = None
         if self._agent is not None:
             self._agent.close()
         await self._qmp.close()

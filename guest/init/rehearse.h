@@ -1,0 +1,7 @@
+#ifndef REHEARSE_H
+#define REHEARSE_H
+
+/* The exit status. */
+int rehearse(void);
+
+#endif

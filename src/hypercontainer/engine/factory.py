@@ -1,0 +1,291 @@
+"""Where VMs come from: a clone that stands ready, else a clone of a template, else a boot.
+
+Templates are made, and ready clones refilled, in the background, one at a time, and only while no container is being
+started and none was for ``QUIET_S``: whoever waits for a container waits for nothing else.  A size that has not been
+used for long has no clones ready; what is ready takes at most a share of the memory that is available.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from hypercontainer.agent.operations import Interface, Preparation
+from hypercontainer.config import Factory as Policies
+from hypercontainer.engine import addresses, plan_mounts
+from hypercontainer.engine.hardware import TEMPLATE_MAC, Hardware
+from hypercontainer.engine.rehearsal import Stage, rehearse
+from hypercontainer.engine.templates import Templates
+from hypercontainer.errors import AgentError, HyperError, Unavailable
+from hypercontainer.hypervisor.driver import VM, Driver, VMSpec
+from hypercontainer.linux.memory import available_bytes
+from hypercontainer.types.spec import ContainerSpec
+
+MIB = 1 << 20
+QUIET_S = 0.5
+# What a ready clone takes besides its guest's own pages: the hypervisor and its translated code.
+READY_OVERHEAD_BYTES = 48 * MIB
+READY_GUEST_BYTES = 48 * MIB  # of the guest's pages, those that differ from the template's
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A VM that is paused where its guest waits for a host; ``kind`` is "clone" or "warm".  Its drives are empty."""
+
+    vm: VM
+    kind: str
+    key: str
+    uid: int | None
+
+
+@dataclass
+class _Size:
+    """One kind of VM: all of one size are alike until they are given away."""
+
+    key: str
+    hardware: Hardware
+    preparation: Preparation
+    used_at: float
+    ready: list[Found] = field(default_factory=list)
+    failed: bool = False
+
+
+class Factory:
+    """``stage`` blocks when it is first called.  ``new_uid`` (None: this process's) is set by who knows all VMs."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        templates: Templates,
+        policies: Policies,
+        stage: Callable[[], Stage],
+    ) -> None:
+        self._driver = driver
+        self._templates = templates
+        self._policies = policies
+        self._stage = stage
+        self.new_uid: Callable[[], int | None] = lambda: None
+        self._sizes: dict[tuple[str, float], _Size] = {}
+        self._starting = 0
+        self._quiet = asyncio.Event()
+        self._quiet_timer: asyncio.TimerHandle | None = None
+        self._work = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._able: bool | None = None
+
+    # ------------------------------------------------------------------------------------- starts
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Around the start of a container: nothing is made meanwhile."""
+        self._starting += 1
+        self._quiet.clear()
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            if self._starting == 0:
+                loop = asyncio.get_running_loop()
+                self._quiet_timer = loop.call_later(QUIET_S, self._quiet.set)
+
+    async def find(self, hardware: Hardware) -> Found | None:
+        """A VM for ``hardware``, or None where it has to be booted: then its size gets a template soon."""
+        policy = self._policies.policy(hardware.spec.memory_mib * MIB, hardware.spec.vcpus)
+        if not policy.template or not await self._clones():
+            return None
+        try:
+            size = await self._size(hardware)
+            found = await self._take_ready(size, hardware) or await self._clone(size, hardware)
+        except (HyperError, OSError) as error:
+            log.warning("no clone for VM %s: %s", hardware.spec.name, error)
+            return None
+        finally:
+            self._wake()
+        return found
+
+    async def spoiled(self, found: Found, reason: object) -> None:
+        """A clone that never spoke: its template is no good."""
+        log.warning("template %s is thrown away, a clone of it came to nothing: %s", found.key, reason)
+        for size in self._sizes.values():
+            if size.key == found.key:
+                await self._empty(size)
+        await self._templates.discard(found.key)
+        self._wake()
+
+    async def _clones(self) -> bool:
+        if self._able is None:
+            self._able = (await self._driver.capabilities()).templates
+        return self._able
+
+    async def _size(self, hardware: Hardware) -> _Size:
+        preparation = preparation_for(hardware)
+        key = await self._templates.key(hardware.clone, preparation)
+        size = self._sizes.get((key, hardware.cpus))
+        if size is None:
+            size = self._sizes[key, hardware.cpus] = _Size(key, hardware, preparation, time.monotonic())
+        size.used_at = time.monotonic()
+        return size
+
+    async def _take_ready(self, size: _Size, hardware: Hardware) -> Found | None:
+        spec = hardware.spec
+        while size.ready:
+            found = size.ready.pop()
+            try:
+                for forward in spec.network.forwards if spec.network else ():
+                    await found.vm.add_forward(forward)
+            except HyperError as error:
+                # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
+                log.info("ready VM %s is not used: %s", found.vm.record.id, error)
+                await found.vm.kill()
+            else:
+                return found
+        return None
+
+    async def _clone(self, size: _Size, hardware: Hardware) -> Found | None:
+        snapshot = await self._templates.get(size.key)
+        if snapshot is None:
+            return None
+        try:
+            vm = await self._driver.clone(hardware.clone, snapshot)
+        except Unavailable as error:
+            log.warning("template %s is thrown away: %s", size.key, error)
+            await self._templates.discard(size.key)
+            return None
+        return Found(vm, "clone", size.key, hardware.spec.owner_uid)
+
+    # ------------------------------------------------------------------------------------- background
+
+    def _wake(self) -> None:
+        self._work.set()
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._run(), name="factory")
+
+    async def _run(self) -> None:
+        while True:
+            self._work.clear()
+            wait_s = self._give_up_idle()
+            await self._quiet.wait()
+            size = self._next()
+            if size is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._work.wait()
+                continue
+            try:
+                await self._improve(size)
+            except (HyperError, AgentError, OSError) as error:
+                size.failed = True  # until the next hyperd, or it would be tried for ever
+                log.warning("clones of %d MiB: %s", size.hardware.spec.memory_mib, error)
+
+    def _policy(self, size: _Size) -> tuple[bool, int]:
+        spec = size.hardware.spec
+        policy = self._policies.policy(spec.memory_mib * MIB, spec.vcpus)
+        return policy.template, policy.cache
+
+    def _next(self) -> _Size | None:
+        """What lacks something, the one that was used last first."""
+        for size in sorted(self._sizes.values(), key=lambda size: -size.used_at):
+            template, cache = self._policy(size)
+            if size.failed or not template:
+                continue
+            if not self._templates.has(size.key) or (len(size.ready) < cache and self._affordable(size)):
+                return size
+        return None
+
+    def _affordable(self, size: _Size) -> bool:
+        ready = sum(ready_bytes(each.hardware.spec) * len(each.ready) for each in self._sizes.values())
+        share = (available_bytes() + ready) * self._policies.memory_percent // 100
+        return ready + ready_bytes(size.hardware.spec) <= share
+
+    async def _improve(self, size: _Size) -> None:
+        clone = size.hardware.clone
+        if not self._templates.has(size.key):
+            size.failed = not await self._templates.make(size.key, clone, size.preparation, self.new_uid())
+            return
+        snapshot = await self._templates.get(size.key)
+        if snapshot is None:
+            return
+        identifier, uid = f"ready-{secrets.token_hex(6)}", self.new_uid()
+        network = clone.network and replace(clone.network, forwards=())
+        spec = replace(
+            clone,
+            id=identifier,
+            name=identifier,
+            run_dir=clone.run_dir.with_name(identifier),
+            owner_uid=uid,
+            network=network,
+        )
+        vm = await self._driver.clone(spec, snapshot)
+        try:
+            await rehearse(vm, await asyncio.to_thread(self._stage), size.preparation)
+        except BaseException:
+            await asyncio.shield(vm.kill())
+            raise
+        size.ready.append(Found(vm, "warm", size.key, uid))
+
+    def _give_up_idle(self) -> float | None:
+        """Seconds until the next size is given up; None where none will be."""
+        if not self._policies.idle_s:
+            return None
+        now = time.monotonic()
+        left: list[float] = []
+        for size in self._sizes.values():
+            remaining = size.used_at + self._policies.idle_s - now
+            if remaining > 0:
+                left.append(remaining)
+            elif size.ready or not size.failed:
+                size.failed = True
+                asyncio.create_task(self._empty(size))  # noqa: RUF006
+        return min(left, default=None)
+
+    async def _empty(self, size: _Size) -> None:
+        ready, size.ready = size.ready, []
+        await asyncio.gather(*(found.vm.kill() for found in ready), return_exceptions=True)
+
+    def ready_uids(self) -> set[int]:
+        return {found.uid for size in self._sizes.values() for found in size.ready if found.uid is not None}
+
+    async def close(self) -> None:
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        for size in self._sizes.values():
+            await self._empty(size)
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        self._templates.close()
+
+
+def preparation_for(hardware: Hardware) -> Preparation:
+    interfaces: tuple[Interface, ...] = ()
+    if hardware.spec.network is not None:
+        interfaces = (
+            Interface(
+                mac=bytes.fromhex(TEMPLATE_MAC.replace(":", "")),
+                name="eth0",
+                addresses=(f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",),
+                gateways=(addresses.GATEWAY,),
+            ),
+        )
+    return Preparation(
+        interfaces,
+        hardware.release_disks,
+        plan_mounts.mounts(ContainerSpec(image=""), systemd=False),
+        plan_mounts.DEVICES,
+        plan_mounts.MASKED_PATHS,
+        plan_mounts.READONLY_PATHS,
+    )
+
+
+def ready_bytes(spec: VMSpec) -> int:
+    """About what a ready clone takes of the host's memory."""
+    return READY_OVERHEAD_BYTES + min(spec.memory_mib * MIB, READY_GUEST_BYTES)

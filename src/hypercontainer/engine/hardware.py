@@ -1,0 +1,31 @@
+"""What a VM is made of, as a boot and as a clone.
+
+A template and its clones have the same devices: drives that are empty until a disk is put in, and a network
+interface with ``TEMPLATE_MAC``, which each clone's guest replaces by its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hypercontainer.hypervisor.driver import DriveSpec, VMSpec
+
+IMAGE_SERIAL = "image"
+DISK_SERIAL = "disk"
+DRIVES = (DriveSpec(IMAGE_SERIAL, read_only=True), DriveSpec(DISK_SERIAL, read_only=False))
+TEMPLATE_MAC = "02:00:00:00:00:01"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """``spec`` is for a boot; ``release_disks``: the kernel reads a disk's size only when its driver is bound."""
+
+    spec: VMSpec
+    release_disks: bool
+    cpus: float
+
+    @property
+    def clone(self) -> VMSpec:
+        """With the devices that the template has; forwards, which a guest does not see, are its own."""
+        network = self.spec.network and replace(self.spec.network, mac=TEMPLATE_MAC)
+        return replace(self.spec, disks=(), drives=DRIVES, network=network)
