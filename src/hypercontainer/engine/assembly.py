@@ -30,14 +30,19 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
         binary=machine.qemu,
         uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
     )
+    events = EventBus()
     stage = functools.cache(lambda: Stage.build(hyperstart_path(), config.root / "cache" / "rehearsal"))
     return Parts(
         config=config,
         state=StateStore(config.root / "state.db"),
-        events=EventBus(),
+        events=events,
         driver=driver,
         factory=Factory(
-            driver, Templates(config.cache / "templates", config.run / "pods", driver), config.factory, stage
+            driver,
+            Templates(config.cache / "templates", config.run / "pods", driver),
+            config.factory,
+            events,
+            stage,
         ),
         images=ImageStore(
             config.root / "images",

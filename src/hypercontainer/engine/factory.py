@@ -18,16 +18,19 @@ from dataclasses import dataclass, field, replace
 from hypercontainer.agent.operations import Interface, Preparation
 from hypercontainer.config import Factory as Policies
 from hypercontainer.engine import addresses, plan_mounts
+from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.hardware import TEMPLATE_MAC, Hardware
 from hypercontainer.engine.rehearsal import Stage, rehearse
 from hypercontainer.engine.templates import Templates
-from hypercontainer.errors import AgentError, HyperError, Unavailable
+from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.hypervisor.driver import VM, Driver, VMSpec
 from hypercontainer.linux.memory import available_bytes
 from hypercontainer.types.spec import ContainerSpec
 
 MIB = 1 << 20
 QUIET_S = 0.5
+RETRY_S = 60.0  # after a failure
+ELSEWHERE_S = 5.0  # while another hyperd makes the template
 # What a ready clone takes besides its guest's own pages: the hypervisor and its translated code.
 READY_OVERHEAD_BYTES = 48 * MIB
 READY_GUEST_BYTES = 48 * MIB  # of the guest's pages, those that differ from the template's
@@ -54,7 +57,7 @@ class _Size:
     preparation: Preparation
     used_at: float
     ready: list[Found] = field(default_factory=list)
-    failed: bool = False
+    blocked_until: float = 0.0  # by the loop's clock; after a failure
 
 
 class Factory:
@@ -65,11 +68,13 @@ class Factory:
         driver: Driver,
         templates: Templates,
         policies: Policies,
+        events: EventBus,
         stage: Callable[[], Stage],
     ) -> None:
         self._driver = driver
         self._templates = templates
         self._policies = policies
+        self._events = events
         self._stage = stage
         self.new_uid: Callable[[], int | None] = lambda: None
         self._sizes: dict[tuple[str, float], _Size] = {}
@@ -119,7 +124,20 @@ class Factory:
             if size.key == found.key:
                 await self._empty(size)
         await self._templates.discard(found.key)
+        self._events.publish("template", "discard", found.key)
         self._wake()
+
+    def counts(self) -> dict[str, int]:
+        """How many of what there are, for `hyper info`."""
+        return {
+            "templates": self._templates.count(),
+            "ready": sum(len(size.ready) for size in self._sizes.values()),
+        }
+
+    def _tell(self, action: str, size: _Size) -> None:
+        spec = size.hardware.spec
+        facts = {"memory_mib": str(spec.memory_mib), "vcpus": str(spec.vcpus), "ready": str(len(size.ready))}
+        self._events.publish("template", action, size.key, **facts)
 
     async def _clones(self) -> bool:
         if self._able is None:
@@ -136,16 +154,18 @@ class Factory:
         return size
 
     async def _take_ready(self, size: _Size, hardware: Hardware) -> Found | None:
-        spec = hardware.spec
+        forwards = hardware.spec.network.forwards if hardware.spec.network else ()
         while size.ready:
             found = size.ready.pop()
             try:
-                for forward in spec.network.forwards if spec.network else ():
+                for forward in forwards:
                     await found.vm.add_forward(forward)
-            except HyperError as error:
+            except BaseException as error:
                 # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
+                await asyncio.shield(found.vm.kill())
+                if not isinstance(error, HyperError):
+                    raise
                 log.info("ready VM %s is not used: %s", found.vm.record.id, error)
-                await found.vm.kill()
             else:
                 return found
         return None
@@ -159,6 +179,7 @@ class Factory:
         except Unavailable as error:
             log.warning("template %s is thrown away: %s", size.key, error)
             await self._templates.discard(size.key)
+            self._events.publish("template", "discard", size.key)
             return None
         return Found(vm, "clone", size.key, hardware.spec.owner_uid)
 
@@ -172,19 +193,27 @@ class Factory:
     async def _run(self) -> None:
         while True:
             self._work.clear()
-            wait_s = self._give_up_idle()
+            await self._give_up_idle()
             await self._quiet.wait()
             size = self._next()
             if size is None:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
+                    async with asyncio.timeout(self._pause_s()):
                         await self._work.wait()
                 continue
             try:
                 await self._improve(size)
-            except (HyperError, AgentError, OSError) as error:
-                size.failed = True  # until the next hyperd, or it would be tried for ever
+            except (HyperError, OSError, TimeoutError) as error:
+                size.blocked_until = time.monotonic() + RETRY_S
                 log.warning("clones of %d MiB: %s", size.hardware.spec.memory_mib, error)
+
+    def _pause_s(self) -> float | None:
+        """Until something is to be done that nobody tells of."""
+        now, moments = time.monotonic(), []
+        for size in self._sizes.values():
+            moments += [size.used_at + self._policies.idle_s] if self._policies.idle_s else []
+            moments += [size.blocked_until] if size.blocked_until > now else []
+        return max(0.0, min(moments) - now) if moments else None
 
     def _policy(self, size: _Size) -> tuple[bool, int]:
         spec = size.hardware.spec
@@ -195,7 +224,7 @@ class Factory:
         """What lacks something, the one that was used last first."""
         for size in sorted(self._sizes.values(), key=lambda size: -size.used_at):
             template, cache = self._policy(size)
-            if size.failed or not template:
+            if size.blocked_until > time.monotonic() or not template:
                 continue
             if not self._templates.has(size.key) or (len(size.ready) < cache and self._affordable(size)):
                 return size
@@ -209,7 +238,10 @@ class Factory:
     async def _improve(self, size: _Size) -> None:
         clone = size.hardware.clone
         if not self._templates.has(size.key):
-            size.failed = not await self._templates.make(size.key, clone, size.preparation, self.new_uid())
+            if await self._templates.make(size.key, clone, size.preparation, self.new_uid()):
+                self._tell("make", size)
+            else:
+                size.blocked_until = time.monotonic() + ELSEWHERE_S
             return
         snapshot = await self._templates.get(size.key)
         if snapshot is None:
@@ -231,21 +263,16 @@ class Factory:
             await asyncio.shield(vm.kill())
             raise
         size.ready.append(Found(vm, "warm", size.key, uid))
+        self._tell("ready", size)
 
-    def _give_up_idle(self) -> float | None:
-        """Seconds until the next size is given up; None where none will be."""
+    async def _give_up_idle(self) -> None:
         if not self._policies.idle_s:
-            return None
+            return
         now = time.monotonic()
-        left: list[float] = []
-        for size in self._sizes.values():
-            remaining = size.used_at + self._policies.idle_s - now
-            if remaining > 0:
-                left.append(remaining)
-            elif size.ready or not size.failed:
-                size.failed = True
-                asyncio.create_task(self._empty(size))  # noqa: RUF006
-        return min(left, default=None)
+        for place, size in list(self._sizes.items()):
+            if now >= size.used_at + self._policies.idle_s:
+                del self._sizes[place]
+                await self._empty(size)
 
     async def _empty(self, size: _Size) -> None:
         ready, size.ready = size.ready, []

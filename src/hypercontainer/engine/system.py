@@ -44,6 +44,7 @@ class SystemService:
         config = self._parts.config
         verdict = await self._verdict()
         capabilities = await self._capabilities()
+        factory = await asyncio.to_thread(self._parts.factory.counts)
         return {
             "DaemonPid": os.getpid(),
             "ServerVersion": __version__,
@@ -58,6 +59,8 @@ class SystemService:
             "Sandbox": capabilities.sandbox if capabilities else False,
             "NotLimited": list(capabilities.not_limited) if capabilities else [],
             "Kernel": await asyncio.to_thread(self._kernel_version),
+            "Templates": factory["templates"],
+            "ReadyClones": factory["ready"],
             "DefaultMemory": config.defaults.memory_bytes,
             "DefaultCpus": config.defaults.cpus,
             "Root": str(config.root),

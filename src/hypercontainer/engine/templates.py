@@ -78,6 +78,13 @@ class Templates:
     def has(self, key: str) -> bool:
         return key in self._open or (self._folder / key).is_dir()
 
+    def count(self) -> int:
+        """Of the folders that are there."""
+        try:
+            return sum(entry.is_dir() and not entry.name.startswith(".") for entry in self._folder.iterdir())
+        except FileNotFoundError:
+            return 0
+
     async def discard(self, key: str) -> None:
         known = self._open.pop(key, None)
         if known is not None:
@@ -130,7 +137,8 @@ class Templates:
         return self._digests[key]
 
     def _prune(self) -> None:
-        found = [(entry.stat().st_mtime_ns, entry) for entry in self._folder.iterdir() if entry.is_dir()]
+        folders = [entry for entry in self._folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
+        found = [(entry.stat().st_mtime_ns, entry) for entry in folders]
         for _, entry in sorted(found)[:-KEPT]:
             snapshot.remove(entry)
 

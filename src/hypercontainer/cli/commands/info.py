@@ -21,6 +21,7 @@ TITLES = {
     "ContainersStopped": " Stopped",
     "AcceleratorReason": " Reason",
     "NotLimited": "Not limited",
+    "ReadyClones": " Clones ready",
     "DefaultMemory": "Default memory",
     "DefaultCpus": "Default CPUs",
     "Root": "State directory",

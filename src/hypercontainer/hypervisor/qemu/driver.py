@@ -58,6 +58,8 @@ ADOPT_TIMEOUT_S = 10.0
 _DYING_TIMEOUT_S = 5.0
 # A vCPU, an I/O thread or a signal handler each; QEMU's pool for disk requests has 64 at most.
 MAX_TASKS = 512
+# One heap: a thread's own would be a megabyte that it hardly uses.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 SETPRIV_HINT = "install util-linux"
 PRIVATE_MEMORY = Path(hypercontainer.__file__).parent / "_native" / "private_memory.so"
 
@@ -249,7 +251,7 @@ class QemuDriver:
             fds.callback(os.close, opener)
             fds.callback(os.close, gate)
             launcher = gated(run.path, _confined(spec, argv))
-            env = {"LD_PRELOAD": str(PRIVATE_MEMORY)} if origin.role is Role.CLONE else {}
+            env = ENVIRONMENT | ({"LD_PRELOAD": str(PRIVATE_MEMORY)} if origin.role is Role.CLONE else {})
             process = Process.spawn(launcher, env=env, stdio=stdio, inherited=[gate, *inherited])
             undo.push_async_callback(_end, process)
             record = _record(spec, process, self.cgroups.named(spec.id))
