@@ -150,7 +150,7 @@ enum hyper_tag {
 	/* WELCOME: AGENT, KERNEL, UPTIME_NS, CONTAINER*, PROCESS_STATE* */
 	HYPER_AGENT = 2,         /* text: hyperstart's version */
 	HYPER_KERNEL = 3,        /* text: uname -r */
-	HYPER_UPTIME_NS = 4,     /* u64: CLOCK_BOOTTIME when the agent was ready */
+	HYPER_UPTIME_NS = 4,     /* u64: CLOCK_BOOTTIME at this moment */
 	HYPER_PROCESS_STATE = 5, /* nested: CONTAINER, PROCESS, PID, INIT?, EXITED? with WAIT_STATUS TIME_NS OOM?,
 	                          * STREAM_STATE* */
 	HYPER_STREAM_STATE = 6,  /* nested: STREAM, ACKED, END, AT_EOF?.  For stdin: ACKED = END = bytes consumed */

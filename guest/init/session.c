@@ -29,7 +29,6 @@ static bool welcome_due;
 static struct buffer answers; /* whole frames, in order */
 static struct buffer out;     /* being written */
 static size_t out_done;
-static int64_t ready_ns;
 
 static void new_session(void)
 {
@@ -102,7 +101,7 @@ static void welcome(void)
 	buffer_u32(&payload, reader.session);
 	field_text(&payload, HYPER_AGENT, HYPERSTART_VERSION);
 	field_text(&payload, HYPER_KERNEL, uname(&names) == 0 ? names.release : "");
-	field_u64(&payload, HYPER_UPTIME_NS, (uint64_t)ready_ns);
+	field_u64(&payload, HYPER_UPTIME_NS, (uint64_t)clock_ns(CLOCK_BOOTTIME));
 	containers_describe(&payload);
 	processes_describe(&payload);
 	buffer_put(&answers, HYPER_SYNC, HYPER_SYNC_BYTES);
@@ -305,7 +304,6 @@ static void listener_ready(struct watch *watch, uint32_t events)
 
 int session_serve(int port_fd, int listener_fd)
 {
-	ready_ns = clock_ns(CLOCK_BOOTTIME);
 	if (port_fd >= 0)
 		port_open(port_fd);
 	listener.fd = listener_fd;

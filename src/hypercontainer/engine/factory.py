@@ -1,8 +1,9 @@
 """Where VMs come from: a clone that stands ready, else a clone of a template, else a boot.
 
 Templates are made, and ready clones refilled, in the background, one at a time, and only while no container is being
-started and none was for ``QUIET_S``: whoever waits for a container waits for nothing else.  A size that has not been
-used for long has no clones ready; what is ready takes at most a share of the memory that is available.
+started and none was for ``QUIET_S``: whoever waits for a container waits for nothing else.  Only a template, without
+which every start is a boot, is made after some seconds all the same.  A size that has not been used for long has no
+clones ready; what is ready takes at most a share of the memory that is available.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from hypercontainer.types.spec import ContainerSpec
 
 MIB = 1 << 20
 QUIET_S = 0.5
+PATIENCE_S = 3.0  # a template is made after that all the same
 RETRY_S = 60.0  # after a failure
 ELSEWHERE_S = 5.0  # while another hyperd makes the template
 # What a ready clone takes besides its guest's own pages: the hypervisor and its translated code.
@@ -194,7 +196,7 @@ class Factory:
         while True:
             self._work.clear()
             await self._give_up_idle()
-            await self._quiet.wait()
+            await self._calm()
             size = self._next()
             if size is None:
                 with contextlib.suppress(TimeoutError):
@@ -206,6 +208,22 @@ class Factory:
             except (HyperError, OSError, TimeoutError) as error:
                 size.blocked_until = time.monotonic() + RETRY_S
                 log.warning("clones of %d MiB: %s", size.hardware.spec.memory_mib, error)
+
+    async def _calm(self) -> None:
+        """On a machine where containers start all the time it never is; then all are better off with a template."""
+        while not self._quiet.is_set():
+            if self._next(templates=True) is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_S):
+                        await self._quiet.wait()
+                return
+            self._work.clear()
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, self._work)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     def _pause_s(self) -> float | None:
         """Until something is to be done that nobody tells of."""
@@ -220,13 +238,15 @@ class Factory:
         policy = self._policies.policy(spec.memory_mib * MIB, spec.vcpus)
         return policy.template, policy.cache
 
-    def _next(self) -> _Size | None:
-        """What lacks something, the one that was used last first."""
+    def _next(self, *, templates: bool = False) -> _Size | None:
+        """What lacks something (or a template), the one that was used last first."""
         for size in sorted(self._sizes.values(), key=lambda size: -size.used_at):
             template, cache = self._policy(size)
             if size.blocked_until > time.monotonic() or not template:
                 continue
-            if not self._templates.has(size.key) or (len(size.ready) < cache and self._affordable(size)):
+            if not self._templates.has(size.key):
+                return size
+            if not templates and self._quiet.is_set() and len(size.ready) < cache and self._affordable(size):
                 return size
         return None
 
