@@ -119,8 +119,11 @@ class Factory:
             self._wake()
         return found
 
-    async def spoiled(self, found: Found, reason: object) -> None:
-        """A clone that never spoke: its template is no good."""
+    async def failed(self, found: Found, reason: object) -> None:
+        """A VM whose guest never spoke.  One that stood ready may have been killed; else its template is no good."""
+        if found.kind == "warm":
+            log.warning("ready VM %s came to nothing: %s", found.vm.record.id, reason)
+            return
         log.warning("template %s is thrown away, a clone of it came to nothing: %s", found.key, reason)
         for size in self._sizes.values():
             if size.key == found.key:

@@ -79,13 +79,12 @@ async def start(
     stopwatch.lap("prepare")
     start = Start(pod, record, root, write_log, stopwatch)
     with parts.factory.starting():
-        found = await parts.factory.find(hardware) if record.spec.template else None
-        if found is not None:
+        while record.spec.template and (found := await parts.factory.find(hardware)) is not None:
             try:
                 return await start.in_clone(found, hardware)
             except NoCloneError as error:
                 await pod.end(orderly=False)
-                await parts.factory.spoiled(found, error)
+                await parts.factory.failed(found, error)
         stopwatch.kind = "cold"
         await pod.launch(hardware.spec)
         stopwatch.lap("vm")
@@ -96,7 +95,7 @@ async def start(
 
 
 class NoCloneError(Exception):
-    """A clone has come to nothing before its guest spoke."""
+    """A clone has come to nothing before its guest spoke.  There is one less to be found now: try again."""
 
 
 class Start:
