@@ -11,6 +11,7 @@ _ALWAYS = (
     "random.trust_cpu=on",
     "cryptomgr.notests",
 )
+_OWN = ("dummy.numdummies=0",)  # the driver is there for who asks, not a first interface that nobody asked for
 _EMULATED = (
     "mitigations=off",  # an emulator does not speculate
     "noreplace-smp",  # 0.1 s: each lock's prefix would be rewritten in a guest of one CPU
@@ -36,6 +37,7 @@ def command_line(
     first serial port; else nowhere.  ``tsc_khz``: the host's, which an emulated guest cannot measure (linux.tsc).
     """
     words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
+    words += _OWN if kernel.source == "own" else ()
     if emulated:
         words += _EMULATED
         words += _EMULATED_OWN if kernel.source == "own" else ()

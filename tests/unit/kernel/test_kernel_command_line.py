@@ -12,6 +12,7 @@ def kernel(source: str) -> Kernel:
 
 
 ALWAYS = "quiet panic=-1 reboot=t random.trust_cpu=on cryptomgr.notests"
+OWN = "dummy.numdummies=0"
 EMULATED = "mitigations=off noreplace-smp no_timer_check"
 
 
@@ -22,10 +23,10 @@ EMULATED = "mitigations=off noreplace-smp no_timer_check"
             "own",
             True,
             True,
-            f"console=ttyS0 {ALWAYS} {EMULATED} tsc=reliable lapic_timer_khz=1000000 lpj=20000000",
+            f"console=ttyS0 {ALWAYS} {OWN} {EMULATED} tsc=reliable lapic_timer_khz=1000000 lpj=20000000",
         ),
-        ("own", False, True, f"console=ttyS0 {ALWAYS}"),
-        ("own", False, False, f"console=null {ALWAYS}"),
+        ("own", False, True, f"console=ttyS0 {ALWAYS} {OWN}"),
+        ("own", False, False, f"console=null {ALWAYS} {OWN}"),
         ("debian", True, True, f"console=ttyS0 {ALWAYS} {EMULATED}"),
         ("user", True, False, f"console=null {ALWAYS} {EMULATED}"),
     ],
