@@ -1,4 +1,4 @@
-"""usage: python -m bench [--rounds N] [--only NAME] [--json FILE]
+"""usage: python -m bench [--rounds N] [--only NAME] [--pods N] [--json FILE]
 
 Prints a table, with NO where a promise is not held, and writes the same as JSON (build/bench.json).
 Speed is told here and nowhere asserted: the machine's noise would fail a test now and then.
@@ -11,18 +11,30 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
+from bench import ROOT, cold_run, command_line, many, memory, pull, start, stream
+from bench.containers import BOOTED
+from bench.measure import Row, table, write_json
+from hyper import Hyper, hyper
 
-from bench import cold_run, command_line, pull, stream  # noqa: E402
-from bench.measure import Row, table, write_json  # noqa: E402
-from hyper import Hyper, hyper  # noqa: E402
 
-CASES: dict[str, Callable[[Hyper, int], list[Row]]] = {
-    "command-line": command_line.measure,
-    "cold-run": cold_run.measure,
-    "pull": pull.measure,
-    "stream": lambda made, rounds: stream.measure(made),
+def with_hyperd(
+    measure: Callable[[Hyper, int], list[Row]], config: str = ""
+) -> Callable[[argparse.Namespace], list[Row]]:
+    def case(flags: argparse.Namespace) -> list[Row]:
+        with hyper(config) as made:
+            return measure(made, flags.rounds)
+
+    return case
+
+
+CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "command-line": with_hyperd(command_line.measure),
+    "start": lambda flags: start.measure(flags.rounds),
+    "many": lambda flags: many.measure(),
+    "memory": lambda flags: memory.measure(flags.pods),
+    "cold-run": lambda flags: cold_run.measure(flags.rounds),
+    "pull": with_hyperd(pull.measure),
+    "stream": with_hyperd(lambda made, rounds: stream.measure(made), BOOTED),
 }
 
 
@@ -30,13 +42,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", usage=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=CASES, action="append")
+    parser.add_argument("--pods", type=int, default=40, help="idle ones, of the case memory")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json")
     flags = parser.parse_args()
     rows: list[Row] = []
     for name in flags.only or CASES:
         print(f"bench: {name}", file=sys.stderr, flush=True)
-        with hyper() as made:
-            rows += CASES[name](made, flags.rounds)
+        rows += CASES[name](flags)
     print(table(rows))
     write_json(rows, flags.json)
     return 0

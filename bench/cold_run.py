@@ -6,13 +6,15 @@ init mounts the same two disks and runs the same program, with no daemon, no iso
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import busybox_image
-from bench.measure import Row, in_turns, median, spread
+from bench.containers import booted, run_true
+from bench.measure import Row, in_turns, median, run, spread
 from hyper import Hyper
 from hypercontainer.hypervisor.qemu.argv import MACHINE
 from hypercontainer.hypervisor.qemu.binary import QBOOT
@@ -26,7 +28,10 @@ POWER_OFF = """
 #include <sys/reboot.h>
 int main(void) { reboot(RB_POWER_OFF); for (;;) ; }
 """
+# In place of the comment, bench.bare_clone puts what a clone waits for.
 MOUNT_AND_RUN = """
+#include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -36,20 +41,24 @@ int main(void)
 {
     const char *names[] = {"/d", "/l", "/u", "/r"};
     for (int i = 0; i < 4; i++) mkdir(names[i], 0755);
-    int failed = mount("d", "/d", "devtmpfs", 0, 0) | mount("/d/vda", "/l", "erofs", MS_RDONLY, 0) |
-                 mount("/d/vdb", "/u", "ext4", MS_NOATIME, "noinit_itable") | mkdir("/u/upper", 0755) |
-                 mkdir("/u/work", 0755) |
-                 mount("o", "/r", "overlay", 0, "lowerdir=/l,upperdir=/u/upper,workdir=/u/work");
+    int failed = mount("d", "/d", "devtmpfs", 0, 0);
+    /* WAIT */
+    failed |= mount("/d/vda", "/l", "erofs", MS_RDONLY, 0) |
+              mount("/d/vdb", "/u", "ext4", MS_NOATIME, "noinit_itable") | mkdir("/u/upper", 0755) |
+              mkdir("/u/work", 0755) |
+              mount("o", "/r", "overlay", 0, "lowerdir=/l,upperdir=/u/upper,workdir=/u/work");
     if (!failed && fork() == 0) {
         if (chroot("/r") == 0) execl("/bin/true", "true", (char *)0);
         _exit(1);
     }
     int status = 1;
     wait(&status);
-    reboot(failed || status ? RB_AUTOBOOT : RB_POWER_OFF);
+    while (failed || status) pause(); /* until whoever measures loses patience */
+    reboot(RB_POWER_OFF);
     for (;;) ;
 }
 """
+WRITABLE_BYTES = 10 << 30
 
 
 def bare_command(work: Path, program: str = POWER_OFF, devices: Sequence[str] = ()) -> list[str]:
@@ -71,42 +80,57 @@ def bare_command(work: Path, program: str = POWER_OFF, devices: Sequence[str] = 
 
 def floor_command(work: Path, hyper: Hyper) -> list[str]:
     """The devices that a container's VM has, on the disk that its image was made into."""
-    (image,) = (hyper.root / "layers").rglob("*.erofs")
-    disk = work / "disk.img"
-    create_writable_disk(disk, 10 << 30, work)
-    devices = [
-        "-device",
-        "virtio-serial-pci",
-        "-netdev",
-        "user,id=n",
-        "-device",
-        "virtio-net-pci,netdev=n,romfile=",
+    return bare_command(work, MOUNT_AND_RUN, [*devices(), *disks(image_disk(hyper), fresh_disk(work))])
+
+
+def devices(port: Sequence[str] = ()) -> list[str]:
+    """All but the disks; ``port`` is the device on the serial bus."""
+    return [
+        *("-device", "virtio-serial-pci", *port),
+        *("-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="),
+        *("-device", "virtio-rng-pci", "-device", "virtio-balloon-pci"),
     ]
-    devices += ["-device", "virtio-rng-pci", "-device", "virtio-balloon-pci"]
-    for name, path, read_only in (("a", image, "on"), ("b", disk, "off")):
-        devices += ["-drive", f"if=none,id={name},format=raw,file={path},readonly={read_only},snapshot=off"]
-        devices += ["-device", f"virtio-blk-pci,drive={name}"]
-    return bare_command(work, MOUNT_AND_RUN, devices)
 
 
-def bare_run(command: list[str], disk: Path | None = None) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=True, capture_output=True)
-    assert not done.stderr, done.stderr
-    if disk is not None:  # a fresh one for the next round, as a container has
-        disk.unlink()
-        create_writable_disk(disk, 10 << 30, disk.parent)
+def disks(image: Path, writable: Path) -> list[str]:
+    argv = []
+    for name, path, read_only in (("a", image, "on"), ("b", writable, "off")):
+        argv += ["-drive", f"if=none,id={name},format=raw,file={path},readonly={read_only},snapshot=off"]
+        argv += ["-device", f"virtio-blk-pci,drive={name}"]
+    return argv
 
 
-def measure(hyper: Hyper, rounds: int) -> list[Row]:
-    hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+def image_disk(hyper: Hyper) -> Path:
+    """What the one image of this hyperd was made into."""
+    (image,) = (hyper.root / "layers").rglob("*.erofs")
+    return image
+
+
+def fresh_disk(work: Path) -> Path:
+    """An empty one in place of what a run left, as a container has."""
+    disk = work / "disk.img"
+    disk.unlink(missing_ok=True)
+    create_writable_disk(disk, WRITABLE_BYTES, work)
+    return disk
+
+
+def bare_run(command: list[str]) -> None:
+    said = run(command)
+    assert not said, said
+
+
+def measure(rounds: int) -> list[Row]:
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(booted())
+        first, second = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2))
         bare = bare_command(Path(first))
-        floor = floor_command(Path(second), hyper)
+        floor = floor_command(Path(second), made)
         taken = in_turns(
             rounds,
-            hyper=lambda: hyper("run", "--rm", busybox_image.REFERENCE, "true"),
+            hyper=partial(run_true, made),
             bare=lambda: bare_run(bare),
-            floor=lambda: bare_run(floor, Path(second, "disk.img")),
+            fresh=lambda: fresh_disk(Path(second)),
+            floor=lambda: bare_run(floor),
         )
     ours, theirs, least = (median(taken[name]) for name in ("hyper", "bare", "floor"))
     own = f"hyper {spread(taken['hyper'])}"

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
 import statistics
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+RUN_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,41 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def run(
+    argv: Sequence[str | Path], environment: Mapping[str, str] | None = None, timeout_s: float = RUN_TIMEOUT_S
+) -> str:
+    """A command from fork to exit status, and what it printed; AssertionError where that status is not 0.
+
+    For timing: no pipe is waited for that a child of the command may hold open, and nothing is polled.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        ended = ends_within(process.pid, timeout_s)
+        if not ended:
+            process.kill()
+        status = process.wait()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if status:
+        why = f"status {status}" if ended else f"not done after {timeout_s:g} s"
+        raise AssertionError(f"{' '.join(map(str, argv))}: {why}\n{text}")
+    return text
+
+
+def ends_within(pid: int, timeout_s: float) -> bool:
+    """Waits for the end of a process that is this one's child or another's; False where it goes on."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], timeout_s)[0])
+    finally:
+        os.close(descriptor)
+
+
 def in_turns(rounds: int, **actions: Callable[[], object]) -> dict[str, list[float]]:
     """Seconds of each action, taken in turns after one uncounted round, so that noise meets all of them."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
@@ -45,11 +85,11 @@ def in_turns(rounds: int, **actions: Callable[[], object]) -> dict[str, list[flo
     return taken
 
 
-def median(values: list[float]) -> float:
+def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     return f"{min(values):.3f}-{max(values):.3f}"
 
 
@@ -57,12 +97,17 @@ def table(rows: list[Row]) -> str:
     lines = [("what", "measured", "at most", "held", "against")]
     for row in rows:
         held = {True: "yes", False: "NO", None: "-"}[row.held]
-        limit = "-" if row.limit is None else f"{row.limit:.3f} {row.unit}"
-        lines.append((row.name, f"{row.value:.3f} {row.unit}", limit, held, row.against))
+        limit = "-" if row.limit is None else _figure(row.limit, row.unit)
+        lines.append((row.name, _figure(row.value, row.unit), limit, held, row.against))
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:.3f} {unit}" if unit else f"{value:g}"
 
 
 def write_json(rows: list[Row], path: Path) -> None:

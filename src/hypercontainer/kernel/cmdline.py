@@ -11,7 +11,8 @@ _ALWAYS = (
     "random.trust_cpu=on",
     "cryptomgr.notests",
 )
-_OWN = ("dummy.numdummies=0",)  # the driver is there for who asks, not a first interface that nobody asked for
+# The driver is there for who asks; not a first interface that nobody asked for.
+_OWN = ("dummy.numdummies=0",)
 _EMULATED = (
     "mitigations=off",  # an emulator does not speculate
     "noreplace-smp",  # 0.1 s: each lock's prefix would be rewritten in a guest of one CPU
