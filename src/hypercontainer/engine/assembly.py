@@ -31,19 +31,12 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
         uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
     )
     events = EventBus()
-    stage = functools.cache(lambda: Stage.build(hyperstart_path(), config.root / "cache" / "rehearsal"))
     return Parts(
         config=config,
         state=StateStore(config.root / "state.db"),
         events=events,
         driver=driver,
-        factory=Factory(
-            driver,
-            Templates(config.cache / "templates", config.run / "pods", driver),
-            config.factory,
-            events,
-            stage,
-        ),
+        factory=_factory(config, driver, events),
         images=ImageStore(
             config.root / "images",
             RegistriesConfig(
@@ -64,3 +57,9 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
         kernels=KernelStore(config.cache),
         hyperstart=hyperstart_path,
     )
+
+
+def _factory(config: Config, driver: Driver, events: EventBus) -> Factory:
+    templates = Templates(config.cache / "templates", config.run / "pods", driver)
+    stage = functools.cache(lambda: Stage.build(hyperstart_path(), config.root / "cache" / "rehearsal"))
+    return Factory(driver, templates, config.factory, events, stage)
