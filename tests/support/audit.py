@@ -1,4 +1,7 @@
-"""What a hyperd says, held against what there is: processes, directories, cgroups; and ways to kill it."""
+"""What a hyperd says, held against what there is: processes, directories, cgroups; and ways to kill it.
+
+The hyperd keeps no VMs ready (``hyper.NO_POOL``); those that it makes templates of are none of a container's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hyper import Hyper, processes_that_mention
+from hyper import MAKING, Hyper, processes_that_mention
 
 CGROUPS = Path("/sys/fs/cgroup")
 DEADLINE_S = 60.0
@@ -34,7 +37,7 @@ class Audit:
 
     def look(self) -> None:
         """Notes the containers that there are on disk, whether or not a hyperd runs."""
-        self._seen.update(names(self._hyper.root / "containers"), names(self._hyper.run_dir / "pods"))
+        self._seen.update(names(self._hyper.root / "containers"), pods(self._hyper))
 
     def check(self) -> dict[str, Any]:
         """Whole or truthfully reported: what runs has a VM, which answers; nothing else has anything."""
@@ -45,7 +48,7 @@ class Audit:
         others = [key for key, one in known.items() if key not in running and one["State"]["Pid"]]
         assert not others, f"not running, but with a VM: {others}"
         assert virtual_machines(self._hyper.base) == pids
-        assert names(self._hyper.run_dir / "pods") == {key[:12] for key in running}
+        assert pods(self._hyper) == {key[:12] for key in running}
         assert names(self._hyper.root / "containers") == set(known)
         assert cgroups(self._seen) == cgroups(running)
         for key in running:
@@ -62,8 +65,14 @@ def names(directory: Path) -> set[str]:
 
 
 def virtual_machines(base: Path) -> set[int]:
-    """Every process of a VM below ``base``, by its working directory: QEMU, and launchers at their gate."""
-    return {int(line.split()[0]) for line in processes_that_mention(f"{base}/run/pods/")}
+    """Every process of a container's VM below ``base``, by its working directory: QEMU, and launchers at their gate."""
+    found = processes_that_mention(f"{base}/run/pods/")
+    return {int(line.split()[0]) for line in found if f"{base}{MAKING}" not in line}
+
+
+def pods(hyper: Hyper) -> set[str]:
+    """The run directories of containers' VMs."""
+    return {name for name in names(hyper.run_dir / "pods") if not name.startswith("template-")}
 
 
 def cgroups(identifiers: Iterable[str]) -> set[Path]:

@@ -247,9 +247,18 @@ class Machine:
         return self.console_path.read_text(errors="replace") if self.console_path.exists() else ""
 
     async def session(self) -> Session:
-        reader, writer = await asyncio.open_unix_connection(str(self.socket_path))
+        pair = await asyncio.open_unix_connection(str(self.socket_path))
+        return self._begin(*pair, resumed=self._sessions > 0)
+
+    async def session_after(self, ended: Session) -> Session:
+        """On the connection of one that the guest has ended, and greeted: it waits for that as after its boot."""
+        session = self._begin(asyncio.StreamReader(), ended.writer, resumed=False)
+        await session.agent.welcome(DEADLINE_S)
+        return session
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, resumed: bool) -> Session:
         holder: list[Session] = []
-        agent = Agent.open(reader, writer, resumed=self._sessions > 0, on_event=lambda e: holder[0].take(e))
+        agent = Agent.open(reader, writer, resumed=resumed, on_event=lambda e: holder[0].take(e))
         holder.append(Session(agent, writer, next_process=self._sessions * 1000 + 1))
         self._sessions += 1
         return holder[0]

@@ -11,12 +11,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from until import until
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 120
+# For tests that count VMs: hyperd keeps none for itself, but for those that it makes templates of.
+NO_POOL = "[factory]\ncache = 0\n"
+MAKING = "/run/pods/template-"
+
+T = TypeVar("T")
 
 
 class Hyper:
@@ -99,6 +107,51 @@ class Hyper:
                     break
             follower.terminate()
         assert times == 0, f"{name} ended without {text!r}:\n{b''.join(seen).decode(errors='replace')}"
+
+    def wait_for_events(
+        self, action: str, *, of: str = "template", times: int = 1, deadline_s: float = 60
+    ) -> list[Any]:
+        """Follows this hyperd's events, from its first on, until so many of this kind have happened; all of them."""
+        words = ("events", "--since", "24h", "--filter", f"type={of}", "--format", "json")
+        seen: list[Any] = []
+        with self.popen(*words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as follower:
+            late = threading.Timer(deadline_s, follower.kill)
+            late.start()
+            assert follower.stdout is not None
+            for line in follower.stdout:
+                seen.append(json.loads(line))
+                times -= seen[-1]["Action"] == action
+                if times == 0:
+                    break
+            late.cancel()
+            follower.kill()
+        assert times == 0, f"no {of} {action} within {deadline_s:g} s, but {seen}\n{self.log()}"
+        return seen
+
+    def kind(self, *words: str) -> str:
+        """Runs it to its end, and says how its VM came to be: "cold", "clone" or "warm"."""
+        done = self("run", "--rm", "--timings", *words)
+        return done.stderr.decode().partition(" ")[0]
+
+    def has_template(self, *words: str) -> None:
+        """Runs it, and where that was a boot, waits until the next one will not be."""
+        past = ("--since", "24h", "--until", "0s", "--filter", "type=template", "--filter", "event=make")
+        made = self.out("events", *past, "--format", "{{.Action}}").count("make")
+        if self.kind(*words) == "cold":
+            self.wait_for_events("make", times=made + 1)
+        assert self.kind(*words) != "cold", self.log()
+
+    def until(self, found: Callable[[], T], what: str, *, deadline_s: float = 60) -> T:
+        """See ``until.until``; the error has hyperd's log with it."""
+        try:
+            return until(found, what, deadline_s=deadline_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()}") from None
+
+    def log(self) -> str:
+        """What hyperd has written down of itself."""
+        path = self.root / "hyperd.log"
+        return path.read_text() if path.exists() else ""
 
     def remove_all(self) -> None:
         for identifier in self.out("ps", "-aq").split():

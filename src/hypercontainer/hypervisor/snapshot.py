@@ -67,6 +67,19 @@ def sealed(memory_fd: int, state_fd: int) -> Snapshot:
     return Snapshot(memory_fd, state_fd)
 
 
+def sealed_copy(memory_fd: int, state_fd: int) -> Snapshot:
+    """For files that a process had mapped: whoever still looks at that process keeps them from being sealed."""
+    copies = [memory_file(name) for name in ("memory", "state")]
+    try:
+        for source, copy in zip((memory_fd, state_fd), copies, strict=True):
+            _copy(source, copy)
+        return sealed(copies[0], copies[1])
+    except BaseException:
+        for copy in copies:
+            os.close(copy)
+        raise
+
+
 def write(snapshot: Snapshot, folder: Path) -> None:
     """Makes ``folder``, which may exist: then what is there stays.  Raises ``OSError``, and nothing is left."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

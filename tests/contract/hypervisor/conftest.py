@@ -18,9 +18,10 @@ import pytest
 from hypercontainer.hypervisor.driver import VM, Driver, UserNetwork, VMSpec
 from hypercontainer.hypervisor.fake import FakeDriver
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.hypervisor.snapshot import Snapshot
 
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
-HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG = "h", "s", "r", "f", "d"
+HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT = "h", "s", "r", "f", "d", "m"
 BANNER = "test guest is up"
 TEST_UID = 700_001
 MEBIBYTE = 1 << 20
@@ -36,6 +37,13 @@ class Harness(Protocol):
 
     async def launch(self, guest: str = HALT, **changes: Any) -> VM: ...
 
+    async def launch_to_save(self, guest: str = HALT, **changes: Any) -> VM: ...
+
+    async def saved(self, guest: str = HALT, **changes: Any) -> Snapshot:
+        """Of a VM that has not been waited for; closed with the harness."""
+
+    async def clone(self, snapshot: Snapshot, **changes: Any) -> VM: ...
+
     def spec(self, guest: str = HALT, **changes: Any) -> VMSpec: ...
 
 
@@ -45,19 +53,21 @@ def linux_image() -> bytes:
     It prints its banner to the serial port and then, by the first byte of its command line: s waits some tenths of a
     second (reads of a port) and powers off (ACPI PM1a control, port 0x604); r does the same with a reset (port
     0xcf9); f floods the port for ever; d gives up every device that it is asked for (docs/specs/acpi_pci_hotplug of
-    QEMU, at port 0xcc0), pausing in between, or QEMU would never get to free one; anything else halts.
+    QEMU, at port 0xcc0), pausing in between, or QEMU would never get to free one; m counts up in a byte of memory
+    and prints its low six bits as one of 64 characters from 0 on, some hundred a second; anything else halts.
     """
     code = bytes.fromhex(
         "8cd88ed0bc008f"  # stack below the command line
-        "be1403ac84c07405e87100ebf6"  # the banner, byte by byte
+        "be3203ac84c07405e87500ebf6"  # the banner, byte by byte
         "668b3628026681ee00000900ac"  # the byte at cmd_line_ptr
-        "3c73741c3c7274243c66742b3c64742ef4ebfd"  # s, r, f, d; 1: hlt; jmp 1b
+        "3c7374203c7274283c66742f3c6474323c6d7463f4ebfd"  # s, r, f, d, m; 1: hlt; jmp 1b
         "66bb80841e00e461664b75fac3"  # wait
         "e8f0ffba0406b80020efebe4"  # s
         "e8e4ffbaf90cb006eeebd9"  # r
         "b078e82600ebf9"  # f
         "f3906631dbbad00c6689d866efbac40c66ed6685c07405bac80c66ef4383fb0872e3ebdc"  # d: pause, 8 buses
         "bafd0388c4eca82074fb88e0baf803eec3"  # put a byte
+        "fe063103a03103243f0430e8e1ff66bb50c30000e88fffebe700"  # m: with a shorter wait; the byte
     )
     image = bytearray(6 * 512)
     image[0x1F1] = 4  # sectors of setup after the first
@@ -70,6 +80,8 @@ def linux_image() -> bytes:
 
 
 class Base:
+    driver: Driver
+
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         self.directory = directory
         self._stack = stack
@@ -94,6 +106,21 @@ class Base:
         )
         return replace(spec, **changes)
 
+    async def launch_to_save(self, guest: str = HALT, **changes: Any) -> VM:
+        return self._owned(await self.driver.launch_to_save(self.spec(guest, **changes)))
+
+    async def saved(self, guest: str = HALT, **changes: Any) -> Snapshot:
+        snapshot = await (await self.launch_to_save(guest, **changes)).save()
+        self._stack.callback(snapshot.close)
+        return snapshot
+
+    async def clone(self, snapshot: Snapshot, **changes: Any) -> VM:
+        return self._owned(await self.driver.clone(self.spec(**changes), snapshot))
+
+    def _owned(self, vm: VM) -> VM:
+        self._stack.push_async_callback(self._kill, vm)
+        return vm
+
     async def _kill(self, vm: VM) -> None:
         driver = self.another_driver()
         await vm.close()
@@ -106,30 +133,27 @@ class Base:
 class QemuHarness(Base):
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         super().__init__(directory, stack)
-        self.driver: Driver = self.another_driver()
+        self.driver = self.another_driver()
 
     def another_driver(self) -> Driver:
         return QemuDriver(self.directory / "facts.json")
 
     async def launch(self, guest: str = HALT, **changes: Any) -> VM:
-        vm = await self.driver.launch(self.spec(guest, **changes))
-        self._stack.push_async_callback(self._kill, vm)
-        return vm
+        return self._owned(await self.driver.launch(self.spec(guest, **changes)))
 
 
 class FakeHarness(Base):
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         super().__init__(directory, stack)
         self._driver = FakeDriver()
-        self.driver: Driver = self._driver
+        self.driver = self._driver
 
     def another_driver(self) -> Driver:
         return FakeDriver()
 
     async def launch(self, guest: str = HALT, **changes: Any) -> VM:
         driver = FakeDriver(unplugs=guest == UNPLUG)
-        vm = await driver.launch(self.spec(guest, **changes))
-        self._stack.push_async_callback(self._kill, vm)
+        vm = self._owned(await driver.launch(self.spec(guest, **changes)))
         machine = driver.machine(vm.record.id)
         machine.write_console(f"{BANNER}\n".encode())
         if guest == FLOOD:

@@ -83,7 +83,7 @@ def test_qemu_is_confined(run_qemu: Run) -> None:
             assert int(facts[name], 16) == 0, name
         assert facts["NoNewPrivs"] == "1"
         assert facts["Seccomp"] == "2"
-        assert (proc / "environ").read_bytes() == b""
+        assert (proc / "environ").read_bytes() == b"MALLOC_ARENA_MAX=1\0"
         assert os.getsid(vm.pid) == vm.pid
         assert os.readlink(proc / "cwd") == str(vm.record.run_dir)
         assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())

@@ -6,10 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, PortForward, UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import (
+    Accelerator,
+    DiskSpec,
+    DriveSpec,
+    PortForward,
+    UserNetwork,
+    VMSpec,
+)
 from hypercontainer.hypervisor.qemu.argv import (
     DiskFds,
     FdPlan,
+    Role,
     blockdev,
     hostfwd,
     hostfwd_key,
@@ -99,6 +107,59 @@ hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
 -device pcie-root-port,id=slot2,chassis=2,slot=2
 """
 
+# What a template is made of, and its clones: the same devices in the same order.
+SAVED = replace(
+    FULL,
+    accelerator=Accelerator.TCG,
+    disks=(),
+    drives=(DriveSpec("image", read_only=True), DriveSpec("disk", read_only=False)),
+)
+
+DEVICE_LINES = """\
+-chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control
+-chardev socket,id=console,fd=6,server=on,wait=off -serial chardev:console
+-device virtio-serial-pci,disable-legacy=on,max_ports=2
+-chardev socket,id=agent,fd=5,server=on,wait=off -device virtserialport,chardev=agent,name=hyper.agent
+-device virtio-rng-pci,disable-legacy=on
+-device virtio-balloon-pci,disable-legacy=on,free-page-reporting=on
+-blockdev {"driver":"null-co","node-name":"empty-image","size":17592186044416,"read-zeroes":true,"read-only":true}
+-blockdev {"driver":"raw","node-name":"drive-image","read-only":true,"discard":"unmap","file":"empty-image"}
+-device {"driver":"virtio-blk-pci","id":"dev-image","drive":"drive-image","serial":"image","werror":"report",\
+"disable-legacy":"on"}
+-blockdev {"driver":"null-co","node-name":"empty-disk","size":17592186044416,"read-zeroes":true,"read-only":false}
+-blockdev {"driver":"raw","node-name":"drive-disk","read-only":false,"discard":"unmap","file":"empty-disk"}
+-device {"driver":"virtio-blk-pci","id":"dev-disk","drive":"drive-disk","serial":"disk","werror":"report",\
+"disable-legacy":"on"}
+-netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
+hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
+-device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
+-device pcie-root-port,id=slot1,chassis=1,slot=1
+-device pcie-root-port,id=slot2,chassis=2,slot=2
+"""
+
+SAVE_LINES = f"""\
+/q -nodefaults -no-user-config -display none -no-reboot
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-machine {MACHINE} -accel tcg,tb-size=128 -cpu max
+-name guest=web,,1
+-machine memory-backend=ram -object memory-backend-file,id=ram,size=512M,mem-path=/dev/fd/9,share=on
+-m 512M -smp 2 -bios qboot.rom
+-kernel /dev/fd/7 -initrd /dev/fd/8
+-append console=ttyS0_quiet
+{DEVICE_LINES}"""
+
+CLONE_LINES = f"""\
+/q -nodefaults -no-user-config -display none -no-reboot
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-machine {MACHINE} -accel tcg,tb-size=128 -cpu max
+-name guest=web,,1
+-machine memory-backend=ram -object memory-backend-file,id=ram,size=512M,mem-path=/dev/fd/8,share=off
+-m 512M -smp 2 -bios qboot.rom
+-kernel /dev/fd/7
+{DEVICE_LINES}\
+-S -incoming defer
+"""
+
 
 def lines(text: str) -> list[str]:
     """Words of a readable command line; '_' stands for the one space inside a word."""
@@ -120,6 +181,26 @@ def test_a_vm_with_everything() -> None:
 def test_descriptors_have_no_gaps() -> None:
     plan = plan_fds(FULL)
     assert plan == FdPlan(4, 5, 6, 7, 8, (DiskFds((9,), None), DiskFds((10, 11), 12)))
+
+
+def test_a_vm_to_save() -> None:
+    check_spec(SAVED)
+    plan = plan_fds(SAVED, Role.SAVE)
+    assert plan == FdPlan(4, 5, 6, 7, 8, (), memory=9)
+    assert qemu_argv(NEW, SAVED, plan, Role.SAVE) == lines(SAVE_LINES)
+
+
+def test_a_clone_of_it() -> None:
+    """Its kernel's file, its initrd and its command line are in its memory already."""
+    plan = plan_fds(SAVED, Role.CLONE)
+    assert plan == FdPlan(4, 5, 6, 7, None, (), memory=8)
+    assert qemu_argv(NEW, SAVED, plan, Role.CLONE) == lines(CLONE_LINES)
+
+
+def test_a_clone_may_have_disks_too() -> None:
+    spec = replace(SAVED, disks=FULL.disks, drives=())
+    plan = plan_fds(spec, Role.CLONE)
+    assert plan == FdPlan(4, 5, 6, 7, None, (DiskFds((8,), None), DiskFds((9, 10), 11)), memory=12)
 
 
 def test_a_disk_past_the_page_cache() -> None:

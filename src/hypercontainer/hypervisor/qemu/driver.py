@@ -157,10 +157,14 @@ class QemuDriver:
         return "\0".join([binary.key, binary.version, processor, *argv])
 
     async def launch_to_save(self, spec: VMSpec) -> QemuVM:
+        check_spec(spec)
         size_bytes = spec.memory_mib << 20
         return await self._launched(spec, Origin(Role.SAVE, memory_file("memory", size_bytes)))
 
     async def clone(self, spec: VMSpec, snapshot: Snapshot) -> QemuVM:
+        check_spec(spec)
+        if os.fstat(snapshot.memory_fd).st_size != spec.memory_mib << 20:
+            raise Unavailable(f"VM {spec.name} cannot be cloned: another size of memory was saved")
         return await self._launched(spec, Origin(Role.CLONE, os.dup(snapshot.memory_fd), snapshot.state_fd))
 
     async def _launched(self, spec: VMSpec, origin: Origin) -> QemuVM:
@@ -218,15 +222,15 @@ class QemuDriver:
         return known
 
     async def _launch(self, spec: VMSpec, origin: Origin) -> QemuVM:
-        try:
-            binary = await self._binary()
-        except Unavailable as error:
-            raise LaunchError(
-                f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
-            ) from error
         async with contextlib.AsyncExitStack() as undo:
             if origin.memory_fd is not None:
                 undo.callback(os.close, origin.memory_fd)
+            try:
+                binary = await self._binary()
+            except Unavailable as error:
+                raise LaunchError(
+                    f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
+                ) from error
             try:
                 started = await self._start(spec, binary, origin, undo)
             except (OSError, InvalidArgument) as error:

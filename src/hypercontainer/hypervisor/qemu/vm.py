@@ -27,7 +27,7 @@ from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
 from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
-from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
+from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.hypervisor.validate import check_disk, check_forward
 from hypercontainer.linux import process as processes
@@ -159,12 +159,11 @@ class QemuVM:
             os.close(state_fd)
             raise
         try:
-            await self.kill()  # nothing can be sealed that it still has mapped
-            return sealed(memory_fd, state_fd)
-        except BaseException:
+            await self.kill()
+            return await asyncio.to_thread(sealed_copy, memory_fd, state_fd)
+        finally:
             os.close(state_fd)
             os.close(memory_fd)
-            raise
 
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         connected, self._connected = self._connected, None
