@@ -224,10 +224,10 @@ static void no_ipv6(struct span interface, const char *name)
 		addressed = true;
 		six |= memchr(each.data, ':', each.length) != NULL;
 	}
-	if (!addressed || six)
+	if (!addressed)
 		return;
 	(void)snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
-	(void)write_text_at(AT_FDCWD, path, "1"); /* a kernel may have no IPv6 at all */
+	(void)write_text_at(AT_FDCWD, path, six ? "0" : "1"); /* a kernel may have no IPv6 at all */
 }
 
 /* All that a clone's interface lacks is an address of its own, and an ioctl is the shortest way to that. */

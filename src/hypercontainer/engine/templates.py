@@ -99,6 +99,7 @@ class Templates:
                 return False
             if (self._folder / key).is_dir():
                 return True
+            await asyncio.to_thread(snapshot.sweep, self._folder / key)
             saved = await self._save(spec, preparation, uid)
             try:
                 await asyncio.to_thread(snapshot.write, saved, self._folder / key)

@@ -83,7 +83,7 @@ def sealed_copy(memory_fd: int, state_fd: int) -> Snapshot:
 def write(snapshot: Snapshot, folder: Path) -> None:
     """Makes ``folder``, which may exist: then what is there stays.  Raises ``OSError``, and nothing is left."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder.parent) as made:
+    with tempfile.TemporaryDirectory(prefix=f".saving-{folder.name}-", dir=folder.parent) as made:
         sizes, digests = [], []
         for name, fd in (("memory", snapshot.memory_fd), ("state", snapshot.state_fd)):
             with Path(made, name).open("xb", buffering=0) as file:
@@ -97,6 +97,12 @@ def write(snapshot: Snapshot, folder: Path) -> None:
             Path(made, name).rename(whole / name)
         with contextlib.suppress(FileExistsError):
             _rename(whole, folder)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writers of ``folder`` left who were killed; nobody may be writing it."""
+    for left in folder.parent.glob(f".saving-{folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _rename(source: Path, target: Path) -> None:
