@@ -10,7 +10,7 @@ import pytest
 
 import busybox_image
 import real_images
-from hyper import Hyper
+from hyper import MAKING, NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from registry import Registry
 
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Hyper]:
     """A hyperd with the busybox image, for all tests that do not harm it."""
-    with hyper_context() as made:
+    with hyper_context(NO_POOL) as made:
         made("load", stdin=busybox_image.archive([busybox_image.layer()]))
         yield made
 
@@ -39,14 +39,18 @@ def hyper(shared: Hyper) -> Iterator[Hyper]:
     yield shared
     shared.remove_all()
     daemon = str(shared.daemon_pid())
-    left = [line for line in shared.leftovers() if not line.startswith(f"process {daemon} ")]
+    left = [
+        line
+        for line in shared.leftovers()
+        if not line.startswith(f"process {daemon} ") and MAKING not in line
+    ]
     assert not left, "left behind:\n" + "\n".join(left)
 
 
 @pytest.fixture
 def own_hyper() -> Iterator[Hyper]:
     """A hyperd for one test, which may kill it."""
-    with hyper_context() as made:
+    with hyper_context(NO_POOL) as made:
         made("load", stdin=busybox_image.archive([busybox_image.layer()]))
         yield made
 

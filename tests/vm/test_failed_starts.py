@@ -13,7 +13,7 @@ import pytest
 import bare_kernel
 import busybox_image
 from audit import Audit, cgroups, kill_process, virtual_machines, vm_record
-from hyper import Hyper
+from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from soak import rounds
 
@@ -96,7 +96,7 @@ def test_a_port_that_is_taken(audited: Hyper) -> None:
 
 
 def test_no_qemu() -> None:
-    with hyper_context('[machine]\nqemu = "/nonexistent/qemu"\n') as hyper:
+    with hyper_context(f'{NO_POOL}[machine]\nqemu = "/nonexistent/qemu"\n') as hyper:
         hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
         said = fails(hyper)
         assert "no /nonexistent/qemu in PATH" in said
@@ -105,9 +105,9 @@ def test_no_qemu() -> None:
         false = hyper.base / "qemu"
         false.write_text("#!/bin/sh\necho no such machine >&2\nexit 3\n")
         false.chmod(0o755)
-        configure(hyper, f'[machine]\nqemu = "{false}"\n')
+        configure(hyper, f'{NO_POOL}[machine]\nqemu = "{false}"\n')
         assert "does not say which QEMU it is" in fails(hyper)
-        configure(hyper, "")
+        configure(hyper, NO_POOL)
         assert hyper.out("run", "--rm", BUSYBOX, "echo", "mended") == "mended"
 
 
@@ -119,7 +119,7 @@ def configure(hyper: Hyper, text: str) -> None:
 
 def test_a_guest_that_hangs(tmp_path: Path) -> None:
     kernel = bare_kernel.write(tmp_path / "kernel", b"here I stand\r\n")
-    with hyper_context("[machine]\nboot_timeout_s = 2\n") as hyper:
+    with hyper_context(f"{NO_POOL}[machine]\nboot_timeout_s = 2\n") as hyper:
         hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
         said = fails(hyper, "--kernel", str(kernel), "--accel", "tcg")
         assert "did not answer within 2 s" in said
@@ -141,7 +141,8 @@ def test_a_guest_that_hangs_can_be_ended(audited: Hyper, tmp_path: Path, verb: t
 
 def test_qemu_killed_in_mid_boot(audited: Hyper) -> None:
     rng = random.Random(20)
-    identifier = audited.out("create", "--name", "c", BUSYBOX, "sh", "-c", "echo ran; sleep 1000")
+    script = ("sh", "-c", "echo ran; sleep 1000")
+    identifier = audited.out("create", "--name", "c", "--no-template", BUSYBOX, *script)
     for _ in range(rounds(short=4, soak=60)):
         with audited.popen("start", "c", stderr=subprocess.PIPE) as starting:
             pid = vm_record(audited, identifier)["pid"]

@@ -13,7 +13,7 @@ import pytest
 
 import busybox_image
 from audit import Audit, daemon_pid, kill_process, names
-from hyper import Hyper
+from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from registry import Registry
 
@@ -25,7 +25,7 @@ SIZE = "40m"
 @pytest.fixture
 def small() -> Iterator[Hyper]:
     """A hyperd with 40 MiB for all it has."""
-    with hyper_context() as hyper:
+    with hyper_context(NO_POOL) as hyper:
         hyper.root.mkdir()
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "hyper-test", hyper.root], check=True

@@ -13,7 +13,7 @@ import pytest
 
 import busybox_image
 from audit import Audit, daemon_pid, virtual_machines
-from hyper import Hyper
+from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir
 
@@ -48,7 +48,7 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def beside() -> Iterator[Hyper]:
     """A hyperd with a well-behaved container, ``good``."""
-    with hyper_context("[machine]\nboot_timeout_s = 10\n") as hyper:
+    with hyper_context(f"{NO_POOL}[machine]\nboot_timeout_s = 10\n") as hyper:
         hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
         hyper("run", "-d", "--name", "good", BUSYBOX, "sleep", "10000")
         yield hyper
