@@ -168,8 +168,10 @@ def _locked(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield True
-        with contextlib.suppress(OSError):
-            path.unlink()
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
     finally:
         os.close(fd)
