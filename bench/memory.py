@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from bench.containers import cloned, exec_true, run_true, sleep
 from bench.measure import Row, median, seconds
 from bench.processes import all_of, cpu_s, pss_mib
 from hyper import Hyper
+from hypercontainer.linux.memory import available_bytes
 
 PSS_MIB = 45.0
 IDLE_PERCENT = 0.4
@@ -34,7 +34,7 @@ def measure(pods: int) -> list[Row]:
         percent, daemon_percent = idle_percent(made, names)
         each_mib = (pss_mib(all_of(made)) - before_mib) / pods
         silent = sum(not answers(made, name) for name in names)
-        left = f"{available_mib()} MiB of the machine's memory are available beside them"
+        left = f"{available_bytes() >> 20} MiB of the machine's memory are available beside them"
         made("rm", "-f", *names, timeout_s=600)
         idle = (
             f"the one that takes most; median {median(percent):.2f} %, hyperd for all {daemon_percent:.2f} %"
@@ -66,11 +66,6 @@ def answers(made: Hyper, name: str) -> bool:
     except AssertionError:
         return False
     return True
-
-
-def available_mib() -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) // 1024
 
 
 def smallest(made: Hyper) -> Row:

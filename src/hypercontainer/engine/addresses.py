@@ -7,9 +7,11 @@ import secrets
 import socket
 from collections.abc import Collection, Iterable
 
+from hypercontainer.agent.operations import Interface
 from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
 from hypercontainer.types.spec import PortMapping
 
+INTERFACE = "eth0"
 GUEST_ADDRESS = "10.0.2.15"
 GUEST_PREFIX = 24
 GATEWAY = "10.0.2.2"
@@ -31,6 +33,20 @@ def free_uid(base: int, count: int, taken: Collection[int]) -> int:
 def new_mac() -> str:
     """A unicast, locally administered address."""
     return "02:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(5))
+
+
+def mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def interface(mac: str) -> Interface:
+    """The guest's one interface, with all that it has in every VM."""
+    return Interface(
+        mac=mac_bytes(mac),
+        name=INTERFACE,
+        addresses=(f"{GUEST_ADDRESS}/{GUEST_PREFIX}",),
+        gateways=(GATEWAY,),
+    )
 
 
 def publish(ports: Iterable[PortMapping]) -> tuple[PortMapping, ...]:

@@ -60,6 +60,6 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
 
 
 def _factory(config: Config, driver: Driver, events: EventBus) -> Factory:
-    templates = Templates(config.cache / "templates", config.run / "pods", driver)
+    templates = Templates(config.cache / "templates", driver)
     stage = functools.cache(lambda: Stage.build(hyperstart_path(), config.root / "cache" / "rehearsal"))
     return Factory(driver, templates, config.factory, events, stage)

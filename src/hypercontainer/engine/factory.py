@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from hypercontainer.agent.operations import Interface, Preparation
+from hypercontainer.agent.operations import Preparation
 from hypercontainer.config import Factory as Policies
+from hypercontainer.config import Policy
 from hypercontainer.engine import addresses, plan_mounts
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.hardware import TEMPLATE_MAC, Hardware
@@ -59,7 +60,7 @@ class _Size:
     preparation: Preparation
     used_at: float
     ready: list[Found] = field(default_factory=list)
-    blocked_until: float = 0.0  # by the loop's clock; after a failure
+    blocked_until: float = 0.0  # by time.monotonic, as used_at
 
 
 class Factory:
@@ -106,8 +107,7 @@ class Factory:
 
     async def find(self, hardware: Hardware) -> Found | None:
         """A VM for ``hardware``, or None where it has to be booted: then its size gets a template soon."""
-        policy = self._policies.policy(hardware.spec.memory_mib * MIB, hardware.spec.vcpus)
-        if not policy.template or not await self._clones():
+        if not self._policy(hardware).template or not await self._clones():
             return None
         try:
             size = await self._size(hardware)
@@ -128,9 +128,12 @@ class Factory:
         for size in self._sizes.values():
             if size.key == found.key:
                 await self._empty(size)
-        await self._templates.discard(found.key)
-        self._events.publish("template", "discard", found.key)
+        await self._discard(found.key)
         self._wake()
+
+    async def _discard(self, key: str) -> None:
+        await self._templates.discard(key)
+        self._events.publish("template", "discard", key)
 
     def counts(self) -> dict[str, int]:
         """How many of what there are, for `hyper info`."""
@@ -150,11 +153,11 @@ class Factory:
         return self._able
 
     async def _size(self, hardware: Hardware) -> _Size:
-        preparation = preparation_for(hardware)
-        key = await self._templates.key(hardware.clone, preparation)
+        prepared = preparation(online=hardware.spec.network is not None, release_disks=hardware.release_disks)
+        key = await self._templates.key(hardware.clone, prepared)
         size = self._sizes.get((key, hardware.cpus))
         if size is None:
-            size = self._sizes[key, hardware.cpus] = _Size(key, hardware, preparation, time.monotonic())
+            size = self._sizes[key, hardware.cpus] = _Size(key, hardware, prepared, time.monotonic())
         size.used_at = time.monotonic()
         return size
 
@@ -183,8 +186,7 @@ class Factory:
             vm = await self._driver.clone(hardware.clone, snapshot)
         except Unavailable as error:
             log.warning("template %s is thrown away: %s", size.key, error)
-            await self._templates.discard(size.key)
-            self._events.publish("template", "discard", size.key)
+            await self._discard(size.key)
             return None
         return Found(vm, "clone", size.key, hardware.spec.owner_uid)
 
@@ -236,20 +238,19 @@ class Factory:
             moments += [size.blocked_until] if size.blocked_until > now else []
         return max(0.0, min(moments) - now) if moments else None
 
-    def _policy(self, size: _Size) -> tuple[bool, int]:
-        spec = size.hardware.spec
-        policy = self._policies.policy(spec.memory_mib * MIB, spec.vcpus)
-        return policy.template, policy.cache
+    def _policy(self, hardware: Hardware) -> Policy:
+        return self._policies.policy(hardware.spec.memory_mib * MIB, hardware.spec.vcpus)
 
     def _next(self, *, templates: bool = False) -> _Size | None:
         """What lacks something (or a template), the one that was used last first."""
         for size in sorted(self._sizes.values(), key=lambda size: -size.used_at):
-            template, cache = self._policy(size)
-            if size.blocked_until > time.monotonic() or not template:
+            policy = self._policy(size.hardware)
+            if size.blocked_until > time.monotonic() or not policy.template:
                 continue
             if not self._templates.has(size.key):
                 return size
-            if not templates and self._quiet.is_set() and len(size.ready) < cache and self._affordable(size):
+            wanting = len(size.ready) < policy.cache
+            if wanting and not templates and self._quiet.is_set() and self._affordable(size):
                 return size
         return None
 
@@ -259,9 +260,10 @@ class Factory:
         return ready + ready_bytes(size.hardware.spec) <= share
 
     async def _improve(self, size: _Size) -> None:
-        clone = size.hardware.clone
+        uid = self.new_uid()
         if not self._templates.has(size.key):
-            if await self._templates.make(size.key, clone, size.preparation, self.new_uid()):
+            spec = replace(size.hardware.unowned("template", uid), limits=None)
+            if await self._templates.make(size.key, spec, size.preparation):
                 self._tell("make", size)
             else:
                 size.blocked_until = time.monotonic() + ELSEWHERE_S
@@ -269,17 +271,7 @@ class Factory:
         snapshot = await self._templates.get(size.key)
         if snapshot is None:
             return
-        identifier, uid = f"ready-{secrets.token_hex(6)}", self.new_uid()
-        network = clone.network and replace(clone.network, forwards=())
-        spec = replace(
-            clone,
-            id=identifier,
-            name=identifier,
-            run_dir=clone.run_dir.with_name(identifier),
-            owner_uid=uid,
-            network=network,
-        )
-        vm = await self._driver.clone(spec, snapshot)
+        vm = await self._driver.clone(size.hardware.unowned("ready", uid), snapshot)
         try:
             await rehearse(vm, await asyncio.to_thread(self._stage), size.preparation)
         except BaseException:
@@ -315,20 +307,11 @@ class Factory:
         self._templates.close()
 
 
-def preparation_for(hardware: Hardware) -> Preparation:
-    interfaces: tuple[Interface, ...] = ()
-    if hardware.spec.network is not None:
-        interfaces = (
-            Interface(
-                mac=bytes.fromhex(TEMPLATE_MAC.replace(":", "")),
-                name="eth0",
-                addresses=(f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",),
-                gateways=(addresses.GATEWAY,),
-            ),
-        )
+@functools.cache
+def preparation(*, online: bool, release_disks: bool) -> Preparation:
     return Preparation(
-        interfaces,
-        hardware.release_disks,
+        (addresses.interface(TEMPLATE_MAC),) if online else (),
+        release_disks,
         plan_mounts.mounts(ContainerSpec(image=""), systemd=False),
         plan_mounts.DEVICES,
         plan_mounts.MASKED_PATHS,

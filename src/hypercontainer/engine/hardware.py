@@ -6,6 +6,7 @@ interface with ``TEMPLATE_MAC``, which each clone's guest replaces by its own.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 
 from hypercontainer.hypervisor.driver import DriveSpec, VMSpec
@@ -29,3 +30,10 @@ class Hardware:
         """With the devices that the template has; forwards, which a guest does not see, are its own."""
         network = self.spec.network and replace(self.spec.network, mac=TEMPLATE_MAC)
         return replace(self.spec, disks=(), drives=DRIVES, network=network)
+
+    def unowned(self, kind: str, uid: int | None) -> VMSpec:
+        """A clone that is nobody's yet, with a name, a run directory and a user ID of its own, and no forwards."""
+        clone, name = self.clone, f"{kind}-{secrets.token_hex(6)}"
+        network = clone.network and replace(clone.network, forwards=())
+        run_dir = clone.run_dir.with_name(name)
+        return replace(clone, id=name, name=name, run_dir=run_dir, owner_uid=uid, network=network)

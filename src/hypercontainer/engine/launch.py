@@ -179,19 +179,18 @@ def _facts(record: ContainerRecord, root: RootDisk, pod: Pod) -> plan.Facts:
     )
 
 
+def clone_interface(mac: str) -> Interface:
+    """As its template has it, but for its MAC."""
+    return Interface(
+        mac=addresses.mac_bytes(TEMPLATE_MAC), name=addresses.INTERFACE, new_mac=addresses.mac_bytes(mac)
+    )
+
+
 def vm_config(pod: Pod, record: ContainerRecord, *, clone: bool = False) -> VmConfig:
-    """A clone's interface has everything but a MAC of its own."""
+    mac = pod.record.mac
     interfaces: tuple[Interface, ...] = ()
-    mac = bytes.fromhex(pod.record.mac.replace(":", ""))
     if pod.record.network != "none":
-        ours = Interface(
-            mac=mac,
-            name="eth0",
-            addresses=(f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",),
-            gateways=(addresses.GATEWAY,),
-        )
-        template = bytes.fromhex(TEMPLATE_MAC.replace(":", ""))
-        interfaces = (Interface(mac=template, name="eth0", new_mac=mac) if clone else ours,)
+        interfaces = (clone_interface(mac) if clone else addresses.interface(mac),)
     return VmConfig(
         hostname=record.effective.hostname,
         domainname=record.spec.domainname,

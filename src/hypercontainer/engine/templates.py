@@ -13,9 +13,7 @@ import fcntl
 import hashlib
 import logging
 import os
-import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.agent.fields import encode
@@ -34,11 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class Templates:
-    """``folder`` holds the templates, ``runs`` the run directories of VMs that are being saved."""
+    """``folder`` holds the templates."""
 
-    def __init__(self, folder: Path, runs: Path, driver: Driver) -> None:
+    def __init__(self, folder: Path, driver: Driver) -> None:
         self._folder = folder
-        self._runs = runs
         self._driver = driver
         self._open: dict[str, Snapshot] = {}
         self._digests: dict[tuple[str, int, int, int], bytes] = {}
@@ -79,11 +76,14 @@ class Templates:
         return key in self._open or (self._folder / key).is_dir()
 
     def count(self) -> int:
-        """Of the folders that are there."""
+        return len(self._folders())
+
+    def _folders(self) -> list[Path]:
+        """Of whole templates; what is being written or removed has a dot before its name."""
         try:
-            return sum(entry.is_dir() and not entry.name.startswith(".") for entry in self._folder.iterdir())
+            return [entry for entry in self._folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
         except FileNotFoundError:
-            return 0
+            return []
 
     async def discard(self, key: str) -> None:
         known = self._open.pop(key, None)
@@ -91,8 +91,8 @@ class Templates:
             known.close()
         await asyncio.to_thread(snapshot.remove, self._folder / key)
 
-    async def make(self, key: str, spec: VMSpec, preparation: Preparation, uid: int | None) -> bool:
-        """Whether there is one now; False where another process is making it.  ``spec`` is a clone's."""
+    async def make(self, key: str, spec: VMSpec, preparation: Preparation) -> bool:
+        """Whether there is one now; False where another process is making it.  ``spec`` is the VM's to save."""
         await asyncio.to_thread(files.make_private, self._folder)
         with _locked(self._folder / f"{key}.lock") as mine:
             if not mine:
@@ -100,7 +100,7 @@ class Templates:
             if (self._folder / key).is_dir():
                 return True
             await asyncio.to_thread(snapshot.sweep, self._folder / key)
-            saved = await self._save(spec, preparation, uid)
+            saved = await self._save(spec, preparation)
             try:
                 await asyncio.to_thread(snapshot.write, saved, self._folder / key)
             finally:
@@ -108,20 +108,8 @@ class Templates:
             await asyncio.to_thread(self._prune)
             return True
 
-    async def _save(self, spec: VMSpec, preparation: Preparation, uid: int | None) -> Snapshot:
-        name = f"template-{secrets.token_hex(6)}"
-        network = spec.network and replace(spec.network, forwards=())
-        vm = await self._driver.launch_to_save(
-            replace(
-                spec,
-                id=name,
-                name=name,
-                run_dir=self._runs / name,
-                owner_uid=uid,
-                network=network,
-                limits=None,
-            )
-        )
+    async def _save(self, spec: VMSpec, preparation: Preparation) -> Snapshot:
+        vm = await self._driver.launch_to_save(spec)
         try:
             await prepare(vm, preparation)
             return await vm.save()
@@ -138,8 +126,7 @@ class Templates:
         return self._digests[key]
 
     def _prune(self) -> None:
-        folders = [entry for entry in self._folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
-        found = [(entry.stat().st_mtime_ns, entry) for entry in folders]
+        found = [(entry.stat().st_mtime_ns, entry) for entry in self._folders()]
         for _, entry in sorted(found)[:-KEPT]:
             snapshot.remove(entry)
 
