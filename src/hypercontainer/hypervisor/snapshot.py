@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.errors import HypervisorError
+from hypercontainer.linux import sparse
 
 CHUNK_BYTES = 1 << 16
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -84,17 +85,15 @@ def write(snapshot: Snapshot, folder: Path) -> None:
     """Makes ``folder``, which may exist: then what is there stays.  Raises ``OSError``, and nothing is left."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".saving-{folder.name}-", dir=folder.parent) as made:
+        whole = Path(made, "whole")
+        whole.mkdir(mode=0o700)
         sizes, digests = [], []
         for name, fd in (("memory", snapshot.memory_fd), ("state", snapshot.state_fd)):
-            with Path(made, name).open("xb", buffering=0) as file:
+            with (whole / name).open("xb", buffering=0) as file:
                 digests.append(_copy(fd, file.fileno()))
             sizes.append(os.fstat(fd).st_size)
         digest = _Digest(sizes[0], digests[0], sizes[1], digests[1])
-        Path(made, "digest.json").write_bytes(msgspec.json.encode(digest))
-        whole = Path(made, "whole")
-        whole.mkdir(mode=0o700)
-        for name in ("memory", "state", "digest.json"):
-            Path(made, name).rename(whole / name)
+        (whole / "digest.json").write_bytes(msgspec.json.encode(digest))
         with contextlib.suppress(FileExistsError):
             _rename(whole, folder)
 
@@ -117,21 +116,22 @@ def _rename(source: Path, target: Path) -> None:
 def read(folder: Path) -> Snapshot:
     """Raises ``FileNotFoundError`` where there is none, ``SnapshotDamaged``, or another ``OSError``."""
     digest = _read_digest(folder)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as undo:
         fds = []
         for name, size, wanted in (
             ("memory", digest.memory_bytes, digest.memory),
             ("state", digest.state_bytes, digest.state),
         ):
-            file = stack.enter_context(_open(folder / name))
-            if os.fstat(file).st_size != size:
-                raise SnapshotDamaged(f"{folder / name} has not the size that it was written with")
-            fds.append(memory_file(name, size))
-            stack.callback(os.close, fds[-1])
-            if _copy(file, fds[-1]) != wanted:
-                raise SnapshotDamaged(f"{folder / name} is not what was written")
-        copies = tuple(os.dup(fd) for fd in fds)
-    return sealed(*copies)
+            with _open(folder / name) as file:
+                if os.fstat(file).st_size != size:
+                    raise SnapshotDamaged(f"{folder / name} has not the size that it was written with")
+                fds.append(memory_file(name, size))
+                undo.callback(os.close, fds[-1])
+                if _copy(file, fds[-1]) != wanted:
+                    raise SnapshotDamaged(f"{folder / name} is not what was written")
+        snapshot = sealed(fds[0], fds[1])
+        undo.pop_all()
+    return snapshot
 
 
 def _read_digest(folder: Path) -> _Digest:
@@ -163,30 +163,15 @@ def _copy(source: int, target: int) -> str:
     digest = hashlib.blake2b(digest_size=32)
     size = os.fstat(source).st_size
     os.truncate(target, size)
-    for start, end in _data_ranges(source, size):
-        for at in range(start - start % CHUNK_BYTES, end, CHUNK_BYTES):
+    for start, end in sparse.data_ranges(source, size, CHUNK_BYTES):
+        for at in range(start, end, CHUNK_BYTES):
             chunk = os.pread(source, min(CHUNK_BYTES, size - at), at)
             if chunk.count(0) == len(chunk):
                 continue
             digest.update(at.to_bytes(8, "little"))
             digest.update(chunk)
-            written = 0
-            while written < len(chunk):
-                written += os.pwrite(target, chunk[written:], at + written)
+            sparse.write_all(target, chunk, at)
     return digest.hexdigest()
-
-
-def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Ranges that are no holes, widened so that no chunk is in two of them."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError:  # ENXIO: a hole up to the end
-            return
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        end = min(size, end + -end % CHUNK_BYTES)
-        yield start, end
 
 
 def remove(folder: Path) -> None:

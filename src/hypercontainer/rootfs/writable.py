@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
-from hypercontainer.linux import disk
+from hypercontainer.linux import disk, sparse
 
 MIB = 1 << 20
 BLOCK_BYTES = 4096
@@ -102,33 +102,14 @@ def _copy_sparse(source: Path, target: Path) -> None:
         try:
             size = os.fstat(reader.fileno()).st_size
             writer.truncate(size)
-            for start, end in _data_ranges(reader.fileno(), size):
+            for start, end in sparse.data_ranges(reader.fileno(), size):
                 for at in range(start, end, COPY_BYTES):
                     piece = os.pread(reader.fileno(), min(COPY_BYTES, end - at), at)
                     if piece.count(0) != len(piece):
-                        _write_all(writer.fileno(), piece, at)
+                        sparse.write_all(writer.fileno(), piece, at)
         except BaseException:
             target.unlink()
             raise
-
-
-def _write_all(fd: int, data: bytes, at: int) -> None:
-    written = 0
-    while written < len(data):
-        written += os.pwrite(fd, data[written:], at + written)
-
-
-def _data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # a hole up to the end
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -73,7 +73,12 @@ class Plugs:
         with contextlib.ExitStack() as stack:
             fds = open_extents(disk, stack)
             async with contextlib.AsyncExitStack() as undo:
-                await _add_node(qmp, disk, fds, stack, undo)
+                sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
+                first = sets[0]
+                if len(sets) > 1:
+                    first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
+                await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
+                undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
                 await _plug(qmp, disk, slots)
                 undo.pop_all()
 
@@ -94,9 +99,7 @@ class Plugs:
             del self._unplugs[device]
         if not deleted:
             raise HypervisorError(f"the guest refused to give up disk {serial}")
-        await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
-        for number in await _sets_of(qmp, serial):
-            await qmp.execute("remove-fd", {"fdset-id": number})
+        await _let_go(qmp, serial, await _sets_of(qmp, serial))
 
 
 async def insert(qmp: QmpClient, disk: DiskSpec) -> None:
@@ -125,9 +128,7 @@ async def insert(qmp: QmpClient, disk: DiskSpec) -> None:
     if isinstance(made, QmpError) and "Duplicate" in made.description:
         raise Conflict(f"drive {serial} has a disk in it") from made
     if not isinstance(made, BaseException):
-        await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
-        for number in sets[: len(fds)]:
-            await qmp.execute("remove-fd", {"fdset-id": number})
+        await _let_go(qmp, serial, sets[: len(fds)])
     raise problem
 
 
@@ -144,9 +145,7 @@ async def eject(qmp: QmpClient, serial: str) -> None:
     found = [node for node in nodes if isinstance(node, Mapping)] if isinstance(nodes, list) else []
     read_only = any(node.get("node-name") == drive_name(serial) and node.get("ro") is True for node in found)
     await _refill(qmp, serial, empty_name(serial), read_only=read_only)
-    await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
-    for number in sets:
-        await qmp.execute("remove-fd", {"fdset-id": number})
+    await _let_go(qmp, serial, sets)
 
 
 async def _refill(qmp: QmpClient, serial: str, file: str, *, read_only: bool) -> None:
@@ -158,19 +157,11 @@ async def _refill(qmp: QmpClient, serial: str, file: str, *, read_only: bool) ->
         raise
 
 
-async def _add_node(
-    qmp: QmpClient,
-    disk: DiskSpec,
-    fds: list[int],
-    stack: contextlib.ExitStack,
-    undo: contextlib.AsyncExitStack,
-) -> None:
-    sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
-    first = sets[0]
-    if len(sets) > 1:
-        first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
-    await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
-    undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
+async def _let_go(qmp: QmpClient, serial: str, sets: Sequence[int]) -> None:
+    """Of a disk that no device uses any more, and of the descriptors behind it."""
+    await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
+    for number in sets:
+        await qmp.execute("remove-fd", {"fdset-id": number})
 
 
 async def _plug(qmp: QmpClient, disk: DiskSpec, slots: int) -> None:

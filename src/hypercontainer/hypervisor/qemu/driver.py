@@ -144,6 +144,7 @@ class QemuDriver:
         return await doctor.diagnose(self, self._name)
 
     async def launch(self, spec: VMSpec) -> QemuVM:
+        check_spec(spec)
         return await self._launched(spec, BOOT)
 
     async def fingerprint(self, spec: VMSpec) -> str:
@@ -168,7 +169,7 @@ class QemuDriver:
         return await self._launched(spec, Origin(Role.CLONE, os.dup(snapshot.memory_fd), snapshot.state_fd))
 
     async def _launched(self, spec: VMSpec, origin: Origin) -> QemuVM:
-        check_spec(spec)
+        """Of a specification that is checked."""
         # A task of its own, so that what it undoes is undone however often its caller is cancelled.
         task = asyncio.create_task(self._launch(spec, origin), name=f"launch-{spec.id}")
         self._launches.add(task)
@@ -377,9 +378,9 @@ def is_kernel(head: bytes) -> bool:
 def _clone_kernel(kernel: Path, fds: contextlib.ExitStack) -> int:
     """A clone has its kernel in memory; QEMU wants one named all the same, of the kind for which it has the same
     firmware.  An ELF file's can be small."""
-    fd = _open_for_all(kernel, fds)
-    if os.pread(fd, 4, 0) != b"\x7fELF":
-        return fd
+    with kernel.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return _open_for_all(kernel, fds)
     small = os.memfd_create("kernel", os.MFD_CLOEXEC)
     fds.callback(os.close, small)
     os.write(small, pvh.SMALLEST)

@@ -39,19 +39,16 @@ class Migration:
     async def save(self, qmp: QmpClient, fd: int) -> None:
         """Stops the guest and writes its devices to ``fd``."""
         await qmp.execute("stop")
-        await qmp.execute("migrate-set-capabilities", _CAPABILITIES)
-        await qmp.execute("getfd", {"fdname": _NAME}, fds=[fd])
-        await qmp.execute("migrate", {"uri": f"fd:{_NAME}"})
-        await self._end(qmp, "query-migrate", "save")
+        await self._migrate(qmp, "migrate", fd, "save")
 
     async def load(self, qmp: QmpClient, fd: int) -> None:
         """Reads devices from ``fd``, whose offset is nobody else's, in a QEMU that waits for them; it stays paused."""
+        await self._migrate(qmp, "migrate-incoming", fd, "load")
+
+    async def _migrate(self, qmp: QmpClient, command: str, fd: int, what: str) -> None:
         await qmp.execute("migrate-set-capabilities", _CAPABILITIES)
         await qmp.execute("getfd", {"fdname": _NAME}, fds=[fd])
-        await qmp.execute("migrate-incoming", {"uri": f"fd:{_NAME}"})
-        await self._end(qmp, "query-migrate", "load")
-
-    async def _end(self, qmp: QmpClient, question: str, what: str) -> None:
+        await qmp.execute(command, {"uri": f"fd:{_NAME}"})
         closed: asyncio.Future[None] = asyncio.ensure_future(qmp.wait_closed())
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -64,7 +61,7 @@ class Migration:
         if not self._ended.done():
             raise HypervisorError(f"QEMU ended while it should {what} the VM")
         if not self._ended.result():
-            answer = await qmp.execute(question)
+            answer = await qmp.execute("query-migrate")
             reason = answer.get("error-desc") if isinstance(answer, Mapping) else None
             raise HypervisorError(f"QEMU could not {what} the VM: {reason or 'it gives no reason'}")
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
@@ -190,21 +191,15 @@ class QemuVM:
         await self._qmp.execute("cont")
 
     async def attach_disk(self, disk: DiskSpec) -> None:
-        check_disk(disk)
-        try:
+        with _usable(disk):
             await self._watch.plugs.attach(self._qmp, disk, self.record.hotplug_slots)
-        except OSError as error:
-            raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         await self._watch.plugs.detach(self._qmp, serial, timeout_s)
 
     async def insert_disk(self, disk: DiskSpec) -> None:
-        check_disk(disk)
-        try:
+        with _usable(disk):
             await insert(self._qmp, disk)
-        except OSError as error:
-            raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
 
     async def eject_disk(self, serial: str) -> None:
         await eject(self._qmp, serial)
@@ -270,6 +265,15 @@ class QemuVM:
         await self._let_go()
         clean(self._run, cgroup)
         return ended
+
+
+@contextlib.contextmanager
+def _usable(disk: DiskSpec) -> Iterator[None]:
+    check_disk(disk)
+    try:
+        yield
+    except OSError as error:
+        raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
 
 
 def exit_reason(killed: bool, said: ExitReason | None, out_of_memory: bool, code: int | None) -> ExitReason:
