@@ -36,6 +36,14 @@ int note_pair(int pair[2])
 	return fcntl(pair[0], F_SETFL, O_NONBLOCK);
 }
 
+int note_file(struct span bytes)
+{
+	int fd = memfd_create("note", MFD_CLOEXEC);
+	if (fd >= 0 && write_all(fd, bytes.data, bytes.length) != 0)
+		close_fd(&fd);
+	return fd;
+}
+
 int note_send(int socket, const struct note *note)
 {
 	union {

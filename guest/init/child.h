@@ -27,6 +27,9 @@ struct note {
 
 /* A pair of sockets for notes, both O_CLOEXEC; the first does not block. */
 int note_pair(int pair[2]);
+/* These bytes as a file for a note to carry, or -1. */
+int note_file(struct span bytes);
+
 int note_send(int socket, const struct note *note);
 
 /* 1: a note; 0: the other side is gone; -1: errno, EAGAIN for nothing yet. */

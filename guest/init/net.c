@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
-#include <net/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -214,8 +214,8 @@ bool net_present(struct span interface)
 	return field_find(interface, HYPER_MAC, &mac) && find_device(mac, name) != 0;
 }
 
-/* Without an address of that family its multicast and neighbour traffic only costs time, in every clone again. */
-static void no_ipv6(struct span interface, const char *name)
+/* On with an address of that family; without one its multicast traffic only costs time, in every clone again. */
+static void set_ipv6(struct span interface, const char *name)
 {
 	char path[80];
 	struct span each, rest = interface;
@@ -264,7 +264,7 @@ int net_configure(struct span interface, struct failure *failure)
 	/* A device that is up has no new name; a clone's is up, and has its name. */
 	if (strcmp(present, wanted) != 0 && set_link(index, false, wanted, 0, none) != 0)
 		return fail(failure, errno, "interface %s: %s", wanted, reason(errno));
-	no_ipv6(interface, wanted);
+	set_ipv6(interface, wanted);
 	if (set_link(index, true, NULL, find_u32(interface, HYPER_MTU, 0), new_mac) != 0)
 		return fail(failure, errno, "interface %s: cannot bring it up: %s", wanted, reason(errno));
 	while (field_each(&rest, HYPER_ADDRESS, &each)) {

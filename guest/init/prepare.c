@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,9 +29,18 @@
 static struct request *preparing;
 static struct watch said; /* the holder says when it is ready */
 static struct deadline quiet;
+static const struct prepared nothing = {.socket = -1, .cgroup = -1};
 static struct prepared made = {.socket = -1, .cgroup = -1};
 static uint8_t *planned; /* PREPARE's fields, as long as there is a holder */
 static size_t planned_length;
+
+/* Of what is somebody else's now, or gone. */
+static void let_go(void)
+{
+	made = nothing;
+	free(planned);
+	planned = NULL;
+}
 
 static void give_up(void)
 {
@@ -43,9 +51,7 @@ static void give_up(void)
 	close_fd(&made.socket);
 	close_fd(&made.cgroup);
 	cgroup_remove(PREPARED_GROUP);
-	made = (struct prepared){.socket = -1, .cgroup = -1};
-	free(planned);
-	planned = NULL;
+	let_go();
 }
 
 static void finish(const struct failure *failure)
@@ -137,9 +143,8 @@ void op_prepare(struct request *request)
 static bool tell(const struct request *request)
 {
 	struct note note = {.kind = NOTE_CREATE, .count = 1};
-	note.fds[0] = memfd_create("create", MFD_CLOEXEC);
-	bool told = note.fds[0] >= 0 && write_all(note.fds[0], request->fields.data, request->fields.length) == 0 &&
-	            note_send(made.socket, &note) == 0;
+	note.fds[0] = note_file(request->fields);
+	bool told = note.fds[0] >= 0 && note_send(made.socket, &note) == 0;
 	close_fd(&note.fds[0]);
 	return told;
 }
@@ -148,12 +153,10 @@ struct prepared prepared_take(const struct request *request)
 {
 	if (made.holder > 0 && skeleton_fits((struct span){planned, planned_length}, request->fields) && tell(request)) {
 		struct prepared taken = made;
-		made = (struct prepared){.socket = -1, .cgroup = -1};
-		free(planned);
-		planned = NULL;
+		let_go();
 		return taken;
 	}
 	if (made.holder > 0)
 		give_up();
-	return (struct prepared){.socket = -1, .cgroup = -1};
+	return nothing;
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -186,14 +185,11 @@ static void set_oom_score(pid_t pid, struct span fields)
 /* Hands the request to the holder, which becomes the process. */
 static int start_init(struct container *container, struct process *process, const int theirs[4], struct failure *failure)
 {
-	struct span fields = process->request->fields;
 	struct note note = {.kind = NOTE_START, .count = NOTE_FDS};
-	note.fds[0] = memfd_create("start", MFD_CLOEXEC);
+	note.fds[0] = note_file(process->request->fields);
 	note.fds[1] = theirs[3];
 	memcpy(note.fds + 2, theirs, 3 * sizeof *theirs);
-	int done = note.fds[0] < 0 ? -1 : write_all(note.fds[0], fields.data, fields.length);
-	if (done == 0)
-		done = note_send(container->socket.fd, &note);
+	int done = note.fds[0] < 0 ? -1 : note_send(container->socket.fd, &note);
 	if (done != 0)
 		(void)fail(failure, errno, "container %s: its holder does not answer: %s", container->name, reason(errno));
 	close_fd(&note.fds[0]);

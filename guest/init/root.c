@@ -45,10 +45,11 @@ static int upper_directories(struct failure *failure)
 		return fail(failure, errno, "writable disk: cannot make its work directory: %s", reason(errno));
 	if (mkdir(UPPER_POINT "/upper", 0755) != 0)
 		return errno == EEXIST ? 0 : fail(failure, errno, "writable disk: cannot make its upper directory: %s", reason(errno));
+	bool told = stat(LOWER_POINT, &lower) == 0;
 	/* As mkdir makes it, for most images. */
-	if (stat(LOWER_POINT, &lower) == 0 && lower.st_uid == 0 && lower.st_gid == 0 && (lower.st_mode & 07777) == 0755)
+	if (told && lower.st_uid == 0 && lower.st_gid == 0 && (lower.st_mode & 07777) == 0755)
 		return 0;
-	if (stat(LOWER_POINT, &lower) != 0 || chown(UPPER_POINT "/upper", lower.st_uid, lower.st_gid) != 0 ||
+	if (!told || chown(UPPER_POINT "/upper", lower.st_uid, lower.st_gid) != 0 ||
 	    chmod(UPPER_POINT "/upper", lower.st_mode & 07777) != 0)
 		return fail(failure, errno, "writable disk: cannot set its root's mode: %s", reason(errno));
 	return 0;
