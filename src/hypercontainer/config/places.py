@@ -2,7 +2,7 @@
 
 The command line runs this at every start, so it imports nothing but ``os``: no typing, no pathlib, no
 dataclasses, each of which costs as much as the interpreter's own start.  The configuration file is parsed only
-if there is one.
+where it says something of these.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ UNIX_SCHEME = "unix://"
 
 
 class Locations:
-    """Absolute paths, as text.  ``file`` is the configuration file that was read, "" if there was none, and
+    """Absolute paths, as text.  ``file`` is the configuration file that there is, "" if there is none, and
     ``table`` its content; ``address`` is the path of the socket."""
 
-    __slots__ = ("address", "cache", "file", "root", "run", "table")
+    __slots__ = ("_content", "address", "cache", "file", "root", "run")
 
-    def __init__(
-        self, *, root: str, run: str, address: str, cache: str, file: str, table: Mapping[str, object]
-    ) -> None:
+    def __init__(self, *, root: str, run: str, address: str, cache: str, file: _File) -> None:
         self.root = root
         self.run = run
         self.address = address
         self.cache = cache
-        self.file = file
-        self.table = table
+        self.file = file.path
+        self._content = file
+
+    @property
+    def table(self) -> Mapping[str, object]:
+        """Raises InvalidArgument where the file is not TOML."""
+        return self._content.table()
 
     @property
     def host(self) -> str:
@@ -59,7 +62,7 @@ def locations(
     env = os.environ if environ is None else environ
     user = os.geteuid() if uid is None else uid
     path = _find_file(file, env, user, system_file)
-    table = _read_toml(path) if path else {}
+    content = _File(path)
 
     def choose(flag: str | None, key: str) -> tuple[str, str]:
         variable = f"HYPER_{key.upper()}"
@@ -67,7 +70,7 @@ def locations(
             return flag, f"--{key}"
         if env.get(variable):
             return env[variable], variable
-        value = table.get(key, "")
+        value = content.get(key)
         if not isinstance(value, str):
             raise InvalidArgument(f"{path}: {key}: a string is wanted, not {value!r}")
         return value, f"{path}: {key}"
@@ -78,8 +81,7 @@ def locations(
         run=chosen_run,
         address=_socket_path(*choose(host, "host")) or _checked_length(f"{chosen_run}/hyper.sock", "run"),
         cache=_absolute(*choose(None, "cache")) or _xdg(env, "XDG_CACHE_HOME", ".cache"),
-        file=path,
-        table=table,
+        file=content,
     )
 
 
@@ -135,14 +137,38 @@ def _find_file(flag: str | None, env: Mapping[str, str], uid: int, system_file: 
     return next((path for path in candidates if os.path.isfile(path)), "")  # noqa: PTH113
 
 
-def _read_toml(path: str) -> dict[str, object]:
+class _File:
+    """A configuration file, parsed when it has to be: the parser costs the command line as much as all the rest."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._table: dict[str, object] | None = None
+        self._head = b""
+        if path:
+            try:
+                with open(path, "rb") as file:
+                    self._bytes = file.read()
+            except OSError as error:
+                raise InvalidArgument(f"{path}: {error.strerror}") from error
+            # What stands outside of tables comes before the first of them, if no text of several lines looks like one.
+            several = b'"""' in self._bytes or b"'''" in self._bytes
+            self._head = self._bytes if several else (b"\n" + self._bytes).partition(b"\n[")[0]
+
+    def get(self, key: str) -> object:
+        """Of a key outside of tables; "" where it is not given."""
+        return self.table().get(key, "") if key.encode() in self._head else ""
+
+    def table(self) -> Mapping[str, object]:
+        if self._table is None:
+            self._table = _parse_toml(self.path, self._bytes) if self.path else {}
+        return self._table
+
+
+def _parse_toml(path: str, data: bytes) -> dict[str, object]:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InvalidArgument(f"{path}: {error.strerror}") from error
+        return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"{path}: this is not TOML: {error}") from error
 

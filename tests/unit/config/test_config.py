@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,26 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_bytes(b'a = "\xff"')
     with pytest.raises(InvalidArgument, match="this is not TOML"):
-        find({"HYPER_CONFIG": str(file)})
+        load_config(file=str(file), environ={})
+
+
+@pytest.mark.parametrize("text", ["[factory]\ncache = 0\n", "[factory]\nroot = 1", "log = 1\n[host]\n"])
+def test_the_parser_is_not_asked_where_the_file_does_not_say_where_things_are(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    found = find({"HYPER_CONFIG": str(file), "HOME": "/h"})
+    assert found.table == tomllib.loads(text)
+    monkeypatch.setattr(places, "_parse_toml", lambda path, data: pytest.fail("parsed"))
+    find({"HYPER_CONFIG": str(file), "HOME": "/h"})
+
+
+@pytest.mark.parametrize("before", ["", "# [\n", "a = '''\n[b'''\n", 'a = """\n[b"""\n'])
+def test_the_parser_is_asked_where_it_does(before: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(before + 'host = "unix:///x"\n[t]\n')
+    assert find({"HYPER_CONFIG": str(file), "HOME": "/h"}).address == "/x"
 
 
 # Directories

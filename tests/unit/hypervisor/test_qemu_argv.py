@@ -71,6 +71,7 @@ PLAIN_LINES = f"""\
 -chardev socket,id=agent,fd=5,server=on,wait=off -device virtserialport,chardev=agent,name=hyper.agent
 -device virtio-rng-pci,disable-legacy=on
 -device virtio-balloon-pci,disable-legacy=on
+-S
 """
 
 FULL_LINES = f"""\
@@ -105,6 +106,7 @@ hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
 -device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
 -device pcie-root-port,id=slot1,chassis=1,slot=1
 -device pcie-root-port,id=slot2,chassis=2,slot=2
+-S
 """
 
 # What a template is made of, and its clones: the same devices in the same order.
@@ -146,7 +148,8 @@ SAVE_LINES = f"""\
 -m 512M -smp 2 -bios qboot.rom
 -kernel /dev/fd/7 -initrd /dev/fd/8
 -append console=ttyS0_quiet
-{DEVICE_LINES}"""
+{DEVICE_LINES}-S
+"""
 
 CLONE_LINES = f"""\
 /q -nodefaults -no-user-config -display none -no-reboot

@@ -116,7 +116,9 @@ def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT)
         argv += _network(spec.network)
     for number in range(1, spec.hotplug_slots + 1):
         argv += ["-device", f"pcie-root-port,id={slot_id(number)},chassis={number},slot={number}"]
-    return [*argv, "-S", "-incoming", "defer"] if role is Role.CLONE else argv
+    # No guest runs before this side listens: QEMU drops what is said on a console that nobody has connected to.
+    argv.append("-S")
+    return [*argv, "-incoming", "defer"] if role is Role.CLONE else argv
 
 
 def _memory(spec: VMSpec, fds: FdPlan, role: Role) -> list[str]:

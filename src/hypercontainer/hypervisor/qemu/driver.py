@@ -236,7 +236,7 @@ class QemuDriver:
                 started = await self._start(spec, binary, origin, undo)
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {_words(error)}") from error
-            qmp = await self._answering(spec, started)
+            qmp = await self._answering(spec, started, origin.role)
             undo.pop_all()
         return await _made(origin, started, qmp)
 
@@ -275,11 +275,14 @@ class QemuDriver:
         undo.push_async_callback(_end, process)
         group.add(process.pid)
 
-    async def _answering(self, spec: VMSpec, started: Started) -> QmpClient:
+    async def _answering(self, spec: VMSpec, started: Started, role: Role) -> QmpClient:
         """Step 5.  Raises ``LaunchError`` with all that QEMU and the guest have said."""
         run = RunDir(spec.run_dir)
         try:
-            return await QmpClient.connect(run.qmp, started.watch.on_event, timeout_s=LAUNCH_TIMEOUT_S)
+            qmp = await QmpClient.connect(run.qmp, started.watch.on_event, timeout_s=LAUNCH_TIMEOUT_S)
+            if role is not Role.CLONE:
+                await qmp.execute("cont")
+            return qmp
         except QmpDisconnected:
             problem = "QEMU ended before it ran the guest"
         except HypervisorError as error:
