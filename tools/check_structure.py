@@ -28,11 +28,17 @@ ALLOWED: dict[str, frozenset[str]] = {
     "rootfs": frozenset({"linux"}),
     "hypervisor": frozenset({"linux"}),
     "agent": frozenset({"linux"}),
-    "engine": frozenset({"config", "linux", "kernel", "image", "rootfs", "hypervisor", "agent"}),
+    "podfile": frozenset(),
+    "kube": frozenset(),
+    "volume": frozenset({"linux"}),
+    "engine": frozenset(
+        {"config", "linux", "kernel", "image", "rootfs", "hypervisor", "agent", "volume", "kube"}
+    ),
     "api": frozenset({"engine", "config"}),
     "daemon": frozenset({"api", "engine", "config", "linux", "kernel", "hypervisor"}),
     "client": frozenset({"config"}),
-    "cli": frozenset({"client", "config", "image", "kernel", "linux"}),
+    "sdk": frozenset({"client", "config", "image", "podfile"}),
+    "cli": frozenset({"client", "config", "image", "kernel", "linux", "podfile"}),
 }
 
 

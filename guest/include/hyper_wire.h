@@ -136,6 +136,12 @@ enum hyper_operation {
 	 * MOUNTs and DEVICEs begin with these and whose paths are these takes it over; any other has it given up.  Before
 	 * the first container (EBUSY).  The session ends with the answer: the guest waits for a SYNC mark as after boot. */
 	HYPER_OP_PREPARE = 14,
+	/* NAME, one of MOUNT (its TARGET is left out; RELATIVE to nothing) or UPPER (a directory of that disk, made if
+	 * missing), GID?, MODE?, FILE*, READ_ONLY?.  Makes storage that the pod's containers share: it is mounted in the VM
+	 * and a bind MOUNT of a container whose SOURCE is "NAME" or "NAME/path/below" shows it there.  GID: the root gets
+	 * this group, set-group-ID and group write.  MODE: of the root.  FILEs are written into it. */
+	HYPER_OP_VOLUME_ADD = 15,
+	HYPER_OP_VOLUME_REMOVE = 16, /* NAME; EBUSY while a container has it, ENOENT */
 };
 
 enum hyper_event {
@@ -217,6 +223,12 @@ enum hyper_tag {
 	HYPER_PIDS_MAX = 75,   /* u64 */
 	HYPER_PRIVILEGED = 76, /* flag: sysfs and cgroup writable, devices of the VM visible */
 	HYPER_SCRATCH = 77,    /* flag: no UPPER, but a writable root in memory */
+	HYPER_OFFSET = 78,     /* u64 bytes, with LENGTH: only this part of the disk (LOWER, UPPER), multiples of 512 */
+	HYPER_LENGTH = 79,     /* u64 bytes */
+	HYPER_DIRECTORY = 80,  /* text, relative, one name: UPPER is this directory of the disk, not all of it */
+	HYPER_DISCARD = 81,    /* flag, of CONTAINER_DESTROY: its UPPER's DIRECTORY is removed too */
+	HYPER_COPY_UP = 82,    /* flag, of a bind MOUNT: what the root has at TARGET is copied into SOURCE where that is empty */
+	HYPER_OWNER = 83,      /* text, of a FILE: user[:group], looked up in the root, in place of UID and GID */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,
@@ -244,6 +256,8 @@ enum hyper_tag {
 	HYPER_SIGNAL = 118,
 	HYPER_ALL = 119,
 	HYPER_FROZEN = 120,
+	HYPER_TOOLS = 122, /* text, of a PROCESS_START without CONTAINER, which runs in the VM: the container whose root the
+	                    * program and its libraries are taken from */
 	HYPER_REAPER = 121, /* flag, with INIT: a small reaping init of the agent's is PID 1, the program its child */
 
 	/* answers */

@@ -214,6 +214,8 @@ static void worker_answer(struct worker *worker)
 		else
 			fields = (struct buffer){.data = bytes + sizeof error, .length = size - sizeof error};
 	}
+	if (worker->work.finished)
+		worker->work.finished(worker->work.context, failure.error);
 	request_done(worker->request, failure.error ? &failure : NULL, &fields);
 	free(bytes);
 }
@@ -226,8 +228,6 @@ bool worker_reaped(pid_t pid)
 			continue;
 		*at = worker->next;
 		loop_disarm(&worker->deadline);
-		if (worker->work.finished)
-			worker->work.finished(worker->work.context);
 		worker_answer(worker);
 		close_fd(&worker->result);
 		free(worker);

@@ -44,10 +44,10 @@ void child_begin(const int *keep, size_t count);
 /*
  * A worker: a child that runs `work` and answers `request` with what it returns and appends to `fields`.  It has the
  * descriptors in `keep` (at most 8) and no others, so that it holds no other container's mounts.  `finished` (may be
- * NULL) is called in PID 1 just before the answer.
+ * NULL) is called in PID 1 just before the answer, with its errno.
  */
 typedef int (*work_function)(const struct request *request, void *context, struct buffer *fields, struct failure *failure);
-typedef void (*worker_finished)(void *context);
+typedef void (*worker_finished)(void *context, int error);
 struct work {
 	work_function work;
 	worker_finished finished;

@@ -10,8 +10,10 @@
 #include "cgroup.h"
 #include "child.h"
 #include "device.h"
+#include "discard.h"
 #include "disk.h"
 #include "holder.h"
+#include "pids.h"
 #include "prepare.h"
 #include "process.h"
 #include "session.h"
@@ -19,13 +21,13 @@
 #include "vm.h"
 
 #define CREATE_MS 20000
+#define COPY_MS 300000 /* where an image's files are copied into a volume */
 #define EMPTY_MS 10000
-#define UNMOUNT_MS 60000
+#define UNMOUNT_MS 120000
 #define FREEZE_MS 10000
 
 static struct container *containers;
 static unsigned count;
-static int own_pids = -1, pod_pids = -1; /* PID namespaces: the VM's, the one that containers share */
 
 struct container *container_find(const char *name)
 {
@@ -45,8 +47,9 @@ static void answer(struct container *container, const struct failure *failure)
 }
 
 /* Its mounts go with the last of these. */
-static void close_mounts(struct container *container)
+static void close_mounts(void *context)
 {
+	struct container *container = context;
 	close_fd(&container->root);
 	for (int i = 0; i < 3; i++)
 		close_fd(&container->namespaces[i]);
@@ -64,53 +67,23 @@ static void forget(struct container *container)
 	loop_close(&container->memory);
 	close_mounts(container);
 	free(container->devices);
+	free(container->upper);
 	close_fd(&container->cgroup);
-	cgroup_remove(container->prepared ? PREPARED_GROUP : container->name);
+	cgroup_remove(container->group);
 	free(container);
 	count--;
 }
 
 /* ---- create ---- */
 
-/* An init for the shared PID namespace, once. */
-static int pod_namespace(struct failure *failure)
-{
-	char path[32];
-	if (pod_pids >= 0)
-		return pod_pids;
-	pid_t pid = child_fork(CLONE_NEWPID, -1);
-	if (pid == 0)
-		pod_init_main();
-	(void)snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
-	pod_pids = pid < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-	if (pod_pids < 0)
-		return fail(failure, errno, "cannot make the shared PID namespace: %s", reason(errno));
-	return pod_pids;
-}
-
-/* fork(2) with the child in that PID namespace. */
-static pid_t fork_into(int pids, int cgroup)
-{
-	if (own_pids < 0)
-		own_pids = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (own_pids < 0 || setns(pids, CLONE_NEWPID) != 0)
-		return -1;
-	pid_t pid = child_fork(0, cgroup);
-	int error = errno;
-	if (pid != 0 && setns(own_pids, CLONE_NEWPID) != 0)
-		log_line("cannot return to the VM's PID namespace: %s", reason(errno));
-	errno = error;
-	return pid;
-}
-
 pid_t container_fork(struct container *container)
 {
-	pid_t pid = fork_into(container->namespaces[2], container->cgroup);
+	pid_t pid = pids_fork(container->namespaces[2], container->cgroup);
 	if (pid >= 0 || errno != EBUSY || container->holder <= 0)
 		return pid;
 	/* An init like systemd's has handed controllers down, and the group itself takes no process any more. */
 	int group = cgroup_of(container->holder);
-	pid = group < 0 ? -1 : fork_into(container->namespaces[2], group);
+	pid = group < 0 ? -1 : pids_fork(container->namespaces[2], group);
 	int error = errno;
 	close_fd(&group);
 	errno = error;
@@ -199,12 +172,12 @@ static int begin(struct container *container, struct request *request, struct fa
 {
 	int pair[2];
 	container->shared_pids = find_u32(request->fields, HYPER_PID_MODE, 0) == 1;
-	if (container->shared_pids && pod_namespace(failure) < 0)
+	int pids = container->shared_pids ? pids_shared(failure) : -1;
+	if (container->shared_pids && pids < 0)
 		return -1;
 	if (note_pair(pair) != 0)
 		return fail(failure, errno, "container %s: %s", container->name, reason(errno));
-	container->holder = container->shared_pids ? fork_into(pod_pids, container->cgroup)
-	                                           : child_fork(CLONE_NEWPID, container->cgroup);
+	container->holder = pids >= 0 ? pids_fork(pids, container->cgroup) : child_fork(CLONE_NEWPID, container->cgroup);
 	if (container->holder == 0)
 		holder_main(request, pair[1]);
 	int error = errno;
@@ -219,9 +192,10 @@ static int begin(struct container *container, struct request *request, struct fa
 static void take_prepared(struct container *container, const struct request *request)
 {
 	struct prepared taken = prepared_take(request);
-	container->prepared = taken.holder > 0;
-	if (!container->prepared)
+	memcpy(container->group, container->name, sizeof container->name);
+	if (taken.holder <= 0)
 		return;
+	memcpy(container->group, taken.group, sizeof taken.group);
 	container->holder = taken.holder;
 	container->cgroup = taken.cgroup;
 	container->socket.fd = taken.socket;
@@ -230,12 +204,32 @@ static void take_prepared(struct container *container, const struct request *req
 
 static int prepare(struct container *container, struct span fields, struct failure *failure)
 {
+	struct span upper;
+	if (volumes_named(fields, &container->volumes, failure) != 0)
+		return -1;
+	if (field_find(fields, HYPER_UPPER, &upper)) {
+		container->upper = malloc(upper.length);
+		if (!container->upper)
+			return fail(failure, ENOMEM, "container %s: no memory", container->name);
+		memcpy(container->upper, upper.data, upper.length);
+		container->upper_length = upper.length;
+	}
 	if (!find_flag(fields, HYPER_PRIVILEGED) && !(container->devices = device_program(fields)))
 		return fail(failure, ENOMEM, "container %s: no memory", container->name);
-	if (container->prepared)
+	if (container->cgroup >= 0) /* made ahead */
 		return cgroup_limit(container->cgroup, fields, failure);
 	container->cgroup = cgroup_create(container->name, fields, failure);
 	return container->cgroup < 0 ? -1 : 0;
+}
+
+static int creation_ms(struct span fields)
+{
+	struct span each;
+	while (field_each(&fields, HYPER_MOUNT, &each)) {
+		if (find_flag(each, HYPER_COPY_UP))
+			return COPY_MS;
+	}
+	return CREATE_MS;
 }
 
 void op_container_create(struct request *request)
@@ -264,7 +258,7 @@ void op_container_create(struct request *request)
 	}
 	take_prepared(container, request);
 	if (prepare(container, request->fields, &failure) != 0 ||
-	    (!container->prepared && begin(container, request, &failure) != 0)) {
+	    (container->holder == 0 && begin(container, request, &failure) != 0)) {
 		if (container->holder > 0 && kill(container->holder, SIGKILL) == 0)
 			(void)waitpid(container->holder, NULL, 0);
 		forget(container);
@@ -274,7 +268,7 @@ void op_container_create(struct request *request)
 	container->pending = request;
 	watch_cgroup(container);
 	(void)loop_set(&container->socket, EPOLLIN);
-	loop_arm(&container->deadline, CREATE_MS);
+	loop_arm(&container->deadline, creation_ms(request->fields));
 }
 
 bool container_reaped(pid_t pid)
@@ -309,8 +303,10 @@ static bool is_empty(struct container *container)
 static int work_unmount(const struct request *request, void *context, struct buffer *fields, struct failure *failure)
 {
 	struct container *container = context;
-	(void)request;
+	struct span upper = {container->upper, container->upper_length}, directory;
 	(void)fields;
+	if (find_flag(request->fields, HYPER_DISCARD) && field_find(upper, HYPER_DIRECTORY, &directory) && directory.length > 0)
+		return disk_discard(upper, close_mounts, container, failure);
 	int done = syncfs(container->root);
 	if (done != 0)
 		(void)fail(failure, errno, "container %s: cannot sync its disk: %s", container->name, reason(errno));
@@ -319,9 +315,10 @@ static int work_unmount(const struct request *request, void *context, struct buf
 	return done;
 }
 
-static void unmounted(void *context)
+static void unmounted(void *context, int error)
 {
 	struct container *container = context;
+	(void)error;
 	container->pending = NULL;
 	forget(container);
 }
@@ -466,6 +463,14 @@ void containers_kill(void)
 bool containers_any(void)
 {
 	return containers != NULL;
+}
+
+bool containers_use(unsigned volume)
+{
+	const struct container *each = containers;
+	while (each && !(each->volumes.bits[volume / 64] >> volume % 64 & 1))
+		each = each->next;
+	return each != NULL;
 }
 
 bool containers_running(void)

@@ -8,6 +8,7 @@
 
 #include "loop.h"
 #include "request.h"
+#include "volume.h"
 
 #define CONTAINERS_MAX 64
 
@@ -30,9 +31,12 @@ struct container {
 	int namespaces[3];   /* mount, cgroup, PID */
 	int root;            /* the root directory */
 	int cgroup;
-	bool prepared;       /* made ahead, in PREPARED_GROUP */
+	char group[68];      /* the cgroup's name: its own, or of one made ahead */
 	struct watch events; /* cgroup.events */
 	struct watch memory; /* memory.events */
+	struct volume_set volumes;
+	uint8_t *upper; /* CREATE's UPPER, for DISCARD */
+	size_t upper_length;
 	struct device_program *devices; /* not in force yet; NULL: it is, or the container is privileged */
 	uint64_t oom_kills;
 	struct request *pending; /* CREATE, DESTROY or FREEZE that has begun */
@@ -63,6 +67,8 @@ pid_t container_fork(struct container *container);
 
 /* Reads the counter anew. */
 uint64_t container_oom_kills(struct container *container);
+
+bool containers_use(unsigned volume);
 
 /* For the shutdown, when nothing else runs any more. */
 bool containers_running(void);

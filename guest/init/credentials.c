@@ -14,15 +14,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "system.h"
+
 #define FILE_MAX (8 * 1024 * 1024) /* of passwd and group: what is beyond is not looked at */
 #define FILTER_MAX 4096            /* instructions, the kernel's own limit */
 
 /* A regular file's text; an empty one for anything else: an image need not have it. */
-static struct span slurp(const char *path)
+static struct span slurp(int root, const char *path)
 {
 	struct span text = {(const uint8_t *)"", 0};
 	struct stat info;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open_in_root(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return text;
 	if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) {
@@ -38,10 +40,17 @@ static struct span slurp(const char *path)
 	return text;
 }
 
+int owner_find(int root, const char *owner, struct identity *identity, struct failure *failure)
+{
+	return identity_find(owner, slurp(root, "/etc/passwd"), slurp(root, "/etc/group"), identity, failure);
+}
+
 int credentials_find(struct span fields, struct identity *identity, struct failure *failure)
 {
 	struct span value = {(const uint8_t *)"", 0}, each;
-	struct span passwd = slurp("/etc/passwd"), group = slurp("/etc/group");
+	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct span passwd = slurp(root, "/etc/passwd"), group = slurp(root, "/etc/group");
+	close_fd(&root);
 	(void)field_find(fields, HYPER_USER, &value);
 	char *user = span_text(value);
 	if (!user)
@@ -85,7 +94,7 @@ static int drop_bounding(uint64_t bounding, struct failure *failure)
 	return 0;
 }
 
-int credentials_switch(struct span fields, const struct identity *identity, struct failure *failure)
+int credentials_switch(struct span fields, bool almighty, const struct identity *identity, struct failure *failure)
 {
 	gid_t groups[GROUPS_MAX];
 	for (size_t i = 0; i < identity->group_count; i++)
@@ -93,7 +102,7 @@ int credentials_switch(struct span fields, const struct identity *identity, stru
 	(void)umask(find_u32(fields, HYPER_UMASK, 022) & 0777);
 	if (set_limits(fields, failure) != 0)
 		return -1;
-	if (drop_bounding(find_u64(fields, HYPER_CAP_BOUNDING, 0), failure) != 0)
+	if (drop_bounding(find_u64(fields, HYPER_CAP_BOUNDING, almighty ? ~UINT64_C(0) : 0), failure) != 0)
 		return -1;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
 		return fail(failure, errno, "cannot keep capabilities: %s", reason(errno));
@@ -114,13 +123,13 @@ static uint64_t known_capabilities(void)
 	return count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
-static int set_capabilities(struct span fields, uint32_t uid, struct failure *failure)
+static int set_capabilities(struct span fields, bool almighty, uint32_t uid, struct failure *failure)
 {
-	uint64_t known = known_capabilities();
+	uint64_t known = known_capabilities(), otherwise = almighty ? known : 0;
 	uint64_t ambient = known & find_u64(fields, HYPER_CAP_AMBIENT, 0);
 	uint64_t inheritable = (known & find_u64(fields, HYPER_CAP_INHERITABLE, 0)) | ambient;
-	uint64_t permitted = (known & find_u64(fields, HYPER_CAP_PERMITTED, 0)) | ambient;
-	uint64_t effective = permitted & find_u64(fields, HYPER_CAP_EFFECTIVE, 0);
+	uint64_t permitted = (known & find_u64(fields, HYPER_CAP_PERMITTED, otherwise)) | ambient;
+	uint64_t effective = permitted & find_u64(fields, HYPER_CAP_EFFECTIVE, otherwise);
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	if (uid != 0) /* a user other than root has none but the ambient ones */
 		permitted = effective = ambient;
@@ -153,7 +162,7 @@ static int load_filter(struct span filter, struct failure *failure)
 	return 0;
 }
 
-int credentials_seal(struct span fields, const struct identity *identity, struct failure *failure)
+int credentials_seal(struct span fields, bool almighty, const struct identity *identity, struct failure *failure)
 {
 	struct span filter;
 	bool filtered = field_find(fields, HYPER_SECCOMP, &filter);
@@ -174,7 +183,7 @@ int credentials_seal(struct span fields, const struct identity *identity, struct
 		if (load_filter(filter, failure) != 0)
 			return -1;
 	}
-	if (set_capabilities(fields, identity->uid, failure) != 0)
+	if (set_capabilities(fields, almighty, identity->uid, failure) != 0)
 		return -1;
 	return filtered && no_new_privs ? load_filter(filter, failure) : 0;
 }

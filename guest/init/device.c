@@ -83,24 +83,51 @@ struct device_program *device_program(struct span fields)
 	return program;
 }
 
-int device_confine(int group, const struct device_program *program, struct failure *failure)
+/* The last one that was loaded: a pod's containers mostly have the same. */
+static struct device_program *loaded;
+static int loaded_fd = -1;
+
+static bool is_loaded(const struct device_program *program)
 {
-	union bpf_attr load, link;
+	return loaded && loaded->length == program->length &&
+	       memcmp(loaded->code, program->code, program->length * sizeof *program->code) == 0;
+}
+
+int device_load(const struct device_program *program, struct failure *failure)
+{
+	union bpf_attr load;
+	size_t size = sizeof *program + program->length * sizeof *program->code;
+	if (is_loaded(program))
+		return 0;
 	memset(&load, 0, sizeof load);
 	load.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
 	load.insns = (uint64_t)(uintptr_t)program->code;
 	load.insn_cnt = (uint32_t)program->length;
 	load.license = (uint64_t)(uintptr_t) "Apache-2.0";
-	int fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
-	if (fd < 0)
-		return fail(failure, errno, "devices: the kernel refuses to confine them: %s", reason(errno));
+	free(loaded);
+	close_fd(&loaded_fd);
+	loaded = malloc(size);
+	loaded_fd = loaded ? (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load) : -1;
+	if (loaded_fd >= 0) {
+		memcpy(loaded, program, size);
+		return 0;
+	}
+	int error = loaded ? errno : ENOMEM;
+	free(loaded);
+	loaded = NULL;
+	return fail(failure, error, "devices: the kernel refuses to confine them: %s", reason(error));
+}
+
+int device_confine(int group, const struct device_program *program, struct failure *failure)
+{
+	union bpf_attr link;
+	if (device_load(program, failure) != 0)
+		return -1;
 	memset(&link, 0, sizeof link);
 	link.target_fd = (uint32_t)group;
-	link.attach_bpf_fd = (uint32_t)fd;
+	link.attach_bpf_fd = (uint32_t)loaded_fd;
 	link.attach_type = BPF_CGROUP_DEVICE;
-	int done = (int)syscall(SYS_bpf, BPF_PROG_ATTACH, &link, sizeof link);
-	if (done != 0)
-		(void)fail(failure, errno, "devices: the kernel refuses to confine them: %s", reason(errno));
-	(void)close(fd);
-	return done;
+	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &link, sizeof link) != 0)
+		return fail(failure, errno, "devices: the kernel refuses to confine them: %s", reason(errno));
+	return 0;
 }

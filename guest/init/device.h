@@ -10,6 +10,9 @@
 /* It lets through what Docker does (null zero full random urandom tty console ptmx pts tun) and the DEVICE fields. */
 struct device_program *device_program(struct span fields);
 
+/* Has the kernel look at it ahead of time: it is then at hand for every container that has the same. */
+int device_load(const struct device_program *program, struct failure *failure);
+
 /* Attaches it to a cgroup. */
 int device_confine(int group, const struct device_program *program, struct failure *failure);
 

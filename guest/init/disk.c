@@ -3,11 +3,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "part.h"
+#include "schema.h"
 #include "uevent.h"
 
 #define WAIT_MS 5000
@@ -17,23 +24,86 @@
 static char released[RELEASED_MAX][16]; /* "virtio3"; inherited by the children that look for disks */
 static unsigned released_count;
 
+/*
+ * Serials that have been asked for: to ask a disk is a request to the host.  Shared with the children that look for
+ * disks, so each learns from those before it.  A disk that is plugged in has a number of its own in sysfs.
+ */
+#define KNOWN_MAX 32
+struct known {
+	uint64_t number;
+	char serial[65];
+};
+
+static struct {
+	atomic_flag busy;
+	unsigned count;
+	struct known disks[KNOWN_MAX];
+} *known;
+
+void disks_forget(void)
+{
+	if (!known)
+		known = mmap(NULL, sizeof *known, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (known == MAP_FAILED)
+		known = NULL;
+	if (known)
+		memset(known, 0, sizeof *known);
+}
+
+/* Both give up where another is at it: then the disk is asked. */
+static bool recall(uint64_t number, char serial[65])
+{
+	bool found = false;
+	if (!known || atomic_flag_test_and_set(&known->busy))
+		return false;
+	for (unsigned i = 0; i < known->count && i < KNOWN_MAX && !found; i++) {
+		found = known->disks[i].number == number;
+		if (found)
+			memcpy(serial, known->disks[i].serial, sizeof known->disks[i].serial);
+	}
+	atomic_flag_clear(&known->busy);
+	return found;
+}
+
+static void remember(uint64_t number, const char serial[65])
+{
+	if (!known || atomic_flag_test_and_set(&known->busy))
+		return;
+	struct known *next = &known->disks[known->count++ % KNOWN_MAX];
+	next->number = number;
+	memcpy(next->serial, serial, sizeof next->serial);
+	if (known->count == 2 * KNOWN_MAX)
+		known->count = KNOWN_MAX;
+	atomic_flag_clear(&known->busy);
+}
+
+static bool serial_of(int list, const char *disk, char serial[65])
+{
+	char name[300];
+	struct stat info;
+	(void)snprintf(name, sizeof name, "%s/serial", disk);
+	if (fstatat(list, name, &info, 0) != 0)
+		return false;
+	if (recall(info.st_ino, serial))
+		return true;
+	memset(serial, 0, 65);
+	if (read_text_at(list, name, serial, 65) < 0)
+		return false;
+	serial[strcspn(serial, "\n")] = '\0';
+	remember(info.st_ino, serial);
+	return true;
+}
+
 static bool scan(const char *serial, char path[DISK_PATH_BYTES])
 {
-	char name[300], found[80];
+	char found[65];
 	DIR *list = opendir("/sys/block");
 	bool here = false;
 	if (!list)
 		return false;
 	for (struct dirent *entry; !here && (entry = readdir(list));) {
-		if (entry->d_name[0] == '.')
-			continue;
-		(void)snprintf(name, sizeof name, "%s/serial", entry->d_name);
-		if (read_text_at(dirfd(list), name, found, sizeof found) < 0)
-			continue;
-		found[strcspn(found, "\n")] = '\0';
-		if (strcmp(found, serial) != 0)
-			continue;
-		here = snprintf(path, DISK_PATH_BYTES, "/dev/%s", entry->d_name) < DISK_PATH_BYTES;
+		if (entry->d_name[0] != '.' && serial_of(dirfd(list), entry->d_name, found) && strcmp(found, serial) == 0)
+			here = snprintf(path, DISK_PATH_BYTES, "/dev/%s", entry->d_name) < DISK_PATH_BYTES;
 	}
 	(void)closedir(list);
 	return here;
@@ -83,6 +153,56 @@ int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *fa
 		found = scan(wanted, path);
 	close_fd(&events);
 	return found ? 0 : fail(failure, ENODEV, "disk \"%s\": there is none with this serial", wanted);
+}
+
+static int mount_as(struct span serial, const char *device, const char *point, const char *type, unsigned long flags,
+                    const char *options, struct failure *failure)
+{
+	if (mount(device, point, type, flags, options) == 0)
+		return 0;
+	/* Before Linux 5.10 there was no reading ahead to switch off. */
+	if (options && errno == EINVAL && mount(device, point, type, flags, NULL) == 0)
+		return 0;
+	return fail(failure, errno, "disk \"%.*s\": cannot mount it as %s: %s", (int)serial.length, (const char *)serial.data,
+	            type, reason(errno));
+}
+
+int disk_mount(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure)
+{
+	struct span serial, type, offset, length;
+	char device[DISK_PATH_BYTES];
+	if (!field_find(disk, HYPER_SERIAL, &serial) || !field_find(disk, HYPER_FILESYSTEM, &type))
+		return fail(failure, EINVAL, "a disk without serial or file system");
+	bool from = field_find(disk, HYPER_OFFSET, &offset), long_is = field_find(disk, HYPER_LENGTH, &length);
+	if (from != long_is)
+		return fail(failure, EINVAL, "a part of a disk has an offset and a length");
+	if (disk_find(serial, device, failure) != 0)
+		return -1;
+	if (from && part_find(device, get_u64(offset.data), get_u64(length.data), failure) != 0)
+		return -1;
+	char *filesystem = span_text(type);
+	if (!filesystem)
+		return fail(failure, ENOMEM, "no memory");
+	bool ext4 = strcmp(filesystem, "ext4") == 0;
+	int done = mount_as(serial, device, point, filesystem, flags, ext4 ? options : NULL, failure);
+	free(filesystem);
+	return done;
+}
+
+int disk_directory(struct span disk, const char *point, struct failure *failure)
+{
+	char path[192];
+	struct span name;
+	if (!field_find(disk, HYPER_DIRECTORY, &name) || name.length == 0)
+		(void)snprintf(path, sizeof path, "%s", point);
+	else if (!file_name_ok(name))
+		return fail(failure, EINVAL, "not a name for a directory of a disk");
+	else
+		(void)snprintf(path, sizeof path, "%s/%.*s", point, (int)name.length, (const char *)name.data);
+	if (mkdir(path, 0755) != 0 && errno != EEXIST)
+		return fail(failure, errno, "%s: cannot make it: %s", path, reason(errno));
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd >= 0 ? fd : fail(failure, errno, "%s: %s", path, reason(errno));
 }
 
 unsigned disk_count(void)

@@ -1,4 +1,4 @@
-/* Block devices, found by the serial that the host gave them; mounted in the caller's mount namespace. */
+/* Block devices, found by the serial that the host gave them, and parts of them; mounted in the caller's namespace. */
 #ifndef DISK_H
 #define DISK_H
 
@@ -9,11 +9,24 @@
 /* "/dev/vda", waiting some seconds for a disk that is being plugged in. */
 int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *failure);
 
+/* What a disk (LOWER, UPPER) with these options is mounted with: what nobody writes stays a hole in the host's file,
+ * and no thread reads bitmaps ahead. */
+#define DISK_WRITABLE "noinit_itable,no_prefetch_block_bitmaps"
+
+/* Mounts a disk, or the part of it that OFFSET and LENGTH name.  `options` are ext4's. */
+int disk_mount(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure);
+
+/* The DIRECTORY of a disk that is mounted on `point`, made if it is missing: its descriptor, or -1. */
+int disk_directory(struct span disk, const char *point, struct failure *failure);
+
 /*
  * Unbinds the driver of every virtio disk, until disk_find needs one: a clone has other disks than its template, and
  * the driver reads a disk's size when it is bound.
  */
 int disks_release(struct failure *failure);
+
+/* What has been learnt of them: before the first is looked for, and in a template, whose clones have others. */
+void disks_forget(void);
 
 /* How many there are in the VM. */
 unsigned disk_count(void);

@@ -6,20 +6,44 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "credentials.h"
 #include "place.h"
 #include "root.h"
 #include "system.h"
 
 #define BOUND_POINT "/f" /* where files that are bound lie: a file system of the container's own, outside its root */
 
+/* OWNER by name, or UID and GID. */
+static int owner_of(int root, struct span file, uid_t *uid, gid_t *gid, struct failure *failure)
+{
+	static struct identity identity;
+	struct span name;
+	*uid = find_u32(file, HYPER_UID, 0);
+	*gid = find_u32(file, HYPER_GID, 0);
+	if (!field_find(file, HYPER_OWNER, &name) || name.length == 0)
+		return 0;
+	char *owner = span_text(name);
+	int done = owner ? owner_find(root, owner, &identity, failure) : fail(failure, ENOMEM, "no memory");
+	free(owner);
+	*uid = identity.uid;
+	*gid = identity.gid;
+	return done;
+}
+
 /* A new file with this content; `fd` is closed. */
-static int fill(int fd, const char *path, struct span file, struct failure *failure)
+static int fill(int root, int fd, const char *path, struct span file, struct failure *failure)
 {
 	struct span content = {0};
+	uid_t uid;
+	gid_t gid;
 	(void)field_find(file, HYPER_CONTENT, &content);
+	if (owner_of(root, file, &uid, &gid, failure) != 0) {
+		(void)close(fd);
+		return -1;
+	}
 	int done = write_all(fd, content.data, content.length);
 	if (done == 0)
-		done = fchown(fd, find_u32(file, HYPER_UID, 0), find_u32(file, HYPER_GID, 0));
+		done = fchown(fd, uid, gid);
 	if (done == 0)
 		done = fchmod(fd, find_u32(file, HYPER_MODE, 0644) & 07777);
 	if (done != 0)
@@ -46,7 +70,7 @@ static int file_in_root(int root, const char *path, struct span file, struct fai
 	(void)close(place);
 	if (fd < 0)
 		return fail(failure, error, "file %s: cannot open it: %s", path, reason(error));
-	return fill(fd, path, file, failure);
+	return fill(root, fd, path, file, failure);
 }
 
 static int file_bound(int root, const char *path, struct span file, int number, struct failure *failure)
@@ -58,7 +82,7 @@ static int file_bound(int root, const char *path, struct span file, int number, 
 	int fd = open(from, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(failure, errno, "file %s: no place for it: %s", path, reason(errno));
-	if (fill(fd, path, file, failure) != 0)
+	if (fill(root, fd, path, file, failure) != 0)
 		return -1;
 	int target = place_make_file(root, path, failure);
 	if (target < 0)

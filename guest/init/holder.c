@@ -15,6 +15,7 @@
 #include "root.h"
 #include "skeleton.h"
 #include "system.h"
+#include "volume.h"
 
 static int sysctl_write(const char *name, const char *value, struct failure *failure)
 {
@@ -139,6 +140,7 @@ void holder_main(const struct request *request, int socket)
 {
 	struct note note = {0};
 	begin(socket, &note);
+	volumes_part();
 	hold(NULL, request->fields, socket);
 }
 
@@ -146,6 +148,7 @@ void prepared_holder_main(const struct request *request, int socket)
 {
 	struct note note = {0};
 	begin(socket, &note);
+	volumes_follow();
 	if (skeleton_make(request->fields, &note.failure) != 0)
 		give_up(socket, &note);
 	note.kind = NOTE_READY;
@@ -159,6 +162,7 @@ void prepared_holder_main(const struct request *request, int socket)
 		(void)fail(&note.failure, errno, "cannot read what to make: %s", reason(errno));
 		give_up(socket, &note);
 	}
+	volumes_part();
 	hold(&request->fields, fields, socket);
 }
 
@@ -170,7 +174,10 @@ void pod_init_main(void)
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_BLOCK, &all, NULL);
 	/* Its root is an empty directory: /proc/1/root shows containers nothing. */
-	if (unshare(CLONE_NEWNS) != 0 || mount("empty", "/r", "tmpfs", MS_RDONLY, NULL) != 0 || chdir("/r") != 0 ||
+	if (unshare(CLONE_NEWNS) != 0)
+		_exit(1);
+	volumes_part(); /* else they would go with what is left here */
+	if (mount("empty", "/r", "tmpfs", MS_RDONLY, NULL) != 0 || chdir("/r") != 0 ||
 	    sys_pivot_root(".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
 		_exit(1);
 	(void)sys_close_range(0, ~0u);

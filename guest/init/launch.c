@@ -13,6 +13,7 @@
 
 #include "child.h"
 #include "credentials.h"
+#include "invm.h"
 #include "place.h"
 #include "program.h"
 #include "system.h"
@@ -181,7 +182,7 @@ static int prepare(struct launch *launch, struct identity *identity, char **envi
 {
 	bool entered = false;
 	(void)setsid();
-	if (!launch->init && join(launch, failure) != 0)
+	if (launch->in_vm ? invm_enter(launch, failure) != 0 : !launch->init && join(launch, failure) != 0)
 		return -1;
 	if (find_flag(launch->fields, HYPER_TTY) && open_terminal(launch, failure) != 0)
 		return -1;
@@ -191,7 +192,7 @@ static int prepare(struct launch *launch, struct identity *identity, char **envi
 		return fail(failure, ENOMEM, "no memory");
 	if (arrange_stdio(launch, identity, failure) != 0 || enter_directory(launch, &entered, failure) != 0)
 		return -1;
-	if (credentials_switch(launch->fields, identity, failure) != 0)
+	if (credentials_switch(launch->fields, launch->in_vm, identity, failure) != 0)
 		return -1;
 	if (!entered) {
 		entered = true;
@@ -213,9 +214,11 @@ void launch_main(struct launch *launch)
 	}
 	if (prepare(launch, &identity, environment, &failure) != 0)
 		launch_failed(launch, &failure);
+	if (launch->in_vm && invm_builtin(arguments))
+		invm_run(arguments);
 	if (launch->init && find_flag(launch->fields, HYPER_REAPER) && split_reaper(&failure) != 0)
 		launch_failed(launch, &failure);
-	if (credentials_seal(launch->fields, &identity, &failure) != 0)
+	if (credentials_seal(launch->fields, launch->in_vm, &identity, &failure) != 0)
 		launch_failed(launch, &failure);
 	(void)program_exec(arguments, environment, &failure);
 	launch_failed(launch, &failure);

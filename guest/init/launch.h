@@ -10,9 +10,11 @@
 struct launch {
 	struct span fields; /* of PROCESS_START */
 	bool init;
+	bool in_vm; /* outside any container */
 	int report;   /* notes to PID 1; closed by exec */
 	int stdio[3]; /* -1 each: a terminal, or (stdin) nothing */
-	int namespaces[2]; /* of the container, to be joined: mount, cgroup; not for init */
+	int namespaces[2]; /* of the container, to be joined: mount, cgroup; not for init.  In the VM: the first is that
+	                    * of the container with the tools, or -1 */
 };
 
 __attribute__((noreturn)) void launch_main(struct launch *launch);

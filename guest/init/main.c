@@ -16,6 +16,7 @@
 
 #include "child.h"
 #include "container.h"
+#include "disk.h"
 #include "loop.h"
 #include "port.h"
 #include "process.h"
@@ -72,6 +73,7 @@ __attribute__((noreturn)) static void serve(const char *address)
 		log_line("the host's port %s: %s", address ? address : HYPER_PORT_NAME, reason(errno));
 		vm_fatal("no way to the host");
 	}
+	disks_forget();
 	vm_serving();
 	for (bool more = true;;) {
 		loop_once(!more);

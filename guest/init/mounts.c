@@ -3,19 +3,23 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
+#include "copy.h"
 #include "disk.h"
 #include "place.h"
 #include "root.h"
 #include "system.h"
+#include "uevent.h"
+#include "volume.h"
 
-#define SHARED "/run/pod" /* directories that the pod's containers share, for bind mounts with a relative source */
+#define WAIT_MS 5000 /* for a share that is being plugged in */
 #define PROPAGATION (MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE)
 
 struct plan {
 	char *type, *source, *target, *data;
 	unsigned long flags;
-	bool read_only, bind;
+	bool read_only, bind, copy_up;
 	struct span serial;
 };
 
@@ -38,6 +42,9 @@ static int plan_read(struct span fields, struct plan *plan, struct failure *fail
 	(void)field_find(fields, HYPER_SERIAL, &plan->serial);
 	plan->read_only = find_flag(fields, HYPER_READ_ONLY) || (plan->flags & MS_RDONLY);
 	plan->bind = strcmp(plan->type, "bind") == 0 || (plan->flags & MS_BIND);
+	plan->copy_up = find_flag(fields, HYPER_COPY_UP);
+	if (plan->copy_up && (!plan->bind || !plan->source || plan->source[0] == '/'))
+		return fail(failure, EINVAL, "mount on %s: only a volume is filled from the image", plan->target);
 	if (plan->bind && !plan->source)
 		return fail(failure, EINVAL, "mount on %s: a bind mount needs a source", plan->target);
 	return 0;
@@ -53,8 +60,8 @@ static unsigned long kept_flags(int fd)
 	       (info.f_flag & ST_NODIRATIME ? MS_NODIRATIME : 0) | (info.f_flag & ST_RDONLY ? MS_RDONLY : 0);
 }
 
-/* The mount that now lies on `target`, reached anew: the old descriptor still names what is below it. */
-static int remount(int root, const char *target, unsigned long flags)
+/* Reached anew: a descriptor from before the mount still names what is below it. */
+int root_remount(int root, const char *target, unsigned long flags)
 {
 	char path[FD_PATH_BYTES];
 	int top = place_find(root, target, 0);
@@ -68,21 +75,13 @@ static int remount(int root, const char *target, unsigned long flags)
 	return done;
 }
 
-/* A relative source is a directory of the pod, made when it is first used; an absolute one is in this root. */
+/* A relative source is in a volume of the pod; an absolute one is in this root. */
 static int bind_source(int root, const struct plan *plan, struct failure *failure)
 {
-	if (plan->source[0] == '/') {
-		int fd = place_find(root, plan->source, 0);
-		return fd >= 0 ? fd : fail(failure, errno, "bind mount: %s: %s", plan->source, reason(errno));
-	}
-	if (mkdir(SHARED, 0755) != 0 && errno != EEXIST)
-		return fail(failure, errno, "%s: %s", SHARED, reason(errno));
-	int shared = open(SHARED, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (shared < 0)
-		return fail(failure, errno, "%s: %s", SHARED, reason(errno));
-	int fd = place_make_directory(shared, plan->source, failure);
-	(void)close(shared);
-	return fd;
+	if (plan->source[0] != '/')
+		return volume_place(plan->source, failure);
+	int fd = place_find(root, plan->source, 0);
+	return fd >= 0 ? fd : fail(failure, errno, "bind mount: %s: %s", plan->source, reason(errno));
 }
 
 static int target_for(int root, const struct plan *plan, int source, struct failure *failure)
@@ -100,11 +99,13 @@ static int mount_bind(int root, const struct plan *plan, struct failure *failure
 	int target = source < 0 ? -1 : target_for(root, plan, source, failure);
 	if (target < 0)
 		return -1;
+	if (plan->copy_up && copy_up(target, source, plan->target, failure) != 0)
+		return -1;
 	fd_path(source, from);
 	fd_path(target, to);
 	int done = mount(from, to, NULL, MS_BIND | (plan->flags & MS_REC), NULL);
 	if (done == 0 && (plan->read_only || later))
-		done = remount(root, plan->target, later | (plan->read_only ? MS_RDONLY : 0));
+		done = root_remount(root, plan->target, later | (plan->read_only ? MS_RDONLY : 0));
 	if (done != 0)
 		(void)fail(failure, errno, "bind mount of %s on %s: %s", plan->source, plan->target, reason(errno));
 	(void)close(source);
@@ -112,30 +113,74 @@ static int mount_bind(int root, const struct plan *plan, struct failure *failure
 	return done;
 }
 
-static int mount_new(int root, const struct plan *plan, struct failure *failure)
+static int mount_once(const struct plan *plan, const char *source, int root, const char *point)
 {
-	char to[FD_PATH_BYTES], device[DISK_PATH_BYTES];
-	const char *source = plan->source ? plan->source : plan->type;
 	unsigned long flags = plan->flags & ~(unsigned long)(PROPAGATION | MS_REC | MS_RDONLY);
+	int done = mount(source, point, plan->type, flags | (plan->read_only ? MS_RDONLY : 0), plan->data);
+	/* Another container has the disk writable: then only this mount of it is read-only. */
+	if (done != 0 && errno == EBUSY && plan->read_only) {
+		done = mount(source, point, plan->type, flags, plan->data);
+		if (done == 0)
+			done = root_remount(root, plan->target, MS_RDONLY | flags);
+	}
+	return done;
+}
+
+/* How the kernel says that no device has this tag, yet. */
+static bool is_missing(const struct plan *plan)
+{
+	return (strcmp(plan->type, "virtiofs") == 0 && errno == EINVAL) || (strcmp(plan->type, "9p") == 0 && errno == ENOENT);
+}
+
+/* On `point`, which is the plan's target below `root`. */
+static int mount_plan(const struct plan *plan, int root, const char *point, struct failure *failure)
+{
+	char device[DISK_PATH_BYTES];
+	const char *source = plan->source ? plan->source : plan->type;
 	if (plan->serial.length > 0) {
 		if (disk_find(plan->serial, device, failure) != 0)
 			return -1;
 		source = device;
 	}
+	int done = mount_once(plan, source, root, point), error = errno;
+	if (done != 0 && is_missing(plan)) {
+		int64_t end = clock_ns(CLOCK_MONOTONIC) + WAIT_MS * INT64_C(1000000);
+		int events = uevent_open();
+		do {
+			done = mount_once(plan, source, root, point);
+			error = errno;
+		} while (done != 0 && is_missing(plan) && events >= 0 && uevent_wait(events, end));
+		close_fd(&events);
+	}
+	return done == 0 ? 0 : fail(failure, error, "mount of %s on %s: %s", plan->type, plan->target, reason(error));
+}
+
+static int mount_new(int root, const struct plan *plan, struct failure *failure)
+{
+	char to[FD_PATH_BYTES];
 	int target = target_for(root, plan, -1, failure);
 	if (target < 0)
 		return -1;
 	fd_path(target, to);
-	int done = mount(source, to, plan->type, flags | (plan->read_only ? MS_RDONLY : 0), plan->data);
-	/* Another container has the disk writable: then only this mount of it is read-only. */
-	if (done != 0 && errno == EBUSY && plan->read_only) {
-		done = mount(source, to, plan->type, flags, plan->data);
-		if (done == 0)
-			done = remount(root, plan->target, MS_RDONLY | flags);
-	}
-	if (done != 0)
-		(void)fail(failure, errno, "mount of %s on %s: %s", plan->type, plan->target, reason(errno));
+	int done = mount_plan(plan, root, to, failure);
 	(void)close(target);
+	return done;
+}
+
+int mount_file_system(struct span fields, const char *point, bool read_only, struct failure *failure)
+{
+	struct plan plan;
+	if (plan_read(fields, &plan, failure) != 0)
+		return -1;
+	if (plan.bind)
+		return fail(failure, EINVAL, "it is no file system");
+	plan.target = span_text((struct span){(const uint8_t *)point, strlen(point)});
+	plan.read_only |= read_only;
+	int root = plan.target ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (root < 0)
+		return fail(failure, ENOMEM, "no memory");
+	int done = mount_plan(&plan, root, point, failure);
+	(void)close(root);
 	return done;
 }
 
@@ -189,7 +234,7 @@ static int freeze_path(int root, const char *path, struct failure *failure)
 	fd_path(target, to);
 	int done = mount(to, to, NULL, MS_BIND | MS_REC, NULL);
 	if (done == 0)
-		done = remount(root, path, MS_RDONLY);
+		done = root_remount(root, path, MS_RDONLY);
 	if (done != 0)
 		(void)fail(failure, errno, "read-only %s: %s", path, reason(errno));
 	(void)close(target);

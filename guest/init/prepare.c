@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 #include "cgroup.h"
 #include "child.h"
 #include "container.h"
+#include "device.h"
 #include "disk.h"
 #include "holder.h"
 #include "loop.h"
@@ -20,38 +22,36 @@
 #include "skeleton.h"
 #include "system.h"
 #include "vm.h"
+#include "volume.h"
 
 #define FLUSH_MS 2000
 /* The kernel puts work off too (it looks for pages to give back after two seconds, or finds the clock's exact rate),
  * and every clone would have to do what is left of it. */
 #define QUIET_MS 2500
 
+/* As many containers as many a pod has.  What is not used is never touched in a clone, so it costs that no memory. */
+#define AHEAD 10
+
 static struct request *preparing;
 static struct watch said; /* the holder says when it is ready */
 static struct deadline quiet;
-static const struct prepared nothing = {.socket = -1, .cgroup = -1};
-static struct prepared made = {.socket = -1, .cgroup = -1};
+static struct prepared made[AHEAD];
+static unsigned made_count;
 static uint8_t *planned; /* PREPARE's fields, as long as there is a holder */
 static size_t planned_length;
 
-/* Of what is somebody else's now, or gone. */
-static void let_go(void)
-{
-	made = nothing;
-	free(planned);
-	planned = NULL;
-}
-
 static void give_up(void)
 {
-	if (made.holder > 0) {
-		(void)kill(made.holder, SIGKILL);
-		(void)waitpid(made.holder, NULL, 0);
+	while (made_count > 0) {
+		struct prepared *last = &made[--made_count];
+		if (last->holder > 0 && kill(last->holder, SIGKILL) == 0)
+			(void)waitpid(last->holder, NULL, 0);
+		close_fd(&last->socket);
+		close_fd(&last->cgroup);
+		cgroup_remove(last->group);
 	}
-	close_fd(&made.socket);
-	close_fd(&made.cgroup);
-	cgroup_remove(PREPARED_GROUP);
-	let_go();
+	free(planned);
+	planned = NULL;
 }
 
 static void finish(const struct failure *failure)
@@ -71,6 +71,8 @@ static void quiet_now(struct deadline *deadline)
 	finish(NULL);
 }
 
+static int make_holder(const struct request *request, struct failure *failure);
+
 static void holder_said(struct watch *watch, uint32_t events)
 {
 	struct note note = {0};
@@ -80,9 +82,13 @@ static void holder_said(struct watch *watch, uint32_t events)
 		return;
 	loop_forget(watch);
 	if (got == 1 && note.kind == NOTE_READY) {
-		quiet.expired = quiet_now;
-		loop_arm(&quiet, vm_tidy() ? QUIET_MS : 0);
-		return;
+		if (made_count < AHEAD && make_holder(preparing, &note.failure) == 0)
+			return;
+		if (made_count == AHEAD && !note.failure.error) {
+			quiet.expired = quiet_now;
+			loop_arm(&quiet, vm_tidy() ? QUIET_MS : 0);
+			return;
+		}
 	}
 	if (got != 1)
 		(void)fail(&note.failure, EIO, "what prepared the container was killed");
@@ -92,24 +98,40 @@ static void holder_said(struct watch *watch, uint32_t events)
 static int make_holder(const struct request *request, struct failure *failure)
 {
 	int pair[2];
-	struct span none = {NULL, 0};
-	planned_length = request->fields.length;
-	planned = malloc(planned_length + 1);
-	made.cgroup = planned ? cgroup_create(PREPARED_GROUP, none, failure) : fail(failure, ENOMEM, "no memory");
-	if (made.cgroup < 0)
+	struct prepared *next = &made[made_count];
+	*next = (struct prepared){.socket = -1, .cgroup = -1};
+	(void)snprintf(next->group, sizeof next->group, "+%u", made_count++);
+	next->cgroup = cgroup_create(next->group, (struct span){NULL, 0}, failure);
+	if (next->cgroup < 0)
 		return -1;
-	memcpy(planned, request->fields.data, planned_length);
 	if (note_pair(pair) != 0)
 		return fail(failure, errno, "%s", reason(errno));
-	made.socket = pair[0];
-	made.holder = child_fork(CLONE_NEWPID, made.cgroup);
-	if (made.holder == 0)
+	next->socket = pair[0];
+	next->holder = child_fork(CLONE_NEWPID, next->cgroup);
+	if (next->holder == 0)
 		prepared_holder_main(request, pair[1]);
 	(void)close(pair[1]);
-	if (made.holder < 0)
+	if (next->holder < 0)
 		return fail(failure, errno, "cannot fork: %s", reason(errno));
-	said = (struct watch){.fd = made.socket, .ready = holder_said};
+	said = (struct watch){.fd = next->socket, .ready = holder_said};
 	return loop_set(&said, EPOLLIN);
+}
+
+/* What every one of them would do anew. */
+static int keep_plan(struct span fields, struct failure *failure)
+{
+	planned_length = fields.length;
+	planned = malloc(planned_length + 1);
+	struct device_program *program = device_program(fields);
+	struct failure ignored; /* said when a container is to be confined */
+	if (!planned || !program) {
+		free(program);
+		return fail(failure, ENOMEM, "no memory");
+	}
+	memcpy(planned, fields.data, planned_length);
+	(void)device_load(program, &ignored);
+	free(program);
+	return 0;
 }
 
 static int prepare(const struct request *request, struct failure *failure)
@@ -119,6 +141,9 @@ static int prepare(const struct request *request, struct failure *failure)
 		if (net_configure(each, failure) != 0)
 			return -1;
 	}
+	disks_forget();
+	if (volumes_begin(failure) != 0 || keep_plan(request->fields, failure) != 0)
+		return -1;
 	if (find_flag(request->fields, HYPER_RELEASE_DISKS) && disks_release(failure) != 0)
 		return -1;
 	return make_holder(request, failure);
@@ -140,23 +165,21 @@ void op_prepare(struct request *request)
 }
 
 /* The note and the fields for the holder; false where it is not there any more. */
-static bool tell(const struct request *request)
+static bool tell(const struct prepared *holder, const struct request *request)
 {
 	struct note note = {.kind = NOTE_CREATE, .count = 1};
 	note.fds[0] = note_file(request->fields);
-	bool told = note.fds[0] >= 0 && note_send(made.socket, &note) == 0;
+	bool told = note.fds[0] >= 0 && note_send(holder->socket, &note) == 0;
 	close_fd(&note.fds[0]);
 	return told;
 }
 
 struct prepared prepared_take(const struct request *request)
 {
-	if (made.holder > 0 && skeleton_fits((struct span){planned, planned_length}, request->fields) && tell(request)) {
-		struct prepared taken = made;
-		let_go();
-		return taken;
-	}
-	if (made.holder > 0)
-		give_up();
-	return nothing;
+	struct prepared none = {.socket = -1, .cgroup = -1};
+	bool fits = made_count > 0 && skeleton_fits((struct span){planned, planned_length}, request->fields);
+	if (fits && tell(&made[made_count - 1], request))
+		return made[--made_count];
+	give_up();
+	return none;
 }

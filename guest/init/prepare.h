@@ -1,19 +1,18 @@
-/* What a template has ready for the first container of each of its clones. */
+/* What a template has ready for the first containers of each of its clones. */
 #ifndef PREPARE_H
 #define PREPARE_H
 
 #include "request.h"
 
-#define PREPARED_GROUP "+" /* its cgroup's name; no container's */
-
 struct prepared {
 	pid_t holder; /* 0: there is none */
 	int socket, cgroup;
+	char group[8]; /* its cgroup's name; no container's */
 };
 
 /*
- * The holder made ahead, told to go on with this CONTAINER_CREATE, in its cgroup (PREPARED_GROUP).  None where none was
- * made, or where it does not fit: then it is given up.
+ * A holder made ahead, told to go on with this CONTAINER_CREATE, in its cgroup.  None where none is left, or where they
+ * do not fit: then they are given up.
  */
 struct prepared prepared_take(const struct request *request);
 

@@ -218,8 +218,49 @@ static int start_exec(struct container *container, struct process *process, cons
 	return 0;
 }
 
+/* In the VM, outside any container; TOOLS names the one that has the program. */
+static int start_in_vm(struct container *tools, struct process *process, const int theirs[4], struct failure *failure)
+{
+	process->pid = child_fork(0, -1);
+	if (process->pid == 0) {
+		struct launch launch = {.fields = process->request->fields, .in_vm = true, .report = theirs[3], .namespaces = {-1, -1}};
+		int keep[] = {theirs[0], theirs[1], theirs[2], theirs[3], tools ? tools->namespaces[0] : theirs[0]};
+		memcpy(launch.stdio, theirs, sizeof launch.stdio);
+		if (tools)
+			launch.namespaces[0] = tools->namespaces[0];
+		child_begin(keep, sizeof keep / sizeof *keep);
+		launch_main(&launch);
+	}
+	return process->pid < 0 ? fail(failure, errno, "cannot start a process: %s", reason(errno)) : 0;
+}
+
+static int may_start_in_vm(bool init, struct span wanted, const struct container *tools, struct failure *failure)
+{
+	if (init)
+		return fail(failure, EINVAL, "a process outside any container is no container's init");
+	if (wanted.length > 0 && (!tools || tools->state == CONTAINER_CREATING || tools->state > CONTAINER_STOPPED))
+		return fail(failure, ENOENT, "container %.*s: there is none to take tools from", (int)wanted.length,
+		            (const char *)wanted.data);
+	return 0;
+}
+
+static int begin_in_vm(struct process *process, int theirs[4], struct failure *failure)
+{
+	struct span wanted = {NULL, 0};
+	char name[65] = "";
+	if (field_find(process->request->fields, HYPER_TOOLS, &wanted) && wanted.length > 0)
+		memcpy(name, wanted.data, wanted.length);
+	struct container *tools = wanted.length > 0 ? container_find(name) : NULL;
+	if (may_start_in_vm(process->init, wanted, tools, failure) != 0 || open_streams(process, theirs, failure) != 0)
+		return -1;
+	return start_in_vm(tools, process, theirs, failure);
+}
+
 static int may_start(const struct request *request, const struct container *container, bool init, struct failure *failure)
 {
+	struct span tools;
+	if (field_find(request->fields, HYPER_TOOLS, &tools))
+		return fail(failure, EINVAL, "container %s: it has its own tools", request->container);
 	if (!container)
 		return fail(failure, ENOENT, "container %s: there is none", request->container);
 	if (init && container->state != CONTAINER_CREATED)
@@ -240,9 +281,11 @@ void op_process_start(struct request *request)
 	process->request = request;
 	process->state = PROCESS_STARTING;
 	process->report.ready = report_ready;
-	bool started = may_start(request, container, process->init, &failure) == 0 &&
-	               open_streams(process, theirs, &failure) == 0 &&
-	               (process->init ? start_init : start_exec)(container, process, theirs, &failure) == 0;
+	bool started = !request->container[0]
+	                   ? begin_in_vm(process, theirs, &failure) == 0
+	                   : may_start(request, container, process->init, &failure) == 0 &&
+	                         open_streams(process, theirs, &failure) == 0 &&
+	                         (process->init ? start_init : start_exec)(container, process, theirs, &failure) == 0;
 	for (int i = 0; i < 4; i++)
 		close_fd(&theirs[i]);
 	if (!started) {
@@ -251,7 +294,8 @@ void op_process_start(struct request *request)
 		return;
 	}
 	set_oom_score(process->pid, request->fields);
-	process->oom_kills_before = container_oom_kills(container);
+	if (container)
+		process->oom_kills_before = container_oom_kills(container);
 	(void)loop_set(&process->report, EPOLLIN);
 }
 

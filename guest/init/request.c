@@ -9,6 +9,7 @@
 #include "process.h"
 #include "schema.h"
 #include "session.h"
+#include "volume.h"
 
 static struct request *requests, **requests_tail = &requests;
 static unsigned count;
@@ -29,6 +30,8 @@ static void (*const operations[])(struct request *request) = {
 	[HYPER_OP_SHUTDOWN] = op_shutdown,
 	[HYPER_OP_SET_TIME] = op_set_time,
 	[HYPER_OP_PREPARE] = op_prepare,
+	[HYPER_OP_VOLUME_ADD] = op_volume_add,
+	[HYPER_OP_VOLUME_REMOVE] = op_volume_remove,
 };
 
 static void respond(uint32_t session, uint32_t id, const struct failure *failure, const struct buffer *fields)
@@ -75,7 +78,8 @@ static int examine(struct request *request, struct failure *failure)
 	if (schema_check(rules, request->fields, why, sizeof why) != 0)
 		return fail(failure, EINVAL, "operation %u: %s", request->operation, why);
 	if (field_find(request->fields, HYPER_CONTAINER, &name)) {
-		if (!container_name_ok(name))
+		bool in_vm = request->operation == HYPER_OP_PROCESS_START && name.length == 0;
+		if (!in_vm && !container_name_ok(name))
 			return fail(failure, EINVAL, "operation %u: not a container's name", request->operation);
 		memcpy(request->container, name.data, name.length);
 	}
@@ -122,9 +126,23 @@ static bool is_barrier(const struct request *request)
 	       request->operation == HYPER_OP_PREPARE;
 }
 
+static bool is_volumes(const struct request *request)
+{
+	return request->operation == HYPER_OP_VOLUME_ADD || request->operation == HYPER_OP_VOLUME_REMOVE;
+}
+
+/* A container has the volumes that were added before it, and keeps them until it is gone. */
+static bool concern_volumes(const struct request *earlier, const struct request *request)
+{
+	if (is_volumes(earlier))
+		return is_volumes(request) || request->operation == HYPER_OP_CONTAINER_CREATE;
+	return request->operation == HYPER_OP_VOLUME_REMOVE && (earlier->operation == HYPER_OP_CONTAINER_CREATE ||
+	                                                         earlier->operation == HYPER_OP_CONTAINER_DESTROY);
+}
+
 static bool in_the_way(const struct request *earlier, const struct request *request)
 {
-	if (is_barrier(earlier) || is_barrier(request))
+	if (is_barrier(earlier) || is_barrier(request) || concern_volumes(earlier, request))
 		return true;
 	if (earlier->container[0] && strcmp(earlier->container, request->container) == 0)
 		return true;

@@ -2,7 +2,8 @@
  * Requests: checked, put in order, started when nothing earlier stands in their way, answered once.
  *
  * Invariants: requests on one container run one after another in the order they came; CONFIGURE and SHUTDOWN wait
- * for all before them and hold up all after them; what concerns a process waits for its PROCESS_START.  A new session
+ * for all before them and hold up all after them; a container waits for the volumes before it, and a volume goes after
+ * the containers before it; what concerns a process waits for its PROCESS_START.  A new session
  * abandons those that have not begun.  At most REQUESTS_MAX wait (more are left unread in the pipe).
  */
 #ifndef REQUEST_H

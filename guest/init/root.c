@@ -13,59 +13,36 @@
 #define LOWER_POINT "/l"
 #define UPPER_POINT "/u"
 #define ROOT_POINT "/r"
-#define OVERLAY "lowerdir=" LOWER_POINT ",upperdir=" UPPER_POINT "/upper,workdir=" UPPER_POINT "/work" \
-	",index=off,metacopy=off,redirect_dir=off,xino=auto"
-
-static int mount_disk(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure)
-{
-	struct span serial, type;
-	char device[DISK_PATH_BYTES];
-	if (!field_find(disk, HYPER_SERIAL, &serial) || !field_find(disk, HYPER_FILESYSTEM, &type))
-		return fail(failure, EINVAL, "a disk without serial or file system");
-	if (disk_find(serial, device, failure) != 0)
-		return -1;
-	char *filesystem = span_text(type);
-	if (!filesystem)
-		return fail(failure, ENOMEM, "no memory");
-	bool ext4 = strcmp(filesystem, "ext4") == 0;
-	if (mount(device, point, filesystem, flags, ext4 ? options : NULL) == 0)
-		return 0;
-	/* Before Linux 5.10 there was no reading ahead to switch off. */
-	if (ext4 && errno == EINVAL && mount(device, point, filesystem, flags, NULL) == 0)
-		return 0;
-	return fail(failure, errno, "disk \"%.*s\": cannot mount it as %s: %s", (int)serial.length, (const char *)serial.data,
-	            filesystem, reason(errno));
-}
+#define OVERLAY "lowerdir=" LOWER_POINT ",upperdir=upper,workdir=work,index=off,metacopy=off,redirect_dir=off,xino=auto"
 
 /* The merged root has the upper directory's owner and mode, so it gets those of the image's root. */
-static int upper_directories(struct failure *failure)
+static int upper_directories(int above, struct failure *failure)
 {
 	struct stat lower;
-	if (mkdir(UPPER_POINT "/work", 0755) != 0 && errno != EEXIST)
+	if (mkdirat(above, "work", 0755) != 0 && errno != EEXIST)
 		return fail(failure, errno, "writable disk: cannot make its work directory: %s", reason(errno));
-	if (mkdir(UPPER_POINT "/upper", 0755) != 0)
+	if (mkdirat(above, "upper", 0755) != 0)
 		return errno == EEXIST ? 0 : fail(failure, errno, "writable disk: cannot make its upper directory: %s", reason(errno));
 	bool told = stat(LOWER_POINT, &lower) == 0;
 	/* As mkdir makes it, for most images. */
 	if (told && lower.st_uid == 0 && lower.st_gid == 0 && (lower.st_mode & 07777) == 0755)
 		return 0;
-	if (!told || chown(UPPER_POINT "/upper", lower.st_uid, lower.st_gid) != 0 ||
-	    chmod(UPPER_POINT "/upper", lower.st_mode & 07777) != 0)
+	if (!told || fchownat(above, "upper", lower.st_uid, lower.st_gid, 0) != 0 ||
+	    fchmodat(above, "upper", lower.st_mode & 07777, 0) != 0)
 		return fail(failure, errno, "writable disk: cannot set its root's mode: %s", reason(errno));
 	return 0;
 }
 
 int root_assemble(struct span fields, struct failure *failure)
 {
-	struct span lower, upper;
+	struct span lower, upper = {NULL, 0};
 	const char *options = OVERLAY;
 	if (!field_find(fields, HYPER_LOWER, &lower))
 		return fail(failure, EINVAL, "no image disk");
-	if (mount_disk(lower, LOWER_POINT, MS_RDONLY, "noload", failure) != 0)
+	if (disk_mount(lower, LOWER_POINT, MS_RDONLY, "noload", failure) != 0)
 		return -1;
 	if (field_find(fields, HYPER_UPPER, &upper)) {
-		/* noinit_itable: what nobody writes stays a hole in the host's file.  And no thread to read bitmaps ahead. */
-		if (mount_disk(upper, UPPER_POINT, MS_NOATIME, "noinit_itable,no_prefetch_block_bitmaps", failure) != 0)
+		if (disk_mount(upper, UPPER_POINT, MS_NOATIME, DISK_WRITABLE, failure) != 0)
 			return -1;
 	} else {
 		/* Without SCRATCH the root is read-only, but the mount points that the image lacks are made somewhere. */
@@ -73,10 +50,13 @@ int root_assemble(struct span fields, struct failure *failure)
 		if (mount("scratch", UPPER_POINT, "tmpfs", MS_NOATIME, "mode=0755") != 0)
 			return fail(failure, errno, "root in memory: %s", reason(errno));
 	}
-	if (upper_directories(failure) != 0)
+	int above = disk_directory(upper, UPPER_POINT, failure);
+	if (above < 0 || upper_directories(above, failure) != 0)
 		return -1;
-	if (mount("overlay", ROOT_POINT, "overlay", 0, options) != 0)
+	/* Where the options' directories are. */
+	if (fchdir(above) != 0 || mount("overlay", ROOT_POINT, "overlay", 0, options) != 0)
 		return fail(failure, errno, "overlay root: %s", reason(errno));
+	(void)close(above);
 	int root = open(ROOT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return root >= 0 ? root : fail(failure, errno, "overlay root: cannot open it: %s", reason(errno));
 }

@@ -12,6 +12,13 @@ int root_assemble(struct span fields, struct failure *failure);
 
 /* MOUNT, FILE, DEVICE, MASKED_PATH, READONLY_PATH, in that order. */
 int root_mounts(int root, struct span fields, struct failure *failure);
+
+/* A volume's MOUNT (a file system; its TARGET is left out), on `point` of the VM. */
+int mount_file_system(struct span fields, const char *point, bool read_only, struct failure *failure);
+
+/* Changes the flags of the mount that lies on `target` below `root`. */
+int root_remount(int root, const char *target, unsigned long flags);
+
 int root_files(int root, struct span fields, struct failure *failure);
 int root_devices(int root, struct span fields, struct failure *failure);
 int root_protect(int root, struct span fields, struct failure *failure);

@@ -24,20 +24,28 @@ static const struct rule configure_rules[] = {
 };
 
 static const struct rule disk_rules[] = {
-	{HYPER_SERIAL, TEXT, REQUIRED, 64, NULL}, {HYPER_FILESYSTEM, TEXT, REQUIRED, 32, NULL}, END,
+	{HYPER_SERIAL, TEXT, REQUIRED, 64, NULL}, {HYPER_FILESYSTEM, TEXT, REQUIRED, 32, NULL},
+	{HYPER_OFFSET, U64, 0, 0, NULL}, {HYPER_LENGTH, U64, 0, 0, NULL}, {HYPER_DIRECTORY, TEXT, 0, 64, NULL}, END,
 };
 
 static const struct rule mount_rules[] = {
 	{HYPER_TYPE, TEXT, REQUIRED, 32, NULL}, {HYPER_SOURCE, TEXT, 0, PATH_BYTES, NULL},
 	{HYPER_TARGET, TEXT, REQUIRED, PATH_BYTES, NULL}, {HYPER_FLAGS, U64, 0, 0, NULL},
 	{HYPER_MOUNT_DATA, TEXT, 0, 4095, NULL}, {HYPER_READ_ONLY, FLAG, 0, 0, NULL},
-	{HYPER_SERIAL, TEXT, 0, 64, NULL}, END,
+	{HYPER_SERIAL, TEXT, 0, 64, NULL}, {HYPER_COPY_UP, FLAG, 0, 0, NULL}, END,
+};
+
+static const struct rule file_system_rules[] = {
+	{HYPER_TYPE, TEXT, REQUIRED, 32, NULL}, {HYPER_SOURCE, TEXT, 0, PATH_BYTES, NULL},
+	{HYPER_FLAGS, U64, 0, 0, NULL}, {HYPER_MOUNT_DATA, TEXT, 0, 4095, NULL},
+	{HYPER_READ_ONLY, FLAG, 0, 0, NULL}, {HYPER_SERIAL, TEXT, 0, 64, NULL}, END,
 };
 
 static const struct rule file_rules[] = {
 	{HYPER_PATH, TEXT, REQUIRED, PATH_BYTES, NULL}, {HYPER_MODE, U32, REQUIRED, 0, NULL},
 	{HYPER_UID, U32, 0, 0, NULL}, {HYPER_GID, U32, 0, 0, NULL},
-	{HYPER_CONTENT, BYTES, REQUIRED, 0, NULL}, {HYPER_BIND, FLAG, 0, 0, NULL}, END,
+	{HYPER_CONTENT, BYTES, REQUIRED, 0, NULL}, {HYPER_BIND, FLAG, 0, 0, NULL},
+	{HYPER_OWNER, TEXT, 0, 255, NULL}, END,
 };
 
 static const struct rule device_rules[] = {
@@ -50,6 +58,12 @@ static const struct rule prepare_rules[] = {
 	{HYPER_INTERFACE, NESTED, MANY, 0, interface_rules}, {HYPER_RELEASE_DISKS, FLAG, 0, 0, NULL},
 	{HYPER_MOUNT, NESTED, MANY, 0, mount_rules}, {HYPER_DEVICE, NESTED, MANY, 0, device_rules},
 	{HYPER_MASKED_PATH, TEXT, MANY, PATH_BYTES, NULL}, {HYPER_READONLY_PATH, TEXT, MANY, PATH_BYTES, NULL}, END,
+};
+
+static const struct rule volume_rules[] = {
+	{HYPER_NAME, TEXT, REQUIRED, 64, NULL}, {HYPER_MOUNT, NESTED, 0, 0, file_system_rules},
+	{HYPER_UPPER, NESTED, 0, 0, disk_rules}, {HYPER_GID, U32, 0, 0, NULL}, {HYPER_MODE, U32, 0, 0, NULL},
+	{HYPER_FILE, NESTED, MANY, 0, file_rules}, {HYPER_READ_ONLY, FLAG, 0, 0, NULL}, END,
 };
 
 #define LIMITS \
@@ -72,7 +86,7 @@ static const struct rule rlimit_rules[] = {
 };
 
 static const struct rule start_rules[] = {
-	{HYPER_CONTAINER, TEXT, REQUIRED, 64, NULL}, {HYPER_PROCESS, U32, REQUIRED, 0, NULL},
+	{HYPER_CONTAINER, TEXT, 0, 64, NULL}, {HYPER_PROCESS, U32, REQUIRED, 0, NULL},
 	{HYPER_INIT, FLAG, 0, 0, NULL}, {HYPER_ARG, TEXT, MANY | REQUIRED, 0, NULL},
 	{HYPER_ENV, TEXT, MANY, 0, NULL}, {HYPER_CWD, TEXT, 0, PATH_BYTES, NULL},
 	{HYPER_USER, TEXT, 0, 255, NULL}, {HYPER_GROUP, TEXT, MANY, 255, NULL},
@@ -82,7 +96,8 @@ static const struct rule start_rules[] = {
 	{HYPER_NO_NEW_PRIVS, FLAG, 0, 0, NULL}, {HYPER_SECCOMP, BYTES, 0, 0, NULL},
 	{HYPER_TTY, FLAG, 0, 0, NULL}, {HYPER_ROWS, U32, 0, 0, NULL}, {HYPER_COLUMNS, U32, 0, 0, NULL},
 	{HYPER_WITH_STDIN, FLAG, 0, 0, NULL}, {HYPER_OOM_SCORE_ADJ, U32, 0, 0, NULL},
-	{HYPER_UMASK, U32, 0, 0, NULL}, {HYPER_REAPER, FLAG, 0, 0, NULL}, END,
+	{HYPER_UMASK, U32, 0, 0, NULL}, {HYPER_REAPER, FLAG, 0, 0, NULL},
+	{HYPER_TOOLS, TEXT, 0, 64, NULL}, END,
 };
 
 static const struct rule signal_rules[] = {
@@ -95,6 +110,10 @@ static const struct rule resize_rules[] = {
 };
 
 static const struct rule process_rules[] = {{HYPER_PROCESS, U32, REQUIRED, 0, NULL}, END};
+static const struct rule volume_name_rules[] = {{HYPER_NAME, TEXT, REQUIRED, 64, NULL}, END};
+static const struct rule destroy_rules[] = {
+	{HYPER_CONTAINER, TEXT, REQUIRED, 64, NULL}, {HYPER_DISCARD, FLAG, 0, 0, NULL}, END,
+};
 static const struct rule container_rules[] = {{HYPER_CONTAINER, TEXT, REQUIRED, 64, NULL}, END};
 static const struct rule stats_rules[] = {{HYPER_CONTAINER, TEXT, 0, 64, NULL}, END};
 static const struct rule shutdown_rules[] = {END};
@@ -113,7 +132,7 @@ static const struct rule *const operations[] = {
 	[HYPER_OP_PROCESS_SIGNAL] = signal_rules,
 	[HYPER_OP_PROCESS_RESIZE] = resize_rules,
 	[HYPER_OP_PROCESS_FORGET] = process_rules,
-	[HYPER_OP_CONTAINER_DESTROY] = container_rules,
+	[HYPER_OP_CONTAINER_DESTROY] = destroy_rules,
 	[HYPER_OP_CONTAINER_FREEZE] = freeze_rules,
 	[HYPER_OP_CONTAINER_PROCESSES] = container_rules,
 	[HYPER_OP_STATS] = stats_rules,
@@ -121,6 +140,8 @@ static const struct rule *const operations[] = {
 	[HYPER_OP_SHUTDOWN] = shutdown_rules,
 	[HYPER_OP_SET_TIME] = time_rules,
 	[HYPER_OP_PREPARE] = prepare_rules,
+	[HYPER_OP_VOLUME_ADD] = volume_rules,
+	[HYPER_OP_VOLUME_REMOVE] = volume_name_rules,
 };
 
 const struct rule *schema_of(uint16_t operation)
@@ -204,4 +225,10 @@ bool container_name_ok(struct span name)
 			return false;
 	}
 	return true;
+}
+
+bool file_name_ok(struct span name)
+{
+	bool dots = (name.length == 1 || name.length == 2) && name.data[0] == '.' && name.data[name.length - 1] == '.';
+	return container_name_ok(name) && !dots;
 }

@@ -29,4 +29,7 @@ int schema_check(const struct rule *rules, struct span fields, char *why, size_t
 /* Whether it is a container's name by the contract. */
 bool container_name_ok(struct span name);
 
+/* Whether it is such a name and one that a file can have: a volume's, a directory's of a disk. */
+bool file_name_ok(struct span name);
+
 #endif

@@ -17,6 +17,7 @@
 #include "net.h"
 #include "system.h"
 #include "util.h"
+#include "volume.h"
 
 #define NEW_ROOT "/hyper"
 #define RAMFS 0x858458f6L
@@ -233,9 +234,10 @@ void vm_power_off(void)
 	(void)kill(-1, SIGKILL);
 	reap_all(KILL_MS);
 	/* In a child, because a disk that hangs must not keep the VM. */
-	pid_t pid = containers_mounted() ? fork() : -1;
+	pid_t pid = containers_mounted() || volumes_any() ? fork() : -1;
 	if (pid == 0) {
 		containers_unmount();
+		volumes_unmount();
 		sync();
 		_exit(0);
 	}

@@ -25,7 +25,7 @@ import identity
 from audit import cgroups, daemon_pid, kill_process, names
 from hyper import NO_POOL, Hyper, processes_that_mention
 from hyper import hyper as hyper_context
-from hypercontainer.engine.containers import DISK_BYTES
+from hypercontainer.engine.creation import DISK_BYTES
 from hypercontainer.engine.vm_plan import kernel_name
 from hypercontainer.hypervisor import snapshot
 from hypercontainer.kernel import KernelStore, cache_dir

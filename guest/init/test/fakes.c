@@ -10,7 +10,7 @@
 #include "check.h"
 
 struct fake fakes[FAKES_MAX];
-unsigned begun[HYPER_OP_SET_TIME + 1];
+unsigned begun[HYPER_OP_VOLUME_REMOVE + 1];
 struct request *held;
 bool hold;
 
@@ -123,3 +123,5 @@ PLAIN(op_set_time)
 PLAIN(op_stats)
 PLAIN(op_shutdown)
 PLAIN(op_prepare)
+PLAIN(op_volume_add)
+PLAIN(op_volume_remove)

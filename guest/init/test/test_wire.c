@@ -229,7 +229,7 @@ static int check(uint16_t operation, const struct buffer *bytes, const char *wor
 static void schemas_refuse_by_name(void)
 {
 	struct buffer bytes = {0};
-	CHECK(schema_of(0) == NULL && schema_of(15) == NULL && schema_of(0xffff) == NULL);
+	CHECK(schema_of(0) == NULL && schema_of(17) == NULL && schema_of(0xffff) == NULL);
 	CHECK(check(HYPER_OP_SHUTDOWN, &bytes, NULL) == 0);
 	CHECK(check(HYPER_OP_PROCESS_SIGNAL, &bytes, "field 17 is missing") != 0);
 	field_u32(&bytes, HYPER_PROCESS, 1);

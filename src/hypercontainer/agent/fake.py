@@ -26,6 +26,7 @@ from hypercontainer.agent.frames import (
     message,
 )
 from hypercontainer.agent.operations import (
+    ContainerDestroy,
     ContainerFreeze,
     ContainerName,
     ContainerOom,
@@ -48,6 +49,8 @@ from hypercontainer.agent.operations import (
     Tasks,
     Time,
     VmConfig,
+    VolumeName,
+    VolumePlan,
     Welcome,
 )
 from hypercontainer.agent.wire import (
@@ -110,6 +113,8 @@ class FakeGuest:
         self.config: VmConfig | None = None
         self.containers: dict[str, ContainerPlan] = {}
         self.frozen: set[str] = set()
+        self.volumes: dict[str, VolumePlan] = {}
+        self.discarded: list[str] = []  # directories of disks
         self.processes: dict[int, FakeProcess] = {}
         self.requests: list[tuple[Operation, Any]] = []
         self.time_ns: int | None = None
@@ -266,10 +271,13 @@ class FakeGuest:
     def _container_create(self, plan: ContainerPlan) -> None:
         if plan.container in self.containers:
             raise Refused(EEXIST, f"container {plan.container} is there already")
+        for name in _volumes_of(plan) - self.volumes.keys():
+            raise Refused(ENOENT, f"no volume {name}")
         self.containers[plan.container] = plan
 
     def _process_start(self, plan: ProcessPlan) -> Started:
-        self._container(plan.container)
+        if plan.container or plan.tools:
+            self._container(plan.container or plan.tools)
         if plan.process in self.processes:
             raise Refused(EEXIST, f"process {plan.process} was there before")
         if plan.args[0].rsplit("/", 1)[-1] not in self.programs:
@@ -292,12 +300,28 @@ class FakeGuest:
             raise Refused(EBUSY, f"process {record.process} runs")
         del self.processes[record.process]
 
-    def _container_destroy(self, record: ContainerName) -> None:
-        self._container(record.container)
+    def _container_destroy(self, record: ContainerDestroy) -> None:
+        plan = self._container(record.container)
+        if record.discard and plan.upper is not None:
+            self.discarded.append(plan.upper.directory)
         for process in self._in(record.container):
             process.kill(SIGKILL)
         del self.containers[record.container]
         self.frozen.discard(record.container)
+
+    def _volume_add(self, plan: VolumePlan) -> None:
+        if plan.name in self.volumes:
+            raise Refused(EEXIST, f"volume {plan.name} is there already")
+        if (plan.mount is None) == (plan.upper is None):
+            raise Refused(EINVAL, f"volume {plan.name}: one of a file system and a disk's directory")
+        self.volumes[plan.name] = plan
+
+    def _volume_remove(self, record: VolumeName) -> None:
+        if record.name not in self.volumes:
+            raise Refused(ENOENT, f"no volume {record.name}")
+        if any(record.name in _volumes_of(plan) for plan in self.containers.values()):
+            raise Refused(EBUSY, f"volume {record.name} is in use")
+        del self.volumes[record.name]
 
     def _container_freeze(self, record: ContainerFreeze) -> None:
         self._container(record.container)
@@ -331,6 +355,11 @@ class FakeGuest:
         self.time_ns = record.time_ns
 
 
+def _volumes_of(plan: ContainerPlan) -> set[str]:
+    sources = (mount.source for mount in plan.mounts if mount.type == "bind")
+    return {source.split("/", 1)[0] for source in sources if not source.startswith("/")}
+
+
 _RECORDS: dict[Operation, type[Any]] = {
     Operation.CONFIGURE: VmConfig,
     Operation.CONTAINER_CREATE: ContainerPlan,
@@ -338,7 +367,7 @@ _RECORDS: dict[Operation, type[Any]] = {
     Operation.PROCESS_SIGNAL: ProcessSignal,
     Operation.PROCESS_RESIZE: ProcessResize,
     Operation.PROCESS_FORGET: ProcessName,
-    Operation.CONTAINER_DESTROY: ContainerName,
+    Operation.CONTAINER_DESTROY: ContainerDestroy,
     Operation.CONTAINER_FREEZE: ContainerFreeze,
     Operation.CONTAINER_PROCESSES: ContainerName,
     Operation.STATS: StatsOf,
@@ -346,4 +375,6 @@ _RECORDS: dict[Operation, type[Any]] = {
     Operation.SHUTDOWN: Nothing,
     Operation.SET_TIME: Time,
     Operation.PREPARE: Preparation,
+    Operation.VOLUME_ADD: VolumePlan,
+    Operation.VOLUME_REMOVE: VolumeName,
 }

@@ -256,4 +256,5 @@ PROGRAMS: dict[str, Program] = {
     "sleep": _sleep,
     "env": _env,
     "trap": _trap,
+    "hyper-connect": _cat,  # to a port that echoes
 }

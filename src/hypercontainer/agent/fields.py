@@ -40,7 +40,7 @@ _U64 = frozenset(
     {
         *(Tag.UPTIME_NS, Tag.ACKED, Tag.END, Tag.TIME_NS, Tag.FLAGS, Tag.MEMORY_MAX, Tag.PIDS_MAX, Tag.SOFT),
         *(Tag.HARD, Tag.CAP_BOUNDING, Tag.CAP_EFFECTIVE, Tag.CAP_PERMITTED, Tag.CAP_INHERITABLE),
-        *(Tag.CAP_AMBIENT, Tag.START_NS, Tag.CPU_NS, Tag.RSS_BYTES, Tag.NUMBER),
+        *(Tag.CAP_AMBIENT, Tag.START_NS, Tag.CPU_NS, Tag.RSS_BYTES, Tag.NUMBER, Tag.OFFSET, Tag.LENGTH),
     }
 )
 _I32 = frozenset({Tag.OOM_SCORE_ADJ})
@@ -48,6 +48,7 @@ _FLAG = frozenset(
     {
         *(Tag.AT_EOF, Tag.EXITED, Tag.INIT, Tag.OOM, Tag.READ_ONLY, Tag.BIND, Tag.PRIVILEGED, Tag.SCRATCH),
         *(Tag.NO_NEW_PRIVS, Tag.TTY, Tag.WITH_STDIN, Tag.ALL, Tag.REAPER, Tag.RELEASE_DISKS),
+        *(Tag.DISCARD, Tag.COPY_UP),
     }
 )
 _BYTES = frozenset({Tag.ENTROPY, Tag.MAC, Tag.NEW_MAC, Tag.CONTENT, Tag.SECCOMP})

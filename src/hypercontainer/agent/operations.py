@@ -58,15 +58,26 @@ class VmConfig:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """``serial`` is the disk's virtio serial, ``filesystem`` what is on it ("erofs", "ext4", ...)."""
+    """``serial`` is the disk's virtio serial, ``filesystem`` what is on it ("erofs", "ext4", ...).
+
+    ``offset_bytes`` and ``length_bytes``: only that part of the disk.  ``directory``: what is written goes into that
+    directory of it, which is one name.
+    """
 
     serial: Annotated[str, Tag.SERIAL]
     filesystem: Annotated[str, Tag.FILESYSTEM]
+    offset_bytes: Annotated[int | None, Tag.OFFSET] = None
+    length_bytes: Annotated[int | None, Tag.LENGTH] = None
+    directory: Annotated[str, Tag.DIRECTORY] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """``flags``: MS_* of mount(2); ``data``: the file system's own options; ``serial``: a disk as source."""
+    """``flags``: MS_* of mount(2); ``data``: the file system's own options; ``serial``: a disk as source.
+
+    A bind mount's ``source`` is a place in the container's root, or "VOLUME/path/below" of the pod's; ``copy_up``: what
+    the root has at ``target`` is copied into that, where it is empty.
+    """
 
     type: Annotated[str, Tag.TYPE]
     target: Annotated[str, Tag.TARGET]
@@ -75,11 +86,15 @@ class Mount:
     data: Annotated[str, Tag.MOUNT_DATA] = ""
     read_only: Annotated[bool, Tag.READ_ONLY] = False
     serial: Annotated[str, Tag.SERIAL] = ""
+    copy_up: Annotated[bool, Tag.COPY_UP] = False
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file written into the root; with ``bind`` kept off the writable disk and bind-mounted."""
+    """A file written into the root; with ``bind`` kept off the writable disk and bind-mounted.
+
+    ``owner``: "user[:group]" looked up in the root, in place of ``uid`` and ``gid``.
+    """
 
     path: Annotated[str, Tag.PATH]
     mode: Annotated[int, Tag.MODE]
@@ -87,6 +102,7 @@ class File:
     uid: Annotated[int, Tag.UID] = 0
     gid: Annotated[int, Tag.GID] = 0
     bind: Annotated[bool, Tag.BIND] = False
+    owner: Annotated[str, Tag.OWNER] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +154,43 @@ class Preparation:
     readonly_paths: Annotated[tuple[str, ...], Tag.READONLY_PATH] = ()
 
 
+# -------------------------------------------------------------------------------------- VOLUME_ADD
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What a volume is: as ``Mount``, without a place of its own."""
+
+    type: Annotated[str, Tag.TYPE]
+    source: Annotated[str, Tag.SOURCE] = ""
+    flags: Annotated[int, Tag.FLAGS] = 0
+    data: Annotated[str, Tag.MOUNT_DATA] = ""
+    read_only: Annotated[bool, Tag.READ_ONLY] = False
+    serial: Annotated[str, Tag.SERIAL] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePlan:
+    """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``.
+
+    ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's.
+    ``files`` are written into it (their paths relative to it).
+    """
+
+    name: Annotated[str, Tag.NAME]
+    mount: Annotated[FileSystem | None, Tag.MOUNT] = None
+    upper: Annotated[Disk | None, Tag.UPPER] = None
+    gid: Annotated[int | None, Tag.GID] = None
+    mode: Annotated[int | None, Tag.MODE] = None
+    files: Annotated[tuple[File, ...], Tag.FILE] = ()
+    read_only: Annotated[bool, Tag.READ_ONLY] = False
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeName:
+    name: Annotated[str, Tag.NAME]
+
+
 # ------------------------------------------------------------------------ PROCESS_START and control
 
 
@@ -152,7 +205,11 @@ class Rlimit:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """One process.  ``process`` is 1..2^30-1, never used twice in a VM; capability sets are bit masks."""
+    """One process.  ``process`` is 1..2^30-1, never used twice in a VM; capability sets are bit masks.
+
+    ``container`` "": in the VM, outside any container, with every capability; ``tools`` is then the container whose
+    root has the program (without, it is one of the agent's own: "hyper-connect HOST PORT").
+    """
 
     container: Annotated[str, Tag.CONTAINER]
     process: Annotated[int, Tag.PROCESS]
@@ -177,6 +234,7 @@ class ProcessPlan:
     oom_score_adj: Annotated[int, Tag.OOM_SCORE_ADJ] = 0
     umask: Annotated[int | None, Tag.UMASK] = None
     reaper: Annotated[bool, Tag.REAPER] = False
+    tools: Annotated[str, Tag.TOOLS] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +259,14 @@ class ProcessName:
 @dataclass(frozen=True, slots=True)
 class ContainerName:
     container: Annotated[str, Tag.CONTAINER]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDestroy:
+    """``discard``: the directory of its writable disk goes too."""
+
+    container: Annotated[str, Tag.CONTAINER]
+    discard: Annotated[bool, Tag.DISCARD] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +383,7 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """``wait_status`` and what follows count where ``exited`` is set."""
+    """``wait_status`` and what follows count where ``exited`` is set.  ``container`` "": it runs in the VM."""
 
     container: Annotated[str, Tag.CONTAINER]
     process: Annotated[int, Tag.PROCESS]

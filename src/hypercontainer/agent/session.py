@@ -21,6 +21,7 @@ from hypercontainer.agent.channel import Channel
 from hypercontainer.agent.fields import decode, encode
 from hypercontainer.agent.frames import FROM_GUEST, FrameReader, MessageReader, Received, frame, greeting
 from hypercontainer.agent.operations import (
+    ContainerDestroy,
     ContainerFreeze,
     ContainerName,
     ContainerOom,
@@ -43,6 +44,8 @@ from hypercontainer.agent.operations import (
     Tasks,
     Time,
     VmConfig,
+    VolumeName,
+    VolumePlan,
     Welcome,
 )
 from hypercontainer.agent.requests import Budget, Call, Requests
@@ -226,9 +229,21 @@ class Agent:
         record = ProcessName(process)
         return self._do(Operation.PROCESS_FORGET, f"process {process}", record, timeout_s, then)
 
-    def destroy_container(self, container: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
-        """Kills what runs in it and syncs its disk.  Its processes still are to be forgotten."""
-        return self._do(Operation.CONTAINER_DESTROY, container, ContainerName(container), timeout_s)
+    def destroy_container(
+        self, container: str, *, discard: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Future[None]:
+        """Kills what runs in it and syncs its disk, or with ``discard`` removes its directory from that.  Its
+        processes still are to be forgotten."""
+        record = ContainerDestroy(container, discard)
+        return self._do(Operation.CONTAINER_DESTROY, container, record, timeout_s)
+
+    def add_volume(self, plan: VolumePlan, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
+        """Mounts it in the VM.  Containers created after this call may bind it, also before the answer."""
+        return self._do(Operation.VOLUME_ADD, f"volume {plan.name}", plan, timeout_s)
+
+    def remove_volume(self, name: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
+        """Writes it back and unmounts it.  Refused (EBUSY) while a container has it."""
+        return self._do(Operation.VOLUME_REMOVE, f"volume {name}", VolumeName(name), timeout_s)
 
     def freeze(self, container: str, frozen: bool, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Answers when everything in the container stands still, or runs again."""

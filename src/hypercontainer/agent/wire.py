@@ -73,6 +73,8 @@ class Operation(IntEnum):
     SHUTDOWN = 12
     SET_TIME = 13
     PREPARE = 14
+    VOLUME_ADD = 15
+    VOLUME_REMOVE = 16
 
 
 class Event(IntEnum):
@@ -143,6 +145,12 @@ class Tag(IntEnum):
     PIDS_MAX = 75
     PRIVILEGED = 76
     SCRATCH = 77
+    OFFSET = 78
+    LENGTH = 79
+    DIRECTORY = 80
+    DISCARD = 81
+    COPY_UP = 82
+    OWNER = 83
     ARG = 96
     ENV = 97
     CWD = 98
@@ -169,6 +177,7 @@ class Tag(IntEnum):
     ALL = 119
     FROZEN = 120
     REAPER = 121
+    TOOLS = 122
     TASK = 128
     PARENT = 129
     CONTAINER_PID = 130

@@ -8,7 +8,6 @@ from __future__ import annotations
 from hypercontainer.cli.options import Option, flag, many, refused, text
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
-_VOLUMES = "volumes come with a later release"
 _DEVICES = "a virtual machine sees no device of the host"
 _NETWORKS = "networks of one's own come with a later release"
 _HEALTH = "health checks come with a later release"
@@ -34,7 +33,11 @@ IDENTITY = (
     text("--entrypoint", "PROGRAM", "in place of the image's; '' for none"),
     many("--group-add", "GROUP", "one more group for the process"),
     flag("--init", "run a small init that forwards signals and reaps"),
-    text("--pid", "MODE", "'pod' shares the pod's process IDs"),
+    text("--pid", "MODE", "'pod' shares the process IDs with the pod's other containers"),
+    text("--pod", "POD", "the pod to create it in; 'new:NAME' makes one of this name"),
+    text(
+        "--podfile", "FILE", "a pod as Hyper's podfile describes it, in place of IMAGE; '-' is standard input"
+    ),
 )
 NETWORK = (
     many("-p --publish", "[[IP:]PORT:]PORT[/PROTOCOL]", "publish a port on the host"),
@@ -52,7 +55,6 @@ RESOURCES = (
     text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes"),
     text("--cpus", "NUMBER", "processors of the virtual machine, such as 2 or 0.5"),
     text("--cpu", "NUMBER", "the same as --cpus"),
-    text("-c --cpu-shares", "NUMBER", "relative weight against other containers"),
     text("--pids-limit", "NUMBER", "processes inside; -1 for no limit"),
     many("--ulimit", "NAME=SOFT[:HARD]", "resource limit of the process"),
     many("--sysctl", "NAME=VALUE", "kernel parameter of the guest"),
@@ -60,9 +62,14 @@ RESOURCES = (
     text("--oom-score-adj", "NUMBER", "-1000 to 1000"),
     many("--storage-opt", "size=SIZE", "size of the writable disk"),
 )
+MOUNTS = (
+    many("-v --volume", "[SOURCE:]PATH[:OPTIONS]", "mount a volume, or a host's path; options: ro, nocopy"),
+    many("--mount", "FIELDS", "the same in words: type=volume|bind|tmpfs,source=...,target=...,readonly"),
+    text("--volume-size", "SIZE", "of volumes that this makes"),
+    many("--tmpfs", "PATH[:OPTIONS]", "mount an empty file system in memory"),
+)
 SECURITY = (
     flag("--read-only", "the root file system cannot be written"),
-    many("--tmpfs", "PATH[:OPTIONS]", "mount an empty file system in memory"),
     many("--cap-add", "CAPABILITY", "add a capability, or ALL"),
     many("--cap-drop", "CAPABILITY", "drop a capability, or ALL"),
     flag("--privileged", "all capabilities and devices of the guest, no filter"),
@@ -98,10 +105,8 @@ TERMINAL = (
 )
 
 REFUSED = (
-    refused("-v --volume", "MOUNT", _VOLUMES),
-    refused("--mount", "MOUNT", _VOLUMES),
-    refused("--volumes-from", "CONTAINER", _VOLUMES),
-    refused("--volume-driver", "DRIVER", _VOLUMES),
+    refused("--volumes-from", "CONTAINER", "name the volumes themselves, with -v"),
+    refused("--volume-driver", "DRIVER", "volumes are hyperd's own disks; see hyper volume"),
     refused("--link", "CONTAINER", "links are not supported; containers of one pod meet on localhost"),
     refused("--device", "DEVICE", _DEVICES),
     refused("--device-cgroup-rule", "RULE", _DEVICES),
@@ -147,20 +152,28 @@ REFUSED = (
     refused("--runtime", "NAME", "the hypervisor is the runtime; see --accel"),
 )
 
-CREATE_OPTIONS: tuple[Option, ...] = (
+_COMMON = (
     *PROCESS,
     *IDENTITY,
     *NETWORK,
     *RESOURCES,
+    *MOUNTS,
     *SECURITY,
     *LIFE,
     *MACHINE,
     *REFUSED,
 )
-RUN_OPTIONS: tuple[Option, ...] = (*CREATE_OPTIONS, *TERMINAL)
+_SHARES = "relative weight against other containers"
+CREATE_OPTIONS: tuple[Option, ...] = (
+    *_COMMON,
+    text("-c --container", "POD", "the same as --pod; a number is Docker's -c, --cpu-shares"),
+    text("--cpu-shares", "NUMBER", _SHARES),
+)
+RUN_OPTIONS: tuple[Option, ...] = (*_COMMON, text("-c --cpu-shares", "NUMBER", _SHARES), *TERMINAL)
 EXEC_OPTIONS: tuple[Option, ...] = (
     *PROCESS,
     flag("-d --detach", "leave it running"),
     text("--detach-keys", "KEYS", "keys that leave the process running", DETACH_DEFAULT),
     flag("--privileged", "all capabilities"),
+    flag("-m --vm", "in the virtual machine, outside of any container"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from hypercontainer.cli.environment import environment, pairs
+from hypercontainer.cli.mounts import mounts_spec
 from hypercontainer.cli.options import UsageError, Values
 from hypercontainer.cli.ports import parse_expose, parse_publish
 from hypercontainer.cli.units import bytes_of
@@ -34,6 +35,7 @@ _TEXTS = {  # option: field
     "stop-signal": "stop_signal",
     "platform": "platform",
     "pid": "pid_mode",
+    "pod": "pod",
 }
 _FLAGS = {
     "tty": "tty",
@@ -73,9 +75,21 @@ def container_spec(values: Values, image: str, command: list[str]) -> dict[str, 
     if values.given("entrypoint"):
         entrypoint = values.text("entrypoint")
         spec["entrypoint"] = [entrypoint] if entrypoint else []
-    for part in (_names, _network, _resources, _files, _security, _life, _machine):
+    for part in (_names, _pod, network, resources, _files, _security, _life, _pull, machine):
         spec |= part(values)
     return spec
+
+
+def _pod(values: Values) -> dict[str, Any]:
+    """-c of create: Hyper's pod, but Docker's weight where it is a number."""
+    if not values.given("container"):
+        return {}
+    pod = values.text("container")
+    if pod.isascii() and pod.isdigit() and not values.given("cpu-shares"):
+        return {"cpu_shares": int(pod)}
+    if values.given("pod") and values.text("pod") != pod:
+        raise UsageError("conflicting options: --pod and --container name different pods")
+    return {"pod": pod}
 
 
 def _names(values: Values) -> dict[str, Any]:
@@ -89,7 +103,7 @@ def _names(values: Values) -> dict[str, Any]:
     return spec
 
 
-def _network(values: Values) -> dict[str, Any]:
+def network(values: Values) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     mode = values.text("network") if values.given("network") else values.text("net")
     if mode not in NETWORKS:
@@ -106,7 +120,7 @@ def _network(values: Values) -> dict[str, Any]:
     return spec
 
 
-def _resources(values: Values) -> dict[str, Any]:
+def resources(values: Values) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     if values.given("memory"):
         spec["memory_bytes"] = memory_bytes(values.text("memory"))
@@ -167,7 +181,10 @@ def _files(values: Values) -> dict[str, Any]:
         if not path.startswith("/"):
             raise UsageError(f"invalid --tmpfs {item!r}: the path is not absolute")
         mounts.append({"path": path, "options": options})
-    return {"tmpfs": mounts} if mounts else {}
+    spec = mounts_spec(values)
+    if mounts := [*mounts, *spec.pop("tmpfs", [])]:
+        spec["tmpfs"] = mounts
+    return spec
 
 
 def _security(values: Values) -> dict[str, Any]:
@@ -235,13 +252,15 @@ def _host_file(text: str, *, bare_name: bool) -> str:
     return text if bare_name and "/" not in text else os.path.abspath(text)  # noqa: PTH100
 
 
-def _machine(values: Values) -> dict[str, Any]:
-    spec: dict[str, Any] = {}
+def _pull(values: Values) -> dict[str, Any]:
     policy = values.text("pull")
     if policy not in PULL_POLICIES:
         raise UsageError(f"invalid pull option {policy!r}", hint=f"one of {', '.join(PULL_POLICIES)}")
-    if values.given("pull"):
-        spec["pull"] = policy
+    return {"pull": policy} if values.given("pull") else {}
+
+
+def machine(values: Values) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
     if values.given("accel"):
         if values.text("accel") not in ACCELERATORS:
             raise UsageError(f"invalid --accel {values.text('accel')!r}", hint="kvm or tcg")

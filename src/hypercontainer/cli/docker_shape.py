@@ -62,7 +62,7 @@ def _host_config(found: dict[str, Any]) -> dict[str, Any]:
         "ReadonlyRootfs": spec["read_only"],
         "PublishAllPorts": spec["publish_all"],
         "NetworkMode": spec["network"],
-        "PortBindings": _requested_ports(spec["ports"]),
+        "PortBindings": requested_ports(spec["ports"]),
         "Memory": spec["memory_bytes"] or 0,
         "NanoCpus": int((spec["cpus"] or 0) * 1_000_000_000),
         "CpuShares": spec["cpu_shares"] or 0,
@@ -86,8 +86,45 @@ def _host_config(found: dict[str, Any]) -> dict[str, Any]:
         "ExtraHosts": spec["extra_hosts"],
         **_policies(spec),
         "Annotations": spec["annotations"],
-        "Binds": None,
+        "Binds": _binds(mounts(spec["volumes"], spec["mounts"])),
     }
+
+
+_KINDS = {"named": "volume", "empty": "volume", "host": "bind", "disk": "disk", "contents": "tmpfs"}
+
+
+def mounts(volumes: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a container: what ``wanted`` takes of ``volumes``; one that is another container's has no source here."""
+    known = {volume["name"]: volume for volume in volumes}
+    found = []
+    for mount in wanted:
+        volume = known.get(mount["volume"], {"source": {"kind": "named", "name": mount["volume"]}})
+        source = volume["source"]
+        kind = "tmpfs" if source.get("memory") else _KINDS.get(source["kind"], source["kind"])
+        read_only = mount.get("read_only", False) or volume.get("read_only", False)
+        shown = {
+            "Type": kind,
+            "Source": source.get("path", ""),
+            "Destination": mount["path"],
+            "Mode": "ro" if read_only else "",
+            "RW": not read_only,
+            "Propagation": "",
+        }
+        if kind == "volume":
+            shown |= {"Name": source.get("name", mount["volume"]), "Driver": "local"}
+        found.append(shown)
+    return found
+
+
+def _binds(shown: list[dict[str, Any]]) -> list[str] | None:
+    """As -v has them."""
+    return [
+        ":".join(
+            filter(None, (mount["Source"] or mount.get("Name", ""), mount["Destination"], mount["Mode"]))
+        )
+        for mount in shown
+        if mount["Type"] in ("bind", "volume")
+    ] or None
 
 
 def _policies(spec: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +142,7 @@ def _binding(port: dict[str, Any]) -> dict[str, str]:
     return {"HostIp": port["host_ip"], "HostPort": str(port["host_port"]) if port["host_port"] else ""}
 
 
-def _requested_ports(ports: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
+def requested_ports(ports: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for port in ports:
         found.setdefault(f"{port['container_port']}/{port['protocol']}", []).append(_binding(port))
@@ -149,7 +186,7 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
         "LogPath": found["log_path"],
         "ExecIDs": found["execs"] or None,
         "HostConfig": _host_config(found),
-        "Mounts": [],
+        "Mounts": mounts(found["spec"]["volumes"], found["spec"]["mounts"]),
         "Config": _config(found),
         "NetworkSettings": _network(found),
         "Pod": found.get("pod", ""),

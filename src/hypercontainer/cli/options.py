@@ -96,6 +96,10 @@ class Values:
     def given(self, name: str) -> bool:
         return name in self._given
 
+    def names(self) -> list[str]:
+        """Of all that was given."""
+        return list(self._given)
+
     def flag(self, name: str) -> bool:
         return bool(self._given.get(name, self._defaults[name]))
 

@@ -13,7 +13,10 @@ PROTOCOLS = ("tcp", "udp")
 
 
 def _bad(spec: str, why: str) -> UsageError:
-    return UsageError(f"invalid port {spec!r}: {why}", hint="[[ADDRESS:]HOST-PORT:]CONTAINER-PORT[/tcp|/udp]")
+    hint = "[[ADDRESS:]HOST-PORT:]CONTAINER-PORT[/tcp|/udp]"
+    if spec.endswith((".json", ".yaml", ".yml", ".pod")):
+        hint = f"a podfile runs with --podfile {spec}"
+    return UsageError(f"invalid port {spec!r}: {why}", hint=hint)
 
 
 def port_range(text: str, spec: str) -> range:
@@ -29,7 +32,9 @@ def port_range(text: str, spec: str) -> range:
 
 def parse_publish(spec: str) -> list[dict[str, object]]:
     """``-p``'s value as the API's port mappings; ranges give one each."""
-    rest, _, protocol = spec.partition("/")
+    rest, slash, protocol = spec.partition("/")
+    if not slash and rest.partition(":")[0] in PROTOCOLS:  # tcp:8080:80, as Hyper always took it
+        protocol, _, rest = rest.partition(":")
     protocol = protocol.lower() or "tcp"
     if protocol not in PROTOCOLS:
         raise _bad(spec, f"there is no protocol {protocol!r} here")

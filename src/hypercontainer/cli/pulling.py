@@ -52,18 +52,21 @@ def with_image(client: Client, spec: dict[str, Any], *, quiet: bool, act: Callab
         try:
             return act(local)
         except RemoteError as error:
-            if policy == "never" or error.code != "not_found" or _is_there(client, spec):
+            if policy == "never" or error.code != "not_found":
+                raise
+            if is_there(client, spec["image"], spec.get("platform")):
                 raise
         tell(f"Unable to find image {spec['image']!r} locally")
     pull(client, spec["image"], platform=spec.get("platform"), quiet=quiet)
     return act(local)
 
 
-def _is_there(client: Client, spec: dict[str, Any]) -> bool:
-    if spec.get("platform"):
+def is_there(client: Client, image: str, platform: str | None) -> bool:
+    """Of a certain platform nobody knows."""
+    if platform:
         return False
     try:
-        client.get("/v1/images/inspect", {"ref": spec["image"]})
+        client.get("/v1/images/inspect", {"ref": image})
     except RemoteError as error:
         return error.code != "not_found"
     return True

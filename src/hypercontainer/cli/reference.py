@@ -64,6 +64,28 @@ template. Templates know fields (`{{.Names}}`, `{{.State.ExitCode}}`, `{{.Label 
 `if`, `with`, `range`, comparisons, and the functions %s. `hyper inspect` has the keys of `docker inspect`, and
 the virtual machine under `VM`.
 
+## Pods and podfiles
+
+`hyper run --pod POD` and `hyper create -c POD` put a container into a pod that is there; what belongs to the pod as a
+whole (ports, resolvers, host name, kernel) is said where the pod is made. `--pod new:NAME` makes it of the options of
+this very command. In a pod, `--memory` and `--cpus` are the container's own limits.
+
+`--podfile FILE` is read by the command line itself, with the rights of who runs it: hyperd opens no file and no address
+for a podfile's `files`. Paths of the host that are mounted (a podfile's volumes, `-v`, a manifest's hostPath) are
+hyperd's to open, and it shares what the asking user may use. Images of a manifest for whose registry the user has
+credentials are fetched by `hyper play`; hyperd is given none.
+
+## Volumes
+
+| `-v` | is |
+| --- | --- |
+| `data:/path` | the volume of that name (`hyper volume ls`), made if it is not there, of `--volume-size` |
+| `/host/path:/path`, `./path:/path` | a file or directory of the host; a directory is made if there is nothing |
+| `/path` | a new volume that goes with the container's pod |
+
+Options stand behind one more colon: `ro`, and `nocopy`, without which what the image has at `/path` goes into a volume
+that is empty. Docker's options about SELinux labels and consistency are taken and have no effect here.
+
 ## Docker's options that are refused
 
 Nothing that Docker knows is dropped silently. These options of `run` and `create` are refused, with the reason:

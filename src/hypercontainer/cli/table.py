@@ -5,7 +5,7 @@ from __future__ import annotations
 # verb: (module in cli/commands, name in it, summary); groups in the order of the overview.
 VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Containers": {
-        "run": ("run", "RUN", "Create and start a container from an image, on a VM of its own"),
+        "run": ("run", "RUN", "Create and start a container from an image, on a VM of its own or in a pod"),
         "create": ("run", "CREATE", "Create a container"),
         "start": ("run", "START", "Start stopped containers"),
         "stop": ("life", "STOP", "Stop running containers"),
@@ -20,7 +20,7 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Looking at containers": {
         "ps": ("ps", "PS", "List containers"),
         "logs": ("logs", "LOGS", "Show what a container has written"),
-        "inspect": ("inspect", "INSPECT", "Show everything about containers or images"),
+        "inspect": ("inspect", "INSPECT", "Show everything about containers, images, pods or volumes"),
         "top": ("top", "TOP", "List the processes of a container"),
         "stats": ("stats", "STATS", "Show the use of CPU, memory, network and disk as it changes"),
         "port": ("port", "PORT", "Show the published ports of a container"),
@@ -28,6 +28,10 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Inside containers": {
         "exec": ("exec", "EXEC", "Run one more process in a running container"),
         "attach": ("attach", "ATTACH", "Connect to the standard streams of a running container"),
+    },
+    "Kubernetes' manifests": {
+        "play": ("play", "PLAY", "Make and start what a manifest describes"),
+        "down": ("play", "DOWN", "Remove what was made of a manifest"),
     },
     "Images": {
         "images": ("images", "IMAGES", "List images"),
@@ -52,6 +56,7 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
 }
 
 # Two-word commands, as Docker has them: (module, name, summary), or a verb they are the same as.
+_GENERATE = ("play", "GENERATE", "Write the manifest of pods, containers or volumes")
 FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
     "container": (
         "Manage containers",
@@ -66,6 +71,49 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             },
             "prune": ("system", "CONTAINER_PRUNE", "Remove all stopped containers"),
         },
+    ),
+    "pod": (
+        "Manage pods: several containers in one VM",
+        {
+            "create": ("pod", "CREATE", "Create a pod"),
+            "ls": ("pod_look", "LS", "List pods"),
+            "inspect": ("inspect", "INSPECT", "Show everything about pods"),
+            "logs": ("pod_look", "LOGS", "Show what the containers of a pod have written"),
+            "top": ("pod_look", "TOP", "List the processes of a pod"),
+            "stats": ("pod_look", "STATS", "Show what the containers of pods use, as it changes"),
+            "start": ("pod", "START", "Start pods"),
+            "stop": ("pod", "STOP", "Stop pods"),
+            "restart": ("pod", "RESTART", "Stop and start pods"),
+            "kill": ("pod", "KILL", "Send a signal to the containers of pods"),
+            "pause": ("pod", "PAUSE", "Freeze pods"),
+            "unpause": ("pod", "UNPAUSE", "Let paused pods go on"),
+            "wait": ("pod", "WAIT", "Wait for pods to end and print their exit statuses"),
+            "exists": ("pod", "EXISTS", "Tell whether there is such a pod"),
+            "rm": ("pod", "RM", "Remove pods"),
+        },
+    ),
+    "ports": (
+        "Change the published ports of what runs",
+        {
+            "ls": ("ports", "LS", "List the published ports of a pod"),
+            "add": ("ports", "ADD", "Publish ports of a pod"),
+            "delete": ("ports", "DELETE", "Take published ports back"),
+        },
+    ),
+    "volume": (
+        "Manage named volumes",
+        {
+            "create": ("volume", "CREATE", "Create a volume"),
+            "ls": ("volume", "LS", "List volumes"),
+            "inspect": ("inspect", "INSPECT", "Show everything about volumes"),
+            "rm": ("volume", "RM", "Remove volumes"),
+            "prune": ("volume", "PRUNE", "Remove volumes that no pod uses"),
+        },
+    ),
+    "generate": ("Write down what is there", {"kube": _GENERATE}),
+    "kube": (
+        "Use Kubernetes' manifests, with podman's words",
+        {"play": "play", "down": "down", "generate": _GENERATE},
     ),
     "image": (
         "Manage images",
@@ -99,6 +147,11 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
 
 SYNONYMS = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
+    "pod": {"list": "ls", "ps": "ls", "remove": "rm"},
+    "ports": {"list": "ls", "remove": "delete", "rm": "delete"},
+    "volume": {"list": "ls", "remove": "rm"},
+    "generate": {},
+    "kube": {},
     "image": {"list": "ls", "remove": "rm"},
     "kernel": {"list": "ls"},
     "system": {},

@@ -19,29 +19,59 @@ class _Engine:
         # Late, so that a daemon that only prints its version does not pay for all of it.
         from hypercontainer.engine.assembly import assemble
         from hypercontainer.engine.containers import ContainerService
+        from hypercontainer.engine.creation import Creation
+        from hypercontainer.engine.images import ImageService
+        from hypercontainer.engine.manifests import ManifestService
+        from hypercontainer.engine.pods import PodService
+        from hypercontainer.engine.registry import Registry
+        from hypercontainer.engine.services import Services
         from hypercontainer.engine.system import SystemService
+        from hypercontainer.engine.volumes import VolumeService
 
-        self._parts = assemble(config, driver)
-        self._containers = ContainerService(self._parts)
-        self._system = SystemService(self._parts, self._containers)
+        self._parts = parts = assemble(config, driver)
+        self._registry = registry = Registry(parts)
+        self._images = ImageService(parts.images, parts.layers, parts.events, registry.users_of)
+        creation = Creation(registry, self._images)
+        self._containers = ContainerService(registry, creation)
+        self._pods = PodService(registry, creation)
+        self._volumes = VolumeService(registry)
+        self._services = Services(registry)
+        self._manifests = ManifestService(registry, self._pods, self._volumes, self._services)
+        self._system = SystemService(parts, self._containers, self._images, registry, self._volumes)
 
     @property
     def containers(self) -> interface.Containers:
         return self._containers
 
     @property
+    def pods(self) -> interface.Pods:
+        return self._pods
+
+    @property
+    def volumes(self) -> interface.Volumes:
+        return self._volumes
+
+    @property
+    def manifests(self) -> interface.Manifests:
+        return self._manifests
+
+    @property
     def images(self) -> interface.Images:
-        return self._containers.images
+        return self._images
 
     @property
     def system(self) -> interface.System:
         return self._system
 
     async def start(self) -> None:
-        await self._containers.open()
+        await self._registry.open()
+        await self._pods.open()
+        await self._services.open()
 
     async def close(self, *, stop_containers: bool = False) -> None:
-        await self._containers.close(stop=stop_containers)
+        await self._services.close()
+        await self._pods.close()
+        await self._registry.close(stop=stop_containers)
         await self._parts.factory.close()
         await asyncio.to_thread(self._parts.images.close)
         self._parts.state.close()

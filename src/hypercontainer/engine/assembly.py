@@ -17,11 +17,12 @@ from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.image.model import RegistriesConfig
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
-from hypercontainer.rootfs import LayerLimits, LayerStore
+from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
+from hypercontainer.volume.store import VolumeStore
 
 
 def assemble(config: Config, driver: Driver | None) -> Parts:
-    for folder in ("containers", "images", "layers", "cache"):
+    for folder in ("containers", "pods", "images", "layers", "cache"):
         files.make_private(config.root / folder)
     files.make_private(config.run / "pods")
     registries, machine = config.registries, config.machine
@@ -53,6 +54,10 @@ def assemble(config: Config, driver: Driver | None) -> Parts:
                 max_entries=config.layers.max_entries,
                 max_image_bytes=config.layers.max_image_bytes,
             ),
+        ),
+        volumes=VolumeStore(
+            config.root / "volumes",
+            lambda path, size_bytes: create_writable_disk(path, size_bytes, config.root / "cache"),
         ),
         kernels=KernelStore(config.cache),
         hyperstart=hyperstart_path,

@@ -10,29 +10,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from hypercontainer.agent.operations import Welcome
-from hypercontainer.engine import files, launch, times, timings
+from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
+from hypercontainer.engine import files, launch, plan, times, timings
+from hypercontainer.engine.care import DEFAULT_STOP_S, Care
 from hypercontainer.engine.execs import Execs
 from hypercontainer.engine.logs import ContainerLog
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.process import Process, ProcessAttachment, outcome
-from hypercontainer.engine.restart import Backoff, wanted, wanted_at_boot
+from hypercontainer.engine.recovery import LOST, recover
+from hypercontainer.engine.restart import Backoff, wanted
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import AgentError, Conflict, HyperError
 from hypercontainer.linux import signals
 from hypercontainer.types.answers import Exit
+from hypercontainer.types.spec import ExecSpec
 from hypercontainer.types.states import ALIVE, State, moved
 
-DEFAULT_STOP_S = 10
 KILL_S = 10.0
 SIGNAL_S = 5.0  # a guest that takes longer to hear of a signal is not worth the wait
-LOST = 255  # the exit status of a container whose VM was lost
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Container:
         self._supervisor: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._backoff = Backoff()
+        self._care: Care | None = None  # of the present run
         self._stopwatch = timings.Stopwatch()  # of the present run
         self._changed = asyncio.Event()
         self.execs = Execs(self)
@@ -62,6 +65,10 @@ class Container:
         self.recovered.set()
 
     # ------------------------------------------------------------------------------------- facts
+
+    @property
+    def id(self) -> str:
+        return self.record.id
 
     @property
     def what(self) -> str:
@@ -76,6 +83,20 @@ class Container:
         return self.record.state is State.RESTARTING
 
     @property
+    def begun(self) -> bool:
+        """It runs, its startup probe has passed and its post_start hook is done."""
+        return self.alive and self.record.begun
+
+    @property
+    def comes_back(self) -> bool:
+        """Its restart policy is about to start it again."""
+        return self.restarting or (self._supervisor is not None and not self._supervisor.done())
+
+    @property
+    def ready(self) -> bool:
+        return self.alive and self._care is not None and self._care.is_ready
+
+    @property
     def _write_log(self) -> Callable[[int, bytes], None] | None:
         return None if self.record.spec.log.driver == "none" else self.log.append
 
@@ -86,6 +107,11 @@ class Container:
             raise Conflict(f"{self.what} is not running", hint=f"`hyper start {self.record.name}`")
         return self._init
 
+    def exec_plan(self, spec: ExecSpec, number: int) -> ProcessPlan:
+        """For `execs.Owner`."""
+        self.running_init()
+        return plan.exec_process(spec, self.record.spec, self.record.effective, self.record.id, number)
+
     def change(self, action: str = "", /, **changes: Any) -> None:
         """Writes down new facts; ``action`` is told to those who follow events."""
         if "state" in changes:
@@ -93,6 +119,7 @@ class Container:
         self.record = msgspec.structs.replace(self.record, **changes)
         self._parts.state.put_container(self.record)
         self._changed.set()
+        self.pod.poke()
         if action:
             self.tell(action)
 
@@ -109,7 +136,7 @@ class Container:
                 return
             if self.record.state is State.PAUSED:
                 raise Conflict(f"{self.what} is paused", hint="`hyper unpause` it")
-            self._cancel_restart()
+            await self._cancel_restart()
             self.change(stopped_by_user=False, restart_count=0)
             self._backoff = Backoff()
             await self._start()
@@ -119,16 +146,19 @@ class Container:
         async with self._lock:
             if self.alive:
                 raise Conflict(f"{self.what} is already running")
-            self._cancel_restart()
+            await self._cancel_restart()
             attachment = self.attach(stdin=True)
             await self._start()
             return attachment
 
     async def _start(self) -> None:
         first = self.record.state is State.CREATED
+        self.pod.join(self.record.id)
         self._stopwatch = timings.Stopwatch()
         self.log.begin_run(self.record.run + 1)
-        self.change(state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False)
+        self.change(
+            state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False, begun=False, message=""
+        )
         try:
             self._init = await self._launch()
         except BaseException as error:
@@ -141,6 +171,7 @@ class Container:
         self._waiting.clear()
         self._init.open_output({})
         self._supervisor = asyncio.create_task(self._supervise(self._init), name=self.what)
+        self._care = Care(self)
 
     async def _launch(self) -> Process:
         """A task, so that whoever wants an end of the container does not wait for a guest that hangs."""
@@ -161,7 +192,7 @@ class Container:
             self._launching.cancel()
 
     async def _start_failed(self, error: BaseException, *, first: bool) -> None:
-        await self._end_vm(orderly=False)
+        await self._leave(orderly=False)
         self.log.end_run()
         message = str(error) or "whoever started it left before it ran"
         status = launch.exit_status(error)
@@ -188,11 +219,20 @@ class Container:
         if not concluded.done():
             concluded.set_result(result)
 
-    async def _end_vm(self, *, orderly: bool) -> None:
+    async def _leave(self, *, orderly: bool, comes_back: bool = False) -> None:
+        """The VM ends with its last container."""
         try:
-            await self.pod.end(orderly=orderly)
+            await self.pod.leave(self.record.id, orderly=orderly, comes_back=comes_back)
         except HyperError as error:
             log.error("%s: its VM cannot be ended: %s", self.what, error)
+
+    async def _end_hard(self) -> None:
+        """Ends it whatever it does: by its VM, if that is for nobody else."""
+        if self.pod.used_by_others(self.record.id) or self.pod.keeps_data:
+            with contextlib.suppress(AgentError):
+                await self.pod.agent.destroy_container(self.record.id)
+                return
+        await self.pod.end(orderly=False)
 
     # ------------------------------------------------------------------------------------- end
 
@@ -206,20 +246,27 @@ class Container:
             await self.pod.ended()
             result, oom = Exit(LOST, lost.message), False
         self._stopwatch.lap("run")
+        if unhealthy := await self._end_care():
+            result = Exit(result.exit_status, unhealthy)
         self._init = None
         self.log.end_run()
         discard = record.spec.auto_remove
         self.change(exit_status=result.exit_status, error=result.error, oom_killed=oom)
-        await self._end_vm(orderly=not discard)
-        self.tell("die", exit_status=str(result.exit_status))
         again = wanted(self.record)
+        await self._leave(orderly=not discard or self.pod.keeps_data, comes_back=again and self.pod.named)
+        self.tell("die", exit_status=str(result.exit_status))
         if discard:
             await self._delete_quietly()
         else:
             self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
         self._conclude(self._timed(result))
         if again and not discard:
-            self._restart = asyncio.create_task(self._start_again(), name=f"restart of {self.what}")
+            self._come_back()
+
+    async def _end_care(self) -> str:
+        """Why the run is ended, where a probe or hook does it."""
+        care, self._care = self._care, None
+        return "" if care is None else await care.close()
 
     def _timed(self, result: Exit) -> Exit:
         """``result`` with where the run's time went, which is told to those who follow events too."""
@@ -228,6 +275,12 @@ class Container:
         if measured is not None:
             self.tell("timings", **timings.attributes(measured))
         return msgspec.structs.replace(result, timings=measured)
+
+    def _come_back(self) -> None:
+        """A named pod's VM waits for it, that of a container that is alone does not."""
+        if self.pod.named:
+            self.pod.join(self.record.id)
+        self._restart = asyncio.create_task(self._start_again(), name=f"restart of {self.what}")
 
     async def _start_again(self) -> None:
         await asyncio.sleep(
@@ -244,14 +297,15 @@ class Container:
                 log.warning("restart of %s: %s", self.what, error)
                 if wanted(self.record):
                     self.change(state=State.RESTARTING)
-                    self._restart = asyncio.create_task(self._start_again())
+                    self._come_back()
 
-    def _cancel_restart(self) -> None:
+    async def _cancel_restart(self) -> None:
         if self._restart is not None:
             self._restart.cancel()
             self._restart = None
         if self.record.state is State.RESTARTING:
             self.change(state=State.EXITED)
+            await self._leave(orderly=True)
 
     # ------------------------------------------------------------------------------------- control
 
@@ -269,27 +323,38 @@ class Container:
             self.tell("restart")
 
     async def _stop(self, timeout_s: int | None, signal: str | None) -> None:
-        self._cancel_restart()
+        await self._cancel_restart()
         if not self.alive or self._init is None:
             return
         self.change(stopped_by_user=True)
-        number = signals.parse(signal or self.record.effective.stop_signal)
         if timeout_s is None:
             timeout_s = self.record.spec.stop_timeout_s
         patience_s = DEFAULT_STOP_S if timeout_s is None else timeout_s
+        await self.end_init(None if patience_s < 0 else patience_s, signal)
+        self.tell("stop")
+
+    async def end_init(self, patience_s: float | None, signal: str | None) -> None:
+        """By its pre_stop hook and its stop signal, and within ``patience_s`` (None: whenever it likes)."""
+        number = signals.parse(signal or self.record.effective.stop_signal)
+        begun = time.monotonic()
+        if self._care is not None:
+            await self._care.before_stop(patience_s)
+        if self._init is None:
+            return
         agent, init = self.pod.agent, self._init
         with contextlib.suppress(AgentError):
             await agent.signal(init.number, number, timeout_s=SIGNAL_S)
             if self.record.state is State.PAUSED:
                 await agent.freeze(self.record.id, False)
-        if not await self._ends_within(None if patience_s < 0 else patience_s):
-            with contextlib.suppress(AgentError):
-                await agent.signal(init.number, signals.parse("KILL"), timeout_s=SIGNAL_S)
-            if not await self._ends_within(KILL_S):
-                log.warning("%s does not end; its VM is killed", self.what)
-                await self.pod.end(orderly=False)
-                await self._settled()
-        self.tell("stop")
+        left_s = None if patience_s is None else max(0.0, patience_s - (time.monotonic() - begun))
+        if await self._ends_within(left_s):
+            return
+        with contextlib.suppress(AgentError):
+            await agent.signal(init.number, signals.parse("KILL"), timeout_s=SIGNAL_S)
+        if not await self._ends_within(KILL_S):
+            log.warning("%s does not end; it is ended from outside", self.what)
+            await self._end_hard()
+            await self._settled()
 
     async def _ends_within(self, timeout_s: float | None) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -371,19 +436,20 @@ class Container:
                 )
             if self.alive:
                 self.change(stopped_by_user=True)
-                await self.pod.end(orderly=False)
+                await self._end_hard()
                 await self._settled()
-            self._cancel_restart()
+            await self._cancel_restart()
             if not self.removed.is_set():
-                await self._delete()
+                await self.delete()
             self._dismiss(Exit(self.record.exit_status, "the container was removed"))
 
-    async def _delete(self) -> None:
+    async def delete(self) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd."""
         self.change(state=State.REMOVING)
         self.log.close()
+        await self.pod.discard(self.record)
         await asyncio.to_thread(files.remove_tree, self._parts.container_dir(self.record.id))
-        self._parts.state.remove(self.record)
+        self._parts.state.remove(self.record, with_pod=not self.pod.named)
         self.tell("destroy")
         self.removed.set()
         self._on_removed(self)
@@ -392,7 +458,7 @@ class Container:
         try:
             if self.record.state in ALIVE:
                 self.change(state=State.EXITED, finished=times.now())
-            await self._delete()
+            await self.delete()
         except HyperError as error:
             log.error("%s cannot be removed: %s", self.what, error)
 
@@ -401,56 +467,28 @@ class Container:
     def begin_recovery(self) -> asyncio.Task[None]:
         """Takes the container back; ``recovered`` is set when that has come to an end, whichever."""
         self.recovered.clear()
-        self._supervisor = asyncio.create_task(self._recover_or_say(), name=f"recovery of {self.what}")
+        self._supervisor = asyncio.create_task(recover(self), name=f"recovery of {self.what}")
         return self._supervisor
 
-    async def _recover_or_say(self) -> None:
-        try:
-            await self._recover()
-        except HyperError as error:
-            log.error("%s could not be taken back: %s", self.what, error)
-        finally:
-            self.recovered.set()
-
-    async def _recover(self) -> None:
-        """As an earlier hyperd left it, or truthfully what became of it."""
-        welcome = await self.pod.adopt()
-        if self.record.state is State.REMOVING:
-            await self.pod.end(orderly=False)
-            await self._delete()
-        elif self.alive:
-            await self._recover_alive(welcome)
-        elif welcome is not None:
-            await self.pod.end(orderly=True)
-        if self.record.state in (State.EXITED, State.RESTARTING) and wanted_at_boot(self.record):
-            if self.record.state is State.EXITED:
-                self.change(state=State.RESTARTING)
-            self._restart = asyncio.create_task(self._start_again())
-
-    async def _recover_alive(self, welcome: Welcome | None) -> None:
+    def take_back(self, welcome: Welcome, init: ProcessState) -> None:
+        """It runs: ``init`` is its process."""
         record = self.record
-        found = (
-            next((p for p in welcome.processes if p.container == record.id and p.init), None)
-            if welcome
-            else None
-        )
-        if found is None or record.state is State.STARTING:
-            await self.pod.end(orderly=False)
-            why = (
-                "hyperd ended while it was starting" if record.state is State.STARTING else "its VM was gone"
-            )
-            self.log.end_run()
-            self.change(state=State.EXITED, exit_status=LOST, error=why, finished=times.now())
-            if record.spec.auto_remove:
-                await self._delete()
-            return
-        assert welcome is not None
-        self._init = launch.resume(self.pod, record, found, self.log.offsets(record.run), self._write_log)
-        launch.drain_others(self.pod, welcome, found.process)
+        self.pod.join(record.id)
+        self._init = launch.resume(self.pod, record, init, self.log.offsets(record.run), self._write_log)
+        launch.drain_others(self.pod, welcome, record.id, init.process)
+        ran_s = (time.time_ns() - times.to_ns(record.started)) / 1e9 if record.started else 0.0
+        self._care = Care(self, running_for_s=max(ran_s, 0.001))
         self._supervisor = asyncio.create_task(self._supervise(self._init), name=self.what)
+
+    def start_later(self) -> None:
+        """Its restart policy starts it, now that hyperd runs again."""
+        if self.record.state is State.EXITED:
+            self.change(state=State.RESTARTING)
+        self._come_back()
 
     async def close(self) -> None:
         """Lets go: hyperd ends, the container lives on."""
+        await self._end_care()
         for task in (self._supervisor, self._restart):
             if task is not None:
                 task.cancel()

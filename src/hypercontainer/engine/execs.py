@@ -1,26 +1,40 @@
-"""The processes that ``hyper exec`` adds to a running container."""
+"""The processes that ``hyper exec`` adds to a running container, or to a pod's VM beside its containers."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from hypercontainer.engine import names, plan
+from hypercontainer.agent.operations import ProcessPlan
+from hypercontainer.engine import names
 from hypercontainer.engine.process import Process, ProcessAttachment, outcome
 from hypercontainer.errors import AgentError, Conflict
 from hypercontainer.types.answers import ExecState, Exit
 from hypercontainer.types.spec import ExecSpec
 
 if TYPE_CHECKING:
-    from hypercontainer.engine.container import Container
+    from hypercontainer.engine.pod import Pod
 
 KEPT = 256  # of a container: the finished ones that can still be asked about
 
 
+class Owner(Protocol):
+    """What processes are added to."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def pod(self) -> Pod: ...
+    def exec_plan(self, spec: ExecSpec, number: int) -> ProcessPlan:
+        """Conflict where nothing can be executed now."""
+
+    def tell(self, action: str, /, **attributes: str) -> None: ...
+
+
 class Exec:
-    def __init__(self, identifier: str, container: Container, spec: ExecSpec) -> None:
+    def __init__(self, identifier: str, owner: Owner, spec: ExecSpec) -> None:
         self.id = identifier
-        self.container = container
+        self.owner = owner
         self.spec = spec
         self.process: Process | None = None
         self.pid = 0
@@ -33,55 +47,50 @@ class Exec:
     def state(self) -> ExecState:
         return ExecState(
             id=self.id,
-            container=self.container.record.id,
+            container=self.owner.id,
             running=self.running,
             exit_status=self.exit_status,
             pid=self.pid,
             command=self.spec.command,
         )
 
-    async def start(self) -> ProcessAttachment | None:
-        """Executes the program; None where the client does not want to be attached."""
+    async def start(self, ended: asyncio.Future[Exit]) -> ProcessAttachment | None:
+        """Executes the program; None where the client does not want to be attached.  ``ended``: for `Execs`."""
         if self.process is not None:
             raise Conflict(f"exec {self.id[:12]} was started before")
-        container = self.container
-        container.running_init()
-        agent, number = container.pod.agent, container.pod.new_process_number()
-        planned = plan.exec_process(
-            self.spec, container.record.spec, container.record.effective, container.record.id, number
-        )
+        pod = self.owner.pod
+        number = pod.new_process_number()
+        planned = self.owner.exec_plan(self.spec, number)
+        agent = pod.agent
         started = agent.start_process(planned)
         process = Process(agent, number, tty=self.spec.tty, stdin=self.spec.stdin, close_stdin=True)
-        container.pod.add(process)
+        pod.add(process)
         self.process = process
         try:
             self.pid = await started
         except BaseException:
             self.exit_status = 126
-            container.pod.forget(process)
+            pod.forget(process)
             raise
-        ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         attachment = None
         if not self.spec.detach:
             attachment = ProcessAttachment(ended, tty=self.spec.tty, stdin=self.spec.stdin)
             process.attach(attachment)
         process.open_output({})
-        container.tell("exec_start", exec=self.id)
-        container.execs.watch(self, process, ended)
         return attachment
 
 
 class Execs:
-    """Those of one container."""
+    """Those of one container or VM.  ``quiet``: nobody is told of them, and none is kept."""
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self._known: dict[str, Exec] = {}
         self._watchers: set[asyncio.Task[None]] = set()
 
     def create(self, spec: ExecSpec) -> Exec:
-        self._container.running_init()
-        made = Exec(names.new_id(), self._container, spec)
+        self._owner.exec_plan(spec, 1)
+        made = Exec(names.new_id(), self._owner, spec)
         self._known[made.id] = made
         idle = [known for known in self._known.values() if not known.running]
         for known in idle[: max(0, len(self._known) - KEPT)]:
@@ -94,20 +103,37 @@ class Execs:
     def running(self) -> tuple[str, ...]:
         return tuple(known.id for known in self._known.values() if known.running)
 
-    def watch(self, entry: Exec, process: Process, ended: asyncio.Future[Exit]) -> None:
-        task = asyncio.create_task(self._watch(entry, process, ended))
+    async def start(self, entry: Exec) -> ProcessAttachment | None:
+        return await self._start(entry, quiet=False)
+
+    async def start_quietly(self, spec: ExecSpec) -> ProcessAttachment:
+        attachment = await self._start(Exec(names.new_id(), self._owner, spec), quiet=True)
+        assert attachment is not None
+        return attachment
+
+    async def _start(self, entry: Exec, *, quiet: bool) -> ProcessAttachment | None:
+        ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        attachment = await entry.start(ended)
+        if not quiet:
+            self._owner.tell("exec_start", exec=entry.id)
+        assert entry.process is not None
+        task = asyncio.create_task(self._watch(entry, entry.process, ended, quiet=quiet))
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
+        return attachment
 
-    async def _watch(self, entry: Exec, process: Process, ended: asyncio.Future[Exit]) -> None:
+    async def _watch(
+        self, entry: Exec, process: Process, ended: asyncio.Future[Exit], *, quiet: bool
+    ) -> None:
         try:
             result = outcome(await process.finished())
         except AgentError as error:
-            result = Exit(137, str(error))  # as if killed: the container it ran in is gone
+            result = Exit(137, str(error))  # as if killed: what it ran in is gone
         entry.exit_status = result.exit_status
-        ended.set_result(result)
-        container = self._container
-        container.tell("exec_die", exec=entry.id, exit_status=str(result.exit_status))
-        container.pod.forget(process)
-        if container.alive:
-            container.pod.release(process.number)
+        if not ended.done():
+            ended.set_result(result)
+        if not quiet:
+            self._owner.tell("exec_die", exec=entry.id, exit_status=str(result.exit_status))
+        pod = self._owner.pod
+        pod.forget(process)
+        pod.release(process.number)

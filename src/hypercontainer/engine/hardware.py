@@ -26,6 +26,11 @@ class Hardware:
     cpus: float
 
     @property
+    def clones(self) -> bool:
+        """Whether a clone can have all this: disks beyond its drives are plugged in, shares cannot be."""
+        return not self.spec.shares and len(self.spec.disks) - len(DRIVES) <= self.spec.hotplug_slots
+
+    @property
     def clone(self) -> VMSpec:
         """With the devices that the template has; forwards, which a guest does not see, are its own."""
         network = self.spec.network and replace(self.spec.network, mac=TEMPLATE_MAC)

@@ -21,13 +21,21 @@ from hypercontainer.types.answers import (
     Inspect,
     KernelLine,
     LayerProgress,
+    Played,
+    PodCreated,
+    PodInspect,
+    PodLogLine,
+    PodSummary,
+    Port,
     Process,
     Pruned,
     Removed,
     Sample,
     Summary,
+    VolumeInfo,
 )
-from hypercontainer.types.spec import ContainerSpec, ExecSpec
+from hypercontainer.types.pod import PodSpec
+from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping
 
 Filters = Mapping[str, Sequence[str]]
 ProgressSink = Callable[[LayerProgress], None]  # called on the event loop's thread
@@ -80,7 +88,11 @@ class Containers(Protocol):
         *,
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
-    ) -> Created: ...
+        asked_by: int | None = None,
+    ) -> Created:
+        """``asked_by``: the user on whose behalf it is, who may share only such files of the host as are that
+        user's to read (or write); None: nobody knows, and none may be shared."""
+
     async def start(self, ref: str) -> None: ...
     async def stop(self, ref: str, *, timeout_s: int | None = None, signal: str | None = None) -> None: ...
     async def restart(self, ref: str, *, timeout_s: int | None = None) -> None: ...
@@ -117,6 +129,7 @@ class Containers(Protocol):
         credentials: Credentials | None = None,
         created: Callable[[Created], None],
         progress: ProgressSink | None = None,
+        asked_by: int | None = None,
     ) -> Attachment:
         """Creates, attaches, starts.  With ``auto_remove`` the attachment's ``exit`` returns
         after the removal."""
@@ -127,6 +140,101 @@ class Containers(Protocol):
 
     async def exec_resize(self, exec_id: str, rows: int, columns: int) -> None: ...
     async def exec_inspect(self, exec_id: str) -> ExecState: ...
+
+
+class Pods(Protocol):
+    """Pods with a name.  A container that was created alone has a pod too, which is not shown here."""
+
+    async def create(
+        self,
+        spec: PodSpec,
+        *,
+        credentials: Credentials | None = None,
+        progress: ProgressSink | None = None,
+        asked_by: int | None = None,
+    ) -> PodCreated:
+        """The pod and all its containers, or nothing.  ``asked_by`` as in ``Containers.create``."""
+
+    async def start(self, ref: str) -> None:
+        """Returns when every container runs that shall: init containers have ended, sidecars have started."""
+
+    async def stop(self, ref: str, *, timeout_s: int | None = None) -> None: ...
+    async def restart(self, ref: str, *, timeout_s: int | None = None) -> None: ...
+    async def kill(self, ref: str, signal: str = "KILL") -> None: ...
+    async def pause(self, ref: str) -> None:
+        """The whole VM stands still."""
+
+    async def unpause(self, ref: str) -> None: ...
+    async def remove(self, ref: str, *, force: bool = False) -> None: ...
+    async def find(self, *, filters: Filters = ...) -> list[PodSummary]:
+        """Filters: id, name, label, status, ctr-names, ctr-ids."""
+
+    async def inspect(self, ref: str) -> PodInspect: ...
+    async def wait(self, ref: str) -> Exit:
+        """When all its containers have ended for good: the status of the first that failed, or 0."""
+
+    async def top(self, ref: str) -> list[tuple[str, Process]]:
+        """(container's name, process)."""
+
+    async def stats(self, ref: str) -> list[Sample]:
+        """One for each running container."""
+
+    def logs(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        since: str = "",
+        until: str = "",
+        tail: int | None = None,
+        timestamps: bool = False,
+    ) -> AsyncIterator[PodLogLine]:
+        """Of all containers; of each in the order of writing.  ``follow`` ends with the pod's run."""
+
+    async def ports(self, ref: str) -> list[Port]:
+        """As they are while the VM runs, else as asked."""
+
+    async def add_ports(self, ref: str, ports: Sequence[PortMapping]) -> list[Port]:
+        """All or none; in force at once where the VM runs, and kept.  The new ones, with their host ports."""
+
+    async def remove_ports(self, ref: str, ports: Sequence[PortMapping]) -> None:
+        """NotFound, which names the port, where one is not published; then none is removed."""
+
+    async def exec_create(self, ref: str, spec: ExecSpec) -> str:
+        """In the VM, outside of any container.  Started as any other (``Containers.exec_start``)."""
+
+
+class Volumes(Protocol):
+    async def create(
+        self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> VolumeInfo: ...
+    async def find(self, filters: Filters = ...) -> list[VolumeInfo]: ...
+    async def inspect(self, name: str) -> VolumeInfo: ...
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Conflict, which names the pods, where one uses it."""
+
+    async def prune(self) -> tuple[list[str], int]:
+        """Names of those removed that no pod uses, and the bytes that came free."""
+
+
+class Manifests(Protocol):
+    """Kubernetes' objects, as text: YAML or JSON, several documents in one."""
+
+    async def play(
+        self,
+        text: str,
+        *,
+        replace: bool = False,
+        start: bool = True,
+        credentials: Credentials | None = None,
+        progress: ProgressSink | None = None,
+        asked_by: int | None = None,
+    ) -> list[Played]: ...
+    async def down(self, text: str, *, volumes: bool = False) -> list[Played]:
+        """What ``play`` made of the same text; claims' volumes only where it is said."""
+
+    async def generate(self, refs: Sequence[str]) -> str:
+        """YAML of pods, containers or volumes that ``play`` takes."""
 
 
 class Images(Protocol):
@@ -177,6 +285,12 @@ class System(Protocol):
 class Engine(Protocol):
     @property
     def containers(self) -> Containers: ...
+    @property
+    def pods(self) -> Pods: ...
+    @property
+    def volumes(self) -> Volumes: ...
+    @property
+    def manifests(self) -> Manifests: ...
     @property
     def images(self) -> Images: ...
     @property

@@ -11,11 +11,11 @@ import errno
 import secrets
 import time
 from asyncio import Future
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from hypercontainer.agent.operations import (
-    Disk,
     Interface,
     ProcessExited,
     ProcessState,
@@ -24,9 +24,9 @@ from hypercontainer.agent.operations import (
     Welcome,
 )
 from hypercontainer.agent.wire import split_stream_id
-from hypercontainer.engine import addresses, plan, vm_plan
+from hypercontainer.engine import addresses, layout, plan, plug, storage, vm_plan
 from hypercontainer.engine.factory import Found
-from hypercontainer.engine.hardware import DISK_SERIAL, IMAGE_SERIAL, TEMPLATE_MAC, Hardware
+from hypercontainer.engine.hardware import TEMPLATE_MAC, Hardware
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.process import Process
@@ -41,7 +41,7 @@ from hypercontainer.errors import (
     LaunchError,
 )
 from hypercontainer.hypervisor.driver import ExitReason
-from hypercontainer.rootfs import RootDisk
+from hypercontainer.rootfs import RootDisk, chain_id
 
 INIT = 1  # the first process's number in its VM
 OPERATION_S = 30.0
@@ -70,112 +70,167 @@ async def start(
     write_log: Callable[[int, bytes], None] | None,
     stopwatch: Stopwatch,
 ) -> Process:
-    """Has the pod's VM run and starts the container's process in it; its output does not flow yet.
+    """Starts the container's process in the pod's VM, which runs or is made to; its output does not flow yet.
 
     A clone is as good as a boot, or it is given up: only what its guest says of the container counts as an error.
     """
-    root = await asyncio.to_thread(parts.layers.root_disk, record.diff_ids)
-    hardware = await vm_plan.plan_hardware(pod, record, parts, root)
-    stopwatch.lap("prepare")
-    start = Start(pod, record, root, write_log, stopwatch)
+    begun = Start(pod, record, parts, write_log, stopwatch)
     with parts.factory.starting():
-        while record.spec.template and (found := await parts.factory.find(hardware)) is not None:
-            try:
-                return await start.in_clone(found, hardware)
-            except NoCloneError as error:
-                await pod.end(orderly=False)
-                await parts.factory.failed(found, error)
-        stopwatch.kind = "cold"
-        await pod.launch(hardware.spec)
-        stopwatch.lap("vm")
-        try:
-            return await start.in_boot(parts.config.machine.boot_timeout_s)
-        except AgentError as error:
-            raise await _explain(pod, record, error) from error
+        async with pod.machine:
+            told = await (begun.bring_up() if pod.vm is None else begun.join())
+            await pod.discard_stale()
+        return await begun.process(told)
 
 
 class NoCloneError(Exception):
     """A clone has come to nothing before its guest spoke.  There is one less to be found now: try again."""
 
 
+@dataclass
+class Told:
+    """What a guest was told and has not answered, by the stage that its answer ends."""
+
+    stages: list[tuple[str, Future[None]]]
+    timeout_s: float
+
+
 class Start:
-    """One start of a container in a VM that runs or stands ready: what is told to the guest, in which order."""
+    """One start of a container, and of its pod's VM where it is the first."""
 
     def __init__(
         self,
         pod: Pod,
         record: ContainerRecord,
-        root: RootDisk,
+        parts: Parts,
         write_log: Callable[[int, bytes], None] | None,
         stopwatch: Stopwatch,
     ) -> None:
         self._pod = pod
         self._record = record
-        self._planned = plan.start(record.spec, record.effective, record.id, _facts(record, root, pod))
+        self._parts = parts
         self._write_log = write_log
         self._stopwatch = stopwatch
+        self._number = INIT if pod.vm is None and not pod.named else pod.new_process_number()
+        self._planned: plan.Start
 
-    async def in_boot(self, boot_s: float) -> Process:
-        told = self._tell(vm_config(self._pod, self._record), boot_s)
-        # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
-        await self._pod.greeted(boot_s)
-        return await self._process(told, boot_s)
+    # ------------------------------------------------------------------------------------- the VM
 
-    async def in_clone(self, found: Found, hardware: Hardware) -> Process:
+    async def bring_up(self) -> Told:
+        """Has the VM run, with all that its containers need, and tells it of this one."""
+        pod, parts, stopwatch = self._pod, self._parts, self._stopwatch
+        roots = await asyncio.to_thread(_roots, parts, pod.records())
+        hardware = await vm_plan.plan_hardware(pod, parts, roots)
+        stopwatch.lap("prepare")
+        template = pod.record.spec.template if pod.record.spec is not None else self._record.spec.template
+        while template and hardware.clones and (found := await parts.factory.find(hardware)) is not None:
+            try:
+                return await self._in_clone(found, hardware)
+            except NoCloneError as error:
+                await pod.end(orderly=False)
+                await parts.factory.failed(found, error)
+        stopwatch.kind = "cold"
+        await pod.launch(hardware.spec)
+        stopwatch.lap("vm")
+        boot_s = parts.config.machine.boot_timeout_s
+        try:
+            told = self._tell(boot_s, config=vm_config(pod, self._record))
+            # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
+            await pod.greeted(boot_s)
+        except AgentError as error:
+            raise await _explain(pod, self._record, error) from error
+        return self._greeted(told)
+
+    async def _in_clone(self, found: Found, hardware: Hardware) -> Told:
         pod, vm = self._pod, found.vm
         try:
             await pod.take(vm)
             pod.change(uid=found.uid)
-            await asyncio.gather(*(vm.insert_disk(disk) for disk in hardware.spec.disks))
-            told = self._tell(vm_config(pod, self._record, clone=True), OPERATION_S)
+            drives = {drive.serial for drive in hardware.clone.drives}
+            for disk in hardware.spec.disks:
+                if disk.serial not in drives:
+                    await vm.attach_disk(disk)
+            await asyncio.gather(
+                *(vm.insert_disk(disk) for disk in hardware.spec.disks if disk.serial in drives)
+            )
+            told = self._tell(OPERATION_S, config=vm_config(pod, self._record, clone=True))
             await vm.resume()
             self._stopwatch.kind = found.kind
             self._stopwatch.lap("vm")
             await pod.greeted(CLONE_GREETING_S)
         except (HyperError, OSError) as error:
             raise NoCloneError(str(error)) from error
+        return self._greeted(told)
+
+    def _greeted(self, told: Told) -> Told:
+        """By now the time in the guest's configuration is older by a boot."""
+        self._stopwatch.lap("guest")
+        timed = self._pod.agent.set_time(time.time_ns(), timeout_s=told.timeout_s)
+        return Told([*told.stages, ("", timed)], told.timeout_s)
+
+    async def join(self) -> Told:
+        """Tells the VM, which runs for other containers, of this one."""
+        pod, stopwatch = self._pod, self._stopwatch
+        stopwatch.kind = "shared"
+        root = (await asyncio.to_thread(_roots, self._parts, [self._record]))[0]
+        await plug.image(pod, root)
+        await plug.volumes(pod, await storage.disks(pod, self._parts))
+        stopwatch.lap("prepare")
+        return self._tell(OPERATION_S)
+
+    # ------------------------------------------------------------------------------------- the container
+
+    def _tell(self, timeout_s: float, *, config: VmConfig | None = None) -> Told:
+        agent, pod, record = self._pod.agent, self._pod, self._record
+        stages: list[tuple[str, Future[None]]] = []
+        if config is not None:
+            stages.append(("configure", agent.configure(config, timeout_s=timeout_s)))
+        stages += [("", added) for added in storage.add(pod, timeout_s=timeout_s)]
+        facts = _facts(record, pod, self._number)
+        self._planned = plan.start(record.spec, record.effective, record.id, facts)
+        stages.append(("root", agent.create_container(self._planned.container, timeout_s=timeout_s)))
+        return Told(stages, timeout_s)
+
+    async def process(self, told: Told) -> Process:
+        stopwatch, spec = self._stopwatch, self._record.spec
         try:
-            return await self._process(told, OPERATION_S)
+            agent = self._pod.agent
+            for stage, future in told.stages:
+                if stage:
+                    future.add_done_callback(partial(stopwatch.lap, stage))
+            started = agent.start_process(self._planned.process, timeout_s=told.timeout_s)
+            process = Process(
+                agent,
+                self._number,
+                tty=spec.tty,
+                stdin=spec.stdin_open,
+                close_stdin=spec.stdin_once,
+                record=self._write_log,
+            )
+            self._pod.add(process)
+            await asyncio.gather(*(future for _, future in told.stages), started)
         except AgentError as error:
-            raise await _explain(pod, self._record, error) from error
-
-    def _tell(self, config: VmConfig, timeout_s: float) -> tuple[Future[None], Future[None]]:
-        agent = self._pod.agent
-        configured = agent.configure(config, timeout_s=timeout_s)
-        created = agent.create_container(self._planned.container, timeout_s=timeout_s)
-        return configured, created
-
-    async def _process(self, told: tuple[Future[None], Future[None]], timeout_s: float) -> Process:
-        """After the guest's greeting.  By now the time in its configuration is older by a boot."""
-        agent, stopwatch, spec = self._pod.agent, self._stopwatch, self._record.spec
-        stopwatch.lap("guest")
-        for future, stage in zip(told, ("configure", "root"), strict=True):
-            future.add_done_callback(partial(stopwatch.lap, stage))
-        timed = agent.set_time(time.time_ns(), timeout_s=timeout_s)
-        started = agent.start_process(self._planned.process, timeout_s=timeout_s)
-        process = Process(
-            agent,
-            INIT,
-            tty=spec.tty,
-            stdin=spec.stdin_open,
-            close_stdin=spec.stdin_once,
-            record=self._write_log,
-        )
-        self._pod.add(process)
-        await asyncio.gather(*told, timed, started)
+            raise await _explain(self._pod, self._record, error) from error
         stopwatch.lap("process")
         return process
 
 
-def _facts(record: ContainerRecord, root: RootDisk, pod: Pod) -> plan.Facts:
+def _roots(parts: Parts, records: Sequence[ContainerRecord]) -> list[RootDisk]:
+    return [parts.layers.root_disk(record.diff_ids) for record in records]
+
+
+def _facts(record: ContainerRecord, pod: Pod, number: int) -> plan.Facts:
     online = pod.record.network != "none"
+    part = pod.image_part(chain_id(record.diff_ids))
+    assert part is not None  # a VM is told of a container when it has its image
     return plan.Facts(
-        lower=Disk(IMAGE_SERIAL, root.filesystem),
-        upper=None if record.spec.read_only else Disk(DISK_SERIAL, "ext4"),
-        process=INIT,
+        lower=layout.lower(part),
+        upper=layout.upper(pod.record, record),
+        process=number,
         address=addresses.GUEST_ADDRESS if online else "",
         gateway=addresses.GATEWAY if online else "",
         name_servers=(record.spec.dns or (addresses.NAME_SERVER,)) if online else (),
+        single_files=storage.single_files(pod.volumes.values()),
+        in_pod=pod.named,
     )
 
 
@@ -204,6 +259,8 @@ def vm_config(pod: Pod, record: ContainerRecord, *, clone: bool = False) -> VmCo
 async def _explain(pod: Pod, record: ContainerRecord, error: AgentError) -> HyperError:
     """The error to tell the user: what the guest said, or, where it said nothing, why its VM came to nothing."""
     if isinstance(error, GuestError):
+        return error
+    if isinstance(error, AgentTimeout) and pod.used_by_others(record.id):
         return error
     if isinstance(error, AgentTimeout | AgentProtocolError):
         await pod.end(orderly=False)
@@ -255,10 +312,10 @@ def resume(
     return process
 
 
-def drain_others(pod: Pod, welcome: Welcome, init: int) -> None:
+def drain_others(pod: Pod, welcome: Welcome, container: str, init: int) -> None:
     """Execs of an earlier hyperd have lost their clients: what they still write is read and dropped."""
     for state in welcome.processes:
-        if state.process == init:
+        if state.container != container or state.process == init:
             continue
         if state.exited:
             pod.release(state.process)

@@ -40,17 +40,24 @@ def new_name(taken: Collection[str]) -> str:
     return f"{name}_{secrets.token_hex(4)}"
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, *, kind: str = "container") -> str:
     if not NAME.fullmatch(name):
         raise InvalidArgument(
-            f"invalid container name {name!r}",
+            f"invalid {kind} name {name!r}",
             hint="1 to 63 of [a-zA-Z0-9_.-], beginning with a letter or digit",
         )
     return name
 
 
-def resolve(ref: str, ids_by_name: Mapping[str, str], ids: Collection[str]) -> str:
-    """The ID of the container called ``ref``: a full ID, a name, or an unambiguous prefix of an ID."""
+def resolve(
+    ref: str,
+    ids_by_name: Mapping[str, str],
+    ids: Collection[str],
+    *,
+    kind: str = "container",
+    listed: str = "hyper ps -a",
+) -> str:
+    """The ID of the ``kind`` called ``ref``: a full ID, a name, or an unambiguous prefix of an ID."""
     if ref in ids:
         return ref
     if ref in ids_by_name:
@@ -59,7 +66,5 @@ def resolve(ref: str, ids_by_name: Mapping[str, str], ids: Collection[str]) -> s
     if len(found) == 1:
         return found[0]
     if found:
-        raise InvalidArgument(
-            f"{ref} is the beginning of {len(found)} containers' IDs", hint="use more digits"
-        )
-    raise NotFound(f"no such container: {ref}", hint="`hyper ps -a` lists them")
+        raise InvalidArgument(f"{ref} is the beginning of {len(found)} {kind}s' IDs", hint="use more digits")
+    raise NotFound(f"no such {kind}: {ref}", hint=f"`{listed}` lists them")

@@ -15,10 +15,11 @@ async def top(container: Container) -> list[Process]:
     container.running_init()
     agent = container.pod.agent
     tasks = await agent.tasks(container.record.id)
+    seen_as = {task.pid: task.container_pid or task.pid for task in tasks}
     return [
         Process(
             pid=task.container_pid or task.pid,
-            ppid=task.parent,
+            ppid=seen_as.get(task.parent, 0),  # as the container sees it: its init has no parent
             uid=task.uid,
             user=str(task.uid),
             cpu_ns=task.cpu_ns,

@@ -14,6 +14,7 @@ from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore
 from hypercontainer.rootfs import LayerStore
+from hypercontainer.volume.store import VolumeStore
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,13 @@ class Parts:
     kernels: KernelStore
     hyperstart: Callable[[], Path]
     factory: Factory
+    volumes: VolumeStore
 
     def container_dir(self, identifier: str) -> Path:
         return self.config.root / "containers" / identifier
+
+    def pod_dir(self, identifier: str) -> Path:
+        return self.config.root / "pods" / identifier
 
     def run_dir(self, pod: str) -> Path:
         return self.config.run / "pods" / pod[:12]

@@ -71,6 +71,8 @@ class Facts:
     gateway: str = ""
     name_servers: tuple[str, ...] = ()
     kernel_version: tuple[int, int] = (6, 1)
+    single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
+    in_pod: bool = False  # memory and CPUs are this container's in the VM, not the VM's
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,17 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         lower=facts.lower,
         upper=facts.upper,
         read_only=spec.read_only,
-        mounts=plan_mounts.mounts(spec, systemd=systemd),
+        mounts=plan_mounts.mounts(
+            spec, systemd=systemd, in_pod=facts.in_pod, single_files=facts.single_files
+        ),
         files=plan_files.files(spec, made.hostname, facts.address, facts.gateway, facts.name_servers),
         devices=plan_mounts.DEVICES,
         masked_paths=() if spec.privileged else plan_mounts.MASKED_PATHS,
         readonly_paths=() if spec.privileged else plan_mounts.READONLY_PATHS,
         sysctls=tuple(_sysctl(name, value) for name, value in sorted(spec.sysctls.items())),
         pid_mode=_pid_mode(spec.pid_mode),
+        memory_max_bytes=spec.memory_bytes if facts.in_pod else None,
+        cpu_max=_cpu_max(spec.cpus) if facts.in_pod else None,
         cpu_weight=_cpu_weight(spec.cpu_shares),
         pids_max=_pids_max(spec.pids_limit),
         privileged=spec.privileged,
@@ -165,6 +171,35 @@ def exec_process(
         privileged=exec_spec.privileged,
         rows=exec_spec.rows,
         columns=exec_spec.columns,
+    )
+
+
+BUILT_IN = "hyper-connect"  # a program that hyperstart is
+
+
+def vm_process(exec_spec: ExecSpec, process: int, *, tools: str = "") -> ProcessPlan:
+    """A process in the VM, outside of any container, with all of its privileges; its program is from the image of
+    the container ``tools``."""
+    if not exec_spec.command:
+        raise InvalidArgument("no command specified", hint="hyper exec --vm POD COMMAND [ARG...]")
+    mask = capabilities.mask(capabilities.granted((), (), privileged=True))
+    return ProcessPlan(
+        container="",
+        process=process,
+        args=exec_spec.command,
+        env=merged_env([PATH], ["TERM=xterm"] if exec_spec.tty else [], exec_spec.env),
+        cwd=_working_dir(exec_spec.working_dir, "/"),
+        user=exec_spec.user or "",
+        cap_bounding=mask,
+        cap_effective=mask,
+        cap_permitted=mask,
+        rlimits=_rlimits(()),
+        tty=exec_spec.tty,
+        rows=_cells(exec_spec.rows),
+        columns=_cells(exec_spec.columns),
+        stdin=exec_spec.stdin,
+        umask=UMASK,
+        tools="" if exec_spec.command[0] == BUILT_IN else tools,
     )
 
 
@@ -327,6 +362,11 @@ def _cpu_weight(shares: int | None) -> int | None:
     if not 2 <= shares <= 262144:
         raise InvalidArgument(f"--cpu-shares: {shares} is out of range", hint="2 to 262144")
     return 1 + (shares - 2) * 9999 // 262142
+
+
+def _cpu_max(cpus: float | None) -> str | None:
+    """As cgroup v2's cpu.max has it: microseconds of every 100 ms."""
+    return None if cpus is None else f"{max(1000, round(cpus * 100_000))} 100000"
 
 
 def _pids_max(limit: int | None) -> int | None:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from hypercontainer.agent.operations import File
+from hypercontainer.engine import plan_mounts
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.types.spec import ContainerSpec
 
@@ -24,13 +25,27 @@ _LOCAL = (
 def files(
     spec: ContainerSpec, hostname: str, address: str, gateway: str, name_servers: tuple[str, ...]
 ) -> tuple[File, ...]:
-    """Bound over the image's own, so that they are right whatever disk the container has."""
+    """Bound over the image's own, so that they are right whatever disk the container has; and the user's own files."""
     contents = {
         "/etc/hosts": hosts(spec, hostname, address, gateway),
         "/etc/hostname": hostname + "\n",
         "/etc/resolv.conf": resolv_conf(spec, name_servers),
     }
-    return tuple(File(path, 0o644, text.encode(), bind=True) for path, text in contents.items())
+    bound = tuple(File(path, 0o644, text.encode(), bind=True) for path, text in contents.items())
+    return bound + _injected(spec)
+
+
+def _injected(spec: ContainerSpec) -> tuple[File, ...]:
+    """Written into the container's root."""
+    return tuple(
+        File(
+            plan_mounts.place("a file's path", file.path),
+            file.mode & 0o7777,
+            file.content,
+            owner=f"{file.user or '0'}:{file.group or '0'}" if file.user or file.group else "",
+        )
+        for file in spec.files
+    )
 
 
 def hosts(spec: ContainerSpec, hostname: str, address: str, gateway: str) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import stat
 from typing import Final
 
 from hypercontainer.agent.operations import Device, Mount
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.driver import SHARED_FILE
 from hypercontainer.types.spec import ContainerSpec, Tmpfs
+from hypercontainer.types.volumes import VolumeMount
 
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - in the container
+SHARED_MEMORY_VOLUME: Final = "hyper.shm"
+GUEST_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME = 16, 128, 1024, 2048
 MS_RELATIME, MS_STRICTATIME = 1 << 21, 1 << 24
@@ -80,8 +86,18 @@ _TMPFS_DATA: Final = {
 }
 
 
-def mounts(spec: ContainerSpec, *, systemd: bool) -> tuple[Mount, ...]:
-    """In the order in which they are to be made; the user's own replace a default at the same place."""
+def mounts(
+    spec: ContainerSpec,
+    *,
+    systemd: bool,
+    in_pod: bool = False,
+    single_files: frozenset[str] = frozenset(),
+) -> tuple[Mount, ...]:
+    """In the order in which they are to be made; the user's own replace a default at the same place.
+
+    ``in_pod``: /dev/shm is the pod's.  It lies on the default one, with which a template has containers
+    half made.
+    """
     if spec.shm_size_bytes <= 0:
         raise InvalidArgument(f"--shm-size: {spec.shm_size_bytes} is not positive", hint="64m, 1g, ...")
     read_only = 0 if spec.privileged else MS_RDONLY
@@ -103,14 +119,46 @@ def mounts(spec: ContainerSpec, *, systemd: bool) -> tuple[Mount, ...]:
         ]
     own = [tmpfs(wish) for wish in spec.tmpfs]
     places = {mount.target for mount in own}
+    own += [_volume(wish, single_file=wish.volume in single_files) for wish in spec.mounts]
+    for mount in own:
+        if sum(other.target == mount.target for other in own) > 1:
+            raise InvalidArgument(
+                f"two things are mounted at {mount.target}", hint="one of them has to go elsewhere"
+            )
+    if in_pod and all(mount.target != SHARED_MEMORY for mount in own):
+        own.append(Mount("bind", SHARED_MEMORY, SHARED_MEMORY_VOLUME))
     # A parent is mounted before what lies in it, whatever the user's order is.
     own.sort(key=lambda mount: mount.target.count("/"))
     return tuple(mount for mount in wanted if mount.target not in places) + tuple(own)
 
 
+def _volume(wish: VolumeMount, *, single_file: bool) -> Mount:
+    below = [part for part in wish.sub_path.split("/") if part not in ("", ".")]
+    if wish.sub_path.startswith("/") or ".." in below or "\0" in wish.sub_path:
+        raise InvalidArgument(
+            f"volume {wish.volume}: the path {wish.sub_path!r} in it is not below it", hint="a relative path"
+        )
+    if single_file:
+        below = [SHARED_FILE]
+    return Mount(
+        "bind",
+        place("a volume's place", wish.path),
+        "/".join([guest_name(wish.volume), *below]),
+        read_only=wish.read_only,
+        copy_up=wish.copy_up,
+    )
+
+
+def guest_name(volume: str) -> str:
+    """What the guest calls a volume: its name where that is one for a guest too."""
+    if GUEST_NAME.fullmatch(volume):
+        return volume
+    return "v-" + hashlib.sha256(volume.encode()).hexdigest()[:16]
+
+
 def tmpfs(wish: Tmpfs) -> Mount:
     """--tmpfs PATH[:OPTIONS]: noexec, nosuid and nodev unless the options say otherwise."""
-    target = _place(wish.path)
+    target = place("--tmpfs", wish.path)
     flags, data = _QUIET, {}
     for word in filter(None, wish.options.split(",")):
         name, equals, value = word.partition("=")
@@ -127,8 +175,8 @@ def tmpfs(wish: Tmpfs) -> Mount:
     return Mount("tmpfs", target, "tmpfs", flags, ",".join(f"{key}={value}" for key, value in data.items()))
 
 
-def _place(path: str) -> str:
+def place(what: str, path: str) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
-        raise InvalidArgument(f"--tmpfs: {path!r} is no place to mount at", hint="an absolute path, not /")
+        raise InvalidArgument(f"{what}: {path!r} is no place in a container", hint="an absolute path, not /")
     return "/" + "/".join(parts)

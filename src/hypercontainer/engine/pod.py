@@ -2,6 +2,9 @@
 
 The one owner of VM and channel.  ``ended`` is done when the VM is gone, whoever ended it; every process that
 still ran is lost then.  A guest that breaks the wire contract costs its VM.
+
+Containers are its users: the first that joins has the VM started, and with the last that leaves it ends.
+``machine`` orders what begins and ends the VM, and what is plugged into it.
 """
 
 from __future__ import annotations
@@ -11,21 +14,41 @@ import contextlib
 import logging
 import secrets
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hypercontainer.agent.operations import ContainerOom, Event, GuestLog, ProcessExited, Welcome
+from hypercontainer.agent.operations import (
+    ContainerOom,
+    ContainerPlan,
+    Disk,
+    Event,
+    GuestLog,
+    ProcessExited,
+    ProcessPlan,
+    Welcome,
+)
 from hypercontainer.agent.session import Agent
+from hypercontainer.engine import layout, plan
+from hypercontainer.engine.execs import Execs
+from hypercontainer.engine.hardware import DISK_SERIAL
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.process import Process
-from hypercontainer.engine.state import PodRecord
-from hypercontainer.errors import AgentError, AgentProtocolError, HyperError
+from hypercontainer.engine.state import ContainerRecord, ImagePart, PodRecord
+from hypercontainer.errors import AgentError, AgentProtocolError, Conflict, HyperError
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord, VMSpec
+from hypercontainer.types.spec import ExecSpec
+from hypercontainer.types.volumes import DiskImage, NamedVolume, Volume
+
+if TYPE_CHECKING:
+    from hypercontainer.engine.container import Container
+    from hypercontainer.engine.health.order import PodRun
 
 ORDERLY_END_S = 10.0
 WELCOME_S = 30.0
 LAST_WORDS_S = 2.0
+STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
+GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": ()}
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +61,13 @@ class Pod:
         self._agent: Agent | None = None
         self._processes: dict[int, Process] = {}
         self._watcher: asyncio.Task[VMExit] | None = None
+        self._adoption: asyncio.Task[Welcome | None] | None = None
+        self._users: set[str] = set()
+        self.members: dict[str, Container] = {}  # by ID, in the order of their creation
+        self.execs = Execs(self)
+        self.machine = asyncio.Lock()
+        self.recovered = asyncio.Event()
+        self.run: PodRun | None = None  # the present one, if it was started as a whole
         self.oom_killed: set[str] = set()
         self.booted_ns = 0  # by this host's clock, for the guest's times since boot
 
@@ -50,6 +80,87 @@ class Pod:
     @property
     def vm(self) -> VM | None:
         return self._vm
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def pod(self) -> Pod:
+        return self
+
+    def exec_plan(self, spec: ExecSpec, number: int) -> ProcessPlan:
+        """For `execs.Owner`: a process in the VM, which has no programs of its own but what hyperstart is.  So they
+        are taken from a container's image, if one runs."""
+        if self._agent is None:
+            raise Conflict(f"the VM of pod {self.record.name or self.id[:12]} does not run")
+        running = [member.id for member in self.members.values() if member.alive]
+        return plan.vm_process(spec, number, tools=running[0] if running else "")
+
+    def tell(self, action: str, /, **attributes: str) -> None:
+        self._parts.events.publish("pod", action, self.id, name=self.record.name, **attributes)
+
+    @property
+    def named(self) -> bool:
+        """A pod of its own right; else the pod of one container, which goes with it."""
+        return bool(self.record.name)
+
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        """All that its containers may mount, by name."""
+        own = self.record.spec.volumes if self.record.spec is not None else ()
+        brought = (volume for member in self.members.values() for volume in member.record.spec.volumes)
+        return {volume.name: volume for volume in (*own, *brought)}
+
+    @property
+    def keeps_data(self) -> bool:
+        """What its guest has written must be on its disks when the VM ends: some outlive it."""
+        return any(
+            isinstance(volume.source, NamedVolume | DiskImage) and not volume.read_only
+            for volume in self.volumes.values()
+        )
+
+    def asked_by(self, volume: str) -> int | None:
+        """Who brought the volume."""
+        for member in self.members.values():
+            if any(own.name == volume for own in member.record.spec.volumes):
+                return member.record.asked_by
+        return self.record.asked_by
+
+    def records(self) -> list[ContainerRecord]:
+        return [member.record for member in self.members.values()]
+
+    def image_part(self, chain_id: str) -> ImagePart | None:
+        """Where the VM that runs has the image."""
+        return next((part for part in self.record.images if part.chain_id == chain_id), None)
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self._users)
+
+    def used_by_others(self, container: str) -> bool:
+        return bool(self._users - {container})
+
+    def poke(self) -> None:
+        """Something has changed of a container."""
+        if self.run is not None:
+            self.run.poke()
+
+    def join(self, container: str) -> None:
+        """A container is about to run."""
+        self._users.add(container)
+
+    async def leave(self, container: str, *, orderly: bool, comes_back: bool = False) -> None:
+        """Its run is over.  With the last user the VM goes, if none ``comes_back`` soon; else only what the guest
+        has of this container."""
+        async with self.machine:
+            if not comes_back:
+                self._users.discard(container)
+            if not self._users:
+                await self.end(orderly=orderly)
+            elif self._agent is not None:
+                with contextlib.suppress(AgentError):
+                    await self._agent.destroy_container(container)
 
     def change(self, **changes: Any) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
@@ -69,6 +180,31 @@ class Pod:
             await asyncio.shield(vm.kill())
             raise
 
+    async def discard(self, record: ContainerRecord) -> None:
+        """What a container that is removed has written goes from the pod's disk: now, or when the VM runs next."""
+        if self.named and not record.spec.read_only and record.run:
+            self.change(stale=(*self.record.stale, f"container-{record.id[:12]}"))
+            async with self.machine:
+                await self.discard_stale()
+
+    async def discard_stale(self) -> None:
+        """What was put off, if there is a guest for it."""
+        while self._agent is not None and self.record.stale:
+            directory, *rest = self.record.stale
+            with contextlib.suppress(AgentError):
+                # For as long as it takes a container has it again, and goes with all that is its own.
+                upper = Disk(DISK_SERIAL, "ext4", directory=directory)
+                lower = layout.lower(self.record.images[0])
+                await self._agent.create_container(ContainerPlan(STALE, lower, upper))
+                await self._agent.destroy_container(STALE, discard=True)
+            self.change(stale=tuple(rest))
+
+    async def adopted(self) -> Welcome | None:
+        """The VM of an earlier hyperd is taken back, once for all who ask."""
+        if self._adoption is None:
+            self._adoption = asyncio.create_task(self.adopt(), name=f"adoption {self.record.id[:12]}")
+        return await asyncio.shield(self._adoption)
+
     async def adopt(self) -> Welcome | None:
         """Takes the VM of an earlier hyperd back; None when it is gone, or cannot be spoken to and was ended."""
         if self.record.vm is None:
@@ -81,13 +217,13 @@ class Pod:
         if await self.end(orderly=False) is None:
             with contextlib.suppress(HyperError):
                 await self._parts.driver.destroy(VMRecord.from_json(self.record.vm))
-            self.change(vm=None, published=())
+            self.change(**GONE)
         return None
 
     async def _adopt(self, record: VMRecord) -> Welcome | None:
         vm = await self._parts.driver.adopt(record)
         if vm is None:
-            self.change(vm=None, published=())
+            self.change(**GONE)
             return None
         await self._hold(vm, resumed=True)
         return await self.greeted(WELCOME_S)
@@ -172,7 +308,7 @@ class Pod:
         self._lose(AgentError(how_it_ended(vm_exit, broken)))
         agent.close()
         self._vm = self._agent = None
-        self.change(vm=None, published=())
+        self.change(**GONE)
         return vm_exit
 
     def _lose(self, error: AgentError) -> None:

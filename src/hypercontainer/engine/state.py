@@ -8,7 +8,7 @@ take well under a millisecond and are made on the event loop's thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +19,11 @@ from msgspec import Struct, field
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
 from hypercontainer.types.answers import Effective
+from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec, PortMapping
 from hypercontainer.types.states import State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHECKPOINT_PAGES = 64
 
 T = TypeVar("T")
@@ -32,13 +33,40 @@ CREATE TABLE IF NOT EXISTS pods (id TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT
 CREATE TABLE IF NOT EXISTS containers (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, pod TEXT NOT NULL REFERENCES pods(id), body BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
 
 
+class ImagePart(Struct, frozen=True):
+    """Where a VM has an image: a disk, or a part of it (``length_bytes`` 0: all)."""
+
+    chain_id: str
+    serial: str
+    filesystem: str
+    offset_bytes: int = 0
+    length_bytes: int = 0
+
+
 class PodRecord(Struct, frozen=True, kw_only=True):
-    """One VM's wishes and facts.  ``vm`` is the driver's record of the running one, None while there is none."""
+    """One VM's wishes and facts.  ``vm`` is the driver's record of the running one, None while there is none.
+
+    ``name`` and ``spec`` are a named pod's; a container that was created alone has a pod without.  ``wanted``: it
+    was started, and since then neither stopped nor has it come to its end.  ``failure`` tells why that was a bad one.
+    ``since``: for each container how often it had been started before the pod was, the last time.
+    """
 
     id: str
+    name: str = ""
+    spec: PodSpec | None = None
+    created: str = ""
+    wanted: bool = False
+    stopping: bool = False
+    failure: str = ""
+    started: str = ""
+    since: dict[str, int] = field(default_factory=dict)
+    images: tuple[ImagePart, ...] = ()  # in the VM that runs
+    mounted: tuple[str, ...] = ()  # volumes in the VM that runs
+    stale: tuple[str, ...] = ()  # directories of its disk whose containers were removed
     memory_mib: int
     cpus: float
     mac: str
@@ -50,6 +78,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     kernel_args: tuple[str, ...] = ()
     accelerator: str | None = None
     uid: int | None = None
+    asked_by: int | None = None  # the user whose rights count for files of the host; None: hyperd's own
     vm: dict[str, Any] | None = None
     vm_kernel: str = ""
     vm_kernel_args: tuple[str, ...] = ()
@@ -77,7 +106,30 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     stopped_by_user: bool = False
     run: int = 0
+    begun: bool = (
+        False  # in its present or last run its startup probe passed and its post_start hook was done
+    )
+    asked_by: int | None = None  # as a pod's
+    place: int = 0  # among those that were created with it
+    message: str = ""  # what the program left at its end (``termination_message_path``)
     labels: dict[str, str] = field(default_factory=dict)
+
+
+class ServiceEnd(Struct, frozen=True):
+    """One port of a service: on the host's loopback address ``port``, for others ``node_port`` (0: none), and in the
+    pods ``container_port``."""
+
+    port: int
+    container_port: int
+    node_port: int = 0
+
+
+class ServiceRecord(Struct, frozen=True, kw_only=True):
+    """A stable place in front of pods; ``selector``: labels of these."""
+
+    name: str
+    selector: dict[str, str]
+    ends: tuple[ServiceEnd, ...]
 
 
 class StateStore:
@@ -92,6 +144,7 @@ class StateStore:
         self._encode = msgspec.json.Encoder().encode
         self._pod = msgspec.json.Decoder(PodRecord)
         self._container = msgspec.json.Decoder(ContainerRecord)
+        self._service = msgspec.json.Decoder(ServiceRecord)
         self._do(self._open)
         self._reserve.keep()
 
@@ -101,16 +154,15 @@ class StateStore:
     def containers(self) -> list[ContainerRecord]:
         return [self._container.decode(body) for (body,) in self._do(self._bodies, "containers")]
 
-    def add(self, pod: PodRecord, container: ContainerRecord) -> None:
-        """Both or neither.  Conflict where the name is taken."""
-        self._do(
-            self._change,
-            ("INSERT INTO pods VALUES (?, ?)", (pod.id, self._encode(pod))),
-            (
-                "INSERT INTO containers VALUES (?, ?, ?, ?)",
-                (container.id, container.name, container.pod, self._encode(container)),
-            ),
-        )
+    def add(self, pod: PodRecord | None, containers: Sequence[ContainerRecord]) -> None:
+        """All or none; ``pod`` None: they are added to one that is there.  Conflict where a name is taken."""
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        if pod is not None:
+            statements.append(("INSERT INTO pods VALUES (?, ?)", (pod.id, self._encode(pod))))
+        for each in containers:
+            values = (each.id, each.name, each.pod, self._encode(each))
+            statements.append(("INSERT INTO containers VALUES (?, ?, ?, ?)", values))
+        self._do(self._change, *statements)
 
     def put_pod(self, pod: PodRecord) -> None:
         self._do(self._change, ("UPDATE pods SET body = ? WHERE id = ?", (self._encode(pod), pod.id)))
@@ -121,15 +173,27 @@ class StateStore:
         update = "UPDATE containers SET name = ?, body = ? WHERE id = ?"
         self._do(self._change, (update, (container.name, body, container.id)))
 
-    def remove(self, container: ContainerRecord) -> None:
-        """The container, and its pod if that was its last."""
-        unused = "id = ? AND NOT EXISTS (SELECT 1 FROM containers WHERE pod = pods.id)"
-        self._do(
-            self._change,
-            ("DELETE FROM containers WHERE id = ?", (container.id,)),
-            (f"DELETE FROM pods WHERE {unused}", (container.pod,)),  # noqa: S608 - no value is in it
-        )
+    def remove(self, container: ContainerRecord, *, with_pod: bool) -> None:
+        statements = [("DELETE FROM containers WHERE id = ?", (container.id,))]
+        if with_pod:
+            statements.append(("DELETE FROM pods WHERE id = ?", (container.pod,)))
+        self._do(self._change, *statements)
         self._reserve.keep()
+
+    def remove_pod(self, pod: PodRecord) -> None:
+        """One that has no containers any more."""
+        self._do(self._change, ("DELETE FROM pods WHERE id = ?", (pod.id,)))
+        self._reserve.keep()
+
+    def services(self) -> list[ServiceRecord]:
+        return [self._service.decode(body) for (body,) in self._do(self._bodies, "services")]
+
+    def put_service(self, service: ServiceRecord) -> None:
+        values = (service.name, self._encode(service))
+        self._do(self._change, ("INSERT OR REPLACE INTO services VALUES (?, ?)", values))
+
+    def remove_service(self, name: str) -> None:
+        self._do(self._change, ("DELETE FROM services WHERE name = ?", (name,)))
 
     def close(self) -> None:
         self._db.close()
@@ -161,7 +225,7 @@ class StateStore:
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _bodies(self, table: str) -> list[tuple[bytes]]:
-        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of two literals
+        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of three literals
 
     def _change(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
         """All or none."""

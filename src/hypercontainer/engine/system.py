@@ -11,7 +11,10 @@ from typing import Any
 from hypercontainer import __version__
 from hypercontainer.engine import files, times, views, vm_plan
 from hypercontainer.engine.containers import ContainerService
+from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.parts import Parts
+from hypercontainer.engine.registry import Registry
+from hypercontainer.engine.volumes import VolumeService
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.hypervisor.driver import Accelerator, Verdict, choose_accelerator
 from hypercontainer.types.answers import Check, Event, KernelLine, Pruned
@@ -22,9 +25,19 @@ _EVENT_FILTERS = ("type", "event", "container", "image", "label")
 
 
 class SystemService:
-    def __init__(self, parts: Parts, containers: ContainerService) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        containers: ContainerService,
+        images: ImageService,
+        registry: Registry,
+        volumes: VolumeService,
+    ) -> None:
         self._parts = parts
         self._containers = containers
+        self._images = images
+        self._registry = registry
+        self._volumes = volumes
 
     async def version(self) -> dict[str, str]:
         return {
@@ -101,7 +114,7 @@ class SystemService:
 
     async def disk_usage(self) -> dict[str, Any]:
         containers = await self._containers.find(include_stopped=True, size=True)
-        images = await self._containers.images.find()
+        images = await self._images.find()
         layers_path = self._parts.config.root / "layers"
         layers_bytes = await asyncio.to_thread(files.used_bytes, layers_path)
         usage = await asyncio.to_thread(self._parts.images.disk_usage)
@@ -135,7 +148,7 @@ class SystemService:
             report = await asyncio.to_thread(self._parts.images.prune, all_unused=all_images, in_use=in_use)
             gone = [line.deleted or line.untagged for line in report.removed]
             reclaimed += report.reclaimed_bytes
-        keep = self._containers.chains()
+        keep = self._registry.chains()
         keep |= {
             tuple(layer.diff_id for layer in image.layers)
             for image in await asyncio.to_thread(self._parts.images.list)

@@ -81,35 +81,40 @@ def summary(record: ContainerRecord, pod: PodRecord, size_bytes: int | None = No
 
 
 def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tuple[str, ...]) -> Inspect:
-    running = pod.vm is not None
-    pid = int(pod.vm["pid"]) if pod.vm else 0
-    machine = Machine(
-        memory_mib=pod.memory_mib,
-        vcpus=vcpus_for(pod.cpus),
-        accelerator=pod.vm_accelerator if running else "",
-        kernel=pod.vm_kernel if running else "",
-        kernel_args=pod.vm_kernel_args if running else (),
-        run_dir=str(pod.vm["run_dir"]) if pod.vm else "",
-        pid=pid,
-    )
-    network = NetworkState(mac_address=pod.mac)
-    if pod.network != "none":
-        network = NetworkState(
-            address=f"{GUEST_ADDRESS}/{GUEST_PREFIX}" if running else "", gateway=GATEWAY, mac_address=pod.mac
-        )
     return Inspect(
         **_common(record, pod),
         spec=record.spec,
         config=record.effective,
-        pid=pid,
+        pid=machine(pod).pid,
         error=record.error,
         oom_killed=record.oom_killed,
         restart_count=record.restart_count,
-        vm=machine,
-        network=network,
+        vm=machine(pod),
+        network=network(pod),
         log_path=log_path,
         execs=execs,
     )
+
+
+def machine(pod: PodRecord) -> Machine:
+    if pod.vm is None:
+        return Machine(memory_mib=pod.memory_mib, vcpus=vcpus_for(pod.cpus))
+    return Machine(
+        memory_mib=pod.memory_mib,
+        vcpus=vcpus_for(pod.cpus),
+        accelerator=pod.vm_accelerator,
+        kernel=pod.vm_kernel,
+        kernel_args=pod.vm_kernel_args,
+        run_dir=str(pod.vm["run_dir"]),
+        pid=int(pod.vm["pid"]),
+    )
+
+
+def network(pod: PodRecord) -> NetworkState:
+    if pod.network == "none":
+        return NetworkState(mac_address=pod.mac)
+    address = f"{GUEST_ADDRESS}/{GUEST_PREFIX}" if pod.vm is not None else ""
+    return NetworkState(address=address, gateway=GATEWAY, mac_address=pod.mac)
 
 
 def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from hypercontainer.engine import addresses
+from hypercontainer.engine import addresses, layout, storage
 from hypercontainer.engine.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
-from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import NotFound
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
+    Limits,
     PortForward,
     UserNetwork,
     VMSpec,
@@ -27,14 +29,12 @@ from hypercontainer.rootfs import RootDisk
 from hypercontainer.types.spec import PortMapping
 
 
-async def plan_hardware(pod: Pod, record: ContainerRecord, parts: Parts, root: RootDisk) -> Hardware:
+async def plan_hardware(pod: Pod, parts: Parts, roots: Sequence[RootDisk]) -> Hardware:
+    """The VM with the images ``roots`` and all that the pod's containers may mount."""
     wish = pod.record
     kernel = await asyncio.to_thread(find_kernel, parts, wish.kernel)
-    initrd = Path(wish.initrd) if wish.initrd else await asyncio.to_thread(_initrd, parts, kernel)
-    asked = wish.accelerator or parts.config.machine.accelerator
-    accelerator = (
-        await choose_accelerator(parts.driver, None if asked == "auto" else Accelerator(asked), kernel.path)
-    ).accelerator
+    initrd = await asyncio.to_thread(_initrd, parts, wish, kernel)
+    accelerator = await _accelerator(parts, wish, kernel)
     arguments = command_line(
         kernel,
         emulated=accelerator is Accelerator.TCG,
@@ -42,48 +42,60 @@ async def plan_hardware(pod: Pod, record: ContainerRecord, parts: Parts, root: R
         extra=wish.kernel_args,
         tsc_khz=await asyncio.to_thread(tsc.rate_khz),
     )
-    boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
+    boot_files = _size_bytes(kernel.path) + _size_bytes(initrd)
+    shares = await storage.shares(pod, parts)
     published = addresses.publish(wish.ports)
+    image, images = layout.image_disk(IMAGE_SERIAL, roots)
     pod.change(
         published=published,
+        images=images,
         vm_kernel=str(kernel.path),
         vm_kernel_args=arguments,
         vm_accelerator=accelerator.value,
     )
     spec = VMSpec(
         id=wish.id[:12],
-        name=record.name,
+        name=wish.name or pod.records()[0].name,
         run_dir=parts.run_dir(wish.id),
         kernel=kernel.path,
         initrd=initrd,
         kernel_args=arguments,
         memory_mib=wish.memory_mib,
         vcpus=vcpus_for(wish.cpus),
-        disks=_disks(record, parts, root),
+        disks=(image, *_writable(pod, parts), *await storage.disks(pod, parts)),
+        shares=shares,
         network=_network(wish.mac, published) if wish.network != "none" else None,
         accelerator=accelerator,
         owner_uid=wish.uid,
-        limits=limits_for(wish.memory_mib, wish.cpus, accelerator, boot_files_bytes=boot_files_bytes),
+        limits=_limits(wish, accelerator, boot_files, len(shares)),
     )
     return Hardware(spec, release_disks=kernel.source != "own", cpus=wish.cpus)
+
+
+def _limits(wish: PodRecord, accelerator: Accelerator, boot_files_bytes: int, shares: int) -> Limits:
+    return limits_for(
+        wish.memory_mib, wish.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=shares
+    )
+
+
+async def _accelerator(parts: Parts, wish: PodRecord, kernel: Kernel) -> Accelerator:
+    asked = wish.accelerator or parts.config.machine.accelerator
+    wanted = None if asked == "auto" else Accelerator(asked)
+    return (await choose_accelerator(parts.driver, wanted, kernel.path)).accelerator
 
 
 def runs_as_root() -> bool:
     return os.geteuid() == 0
 
 
-def _disks(record: ContainerRecord, parts: Parts, root: RootDisk) -> tuple[DiskSpec, ...]:
-    image = DiskSpec(
-        IMAGE_SERIAL, tuple((extent.path, extent.size_bytes) for extent in root.extents), read_only=True
-    )
-    if record.spec.read_only:
-        return (image,)
-    path = disk_path(parts, record.id)
-    return (image, DiskSpec(DISK_SERIAL, ((path, path.stat().st_size),), read_only=False))
+def _writable(pod: Pod, parts: Parts) -> tuple[DiskSpec, ...]:
+    path = disk_path(parts, pod.record, pod.records()[0].id)
+    return (DiskSpec(DISK_SERIAL, ((path, path.stat().st_size),), read_only=False),) if path.exists() else ()
 
 
-def disk_path(parts: Parts, identifier: str) -> Path:
-    return parts.container_dir(identifier) / "disk.img"
+def disk_path(parts: Parts, pod: PodRecord, container: str) -> Path:
+    """The disk with what containers write: of a pod in all, or of the container that is alone."""
+    return (parts.pod_dir(pod.id) if pod.name else parts.container_dir(container)) / "disk.img"
 
 
 def _network(mac: str, published: tuple[PortMapping, ...]) -> UserNetwork:
@@ -92,11 +104,12 @@ def _network(mac: str, published: tuple[PortMapping, ...]) -> UserNetwork:
         guest_cidr=f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",
         gateway=addresses.GATEWAY,
         dns=addresses.NAME_SERVER,
-        forwards=tuple(
-            PortForward(port.host_ip, port.host_port, port.container_port, port.protocol)
-            for port in published
-        ),
+        forwards=tuple(forward(port) for port in published),
     )
+
+
+def forward(port: PortMapping) -> PortForward:
+    return PortForward(port.host_ip, port.host_port, port.container_port, port.protocol)
 
 
 def find_kernel(parts: Parts, wish: str | None) -> Kernel:
@@ -123,5 +136,7 @@ def _size_bytes(path: Path) -> int:
         raise NotFound(f"boot file {path}: {error.strerror}", hint="see --kernel and --initrd") from error
 
 
-def _initrd(parts: Parts, kernel: Kernel) -> Path:
+def _initrd(parts: Parts, wish: PodRecord, kernel: Kernel) -> Path:
+    if wish.initrd:
+        return Path(wish.initrd)
     return build_initrd(parts.hyperstart(), kernel, parts.config.cache)

@@ -23,6 +23,10 @@ import msgspec
 
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.linux.users import User
+
+# What a shared file is called in its share, which is a directory that holds nothing else.
+SHARED_FILE = "file"
 
 
 class Accelerator(Enum):
@@ -39,13 +43,17 @@ class DiskSpec:
     ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
     are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
     no more than the file has.  Several extents make a read-only disk.  ``cache`` is ``writeback`` (the guest's
-    flushes are honoured), ``unsafe`` (they are not) or ``none`` (past the host's page cache).
+    flushes are honoured), ``unsafe`` (they are not) or ``none`` (past the host's page cache).  ``format`` is of the
+    file: ``raw``, or ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
+    ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
     """
 
     serial: str
     extents: tuple[tuple[Path, int], ...]
     read_only: bool
     cache: str = "writeback"
+    format: str = "raw"
+    user: User | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,21 @@ class DriveSpec:
 
     serial: str
     read_only: bool
+
+
+@dataclass(frozen=True)
+class ShareSpec:
+    """A directory or a file of the host that the guest mounts by ``tag`` (1-20 bytes of ``[a-z0-9-]``, one per VM).
+
+    A file's share is a directory with ``SHARED_FILE`` in it.  ``path`` is absolute, and no part of it is a link.
+    ``user``: with whose rights the guest reads and writes; None is this process's own, and then, for root, what a
+    guest's user makes belongs to the host's user of the same number.  For anybody else it all belongs to ``user``.
+    """
+
+    tag: str
+    path: Path
+    read_only: bool
+    user: User | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,7 @@ class VMSpec:
     gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
     how many disks can be attached later at a time; each costs the guest's start about 10 ms of emulation.
     A VM that is saved, and the clones of it, have ``drives`` instead of disks: all their devices are the same.
+    A VM with ``shares`` can be neither.
     """
 
     id: str
@@ -107,11 +131,21 @@ class VMSpec:
     vcpus: int
     disks: tuple[DiskSpec, ...] = ()
     drives: tuple[DriveSpec, ...] = ()
+    shares: tuple[ShareSpec, ...] = ()
     network: UserNetwork | None = None
     accelerator: Accelerator = Accelerator.TCG
     owner_uid: int | None = None
     limits: Limits | None = None
     hotplug_slots: int = 2
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A process that serves a VM, ends with it, and whose end is the VM's."""
+
+    name: str
+    pid: int
+    start_ticks: int
 
 
 @dataclass(frozen=True)
@@ -132,6 +166,7 @@ class VMRecord:
     accelerator: Accelerator
     cgroups: tuple[Path, ...] = ()
     hotplug_slots: int = 0
+    helpers: tuple[Helper, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """A tree of JSON's own types."""
@@ -199,7 +234,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe."""
+    """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe.
+
+    ``shares`` is the file system by which a guest mounts a share: ``virtiofs``, or "" where there are none.
+    """
 
     name: str
     version: str
@@ -209,6 +247,7 @@ class Capabilities:
     port_forward_live: bool = True
     templates: bool = False
     sandbox: bool = False
+    shares: str = ""
     not_limited: tuple[str, ...] = field(default=())
 
 

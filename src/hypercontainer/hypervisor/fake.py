@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from hypercontainer.hypervisor.driver import (
     DiskSpec,
     ExitReason,
     PortForward,
+    ShareSpec,
     Verdict,
     VMExit,
     VMRecord,
@@ -32,7 +34,7 @@ from hypercontainer.hypervisor.driver import (
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
 from hypercontainer.hypervisor.text import printable
-from hypercontainer.hypervisor.validate import check_disk, check_forward, check_spec
+from hypercontainer.hypervisor.validate import check_disk, check_forward, check_spec, check_unshared
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 
@@ -76,6 +78,8 @@ class FakeMachine:
             self._owned.callback(self._console.close)
             for disk in self.spec.disks:
                 check_files(disk)
+            for share in self.spec.shares:
+                check_share(share)
             for path in (self.spec.kernel, self.spec.initrd):
                 if path is not None:
                     path.open("rb").close()
@@ -177,10 +181,10 @@ class FakeVM:
         check_disk(disk)
         machine = self._running()
         disks = machine.disks
-        if len(disks) - len(machine.spec.disks) >= machine.spec.hotplug_slots:
-            raise Unavailable(f"disk {disk.serial}: all slots are taken")
         if disk.serial in disks:
             raise Conflict(f"disk {disk.serial} is attached already")
+        if len(disks) - len(machine.spec.disks) >= machine.spec.hotplug_slots:
+            raise Unavailable(f"disk {disk.serial}: all slots are taken")
         try:
             check_files(disk)
         except OSError as error:
@@ -290,7 +294,8 @@ class FakeDriver:
         self._unplugs = unplugs
 
     async def capabilities(self) -> Capabilities:
-        return Capabilities(self.name, "1", frozenset(Accelerator), templates=self._templates)
+        accelerators = frozenset(Accelerator)
+        return Capabilities(self.name, "1", accelerators, templates=self._templates, shares="virtiofs")
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -327,11 +332,13 @@ class FakeDriver:
         return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {spec.network and spec.network.mac}"
 
     async def launch_to_save(self, spec: VMSpec) -> FakeVM:
+        check_unshared(spec)
         vm = await self.launch(spec)
         self.machine(spec.id).saveable = True
         return vm
 
     async def clone(self, spec: VMSpec, snapshot: Snapshot) -> FakeVM:
+        check_unshared(spec)
         if os.fstat(snapshot.memory_fd).st_size != spec.memory_mib << 20:
             raise Unavailable("cannot be cloned: another size of memory was saved")
         vm = await self.launch(spec)
@@ -360,8 +367,15 @@ class FakeDriver:
 def check_files(disk: DiskSpec) -> None:
     """Raises ``OSError`` for a disk whose files are missing or too short."""
     for path, size in disk.extents:
-        if path.stat().st_size < size:
+        if path.stat().st_size < size and disk.format == "raw":
             raise OSError(f"disk {disk.serial}: {path} has fewer than {size} bytes")
+
+
+def check_share(share: ShareSpec) -> None:
+    """Raises ``OSError`` for a share of what is neither a directory nor a regular file."""
+    mode = share.path.stat().st_mode
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise OSError(f"share {share.tag}: {share.path} is neither a directory nor a regular file")
 
 
 def bound(forward: PortForward) -> socket.socket:

@@ -12,6 +12,8 @@ MIB = 1 << 20
 QEMU_OVERHEAD_MIB = 96
 # The cache of translated code under software emulation.  QEMU's own default is 1 GiB.
 TCG_CACHE_MIB = 128
+# What serves a share; the files themselves are in the host's page cache, which gives way.
+SHARE_MIB = 16
 
 
 def host_cpus() -> int:
@@ -26,11 +28,17 @@ def vcpus_for(cpus: float | None, *, host: int | None = None) -> int:
 
 
 def limits_for(
-    memory_mib: int, cpus: float | None, accelerator: Accelerator, *, boot_files_bytes: int = 0
+    memory_mib: int,
+    cpus: float | None,
+    accelerator: Accelerator,
+    *,
+    boot_files_bytes: int = 0,
+    shares: int = 0,
 ) -> Limits:
     """Limits for the hypervisor's process such that the guest can use all of its ``memory_mib`` and ``cpus``.
 
-    ``boot_files_bytes`` is the size of kernel and initrd, which QEMU keeps a copy of.
+    ``boot_files_bytes`` is the size of kernel and initrd, which QEMU keeps a copy of; ``shares`` is their number.
     """
     overhead_mib = QEMU_OVERHEAD_MIB + (TCG_CACHE_MIB if accelerator is Accelerator.TCG else 0)
+    overhead_mib += SHARE_MIB * shares
     return Limits(memory_bytes=(memory_mib + overhead_mib) * MIB + boot_files_bytes, cpus=cpus)

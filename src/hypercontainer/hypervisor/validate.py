@@ -7,16 +7,18 @@ import re
 from collections.abc import Sequence
 
 from hypercontainer.errors import InvalidArgument, NotSupported
-from hypercontainer.hypervisor.driver import DiskSpec, PortForward, UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import DiskSpec, PortForward, ShareSpec, UserNetwork, VMSpec
 
 SECTOR_BYTES = 512
 MIN_MEMORY_MIB = 16
 MAX_VCPUS = 255
 # Of the 32 places on the root bus, some are the machine's, its devices' and its disks'.
 MAX_HOTPLUG_SLOTS = 16
+MAX_SHARES = 12
 # COMMAND_LINE_SIZE of the x86 kernel, less the final NUL (arch/x86/include/asm/setup.h).
 MAX_KERNEL_ARGS_BYTES = 2047
 CACHE_MODES = ("writeback", "unsafe", "none")
+DISK_FORMATS = ("raw", "qcow2")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SERIAL = re.compile(r"[a-z0-9-]{1,20}")
@@ -41,6 +43,7 @@ def check_spec(spec: VMSpec) -> None:
         size <= MAX_KERNEL_ARGS_BYTES, f"kernel arguments: {size} bytes, at most {MAX_KERNEL_ARGS_BYTES}"
     )
     check_disks(spec.disks)
+    check_shares(spec.shares)
     if spec.network is not None:
         check_network(spec.network)
 
@@ -55,12 +58,31 @@ def check_disks(disks: Sequence[DiskSpec]) -> None:
 def check_disk(disk: DiskSpec) -> None:
     _require(_SERIAL.fullmatch(disk.serial), f"disk serial {disk.serial!r}: 1 to 20 of a-z, 0-9, '-'")
     _require(disk.cache in CACHE_MODES, f"disk {disk.serial}: cache {disk.cache!r}: one of {CACHE_MODES}")
+    _require(
+        disk.format in DISK_FORMATS, f"disk {disk.serial}: format {disk.format!r}: one of {DISK_FORMATS}"
+    )
     _require(bool(disk.extents), f"disk {disk.serial}: at least one extent")
+    whole = disk.format == "raw" or len(disk.extents) == 1
+    _require(whole, f"disk {disk.serial}: a {disk.format} disk is one file")
     for path, size in disk.extents:
         problem = f"disk {disk.serial}: {path}: {size} bytes: a positive multiple of {SECTOR_BYTES}"
         _require(size > 0 and size % SECTOR_BYTES == 0, problem)
     if len(disk.extents) > 1 and not disk.read_only:
         raise NotSupported(f"disk {disk.serial}: a disk of several extents is read-only")
+
+
+def check_shares(shares: Sequence[ShareSpec]) -> None:
+    tags = [share.tag for share in shares]
+    _require(len(set(tags)) == len(tags), f"share tags {tags}: one share each")
+    _require(len(shares) <= MAX_SHARES, f"{len(shares)} shares: at most {MAX_SHARES}")
+    for share in shares:
+        _require(_SERIAL.fullmatch(share.tag), f"share tag {share.tag!r}: 1 to 20 of a-z, 0-9, '-'")
+        _require(share.path.is_absolute(), f"share {share.tag}: {str(share.path)!r}: an absolute path")
+
+
+def check_unshared(spec: VMSpec) -> None:
+    """That a VM can be saved and cloned: who serves its shares would not know the clone."""
+    _require(not spec.shares, f"VM {spec.name}: one with shares is neither saved nor cloned")
 
 
 def check_network(network: UserNetwork) -> None:

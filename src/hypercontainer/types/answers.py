@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec
 
 
@@ -218,3 +219,61 @@ class ExecState(Struct, frozen=True, kw_only=True):
     exit_status: int | None
     pid: int
     command: tuple[str, ...]
+
+
+class PodCreated(Struct, frozen=True):
+    id: str
+    name: str
+    containers: tuple[Created, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class PodSummary(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper pod ls``.  ``state``: created, starting, running, paused, stopping, succeeded or failed
+    (all its containers have ended, for good).  ``ready``: every container that has a readiness probe passes it."""
+
+    id: str
+    name: str
+    created: str
+    state: str
+    status: str
+    ready: bool
+    containers: tuple[Summary, ...] = ()
+    ports: tuple[Port, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class PodInspect(PodSummary, frozen=True, kw_only=True):
+    spec: PodSpec
+    reason: str
+    vm: Machine
+    network: NetworkState
+
+
+class PodLogLine(Struct, frozen=True):
+    """``channel`` 1 or 2."""
+
+    container: str
+    channel: int
+    data: bytes
+
+
+class VolumeInfo(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper volume ls``."""
+
+    name: str
+    created: str
+    size_bytes: int
+    used_bytes: int
+    labels: dict[str, str] = field(default_factory=dict)
+    pods: tuple[str, ...] = ()
+
+
+class Played(Struct, frozen=True, kw_only=True):
+    """What became of one object of a manifest.  ``action``: created, replaced, removed, unchanged or kept."""
+
+    kind: str
+    name: str
+    action: str
+    pods: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

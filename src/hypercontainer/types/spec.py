@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from hypercontainer.types.probes import Lifecycle, Probe
+from hypercontainer.types.volumes import InjectedFile, Volume, VolumeMount
+
 
 class PortMapping(Struct, frozen=True, forbid_unknown_fields=True):
     """``host_port`` 0: any free port.  ``protocol``: tcp or udp."""
@@ -34,10 +37,14 @@ class Ulimit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
-    """``name``: no, always, on-failure, unless-stopped; ``maximum_retries`` 0 is no maximum."""
+    """``name``: no, always, on-failure, unless-stopped; ``maximum_retries`` 0 is no maximum.
+
+    ``backoff``: "docker" (0.1 s, doubled, at most a minute) or "kubernetes" (10 s, doubled, at most five minutes).
+    """
 
     name: str = "no"
     maximum_retries: int = 0
+    backoff: str = "docker"
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +96,9 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     tmpfs: tuple[Tmpfs, ...] = ()
     shm_size_bytes: int = 64 * 1024 * 1024
     disk_size_bytes: int | None = None  # of the writable disk
+    volumes: tuple[Volume, ...] = ()  # that come with it
+    mounts: tuple[VolumeMount, ...] = ()  # of these, or of its pod's
+    files: tuple[InjectedFile, ...] = ()
 
     # resources
     memory_bytes: int | None = None  # of the VM
@@ -108,6 +118,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
         None  # None: Docker's default profile; "unconfined"; or the text of a profile in Docker's JSON
     )
     pid_mode: str = ""  # "", or "pod"
+    run_as_non_root: bool = False  # refuse to start where the user is root
 
     # life
     stop_signal: str | None = None
@@ -115,6 +126,16 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     restart: RestartPolicy = RestartPolicy()
     auto_remove: bool = False
     log: LogConfig = LogConfig()
+
+    # in a pod
+    pod: str | None = None  # the pod it is created into; None: a pod of its own
+    role: str = "main"  # "init": ends before the next begins; "sidecar": an init that goes on; "main"
+    startup: Probe | None = None  # the other probes, and the next container, wait for it
+    liveness: Probe | None = None  # ends the container where it fails
+    readiness: Probe | None = None
+    lifecycle: Lifecycle = Lifecycle()
+    termination_message_path: str = ""  # "": none is read
+    termination_message_fallback: bool = False  # to the log's end, where the program failed and wrote none
 
     # image and machine
     platform: str | None = None

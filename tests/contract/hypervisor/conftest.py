@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import socket
+import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -19,6 +20,9 @@ from hypercontainer.hypervisor.driver import VM, Driver, UserNetwork, VMSpec
 from hypercontainer.hypervisor.fake import FakeDriver
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.kernel import KernelStore, cache_dir, command_line
+from hypercontainer.kernel.initrd import Entry, cpio
+from hypercontainer.linux import tsc
 
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
 HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT = "h", "s", "r", "f", "d", "m"
@@ -163,6 +167,11 @@ class FakeHarness(Base):
             asyncio.get_running_loop().call_later(0.3, end)
         return vm
 
+    async def launch_to_save(self, guest: str = HALT, **changes: Any) -> VM:
+        vm = await super().launch_to_save(guest, **changes)
+        self._driver.machine(vm.record.id).write_console(f"{BANNER}\n".encode())
+        return vm
+
 
 def of_user(uid: int) -> set[int]:
     """Processes of a uid, but those that have ended and that init has yet to reap."""
@@ -238,6 +247,38 @@ def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
             await test(QemuHarness(tmp_path, stack))
 
     return lambda test: asyncio.run(main(test))
+
+
+def busybox_initrd(path: Path, script: str) -> Path:
+    """busybox, with ``script`` run by root; it powers off at the script's end."""
+    init = (
+        "#!/bin/sh\nexport PATH=/bin\n/bin/busybox --install -s /bin\n"
+        "mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev\n"
+        f"echo 'user:x:99:98::/:/bin/sh' > /etc/passwd; echo inside > /etc/inside\n{script}\npoweroff -f\n"
+    )
+    entries = [Entry(name, stat.S_IFDIR | 0o755) for name in ("dev", "proc", "sys", "bin", "mnt", "etc")]
+    entries += [
+        Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
+        Entry("bin/busybox", stat.S_IFREG | 0o755, Path("/bin/busybox").read_bytes()),
+        Entry("bin/sh", stat.S_IFLNK | 0o777, b"busybox"),
+        Entry("init", stat.S_IFREG | 0o755, init.encode()),
+    ]
+    path.write_bytes(b"".join(cpio(entries)))
+    return path
+
+
+@pytest.fixture
+def linux(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """The changes to a specification that make its guest a Linux of our own, which runs a script and powers off."""
+    own = [kernel for kernel in KernelStore(cache_dir()).list() if kernel.source == "own"]
+    assert own, "there is no kernel of our own: run `make kernel`"
+
+    def changes(script: str) -> dict[str, Any]:
+        arguments = command_line(own[0], emulated=True, console=True, extra=(), tsc_khz=tsc.rate_khz())
+        initrd = busybox_initrd(tmp_path / "initrd", script)
+        return {"kernel": own[0].path, "initrd": initrd, "kernel_args": arguments, "memory_mib": 96}
+
+    return changes
 
 
 @pytest.fixture

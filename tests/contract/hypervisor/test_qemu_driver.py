@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,35 @@ def test_two_vms_do_not_write_to_one_disk(run_qemu: Run, tmp_path: Path) -> None
     async def test(harness: Any) -> None:
         (tmp_path / "disk").write_bytes(bytes(MEBIBYTE))
         disk = DiskSpec("disk", ((tmp_path / "disk", MEBIBYTE),), read_only=False)
+        await harness.launch(disks=(disk,))
+        assert "lock" in (await refused(harness, disks=(disk,))).stderr
+
+    run_qemu(test)
+
+
+def test_a_qcow2_file_opens_no_other(run_qemu: Run, tmp_path: Path) -> None:
+    """Also one whose header was changed after it had been looked at."""
+
+    async def test(harness: Any) -> None:
+        base, path = tmp_path / "base", tmp_path / "disk"
+        base.write_bytes(bytes(MEBIBYTE))
+        base.chmod(0o644)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", path], check=True)
+        disk = DiskSpec("disk", ((path, MEBIBYTE),), read_only=False, format="qcow2")
+        vm = await harness.launch(disks=(disk,))
+        await vm.attach_disk(replace(disk, serial="again", read_only=True))
+        opened = {os.readlink(link) for link in Path(f"/proc/{vm.pid}/fd").iterdir()}
+        assert str(path) in opened
+        assert str(base) not in opened
+
+    run_qemu(test)
+
+
+def test_two_vms_do_not_write_to_one_qcow2_file(run_qemu: Run, tmp_path: Path) -> None:
+    async def test(harness: Any) -> None:
+        path = tmp_path / "disk"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"], check=True)
+        disk = DiskSpec("disk", ((path, MEBIBYTE),), read_only=False, format="qcow2")
         await harness.launch(disks=(disk,))
         assert "lock" in (await refused(harness, disks=(disk,))).stderr
 

@@ -14,6 +14,7 @@ import pytest
 
 from fake_hyperd import FakeHyperd, fake_hyperd
 from hypercontainer.cli import units
+from hypercontainer.cli.commands import stats
 from hypercontainer.cli.main import main
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ def summary(number: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
+SHOP = "feedc0de" * 8
 CONTAINERS = [
     summary(
         0xABCDEF0123456789 << 192,
@@ -53,7 +55,9 @@ CONTAINERS = [
         labels={"tier": "front", "a": "b"},
         size_bytes=1234567,
     ),
-    summary(2, state="exited", status="Exited (3) 2 hours ago", command='sh -c "exit 3"', exit_status=3),
+    summary(
+        2, state="exited", status="Exited (3) 2 hours ago", command='sh -c "exit 3"', exit_status=3, pod=SHOP
+    ),
 ]
 IMAGES = [
     {
@@ -79,7 +83,7 @@ IMAGES = [
         "containers": 0,
     },
 ]
-SPEC = {
+SPEC: dict[str, Any] = {
     "image": "nginx",
     "name": "web",
     "command": None,
@@ -109,6 +113,17 @@ SPEC = {
     "tmpfs": [{"path": "/run", "options": ""}],
     "shm_size_bytes": 67108864,
     "disk_size_bytes": None,
+    "volumes": [
+        {"name": "data", "source": {"kind": "named", "name": "data", "size_bytes": None}, "read_only": False},
+        {"name": "host-1", "source": {"kind": "host", "path": "/srv/site", "expect": ""}, "read_only": True},
+        {"name": "anonymous-2", "source": {"kind": "empty", "memory": False, "size_bytes": None}},
+    ],
+    "mounts": [
+        {"volume": "data", "path": "/var/lib/data", "sub_path": "", "read_only": False, "copy_up": True},
+        {"volume": "host-1", "path": "/srv", "sub_path": "", "read_only": True, "copy_up": False},
+        {"volume": "anonymous-2", "path": "/cache", "sub_path": "", "read_only": False, "copy_up": True},
+        {"volume": "the-pods", "path": "/shared", "sub_path": "", "read_only": False, "copy_up": False},
+    ],
     "memory_bytes": 268435456,
     "cpus": 1.5,
     "cpu_shares": None,
@@ -272,6 +287,78 @@ VERSION = {
     "arch": "x86_64",
 }
 
+PODS = [
+    {
+        "id": SHOP,
+        "name": "shop",
+        "created": "2026-01-01T11:57:00.5Z",
+        "state": "running",
+        "status": "Running",
+        "ready": True,
+        "containers": [
+            summary(3, name="shop-web", image="nginx", pod=SHOP),
+            summary(4, name="shop-cache", image="redis", pod=SHOP, state="exited", exit_status=1),
+        ],
+        "ports": [CONTAINERS[0]["ports"][0]],
+        "labels": {"tier": "front"},
+    },
+    {
+        "id": "0" * 63 + "9",
+        "name": "empty",
+        "created": "2026-01-01T09:00:00Z",
+        "state": "created",
+        "status": "Created",
+        "ready": False,
+        "containers": [],
+        "ports": [],
+        "labels": {},
+    },
+]
+POD_INSPECT = PODS[0] | {
+    "spec": {
+        "name": "shop",
+        "containers": [
+            {"name": "shop-web", "image": "nginx", "volumes": [], "mounts": SPEC["mounts"][:1]},
+            {"name": "shop-cache", "image": "redis", "volumes": [], "mounts": []},
+        ],
+        "volumes": SPEC["volumes"],
+        "annotations": {},
+        "hostname": None,
+        "share_pids": True,
+        "network": "user",
+    },
+    "reason": "",
+    "vm": INSPECT["vm"],
+    "network": INSPECT["network"],
+}
+POD_SAMPLE = {
+    "time": "2026-01-01T12:00:00Z",
+    "id": f"{3:064x}",
+    "name": "shop-web",
+    "cpu_ns": 1_000_000,
+    "vcpus": 1,
+    "memory_bytes": 64 << 20,
+    "memory_limit_bytes": 128 << 20,
+    "net_rx_bytes": 1000,
+    "net_tx_bytes": 0,
+    "block_read_bytes": 0,
+    "block_write_bytes": 2_000_000,
+    "pids": 3,
+    "vm_rss_bytes": 100 << 20,
+}
+VOLUME = {
+    "name": "data",
+    "created": "2026-01-01T11:00:00Z",
+    "size_bytes": 10 << 30,
+    "used_bytes": 70_000_000,
+    "labels": {"of": "shop"},
+    "pods": ["shop"],
+}
+PLAYED = [
+    {"kind": "ConfigMap", "name": "conf", "action": "created", "pods": [], "warnings": []},
+    {"kind": "Deployment", "name": "shop", "action": "created", "pods": ["shop-0", "shop-1"], "warnings": []},
+]
+
 CASES: dict[str, tuple[str, ...]] = {
     "ps": ("ps", "-a"),
     "ps-no-trunc": ("ps", "-a", "--no-trunc"),
@@ -280,6 +367,25 @@ CASES: dict[str, tuple[str, ...]] = {
     "ps-json": ("ps", "-a", "--format", "json"),
     "ps-table": ("ps", "-a", "--format", 'table {{.Names}}\\t{{.Status}}\\t{{.Label "tier"}}'),
     "ps-template": ("container", "ls", "-a", "--format", "{{.ID}}\\t{{.Ports}}"),
+    "ps-pod": ("ps", "-a", "--pod"),
+    "ps-pod-template": ("ps", "-a", "--format", "{{.Names}} {{.PodName}} {{.Pod}}"),
+    "pod-ls": ("pod", "ls"),
+    "pod-ls-ctr": ("pod", "ps", "--ctr-names", "--ctr-status", "--ctr-ids"),
+    "pod-ls-json": ("pod", "ls", "--format", "json", "--no-trunc"),
+    "pod-ls-quiet": ("pod", "ps", "-q"),
+    "pod-ls-template": ("pod", "ls", "--format", 'table {{.Name}}\\t{{.Ready}}\\t{{.Label "tier"}}'),
+    "pod-inspect": ("pod", "inspect", "shop"),
+    "pod-top": ("pod", "top", "shop"),
+    "pod-stats": ("pod", "stats", "--no-stream", "shop"),
+    "ports-ls": ("ports", "ls", "shop"),
+    "volume-ls": ("volume", "ls"),
+    "volume-ls-quiet": ("volume", "ls", "-q"),
+    "volume-ls-json": ("volume", "ls", "--format", "json"),
+    "volume-inspect": ("volume", "inspect", "data"),
+    "play": ("play", "/dev/null"),
+    "play-quiet": ("kube", "play", "-q", "/dev/null"),
+    "play-json": ("play", "kube", "--format", "json", "/dev/null"),
+    "generate": ("generate", "kube", "shop"),
     "ps-last": ("ps", "-l", "--format", "{{.Names}}"),
     "images": ("images",),
     "images-digests": ("image", "ls", "--digests"),
@@ -307,6 +413,7 @@ STATUSES = {"doctor": 1}
 @pytest.fixture
 def hyperd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHyperd]:
     monkeypatch.setattr(units, "time", lambda: NOW)
+    monkeypatch.setattr(stats, "INTERVAL_S", 0.0)
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("HYPER_RUN", str(tmp_path))
     with fake_hyperd(tmp_path) as fake:
@@ -328,6 +435,18 @@ def answers(hyperd: FakeHyperd) -> None:
     hyperd.answer("GET", "/v1/kernels", {"kernels": KERNELS})
     hyperd.answer("GET", "/v1/version", VERSION)
     hyperd.lines("GET", "/v1/events", *EVENTS)
+    hyperd.answer("GET", "/v1/pods", {"pods": PODS})
+    hyperd.answer("GET", "/v1/pods/shop", POD_INSPECT)
+    found = [{"container": "shop-web", "process": process} for process in PROCESSES]
+    hyperd.answer("GET", "/v1/pods/shop/top", {"processes": found})
+    later = POD_SAMPLE | {"time": "2026-01-01T12:00:01Z", "cpu_ns": 251_000_000}
+    hyperd.answer("GET", "/v1/pods/shop/stats", {"samples": [POD_SAMPLE]})
+    hyperd.answer("GET", "/v1/pods/shop/stats", {"samples": [later]})
+    hyperd.answer("GET", "/v1/pods/shop/ports", {"ports": CONTAINERS[0]["ports"]})
+    hyperd.answer("GET", "/v1/volumes", {"volumes": [VOLUME]})
+    hyperd.answer("GET", "/v1/volumes/data", VOLUME)
+    hyperd.lines("POST", "/v1/manifests/play", {"result": PLAYED})
+    hyperd.answer("POST", "/v1/manifests/generate", {"text": "apiVersion: v1\nkind: Pod\n"})
 
 
 @pytest.mark.usefixtures("answers")

@@ -17,6 +17,7 @@ import pytest
 from hypercontainer.api.hyper.http import Limits
 from hypercontainer.api.hyper.server import Server
 from hypercontainer.types import answers as a
+from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec
 
 TIMEOUT_S = 20.0
@@ -95,6 +96,18 @@ PROCESS = a.Process(
 KERNEL = a.KernelLine(name="own", version="6.1", source="own", path="/k", default=True)
 HISTORY = a.HistoryLine(id="x", created="", created_by="", size_bytes=0, comment="")
 EXEC = a.ExecState(id="e1", container="c1", running=True, exit_status=None, pid=2, command=("sh",))
+POD: dict[str, Any] = {
+    "id": "p1",
+    "name": "shop",
+    "created": "2026-01-01T00:00:00Z",
+    "state": "running",
+    "status": "Up",
+    "ready": True,
+    "containers": (a.Summary(**SUMMARY),),  # type: ignore[arg-type]
+}
+PORT = a.Port("0.0.0.0", 8080, 80, "tcp")
+VOLUME = a.VolumeInfo(name="data", created="2026-01-01T00:00:00Z", size_bytes=1 << 30, used_bytes=7)
+PLAYED = a.Played(kind="Pod", name="shop", action="created", pods=("p1",))
 PRUNED = a.Pruned(containers_deleted=("c1",), images_deleted=(), space_reclaimed_bytes=7)
 
 
@@ -155,11 +168,12 @@ class FakeAttachment:
 @dataclass
 class FakeEngine:
     """Every method notes its call, raises ``error`` if there is one, waits where ``hold`` says so, and answers
-    what ``answers`` has for it.  It is its own containers, images and system."""
+    what ``answers`` has for it."""
 
     answers: dict[str, Any]
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     error: BaseException | None = None
+    refuses: bool = False  # a stream's ``error`` comes when it is asked for, not when it is read
     hold: set[str] = field(default_factory=set)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -167,6 +181,18 @@ class FakeEngine:
     @property
     def containers(self) -> Any:
         return _Service(self, "containers")
+
+    @property
+    def pods(self) -> Any:
+        return _Service(self, "pods")
+
+    @property
+    def volumes(self) -> Any:
+        return _Service(self, "volumes")
+
+    @property
+    def manifests(self) -> Any:
+        return _Service(self, "manifests")
 
     @property
     def images(self) -> Any:
@@ -206,7 +232,9 @@ class _Service:
         full = f"{self._kind}.{name}"
 
         def call(*args: Any, **options: Any) -> Any:
-            if full in ("containers.logs", "system.events"):
+            if full in ("containers.logs", "pods.logs", "system.events"):
+                if self._engine.refuses and self._engine.error:
+                    raise self._engine.error
                 return self._iterate(full, args, options)
             return self._engine.perform(full, args, options)
 
@@ -224,7 +252,7 @@ def default_answers() -> dict[str, Any]:
         f"containers.{verb}"
         for verb in "start stop restart kill pause unpause rename remove resize exec_resize".split()
     )
-    return done | {
+    own: dict[str, Any] = {
         "system.version": {"qemu": "7.2"},
         "system.info": {"DaemonPid": 1},
         "system.doctor": [a.Check("kvm", None, "no kvm here")],
@@ -232,6 +260,22 @@ def default_answers() -> dict[str, Any]:
         "system.disk_usage": {"images": []},
         "system.prune": PRUNED,
         "system.kernels": [KERNEL],
+        "containers.create": a.Created("c1", "web", ("slow",)),
+        "containers.find": [a.Summary(**SUMMARY)],  # type: ignore[arg-type]
+        "containers.inspect": INSPECT,
+        "containers.wait": a.Exit(3),
+        "containers.top": [PROCESS],
+        "containers.stats": SAMPLE,
+        "containers.logs": [(1, b"out\n"), (2, b"err\n")],
+        "containers.exec_create": "e1",
+        "containers.exec_start": None,
+        "containers.exec_inspect": EXEC,
+    }
+    return done | own | image_answers() | pod_answers()
+
+
+def image_answers() -> dict[str, Any]:
+    return {
         "images.find": [IMAGE],
         "images.inspect": a.ImageInspect(
             id="sha256:1",
@@ -249,17 +293,41 @@ def default_answers() -> dict[str, Any]:
         "images.tag": None,
         "images.remove": [a.Removed(untagged="busybox:latest"), a.Removed(deleted="sha256:1")],
         "images.check_credentials": ("Login Succeeded", "token"),
-        "containers.create": a.Created("c1", "web", ("slow",)),
-        "containers.find": [a.Summary(**SUMMARY)],  # type: ignore[arg-type]
-        "containers.inspect": INSPECT,
-        "containers.wait": a.Exit(3),
-        "containers.top": [PROCESS],
-        "containers.stats": SAMPLE,
-        "containers.logs": [(1, b"out\n"), (2, b"err\n")],
-        "containers.exec_create": "e1",
-        "containers.exec_start": None,
-        "containers.exec_inspect": EXEC,
     }
+
+
+def pod_answers() -> dict[str, Any]:
+    done = dict.fromkeys(
+        f"pods.{verb}" for verb in "start stop restart kill pause unpause remove remove_ports".split()
+    )
+    return done | {
+        "pods.create": a.PodCreated("p1", "shop", (a.Created("c1", "web"),), ("slow",)),
+        "pods.find": [a.PodSummary(**POD)],
+        "pods.inspect": a.PodInspect(
+            **POD, spec=PodSpec(name="shop"), reason="", vm=a.Machine(), network=a.NetworkState()
+        ),
+        "pods.wait": a.Exit(3),
+        "pods.top": [("web", PROCESS)],
+        "pods.stats": [SAMPLE],
+        "pods.logs": [a.PodLogLine("web", 1, b"out\n"), a.PodLogLine("db", 2, b"\xff")],
+        "pods.ports": [PORT],
+        "pods.add_ports": [PORT],
+        "pods.exec_create": "e1",
+        "volumes.create": VOLUME,
+        "volumes.find": [VOLUME],
+        "volumes.inspect": VOLUME,
+        "volumes.remove": None,
+        "volumes.prune": (["data"], 5),
+        "manifests.play": [PLAYED],
+        "manifests.down": [PLAYED],
+        "manifests.generate": "kind: Pod\n",
+    }
+
+
+@pytest.fixture(scope="module")
+def fake_engine() -> FakeEngine:
+    """One that a module's tests share."""
+    return FakeEngine(default_answers())
 
 
 class FrameStream:

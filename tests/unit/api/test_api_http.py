@@ -68,10 +68,11 @@ async def test_a_program_that_cannot_be_executed(errno: int, exit_status: int, s
         harness.engine.error = e.GuestError("exec: no", errno=errno, operation="process start")
         upgrade = {"Connection": "Upgrade", "Upgrade": "hyper-stream"}
         status, answer = await harness.call("POST", "/v1/execs/e1/start", headers=upgrade)
-        assert (status, answer["error"]["code"]) == (500, "guest")
+        assert (status, answer["error"]["code"]) == (422, "guest")
         assert answer["error"]["details"]["exit_status"] == exit_status
         harness.engine.error = e.GuestError("/etc: no", errno=errno, operation="container create")
-        _, answer = await harness.call("POST", "/v1/containers/c/start")
+        status, answer = await harness.call("POST", "/v1/containers/c/start")
+        assert status == 500
         assert "exit_status" not in answer["error"]["details"]  # the program has not failed: hyper has
 
 

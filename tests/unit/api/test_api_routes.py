@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ import pytest
 
 from hypercontainer.api.hyper.routes import ROUTES
 from hypercontainer.api.hyper.routing import FRAMES, JSON, LINES, TAR, Nothing, Route
+from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping
+from hypercontainer.types.volumes import ContentFile, Contents, DiskImage, EmptyDir, HostPath, NamedVolume
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serving
@@ -23,6 +26,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
 FILTERS = quote(json.dumps({"name": ["web"], "label": ["a=b"]}))
 WANTED = {"name": ("web",), "label": ("a=b",)}
 CREDENTIALS = {"username": "u", "password": "p", "identity_token": "", "registry_token": ""}
+
+PORTS = {"ports": [{"container_port": 80, "host_port": 8080}, {"container_port": 53, "protocol": "udp"}]}
+MAPPINGS = (PortMapping(80, 8080), PortMapping(53, protocol="udp"))
 
 # method, target, body, status, the engine's method, its arguments
 CALLS: list[tuple[str, str, Any, int, str, tuple[Any, ...], dict[str, Any]]] = [
@@ -48,6 +54,7 @@ CALLS: list[tuple[str, str, Any, int, str, tuple[Any, ...], dict[str, Any]]] = [
         (),
         {"containers": True, "images": False, "all_images": True},
     ),
+    ("POST", "/v1/system/prune", {"volumes": True}, 200, "volumes.prune", (), {}),
     ("GET", "/v1/kernels", None, 200, "system.kernels", (), {}),
     ("GET", f"/v1/images?filters={FILTERS}", None, 200, "images.find", (WANTED,), {}),
     ("GET", "/v1/images/inspect?ref=a%2Fb%3Ac", None, 200, "images.inspect", ("a/b:c",), {}),
@@ -129,6 +136,44 @@ CALLS: list[tuple[str, str, Any, int, str, tuple[Any, ...], dict[str, Any]]] = [
         ("web", ExecSpec(command=("ls",), tty=True)),
         {},
     ),
+    ("GET", f"/v1/pods?filters={FILTERS}", None, 200, "pods.find", (), {"filters": WANTED}),
+    ("GET", "/v1/pods/shop", None, 200, "pods.inspect", ("shop",), {}),
+    ("DELETE", "/v1/pods/shop?force=1", None, 204, "pods.remove", ("shop",), {"force": True}),
+    ("POST", "/v1/pods/shop/start", None, 204, "pods.start", ("shop",), {}),
+    ("POST", "/v1/pods/shop/stop", {"timeout_s": 3}, 204, "pods.stop", ("shop",), {"timeout_s": 3}),
+    ("POST", "/v1/pods/shop/restart", None, 204, "pods.restart", ("shop",), {"timeout_s": None}),
+    ("POST", "/v1/pods/shop/kill", {"signal": "HUP"}, 204, "pods.kill", ("shop", "HUP"), {}),
+    ("POST", "/v1/pods/shop/pause", None, 204, "pods.pause", ("shop",), {}),
+    ("POST", "/v1/pods/shop/unpause", None, 204, "pods.unpause", ("shop",), {}),
+    ("GET", "/v1/pods/shop/wait", None, 200, "pods.wait", ("shop",), {}),
+    ("GET", "/v1/pods/shop/top", None, 200, "pods.top", ("shop",), {}),
+    ("GET", "/v1/pods/shop/stats", None, 200, "pods.stats", ("shop",), {}),
+    ("GET", "/v1/pods/shop/ports", None, 200, "pods.ports", ("shop",), {}),
+    ("POST", "/v1/pods/shop/ports", PORTS, 200, "pods.add_ports", ("shop", MAPPINGS), {}),
+    ("DELETE", "/v1/pods/shop/ports", PORTS, 204, "pods.remove_ports", ("shop", MAPPINGS), {}),
+    (
+        "POST",
+        "/v1/pods/shop/exec",
+        {"command": ["ls"]},
+        201,
+        "pods.exec_create",
+        ("shop", ExecSpec(command=("ls",))),
+        {},
+    ),
+    (
+        "POST",
+        "/v1/volumes",
+        {"name": "data", "labels": {"a": "b"}},
+        201,
+        "volumes.create",
+        ("data",),
+        {"size_bytes": None, "labels": {"a": "b"}},
+    ),
+    ("GET", f"/v1/volumes?filters={FILTERS}", None, 200, "volumes.find", (WANTED,), {}),
+    ("GET", "/v1/volumes/data", None, 200, "volumes.inspect", ("data",), {}),
+    ("DELETE", "/v1/volumes/data?force=true", None, 204, "volumes.remove", ("data",), {"force": True}),
+    ("POST", "/v1/volumes/prune", None, 200, "volumes.prune", (), {}),
+    ("POST", "/v1/manifests/generate", {"refs": ["a", "b"]}, 200, "manifests.generate", (("a", "b"),), {}),
 ]
 
 
@@ -174,6 +219,54 @@ async def test_create_takes_the_whole_specification_and_credentials(serving: Ser
         assert name == "containers.create"
         assert args == (ContainerSpec(image="busybox", ports=(PortMapping(80, 8080),), cpus=1.5),)
         assert msgspec.to_builtins(options["credentials"]) == CREDENTIALS
+        assert options["asked_by"] == os.getuid()  # as the kernel says, not the client
+
+
+async def test_a_pod_is_created_and_started(serving: Serving) -> None:
+    body = {"name": "shop", "containers": [{"image": "busybox"}], "share_pids": True}
+    created = {"id": "p1", "name": "shop", "containers": [{"id": "c1", "name": "web", "warnings": []}]}
+    async with serving() as harness:
+        answer = await harness.call("POST", "/v1/pods", body)
+        assert answer == (201, created | {"warnings": ["slow"]})
+        spec = PodSpec(name="shop", containers=(ContainerSpec(image="busybox"),), share_pids=True)
+        wanted: Any = ("pods.create", (spec,), {"credentials": None, "asked_by": os.getuid()})
+        assert harness.engine.calls == [wanted]
+        assert (await harness.call("POST", "/v1/pods?start=true", body))[0] == 201
+        assert harness.engine.calls[1:] == [wanted, ("pods.start", ("p1",), {})]
+
+
+async def test_all_kinds_of_source_are_read(serving: Serving) -> None:
+    sources: list[Any] = [
+        {"kind": "empty", "memory": True},
+        {"kind": "named", "name": "data"},
+        {"kind": "disk", "path": "/d.qcow2", "format": "qcow2"},
+        {"kind": "host", "path": "/srv", "expect": "directory"},
+        {"kind": "contents", "files": [{"path": "a", "content": "aGk="}]},
+    ]
+    volumes = [{"name": f"v{number}", "source": source} for number, source in enumerate(sources)]
+    async with serving() as harness:
+        assert (await harness.call("POST", "/v1/pods", {"volumes": volumes}))[0] == 201
+        read = harness.engine.last()[1][0].volumes
+        assert [volume.source for volume in read] == [
+            EmptyDir(memory=True),
+            NamedVolume("data"),
+            DiskImage("/d.qcow2", "qcow2"),
+            HostPath("/srv", "directory"),
+            Contents((ContentFile("a", b"hi"),)),
+        ]
+        status, answer = await harness.call("POST", "/v1/pods", {"volumes": [{"name": "v", "source": {}}]})
+        assert (status, answer["error"]["code"]) == (400, "invalid_argument")
+
+
+async def test_pruning_says_what_went_with_the_volumes(serving: Serving) -> None:
+    async with serving() as harness:
+        _, answer = await harness.call("POST", "/v1/system/prune", {"volumes": True})
+        assert answer == {
+            "containers_deleted": ["c1"],
+            "images_deleted": [],
+            "volumes_deleted": ["data"],
+            "space_reclaimed_bytes": 12,
+        }
 
 
 async def test_credentials_that_cannot_be_read_are_not_quoted(serving: Serving) -> None:
@@ -233,6 +326,16 @@ async def test_shutdown(serving: Serving) -> None:
         ("POST", "/v1/containers/a/resize", b'{"rows": 1, "columns": 65536}', "columns"),
         ("POST", "/v1/containers/a/attach", b"", "frames"),
         ("POST", "/v1/run", b'{"image": "a"}', "frames"),
+        ("POST", "/v1/pods?strat=1", b"", "strat"),
+        (
+            "POST",
+            "/v1/pods",
+            b'{"containers": [{"image": "a", "liveness": {"check": {"kind": "dns"}}}]}',
+            "kind",
+        ),
+        ("POST", "/v1/pods/a/ports", b'{"ports": []}', "ports"),
+        ("POST", "/v1/volumes", b'{"name": "a", "size_bytes": 0}', "size_bytes"),
+        ("POST", "/v1/manifests/play", b"{}", "text"),
     ],
     ids=lambda value: None,
 )
@@ -290,7 +393,7 @@ def test_the_document_says_what_a_route_takes(route: Route) -> None:
     assert set(re.findall(r"[?&]([a-z_]+)=", text)) == names
     assert ("upgrade" in text) == route.upgrade
     assert ("body: a tar" in text) == (route.takes == TAR)
-    if route.body in (ContainerSpec, ExecSpec):
+    if route.body in (ContainerSpec, ExecSpec, PodSpec):
         assert f"body: {route.body.__name__}" in text
     elif route.body is not Nothing:
         body = text[text.index("{") :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,8 @@ async def test_run_tells_progress_the_container_and_its_start(serving: Serving) 
         attachment = harness.attachment("unused")
         go = asyncio.Event()
 
-        async def run(spec: Any, *, credentials: Any, created: Any, progress: Any) -> Any:
-            assert (spec.image, spec.pull) == ("busybox", "always")
+        async def run(spec: Any, *, credentials: Any, created: Any, progress: Any, asked_by: Any) -> Any:
+            assert (spec.image, spec.pull, asked_by) == ("busybox", "always", os.getuid())
             progress(LayerProgress("l", "downloading", 1, 2))
             await go.wait()
             progress(LayerProgress("l", "downloaded", 2, 2))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.api.hyper import handlers_containers
+from hypercontainer.api.hyper import progress as progress_module
 from hypercontainer.api.hyper.progress import Board
-from hypercontainer.types.answers import LayerProgress
+from hypercontainer.types.answers import LayerProgress, Played
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Harness, Serving
@@ -119,7 +120,7 @@ async def test_events_that_fail_say_so_in_the_last_line(serving: Serving) -> Non
 
 
 async def test_stats_stream(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers_containers, "STATS_INTERVAL_S", 0.01)
+    monkeypatch.setattr(progress_module, "TICK_S", 0.01)
     async with serving() as harness:
         reader, writer = await harness.connect()
         writer.write(b"GET /v1/containers/a/stats?stream=1 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -131,6 +132,83 @@ async def test_stats_stream(serving: Serving, monkeypatch: pytest.MonkeyPatch) -
         rest = await reader.readuntil(b"0\r\n\r\n")
         assert b'"conflict"' in rest
         writer.close()
+
+
+async def test_stats_of_a_pod_are_a_line_for_all(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "TICK_S", 0.01)
+    async with serving() as harness:
+        status, once = await harness.call("GET", "/v1/pods/shop/stats")
+        assert (status, [sample["id"] for sample in once["samples"]]) == (200, ["c1"])
+        reader, writer = await harness.connect()
+        writer.write(b"GET /v1/pods/shop/stats?stream=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(3):
+            size = int(await reader.readline(), 16)
+            assert json.loads(await reader.readexactly(size + 2)) == once
+        writer.close()
+
+
+async def test_logs_of_a_pod_are_lines(serving: Serving) -> None:
+    async with serving() as harness:
+        status, text = await harness.call("GET", "/v1/pods/shop/logs?follow=1&tail=5&timestamps=1&since=10m")
+        assert status == 200
+        assert lines(text) == [
+            {"container": "web", "channel": 1, "data": "b3V0Cg=="},
+            {"container": "db", "channel": 2, "data": "/w=="},
+        ]
+        assert harness.engine.last() == (
+            "pods.logs",
+            ("shop",),
+            {"follow": True, "since": "10m", "until": "", "tail": 5, "timestamps": True},
+        )
+        harness.engine.error = e.NotFound("no pod shop")
+        assert (await harness.call("GET", "/v1/pods/shop/logs"))[0] == 404
+
+
+async def test_play_tells_progress_and_what_became_of_each_object(serving: Serving) -> None:
+    async def play(text: str, *, progress: Any, **options: Any) -> Any:
+        assert (text, options.pop("asked_by")) == ("kind: Pod", os.getuid())
+        assert options == {"replace": True, "start": False, "credentials": None}
+        progress(LayerProgress("l1", "downloading", 1, 2))
+        return [Played(kind="Pod", name="shop", action="created", pods=("p1",))]
+
+    async with serving() as harness:
+        harness.engine.answers["manifests.play"] = play
+        body = {"text": "kind: Pod", "replace": True, "start": False}
+        status, text = await harness.call("POST", "/v1/manifests/play", body)
+        first, last = lines(text)
+        played = {"kind": "Pod", "name": "shop", "action": "created", "pods": ["p1"], "warnings": []}
+        assert (status, first["progress"]["layer"], last) == (200, "l1", {"result": [played]})
+        harness.engine.error = e.InvalidArgument("Pod shop: spec.containers is missing")
+        status, answer = await harness.call("POST", "/v1/manifests/play", body)
+        assert (status, answer["error"]["code"]) == (400, "invalid_argument")
+
+
+async def test_down_answers_as_play_does(serving: Serving) -> None:
+    async with serving() as harness:
+        status, text = await harness.call(
+            "POST", "/v1/manifests/down", {"text": "kind: Pod", "volumes": True}
+        )
+        assert (status, lines(text)[0]["result"][0]["name"]) == (200, "shop")
+        assert harness.engine.last() == ("manifests.down", ("kind: Pod",), {"volumes": True})
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/events?since=2026-99-99", "/v1/pods/a/logs", "/v1/containers/a/logs"]
+)
+async def test_a_stream_that_is_refused_is_an_http_error(target: str, serving: Serving) -> None:
+    async with serving() as harness:
+
+        async def inspect(ref: str) -> Any:
+            harness.engine.error = e.InvalidArgument("since: that is no time")
+            return None
+
+        harness.engine.answers |= {"containers.inspect": inspect, "pods.inspect": inspect}
+        harness.engine.refuses = True
+        if "events" in target:
+            await inspect("")
+        status, answer = await harness.call("GET", target)
+        assert (status, answer["error"]["code"]) == (400, "invalid_argument")
 
 
 async def test_logs_are_frames(serving: Serving) -> None:

@@ -83,3 +83,27 @@ def test_ps(hyperd: FakeHyperd, words: tuple[str, ...]) -> None:
     status, modules = loaded(*words, host=hyperd.path)
     assert status == 0
     assert not modules & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "answer"),
+    [
+        (("pod", "ls"), "/v1/pods", {"pods": []}),
+        (("pod", "wait", "a"), "/v1/pods/a/wait", {"exit_status": 0}),
+        (("ports", "ls", "a"), "/v1/pods/a/ports", {"ports": []}),
+        (("volume", "ls"), "/v1/volumes", {"volumes": []}),
+    ],
+)
+def test_pods_and_volumes(hyperd: FakeHyperd, words: tuple[str, ...], path: str, answer: object) -> None:
+    hyperd.answer("GET", path, answer)
+    status, modules = loaded(*words, host=hyperd.path)
+    assert status == 0
+    assert not modules & HEAVY
+
+
+def test_the_logs_of_a_pod(hyperd: FakeHyperd) -> None:
+    hyperd.answer("GET", "/v1/pods/a", {"containers": []})
+    hyperd.lines("GET", "/v1/pods/a/logs", {"container": "b", "channel": 1, "data": ""})
+    status, modules = loaded("pod", "logs", "a", host=hyperd.path)
+    assert status == 0
+    assert not modules & HEAVY

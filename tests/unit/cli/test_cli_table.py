@@ -15,7 +15,8 @@ from hypercontainer.cli.reference import commands, reference
 REPOSITORY = Path(__file__).parents[3]
 COMMANDS = dict(commands())
 DOCKERS = """run create start stop restart kill pause unpause wait rm attach exec logs ps inspect top stats port rename
-images pull push load save import tag rmi history login logout info version events""".split()
+images pull push load save import tag rmi history login logout info version events play down""".split()
+PODS = "create ls inspect start stop restart kill pause unpause rm stats top logs wait exists".split()
 
 
 def test_docs_are_those_of_the_table() -> None:
@@ -26,6 +27,10 @@ def test_every_verb_is_there() -> None:
     assert {*DOCKERS, "doctor"} <= set(table.verbs())
     assert {"df", "prune", "start", "stop"} <= set(table.FAMILIES["system"][1])
     assert {"ls", "fetch"} <= set(table.FAMILIES["kernel"][1])
+    assert {"ls", "add", "delete"} <= set(table.FAMILIES["ports"][1])
+    assert set(PODS) <= set(table.FAMILIES["pod"][1])
+    for alias in ("kube play", "kube down", "kube generate", "generate kube"):
+        assert table.find(alias.split())[1] is not None
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items(), ids=COMMANDS)
@@ -96,7 +101,21 @@ def test_families_show_their_commands(
         ),
         (("run",), 1, "hyper: hyper run requires at least 1 argument\n"),
         (("ps", "x"), 1, "hyper: hyper ps takes no arguments\n"),
-        (("run", "-v", "a:b", "x"), 125, "hyper: --volume: volumes come with a later release\n"),
+        (("run", "-v", "a:b", "x"), 125, "hyper: invalid mount 'a:b': 'b' is no absolute path below /\n"),
+        (("run", "--volumes-from", "a", "x"), 125, "hyper: --volumes-from: name the volumes themselves"),
+        (("run", "-p", "web.json", "x"), 125, "hyper: invalid port 'web.json'"),
+        (("create", "--podfile", "/none"), 1, "hyper: /none: No such file or directory\n"),
+        (("run", "--podfile", "x", "image"), 125, "hyper: --podfile takes the place of an image: 'image'"),
+        (("run", "--podfile", "x", "-e", "A=1"), 125, "hyper: --env does not go with --podfile\n"),
+        (("create",), 1, "hyper: hyper create requires at least 1 argument\n  hint: usage: hyper create ["),
+        (("pod", "stop"), 1, "hyper: hyper pod stop requires at least 1 argument\n"),
+        (("pod", "stop", "-a", "x"), 1, "hyper: --all takes no names\n"),
+        (("pod", "create", "--share", "user"), 125, "hyper: invalid --share 'user'\n"),
+        (("volume", "create", "a/b"), 125, "hyper: invalid volume name 'a/b' in hyper volume create\n"),
+        (("volume", "create", "-d", "nfs", "a"), 1, "hyper: --driver nfs: "),
+        (("ports", "add", "web", "x"), 125, "hyper: invalid port 'x'"),
+        (("play", "--format", "yaml", "/dev/null"), 1, "hyper: invalid --format 'yaml'\n"),
+        (("pod", "psx"), 1, "hyper: unknown command: hyper pod psx\n"),
         (("ps", "--filter", "x"), 1, "hyper: bad format of filter 'x'\n"),
         (
             ("-H", "tcp://1.2.3.4:5", "ps"),
@@ -126,6 +145,7 @@ def test_synonyms_lead_to_commands() -> None:
     for family, synonyms in table.SYNONYMS.items():
         assert set(synonyms.values()) <= set(table.FAMILIES[family][1])
     assert table.find(["container", "list", "-a"]) == ("container ls", ("ps", "PS"), ["-a"])
+    assert table.find(["pod", "ps", "-q"]) == ("pod ls", ("pod_look", "LS"), ["-q"])
 
 
 def test_completion_is_a_script_that_bash_takes(
@@ -141,10 +161,21 @@ def test_completion_is_a_script_that_bash_takes(
         COMP_WORDS=(hyper r); COMP_CWORD=1; _hyper; echo "${COMPREPLY[*]}"
         COMP_WORDS=(hyper run --det); COMP_CWORD=2; _hyper; echo "${COMPREPLY[*]}"
         COMP_WORDS=(hyper system d); COMP_CWORD=2; _hyper; echo "${COMPREPLY[*]}"
+        hyper() { echo "<$*>"; }
+        COMP_WORDS=(hyper pod st); COMP_CWORD=2; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper pod create --share); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper volume rm "<"); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper pod logs "<"); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
     """
     )
     done = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, check=True, timeout=20)
-    first, second, third = done.stdout.splitlines()
+    first, second, third, *pods = done.stdout.splitlines()
     assert first.split() == ["run", "restart", "rm", "rename", "rmi"]
     assert second.split() == ["--detach", "--detach-keys"]
     assert third.split() == ["df"]
+    assert [line.split() for line in pods] == [
+        ["stats", "start", "stop"],
+        ["--share", "--share-pid"],
+        ["<volume"],
+        ["<pod"],
+    ]

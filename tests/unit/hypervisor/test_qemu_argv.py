@@ -11,6 +11,7 @@ from hypercontainer.hypervisor.driver import (
     DiskSpec,
     DriveSpec,
     PortForward,
+    ShareSpec,
     UserNetwork,
     VMSpec,
 )
@@ -211,6 +212,36 @@ def test_a_disk_past_the_page_cache() -> None:
     node = blockdev(disk, "/dev/fdset/1")
     assert node["cache"] == {"direct": True, "no-flush": False}
     assert json.loads(json.dumps(node))["size"] == 512
+
+
+def test_a_qcow2_disk() -> None:
+    """Whatever its header names, no other file is opened for it."""
+    disk = DiskSpec("d", ((Path("/d"), 1 << 20),), read_only=False, format="qcow2")
+    cache = {"direct": False, "no-flush": False}
+    file = {"driver": "file", "filename": "/dev/fdset/1", "locking": "on", "discard": "unmap", "cache": cache}
+    node = {"driver": "qcow2", "node-name": "disk-d", "read-only": False, "discard": "unmap", "cache": cache}
+    assert blockdev(disk, "/dev/fdset/1") == {**node, "file": file, "backing": None}
+
+
+def test_shares() -> None:
+    """Who serves them has the guest's memory, which is therefore shared; a VM without any has it to itself."""
+    folder, file = ShareSpec("v-1", Path("/s"), read_only=False), ShareSpec("v-2", Path("/f"), read_only=True)
+    spec = replace(FULL, shares=(folder, file))
+    check_spec(spec)
+    plan = plan_fds(spec)
+    assert plan == replace(plan_fds(FULL), shares=(13, 14))
+    argv = qemu_argv(NEW, spec, plan)
+    plain = lines(FULL_LINES)
+    memory = ["-machine", "memory-backend=ram", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"]
+    at = plain.index("-m")
+    devices = [
+        *("-chardev", "socket,id=share-v-1,fd=13", "-device"),
+        '{"driver":"vhost-user-fs-pci","chardev":"share-v-1","tag":"v-1","queue-size":1024}',
+        *("-chardev", "socket,id=share-v-2,fd=14", "-device"),
+        '{"driver":"vhost-user-fs-pci","chardev":"share-v-2","tag":"v-2","queue-size":1024}',
+    ]
+    before = plain.index("-netdev")
+    assert argv == [*plain[:at], *memory, *plain[at:before], *devices, *plain[before:]]
 
 
 def test_forward_rules() -> None:

@@ -26,9 +26,11 @@ from hypercontainer.agent.operations import (
     Device,
     Disk,
     File,
+    FileSystem,
     Mount,
     ProcessExited,
     Sysctl,
+    VolumePlan,
 )
 from hypercontainer.errors import GuestError
 
@@ -77,6 +79,7 @@ async def root_and_mounts(vm: Machine, session: Session) -> None:
         Mount("tmpfs", "/etc/outside", data="size=1m"),
     )
     devices = (*STANDARD_DEVICES, Device("/dev/mine", stat.S_IFCHR | 0o600, 1, 3, 7, 8))
+    await session.agent.add_volume(VolumePlan("emptydir", FileSystem("tmpfs")))
     await start(session, "c", 1, plan={"upper": UPPER, "files": files, "mounts": mounts, "devices": devices})
 
     assert await sh(session, "c", "cat /etc/hosts /etc/written /run/secret") == (
@@ -171,6 +174,7 @@ async def failures_leave_nothing(vm: Machine, session: Session) -> None:
 
 
 async def a_pod_of_three(vm: Machine, session: Session) -> None:
+    session.agent.add_volume(VolumePlan("shared", FileSystem("tmpfs")))
     for process, name in enumerate(("a", "b", "c"), 1):
         mounts = (*STANDARD_MOUNTS, Mount("bind", "/shared", source="shared"))
         await start(session, name, process, plan={"mounts": mounts})

@@ -41,11 +41,17 @@ def fault_of(error: BaseException) -> tuple[int, Fault]:
     """HTTP status and wire form; logs what nobody raised on purpose."""
     error = leaf(error)
     if isinstance(error, HyperError):
-        return error.status, Fault(error.code, error.message, error.hint, details_of(error))
+        return status_of(error), Fault(error.code, error.message, error.hint, details_of(error))
     identifier = os.urandom(4).hex()
     logger.error("internal error %s", identifier, exc_info=error)
     message = f"internal error {identifier}: {type(error).__name__}"
     return 500, Fault("internal", message, "hyperd's log has the details")
+
+
+def status_of(error: HyperError) -> int:
+    if isinstance(error, GuestError) and error.operation == START_OPERATION:
+        return 422  # there is no such program, or it is none: what was asked is wrong, not the guest
+    return error.status
 
 
 def details_of(error: HyperError) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from hypercontainer.api.hyper import frames
 from hypercontainer.api.hyper import messages as m
 from hypercontainer.api.hyper.faults import FaultBody, fault_of
-from hypercontainer.api.hyper.progress import closed_after, value_lines
+from hypercontainer.api.hyper.progress import closed_after, every_second, value_lines
 from hypercontainer.api.hyper.routing import PROTOCOL, Call, Chunks, Nothing, Upgrade
 from hypercontainer.api.hyper.session import StreamSession
 from hypercontainer.engine.interface import Attachment, ProgressSink
@@ -18,14 +17,14 @@ from hypercontainer.errors import InvalidArgument
 from hypercontainer.types.answers import Created, ExecState, Exit, Inspect, Sample
 from hypercontainer.types.spec import ContainerSpec, ExecSpec
 
-STATS_INTERVAL_S = 1.0
-
 
 async def create(call: Call[Nothing, ContainerSpec]) -> Created:
-    return await call.engine.containers.create(call.body, credentials=call.credentials)
+    return await call.engine.containers.create(
+        call.body, credentials=call.credentials, asked_by=call.peer_uid
+    )
 
 
-async def list_containers(call: Call[m.ListQuery, Nothing]) -> m.ContainerList:
+async def find(call: Call[m.ListQuery, Nothing]) -> m.ContainerList:
     query = call.query
     found = await call.engine.containers.find(
         include_stopped=query.all, filters=query.filters, size=query.size
@@ -80,10 +79,6 @@ async def remove(call: Call[m.ForceQuery, Nothing]) -> None:
 
 async def logs(call: Call[m.LogsQuery, Nothing]) -> Chunks:
     await call.engine.containers.inspect(call.id)  # a container that is not there is an HTTP answer
-    return Chunks(_log_frames(call), at_once=True)
-
-
-async def _log_frames(call: Call[m.LogsQuery, Nothing]) -> AsyncGenerator[bytes, None]:
     query = call.query
     entries = call.engine.containers.logs(
         call.id,
@@ -93,6 +88,10 @@ async def _log_frames(call: Call[m.LogsQuery, Nothing]) -> AsyncGenerator[bytes,
         tail=query.tail,
         timestamps=query.timestamps,
     )
+    return Chunks(_log_frames(entries), at_once=True)
+
+
+async def _log_frames(entries: AsyncIterator[tuple[int, bytes]]) -> AsyncGenerator[bytes, None]:
     try:
         async with closed_after(entries):
             async for channel, data in entries:
@@ -106,18 +105,11 @@ async def top(call: Call[Nothing, Nothing]) -> m.ProcessList:
 
 
 async def stats(call: Call[m.StatsQuery, Nothing]) -> Chunks | Sample:
-    sample = await call.engine.containers.stats(call.id)
-    return Chunks(value_lines(_samples(call, sample))) if call.query.stream else sample
+    async def sample() -> Sample:
+        return await call.engine.containers.stats(call.id)
 
-
-async def _samples(call: Call[m.StatsQuery, Nothing], sample: Sample) -> AsyncIterator[Sample]:
-    """``sample``, and then one at every tick; a client that is slow misses ticks."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + STATS_INTERVAL_S
-        yield sample
-        await asyncio.sleep(due - loop.time())
-        sample = await call.engine.containers.stats(call.id)
+    first = await sample()
+    return Chunks(value_lines(every_second(first, sample))) if call.query.stream else first
 
 
 async def attach(call: Call[m.AttachQuery, Nothing]) -> Upgrade:
@@ -131,7 +123,11 @@ async def run(call: Call[Nothing, ContainerSpec]) -> Upgrade:
 
     async def begin(created: Callable[[Created], None], progress: ProgressSink) -> Attachment:
         return await call.engine.containers.run(
-            call.body, credentials=call.credentials, created=created, progress=progress
+            call.body,
+            credentials=call.credentials,
+            created=created,
+            progress=progress,
+            asked_by=call.peer_uid,
         )
 
     return Upgrade(StreamSession(begin))

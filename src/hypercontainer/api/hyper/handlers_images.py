@@ -14,7 +14,7 @@ from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.types.answers import ImageInspect, ImageSummary
 
 
-async def list_images(call: Call[m.FiltersQuery, Nothing]) -> m.ImageList:
+async def find(call: Call[m.FiltersQuery, Nothing]) -> m.ImageList:
     return m.ImageList(await call.engine.images.find(call.query.filters))
 
 

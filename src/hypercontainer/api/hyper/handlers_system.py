@@ -8,7 +8,6 @@ from hypercontainer import __version__
 from hypercontainer.api.hyper import messages as m
 from hypercontainer.api.hyper.progress import value_lines
 from hypercontainer.api.hyper.routing import Call, Chunks, Nothing
-from hypercontainer.types.answers import Pruned
 
 API_VERSION = "1"
 
@@ -39,9 +38,17 @@ async def disk_usage(call: Call[Nothing, Nothing]) -> dict[str, Any]:
     return await call.engine.system.disk_usage()
 
 
-async def prune(call: Call[Nothing, m.PruneBody]) -> Pruned:
+async def prune(call: Call[Nothing, m.PruneBody]) -> m.SystemPruned:
     body = call.body
-    return await call.engine.system.prune(containers=body.containers, images=body.images, all_images=body.all)
+    done = await call.engine.system.prune(containers=body.containers, images=body.images, all_images=body.all)
+    # After the containers: what they used may be free by now.
+    removed, freed = await call.engine.volumes.prune() if body.volumes else ([], 0)
+    return m.SystemPruned(
+        containers_deleted=done.containers_deleted,
+        images_deleted=done.images_deleted,
+        volumes_deleted=tuple(removed),
+        space_reclaimed_bytes=done.space_reclaimed_bytes + freed,
+    )
 
 
 async def shutdown(call: Call[Nothing, m.ShutdownBody]) -> None:
@@ -50,3 +57,9 @@ async def shutdown(call: Call[Nothing, m.ShutdownBody]) -> None:
 
 async def kernels(call: Call[Nothing, Nothing]) -> m.KernelList:
     return m.KernelList(await call.engine.system.kernels())
+
+
+async def openapi(call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    from hypercontainer.api.hyper.openapi import document  # late: it describes this module's routes
+
+    return document()

@@ -75,6 +75,11 @@ class Connection:
         pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return pid, uid, gid
 
+    def peer_uid(self) -> int | None:
+        """None where the kernel cannot tell, as for a connection that is no unix socket."""
+        uid = self.peer()[1]
+        return uid if uid >= 0 else None
+
     # Reading
 
     async def request(self) -> h11.Request | None:

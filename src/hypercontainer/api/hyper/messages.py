@@ -14,19 +14,26 @@ from hypercontainer.types.answers import (
     HistoryLine,
     ImageSummary,
     KernelLine,
+    PodSummary,
+    Port,
     Process,
+    Pruned,
     Removed,
+    Sample,
     Summary,
+    VolumeInfo,
 )
+from hypercontainer.types.spec import PortMapping
 
 Filters = dict[str, tuple[str, ...]]  # in a query: JSON
 # RFC 3339 (Docker's shortened forms too), Unix seconds, or a duration as Go writes it: 10m, 1h30m.
 When = Annotated[
     str,
     Meta(
-        pattern=r"^(\d{4}-\d\d-\d\d([Tt]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?([Zz]|[+-]\d\d:\d\d)?"
-        r"|\d{1,12}(\.\d{1,9})?"
-        r"|(\d{1,9}(\.\d{1,9})?(ns|us|µs|ms|s|m|h))+)?$"
+        pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
+        r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+        r"|[0-9]{1,12}(\.[0-9]{1,9})?"
+        r"|([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+)?$"
     ),
 ]
 Cells = Annotated[int, Meta(ge=0, le=65535)]
@@ -97,6 +104,10 @@ class StatsQuery(Request, frozen=True):
     stream: bool = False
 
 
+class CreatePodQuery(Request, frozen=True):
+    start: bool = False
+
+
 class AttachQuery(Request, frozen=True):
     stdin: bool = True
     logs: bool = False
@@ -116,6 +127,7 @@ class PruneBody(Request, frozen=True):
     all: bool = False
     images: bool = True
     containers: bool = True
+    volumes: bool = False
 
 
 class ShutdownBody(Request, frozen=True):
@@ -165,6 +177,31 @@ class ResizeBody(Request, frozen=True):
     columns: Cells
 
 
+class PortsBody(Request, frozen=True):
+    ports: Annotated[tuple[PortMapping, ...], Meta(min_length=1, max_length=1024)]
+
+
+class VolumeBody(Request, frozen=True):
+    name: Name
+    size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class PlayBody(Request, frozen=True):
+    text: str
+    replace: bool = False
+    start: bool = True
+
+
+class DownBody(Request, frozen=True):
+    text: str
+    volumes: bool = False
+
+
+class GenerateBody(Request, frozen=True):
+    refs: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1024)]
+
+
 # Answers
 
 
@@ -208,6 +245,44 @@ class ContainerList(Struct, frozen=True):
 
 class ProcessList(Struct, frozen=True):
     processes: list[Process]
+
+
+class SystemPruned(Pruned, frozen=True, kw_only=True):
+    volumes_deleted: tuple[str, ...]
+
+
+class PodList(Struct, frozen=True):
+    pods: list[PodSummary]
+
+
+class PodProcess(Struct, frozen=True):
+    container: str
+    process: Process
+
+
+class PodProcessList(Struct, frozen=True):
+    processes: list[PodProcess]
+
+
+class PodSamples(Struct, frozen=True):
+    samples: list[Sample]
+
+
+class PortList(Struct, frozen=True):
+    ports: list[Port]
+
+
+class VolumeList(Struct, frozen=True):
+    volumes: list[VolumeInfo]
+
+
+class VolumesPruned(Struct, frozen=True):
+    removed: list[str]
+    space_reclaimed_bytes: int
+
+
+class Manifest(Struct, frozen=True):
+    text: str
 
 
 class ExecCreated(Struct, frozen=True):

@@ -18,6 +18,8 @@ from hypercontainer.types.answers import LayerProgress
 
 T = TypeVar("T")
 
+TICK_S = 1.0
+
 
 def line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
@@ -42,6 +44,17 @@ async def value_lines(values: AsyncIterator[object]) -> AsyncGenerator[bytes, No
                 yield line(value)
     except Exception as error:
         yield line(FaultBody(fault_of(error)[1]))
+
+
+async def every_second(first: T, take: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
+    """``first``, and then what ``take`` gives at every tick; a client that is slow misses ticks."""
+    loop = asyncio.get_running_loop()
+    value = first
+    while True:
+        due = loop.time() + TICK_S
+        yield value
+        await asyncio.sleep(due - loop.time())
+        value = await take()
 
 
 class Board:

@@ -42,7 +42,8 @@ class Nothing(Request, frozen=True):
 
 @dataclass(frozen=True)
 class Call(Generic[Q, B]):
-    """``id`` is what stands for ID in the path; ``stream`` the body of a route that takes a tar."""
+    """``id`` is what stands for ID in the path; ``stream`` the body of a route that takes a tar.  ``peer_uid``: whose
+    process the client is, as the kernel says."""
 
     engine: Engine
     shutdown: Callable[[bool], None]
@@ -52,6 +53,7 @@ class Call(Generic[Q, B]):
     credentials: CredentialsBody | None
     upgrade: bool
     stream: BinaryIO | None
+    peer_uid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,21 @@ Handler = Callable[[Call[Any, Any]], Awaitable[object]]
 @dataclass(frozen=True)
 class Route:
     """``path``: ID stands for one segment.  ``answer`` is the type of the JSON body, of each line, or None.
-    ``takes``: the media type of the body.  ``upgrade``: the connection may go on as frames."""
+    ``takes``: the media type of the body.  ``progress``: the lines tell how far the work is, and ``answer`` is that
+    of its result.  ``credentials``: it heeds the header with them.  ``upgrade``: the connection may go on as frames."""
 
     method: str
     path: str
     handler: Handler
+    summary: str
     query: type[Request] = Nothing
     body: type[msgspec.Struct] = Nothing
     answer: Any = None
     status: int = 200
     takes: str = JSON
     gives: str = JSON
+    progress: bool = False
+    credentials: bool = False
     upgrade: bool = False
     segments: tuple[str, ...] = field(init=False)
 
@@ -171,6 +177,11 @@ def _containers(kind: type[Request]) -> dict[str, Any]:
             outer = outer.__origin__
         found[item.name] = getattr(outer, "__origin__", outer)
     return found
+
+
+def is_json(kind: Any) -> bool:
+    """Whether a query's field of this type is given as JSON."""
+    return getattr(kind, "__origin__", kind) is dict
 
 
 def _json(text: str, name: str) -> Any:

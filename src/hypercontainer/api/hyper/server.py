@@ -158,6 +158,7 @@ class Server:
                 credentials=credentials,
                 upgrade=route.upgrade and _wants_upgrade(headers),
                 stream=pipe.file if pipe else None,
+                peer_uid=connection.peer_uid(),
             )
             answer = await while_connected(self._answer(connection, route, call), _watch(connection, pipe))
         finally:

@@ -34,6 +34,12 @@ _hyper() {{
             run|create|rmi|tag|push|save|history)
                 words+=" $(hyper images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null)" ;;
         esac
+        case "$verb $sub" in
+            'pod '|'volume '|'ports '|'generate '|'pod create'|'volume create') ;;
+            'pod '*|'ports '*|'generate kube'|'kube generate')
+                words+=" $(hyper pod ls --format '{{{{.Name}}}}' 2>/dev/null)" ;;
+            'volume '*) words+=" $(hyper volume ls -q 2>/dev/null)" ;;
+        esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))
     [[ ${{#COMPREPLY[@]}} -gt 0 ]] || COMPREPLY=($(compgen -f -- "$word"))

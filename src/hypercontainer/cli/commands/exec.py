@@ -38,13 +38,22 @@ def exec_spec(call: Call) -> dict[str, Any]:
     return spec
 
 
+def _created(call: Call, spec: dict[str, Any]) -> str:
+    client, name = call.session.client, call.arguments[0]
+    if not call.options.flag("vm"):
+        return str(client.act(path(name, "exec"), spec)["id"])
+    from hypercontainer.cli.pods import on_pod_of, pod_path
+
+    return str(on_pod_of(client, name, lambda pod: client.act(pod_path(pod, "exec"), spec))["id"])
+
+
 def run(call: Call) -> int:
     values, client = call.options, call.session.client
     container = call.arguments[0]
     spec = exec_spec(call)
     if values.flag("detach"):
         spec.pop("stdin", None)
-        identifier = client.act(path(container, "exec"), spec)["id"]
+        identifier = _created(call, spec)
         client.act(f"/v1/execs/{quote(identifier)}/start")
         return 0
     terms = Terms(
@@ -53,16 +62,21 @@ def run(call: Call) -> int:
         detach_keys=values.text("detach-keys"),
         sig_proxy=False,  # as with Docker: an interrupted client leaves the process
     )
-    identifier = client.act(path(container, "exec"), spec)["id"]
+    identifier = _created(call, spec)
     return Attached(terms, name=container).run(*client.upgrade(f"/v1/execs/{quote(identifier)}/start"))
 
 
 EXEC = Command(
     run,
-    "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    "[OPTIONS] CONTAINER|POD COMMAND [ARG...]",
     count=(2, None),
     options=EXEC_OPTIONS,
     interspersed=False,
-    text="The exit status is the command's; 126 when it cannot be executed, 127 when it is not found.",
-    examples=("hyper exec web cat /proc/1/comm", "hyper exec -it web sh"),
+    text="""The exit status is the command's; 126 when it cannot be executed, 127 when it is not found.
+With --vm the command runs beside the containers, in the virtual machine of a pod or of a container.""",
+    examples=(
+        "hyper exec web cat /proc/1/comm",
+        "hyper exec -it web sh",
+        "hyper exec --vm shop cat /proc/mounts",
+    ),
 )

@@ -13,6 +13,7 @@ from hypercontainer.client.api import RemoteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -27,7 +28,26 @@ def _image(call: Call, name: str) -> dict[str, Any]:
     return docker_shape.image(call.session.client.get("/v1/images/inspect", {"ref": name}))
 
 
-KINDS = {"container": (_container,), "image": (_image,), "": (_container, _image)}
+def _pod(call: Call, name: str) -> dict[str, Any]:
+    from hypercontainer.cli.pod_shape import pod
+    from hypercontainer.cli.pods import pod_path
+
+    return pod(call.session.client.get(pod_path(name)))
+
+
+def _volume(call: Call, name: str) -> dict[str, Any]:
+    from hypercontainer.cli.commands.volume import shaped, volume_path
+
+    return shaped(call.session.client.get(volume_path(name)))
+
+
+KINDS: dict[str, tuple[Callable[[Call, str], dict[str, Any]], ...]] = {
+    "": (_container, _image, _pod, _volume),
+    "container": (_container,),
+    "image": (_image,),
+    "pod": (_pod,),
+    "volume": (_volume,),
+}
 
 
 def _find(call: Call, kind: str, name: str) -> dict[str, Any]:
@@ -42,19 +62,20 @@ def _find(call: Call, kind: str, name: str) -> dict[str, Any]:
     if kind:
         raise last
     raise RemoteError(
-        f"no such object: {name}", code="not_found", hint="hyper ps -a and hyper images list them"
+        f"no such object: {name}",
+        code="not_found",
+        hint="hyper ps -a, hyper images, hyper pod ls and hyper volume ls list them",
     )
 
 
 def run(call: Call) -> int:
     import json
 
-    kind = call.options.text("type")
-    if call.name.startswith(("container ", "image ")):
-        kind = call.name.partition(" ")[0]
+    family, space, _ = call.name.partition(" ")
+    kind = family if space else call.options.text("type")
     if kind not in KINDS:
         raise UsageError(
-            f"{kind!r} is not a valid value for --type", hint="container or image", exit_status=1
+            f"{kind!r} is not a valid value for --type", hint="container, image, pod or volume", exit_status=1
         )
     form = call.options.text("format")
     render = None
@@ -87,12 +108,13 @@ INSPECT = Command(
     options=(
         text("-f --format", "TEMPLATE", "'json' or a Go template such as '{{.State.ExitCode}}'"),
         flag("-s --size", "the size of a container's writable disk too"),
-        text("--type", "TYPE", "container or image"),
+        text("--type", "TYPE", "container, image, pod or volume"),
     ),
     text="The keys are those of docker inspect; what concerns the virtual machine is under VM.",
     examples=(
         "hyper inspect web",
         "hyper inspect -f '{{.State.ExitCode}}' job",
         "hyper inspect --type image debian:12",
+        "hyper pod inspect -f '{{.VM.MemoryMiB}}' shop",
     ),
 )

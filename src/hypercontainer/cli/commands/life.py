@@ -136,7 +136,7 @@ RM = Command(
     count=_MANY,
     options=(
         flag("-f --force", "kill it first if it runs; what does not exist is no failure"),
-        flag("-v --volumes", "accepted; containers have no volumes of their own here"),
+        flag("-v --volumes", "accepted; volumes without a name always go with their container"),
         refused("-l --link", "", "links between containers are not supported"),
     ),
     examples=("hyper rm web", "hyper rm -f $(hyper ps -aq)"),

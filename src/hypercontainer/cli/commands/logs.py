@@ -10,25 +10,32 @@ from hypercontainer.client.api import decode, remote_error
 from hypercontainer.client.frames import CONTROL, STDERR, STDOUT, FrameReader
 from hypercontainer.client.http import BrokenAnswer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hypercontainer.cli.options import Values
+
 
 def _write_all(fd: int, data: memoryview) -> None:
     while data:
         data = data[os.write(fd, data) :]
 
 
-def run(call: Call) -> int:
-    values = call.options
-    (name,) = call.arguments
+def log_query(values: Values) -> dict[str, object]:
     tail = values.text("tail")
     if tail != "all" and not (tail.isascii() and tail.isdigit()):
         raise UsageError(f"invalid --tail {tail!r}", hint="a number of lines, or all")
-    query = {
+    return {
         "follow": values.flag("follow"),
         "timestamps": values.flag("timestamps"),
         "since": values.text("since"),
         "until": values.text("until"),
         "tail": None if tail == "all" else tail,
     }
+
+
+def run(call: Call) -> int:
+    (name,) = call.arguments
+    query = log_query(call.options)
     response = call.session.client.open("GET", path(name, "logs"), query, timeout_s=None)
     reader = FrameReader()
     try:
@@ -47,16 +54,17 @@ def run(call: Call) -> int:
     return 0
 
 
+LOG_OPTIONS = (
+    flag("-f --follow", "go on with what comes"),
+    text("--since", "TIME", "only what is newer: RFC 3339, Unix seconds, or a duration such as 10m"),
+    text("--until", "TIME", "only what is older"),
+    text("-n --tail", "N", "only the last N lines", "all"),
+    flag("-t --timestamps", "the time before each line"),
+)
 LOGS = Command(
     run,
     "[OPTIONS] CONTAINER",
     count=(1, 1),
-    options=(
-        flag("-f --follow", "go on with what comes"),
-        text("--since", "TIME", "only what is newer: RFC 3339, Unix seconds, or a duration such as 10m"),
-        text("--until", "TIME", "only what is older"),
-        text("-n --tail", "N", "only the last N lines", "all"),
-        flag("-t --timestamps", "the time before each line"),
-    ),
+    options=LOG_OPTIONS,
     examples=("hyper logs -f web", "hyper logs --tail 20 --since 10m web"),
 )

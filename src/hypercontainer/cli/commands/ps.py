@@ -41,12 +41,15 @@ LISTING = Listing(
         "Mounts": "MOUNTS",
         "LocalVolumes": "LOCAL VOLUMES",
         "Networks": "NETWORKS",
+        "Pod": "POD ID",
+        "PodName": "PODNAME",
     },
     ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
 )
 
 
-def row(summary: dict[str, Any], values: Values) -> Row:
+def row(summary: dict[str, Any], values: Values, pods: dict[str, str] | None) -> Row:
+    """``pods``: names by ID, None where nobody asks for them; a container alone has a pod that is not among them."""
     command = summary["command"]
     if not values.flag("no-trunc"):
         command = ellipsis(command, COMMAND_WIDTH)
@@ -67,7 +70,14 @@ def row(summary: dict[str, Any], values: Values) -> Row:
         "Mounts": "",
         "LocalVolumes": "0",
         "Networks": "user",
+        **_pod(summary.get("pod", ""), values, pods),
     }
+
+
+def _pod(pod: str, values: Values, pods: dict[str, str] | None) -> Row:
+    if pods is None:
+        return {}
+    return {"Pod": short_id(pod, values) if pod in pods else "", "PodName": pods.get(pod, "")}
 
 
 def run(call: Call) -> int:
@@ -80,10 +90,14 @@ def run(call: Call) -> int:
     found = call.session.client.get("/v1/containers", query)["containers"]
     if last is not None and last >= 0:
         found = found[:last]
-    listing = LISTING
+    pods, columns = None, list(LISTING.columns)
     if values.flag("size"):
-        listing = Listing(LISTING.headers, (*LISTING.columns, "Size"))
-    listing.show((row(summary, values) for summary in found), values, only="ID")
+        columns.append("Size")
+    if values.flag("pod") or ".Pod" in values.text("format"):
+        pods = {pod["id"]: pod["name"] for pod in call.session.client.get("/v1/pods")["pods"]}
+        columns += ["Pod", "PodName"]
+    listing = Listing(LISTING.headers, columns)
+    listing.show((row(summary, values, pods) for summary in found), values, only="ID")
     return 0
 
 
@@ -97,10 +111,11 @@ PS = Command(
         text("-n --last", "N", "the N containers created last, in any state"),
         flag("-l --latest", "the container created last, in any state"),
         NO_TRUNC,
+        flag("-p --pod", "show the ID and the name of the pod"),
         QUIET,
         flag("-s --size", "show the size of the writable disks"),
     ),
-    text="Filters: id, name, label, status, ancestor, exited, before, since and others that hyperd knows.",
+    text="Filters: id, name, label, status, ancestor, pod, exited, before, since and others that hyperd knows.",
     examples=(
         "hyper ps -a",
         "hyper ps -q --filter status=exited",

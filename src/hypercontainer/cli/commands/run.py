@@ -113,19 +113,49 @@ def _create(call: Call, spec: dict[str, Any], file: IdFile) -> str:
     return str(created["id"])
 
 
+def _check_image(call: Call) -> None:
+    if not call.arguments:
+        command = RUN if call.name.endswith("run") else CREATE
+        raise UsageError(
+            f"hyper {call.name} requires at least 1 argument",
+            hint=f"usage: hyper {call.name} {command.arguments}",
+            exit_status=1,
+        )
+
+
+def _join_pod(call: Call, spec: dict[str, Any]) -> None:
+    if spec.get("pod", "").startswith("new:"):
+        from hypercontainer.cli.pod_spec import new_pod
+
+        new_pod(call.session.client, spec)
+
+
 def create(call: Call) -> int:
+    if call.options.given("podfile"):
+        from hypercontainer.cli.commands.podfile import create as create_pod
+
+        return create_pod(call)
+    _check_image(call)
     with IdFile(call.options.text("cidfile")) as file:
-        print(_create(call, _spec(call, attached=True), file))
+        spec = _spec(call, attached=True)
+        _join_pod(call, spec)
+        print(_create(call, spec, file))
     return 0
 
 
 def run(call: Call) -> int:
     values = call.options
+    if values.given("podfile"):
+        from hypercontainer.cli.commands.podfile import run as run_pod
+
+        return run_pod(call)
+    _check_image(call)
     timer = _timer(values, attached=not values.flag("detach"))
     streams = _streams(values)
     spec = _spec(call, attached=not values.flag("detach"))
     if values.flag("detach"):
         with IdFile(values.text("cidfile")) as file:
+            _join_pod(call, spec)
             identifier = _create(call, spec, file)
         _start_detached(call.session.client, identifier, auto_remove=values.flag("rm"))
         print(identifier)
@@ -158,6 +188,7 @@ def _run_attached(call: Call, spec: dict[str, Any], terms: Terms, timer: Timings
             return status
 
         timer.lap("command line")
+        _join_pod(call, spec)
         return with_image(client, spec, quiet=call.options.flag("quiet"), act=act)
 
 
@@ -202,12 +233,16 @@ def start(call: Call) -> int:
 
 _TEXT = """Options end at IMAGE: what follows is the container's command and its arguments.
 The exit status is the command's; 125 when hyper itself fails, 126 when the command cannot be executed,
-127 when it is not found, 128+N when signal N ended it."""
+127 when it is not found, 128+N when signal N ended it.
+
+With --podfile there is no IMAGE: the pod of that file runs, and what its containers write is shown until all have
+ended; the exit status is that of the first that failed. Its images and files are fetched with the rights of who runs
+this command. The first interrupt stops the pod, the second kills it."""
 
 RUN = Command(
     run,
     "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    count=(1, None),
+    count=(0, None),
     options=RUN_OPTIONS,
     interspersed=False,
     text=_TEXT,
@@ -215,15 +250,18 @@ RUN = Command(
         "hyper run --rm -it debian:12 bash",
         "hyper run -d --name web -e A=b -m 256m --cpus 2 -p 8080:80 nginx",
         "echo hello | hyper run --rm -i busybox cat",
+        "hyper run -d --pod shop -v data:/data --name cache redis",
+        "hyper run --rm --podfile web.json",
     ),
 )
 CREATE = Command(
     create,
     "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    count=(1, None),
+    count=(0, None),
     options=CREATE_OPTIONS,
     interspersed=False,
-    examples=("hyper create --name job debian:12 true",),
+    text="With --podfile there is no IMAGE, and the pod's ID is printed.",
+    examples=("hyper create --name job debian:12 true", "hyper create -c shop --name cache redis"),
 )
 START = Command(
     start,

@@ -13,6 +13,7 @@ from hypercontainer.client.api import RemoteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from hypercontainer.cli.options import Values
@@ -79,19 +80,28 @@ def _samples(call: Call) -> list[dict[str, Any]]:
 
 
 def run(call: Call) -> int:
-    values = call.options
+    return watch(call.options, lambda: _samples(call), LISTING, row)
+
+
+def watch(
+    values: Values,
+    samples: Callable[[], list[dict[str, Any]]],
+    listing: Listing,
+    row: Callable[[dict[str, Any] | None, dict[str, Any], Values], Row],
+) -> int:
+    """``row`` is made of a container's sample before (None: there is none) and its sample now."""
     live = sys.stdout.isatty() and values.text("format") in ("", "table")
     once = values.flag("no-stream")
-    before = {sample["id"]: sample for sample in _samples(call)}
+    before = {sample["id"]: sample for sample in samples()}
     if not once:
-        _show(LISTING, [row(None, sample, values) for sample in before.values()], values, live=live)
+        _show(listing, [row(None, sample, values) for sample in before.values()], values, live=live)
     due = monotonic()
     while True:
         due = max(due + INTERVAL_S, monotonic())  # a tick that was missed is not made up for
         sleep(max(0.0, due - monotonic()))
-        now = {sample["id"]: sample for sample in _samples(call)}
+        now = {sample["id"]: sample for sample in samples()}
         rows = [row(before.get(key), sample, values) for key, sample in now.items()]
-        _show(LISTING, rows, values, live=live and not once)
+        _show(listing, rows, values, live=live and not once)
         if once:
             return 0
         before = now

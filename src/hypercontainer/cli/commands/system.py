@@ -91,7 +91,7 @@ def disk_usage(call: Call) -> int:
     return 0
 
 
-def _confirmed(call: Call, what: str) -> bool:
+def confirmed(call: Call, what: str) -> bool:
     if call.options.flag("force"):
         return True
     tell(f"WARNING! This will remove {what}.")
@@ -102,15 +102,17 @@ def _confirmed(call: Call, what: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _prune(call: Call, what: str, *, images: bool, containers: bool) -> int:
+def _prune(call: Call, what: str, *, images: bool, containers: bool, volumes: bool = False) -> int:
     everything = images and call.options.flag("all")
-    if not _confirmed(call, what):
+    if not confirmed(call, what):
         return 1
     body = {"all": everything, "images": images, "containers": containers}
+    if volumes:
+        body["volumes"] = True
     answer = call.session.client.act("/v1/system/prune", body)
-    for key, title in (("containers_deleted", "Deleted Containers:"), ("images_deleted", "Deleted Images:")):
-        if answer[key]:
-            print(title, *answer[key], "", sep="\n")
+    for kind in ("Containers", "Images", "Volumes"):
+        if names := answer.get(f"{kind.lower()}_deleted"):
+            print(f"Deleted {kind}:", *names, "", sep="\n")
     print(f"Total reclaimed space: {decimal_size(answer['space_reclaimed_bytes'])}")
     return 0
 
@@ -120,7 +122,15 @@ def _image_words(call: Call) -> str:
 
 
 def prune(call: Call) -> int:
-    return _prune(call, f"all stopped containers and {_image_words(call)}", images=True, containers=True)
+    volumes = call.options.flag("volumes")
+    what = [
+        "all stopped containers",
+        *(["all volumes that no pod uses"] if volumes else []),
+        _image_words(call),
+    ]
+    return _prune(
+        call, ", ".join(what[:-1]) + f" and {what[-1]}", images=True, containers=True, volumes=volumes
+    )
 
 
 def container_prune(call: Call) -> int:
@@ -159,7 +169,7 @@ def stop(call: Call) -> int:
     return 0
 
 
-_FORCE = flag("-f --force", "without asking")
+FORCE = flag("-f --force", "without asking")
 _ALL = flag("-a --all", "every image that no container uses, not only those without a name")
 DF = Command(
     disk_usage,
@@ -168,11 +178,16 @@ DF = Command(
     text="Root disks are the file system images that layers become, shared by all containers.",
     examples=("hyper system df",),
 )
-PRUNE = Command(prune, "[OPTIONS]", options=(_ALL, _FORCE), examples=("hyper system prune -f",))
-CONTAINER_PRUNE = Command(
-    container_prune, "[OPTIONS]", options=(_FORCE,), examples=("hyper container prune -f",)
+PRUNE = Command(
+    prune,
+    "[OPTIONS]",
+    options=(_ALL, FORCE, flag("--volumes", "volumes that no pod uses too, with what is in them")),
+    examples=("hyper system prune -f", "hyper system prune -af --volumes"),
 )
-IMAGE_PRUNE = Command(image_prune, "[OPTIONS]", options=(_ALL, _FORCE), examples=("hyper image prune -a",))
+CONTAINER_PRUNE = Command(
+    container_prune, "[OPTIONS]", options=(FORCE,), examples=("hyper container prune -f",)
+)
+IMAGE_PRUNE = Command(image_prune, "[OPTIONS]", options=(_ALL, FORCE), examples=("hyper image prune -a",))
 START = Command(
     start,
     "",

@@ -18,6 +18,7 @@ from hypercontainer.hypervisor.driver import (
     DiskSpec,
     DriveSpec,
     PortForward,
+    ShareSpec,
     UserNetwork,
     VMSpec,
 )
@@ -37,6 +38,8 @@ MACHINE = (
 )
 # Larger than any disk that is put in: a guest may have looked at the size before.
 EMPTY_DRIVE_BYTES = 1 << 44
+# Requests that a guest may have waiting at a share; QEMU's default, 128, slows many files down.
+SHARE_QUEUE = 1024
 _CACHE: Mapping[str, Mapping[str, bool]] = {
     "writeback": {"direct": False, "no-flush": False},
     "unsafe": {"direct": False, "no-flush": True},
@@ -63,6 +66,7 @@ class FdPlan:
     initrd: int | None
     disks: tuple[DiskFds, ...]
     memory: int | None = None
+    shares: tuple[int, ...] = ()
 
 
 class Role(Enum):
@@ -87,8 +91,11 @@ def plan_fds(spec: VMSpec, role: Role = Role.BOOT) -> FdPlan:
         if len(extents) > 1:
             descriptor, free = free, free + 1
         disks.append(DiskFds(extents, descriptor))
-    memory = None if role is Role.BOOT else free
-    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory)
+    memory = None
+    if role is not Role.BOOT:
+        memory, free = free, free + 1
+    shares = tuple(range(free, free + len(spec.shares)))
+    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory, shares)
 
 
 def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT) -> list[str]:
@@ -112,6 +119,8 @@ def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT)
         argv += _disk(disk, numbers)
     for drive in spec.drives:
         argv += _drive(drive)
+    for share, number in zip(spec.shares, fds.shares, strict=True):
+        argv += _share(share, number)
     if spec.network is not None:
         argv += _network(spec.network)
     for number in range(1, spec.hotplug_slots + 1):
@@ -123,7 +132,9 @@ def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT)
 
 def _memory(spec: VMSpec, fds: FdPlan, role: Role) -> list[str]:
     if fds.memory is None:
-        return []
+        # Who serves a share reads and writes the guest's memory.
+        backend = f"memory-backend-memfd,id=ram,size={spec.memory_mib}M,share=on"
+        return ["-machine", "memory-backend=ram", "-object", backend] if spec.shares else []
     share = "on" if role is Role.SAVE else "off"
     backend = f"id=ram,size={spec.memory_mib}M,mem-path=/dev/fd/{fds.memory},share={share}"
     return ["-machine", "memory-backend=ram", "-object", f"memory-backend-file,{backend}"]
@@ -194,6 +205,12 @@ def empty_name(serial: str) -> str:
     return f"empty-{serial}"
 
 
+def _share(share: ShareSpec, fd: int) -> list[str]:
+    chardev = f"share-{share.tag}"
+    device = {"driver": "vhost-user-fs-pci", "chardev": chardev, "tag": share.tag, "queue-size": SHARE_QUEUE}
+    return ["-chardev", f"socket,id={chardev},fd={fd}", "-device", msgspec.json.encode(device).decode()]
+
+
 def _network(network: UserNetwork) -> list[str]:
     guest = ipaddress.IPv4Interface(network.guest_cidr)
     options = [
@@ -228,7 +245,7 @@ def slot_id(number: int) -> str:
 
 
 def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
-    """The ``blockdev-add`` arguments for a disk in ``filename``, a raw file or a VMDK descriptor."""
+    """The ``blockdev-add`` arguments for a disk in ``filename``: a raw or qcow2 file, or a VMDK descriptor."""
     cache = _CACHE[disk.cache]
     # A read-only file is shared by any number of VMs and has no writer; a lock on it protects nothing.
     locking = "off" if disk.read_only else "on"
@@ -247,7 +264,10 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
         "cache": cache,
         "file": file,
     }
-    if len(disk.extents) == 1:
+    if disk.format == "qcow2":
+        # Whatever its header says by now: no other file is opened for it.
+        node |= {"driver": "qcow2", "backing": None}
+    elif len(disk.extents) == 1:
         node["size"] = disk.extents[0][1]
     else:
         node["driver"] = "vmdk"

@@ -7,6 +7,7 @@ import contextlib
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -25,15 +26,21 @@ from hypercontainer.hypervisor.qemu.argv import (
     slot_id,
 )
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
+from hypercontainer.linux.users import as_user, open_theirs
 
 
 def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
     """The disk's files, open as QEMU needs them; raises ``InvalidArgument`` for one that is too short."""
     fds = []
+    flags = (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC
     for path, size in disk.extents:
-        fd = os.open(path, (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC)
+        if disk.user is None:
+            fd = os.open(path, flags)
+        else:
+            theirs = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+            fd = as_user(disk.user, partial(open_theirs, str(path), theirs))
         stack.callback(os.close, fd)
-        if os.fstat(fd).st_size < size:
+        if disk.format == "raw" and os.fstat(fd).st_size < size:
             raise InvalidArgument(f"disk {disk.serial}: {path} has fewer than {size} bytes")
         fds.append(fd)
     return fds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Check
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import kvm
+from hypercontainer.hypervisor.qemu import kvm, shares
 from hypercontainer.linux.confine import setpriv_path
 
 if TYPE_CHECKING:
@@ -31,8 +31,16 @@ async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
         _sandbox(capabilities.sandbox),
         await _accelerator(driver, Accelerator.TCG, required=True),
         await _accelerator(driver, Accelerator.KVM, required=False),
+        await _shares(driver),
         *checks,
     ]
+
+
+async def _shares(driver: QemuDriver) -> Check:
+    usable = await driver.probe_shares(refresh=True)
+    if usable.usable:
+        return Check("directories of the host", True, "virtiofsd serves them, confined")
+    return Check("directories of the host", None, f"cannot be shared: {usable.reason}", shares.INSTALL_HINT)
 
 
 def uids_for_vms(uids: range) -> Check:

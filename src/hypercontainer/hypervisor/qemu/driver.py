@@ -24,13 +24,14 @@ from hypercontainer.hypervisor.driver import (
     Accelerator,
     Capabilities,
     Check,
+    Helper,
     Limits,
     Verdict,
     VMRecord,
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import doctor, kvm, probe, pvh
+from hypercontainer.hypervisor.qemu import doctor, kvm, probe, pvh, shares
 from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, needs_low_port, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.cache import FactCache
@@ -40,7 +41,7 @@ from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch, clean
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
-from hypercontainer.hypervisor.validate import check_spec
+from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
 from hypercontainer.linux.confine import (
@@ -84,6 +85,7 @@ class Started:
     record: VMRecord
     process: Process
     watch: Watch
+    helpers: tuple[Process, ...]
 
 
 class QemuDriver:
@@ -117,6 +119,7 @@ class QemuDriver:
             binary.accelerators,
             sandbox=binary.sandbox,
             templates=PRIVATE_MEMORY.is_file(),
+            shares=shares.FILESYSTEM if (await self.probe_shares()).usable else "",
             not_limited=self.cgroups.not_limited,
         )
 
@@ -140,6 +143,10 @@ class QemuDriver:
             self._cache.put(key, known)
         return known
 
+    async def probe_shares(self, *, refresh: bool = False) -> shares.Usable:
+        """As ``probe``, of what serves a share."""
+        return await shares.probe(self._cache, refresh=refresh)
+
     async def diagnose(self) -> list[Check]:
         return await doctor.diagnose(self, self._name)
 
@@ -159,11 +166,13 @@ class QemuDriver:
 
     async def launch_to_save(self, spec: VMSpec) -> QemuVM:
         check_spec(spec)
+        check_unshared(spec)
         size_bytes = spec.memory_mib << 20
         return await self._launched(spec, Origin(Role.SAVE, memory_file("memory", size_bytes)))
 
     async def clone(self, spec: VMSpec, snapshot: Snapshot) -> QemuVM:
         check_spec(spec)
+        check_unshared(spec)
         if os.fstat(snapshot.memory_fd).st_size != spec.memory_mib << 20:
             raise Unavailable(f"VM {spec.name} cannot be cloned: another size of memory was saved")
         return await self._launched(spec, Origin(Role.CLONE, os.dup(snapshot.memory_fd), snapshot.state_fd))
@@ -185,23 +194,29 @@ class QemuDriver:
 
     async def adopt(self, record: VMRecord) -> QemuVM | None:
         process = Process.open(identity(record))
-        if process is None:
-            clean(RunDir(record.run_dir), Cgroup(record.cgroups))
+        helpers = [one for one in shares.held(record) if one is not None]
+        if process is None or len(helpers) < len(record.helpers):
+            for one in (process, *helpers):
+                if one is not None:
+                    one.close()
+            await self.destroy(record)  # nothing but what was left of it, or a guest without its files
             return None
         run = RunDir(record.run_dir)
         async with contextlib.AsyncExitStack() as undo:
-            undo.callback(process.close)
+            for one in (process, *helpers):
+                undo.callback(one.close)
             try:
                 watch = Watch(run, new=False)
                 undo.push_async_callback(watch.close)
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
                 if process.ended():
+                    await shares.end_all(record)
                     clean(run, Cgroup(record.cgroups))
                     return None
                 raise HypervisorError(f"VM {record.name}: its QEMU cannot be reached: {error}") from error
             undo.pop_all()
-        return QemuVM(record, process, watch, qmp)
+        return QemuVM(record, process, watch, qmp, helpers)
 
     async def destroy(self, record: VMRecord) -> None:
         process = Process.open(identity(record))
@@ -211,6 +226,7 @@ class QemuDriver:
                 await process.wait()
             finally:
                 process.close()
+        await shares.end_all(record)
         clean(RunDir(record.run_dir), Cgroup(record.cgroups))
 
     async def _binary(self) -> Binary:
@@ -228,12 +244,13 @@ class QemuDriver:
                 undo.callback(os.close, origin.memory_fd)
             try:
                 binary = await self._binary()
+                server = await shares.find(self._cache) if spec.shares else None
             except Unavailable as error:
                 raise LaunchError(
                     f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
                 ) from error
             try:
-                started = await self._start(spec, binary, origin, undo)
+                started = await self._start(spec, binary, server, origin, undo)
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {_words(error)}") from error
             qmp = await self._answering(spec, started, origin.role)
@@ -241,9 +258,14 @@ class QemuDriver:
         return await _made(origin, started, qmp)
 
     async def _start(
-        self, spec: VMSpec, binary: Binary, origin: Origin, undo: contextlib.AsyncExitStack
+        self,
+        spec: VMSpec,
+        binary: Binary,
+        server: shares.Server | None,
+        origin: Origin,
+        undo: contextlib.AsyncExitStack,
     ) -> Started:
-        """Steps 1 to 4, and the gate opened; ``undo`` gets what undoes them."""
+        """Steps 1 to 4, and the gates opened; ``undo`` gets what undoes them."""
         run = RunDir(spec.run_dir)
         run.create()
         undo.callback(run.remove)
@@ -252,28 +274,34 @@ class QemuDriver:
             stdio = _stdio(run, fds)
             watch = Watch(run, new=True)
             undo.push_async_callback(watch.close)
+            serving = _serve(spec, server, run, stdio, fds, undo)
             gate, opener = os.pipe2(os.O_CLOEXEC)
             fds.callback(os.close, opener)
             fds.callback(os.close, gate)
             launcher = gated(run.path, _confined(spec, argv))
             env = ENVIRONMENT | ({"LD_PRELOAD": str(PRIVATE_MEMORY)} if origin.role is Role.CLONE else {})
-            process = Process.spawn(launcher, env=env, stdio=stdio, inherited=[gate, *inherited])
-            undo.push_async_callback(_end, process)
-            record = _record(spec, process, self.cgroups.named(spec.id))
+            fds_of_qemu = [gate, *inherited, *(one.client for one in serving)]
+            process = Process.spawn(launcher, env=env, stdio=stdio, inherited=fds_of_qemu)
+            undo.push_async_callback(shares.end, process)
+            helpers = tuple(one.helper for one in serving)
+            record = _record(spec, process, self.cgroups.named(spec.id), helpers)
             run.write_record(record)
-            self._limit(spec, process, undo)
+            self._limit(spec, [process, *(one.process for one in serving)], undo)
+            for one in serving:
+                one.open_gate()
             os.write(opener, GATE_OPEN)
-        return Started(tuple(argv), record, process, watch)
+        return Started(tuple(argv), record, process, watch, tuple(one.process for one in serving))
 
-    def _limit(self, spec: VMSpec, process: Process, undo: contextlib.AsyncExitStack) -> None:
+    def _limit(self, spec: VMSpec, processes: Sequence[Process], undo: contextlib.AsyncExitStack) -> None:
         limits = spec.limits or Limits()
         group = self.cgroups.create(
             spec.id, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=MAX_TASKS
         )
-        # After the process, which has to be out of it first.
+        # After the processes, which have to be out of it first.
         undo.callback(group.remove)
-        undo.push_async_callback(_end, process)
-        group.add(process.pid)
+        for process in processes:
+            undo.push_async_callback(shares.end, process)
+            group.add(process.pid)
 
     async def _answering(self, spec: VMSpec, started: Started, role: Role) -> QmpClient:
         """Step 5.  Raises ``LaunchError`` with all that QEMU and the guest have said."""
@@ -310,7 +338,24 @@ def identity(record: VMRecord) -> Identity:
     return Identity(record.pid, record.start_ticks, record.boot_id)
 
 
-def _record(spec: VMSpec, process: Process, cgroup: Cgroup) -> VMRecord:
+def _serve(
+    spec: VMSpec,
+    server: shares.Server | None,
+    run: RunDir,
+    stdio: tuple[int, int, int],
+    fds: contextlib.ExitStack,
+    undo: contextlib.AsyncExitStack,
+) -> list[shares.Serving]:
+    """Of all shares, in order; they wait at their gates."""
+    serving = []
+    for share in spec.shares:
+        assert server is not None
+        serving.append(shares.serve(server, share, run.path, stdio, fds))
+        undo.push_async_callback(shares.end, serving[-1].process)
+    return serving
+
+
+def _record(spec: VMSpec, process: Process, cgroup: Cgroup, helpers: tuple[Helper, ...]) -> VMRecord:
     return VMRecord(
         driver=QemuDriver.name,
         id=spec.id,
@@ -322,13 +367,14 @@ def _record(spec: VMSpec, process: Process, cgroup: Cgroup) -> VMRecord:
         accelerator=spec.accelerator,
         hotplug_slots=spec.hotplug_slots,
         cgroups=cgroup.paths,
+        helpers=helpers,
     )
 
 
 async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
     parts = (started.record, started.process, started.watch, qmp)
     if origin.role is Role.BOOT or origin.memory_fd is None:
-        return QemuVM(*parts)
+        return QemuVM(*parts, started.helpers)
     if origin.role is Role.SAVE:
         return QemuVM.to_save(*parts, origin.memory_fd)
     os.close(origin.memory_fd)
@@ -426,12 +472,6 @@ def _confined(spec: VMSpec, argv: Sequence[str]) -> list[str]:
         groups=kvm.groups_for_vm() if spec.accelerator is Accelerator.KVM else (),
         bind_low_ports=needs_low_port(forwards, unprivileged_port_start()),
     )
-
-
-async def _end(process: Process) -> None:
-    process.kill()
-    await process.wait()
-    process.close()
 
 
 def _words(error: OSError | InvalidArgument) -> str:

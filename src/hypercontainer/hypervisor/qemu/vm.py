@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
@@ -112,9 +112,18 @@ class Watch:
 class QemuVM:
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
-    def __init__(self, record: VMRecord, process: Process, watch: Watch, qmp: QmpClient) -> None:
+    def __init__(
+        self,
+        record: VMRecord,
+        process: Process,
+        watch: Watch,
+        qmp: QmpClient,
+        helpers: Sequence[Process] = (),
+    ) -> None:
+        """``helpers`` are the record's."""
         self.record = record
         self._process = process
+        self._helpers = helpers
         self._watch = watch
         self._qmp = qmp
         self._run = RunDir(record.run_dir)
@@ -251,20 +260,54 @@ class QemuVM:
             self._agent.close()
         await self._qmp.close()
         await self._watch.close()
-        self._process.close()
+        for process in (self._process, *self._helpers):
+            process.close()
 
     async def _supervise(self) -> VMExit:
+        lost = await self._lost_helper()
         code = await self._process.wait()
+        for helper in self._helpers:
+            helper.kill()
+            await helper.wait()
         await self._watch.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
                 await self._qmp.wait_closed()
         cgroup = Cgroup(self.record.cgroups)
         reason = exit_reason(self._killed, self._watch.shutdown, cgroup.oom_killed(), code)
-        ended = VMExit(code, reason, self._watch.stderr(), self._watch.console())
+        stderr = self._watch.stderr()
+        if lost and reason is not ExitReason.HOST_KILL:
+            reason, stderr = (
+                ExitReason.CRASH,
+                f"{stderr}the VM was ended, since the process for {lost} had ended\n",
+            )
+        ended = VMExit(code, reason, stderr, self._watch.console())
         await self._let_go()
         clean(self._run, cgroup)
         return ended
+
+    async def _lost_helper(self) -> str:
+        """Returns once QEMU is ending, having killed it where a helper had ended first, whose name this is, or ""."""
+        if not self._helpers:
+            return ""
+        main = asyncio.create_task(self._process.wait())
+        names = [helper.name for helper in self.record.helpers]
+        others = {
+            asyncio.create_task(helper.wait()): name
+            for helper, name in zip(self._helpers, names, strict=True)
+        }
+        try:
+            done, _ = await asyncio.wait([main, *others], return_when=asyncio.FIRST_COMPLETED)
+            if main not in done:
+                # QEMU itself, when it ends, lets go of its helpers first.
+                await asyncio.wait([main], timeout=_DRAIN_TIMEOUT_S)
+            if main.done():
+                return ""
+            self._process.kill()
+            return next(name for task, name in others.items() if task in done)
+        finally:
+            for task in (main, *others):
+                task.cancel()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,154 @@
+"""hyper volume: named volumes, which are disks of hyperd's."""
+
+from __future__ import annotations
+
+import os
+
+from hypercontainer.cli.commands.life import each
+from hypercontainer.cli.commands.system import FORCE, confirmed
+from hypercontainer.cli.environment import pairs
+from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, filters_of
+from hypercontainer.cli.mounts import volume_name
+from hypercontainer.cli.options import Call, Command, flag, many, text
+from hypercontainer.cli.units import bytes_of, decimal_size
+from hypercontainer.client.http import quote
+from hypercontainer.errors import NotSupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LISTING = Listing(
+    {
+        "Name": "VOLUME NAME",
+        "Driver": "DRIVER",
+        "Size": "SIZE",
+        "Used": "USED",
+        "Links": "LINKS",
+        "Pods": "PODS",
+        "CreatedAt": "CREATED AT",
+        "Labels": "LABELS",
+        "Scope": "SCOPE",
+        "Mountpoint": "MOUNTPOINT",
+    },
+    ("Driver", "Name", "Size", "Used", "Links"),
+)
+
+
+def volume_path(name: str) -> str:
+    return f"/v1/volumes/{quote(name)}"
+
+
+def row(volume: dict[str, Any]) -> Row:
+    return {
+        "Name": volume["name"],
+        "Driver": "local",
+        "Size": decimal_size(volume["size_bytes"]),
+        "Used": decimal_size(volume["used_bytes"]),
+        "Links": str(len(volume["pods"])),
+        "Pods": ",".join(volume["pods"]),
+        "CreatedAt": volume["created"],
+        "Labels": ",".join(f"{key}={value}" for key, value in volume["labels"].items()),
+        "Scope": "local",
+        "Mountpoint": "",
+    }
+
+
+def create(call: Call) -> int:
+    values = call.options
+    name = values.text("name") or (call.arguments[0] if call.arguments else os.urandom(16).hex())
+    if values.text("driver") != "local":
+        raise NotSupported(
+            f"--driver {values.text('driver')}: volumes are hyperd's own disks", hint="leave it out"
+        )
+    size = values.text("size")
+    for key, value in pairs(values.many("opt"), what="option").items():
+        if key != "size":
+            raise NotSupported(f"--opt {key}: there is 'size'")
+        size = size or value
+    body: dict[str, Any] = {"name": volume_name(name, "hyper volume create")}
+    if size:
+        body["size_bytes"] = bytes_of(size, "--size")
+    if labels := pairs(values.many("label")):
+        body["labels"] = labels
+    print(call.session.client.act("/v1/volumes", body)["name"])
+    return 0
+
+
+def ls(call: Call) -> int:
+    values = call.options
+    found = call.session.client.get("/v1/volumes", {"filters": filters_of(values)})["volumes"]
+    LISTING.show(map(row, found), values, only="Name")
+    return 0
+
+
+def shaped(volume: dict[str, Any]) -> dict[str, Any]:
+    """With Docker's keys; there is no path on the host that would be of use."""
+    return {
+        "CreatedAt": volume["created"],
+        "Driver": "local",
+        "Labels": volume["labels"],
+        "Mountpoint": "",
+        "Name": volume["name"],
+        "Options": {"size": str(volume["size_bytes"])},
+        "Scope": "local",
+        "UsageData": {"Size": volume["used_bytes"], "RefCount": len(volume["pods"])},
+        "Pods": volume["pods"],
+    }
+
+
+def remove(call: Call) -> int:
+    query = {"force": call.options.flag("force")}
+    client = call.session.client
+
+    def one(name: str) -> None:
+        client.call("DELETE", volume_path(name), query)
+
+    return each(call.arguments, one, missing_ok=call.options.flag("force"))
+
+
+def prune(call: Call) -> int:
+    if not confirmed(call, "all volumes that no pod uses, with what is in them"):
+        return 1
+    answer = call.session.client.act("/v1/volumes/prune")
+    if answer["removed"]:
+        print("Deleted Volumes:", *answer["removed"], "", sep="\n")
+    print(f"Total reclaimed space: {decimal_size(answer['space_reclaimed_bytes'])}")
+    return 0
+
+
+CREATE = Command(
+    create,
+    "[OPTIONS] [NAME]",
+    count=(0, 1),
+    options=(
+        text("-d --driver", "NAME", "'local' is the only one", "local"),
+        many("--label", "NAME[=VALUE]", "attach a label"),
+        text("--name", "NAME", "the same as NAME"),
+        many("-o --opt", "size=SIZE", "the same as --size"),
+        text("--size", "SIZE", "of its file system; the disk takes what is written"),
+    ),
+    text="A volume is an ext4 disk of hyperd's. Without a name it gets one of 32 digits.",
+    examples=("hyper volume create data", "hyper volume create --size 20g --label of=shop data"),
+)
+LS = Command(
+    ls,
+    "[OPTIONS]",
+    options=(FILTER, FORMAT, flag("-q --quiet", "names only")),
+    text="LINKS is the number of pods that use it.",
+    examples=("hyper volume ls", "hyper volume ls -q --filter label=of=shop"),
+)
+RM = Command(
+    remove,
+    "[OPTIONS] VOLUME...",
+    count=(1, None),
+    options=(flag("-f --force", "what does not exist is no failure"),),
+    text="With what is in it; one that a pod uses stays.",
+    examples=("hyper volume rm data",),
+)
+PRUNE = Command(
+    prune,
+    "[OPTIONS]",
+    options=(flag("-a --all", "accepted; volumes with a name are always among them"), FORCE),
+    examples=("hyper volume prune -f",),
+)

@@ -1,0 +1,224 @@
+"""``-v`` and ``--mount`` as they are typed, and the volumes and mounts that the API is asked for (types/volumes.py).
+
+A named volume has its own name in the pod; a directory of the host and a volume without a name get one that no other
+container of the pod has.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypercontainer.cli.options import UsageError
+from hypercontainer.cli.units import bytes_of
+from hypercontainer.errors import NotSupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from hypercontainer.cli.options import Values
+
+MAX_NAME = 63
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_WITHOUT_EFFECT = frozenset(("z", "Z", "cached", "consistent", "delegated", "private", "rprivate"))
+_KEYS = {
+    "src": "source",
+    "dst": "target",
+    "destination": "target",
+    "ro": "readonly",
+    "volume-subpath": "subpath",
+    "bind-propagation": "propagation",
+}
+_OF_TYPE = {
+    "volume": frozenset(("source", "target", "readonly", "volume-nocopy", "subpath")),
+    "bind": frozenset(("source", "target", "readonly", "propagation", "consistency")),
+    "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
+}
+_HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
+
+
+def volume_name(text: str, what: str) -> str:
+    if not text or len(text) > MAX_NAME or text[0] not in _LETTERS or not set(text) <= _LETTERS | set("_.-"):
+        raise UsageError(
+            f"invalid volume name {text!r} in {what}",
+            hint=f"at most {MAX_NAME} letters, digits, '_', '.' and '-'; a directory begins with / or ./",
+        )
+    return text
+
+
+class Mounts:
+    """What one command line asks for; ``size_bytes`` is that of volumes that are new."""
+
+    def __init__(self, size_bytes: int | None) -> None:
+        self._size = {} if size_bytes is None else {"size_bytes": size_bytes}
+        self._volumes: dict[tuple[str, str, bool], dict[str, Any]] = {}
+        self._mounts: dict[str, dict[str, Any]] = {}
+        self._tmpfs: list[dict[str, str]] = []
+
+    def spec(self) -> dict[str, Any]:
+        parts = {
+            "volumes": list(self._volumes.values()),
+            "mounts": list(self._mounts.values()),
+            "tmpfs": self._tmpfs,
+        }
+        return {name: items for name, items in parts.items() if items}
+
+    def _volume(self, source: str, name: str, what: dict[str, Any], *, read_only: bool = False) -> str:
+        """The name of the volume; a host's directory that is never written is not writable for the VM either."""
+        volume: dict[str, Any] = {"name": name, "source": what}
+        if read_only:
+            volume["read_only"] = True
+        found = self._volumes.setdefault((what["kind"], source, read_only), volume)
+        return str(found["name"])
+
+    def add(
+        self, source: str, path: str, typed: str, *, read_only: bool, copy: bool = True, subpath: str = ""
+    ) -> None:
+        """``source``: "" (a new one of no name), a path of this host, or a volume's name."""
+        if not path.startswith("/") or path.strip("/") == "":
+            raise UsageError(f"invalid mount {typed!r}: {path!r} is no absolute path below /", hint=_HINT)
+        path = "/" + path.strip("/")
+        if path in self._mounts:
+            raise UsageError(f"duplicate mount point {path}")
+        mount: dict[str, Any] = {"path": path}
+        if not source:
+            name = f"anonymous-{os.urandom(8).hex()}"
+            mount["volume"] = self._volume(name, name, {"kind": "empty", **self._size})
+        elif source.startswith("/") or source.partition("/")[0] in (".", ".."):
+            mount["volume"] = self._host(source, read_only=read_only)
+        else:
+            what = {"kind": "named", "name": volume_name(source, repr(typed)), **self._size}
+            mount["volume"] = self._volume(source, source, what)
+        if copy and not self._is_host(mount["volume"]):
+            mount["copy_up"] = True
+        if read_only:
+            mount["read_only"] = True
+        if subpath:
+            mount["sub_path"] = subpath
+        self._mounts[path] = mount
+
+    def _host(self, source: str, *, read_only: bool) -> str:
+        where = os.path.abspath(source)  # noqa: PTH100
+        what: dict[str, Any] = {"kind": "host", "path": where}
+        if not os.path.lexists(where):
+            what["expect"] = "directory-or-create"  # as Docker does for -v
+        return self._volume(where, f"host-{os.urandom(8).hex()}", what, read_only=read_only)
+
+    def _is_host(self, name: str) -> bool:
+        return any(v["name"] == name and v["source"]["kind"] == "host" for v in self._volumes.values())
+
+    def short_form(self, typed: str) -> None:
+        """``-v``'s value."""
+        source, path, options = "", typed, ""
+        parts = typed.split(":")
+        if len(parts) == 2 and not parts[1].startswith("/") and parts[0].startswith("/"):
+            path, options = parts  # /path:ro
+        elif len(parts) in (2, 3):
+            source, path, options = parts[0], parts[1], "".join(parts[2:])
+            if not source:
+                raise UsageError(f"invalid --volume {typed!r}: no source before the colon", hint=_HINT)
+        elif len(parts) > 3:
+            raise UsageError(f"invalid --volume {typed!r}: too many colons", hint=_HINT)
+        read_only, copy = False, True
+        for option in filter(None, options.split(",")):
+            if option in ("ro", "readonly"):
+                read_only = True
+            elif option == "nocopy":
+                copy = False
+            elif option != "rw" and option not in _WITHOUT_EFFECT:
+                raise NotSupported(
+                    f"--volume {typed}: there is no option {option!r} here", hint="ro, rw, nocopy"
+                )
+        self.add(source, path, typed, read_only=read_only, copy=copy)
+
+    def long_form(self, typed: str) -> None:
+        """``--mount``'s value."""
+        values = _fields(typed)
+        kind = values.pop("type", "volume")
+        if kind not in _OF_TYPE:
+            raise NotSupported(
+                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind or tmpfs"
+            )
+        for key in values:
+            if key not in _OF_TYPE[kind]:
+                raise NotSupported(f"--mount {typed}: {key!r} is not for type {kind}")
+        if not values.get("target"):
+            raise UsageError(f"invalid --mount {typed!r}: no target", hint="target=/path/in/the/container")
+        if kind == "tmpfs":
+            self._add_tmpfs(values, typed)
+            return
+        source = values.get("source", "")
+        if kind == "bind":
+            source = _existing(source, typed)
+            if values.get("propagation", "rprivate") not in _WITHOUT_EFFECT:
+                raise NotSupported(
+                    f"--mount {typed}: nothing propagates between the host and a virtual machine"
+                )
+        elif source:
+            volume_name(source, repr(typed))
+        self.add(
+            source,
+            values["target"],
+            typed,
+            read_only=_true(values, "readonly", typed),
+            copy=not _true(values, "volume-nocopy", typed),
+            subpath=values.get("subpath", ""),
+        )
+
+    def _add_tmpfs(self, values: dict[str, str], typed: str) -> None:
+        options = ["ro"] if _true(values, "readonly", typed) else []
+        if "tmpfs-size" in values:
+            options.append(f"size={bytes_of(values['tmpfs-size'], 'tmpfs-size')}")
+        if "tmpfs-mode" in values:
+            options.append(f"mode={values['tmpfs-mode']}")
+        if not values["target"].startswith("/"):
+            raise UsageError(f"invalid --mount {typed!r}: the target is not absolute")
+        self._tmpfs.append({"path": values["target"], "options": ",".join(options)})
+
+
+def _fields(typed: str) -> dict[str, str]:
+    if '"' in typed:
+        from csv import reader
+
+        items = next(reader([typed]), [])
+    else:
+        items = typed.split(",")
+    values: dict[str, str] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        key = _KEYS.get(key.strip().lower(), key.strip().lower())
+        if not key or key in values:
+            raise UsageError(
+                f"invalid --mount {typed!r}: {'said twice: ' + key if key else 'an empty field'}",
+                hint="such as type=volume,source=data,target=/data,readonly",
+            )
+        values[key] = value if equals else "true"
+    return values
+
+
+def _true(values: dict[str, str], key: str, typed: str) -> bool:
+    value = values.get(key, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise UsageError(f"invalid --mount {typed!r}: {key} is true or false")
+    return value in ("true", "1")
+
+
+def _existing(source: str, typed: str) -> str:
+    """As Docker has it: type=bind makes nothing."""
+    if not source:
+        raise UsageError(f"invalid --mount {typed!r}: type bind needs a source")
+    where = os.path.abspath(source)  # noqa: PTH100
+    if not os.path.lexists(where):
+        raise UsageError(f"invalid --mount {typed!r}: {where} does not exist", hint="-v makes a directory")
+    return where
+
+
+def mounts_spec(values: Values) -> dict[str, Any]:
+    """``volumes``, ``mounts`` and ``tmpfs`` of a ContainerSpec, those of them that were asked for."""
+    size = bytes_of(values.text("volume-size"), "--volume-size") if values.given("volume-size") else None
+    mounts = Mounts(size)
+    for item in values.many("volume"):
+        mounts.short_form(item)
+    for item in values.many("mount"):
+        mounts.long_form(item)
+    return mounts.spec()

@@ -1,0 +1,96 @@
+"""What a pod is asked for on a command line, and its images."""
+
+from __future__ import annotations
+
+from hypercontainer.cli.container_spec import machine, network, resources
+from hypercontainer.cli.environment import pairs
+from hypercontainer.cli.options import UsageError, Values
+from hypercontainer.cli.pulling import is_there, pull
+from hypercontainer.cli.session import tell
+from hypercontainer.client.api import RemoteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from hypercontainer.client.api import Client
+
+    T = TypeVar("T")
+
+_TEXTS = {"hostname": "hostname", "domainname": "domainname", "mac-address": "mac_address"}
+_LISTS = {"dns": "dns", "dns-search": "dns_search", "dns-option": "dns_options", "add-host": "extra_hosts"}
+# What a container's options say of the pod that is made for it.
+_OF_THE_POD = (
+    *(*_TEXTS.values(), *_LISTS.values(), "network", "ports", "shm_size_bytes", "sysctls", "disk_size_bytes"),
+    *("kernel", "initrd", "kernel_args", "accelerator", "template"),
+)
+
+
+def pod_spec(values: Values, name: str) -> dict[str, Any]:
+    """A PodSpec without containers (types/pod.py), as plain JSON values; only what was said."""
+    spec: dict[str, Any] = {"name": name} if name else {}
+    spec |= {to: values.text(option) for option, to in _TEXTS.items() if values.given(option)}
+    spec |= {to: values.many(option) for option, to in _LISTS.items() if values.many(option)}
+    if labels := pairs(values.many("label"), values.many("label-file")):
+        spec["labels"] = labels
+    if annotations := pairs(values.many("annotation"), what="annotation"):
+        spec["annotations"] = annotations
+    if values.flag("share-pid") or _shares_pids(values.text("share")):
+        spec["share_pids"] = True
+    for part in (network, resources, machine):
+        spec |= part(values)
+    return spec
+
+
+def _shares_pids(text: str) -> bool:
+    """podman's list of namespaces: those that a pod always shares may be in it."""
+    names = set(filter(None, text.removeprefix("+").split(",")))
+    if unknown := names - {"ipc", "net", "uts", "pid"}:
+        raise UsageError(
+            f"invalid --share {min(unknown)!r}", hint="ipc, net and uts are always shared; pid may be"
+        )
+    return "pid" in names
+
+
+def new_pod(client: Client, spec: dict[str, Any]) -> None:
+    """Where ``spec`` says "new:NAME", makes that pod; ``spec`` keeps what is the container's own."""
+    pod = spec.get("pod", "")
+    if not pod.startswith("new:"):
+        return
+    name = pod.removeprefix("new:")
+    if not name:
+        raise UsageError("--pod new: needs a name", hint="--pod new:NAME")
+    wanted = {key: spec.pop(key) for key in _OF_THE_POD if key in spec}
+    client.act("/v1/pods", {"name": name, **wanted})
+    spec["pod"] = name
+
+
+def with_images(
+    client: Client, spec: dict[str, Any], *, quiet: bool, act: Callable[[dict[str, Any]], T]
+) -> T:
+    """`pulling.with_image` for all of a pod's containers."""
+    containers = spec.get("containers", ())
+    local = {**spec, "containers": [{**container, "pull": "never"} for container in containers]}
+    policies: dict[
+        tuple[str, str | None], str
+    ] = {}  # of two that differ, "always" counts first, "never" last
+    for container in containers:
+        wanted = (container["image"], container.get("platform"))
+        policy = container.get("pull") or "missing"
+        policies[wanted] = min(policy, policies.get(wanted, policy))
+    for (image, platform), policy in policies.items():
+        if policy == "always":
+            pull(client, image, platform=platform, quiet=quiet)
+    try:
+        return act(local)
+    except RemoteError as error:
+        if error.code != "not_found":
+            raise
+        missing = [w for w, policy in policies.items() if policy == "missing" and not is_there(client, *w)]
+        if not missing:
+            raise
+    for image, platform in missing:
+        tell(f"Unable to find image {image!r} locally")
+        pull(client, image, platform=platform, quiet=quiet)
+    return act(local)

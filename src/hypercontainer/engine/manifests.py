@@ -1,0 +1,292 @@
+"""``engine.interface.Manifests``: Kubernetes' objects become pods, volumes and services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from hypercontainer import kube
+from hypercontainer.engine import addresses, pod_views
+from hypercontainer.engine.creation import POD_OVERHEAD_BYTES
+from hypercontainer.engine.interface import Credentials, ProgressSink
+from hypercontainer.engine.pods import PodService
+from hypercontainer.engine.registry import Registry
+from hypercontainer.engine.services import LOOPBACK, Services
+from hypercontainer.engine.state import ServiceEnd, ServiceRecord
+from hypercontainer.engine.volumes import VolumeService
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound
+from hypercontainer.image.reference import parse
+from hypercontainer.kube.volumes import claim_size
+from hypercontainer.types.answers import Played
+from hypercontainer.types.pod import PodSpec
+from hypercontainer.types.spec import ContainerSpec, PortMapping
+
+CLUSTER_DOMAIN = "svc.cluster.local"
+NAMESPACE = "default"
+
+
+class ManifestService:
+    def __init__(
+        self, registry: Registry, pods: PodService, volumes: VolumeService, services: Services
+    ) -> None:
+        self._registry = registry
+        self._pods = pods
+        self._volumes = volumes
+        self._services = services
+
+    # ------------------------------------------------------------------------------------- play
+
+    async def play(
+        self,
+        text: str,
+        *,
+        replace: bool = False,
+        start: bool = True,
+        credentials: Credentials | None = None,
+        progress: ProgressSink | None = None,
+        asked_by: int | None = None,
+    ) -> list[Played]:
+        objects, warnings = await asyncio.to_thread(kube.read, text)
+        plans = await asyncio.to_thread(kube.pods, objects)
+        services = [_service(plan, plans) for plan in kube.services(objects)]
+        specs = [_with_services(plan, services) for plan in plans]
+        kept = [self._unchanged(spec, replace=replace) for spec in specs]
+        played = [*await self._claims(objects), *_unplayed(objects)]
+        for record in services:
+            before = self._services.get(record.name)
+            await self._services.put(record)
+            played.append(
+                Played(kind="Service", name=record.name, action="replaced" if before else "created")
+            )
+        for plan, spec, unchanged in zip(plans, specs, kept, strict=True):
+            action = "unchanged"
+            if not unchanged:
+                action = await self._create(plan, spec, credentials, progress, asked_by)
+            if start and spec.name is not None:
+                await self._pods.start(spec.name)
+            played.append(_told(plan, action, [] if unchanged else plan.warnings))
+        if warnings:
+            played.append(Played(kind="Manifest", name="", action="kept", warnings=tuple(warnings)))
+        return _by_owner(played)
+
+    def _unchanged(self, spec: PodSpec, *, replace: bool) -> bool:
+        """Whether the pod is there just so.  Conflict where it is there otherwise, and shall not be replaced."""
+        found = next((p for p in self._registry.named_pods() if p.record.name == spec.name), None)
+        if found is None:
+            return False
+        if found.record.spec == spec:
+            return True
+        if not replace:
+            raise Conflict(
+                f"there is a pod {spec.name} already, and it is another",
+                hint="--replace puts this in its place",
+            )
+        return False
+
+    async def _create(
+        self,
+        plan: kube.PodPlan,
+        spec: PodSpec,
+        credentials: Credentials | None,
+        progress: ProgressSink | None,
+        asked_by: int | None,
+    ) -> str:
+        assert spec.name is not None
+        action = "created"
+        if any(pod.record.name == spec.name for pod in self._registry.named_pods()):
+            await self._pods.stop(spec.name)
+            await self._pods.remove(spec.name, force=True)
+            action = "replaced"
+        for member in spec.containers:
+            secret = _secret(plan, member)
+            await self._pods.creation.fetch(member, secret or credentials, progress)
+        ready = msgspec.structs.replace(
+            spec, containers=tuple(msgspec.structs.replace(c, pull="missing") for c in spec.containers)
+        )
+        await self._pods.create(ready, progress=progress, asked_by=asked_by)
+        created = self._registry.get_pod(spec.name)
+        created.change(spec=spec)  # as it was asked for, to be compared with the next time
+        return action
+
+    async def _claims(self, objects: kube.Objects) -> list[Played]:
+        played = []
+        known = {info.name for info in await self._volumes.find()}
+        for one in objects:
+            if one.kind == "PersistentVolumeClaim":
+                if one.name not in known:
+                    size = claim_size(one.model.spec, one.subject)
+                    await self._volumes.create(one.name, size_bytes=size)
+                action = "unchanged" if one.name in known else "created"
+                played.append(Played(kind=one.kind, name=one.name, action=action))
+        return played
+
+    # ------------------------------------------------------------------------------------- down
+
+    async def down(self, text: str, *, volumes: bool = False) -> list[Played]:
+        objects, _ = await asyncio.to_thread(kube.read, text)
+        plans = await asyncio.to_thread(kube.pods, objects)
+        played = []
+        for plan in plans:
+            name = plan.spec.name or ""
+            if any(pod.record.name == name for pod in self._registry.named_pods()):
+                await self._pods.stop(name)
+                await self._pods.remove(name, force=True)
+                played.append(_told(plan, "removed", ()))
+        for one in objects:
+            if one.kind == "Service" and await self._services.remove(one.name):
+                played.append(Played(kind=one.kind, name=one.name, action="removed"))
+            if one.kind == "PersistentVolumeClaim":
+                played.append(await self._claim_down(one.name, volumes=volumes))
+        return _by_owner(played)
+
+    async def _claim_down(self, name: str, *, volumes: bool) -> Played:
+        if not volumes:
+            return Played(kind="PersistentVolumeClaim", name=name, action="kept")
+        await self._volumes.remove(name, force=True)
+        return Played(kind="PersistentVolumeClaim", name=name, action="removed")
+
+    # ------------------------------------------------------------------------------------- generate
+
+    async def generate(self, refs: Sequence[str]) -> str:
+        pods = [self._described(ref) for ref in refs]
+        sizes = {info.name: info.size_bytes for info in await self._volumes.find()}
+        return await asyncio.to_thread(kube.generate, pods, volume_sizes=sizes)
+
+    def _described(self, ref: str) -> tuple[PodSpec, kube.Names]:
+        try:
+            pod = self._registry.get_pod(ref)
+        except NotFound:
+            record = self._registry.get(ref).record
+            if record.spec.pod is not None:
+                raise InvalidArgument(
+                    f"container {ref} is one of pod {record.spec.pod}", hint="name the pod"
+                ) from None
+            return _of_one(record.spec), kube.Names(record.name, (record.name,))
+        assert pod.record.spec is not None
+        spec = pod_views.whole(pod)
+        if spec != pod.record.spec:  # a manifest does not know what came later
+            spec = msgspec.structs.replace(spec, manifest="")
+        return spec, kube.Names(pod.record.name, tuple(record.name for record in pod.records()))
+
+
+def _of_one(spec: ContainerSpec) -> PodSpec:
+    return PodSpec(
+        containers=(spec,),
+        volumes=spec.volumes,
+        hostname=spec.hostname,
+        network=spec.network,
+        ports=spec.ports,
+        dns=spec.dns,
+        dns_search=spec.dns_search,
+        dns_options=spec.dns_options,
+        extra_hosts=spec.extra_hosts,
+        memory_bytes=spec.memory_bytes,
+        cpus=spec.cpus,
+    )
+
+
+# ------------------------------------------------------------------------------------- services
+
+
+def _service(plan: kube.ServicePlan, pods: Sequence[kube.PodPlan]) -> ServiceRecord:
+    ends = []
+    selected = [pod for pod in pods if plan.selects(pod.spec.labels)]
+    for port in plan.ports:
+        if port.protocol != "tcp":
+            raise InvalidArgument(
+                f"Service/{plan.name}: port {port.port}/{port.protocol}: only tcp is carried to pods",
+                hint="publish it by hostPort",
+            )
+        targets = [plan.target(port, pod) for pod in selected]
+        known = [target for target in targets if target is not None]
+        if not known and isinstance(port.target, str):
+            raise InvalidArgument(
+                f"Service/{plan.name}: no pod of this manifest has a port called {port.target}",
+                hint="name a port by its number, or play the pods in the same manifest",
+            )
+        target = known[0] if known else int(port.target)
+        ends.append(ServiceEnd(port.port, target, port.node_port))
+    return ServiceRecord(name=plan.name, selector=plan.selector, ends=tuple(ends))
+
+
+def _with_services(plan: kube.PodPlan, services: Sequence[ServiceRecord]) -> PodSpec:
+    """The pod with the services' names in its hosts file, and with ports for those that are for it."""
+    spec = plan.spec
+    ports = list(spec.ports)
+    for service in services:
+        if all(spec.labels.get(key) == value for key, value in service.selector.items()):
+            ports += [PortMapping(end.container_port, 0, LOOPBACK) for end in service.ends]
+    hosts = [f"{name}:{addresses.GATEWAY}" for service in services for name in _names(service.name)]
+    wanted = plan.memory_request_bytes
+    memory = spec.memory_bytes or (wanted + POD_OVERHEAD_BYTES if wanted else None)
+    limits = sum(member.memory_bytes or 0 for member in spec.containers)
+    if spec.memory_bytes is None and limits + POD_OVERHEAD_BYTES >= (memory or 0):
+        memory = None  # the engine makes room for the limits
+    return msgspec.structs.replace(
+        spec,
+        ports=tuple(dict.fromkeys(ports)),
+        extra_hosts=(*spec.extra_hosts, *hosts),
+        memory_bytes=memory,
+    )
+
+
+def _names(service: str) -> tuple[str, ...]:
+    in_namespace = f"{service}.{NAMESPACE}"
+    return service, in_namespace, f"{in_namespace}.svc", f"{in_namespace}.{CLUSTER_DOMAIN}"
+
+
+# ------------------------------------------------------------------------------------- what is told
+
+
+@dataclass(frozen=True)
+class _Secret:
+    """``interface.Credentials``, from an imagePullSecret."""
+
+    username: str
+    password: str
+    identity_token: str
+    registry_token: str = ""
+
+
+def _secret(plan: kube.PodPlan, member: ContainerSpec) -> _Secret | None:
+    """The credentials for the registry of the member's image."""
+    registry = parse(member.image).registry
+    for secret in plan.pull_secrets:
+        if secret.registry == registry:
+            return _Secret(secret.username, secret.password, secret.identity_token)
+    return None
+
+
+def _unplayed(objects: kube.Objects) -> list[Played]:
+    """What is part of the pods, and what nothing acts on yet."""
+    played = []
+    for one in objects:
+        if one.kind in ("ConfigMap", "Secret"):
+            played.append(Played(kind=one.kind, name=one.name, action="created", warnings=one.warnings))
+        elif one.kind == "CronJob":
+            notice = f"CronJob/{one.name}: schedules are not kept; play its jobTemplate as a Job"
+            played.append(Played(kind=one.kind, name=one.name, action="kept", warnings=(notice,)))
+    return played
+
+
+def _told(plan: kube.PodPlan, action: str, warnings: Sequence[str]) -> Played:
+    kind, name = plan.owner
+    return Played(kind=kind, name=name, action=action, pods=(plan.spec.name or "",), warnings=tuple(warnings))
+
+
+def _by_owner(played: Sequence[Played]) -> list[Played]:
+    """One line for each object, with all of its pods."""
+    merged: dict[tuple[str, str], Played] = {}
+    for one in played:
+        former = merged.get((one.kind, one.name))
+        if former is not None:
+            one = msgspec.structs.replace(
+                former,
+                pods=(*former.pods, *one.pods),
+                warnings=tuple(dict.fromkeys((*former.warnings, *one.warnings))),
+            )
+        merged[one.kind, one.name] = one
+    return list(merged.values())

@@ -1,0 +1,63 @@
+"""Disks that are plugged into a VM that runs, for containers that come later, and taken out again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hypercontainer.engine import layout
+from hypercontainer.engine.storage import serial
+from hypercontainer.errors import Conflict
+from hypercontainer.hypervisor.driver import VM, DiskSpec
+from hypercontainer.rootfs import RootDisk
+from hypercontainer.types.volumes import HostPath
+
+if TYPE_CHECKING:
+    from hypercontainer.engine.pod import Pod
+
+
+async def image(pod: Pod, root: RootDisk) -> None:
+    """Has the VM have the image."""
+    if pod.image_part(root.chain_id) is not None:
+        return
+    own = "i-" + hashlib.sha256(root.chain_id.encode()).hexdigest()[:16]
+    disk, parts = layout.image_disk(own, [root])
+    await _vm(pod).attach_disk(disk)
+    pod.change(images=(*pod.record.images, *parts))
+
+
+async def volumes(pod: Pod, disks: Iterable[DiskSpec]) -> None:
+    """Has the VM have the volumes' ``disks``."""
+    from hypercontainer.engine.plan_mounts import guest_name
+
+    missing = {
+        serial(volume): volume
+        for volume in pod.volumes.values()
+        if guest_name(volume.name) not in pod.record.mounted
+    }
+    for volume in missing.values():
+        if isinstance(volume.source, HostPath):
+            raise Conflict(
+                f"a directory of the host cannot be given to a pod that runs: {volume.source.path}",
+                hint="stop the pod; it has it when it is started again",
+            )
+    for disk in disks:
+        if disk.serial in missing:
+            await _vm(pod).attach_disk(disk)
+
+
+async def unused_images(pod: Pod) -> None:
+    """Takes images out that were plugged in for containers that are gone."""
+    from hypercontainer.rootfs import chain_id
+
+    used = {chain_id(record.diff_ids) for record in pod.records()}
+    for part in pod.record.images:
+        if part.chain_id not in used and part.serial.startswith("i-"):
+            pod.change(images=tuple(other for other in pod.record.images if other != part))
+            await _vm(pod).detach_disk(part.serial)
+
+
+def _vm(pod: Pod) -> VM:
+    assert pod.vm is not None
+    return pod.vm

@@ -1,0 +1,257 @@
+"""Serves directories of the host to a guest: a virtiofsd for each, shut in with what it serves.
+
+virtiofsd speaks vhost-user with QEMU over a socket that both inherit, and reads and writes the guest's memory, which
+is therefore shared.  It ends with QEMU, and is ended with it in any case; where it ends first, so does the VM, whose
+guest would wait for its files for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import stat
+import struct
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
+from hypercontainer.hypervisor.driver import Helper, ShareSpec, VMRecord
+from hypercontainer.hypervisor.qemu import binary as binaries
+from hypercontainer.hypervisor.qemu import share_jail
+from hypercontainer.hypervisor.qemu.cache import FactCache
+from hypercontainer.linux import capabilities, unix
+from hypercontainer.linux.confine import GATE_OPEN, gated
+from hypercontainer.linux.process import Identity, Process
+from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
+from hypercontainer.linux.users import User, as_user, open_theirs
+
+FILESYSTEM = "virtiofs"
+PROGRAM = "virtiofsd"
+INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
+PLACES = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/libexec/qemu/virtiofsd")
+EPERM = 1
+# For a user's share, whose files are all that user's: the server is told that it has become who asks.
+SQUASHED = ("setresuid", "setresgid", "setgroups")
+KEPT = "CHOWN DAC_OVERRIDE FOWNER FSETID SETGID SETUID SETPCAP SYS_CHROOT"
+REFUSED = (
+    "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd ptrace "
+    "process_vm_readv process_vm_writev process_madvise kcmp "
+    "mount umount2 pivot_root move_mount open_tree fsopen fsmount "
+    "fspick fsconfig mount_setattr setns open_by_handle_at bpf perf_event_open add_key request_key keyctl "
+    "userfaultfd io_uring_setup init_module finit_module delete_module kexec_load kexec_file_load reboot swapon "
+    "swapoff acct settimeofday clock_settime adjtimex clock_adjtime socket socketpair connect bind"
+)
+# What these are asked for lies in memory, where a filter cannot read it; programs fall back to older calls.
+POINTED = ("clone3", "openat2")
+# Which argument is a mode; a file that gets its owner's rights to whoever runs it is nothing that a guest makes.
+MODES = (("chmod mkdir creat mknod fchmod", 1), ("fchmodat fchmodat2 open mkdirat mknodat", 2), ("openat", 3))
+UNCHANGED = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # -1, however a compiler extends it
+CLONE_FS = 0x200
+CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
+S_ISUID, S_ISGID, S_IFMT, S_IFCHR, S_IFBLK = 0o4000, 0o2000, 0o170000, 0o020000, 0o060000
+
+PROBE_TIMEOUT_S = 10.0
+_GET_FEATURES = struct.pack("<3I", 1, 1, 0)  # vhost-user: request 1, version 1, no payload
+
+
+@dataclass(frozen=True)
+class Server:
+    """The virtiofsd that is installed: QEMU's own of old, or the one in Rust, whose options differ."""
+
+    path: Path
+    modern: bool
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What a test of it has found; ``reason`` says why not."""
+
+    usable: bool
+    reason: str = ""
+
+
+async def find(cache: FactCache) -> Server:
+    """In PATH, or where distributions put it, which is not meant for PATH.  Raises ``Unavailable``."""
+    found = shutil.which(PROGRAM) or next((place for place in PLACES if os.access(place, os.X_OK)), None)
+    if found is None:
+        raise Unavailable(
+            "directories of the host cannot be shared: there is no virtiofsd", hint=INSTALL_HINT
+        )
+    path = Path(found).resolve()
+    key = f"server {binaries.file_key(path)}"
+    known = cache.get(key, Server)
+    if known is None:
+        _, text = await binaries.ask(path, "--version")
+        known = Server(path, modern="version" not in text.partition("\n")[0])
+        cache.put(key, known)
+    return known
+
+
+def server_argv(server: Server, socket_fd: int = share_jail.SOCKET_FD) -> list[str]:
+    """In its jail.  Neither special files of devices nor capabilities of files, whoever asks for them."""
+    caps = "-mknod:-setfcap"
+    if server.modern:
+        options = ["--shared-dir=/share", "--sandbox=chroot", "--cache=auto", f"--modcaps={caps}"]
+    else:
+        options = ["-f", "-o", f"source=/share,sandbox=chroot,cache=auto,modcaps={caps},log_level=err"]
+    return [str(server.path), f"--fd={socket_fd}", *options, "--rlimit-nofile=0"]
+
+
+def filter_for(*, squash: bool) -> bytes:
+    """What a server may not do, whatever its guest makes of it; ``squash``: all it makes is one user's."""
+    refused = ERRNO | EPERM
+    rules = [Rule(tuple(REFUSED.split()), refused), Rule(POINTED, ENOSYS)]
+    rules.append(Rule(("unshare",), refused, (Arg(0, Op.NE, CLONE_FS),)))  # which its threads do
+    rules += [Rule(("clone",), refused, (Arg(0, Op.MASKED_EQ, bit, bit),)) for bit in CLONE_NAMESPACES]
+    for names, index in MODES:
+        masks = [Arg(index, Op.MASKED_EQ, bit, bit) for bit in (S_ISUID, S_ISGID)]
+        rules += [Rule(tuple(names.split()), refused, (mask,)) for mask in masks]
+    for kind in (S_IFCHR, S_IFBLK):
+        rules.append(Rule(("mknodat",), refused, (Arg(2, Op.MASKED_EQ, S_IFMT, kind),)))
+        rules.append(Rule(("mknod",), refused, (Arg(1, Op.MASKED_EQ, S_IFMT, kind),)))
+    if squash:
+        rules.append(Rule(SQUASHED, ERRNO))  # without an error number: done
+        for name, index in (("fchownat", 2), ("fchownat", 3), ("fchown", 1), ("fchown", 2)):
+            others = tuple(Arg(index, Op.NE, value) for value in (0, *UNCHANGED))
+            rules.append(Rule((name,), refused, others))
+    return compile_filter(Profile(ALLOW, tuple(rules), x86=False, x32=False), ())
+
+
+def jail_argv(server: Server, share: ShareSpec) -> list[str]:
+    user = share.user
+    if user is None and os.geteuid() != 0:
+        user = User(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    jail = {
+        "server": str(server.path),
+        "argv": server_argv(server),
+        "user": None if user is None else (user.uid, user.gid, user.groups),
+        "read_only": share.read_only,
+        "filter": base64.b64encode(filter_for(squash=user is not None)).decode(),
+        "keep": capabilities.mask(f"CAP_{name}" for name in KEPT.split()),
+    }
+    program = str(Path(share_jail.__file__).resolve())
+    return [sys.executable, "-I", "-S", program, msgspec.json.encode(jail).decode()]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A share's server that waits at its gate; ``client`` is QEMU's end of its socket."""
+
+    tag: str
+    process: Process
+    opener: int
+    client: int
+
+    @property
+    def helper(self) -> Helper:
+        return Helper(f"share {self.tag}", self.process.pid, self.process.identity.start_ticks)
+
+    def open_gate(self) -> None:
+        os.write(self.opener, GATE_OPEN)
+
+
+def serve(
+    server: Server, share: ShareSpec, directory: Path, stdio: tuple[int, int, int], fds: contextlib.ExitStack
+) -> Serving:
+    """Its server; ``directory`` is a private one of ours.  ``fds`` gets the descriptors; the process is the caller's.
+
+    Raises ``OSError`` and ``InvalidArgument`` for what cannot be shared.
+    """
+    share_fd = _opened(share, fds)
+    path = directory / "share.sock"
+    listener = fds.enter_context(unix.listen(path))
+    client = fds.enter_context(unix.connect(path))
+    path.unlink()
+    gate, opener = os.pipe2(os.O_CLOEXEC)
+    fds.callback(os.close, opener)
+    fds.callback(os.close, gate)
+    launcher = gated(Path("/"), jail_argv(server, share))
+    inherited = [gate, listener.fileno(), share_fd]
+    process = Process.spawn(launcher, env={}, stdio=stdio, inherited=inherited)
+    return Serving(share.tag, process, opener, client.fileno())
+
+
+def _opened(share: ShareSpec, fds: contextlib.ExitStack) -> int:
+    fd = as_user(share.user, partial(open_theirs, str(share.path), os.O_PATH))
+    fds.callback(os.close, fd)
+    kind = os.fstat(fd).st_mode
+    if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
+        raise InvalidArgument(f"share {share.tag}: {share.path} is neither a directory nor a regular file")
+    return fd
+
+
+def held(record: VMRecord) -> list[Process | None]:
+    """A VM's servers; None for one that is gone."""
+    identities = [Identity(one.pid, one.start_ticks, record.boot_id) for one in record.helpers]
+    return [Process.open(identity) for identity in identities]
+
+
+async def end(process: Process) -> None:
+    process.kill()
+    await process.wait()
+    process.close()
+
+
+async def end_all(record: VMRecord) -> None:
+    for process in held(record):
+        if process is not None:
+            await end(process)
+
+
+async def probe(cache: FactCache, *, refresh: bool = False) -> Usable:
+    """Whether a server runs here, shut in as it is: found out by one that answers, and remembered."""
+    try:
+        server = await find(cache)
+        key = f"share {binaries.file_key(server.path)} {platform.release()} {os.geteuid()}"
+        known = None if refresh else cache.get(key, Usable)
+        if known is None:
+            with tempfile.TemporaryDirectory(prefix="hyper-share-") as directory:
+                known = await _answers(server, Path(directory))
+            cache.put(key, known)
+        return known
+    except (HyperError, OSError) as error:
+        return Usable(False, str(error))
+
+
+async def _answers(server: Server, directory: Path) -> Usable:
+    """Shares an empty directory and asks for the server's features, as QEMU would first."""
+    with contextlib.ExitStack() as fds:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        fds.callback(os.close, null)
+        words, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        fds.callback(os.close, words)
+        fds.callback(os.close, write)
+        share = ShareSpec("probe", directory, read_only=True)
+        serving = serve(server, share, directory, (null, write, write), fds)
+        try:
+            serving.open_gate()
+            with socket.socket(fileno=os.dup(serving.client)) as client:
+                answer = await _asked(client)
+        finally:
+            await end(serving.process)
+        if answer:
+            return Usable(True)
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(words, 4096).decode(errors="replace").strip()
+            return Usable(False, said.splitlines()[-1] if said else f"{server.path} does not answer")
+        return Usable(False, f"{server.path} does not answer")
+
+
+async def _asked(client: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    client.setblocking(False)
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await loop.sock_sendall(client, _GET_FEATURES)
+            return await loop.sock_recv(client, len(_GET_FEATURES))
+    return b""

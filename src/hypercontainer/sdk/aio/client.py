@@ -1,0 +1,295 @@
+"""The client: where everything begins."""
+
+# ruff: noqa: A002 - names as in `subprocess` and the API
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Self, Unpack
+
+import msgspec
+
+from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
+from hypercontainer.config import locations
+from hypercontainer.errors import HyperError
+from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query
+from hypercontainer.sdk.aio.containers import AsyncContainer, AsyncContainers
+from hypercontainer.sdk.aio.images import AsyncImages
+from hypercontainer.sdk.aio.pods import AsyncPods
+from hypercontainer.sdk.aio.pulling import with_image
+from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
+from hypercontainer.sdk.aio.volumes import AsyncVolumes
+from hypercontainer.sdk.failures import ContainerFailed, deadline
+from hypercontainer.sdk.options import ContainerOptions, container_spec
+from hypercontainer.sdk.results import RunResult
+from hypercontainer.sdk.start import start as start_hyperd
+from hypercontainer.sdk.transport import Api, OnProgress, Upgraded
+from hypercontainer.types.answers import Check, Event, KernelLine, Played, Pruned
+from hypercontainer.types.spec import ContainerSpec
+
+CLEAN_UP_S = 30.0
+
+
+class _Checks(msgspec.Struct, frozen=True):
+    checks: list[Check]
+
+
+class _Kernels(msgspec.Struct, frozen=True):
+    kernels: list[KernelLine]
+
+
+class _Text(msgspec.Struct, frozen=True):
+    text: str
+
+
+class AsyncClient:
+    """hyperd, as the command line finds it, and started at the first call where nobody serves.
+
+    ``host``: "unix:///path" (default: HYPER_HOST, the configuration, or the user's own).  ``config``: a configuration
+    file.  ``start=False``: never start hyperd.  It holds no connection open; any number of tasks or threads may use it.
+    Every error is a HyperError.
+
+    Example::
+
+        async with hypercontainer.AsyncClient() as client:
+            print((await client.run("busybox", ["uname", "-r"])).text)
+    """
+
+    def __init__(self, host: str | None = None, *, config: str | None = None, start: bool = True) -> None:
+        places = locations(host=host, file=config)
+
+        async def start_it() -> None:
+            await start_hyperd(places.address, config or "")
+
+        self._api = Api(places.address, start=start_it if start else None)
+        self._containers = AsyncContainers(self._api)
+        self._images = AsyncImages(self._api)
+        self._pods = AsyncPods(self._api)
+        self._volumes = AsyncVolumes(self._api)
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._api.path}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """No further call can be made.  May be called twice."""
+        self._api.closed = True
+
+    @property
+    def containers(self) -> AsyncContainers:
+        """Containers: start, create, get, list."""
+        return self._containers
+
+    @property
+    def images(self) -> AsyncImages:
+        """Images: pull, push, load, save, ..."""
+        return self._images
+
+    @property
+    def pods(self) -> AsyncPods:
+        """Pods: start, create, from_podfile, get, list."""
+        return self._pods
+
+    @property
+    def volumes(self) -> AsyncVolumes:
+        """Named volumes: create, list, remove, ..."""
+        return self._volumes
+
+    async def run(
+        self,
+        image: str | ContainerSpec,
+        command: Sequence[str] | None = None,
+        *,
+        input: bytes | str | None = None,
+        check: bool = False,
+        timeout_s: float | None = None,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+        progress: OnProgress | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> RunResult:
+        """Runs an image to its end and removes the container, unless ``auto_remove=False`` or a ContainerSpec says so.
+
+        GuestError where the command cannot be executed; with ``check`` ContainerFailed where it ends with another
+        status than 0.  A run that takes longer than ``timeout_s`` (TimedOut), says too much (TooMuchOutput) or is
+        cancelled leaves no container behind.
+
+        Example::
+
+            result = await hyper.run("busybox", ["sh", "-c", "cat; exit 3"], input="hello", memory="128m")
+            assert (result.exit_status, result.stdout) == (3, b"hello")
+        """
+        if not isinstance(image, ContainerSpec):
+            options.setdefault("auto_remove", True)
+        spec = container_spec(image, command, options)
+        if input is not None:
+            spec = msgspec.structs.replace(spec, stdin_open=True, stdin_once=True)
+
+        async def act(wanted: ContainerSpec) -> RunResult:
+            return await self._run(wanted, as_bytes(input), max_output_bytes, progress)
+
+        async with deadline(f"run {spec.image}", timeout_s):
+            result = await with_image(self._api, spec, act, progress)
+        if check and not result.ok:
+            raise ContainerFailed(spec.image, result)
+        return result
+
+    async def _run(
+        self, spec: ContainerSpec, data: bytes | None, max_output_bytes: int, progress: OnProgress | None
+    ) -> RunResult:
+        async def connect() -> Upgraded:
+            return await self._api.upgrade("/v1/run", body=spec)
+
+        process = AsyncStream(connect, spec.image, kill_at_exit=False, on_progress=progress)
+        try:
+            async with process:
+                return await process.communicate(data, max_output_bytes=max_output_bytes)
+        except BaseException:
+            if process._created is not None:
+                await self._take_back(AsyncContainer(self._api, process._created), keep=not spec.auto_remove)
+            raise
+
+    async def _take_back(self, container: AsyncContainer, *, keep: bool) -> None:
+        """Whoever ran it waits no longer.  What cannot be ended any more has ended."""
+        with contextlib.suppress(HyperError, TimeoutError):
+            async with asyncio.timeout(CLEAN_UP_S):
+                await (container.kill() if keep else container.remove(force=True))
+
+    async def play(
+        self,
+        text: str,
+        *,
+        replace: bool = False,
+        start: bool = True,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Played]:
+        """Makes what a Kubernetes manifest describes (docs/kubernetes.md); several documents in one text.
+
+        ``replace``: what an earlier version of it made goes first.
+
+        Example::
+
+            manifest = '''
+            {apiVersion: v1, kind: Pod, metadata: {name: played}, spec: {terminationGracePeriodSeconds: 0, containers: [
+              {name: main, image: busybox, imagePullPolicy: Never, command: [sleep, "1000"]}]}}
+            '''
+            (played,) = await hyper.play(manifest)
+            assert (played.kind, played.action) == ("Pod", "created")
+            await hyper.down(manifest)
+        """
+        body = {"text": text, "replace": replace, "start": start}
+        async with deadline("play", timeout_s):
+            return await self._api.operation("/v1/manifests/play", list[Played], body=body, progress=progress)
+
+    async def down(
+        self, text: str, *, volumes: bool = False, progress: OnProgress | None = None
+    ) -> list[Played]:
+        """Removes what ``play`` made of the same text; the volumes of claims only with ``volumes``.
+
+        Example::
+
+            manifest = '''
+            {apiVersion: v1, kind: Pod, metadata: {name: unplayed}, spec: {containers: [
+              {name: main, image: busybox, imagePullPolicy: Never}]}}
+            '''
+            await hyper.play(manifest, start=False)
+            (removed,) = await hyper.down(manifest)
+            assert (removed.name, removed.action) == ("unplayed", "removed")
+        """
+        body = {"text": text, "volumes": volumes}
+        return await self._api.operation("/v1/manifests/down", list[Played], body=body, progress=progress)
+
+    async def generate(self, refs: Sequence[str]) -> str:
+        """The Kubernetes manifest, in YAML, of pods, containers or volumes as they are.
+
+        Example::
+
+            assert "kind: Pod" in await hyper.generate([pod.name])
+        """
+        body = {"refs": list(refs)}
+        return (await self._api.call("POST", "/v1/manifests/generate", _Text, body=body)).text
+
+    async def events(
+        self, *, since: str = "", until: str = "", filters: Filters | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """What happens, as it happens, from ``since`` on; without end unless there is an ``until``.
+
+        Times: RFC 3339, Unix seconds, or how long ago ("10m").  Filters: as of ``hyper events``.
+
+        Example::
+
+            async for event in hyper.events(since="1h", until="0s", filters={"type": ["image"]}):
+                print(event.time, event.action, event.id)
+        """
+        query = {"since": since, "until": until, "filters": as_query(filters)}
+        async with contextlib.aclosing(self._api.values("/v1/events", Event, query=query)) as found:
+            async for event in found:
+                yield event
+
+    async def version(self) -> dict[str, str]:
+        """Versions of hyperd and what it runs on.
+
+        Example::
+
+            assert (await hyper.version())["version"] == hypercontainer.__version__
+        """
+        return await self._api.get("/v1/version", dict[str, str])
+
+    async def info(self) -> dict[str, Any]:
+        """What ``hyper info`` shows.
+
+        Example::
+
+            assert (await hyper.info())["DaemonPid"] > 0
+        """
+        return await self._api.get("/v1/info", dict[str, Any])
+
+    async def doctor(self) -> list[Check]:
+        """What this machine can do, and how to mend what is missing.
+
+        Example::
+
+            for check in await hyper.doctor():
+                print(check.name, check.ok, check.detail, check.remedy)
+        """
+        found = await self._api.call("GET", "/v1/doctor", _Checks, timeout_s=LIFECYCLE_TIMEOUT_S)
+        return found.checks
+
+    async def disk_usage(self) -> dict[str, Any]:
+        """What images, containers and layers take on disk.
+
+        Example::
+
+            print((await hyper.disk_usage())["totals"])
+        """
+        return await self._api.get("/v1/system/df", dict[str, Any])
+
+    async def prune(
+        self, *, containers: bool = True, images: bool = True, all_images: bool = False
+    ) -> Pruned:
+        """Removes ended containers and unused images; without ``all_images`` those only that have no name.
+
+        Example::
+
+            print((await hyper.prune(images=False)).space_reclaimed_bytes)
+        """
+        body = {"containers": containers, "images": images, "all": all_images}
+        return await self._api.call(
+            "POST", "/v1/system/prune", Pruned, body=body, timeout_s=LIFECYCLE_TIMEOUT_S
+        )
+
+    async def kernels(self) -> list[KernelLine]:
+        """The guest kernels that are here.
+
+        Example::
+
+            assert any(kernel.default for kernel in await hyper.kernels())
+        """
+        return (await self._api.get("/v1/kernels", _Kernels)).kernels

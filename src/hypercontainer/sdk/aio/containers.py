@@ -1,0 +1,456 @@
+"""Containers: making them, and a handle on each."""
+
+# ruff: noqa: A002 - names as in `subprocess` and the API
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import errno
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Self, Unpack
+
+import msgspec
+
+from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
+from hypercontainer.client.frames import CONTROL, FrameReader
+from hypercontainer.client.http import BrokenAnswer, quote
+from hypercontainer.errors import GuestError, HyperError, InvalidArgument, NotFound, NotSupported
+from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
+from hypercontainer.sdk.aio.pulling import with_image
+from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
+from hypercontainer.sdk.failures import ContainerFailed, deadline, wire_error
+from hypercontainer.sdk.options import ContainerOptions, Pairs, container_spec
+from hypercontainer.sdk.results import Output, RunResult, channel_name
+from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
+from hypercontainer.types.answers import Created, Exit, Inspect, Process, Sample, Summary
+from hypercontainer.types.spec import ContainerSpec
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    containers: builtins.list[Summary]
+
+
+class _Processes(msgspec.Struct, frozen=True):
+    processes: list[Process]
+
+
+class AsyncContainer:
+    """A container.  As a context manager it is removed, by force, when the block is left."""
+
+    def __init__(self, api: Api, created: Created) -> None:
+        self._api = api
+        self._created = created
+        self._path = f"/v1/containers/{quote(created.id)}"
+
+    def __repr__(self) -> str:
+        return f"<AsyncContainer {self.name} {self.id[:12]}>"
+
+    @property
+    def id(self) -> str:
+        return self._created.id
+
+    @property
+    def name(self) -> str:
+        return self._created.name
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What hyperd had to say when it was made."""
+        return self._created.warnings
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(NotFound):
+            await self.remove(force=True)
+
+    async def inspect(self) -> Inspect:
+        """All that hyperd knows of it, now.
+
+        Example::
+
+            assert (await box.inspect()).state == "running"
+        """
+        return await self._api.get(self._path, Inspect)
+
+    async def start(self) -> None:
+        """Starts it; one that runs already is left alone.
+
+        Example::
+
+            await box.start()
+        """
+        await self._api.act(f"{self._path}/start")
+
+    async def stop(self, *, grace_s: int | None = None, signal: str | None = None) -> None:
+        """Asks it to end, and ends it after ``grace_s``.  None: as it was created, or ten seconds.
+
+        Example::
+
+            await box.stop(grace_s=0)
+            assert (await box.inspect()).state == "exited"
+        """
+        await self._api.act(f"{self._path}/stop", {"timeout_s": grace_s, "signal": signal})
+
+    async def restart(self, *, grace_s: int | None = None) -> None:
+        """Stops and starts it.
+
+        Example::
+
+            await box.restart(grace_s=0)
+        """
+        await self._api.act(f"{self._path}/restart", {"timeout_s": grace_s})
+
+    async def kill(self, signal: str = "KILL") -> None:
+        """Sends its first process a signal.
+
+        Example::
+
+            await box.kill()
+            assert await box.wait() == 137
+        """
+        await self._api.act(f"{self._path}/kill", {"signal": signal})
+
+    async def pause(self) -> None:
+        """Its VM stands still until ``unpause``.
+
+        Example::
+
+            await box.pause()
+            await box.unpause()
+        """
+        await self._api.act(f"{self._path}/pause")
+
+    async def unpause(self) -> None:
+        """See ``pause``.
+
+        Example::
+
+            await box.pause()
+            await box.unpause()
+        """
+        await self._api.act(f"{self._path}/unpause")
+
+    async def rename(self, name: str) -> None:
+        """Gives it another name.
+
+        Example::
+
+            await box.rename("once-a-box")
+            assert box.name == "once-a-box"
+        """
+        await self._api.act(f"{self._path}/rename", {"name": name})
+        self._created = msgspec.structs.replace(self._created, name=name)
+
+    async def remove(self, *, force: bool = False) -> None:
+        """Removes it with all that it has written; ``force``: also while it runs.
+
+        Example::
+
+            await box.remove(force=True)
+        """
+        await self._api.act(self._path, method="DELETE", query={"force": force})
+
+    async def wait(self, *, timeout_s: float | None = None) -> int:
+        """Its exit status, once it has ended.
+
+        Example::
+
+            await box.kill()
+            assert await box.wait(timeout_s=30) == 137
+        """
+        async with deadline(f"wait for {self.name}", timeout_s):
+            ended = await self._api.call("GET", f"{self._path}/wait", Exit, timeout_s=None)
+        return ended.exit_status
+
+    async def logs(
+        self,
+        *,
+        follow: bool = False,
+        since: str = "",
+        until: str = "",
+        tail: int | None = None,
+        timestamps: bool = False,
+    ) -> AsyncGenerator[Output, None]:
+        """What it has written, piece by piece, and with ``follow`` goes on to write, until it ends.
+
+        ``since``, ``until``: RFC 3339, Unix seconds, or how long ago ("10m").  ``tail``: so many last lines.
+
+        Example::
+
+            async for channel, data in box.logs(tail=10):
+                print(channel, data)
+        """
+        query = {"follow": follow, "since": since, "until": until, "tail": tail, "timestamps": timestamps}
+        async with self._api.exchange("GET", f"{self._path}/logs", query=query) as exchange:
+            frames = FrameReader()
+            async for piece in exchange.pieces():
+                for channel, payload in frames.feed(piece):
+                    if channel == CONTROL:
+                        raise wire_error(decoded(bytes(payload), dict[str, Any]).get("error"))
+                    if payload:
+                        yield Output(channel_name(channel), bytes(payload))
+            if not frames.clean:
+                raise BrokenAnswer("hyperd ended the log in the middle of a frame")
+
+    async def top(self) -> list[Process]:
+        """Its processes.
+
+        Example::
+
+            assert (await box.top())[0].pid == 1
+        """
+        return (await self._api.get(f"{self._path}/top", _Processes)).processes
+
+    async def stats(self) -> Sample:
+        """What it uses: counters since its start.
+
+        Example::
+
+            assert (await box.stats()).memory_bytes > 0
+        """
+        return await self._api.get(f"{self._path}/stats", Sample)
+
+    async def follow_stats(self) -> AsyncGenerator[Sample, None]:
+        """What it uses, every second.
+
+        Example::
+
+            async for sample in box.follow_stats():
+                print(sample.cpu_ns)
+                break
+        """
+        async with contextlib.aclosing(
+            self._api.values(f"{self._path}/stats", Sample, query={"stream": True})
+        ) as samples:
+            async for sample in samples:
+                yield sample
+
+    async def port(self, container_port: int, protocol: str = "tcp") -> int:
+        """The port of the host where ``container_port`` is published; NotFound where it is not.
+
+        Example::
+
+            web = await hyper.containers.start("busybox", ["sleep", "1000"], ports={80: 0})
+            async with web:
+                assert await web.port(80) > 0
+        """
+        for port in (await self.inspect()).ports:
+            if (port.container_port, port.protocol) == (container_port, protocol) and port.host_port:
+                return port.host_port
+        raise NotFound(f"container {self.name} does not publish port {container_port}/{protocol}")
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        env: Pairs | None = None,
+        working_dir: str | None = None,
+        user: str | None = None,
+        privileged: bool = False,
+        check: bool = False,
+        timeout_s: float | None = None,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> RunResult:
+        """Runs one more program in it, to its end.
+
+        GuestError where it cannot be executed; with ``check`` ContainerFailed where it ends with another status than
+        0.  It is killed where it takes longer than ``timeout_s`` (TimedOut) or says too much (TooMuchOutput).
+
+        Example::
+
+            done = await box.exec(["sh", "-c", "echo $WHO; cat"], input="a line", env={"WHO": "me"})
+            assert (done.exit_status, done.stdout) == (0, b"me\\na line")
+        """
+        stream = self.exec_stream(
+            command,
+            stdin=input is not None,
+            env=env,
+            working_dir=working_dir,
+            user=user,
+            privileged=privileged,
+        )
+        what = f"{command[0]} in {self.name}"
+        async with deadline(what, timeout_s), stream:
+            result = await stream.communicate(as_bytes(input), max_output_bytes=max_output_bytes)
+        if check and not result.ok:
+            raise ContainerFailed(what, result)
+        return result
+
+    def exec_stream(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        tty: bool = False,
+        env: Pairs | None = None,
+        working_dir: str | None = None,
+        user: str | None = None,
+        privileged: bool = False,
+    ) -> AsyncStream:
+        """One more program in it, whose output is read as it comes; killed where the block is left before its end.
+
+        Example::
+
+            async with box.exec_stream(["sh"], stdin=True) as stream:
+                await stream.write(b"echo one; exit\\n")
+                async for channel, data in stream:
+                    assert (channel, data) == ("stdout", b"one\\n")
+        """
+        spec = exec_spec(
+            command, stdin=stdin, tty=tty, env=env, working_dir=working_dir, user=user, privileged=privileged
+        )
+        return exec_stream_of(self._api, self._path, spec, f"{spec.command[0]} in {self.name}")
+
+    def attach(self, *, stdin: bool = False, logs: bool = False) -> AsyncStream:
+        """The streams of its first process, which goes on when the block is left; ``logs``: from the beginning.
+
+        Example::
+
+            async with box.attach() as stream:
+                await box.kill()
+                assert await stream.wait() == 137
+        """
+        query = {"stdin": stdin, "logs": logs}
+
+        async def connect() -> Upgraded:
+            return await self._api.upgrade(f"{self._path}/attach", query=query)
+
+        return AsyncStream(connect, self.name, kill_at_exit=False)
+
+    async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT_BYTES) -> bytes:
+        """A file's content, by the image's own ``cat``; NotSupported where the image has none.
+
+        Example::
+
+            assert b"root" in await box.read_file("/etc/passwd")
+        """
+        done = await self._file_program(["cat", _absolute(path)], None, max_bytes)
+        return done.stdout
+
+    async def write_file(self, path: str, data: bytes | str) -> None:
+        """Writes a file, by the image's own ``dd``; NotSupported where the image has none.
+
+        What there was is replaced; its mode stays.
+
+        Example::
+
+            await box.write_file("/tmp/note", "something")
+            assert await box.read_file("/tmp/note") == b"something"
+        """
+        await self._file_program(["dd", f"of={_absolute(path)}", "bs=64k"], data, MAX_OUTPUT_BYTES)
+
+    async def _file_program(self, command: list[str], data: bytes | str | None, max_bytes: int) -> RunResult:
+        path = command[1].removeprefix("of=")
+        try:
+            done = await self.exec(command, input=data, max_output_bytes=max_bytes)
+        except GuestError as error:
+            if error.errno not in _NO_PROGRAM:
+                raise
+            raise NotSupported(
+                f"files of {self.name}: its image has no {command[0]}",
+                hint="an image with the usual tools has",
+            ) from error
+        if not done.ok:
+            why = done.stderr.decode(errors="backslashreplace").strip() or f"status {done.exit_status}"
+            kind = NotFound if "No such file" in why else InvalidArgument
+            raise kind(f"{path} in {self.name}: {why}")
+        return done
+
+
+class AsyncContainers:
+    """All containers."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def create(
+        self,
+        image: str | ContainerSpec,
+        command: Sequence[str] | None = None,
+        *,
+        progress: OnProgress | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> AsyncContainer:
+        """Makes a container and does not start it; the image is pulled where it is missing.
+
+        Example::
+
+            job = await hyper.containers.create("busybox", ["true"], name="job", labels={"team": "a"})
+            async with job:
+                assert (await job.inspect()).state == "created"
+        """
+        spec = container_spec(image, command, options)
+
+        async def make(wanted: ContainerSpec) -> Created:
+            return await self._api.call(
+                "POST", "/v1/containers", Created, body=wanted, timeout_s=LIFECYCLE_TIMEOUT_S
+            )
+
+        return AsyncContainer(self._api, await with_image(self._api, spec, make, progress))
+
+    async def start(
+        self,
+        image: str | ContainerSpec,
+        command: Sequence[str] | None = None,
+        *,
+        progress: OnProgress | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> AsyncContainer:
+        """Makes a container and starts it; where it does not start, it is removed again.
+
+        Example::
+
+            web = await hyper.containers.start(
+                "busybox", ["httpd", "-f"], ports={80: 0}, memory="128m", env={"A": "b"}
+            )
+            async with web:
+                assert (await web.inspect()).state == "running"
+        """
+        made = await self.create(image, command, progress=progress, **options)
+        try:
+            await made.start()
+        except BaseException:
+            with contextlib.suppress(HyperError):
+                await made.remove(force=True)
+            raise
+        return made
+
+    async def get(self, ref: str) -> AsyncContainer:
+        """The container of this name or ID; NotFound where there is none.
+
+        Example::
+
+            assert (await hyper.containers.get(box.name)).id == box.id
+        """
+        found = await self._api.get(f"/v1/containers/{quote(ref)}", Inspect)
+        return AsyncContainer(self._api, Created(found.id, found.name))
+
+    async def list(
+        self,
+        *,
+        all: bool = False,
+        filters: Filters | None = None,
+        size: bool = False,
+    ) -> builtins.list[Summary]:
+        """The containers that run, newest first; with ``all`` the others too.  Filters: as of ``hyper ps``.
+
+        Example::
+
+            assert box.id in [one.id for one in await hyper.containers.list()]
+            assert await hyper.containers.list(filters={"name": ["nobody"]}) == []
+        """
+        query = {"all": all, "filters": as_query(filters), "size": size}
+        return (await self._api.get("/v1/containers", _Listed, query)).containers
+
+
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidArgument(f"path {path!r}: an absolute path in the container is wanted")
+    return path

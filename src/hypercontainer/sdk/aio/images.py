@@ -1,0 +1,219 @@
+"""Images: from and to registries, archives and names."""
+
+# ruff: noqa: A002 - names as in `subprocess` and the API
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import io
+import os
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from hypercontainer.image.credentials import Credentials
+from hypercontainer.sdk.aio import pulling
+from hypercontainer.sdk.aio.calls import Filters, as_query
+from hypercontainer.sdk.failures import deadline
+from hypercontainer.sdk.transport import Api, OnProgress
+from hypercontainer.types.answers import HistoryLine, ImageInspect, ImageSummary, Removed
+
+Archive = str | os.PathLike[str] | bytes | BinaryIO  # a path, the bytes themselves, or an open file
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    images: builtins.list[ImageSummary]
+
+
+class _History(msgspec.Struct, frozen=True):
+    history: builtins.list[HistoryLine]
+
+
+class _Removed(msgspec.Struct, frozen=True):
+    removed: builtins.list[Removed]
+
+
+class _Pushed(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class AsyncImages:
+    """All images."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        credentials: Credentials | None = None,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> ImageSummary:
+        """Fetches an image from its registry, with ``credentials`` or those of the user's ``docker login``.
+
+        Example::
+
+            try:
+                await hyper.images.pull("127.0.0.1:1/nothing", timeout_s=60)
+            except hypercontainer.RegistryError as error:
+                print(error)
+        """
+        async with deadline(f"pull {reference}", timeout_s):
+            return await pulling.pull(
+                self._api, reference, platform=platform, credentials=credentials, progress=progress
+            )
+
+    async def push(
+        self,
+        reference: str,
+        *,
+        credentials: Credentials | None = None,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
+        """Sends an image to its registry; the digest of its manifest there.
+
+        Example::
+
+            await hyper.images.tag("busybox", "127.0.0.1:1/busybox")
+            try:
+                await hyper.images.push("127.0.0.1:1/busybox", timeout_s=60)
+            except hypercontainer.RegistryError as error:
+                print(error)
+        """
+        found = (
+            pulling.as_json(credentials)
+            if credentials is not None
+            else await pulling.credentials_for(reference)
+        )
+        body: dict[str, Any] = {"reference": reference, "credentials": found}
+        async with deadline(f"push {reference}", timeout_s):
+            done = await self._api.operation("/v1/images/push", _Pushed, body=body, progress=progress)
+        return done.digest
+
+    async def list(self, *, filters: Filters | None = None) -> builtins.list[ImageSummary]:
+        """The images that are here.  Filters: as of ``hyper images``.
+
+        Example::
+
+            for image in await hyper.images.list():
+                print(image.references, image.size_bytes)
+        """
+        return (await self._api.get("/v1/images", _Listed, {"filters": as_query(filters)})).images
+
+    async def inspect(self, ref: str) -> ImageInspect:
+        """One image, with its whole configuration.
+
+        Example::
+
+            assert (await hyper.images.inspect("busybox")).os == "linux"
+        """
+        return await self._api.get("/v1/images/inspect", ImageInspect, {"ref": ref})
+
+    async def history(self, ref: str) -> builtins.list[HistoryLine]:
+        """How it was built, newest step first.
+
+        Example::
+
+            for line in await hyper.images.history("busybox"):
+                print(line.created_by)
+        """
+        return (await self._api.get("/v1/images/history", _History, {"ref": ref})).history
+
+    async def tag(self, source: str, target: str) -> None:
+        """Gives an image one more name.
+
+        Example::
+
+            await hyper.images.tag("busybox", "localhost/mine:1")
+        """
+        await self._api.act("/v1/images/tag", {"source": source, "target": target})
+
+    async def remove(self, ref: str, *, force: bool = False) -> builtins.list[Removed]:
+        """Takes a name away, and with its last name the image.
+
+        Example::
+
+            await hyper.images.tag("busybox", "localhost/short-lived")
+            removed = await hyper.images.remove("localhost/short-lived")
+            assert removed[0].untagged == "localhost/short-lived:latest"
+        """
+        query = {"ref": ref, "force": force}
+        return (await self._api.call("DELETE", "/v1/images", _Removed, query=query)).removed
+
+    async def load(
+        self, archive: Archive, *, progress: OnProgress | None = None
+    ) -> builtins.list[ImageSummary]:
+        """The images of a tar that ``save`` or ``docker save`` has written: a path, bytes, or an open file.
+
+        Example::
+
+            await hyper.images.save(["busybox"], "busybox.tar")
+            loaded = await hyper.images.load("busybox.tar")
+            assert loaded[0].id == (await hyper.images.inspect("busybox")).id
+        """
+        async with _opened(archive, "rb") as stream:
+            done = await self._api.operation("/v1/images/load", _Listed, upload=stream, progress=progress)
+        return done.images
+
+    async def save(
+        self,
+        refs: Sequence[str],
+        out: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str = "docker",
+    ) -> None:
+        """Writes images into a tar; ``format``: "docker" or "oci".
+
+        Example::
+
+            await hyper.images.save(["busybox"], "busybox.tar")
+        """
+        query = {"ref": list(refs) if not isinstance(refs, str) else [refs], "format": format}
+        async with (
+            self._api.exchange("GET", "/v1/images/save", query=query) as exchange,
+            _opened(out, "wb") as file,
+        ):
+            async for piece in exchange.pieces():
+                await asyncio.to_thread(file.write, piece)
+
+    async def import_(
+        self,
+        archive: Archive,
+        *,
+        reference: str | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+    ) -> ImageSummary:
+        """Makes an image of a root file system in a tar.  ``changes``: lines such as ``CMD ["sh"]``.
+
+        Example::
+
+            import io, tarfile
+            root = io.BytesIO()
+            with tarfile.open(fileobj=root, mode="w") as tar:
+                tar.addfile(tarfile.TarInfo("empty"))
+            made = await hyper.images.import_(root.getvalue(), reference="localhost/empty")
+            assert made.references == ("localhost/empty:latest",)
+        """
+        query = {"reference": reference, "message": message, "change": list(changes)}
+        async with _opened(archive, "rb") as stream:
+            return await self._api.operation("/v1/images/import", ImageSummary, query=query, upload=stream)
+
+
+@contextlib.asynccontextmanager
+async def _opened(archive: Archive, mode: Literal["rb", "wb"]) -> AsyncGenerator[BinaryIO, None]:
+    """What is opened here is closed here."""
+    if isinstance(archive, bytes):
+        yield io.BytesIO(archive)
+    elif isinstance(archive, str | os.PathLike):
+        with await asyncio.to_thread(open, archive, mode) as file:
+            yield file
+    else:
+        yield archive

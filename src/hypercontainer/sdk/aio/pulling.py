@@ -1,0 +1,85 @@
+"""Images that something needs and that may have to be fetched first, with the user's own credentials.
+
+hyperd itself is told never to pull, so credentials are looked for (and helpers run) only when something is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from hypercontainer.errors import NotFound
+from hypercontainer.image.credentials import Credentials, lookup
+from hypercontainer.image.reference import parse
+from hypercontainer.sdk.transport import Api, OnProgress
+from hypercontainer.types.answers import ImageInspect, ImageSummary
+from hypercontainer.types.pod import PodSpec
+from hypercontainer.types.spec import ContainerSpec
+
+T = TypeVar("T")
+
+
+async def credentials_for(reference: str) -> dict[str, str] | None:
+    """The user's credentials for the registry of ``reference``, as the API takes them."""
+    found = await asyncio.to_thread(lookup, parse(reference).registry)
+    return None if found is None else as_json(found)
+
+
+def as_json(credentials: Credentials) -> dict[str, str]:
+    names = ("username", "password", "identity_token", "registry_token")
+    return {name: getattr(credentials, name) for name in names}
+
+
+async def pull(
+    api: Api,
+    reference: str,
+    *,
+    platform: str | None = None,
+    credentials: Credentials | None = None,
+    progress: OnProgress | None = None,
+) -> ImageSummary:
+    found = as_json(credentials) if credentials is not None else await credentials_for(reference)
+    body: dict[str, Any] = {"reference": reference, "platform": platform, "credentials": found}
+    return await api.operation("/v1/images/pull", ImageSummary, body=body, progress=progress)
+
+
+async def with_image(
+    api: Api,
+    spec: ContainerSpec,
+    act: Callable[[ContainerSpec], Awaitable[T]],
+    progress: OnProgress | None,
+) -> T:
+    """Does ``act(spec)``, with the image fetched before (``pull`` always) or after hyperd said that it has none."""
+    local = replace(spec, pull="never")
+    if spec.pull != "always":
+        try:
+            return await act(local)
+        except NotFound:
+            if spec.pull == "never" or (not spec.platform and await _is_there(api, spec.image)):
+                raise
+    await pull(api, spec.image, platform=spec.platform, progress=progress)
+    return await act(local)
+
+
+async def with_images(api: Api, spec: PodSpec, progress: OnProgress | None) -> PodSpec:
+    """``spec`` with its images fetched; one that is for a platform is left to hyperd, which knows what it has."""
+    members = []
+    for member in spec.containers:
+        local = replace(member, pull="never")
+        if member.pull == "always" or (
+            member.pull == "missing" and not member.platform and not await _is_there(api, member.image)
+        ):
+            await pull(api, member.image, platform=member.platform, progress=progress)
+        members.append(member if member.platform and member.pull == "missing" else local)
+    return replace(spec, containers=tuple(members))
+
+
+async def _is_there(api: Api, reference: str) -> bool:
+    try:
+        await api.get("/v1/images/inspect", ImageInspect, {"ref": reference})
+    except NotFound:
+        return False
+    return True

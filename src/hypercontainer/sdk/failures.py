@@ -1,0 +1,110 @@
+"""What a program can catch: ``hypercontainer.errors``, made anew from hyperd's answers, and three of the SDK's own.
+
+    HyperError
+    ├── ContainerFailed   a program ended with another status than 0, where ``check=True`` asked for success
+    ├── TimedOut          it took longer than ``timeout_s`` (a TimeoutError too)
+    └── TooMuchOutput     it wrote more than ``max_output_bytes``
+
+An error that hyperd answers with a code unknown here stays a ``client.api.RemoteError``, which is a HyperError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from hypercontainer import errors
+from hypercontainer.client.api import RemoteError, remote_error
+from hypercontainer.errors import HyperError
+from hypercontainer.sdk.results import RunResult
+
+SHOWN_STDERR_CHARS = 2000
+
+# The kinds that carry data: attribute -> what it is where hyperd did not say.
+_DATA: dict[type[HyperError], dict[str, Any]] = {
+    errors.RegistryError: {"http_status": 0, "url": ""},
+    errors.DigestMismatch: {"expected": "", "actual": ""},
+    errors.LayerError: {"layer": "", "entry": ""},
+    errors.LaunchError: {"command": (), "exit_code": None, "stderr": "", "console": ""},
+    errors.GuestError: {"errno": 0, "operation": ""},
+}
+
+
+class ContainerFailed(HyperError):
+    """``result`` is all there is of it: exit status and output."""
+
+    code = "container_failed"
+
+    def __init__(self, what: str, result: RunResult) -> None:
+        said = result.stderr.decode(errors="backslashreplace").strip()[-SHOWN_STDERR_CHARS:]
+        why = result.error or f"it ended with status {result.exit_status}"
+        super().__init__(f"{what}: {why}" + (f"\n{said}" if said else ""))
+        self.result = result
+
+
+class TimedOut(HyperError, TimeoutError):
+    code = "timed_out"
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        super().__init__(f"{what}: not done after {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
+
+class TooMuchOutput(HyperError):
+    """``stdout`` and ``stderr`` are what had been read by then."""
+
+    code = "too_much_output"
+
+    def __init__(self, what: str, limit_bytes: int, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(
+            f"{what}: wrote more than {limit_bytes} bytes",
+            hint="raise max_output_bytes, or read it as a stream",
+        )
+        self.limit_bytes = limit_bytes
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def _kinds(kind: type[HyperError]) -> dict[str, type[HyperError]]:
+    found: dict[str, type[HyperError]] = {}
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            found |= {child.code: child, **_kinds(child)}
+    return found
+
+
+_BY_CODE = _kinds(HyperError)
+
+
+def local_error(remote: RemoteError) -> HyperError:
+    """The error of the tree that hyperd means."""
+    kind = _BY_CODE.get(remote.code)
+    if kind is None:
+        return remote
+    error = kind.__new__(kind)
+    HyperError.__init__(error, remote.message, hint=remote.hint)  # the message is whole already
+    for name, absent in _DATA.get(kind, {}).items():
+        value = remote.details.get(name)
+        setattr(
+            error, name, absent if value is None else tuple(value) if isinstance(absent, tuple) else value
+        )
+    return error
+
+
+def wire_error(answer: object) -> HyperError:
+    """For the ``error`` object of an answer, a line or a frame."""
+    return local_error(remote_error(answer))
+
+
+@contextlib.asynccontextmanager
+async def deadline(what: str, timeout_s: float | None) -> AsyncGenerator[None, None]:
+    """TimedOut where the block takes longer; None is no deadline."""
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired() or timeout_s is None:
+            raise
+        raise TimedOut(what, timeout_s) from None

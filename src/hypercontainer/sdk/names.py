@@ -1,0 +1,112 @@
+"""What ``hypercontainer`` shows under its own name: everything that a program needs."""
+
+from __future__ import annotations
+
+from hypercontainer.errors import (
+    AgentError,
+    AgentProtocolError,
+    AgentTimeout,
+    Cancelled,
+    Conflict,
+    DigestMismatch,
+    GuestError,
+    HyperError,
+    HypervisorError,
+    ImageError,
+    InvalidArgument,
+    LaunchError,
+    LayerError,
+    NotFound,
+    NotSupported,
+    RegistryError,
+    StreamClosed,
+    Unauthorized,
+    Unavailable,
+)
+from hypercontainer.image.credentials import Credentials
+from hypercontainer.sdk.aio.client import AsyncClient
+from hypercontainer.sdk.aio.containers import AsyncContainer
+from hypercontainer.sdk.aio.pods import AsyncPod
+from hypercontainer.sdk.aio.stream import AsyncStream
+from hypercontainer.sdk.failures import ContainerFailed, TimedOut, TooMuchOutput
+from hypercontainer.sdk.options import ContainerOptions
+from hypercontainer.sdk.results import Output, PodOutput, PodProcess, RunResult
+from hypercontainer.sdk.sync.client import Client
+from hypercontainer.sdk.sync.containers import Container
+from hypercontainer.sdk.sync.pods import Pod
+from hypercontainer.sdk.sync.stream import Stream
+from hypercontainer.types.pod import PodSpec
+from hypercontainer.types.spec import (
+    ContainerSpec,
+    LogConfig,
+    PortMapping,
+    RestartPolicy,
+    Tmpfs,
+    Ulimit,
+)
+from hypercontainer.types.volumes import (
+    ContentFile,
+    Contents,
+    DiskImage,
+    EmptyDir,
+    HostPath,
+    InjectedFile,
+    NamedVolume,
+    Volume,
+    VolumeMount,
+)
+
+__all__ = [
+    "AgentError",
+    "AgentProtocolError",
+    "AgentTimeout",
+    "AsyncClient",
+    "AsyncContainer",
+    "AsyncPod",
+    "AsyncStream",
+    "Cancelled",
+    "Client",
+    "Conflict",
+    "Container",
+    "ContainerFailed",
+    "ContainerOptions",
+    "ContainerSpec",
+    "ContentFile",
+    "Contents",
+    "Credentials",
+    "DigestMismatch",
+    "DiskImage",
+    "EmptyDir",
+    "GuestError",
+    "HostPath",
+    "HyperError",
+    "HypervisorError",
+    "ImageError",
+    "InjectedFile",
+    "InvalidArgument",
+    "LaunchError",
+    "LayerError",
+    "LogConfig",
+    "NamedVolume",
+    "NotFound",
+    "NotSupported",
+    "Output",
+    "Pod",
+    "PodOutput",
+    "PodProcess",
+    "PodSpec",
+    "PortMapping",
+    "RegistryError",
+    "RestartPolicy",
+    "RunResult",
+    "Stream",
+    "StreamClosed",
+    "TimedOut",
+    "Tmpfs",
+    "TooMuchOutput",
+    "Ulimit",
+    "Unauthorized",
+    "Unavailable",
+    "Volume",
+    "VolumeMount",
+]

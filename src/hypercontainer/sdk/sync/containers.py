@@ -1,0 +1,377 @@
+"""Containers: making them, and a handle on each.
+
+Made of sdk/aio/containers.py by tests/unit/sdk/make_sync.py; change it there.
+"""
+
+# ruff: noqa: A002, RUF100, E501
+from __future__ import annotations
+
+import builtins
+from collections.abc import Generator, Sequence
+from typing import Self, Unpack
+
+from hypercontainer.sdk.aio import containers as aio
+from hypercontainer.sdk.aio.calls import Filters
+from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
+from hypercontainer.sdk.options import ContainerOptions, Pairs
+from hypercontainer.sdk.portal import Facade
+from hypercontainer.sdk.results import Output, RunResult
+from hypercontainer.sdk.sync.stream import Stream
+from hypercontainer.sdk.transport import OnProgress
+from hypercontainer.types.answers import Inspect, Process, Sample, Summary
+from hypercontainer.types.spec import ContainerSpec
+
+
+class Container(Facade[aio.AsyncContainer]):
+    """A container.  As a context manager it is removed, by force, when the block is left."""
+
+    @property
+    def id(self) -> str:
+        return self._async.id
+
+    @property
+    def name(self) -> str:
+        return self._async.name
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What hyperd had to say when it was made."""
+        return self._async.warnings
+
+    def __enter__(self) -> Self:
+        self._portal.call(self._async.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._portal.call(self._async.__aexit__(*_))
+
+    def inspect(self) -> Inspect:
+        """All that hyperd knows of it, now.
+
+        Example::
+
+            assert box.inspect().state == "running"
+        """
+        return self._portal.call(self._async.inspect())
+
+    def start(self) -> None:
+        """Starts it; one that runs already is left alone.
+
+        Example::
+
+            box.start()
+        """
+        self._portal.call(self._async.start())
+
+    def stop(self, *, grace_s: int | None = None, signal: str | None = None) -> None:
+        """Asks it to end, and ends it after ``grace_s``.  None: as it was created, or ten seconds.
+
+        Example::
+
+            box.stop(grace_s=0)
+            assert box.inspect().state == "exited"
+        """
+        self._portal.call(self._async.stop(grace_s=grace_s, signal=signal))
+
+    def restart(self, *, grace_s: int | None = None) -> None:
+        """Stops and starts it.
+
+        Example::
+
+            box.restart(grace_s=0)
+        """
+        self._portal.call(self._async.restart(grace_s=grace_s))
+
+    def kill(self, signal: str = "KILL") -> None:
+        """Sends its first process a signal.
+
+        Example::
+
+            box.kill()
+            assert box.wait() == 137
+        """
+        self._portal.call(self._async.kill(signal))
+
+    def pause(self) -> None:
+        """Its VM stands still until ``unpause``.
+
+        Example::
+
+            box.pause()
+            box.unpause()
+        """
+        self._portal.call(self._async.pause())
+
+    def unpause(self) -> None:
+        """See ``pause``.
+
+        Example::
+
+            box.pause()
+            box.unpause()
+        """
+        self._portal.call(self._async.unpause())
+
+    def rename(self, name: str) -> None:
+        """Gives it another name.
+
+        Example::
+
+            box.rename("once-a-box")
+            assert box.name == "once-a-box"
+        """
+        self._portal.call(self._async.rename(name))
+
+    def remove(self, *, force: bool = False) -> None:
+        """Removes it with all that it has written; ``force``: also while it runs.
+
+        Example::
+
+            box.remove(force=True)
+        """
+        self._portal.call(self._async.remove(force=force))
+
+    def wait(self, *, timeout_s: float | None = None) -> int:
+        """Its exit status, once it has ended.
+
+        Example::
+
+            box.kill()
+            assert box.wait(timeout_s=30) == 137
+        """
+        return self._portal.call(self._async.wait(timeout_s=timeout_s))
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        since: str = "",
+        until: str = "",
+        tail: int | None = None,
+        timestamps: bool = False,
+    ) -> Generator[Output, None, None]:
+        """What it has written, piece by piece, and with ``follow`` goes on to write, until it ends.
+
+        ``since``, ``until``: RFC 3339, Unix seconds, or how long ago ("10m").  ``tail``: so many last lines.
+
+        Example::
+
+            for channel, data in box.logs(tail=10):
+                print(channel, data)
+        """
+        return self._portal.iterate(
+            self._async.logs(follow=follow, since=since, until=until, tail=tail, timestamps=timestamps)
+        )
+
+    def top(self) -> list[Process]:
+        """Its processes.
+
+        Example::
+
+            assert box.top()[0].pid == 1
+        """
+        return self._portal.call(self._async.top())
+
+    def stats(self) -> Sample:
+        """What it uses: counters since its start.
+
+        Example::
+
+            assert box.stats().memory_bytes > 0
+        """
+        return self._portal.call(self._async.stats())
+
+    def follow_stats(self) -> Generator[Sample, None, None]:
+        """What it uses, every second.
+
+        Example::
+
+            for sample in box.follow_stats():
+                print(sample.cpu_ns)
+                break
+        """
+        return self._portal.iterate(self._async.follow_stats())
+
+    def port(self, container_port: int, protocol: str = "tcp") -> int:
+        """The port of the host where ``container_port`` is published; NotFound where it is not.
+
+        Example::
+
+            web = hyper.containers.start("busybox", ["sleep", "1000"], ports={80: 0})
+            with web:
+                assert web.port(80) > 0
+        """
+        return self._portal.call(self._async.port(container_port, protocol))
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        env: Pairs | None = None,
+        working_dir: str | None = None,
+        user: str | None = None,
+        privileged: bool = False,
+        check: bool = False,
+        timeout_s: float | None = None,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> RunResult:
+        """Runs one more program in it, to its end.
+
+        GuestError where it cannot be executed; with ``check`` ContainerFailed where it ends with another status than
+        0.  It is killed where it takes longer than ``timeout_s`` (TimedOut) or says too much (TooMuchOutput).
+
+        Example::
+
+            done = box.exec(["sh", "-c", "echo $WHO; cat"], input="a line", env={"WHO": "me"})
+            assert (done.exit_status, done.stdout) == (0, b"me\\na line")
+        """
+        return self._portal.call(
+            self._async.exec(
+                command,
+                input=input,
+                env=env,
+                working_dir=working_dir,
+                user=user,
+                privileged=privileged,
+                check=check,
+                timeout_s=timeout_s,
+                max_output_bytes=max_output_bytes,
+            )
+        )
+
+    def exec_stream(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        tty: bool = False,
+        env: Pairs | None = None,
+        working_dir: str | None = None,
+        user: str | None = None,
+        privileged: bool = False,
+    ) -> Stream:
+        """One more program in it, whose output is read as it comes; killed where the block is left before its end.
+
+        Example::
+
+            with box.exec_stream(["sh"], stdin=True) as stream:
+                stream.write(b"echo one; exit\\n")
+                for channel, data in stream:
+                    assert (channel, data) == ("stdout", b"one\\n")
+        """
+        return Stream(
+            self._portal,
+            self._async.exec_stream(
+                command,
+                stdin=stdin,
+                tty=tty,
+                env=env,
+                working_dir=working_dir,
+                user=user,
+                privileged=privileged,
+            ),
+        )
+
+    def attach(self, *, stdin: bool = False, logs: bool = False) -> Stream:
+        """The streams of its first process, which goes on when the block is left; ``logs``: from the beginning.
+
+        Example::
+
+            with box.attach() as stream:
+                box.kill()
+                assert stream.wait() == 137
+        """
+        return Stream(self._portal, self._async.attach(stdin=stdin, logs=logs))
+
+    def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT_BYTES) -> bytes:
+        """A file's content, by the image's own ``cat``; NotSupported where the image has none.
+
+        Example::
+
+            assert b"root" in box.read_file("/etc/passwd")
+        """
+        return self._portal.call(self._async.read_file(path, max_bytes=max_bytes))
+
+    def write_file(self, path: str, data: bytes | str) -> None:
+        """Writes a file, by the image's own ``dd``; NotSupported where the image has none.
+
+        What there was is replaced; its mode stays.
+
+        Example::
+
+            box.write_file("/tmp/note", "something")
+            assert box.read_file("/tmp/note") == b"something"
+        """
+        self._portal.call(self._async.write_file(path, data))
+
+
+class Containers(Facade[aio.AsyncContainers]):
+    """All containers."""
+
+    def create(
+        self,
+        image: str | ContainerSpec,
+        command: Sequence[str] | None = None,
+        *,
+        progress: OnProgress | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Container:
+        """Makes a container and does not start it; the image is pulled where it is missing.
+
+        Example::
+
+            job = hyper.containers.create("busybox", ["true"], name="job", labels={"team": "a"})
+            with job:
+                assert job.inspect().state == "created"
+        """
+        return Container(
+            self._portal, self._portal.call(self._async.create(image, command, progress=progress, **options))
+        )
+
+    def start(
+        self,
+        image: str | ContainerSpec,
+        command: Sequence[str] | None = None,
+        *,
+        progress: OnProgress | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Container:
+        """Makes a container and starts it; where it does not start, it is removed again.
+
+        Example::
+
+            web = hyper.containers.start(
+                "busybox", ["httpd", "-f"], ports={80: 0}, memory="128m", env={"A": "b"}
+            )
+            with web:
+                assert web.inspect().state == "running"
+        """
+        return Container(
+            self._portal, self._portal.call(self._async.start(image, command, progress=progress, **options))
+        )
+
+    def get(self, ref: str) -> Container:
+        """The container of this name or ID; NotFound where there is none.
+
+        Example::
+
+            assert hyper.containers.get(box.name).id == box.id
+        """
+        return Container(self._portal, self._portal.call(self._async.get(ref)))
+
+    def list(
+        self,
+        *,
+        all: bool = False,
+        filters: Filters | None = None,
+        size: bool = False,
+    ) -> builtins.list[Summary]:
+        """The containers that run, newest first; with ``all`` the others too.  Filters: as of ``hyper ps``.
+
+        Example::
+
+            assert box.id in [one.id for one in hyper.containers.list()]
+            assert hyper.containers.list(filters={"name": ["nobody"]}) == []
+        """
+        return self._portal.call(self._async.list(all=all, filters=filters, size=size))

@@ -1,0 +1,168 @@
+"""Images: from and to registries, archives and names.
+
+Made of sdk/aio/images.py by tests/unit/sdk/make_sync.py; change it there.
+"""
+
+# ruff: noqa: A002, RUF100, E501
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from hypercontainer.image.credentials import Credentials
+from hypercontainer.sdk.aio import images as aio
+from hypercontainer.sdk.aio.calls import Filters
+from hypercontainer.sdk.aio.images import Archive
+from hypercontainer.sdk.portal import Facade
+from hypercontainer.sdk.transport import OnProgress
+from hypercontainer.types.answers import HistoryLine, ImageInspect, ImageSummary, Removed
+
+
+class Images(Facade[aio.AsyncImages]):
+    """All images."""
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        credentials: Credentials | None = None,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> ImageSummary:
+        """Fetches an image from its registry, with ``credentials`` or those of the user's ``docker login``.
+
+        Example::
+
+            try:
+                hyper.images.pull("127.0.0.1:1/nothing", timeout_s=60)
+            except hypercontainer.RegistryError as error:
+                print(error)
+        """
+        return self._portal.call(
+            self._async.pull(
+                reference, platform=platform, credentials=credentials, progress=progress, timeout_s=timeout_s
+            )
+        )
+
+    def push(
+        self,
+        reference: str,
+        *,
+        credentials: Credentials | None = None,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
+        """Sends an image to its registry; the digest of its manifest there.
+
+        Example::
+
+            hyper.images.tag("busybox", "127.0.0.1:1/busybox")
+            try:
+                hyper.images.push("127.0.0.1:1/busybox", timeout_s=60)
+            except hypercontainer.RegistryError as error:
+                print(error)
+        """
+        return self._portal.call(
+            self._async.push(reference, credentials=credentials, progress=progress, timeout_s=timeout_s)
+        )
+
+    def list(self, *, filters: Filters | None = None) -> builtins.list[ImageSummary]:
+        """The images that are here.  Filters: as of ``hyper images``.
+
+        Example::
+
+            for image in hyper.images.list():
+                print(image.references, image.size_bytes)
+        """
+        return self._portal.call(self._async.list(filters=filters))
+
+    def inspect(self, ref: str) -> ImageInspect:
+        """One image, with its whole configuration.
+
+        Example::
+
+            assert hyper.images.inspect("busybox").os == "linux"
+        """
+        return self._portal.call(self._async.inspect(ref))
+
+    def history(self, ref: str) -> builtins.list[HistoryLine]:
+        """How it was built, newest step first.
+
+        Example::
+
+            for line in hyper.images.history("busybox"):
+                print(line.created_by)
+        """
+        return self._portal.call(self._async.history(ref))
+
+    def tag(self, source: str, target: str) -> None:
+        """Gives an image one more name.
+
+        Example::
+
+            hyper.images.tag("busybox", "localhost/mine:1")
+        """
+        self._portal.call(self._async.tag(source, target))
+
+    def remove(self, ref: str, *, force: bool = False) -> builtins.list[Removed]:
+        """Takes a name away, and with its last name the image.
+
+        Example::
+
+            hyper.images.tag("busybox", "localhost/short-lived")
+            removed = hyper.images.remove("localhost/short-lived")
+            assert removed[0].untagged == "localhost/short-lived:latest"
+        """
+        return self._portal.call(self._async.remove(ref, force=force))
+
+    def load(self, archive: Archive, *, progress: OnProgress | None = None) -> builtins.list[ImageSummary]:
+        """The images of a tar that ``save`` or ``docker save`` has written: a path, bytes, or an open file.
+
+        Example::
+
+            hyper.images.save(["busybox"], "busybox.tar")
+            loaded = hyper.images.load("busybox.tar")
+            assert loaded[0].id == hyper.images.inspect("busybox").id
+        """
+        return self._portal.call(self._async.load(archive, progress=progress))
+
+    def save(
+        self,
+        refs: Sequence[str],
+        out: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str = "docker",
+    ) -> None:
+        """Writes images into a tar; ``format``: "docker" or "oci".
+
+        Example::
+
+            hyper.images.save(["busybox"], "busybox.tar")
+        """
+        self._portal.call(self._async.save(refs, out, format=format))
+
+    def import_(
+        self,
+        archive: Archive,
+        *,
+        reference: str | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+    ) -> ImageSummary:
+        """Makes an image of a root file system in a tar.  ``changes``: lines such as ``CMD ["sh"]``.
+
+        Example::
+
+            import io, tarfile
+            root = io.BytesIO()
+            with tarfile.open(fileobj=root, mode="w") as tar:
+                tar.addfile(tarfile.TarInfo("empty"))
+            made = hyper.images.import_(root.getvalue(), reference="localhost/empty")
+            assert made.references == ("localhost/empty:latest",)
+        """
+        return self._portal.call(
+            self._async.import_(archive, reference=reference, changes=changes, message=message)
+        )

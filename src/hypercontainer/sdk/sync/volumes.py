@@ -1,0 +1,72 @@
+"""Named volumes: disks that outlive the containers which mount them.
+
+Made of sdk/aio/volumes.py by tests/unit/sdk/make_sync.py; change it there.
+"""
+
+# ruff: noqa: A002, RUF100, E501
+from __future__ import annotations
+
+import builtins
+
+from hypercontainer.sdk.aio import volumes as aio
+from hypercontainer.sdk.aio.calls import Filters
+from hypercontainer.sdk.aio.volumes import VolumesPruned
+from hypercontainer.sdk.options import Pairs, Size
+from hypercontainer.sdk.portal import Facade
+from hypercontainer.types.answers import VolumeInfo
+
+
+class Volumes(Facade[aio.AsyncVolumes]):
+    """All named volumes."""
+
+    def create(self, name: str, *, size: Size | None = None, labels: Pairs | None = None) -> VolumeInfo:
+        """Makes an empty volume; it grows up to ``size``.
+
+        Example::
+
+            made = hyper.volumes.create("data", size="64m")
+            assert made.name == "data"
+            hyper.volumes.remove("data")
+        """
+        return self._portal.call(self._async.create(name, size=size, labels=labels))
+
+    def list(self, *, filters: Filters | None = None) -> builtins.list[VolumeInfo]:
+        """The volumes that there are.  Filters: as of ``hyper volume ls``.
+
+        Example::
+
+            for volume in hyper.volumes.list():
+                print(volume.name, volume.used_bytes, volume.pods)
+        """
+        return self._portal.call(self._async.list(filters=filters))
+
+    def inspect(self, name: str) -> VolumeInfo:
+        """One volume; NotFound where there is none of this name.
+
+        Example::
+
+            hyper.volumes.create("looked-at")
+            assert hyper.volumes.inspect("looked-at").pods == ()
+            hyper.volumes.remove("looked-at")
+        """
+        return self._portal.call(self._async.inspect(name))
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Removes it and what is on it; Conflict where a pod uses it.
+
+        Example::
+
+            hyper.volumes.create("gone")
+            hyper.volumes.remove("gone")
+        """
+        self._portal.call(self._async.remove(name, force=force))
+
+    def prune(self) -> VolumesPruned:
+        """Removes those that no pod uses.
+
+        Example::
+
+            hyper.volumes.create("unused")
+            assert "unused" in hyper.volumes.prune().removed
+        """
+        return self._portal.call(self._async.prune())

@@ -1,0 +1,318 @@
+"""The native API on asyncio: one connection an exchange, as ``client.api`` has it, with h11 for the protocol.
+
+What is read is bounded: a head by MAX_HEAD_BYTES, an answer by MAX_ANSWER_BYTES, a line by MAX_LINE_BYTES.
+Whoever is cancelled closes his connection, which hyperd takes as "never mind".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, BinaryIO, NamedTuple, TypeVar
+
+import h11
+import msgspec
+
+from hypercontainer.client.api import (
+    ANSWER_TIMEOUT_S,
+    LIFECYCLE_TIMEOUT_S,
+    MAX_ANSWER_BYTES,
+    NotRunning,
+)
+from hypercontainer.client.http import (
+    CONNECT_TIMEOUT_S,
+    MAX_HEAD_BYTES,
+    MAX_LINE_BYTES,
+    RECEIVE_BYTES,
+    BrokenAnswer,
+    target,
+)
+from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
+from hypercontainer.sdk.failures import wire_error
+from hypercontainer.types.answers import LayerProgress
+
+T = TypeVar("T")
+Query = Mapping[str, object]
+OnProgress = Callable[[LayerProgress], None]
+CHUNK_BYTES = 256 * 1024
+
+
+class Upgraded(NamedTuple):
+    """A connection that carries frames from here on, and the frames' first bytes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    first: bytes
+
+
+class Exchange:
+    """One request and its answer.  Owns the connection until ``close``, or ``take`` after 101."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self.status = 0
+
+    async def send(self, event: h11.Event) -> None:
+        data = self._http.send(event)
+        if data:
+            self._writer.write(data)
+            with contextlib.suppress(ConnectionError):  # an answer may be there to say why
+                await self._writer.drain()
+
+    async def _event(self) -> Any:
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                try:
+                    self._http.receive_data(await self._reader.read(RECEIVE_BYTES))
+                except ConnectionError:
+                    self._http.receive_data(b"")
+        except h11.RemoteProtocolError as error:
+            raise BrokenAnswer(f"hyperd's answer is broken: {error}") from None
+        if isinstance(event, h11.ConnectionClosed):
+            raise BrokenAnswer("hyperd closed the connection before it answered")
+        return event
+
+    async def head(self) -> None:
+        """Reads up to the answer's body; an error status is raised."""
+        while self.status < 200 and self.status != 101:  # other 1xx are announcements
+            self.status = (await self._event()).status_code
+        if self.status >= 400:
+            raise _error_of(self.status, await self.read(MAX_ANSWER_BYTES))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        while isinstance(event := await self._event(), h11.Data):
+            yield bytes(event.data)
+
+    async def read(self, limit_bytes: int) -> bytes:
+        body = bytearray()
+        async for piece in self.pieces():
+            body += piece
+            if len(body) > limit_bytes:
+                raise BrokenAnswer(f"hyperd's answer is longer than {limit_bytes} bytes")
+        return bytes(body)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Without the line ends; empty lines are left out."""
+        rest = b""
+        async for piece in self.pieces():
+            *whole, rest = (rest + piece).split(b"\n")
+            if len(rest) > MAX_LINE_BYTES:
+                raise BrokenAnswer(f"hyperd sent a line longer than {MAX_LINE_BYTES} bytes")
+            for line in filter(None, whole):
+                yield line
+        if rest:
+            yield rest
+
+    def take(self) -> Upgraded:
+        return Upgraded(self._reader, self._writer, bytes(self._http.trailing_data[0]))
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+
+class Api:
+    """``start`` is awaited when nobody listens at ``path``; None: that is an error."""
+
+    def __init__(self, path: str, *, start: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.path = path
+        self.closed = False
+        self._start = start
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        query: Query | None = None,
+        body: object = None,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> T:
+        """The answer's JSON as ``answer``.  ``timeout_s`` is for a hyperd that hangs."""
+        return decoded(await self._answer(method, path, query, body, timeout_s), answer)
+
+    async def get(self, path: str, answer: type[T], query: Query | None = None) -> T:
+        return await self.call("GET", path, answer, query=query)
+
+    async def act(
+        self, path: str, body: object = None, *, method: str = "POST", query: Query | None = None
+    ) -> None:
+        """Something that takes its time and has no answer."""
+        await self._answer(method, path, query, body, LIFECYCLE_TIMEOUT_S)
+
+    async def _answer(
+        self, method: str, path: str, query: Query | None, body: object, timeout_s: float | None
+    ) -> bytes:
+        try:
+            async with (
+                asyncio.timeout(timeout_s) as limit,
+                self.exchange(method, path, query=query, body=body) as exchange,
+            ):
+                return await exchange.read(MAX_ANSWER_BYTES)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unavailable(f"hyperd did not answer {path} in time", hint="hyper doctor") from None
+
+    async def lines(
+        self, method: str, path: str, *, query: Query | None = None, body: object = None
+    ) -> AsyncGenerator[Any, None]:
+        """The answer's JSON lines as they come, without a deadline between them; an error among them is raised."""
+        async with self.exchange(method, path, query=query, body=body) as exchange:
+            async for line in exchange.lines():
+                yield _checked(line)
+
+    async def values(
+        self, path: str, kind: type[T], *, query: Query | None = None
+    ) -> AsyncGenerator[T, None]:
+        """Lines that are all of one type."""
+        async with contextlib.aclosing(self.lines("GET", path, query=query)) as lines:
+            async for line in lines:
+                yield converted(line, kind)
+
+    async def operation(
+        self,
+        path: str,
+        result: type[T],
+        *,
+        query: Query | None = None,
+        body: object = None,
+        upload: BinaryIO | None = None,
+        progress: OnProgress | None = None,
+    ) -> T:
+        """A call that tells of its progress; ``upload`` is sent as its body."""
+        async with self.exchange("POST", path, query=query, body=body, upload=upload) as exchange:
+            async for line in exchange.lines():
+                told = _checked(line)
+                if "result" in told:
+                    return converted(told["result"], result)
+                if progress is not None and "progress" in told:
+                    progress(converted(told["progress"], LayerProgress))
+        raise BrokenAnswer(f"hyperd ended {path} without a result", hint="its log has more")
+
+    async def upgrade(self, path: str, *, query: Query | None = None, body: object = None) -> Upgraded:
+        exchange = await self._open()
+        try:
+            fields = {"Connection": "Upgrade", "Upgrade": "hyper-stream"}
+            await _request(exchange, "POST", target(path, query), body, fields)
+            await exchange.head()
+            if exchange.status != 101:
+                raise BrokenAnswer(f"hyperd answered {path} with {exchange.status} in place of a stream")
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange.take()
+
+    @contextlib.asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: object = None,
+        upload: BinaryIO | None = None,
+    ) -> AsyncGenerator[Exchange, None]:
+        """An answer whose head has been read."""
+        exchange = await self._open()
+        sending: asyncio.Task[None] | None = None
+        try:
+            fields = {"Connection": "close"}
+            if upload is None:
+                await _request(exchange, method, target(path, query), body, fields)
+            else:
+                sending = asyncio.create_task(_send_all(exchange, target(path, query), upload))
+            await exchange.head()
+            yield exchange
+        except HyperError:
+            if sending is not None and sending.done() and not sending.cancelled():
+                unread = sending.exception()
+                if unread is not None and not isinstance(unread, h11.LocalProtocolError):
+                    raise unread from None  # what is sent could not be read: that is why
+            raise
+        finally:
+            exchange.close()
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+
+    async def _open(self, *, started: bool = False) -> Exchange:
+        if self.closed:
+            raise InvalidArgument("this client has been closed", hint="make a new one")
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return Exchange(*await asyncio.open_unix_connection(self.path))
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if self._start is None or started:
+                raise NotRunning(self.path) from error
+        except PermissionError as error:
+            raise Unavailable(
+                f"connect to hyperd at {self.path}: permission denied",
+                hint="use the user that runs hyperd, or sudo",
+            ) from error
+        except OSError as error:
+            raise Unavailable(f"connect to hyperd at {self.path}: {error.strerror or error}") from error
+        await self._start()
+        return await self._open(started=True)
+
+
+async def _request(
+    exchange: Exchange, method: str, request_target: str, body: object, fields: dict[str, str]
+) -> None:
+    payload = msgspec.json.encode(body) if body is not None else b""
+    headers = {"Host": "hyperd", **fields}
+    if body is not None or method == "POST":
+        headers |= {"Content-Length": str(len(payload)), "Content-Type": "application/json"}
+    await exchange.send(h11.Request(method=method, target=request_target, headers=list(headers.items())))
+    if payload:
+        await exchange.send(h11.Data(data=payload))
+    await exchange.send(h11.EndOfMessage())
+
+
+async def _send_all(exchange: Exchange, request_target: str, source: BinaryIO) -> None:
+    """A source that cannot be read to its end leaves the body unfinished, which hyperd takes for a failure."""
+    headers = [
+        ("Host", "hyperd"),
+        ("Connection", "close"),
+        ("Transfer-Encoding", "chunked"),
+        ("Content-Type", "application/x-tar"),
+    ]
+    await exchange.send(h11.Request(method="POST", target=request_target, headers=headers))
+    try:
+        while data := await asyncio.to_thread(source.read, CHUNK_BYTES):
+            await exchange.send(h11.Data(data=data))
+    except BaseException:
+        exchange.close()
+        raise
+    await exchange.send(h11.EndOfMessage())
+
+
+def decoded(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BrokenAnswer(f"hyperd's answer is not what it must be: {error}") from None
+
+
+def converted(value: object, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BrokenAnswer(f"hyperd's answer is not what it must be: {error}") from None
+
+
+def _checked(line: bytes) -> dict[str, Any]:
+    told = decoded(line, dict[str, Any])
+    if "error" in told and isinstance(told["error"], dict):
+        raise wire_error(told["error"])
+    return told
+
+
+def _error_of(status: int, body: bytes) -> HyperError:
+    try:
+        return wire_error(decoded(body, dict[str, Any])["error"])
+    except (BrokenAnswer, KeyError):
+        return BrokenAnswer(f"hyperd answered with HTTP status {status}")

@@ -1,0 +1,87 @@
+"""Storage that outlives a container's root: where it comes from, and where a container sees it.
+
+Part of what a user asks for (``spec.py``, ``pod.py``): wire form and stored form in one.  Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class EmptyDir(Struct, frozen=True, forbid_unknown_fields=True, tag="empty", tag_field="kind"):
+    """A directory that begins empty and goes with its pod: on the pod's disk, or in the guest's memory."""
+
+    memory: bool = False
+    size_bytes: int | None = None  # None: what there is
+
+
+class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", tag_field="kind"):
+    """A volume of hyperd's (``hyper volume ls``): an ext4 disk, made where there is none of this name."""
+
+    name: str
+    size_bytes: int | None = None  # of a new one
+
+
+class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag_field="kind"):
+    """A file of the host that is a disk.  ``format``: raw or qcow2, never guessed."""
+
+    path: str
+    format: str
+    filesystem: str = "ext4"
+
+
+class HostPath(Struct, frozen=True, forbid_unknown_fields=True, tag="host", tag_field="kind"):
+    """A file or directory of the host, shared with the guest.  ``expect``, as Kubernetes has it: "" (either),
+    "directory", "directory-or-create", "file", "file-or-create"."""
+
+    path: str
+    expect: str = ""
+
+
+class ContentFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """``path`` is relative and never leads up; ``mode`` None: the volume's."""
+
+    path: str
+    content: bytes
+    mode: int | None = None
+
+
+class Contents(Struct, frozen=True, forbid_unknown_fields=True, tag="contents", tag_field="kind"):
+    """A read-only directory with these files, in the guest's memory: a ConfigMap, a Secret, a projected volume."""
+
+    files: tuple[ContentFile, ...]
+    mode: int = 0o644
+
+
+Source = EmptyDir | NamedVolume | DiskImage | HostPath | Contents
+
+
+class Volume(Struct, frozen=True, forbid_unknown_fields=True):
+    """``name`` is unique in its pod; mounts name it."""
+
+    name: str
+    source: Source
+    read_only: bool = False
+
+
+class VolumeMount(Struct, frozen=True, forbid_unknown_fields=True):
+    """``path`` is absolute, in the container.  ``sub_path`` is below the volume's root, made if it is missing (but
+    for read-only volumes), and links in it do not lead out.  ``copy_up``: what the image has at ``path`` goes into
+    the volume when that is empty, as Docker does for named volumes."""
+
+    volume: str
+    path: str
+    sub_path: str = ""
+    read_only: bool = False
+    copy_up: bool = False
+
+
+class InjectedFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """Written into the container's root before its process starts.  ``user`` and ``group``: name or number, looked
+    up in the image; "" is root."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    user: str = ""
+    group: str = ""

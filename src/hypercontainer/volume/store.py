@@ -1,0 +1,226 @@
+"""Named volumes on the host: a disk with an ext4 each, and what is known of it.
+
+    ROOT/NAME/volume.json     created, size, labels
+    ROOT/NAME/disk.img        a sparse raw file
+    ROOT/.new-*, ROOT/.gone-*  being made, being removed
+
+A volume has its name only once it is whole and on disk: it is made beside it and renamed.  It loses the name before
+the first byte of it is removed.  What a killed process left half-way is swept when the store is opened, so a root
+has one process at a time that uses it; threads may be many.  Methods block.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from hypercontainer.linux import disk
+from hypercontainer.types.answers import VolumeInfo
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+DEFAULT_BYTES = 10 << 30
+MIN_BYTES = 64 << 20
+MAX_BYTES = 1 << 44  # the largest file of an ext4 host
+BLOCK_BYTES = 4096
+MAX_VOLUMES = 10_000
+MAX_LABELS = 256
+MAX_RECORD_BYTES = 64 << 10
+SECTOR_BYTES = 512  # what st_blocks counts
+_NEW, _GONE = ".new-", ".gone-"
+
+log = logging.getLogger(__name__)
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``volume.json``."""
+
+    created: str
+    size_bytes: int
+    labels: dict[str, str]
+
+
+class VolumeStore:
+    """``make_disk`` makes an empty ext4 of so many bytes in a new file; what it raises is passed on."""
+
+    def __init__(self, root: Path, make_disk: Callable[[Path, int], None]) -> None:
+        self._root = root
+        self._make_disk = make_disk
+        self._lock = threading.Lock()
+        with _host_disk("open the volumes", root):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in root.iterdir():
+                if left.name.startswith((_NEW, _GONE)):
+                    shutil.rmtree(left)
+
+    def create(
+        self, name: str, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> VolumeInfo:
+        """InvalidArgument for a name, size or labels that cannot be; Conflict where there is one of this name."""
+        check_name(name)
+        record = _record(name, DEFAULT_BYTES if size_bytes is None else size_bytes, labels or {})
+        self._check_free(name)
+        with _host_disk(f"make volume {name}", self._root):
+            folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._root))
+            try:
+                self._make_disk(folder / "disk.img", record.size_bytes)
+                _write(folder / "volume.json", msgspec.json.encode(record))
+                _flush(folder / "disk.img")
+                _flush(folder)
+                self._give_name(folder, name)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            _flush(self._root)
+        return self.inspect(name)
+
+    def obtain(self, name: str, size_bytes: int | None = None) -> Path:
+        """The disk of the volume of this name, made where there is none; one that is there keeps its size."""
+        try:
+            return self.disk(name)
+        except NotFound:
+            with suppress(Conflict):  # somebody was quicker
+                self.create(name, size_bytes)
+            return self.disk(name)
+
+    def find(self) -> list[VolumeInfo]:
+        """All of them, by name.  One whose record cannot be read is left out, and said in the log."""
+        found = []
+        for name in self._names():
+            try:
+                found.append(self.inspect(name))
+            except NotFound:  # removed meanwhile
+                continue
+            except Unavailable as error:
+                log.warning("%s", error)
+        return found
+
+    def inspect(self, name: str) -> VolumeInfo:
+        """NotFound where there is none; Unavailable where its record cannot be read."""
+        folder = self._folder(name)
+        try:
+            with (folder / "volume.json").open("rb") as file:
+                record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
+            used_bytes = (folder / "disk.img").stat().st_blocks * SECTOR_BYTES
+        except (FileNotFoundError, NotADirectoryError):
+            if folder.is_dir():
+                raise Unavailable(f"volume {name} is damaged", hint=f"see {folder}") from None
+            raise _no_volume(name) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unavailable(
+                f"the record of volume {name} cannot be read: {error}", hint=f"see {folder}"
+            ) from error
+        except OSError as error:
+            raise disk.unavailable(f"cannot read volume {name}", folder, error) from error
+        return VolumeInfo(
+            name=name,
+            created=record.created,
+            size_bytes=record.size_bytes,
+            used_bytes=used_bytes,
+            labels=record.labels,
+        )
+
+    def disk(self, name: str) -> Path:
+        """The raw file of its disk.  NotFound."""
+        path = self._folder(name) / "disk.img"
+        if not path.is_file():
+            raise _no_volume(name)
+        return path
+
+    def remove(self, name: str) -> None:
+        """With all that is in it.  NotFound.  That nobody uses it is the caller's business."""
+        folder = self._folder(name)
+        with _host_disk(f"remove volume {name}", folder):
+            gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=self._root))
+            try:
+                folder.rename(gone)
+            except (FileNotFoundError, NotADirectoryError):
+                gone.rmdir()
+                raise _no_volume(name) from None
+            _flush(self._root)
+            shutil.rmtree(gone)
+
+    def _folder(self, name: str) -> Path:
+        check_name(name)
+        return self._root / name
+
+    def _names(self) -> list[str]:
+        with _host_disk("list the volumes", self._root):
+            return sorted(entry.name for entry in self._root.iterdir() if NAME.fullmatch(entry.name))
+
+    def _check_free(self, name: str) -> None:
+        names = self._names()
+        if name in names:
+            raise Conflict(f"there is a volume {name} already", hint=f"remove it: hyper volume rm {name}")
+        if len(names) >= MAX_VOLUMES:
+            raise Unavailable(
+                f"there are {MAX_VOLUMES} volumes, no more can be made", hint="hyper volume prune"
+            )
+
+    def _give_name(self, folder: Path, name: str) -> None:
+        with self._lock:
+            self._check_free(name)
+            folder.rename(self._root / name)
+
+
+def check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"volume name {name!r}: a letter or digit, then up to 62 of these and '_', '.', '-'"
+        )
+
+
+def _record(name: str, size_bytes: int, labels: Mapping[str, str]) -> _Record:
+    if not MIN_BYTES <= size_bytes <= MAX_BYTES:
+        raise InvalidArgument(
+            f"volume {name} of {size_bytes} bytes: from {MIN_BYTES} to {MAX_BYTES} are possible"
+        )
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
+    record = _Record(created, size_bytes - size_bytes % BLOCK_BYTES, dict(labels))
+    if len(labels) > MAX_LABELS or len(msgspec.json.encode(record)) > MAX_RECORD_BYTES:
+        raise InvalidArgument(
+            f"labels of volume {name}: at most {MAX_LABELS}, and {MAX_RECORD_BYTES} bytes together"
+        )
+    return record
+
+
+def _no_volume(name: str) -> NotFound:
+    return NotFound(f"there is no volume {name}", hint="see them: hyper volume ls")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _host_disk(what: str, where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise Conflict(f"cannot {what}: {error.filename2 or error.filename} exists") from error
+        raise disk.unavailable(f"cannot {what}", where, error) from error

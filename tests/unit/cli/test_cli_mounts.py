@@ -1,0 +1,191 @@
+"""``-v`` and ``--mount``: what is asked for, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS
+from hypercontainer.cli.container_spec import container_spec
+from hypercontainer.cli.options import UsageError, parse
+from hypercontainer.errors import NotSupported
+from hypercontainer.types.spec import ContainerSpec
+
+
+@pytest.fixture(autouse=True)
+def counted_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of random ones: 0001, 0002, ..."""
+    numbers = iter(range(1, 100))
+    monkeypatch.setattr(os, "urandom", lambda _count: bytes((0, next(numbers))))
+
+
+def spec_of(*words: str) -> dict[str, Any]:
+    values, arguments = parse(RUN_OPTIONS, (*words, "image"), interspersed=False)
+    spec = container_spec(values, arguments[0], arguments[1:])
+    msgspec.convert(spec, ContainerSpec)
+    del spec["image"]
+    return spec
+
+
+def named(name: str = "data", **more: Any) -> dict[str, Any]:
+    return {"name": name, "source": {"kind": "named", "name": name, **more}}
+
+
+NAMED = {"volumes": [named()], "mounts": [{"volume": "data", "path": "/d", "copy_up": True}]}
+ANONYMOUS = {
+    "volumes": [{"name": "anonymous-0001", "source": {"kind": "empty"}}],
+    "mounts": [{"volume": "anonymous-0001", "path": "/d", "copy_up": True}],
+}
+
+
+def with_(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The first mount with ``more``."""
+    return spec | {"mounts": [spec["mounts"][0] | more]}
+
+
+def without_copy(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
+    found = with_(spec, **more)
+    del found["mounts"][0]["copy_up"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "spec"),
+    [
+        (("-v", "data:/d"), NAMED),
+        (("-v", "data:/d/:rw,z"), NAMED),
+        (("-v", "data:/d:ro"), with_(NAMED, read_only=True)),
+        (("-v", "data:/d:nocopy"), without_copy(NAMED)),
+        (("-v", "/d"), ANONYMOUS),
+        (("-v", "/d:ro"), with_(ANONYMOUS, read_only=True)),
+        (("-v", "data:/d", "--volume-size", "2g"), NAMED | {"volumes": [named(size_bytes=2 << 30)]}),
+        (
+            ("-v", "/d", "--volume-size=1m"),
+            ANONYMOUS
+            | {"volumes": [{"name": "anonymous-0001", "source": {"kind": "empty", "size_bytes": 1 << 20}}]},
+        ),
+        (("--mount", "source=data,target=/d"), NAMED),
+        (("--mount", "type=volume,src=data,dst=/d,readonly"), with_(NAMED, read_only=True)),
+        (("--mount", "type=volume,src=data,dst=/d,ro=false"), NAMED),
+        (
+            ("--mount", "src=data,dst=/d,volume-nocopy,volume-subpath=a/b"),
+            without_copy(NAMED, sub_path="a/b"),
+        ),
+        (("--mount", "type=volume,destination=/d"), ANONYMOUS),
+        (("--mount", '"type=volume","src=data","dst=/d"'), NAMED),
+        (
+            ("--tmpfs", "/a", "--mount", "type=tmpfs,target=/b,tmpfs-size=1m,tmpfs-mode=1770,ro"),
+            {
+                "tmpfs": [
+                    {"path": "/a", "options": ""},
+                    {"path": "/b", "options": "ro,size=1048576,mode=1770"},
+                ]
+            },
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_volumes(words: tuple[str, ...], spec: dict[str, Any]) -> None:
+    assert spec_of(*words) == spec
+
+
+def test_paths_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    spec = spec_of("-v", "./there:/a", "-v", f"{tmp_path}/there:/b:ro", "-v", "./new:/c", "-v", "./there:/d")
+    assert spec["volumes"] == [
+        {"name": "host-0001", "source": {"kind": "host", "path": f"{tmp_path}/there"}},
+        {"name": "host-0002", "source": {"kind": "host", "path": f"{tmp_path}/there"}, "read_only": True},
+        {
+            "name": "host-0003",
+            "source": {"kind": "host", "path": f"{tmp_path}/new", "expect": "directory-or-create"},
+        },
+    ]
+    assert spec["mounts"] == [
+        {"volume": "host-0001", "path": "/a"},
+        {"volume": "host-0002", "path": "/b", "read_only": True},
+        {"volume": "host-0003", "path": "/c"},
+        {"volume": "host-0001", "path": "/d"},
+    ]
+    assert not (tmp_path / "new").exists()  # hyperd makes it, of whoever asks
+
+
+def test_bind_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        spec_of("--mount", f"type=bind,src={tmp_path}/none,dst=/d")
+    (spec,) = spec_of("--mount", f"type=bind,src={tmp_path},dst=/d,bind-propagation=rprivate")["volumes"]
+    assert spec["source"] == {"kind": "host", "path": str(tmp_path)}
+
+
+def test_one_volume_at_two_places() -> None:
+    spec = spec_of("-v", "data:/a", "-v", "data:/b:ro")
+    assert spec["volumes"] == [named()]
+    assert [mount["path"] for mount in spec["mounts"]] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-v", "data"),
+        ("-v", "data:/"),
+        ("-v", "data:d"),
+        ("-v", ":/d"),
+        ("-v", "a:/b:ro:z"),
+        ("-v", "a b:/d"),
+        ("-v", "-a:/d"),
+        ("-v", "a/b:/d"),
+        ("-v", "a" * 64 + ":/d"),
+        ("-v", "a:/d", "-v", "b:/d/"),
+        ("-v", "a:/d", "--volume-size", "big"),
+        ("--mount", "src=a"),
+        ("--mount", "src=a,src=b,dst=/d"),
+        ("--mount", "src=a,,dst=/d"),
+        ("--mount", "src=./a,dst=/d"),
+        ("--mount", "src=a,dst=/d,readonly=maybe"),
+        ("--mount", "type=bind,dst=/d"),
+        ("--mount", "type=tmpfs,dst=d"),
+    ],
+)
+def test_mounts_that_are_wrong(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        spec_of(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-v", "data:/d:shared"),
+        ("--mount", "type=image,src=a,dst=/d"),
+        ("--mount", "type=volume,src=a,dst=/d,volume-driver=nfs"),
+        ("--mount", "type=tmpfs,src=a,dst=/d"),
+        ("--mount", "type=bind,src=/,dst=/d,bind-propagation=rshared"),
+    ],
+)
+def test_mounts_that_are_not_to_be_had(words: tuple[str, ...]) -> None:
+    with pytest.raises(NotSupported, match=words[0]):
+        spec_of(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "spec"),
+    [
+        (("--pod", "shop"), {"pod": "shop"}),
+        (("-c", "shop"), {"pod": "shop"}),
+        (("--container=shop", "--pod=shop"), {"pod": "shop"}),
+        (("-c", "512"), {"cpu_shares": 512}),
+        (("-c", "512", "--cpu-shares", "7"), {"cpu_shares": 7, "pod": "512"}),
+    ],
+)
+def test_create_in_a_pod(words: tuple[str, ...], spec: dict[str, Any]) -> None:
+    values, _ = parse(CREATE_OPTIONS, (*words, "image"), interspersed=False)
+    assert container_spec(values, "image", []) == {"image": "image", **spec}
+
+
+def test_two_pods_are_one_too_many() -> None:
+    values, _ = parse(CREATE_OPTIONS, ("-c", "a", "--pod", "b", "image"), interspersed=False)
+    with pytest.raises(UsageError, match="different pods"):
+        container_spec(values, "image", [])

@@ -1,0 +1,293 @@
+"""Pods with a name, on fake VMs: one VM for all, lives of their own, order of start and end, the next hyperd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_world import IMAGE, World, read_all, world
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
+from hypercontainer.types.answers import PodCreated
+from hypercontainer.types.pod import PodSpec
+from hypercontainer.types.probes import Exec, Lifecycle, Probe
+from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping, RestartPolicy
+from hypercontainer.types.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
+
+Story = Callable[[World], Awaitable[None]]
+Tell = Callable[[Story], None]
+FOREVER = ("cat",)
+
+
+@pytest.fixture
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
+    """Runs a story in a world of its own."""
+    monkeypatch.setattr("hypercontainer.engine.vm_plan.find_kernel", _any_kernel)
+
+    def run(story: Story) -> None:
+        async def whole() -> None:
+            async with asyncio.timeout(30), world(tmp_path) as made:
+                await story(made)
+
+        asyncio.run(whole())
+
+    return run
+
+
+def _any_kernel(parts: Any, wish: str | None) -> Any:
+    from hypercontainer.kernel import Kernel
+
+    return Kernel(Path(wish or "/dev/null"), "6.1", "user", (), True, "sha256:0")
+
+
+def member(name: str, *command: str, **more: Any) -> ContainerSpec:
+    more = {"stdin_open": True, **more}
+    return ContainerSpec(image=IMAGE, name=name, command=command or FOREVER, **more)
+
+
+async def pod(w: World, *members: ContainerSpec, **more: Any) -> PodCreated:
+    spec = PodSpec(name=more.pop("name", "p"), containers=members, **{**w.spec_defaults, **more})
+    return await w.engine.pods.create(spec)
+
+
+async def states(w: World) -> dict[str, str]:
+    return {c.name: c.state for c in await w.engine.containers.find(include_stopped=True)}
+
+
+def test_containers_of_a_pod_share_a_vm_which_goes_with_the_last(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        created = await pod(w, member("a"), member("b"))
+        assert [c.name for c in created.containers] == ["a", "b"]
+        await w.engine.pods.start("p")
+        assert len(w.driver.launched) == 1
+        assert await states(w) == {"a": "running", "b": "running"}
+        assert (await w.engine.pods.inspect("p")).state == "running"
+        await w.engine.containers.stop("a")
+        assert await states(w) == {"a": "exited", "b": "running"}
+        assert (await w.engine.pods.inspect("p")).vm.pid
+        await w.engine.containers.start("a")  # back into the same VM
+        assert len(w.driver.launched) == 1
+        await w.engine.pods.stop("p")
+        assert await states(w) == {"a": "exited", "b": "exited"}
+        assert not (await w.engine.pods.inspect("p")).vm.pid
+        assert list((w.config.run / "pods").iterdir()) == []
+
+    tell(story)
+
+
+def test_a_removed_pod_leaves_nothing(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"), member("b"))
+        await w.engine.pods.start("p")
+        with pytest.raises(Conflict, match="has containers that run: a, b"):
+            await w.engine.pods.remove("p")
+        await w.engine.pods.remove("p", force=True)
+        assert await states(w) == {}
+        assert await w.engine.pods.find() == []
+        for folder in ("root/containers", "root/pods", "run/pods"):
+            assert list((w.tmp / folder).iterdir()) == []
+        with pytest.raises(NotFound, match="no such pod: p"):
+            await w.engine.pods.inspect("p")
+
+    tell(story)
+
+
+def test_a_pod_is_created_whole_or_not_at_all(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        with pytest.raises(InvalidArgument, match="there is no volume v"):
+            await pod(w, member("a"), member("b", mounts=(VolumeMount("v", "/v"),)))
+        with pytest.raises(InvalidArgument, match="--publish of a container in pod p: the pod decides it"):
+            await pod(w, member("a", ports=(PortMapping(80),)))
+        with pytest.raises(NotFound):
+            await pod(w, member("a"), ContainerSpec(image="localhost/nothing", pull="never"))
+        with pytest.raises(Conflict, match="the name a is already in use"):
+            await pod(w, member("a"), member("a"))
+        assert await states(w) == {}
+        assert await w.engine.pods.find() == []
+        for folder in ("containers", "pods"):
+            assert list((w.config.root / folder).iterdir()) == []
+
+    tell(story)
+
+
+def test_all_that_ends_ends_the_pod(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a", "exit", "0"), member("b", "exit", "0"))
+        await w.engine.pods.start("p")
+        assert (await w.engine.pods.wait("p")).exit_status == 0
+        assert (await w.engine.pods.inspect("p")).state == "succeeded"
+        await pod(w, member("c", "exit", "3"), member("d", "exit", "0"), name="q")
+        await w.engine.pods.start("q")
+        assert (await w.engine.pods.wait("q")).exit_status == 3
+        found = await w.engine.pods.inspect("q")
+        assert (found.state, found.reason) == ("failed", "container c failed")
+
+    tell(story)
+
+
+def test_init_containers_run_one_by_one_before_the_rest(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        order: list[str] = []
+
+        async def watch() -> None:
+            async for event in w.engine.system.events(filters={"type": ["container"]}):
+                if event.action in ("start", "die"):
+                    order.append(f"{event.action} {event.attributes['name']}")
+
+        watcher = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        await pod(
+            w,
+            member("one", "exit", "0", role="init"),
+            member("side", role="sidecar"),
+            member("two", "exit", "0", role="init"),
+            member("main"),
+        )
+        await w.engine.pods.start("p")
+        assert await states(w) == {"one": "exited", "side": "running", "two": "exited", "main": "running"}
+        await w.engine.pods.stop("p", timeout_s=5)
+        watcher.cancel()
+        assert order == [
+            *("start one", "die one", "start side", "start two", "die two", "start main"),
+            *("die main", "die side"),
+        ]
+
+    tell(story)
+
+
+def test_an_init_container_that_fails_fails_the_pod(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("one", "exit", "4", role="init"), member("main"))
+        with pytest.raises(HyperError, match="container one failed"):
+            await w.engine.pods.start("p")
+        assert await states(w) == {"one": "exited", "main": "created"}
+        assert (await w.engine.pods.inspect("p")).state == "failed"
+        assert (await w.engine.pods.wait("p")).exit_status == 4
+
+    tell(story)
+
+
+def test_a_restart_policy_acts_in_a_vm_that_stays(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        again = RestartPolicy("on-failure", 2)
+        await pod(w, member("a"), member("b", "exit", "5", restart=again))
+        await w.engine.pods.start("p")
+        while (await w.engine.containers.inspect("b")).restart_count < 2:
+            await w.engine.containers.wait("b", "next-exit")
+        await w.engine.containers.wait("b")
+        shown = await w.engine.containers.inspect("b")
+        assert (shown.state, shown.exit_status, shown.restart_count) == ("exited", 5, 2)
+        assert await states(w) == {"a": "running", "b": "exited"}
+        assert len(w.driver.launched) == 1
+
+    tell(story)
+
+
+def test_a_container_is_added_to_a_pod_that_runs_and_removed_again(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"))
+        await w.engine.pods.start("p")
+        await w.engine.containers.create(member("b", pod="p"))
+        await w.engine.containers.start("b")
+        assert [c.name for c in (await w.engine.pods.inspect("p")).containers] == ["a", "b"]
+        assert len(w.driver.launched) == 1
+        await w.engine.containers.remove("b", force=True)
+        assert [c.name for c in (await w.engine.pods.inspect("p")).containers] == ["a"]
+        assert await states(w) == {"a": "running"}
+
+    tell(story)
+
+
+def test_a_pod_without_containers_waits_for_them(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w)
+        assert (await w.engine.pods.inspect("p")).state == "created"
+        attachment = await w.engine.containers.run(
+            ContainerSpec(image=IMAGE, command=("echo", "hello"), pod="p"), created=lambda _: None
+        )
+        assert await read_all(attachment) == b"hello\n"
+        assert (await attachment.exit()).exit_status == 0
+        assert not (await w.engine.pods.inspect("p")).vm.pid
+
+    tell(story)
+
+
+def test_the_next_hyperd_has_the_pod_as_it_was(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(
+            w, member("a"), member("b", restart=RestartPolicy("always")), member("side", role="sidecar")
+        )
+        await w.engine.pods.start("p")
+        await w.engine.close()
+        await w.open()
+        assert (await w.engine.pods.inspect("p")).state == "running"
+        assert set((await states(w)).values()) == {"running"}
+        assert len(w.driver.launched) == 1
+        await w.engine.pods.stop("p", timeout_s=5)
+        assert set((await states(w)).values()) == {"exited"}
+
+    tell(story)
+
+
+def test_ports_change_while_the_pod_runs(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"), ports=(PortMapping(80, 0),))
+        await w.engine.pods.start("p")
+        (first,) = await w.engine.pods.ports("p")
+        assert first.host_port > 0
+        (added,) = await w.engine.pods.add_ports("p", [PortMapping(81)])
+        assert {port.container_port for port in await w.engine.pods.ports("p")} == {80, 81}
+        with pytest.raises(NotFound, match="port 82/tcp is not published"):
+            await w.engine.pods.remove_ports("p", [PortMapping(80), PortMapping(82)])
+        await w.engine.pods.remove_ports("p", [PortMapping(81, added.host_port)])
+        assert await w.engine.pods.ports("p") == [first]
+
+    tell(story)
+
+
+def test_volumes_are_shared_and_a_used_one_is_kept(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        mounts = (VolumeMount("data", "/data"), VolumeMount("tmp", "/scratch"))
+        volumes = (Volume("data", NamedVolume("data")), Volume("tmp", EmptyDir()))
+        await pod(w, member("a", mounts=mounts), member("b", mounts=mounts), volumes=volumes)
+        await w.engine.pods.start("p")
+        (info,) = await w.engine.volumes.find()
+        assert (info.name, info.pods) == ("data", ("p",))
+        with pytest.raises(Conflict, match="used by p"):
+            await w.engine.volumes.remove("data")
+        await w.engine.pods.remove("p", force=True)
+        assert (await w.engine.volumes.prune())[0] == ["data"]
+
+    tell(story)
+
+
+def test_hooks_and_probes(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        bad = Probe(Exec(("exit", "1")), period_s=1, failure_threshold=1)
+        hook = Lifecycle(post_start=Exec(("exit", "0")), pre_stop=Exec(("exit", "0")))
+        good = Probe(Exec(("exit", "0")), period_s=1)
+        await pod(w, member("a", lifecycle=hook, startup=good), member("b", liveness=bad))
+        await w.engine.pods.start("p")
+        end = await w.engine.containers.wait("b")
+        assert "liveness probe failed" in end.error
+        shown = await w.engine.pods.inspect("p")
+        assert [c.state for c in shown.containers] == ["running", "exited"]
+
+    tell(story)
+
+
+def test_exec_in_the_vm(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"))
+        with pytest.raises(Conflict, match="the VM of pod p does not run"):
+            await w.engine.pods.exec_create("p", ExecSpec(command=("echo", "hi")))
+        await w.engine.pods.start("p")
+        identifier = await w.engine.pods.exec_create("p", ExecSpec(command=("echo", "hi")))
+        attachment = await w.engine.containers.exec_start(identifier)
+        assert attachment is not None
+        assert await read_all(attachment) == b"hi\n"
+
+    tell(story)
