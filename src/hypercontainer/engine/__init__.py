@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from hypercontainer.config import Config
 from hypercontainer.engine import interface
@@ -21,7 +22,6 @@ class _Engine:
         from hypercontainer.engine.containers import ContainerService
         from hypercontainer.engine.creation import Creation
         from hypercontainer.engine.images import ImageService
-        from hypercontainer.engine.manifests import ManifestService
         from hypercontainer.engine.pods import PodService
         from hypercontainer.engine.registry import Registry
         from hypercontainer.engine.services import Services
@@ -36,7 +36,6 @@ class _Engine:
         self._pods = PodService(registry, creation)
         self._volumes = VolumeService(registry)
         self._services = Services(registry)
-        self._manifests = ManifestService(registry, self._pods, self._volumes, self._services)
         self._system = SystemService(parts, self._containers, self._images, registry, self._volumes)
 
     @property
@@ -51,9 +50,12 @@ class _Engine:
     def volumes(self) -> interface.Volumes:
         return self._volumes
 
-    @property
+    @functools.cached_property
     def manifests(self) -> interface.Manifests:
-        return self._manifests
+        # Kubernetes' types cost a tenth of a second, which nobody pays who plays no manifest.
+        from hypercontainer.engine.manifests import ManifestService
+
+        return ManifestService(self._registry, self._pods, self._volumes, self._services)
 
     @property
     def images(self) -> interface.Images:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Collection, Iterable
@@ -16,6 +18,8 @@ GUEST_ADDRESS = "10.0.2.15"
 GUEST_PREFIX = 24
 GATEWAY = "10.0.2.2"
 NAME_SERVER = "10.0.2.3"
+PORT_MAX = 65535
+MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # a unicast one
 
 
 def free_uid(base: int, count: int, taken: Collection[int]) -> int:
@@ -33,6 +37,25 @@ def free_uid(base: int, count: int, taken: Collection[int]) -> int:
 def new_mac() -> str:
     """A unicast, locally administered address."""
     return "02:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(5))
+
+
+def check(ports: Iterable[PortMapping], mac: str | None) -> None:
+    """Raises InvalidArgument for what no VM can have."""
+    for port in ports:
+        if not 1 <= port.container_port <= PORT_MAX or not 0 <= port.host_port <= PORT_MAX:
+            raise InvalidArgument(
+                f"--publish: {port.host_port}:{port.container_port} is out of range", hint=f"1 to {PORT_MAX}"
+            )
+        if port.protocol not in ("tcp", "udp"):
+            raise InvalidArgument(f"--publish: {port.protocol!r} is no protocol", hint="tcp or udp")
+        try:
+            ipaddress.ip_address(port.host_ip or "0.0.0.0")  # noqa: S104 - what "" stands for
+        except ValueError:
+            raise InvalidArgument(f"--publish: {port.host_ip!r} is no address of this machine") from None
+    if mac is not None and not MAC.fullmatch(mac):
+        raise InvalidArgument(
+            f"--mac-address: {mac!r} is no MAC address of one device", hint="as 02:42:ac:11:00:02"
+        )
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -91,7 +91,10 @@ class ContainerService:
 
     async def resize(self, ref: str, rows: int, columns: int) -> None:
         container = await self._registry.held(ref)
-        await container.pod.agent.resize(container.running_init().number, rows, columns)
+        init = container.running_init()
+        if not init.tty:
+            raise Conflict(f"{container.what} has no terminal", hint="give it one with -t")
+        await container.pod.agent.resize(init.number, rows, columns)
 
     async def exec_create(self, ref: str, spec: ExecSpec) -> str:
         return (await self._registry.held(ref)).execs.create(spec).id
@@ -104,6 +107,8 @@ class ContainerService:
         _, entry = self._exec(exec_id)
         if entry.process is None or not entry.running:
             raise Conflict(f"exec {exec_id[:12]} is not running")
+        if not entry.spec.tty:
+            raise Conflict(f"exec {exec_id[:12]} has no terminal")
         await entry.owner.pod.agent.resize(entry.process.number, rows, columns)
 
     async def exec_inspect(self, exec_id: str) -> ExecState:

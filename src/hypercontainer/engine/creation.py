@@ -123,6 +123,7 @@ class Creation:
     ) -> PodCreated:
         if len(spec.containers) > CONTAINERS_MAX:
             raise InvalidArgument(f"{len(spec.containers)} containers: a pod has {CONTAINERS_MAX} at most")
+        addresses.check(spec.ports, spec.mac_address)
         async with contextlib.AsyncExitStack() as stack:
             name = stack.enter_context(self._registry.reserved_pod(spec.name))
             identifier, created = names.new_id(), []
@@ -221,6 +222,7 @@ class Creation:
         asked_by: int | None,
     ) -> tuple[ContainerRecord, tuple[str, ...]]:
         spec = defaults.applied(spec, self._parts.config)
+        addresses.check(spec.ports, spec.mac_address)
         effective, warnings = plan.effective(spec, image.config, identifier)
         record = ContainerRecord(
             id=identifier,

@@ -19,10 +19,10 @@ from hypercontainer.engine.state import ServiceEnd, ServiceRecord
 from hypercontainer.engine.volumes import VolumeService
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound
 from hypercontainer.image.reference import parse
-from hypercontainer.kube.volumes import claim_size
 from hypercontainer.types.answers import Played
 from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec, PortMapping
+from hypercontainer.types.volumes import NamedVolume
 
 CLUSTER_DOMAIN = "svc.cluster.local"
 NAMESPACE = "default"
@@ -51,10 +51,13 @@ class ManifestService:
     ) -> list[Played]:
         objects, warnings = await asyncio.to_thread(kube.read, text)
         plans = await asyncio.to_thread(kube.pods, objects)
+        kube.crons(objects)  # checked, like all the rest, before anything is made
+        claims = kube.claims(objects)
         services = [_service(plan, plans) for plan in kube.services(objects)]
         specs = [_with_services(plan, services) for plan in plans]
+        await self._check_claims(specs, claims)
         kept = [self._unchanged(spec, replace=replace) for spec in specs]
-        played = [*await self._claims(objects), *_unplayed(objects)]
+        played = [*await self._make_claims(claims), *_unplayed(objects)]
         for record in services:
             before = self._services.get(record.name)
             await self._services.put(record)
@@ -111,16 +114,26 @@ class ManifestService:
         created.change(spec=spec)  # as it was asked for, to be compared with the next time
         return action
 
-    async def _claims(self, objects: kube.Objects) -> list[Played]:
+    async def _check_claims(self, specs: Sequence[PodSpec], claims: Sequence[NamedVolume]) -> None:
+        """A claim that is not in the manifest has to be there."""
+        known = {info.name for info in await self._volumes.find()} | {claim.name for claim in claims}
+        for spec in specs:
+            for volume in spec.volumes:
+                source = volume.source
+                if isinstance(source, NamedVolume) and source.size_bytes is None and source.name not in known:
+                    raise NotFound(
+                        f"pod {spec.name}: there is no claim {source.name}",
+                        hint="put its PersistentVolumeClaim into the manifest, or `hyper volume create` it",
+                    )
+
+    async def _make_claims(self, claims: Sequence[NamedVolume]) -> list[Played]:
         played = []
         known = {info.name for info in await self._volumes.find()}
-        for one in objects:
-            if one.kind == "PersistentVolumeClaim":
-                if one.name not in known:
-                    size = claim_size(one.model.spec, one.subject)
-                    await self._volumes.create(one.name, size_bytes=size)
-                action = "unchanged" if one.name in known else "created"
-                played.append(Played(kind=one.kind, name=one.name, action=action))
+        for claim in claims:
+            if claim.name not in known:
+                await self._volumes.create(claim.name, size_bytes=claim.size_bytes)
+            action = "unchanged" if claim.name in known else "created"
+            played.append(Played(kind="PersistentVolumeClaim", name=claim.name, action=action))
         return played
 
     # ------------------------------------------------------------------------------------- down

@@ -91,6 +91,8 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
     stop_signal = spec.stop_signal or image.stop_signal or (_SYSTEMD_STOP if is_systemd(args) else "SIGTERM")
     signals.parse(stop_signal)
     _host_name("--domainname", spec.domainname)
+    for text in spec.expose:
+        parse_ports(text)
     made = Effective(
         env=merged_env(image.env, spec.env),
         entrypoint=entrypoint,

@@ -170,6 +170,7 @@ class PodService:
         return [_port(port) for port in (record.published or record.ports)]
 
     async def add_ports(self, ref: str, ports: Sequence[PortMapping]) -> list[Port]:
+        addresses.check(ports, None)
         pod = await self.held(ref, also_of_one=True)
         async with pod.machine:
             for port in ports:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypercontainer.engine import times
+from hypercontainer.engine import plan, times
 from hypercontainer.engine.addresses import GATEWAY, GUEST_ADDRESS, GUEST_PREFIX
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument
@@ -70,9 +70,9 @@ def ports(record: ContainerRecord, pod: PodRecord) -> tuple[Port, ...]:
     ]
     shown = {(port.container_port, port.protocol) for port in published}
     for text in record.spec.expose:
-        number, _, protocol = text.partition("/")
-        if (int(number), protocol or "tcp") not in shown:
-            published.append(Port("", 0, int(number), protocol or "tcp"))
+        for number, protocol in plan.parse_ports(text):
+            if (number, protocol) not in shown:
+                published.append(Port("", 0, number, protocol))
     return tuple(published)
 
 

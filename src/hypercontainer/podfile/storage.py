@@ -24,7 +24,8 @@ from hypercontainer.types.volumes import (
 )
 
 NEW_VOLUME_BYTES = 10 << 30
-MAX_CONTENT_BYTES = 32 << 20  # of all files that containers name, each time they do
+# Of all files that containers name, each time they do: a guest takes a container with its files in one message.
+MAX_CONTENT_BYTES = 3 << 20
 DEFAULT_PERM = "0755"
 SCHEMES = ("file", "http", "https")
 _PERM = re.compile(r"0[0-7]{3}")

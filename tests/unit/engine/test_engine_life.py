@@ -138,8 +138,8 @@ def test_names_are_unique_checked_and_resolved(tell: Callable[[Story], None]) ->
             await containers.create(spec(w, "true", name="a"))
         with pytest.raises(InvalidArgument, match="invalid container name"):
             await containers.create(spec(w, "true", name="../a"))
-        with pytest.raises(NotFound, match="no such container: b"):
-            await containers.start("b")
+        with pytest.raises(NotFound, match="no such container: no-digit"):
+            await containers.start("no-digit")
         await containers.rename("a", "b")
         assert (await containers.inspect("b")).id == made.id
         await containers.create(spec(w, "true", name="a"))

@@ -298,9 +298,9 @@ def test_the_files_together_are_bounded() -> None:
     value = container(files=[{"path": f"/{n}", "filename": "f"} for n in range(3)])
     value |= {"files": [{"name": "f", "uri": "http://h/f"}]}
     with pytest.raises(
-        InvalidArgument, match=r"containers\[1\].files\[2\]: the files come to more than 32 MiB"
+        InvalidArgument, match=r"containers\[1\].files\[2\]: the files come to more than 3 MiB"
     ):
-        podfile.read(json.dumps(value), where="w", fetch=lambda uri: bytes(16 << 20))
+        podfile.read(json.dumps(value), where="w", fetch=lambda uri: bytes(3 << 19))
 
 
 @pytest.mark.parametrize("kind", [InvalidArgument, NotFound, Unavailable])
