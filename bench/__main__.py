@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, cold_run, command_line, many, memory, pull, start, stream
+from bench import ROOT, cold_run, command_line, many, memory, pods, pull, start, stream
 from bench.containers import BOOTED
 from bench.measure import Row, table, write_json
 from hyper import Hyper, hyper
@@ -31,6 +31,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "command-line": with_hyperd(command_line.measure),
     "start": lambda flags: start.measure(flags.rounds),
     "many": lambda flags: many.measure(),
+    "pods": lambda flags: pods.measure(flags.rounds),
     "memory": lambda flags: memory.measure(flags.pods),
     "cold-run": lambda flags: cold_run.measure(flags.rounds),
     "pull": with_hyperd(pull.measure),
