@@ -50,7 +50,7 @@ class Container:
         self._lock = asyncio.Lock()
         self._launching: asyncio.Task[Process] | None = None
         self._init: Process | None = None
-        self._outcome: asyncio.Future[Exit] = _future()
+        self._outcome: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._waiting: list[ProcessAttachment] = []  # clients that attached before the start
         self._supervisor: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -215,7 +215,7 @@ class Container:
 
     def _conclude(self, result: Exit) -> None:
         """This run and all that follows it is over; the next has a future of its own."""
-        concluded, self._outcome = self._outcome, _future()
+        concluded, self._outcome = self._outcome, asyncio.get_running_loop().create_future()
         if not concluded.done():
             concluded.set_result(result)
 
@@ -453,6 +453,7 @@ class Container:
         self.tell("destroy")
         self.removed.set()
         self._on_removed(self)
+        await self.pod.tidy()
 
     async def _delete_quietly(self) -> None:
         try:
@@ -494,7 +495,3 @@ class Container:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         self.log.close()
-
-
-def _future() -> asyncio.Future[Exit]:
-    return asyncio.get_running_loop().create_future()

@@ -102,8 +102,20 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
         stop_signal=stop_signal,
         hostname=_host_name("--hostname", spec.hostname or container_id[:12]),
     )
+    if spec.run_as_non_root:
+        _not_root(made.user)
     start(spec, made, container_id, _ANY_FACTS)  # whatever cannot be planned is refused now
     return made, tuple(_warnings(spec))
+
+
+def _not_root(user: str) -> None:
+    """What a name stands for is the image's say, so it proves nothing."""
+    name = user.partition(":")[0]
+    if not (name.isascii() and name.isdigit() and int(name)):
+        raise InvalidArgument(
+            f"runAsNonRoot: user {name or 'root'} is root, or a name that may stand for it",
+            hint="a number other than 0 in runAsUser",
+        )
 
 
 def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts) -> Start:

@@ -6,22 +6,25 @@ import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hypercontainer.engine import layout
+from hypercontainer.engine import layout, storage
+from hypercontainer.engine.plan_mounts import guest_name
 from hypercontainer.engine.storage import serial
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor.driver import VM, DiskSpec
-from hypercontainer.rootfs import RootDisk
+from hypercontainer.rootfs import RootDisk, chain_id
 from hypercontainer.types.volumes import HostPath
 
 if TYPE_CHECKING:
     from hypercontainer.engine.pod import Pod
+
+PLUGGED = "i-"  # begins the serial of an image that came later
 
 
 async def image(pod: Pod, root: RootDisk) -> None:
     """Has the VM have the image."""
     if pod.image_part(root.chain_id) is not None:
         return
-    own = "i-" + hashlib.sha256(root.chain_id.encode()).hexdigest()[:16]
+    own = PLUGGED + hashlib.sha256(root.chain_id.encode()).hexdigest()[:16]
     disk, parts = layout.image_disk(own, [root])
     await _vm(pod).attach_disk(disk)
     pod.change(images=(*pod.record.images, *parts))
@@ -29,8 +32,6 @@ async def image(pod: Pod, root: RootDisk) -> None:
 
 async def volumes(pod: Pod, disks: Iterable[DiskSpec]) -> None:
     """Has the VM have the volumes' ``disks``."""
-    from hypercontainer.engine.plan_mounts import guest_name
-
     missing = {
         serial(volume): volume
         for volume in pod.volumes.values()
@@ -47,13 +48,18 @@ async def volumes(pod: Pod, disks: Iterable[DiskSpec]) -> None:
             await _vm(pod).attach_disk(disk)
 
 
-async def unused_images(pod: Pod) -> None:
-    """Takes images out that were plugged in for containers that are gone."""
-    from hypercontainer.rootfs import chain_id
-
+async def unused(pod: Pod) -> None:
+    """Takes out what came with containers that are gone."""
+    wanted = storage.plans(pod)
+    for name, disk in tuple(pod.record.mounted.items()):
+        if name not in wanted:
+            await pod.agent.remove_volume(name)
+            pod.change(mounted={other: kept for other, kept in pod.record.mounted.items() if other != name})
+            if disk:
+                await _vm(pod).detach_disk(disk)
     used = {chain_id(record.diff_ids) for record in pod.records()}
     for part in pod.record.images:
-        if part.chain_id not in used and part.serial.startswith("i-"):
+        if part.chain_id not in used and part.serial.startswith(PLUGGED):
             pod.change(images=tuple(other for other in pod.record.images if other != part))
             await _vm(pod).detach_disk(part.serial)
 

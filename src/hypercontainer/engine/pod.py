@@ -29,7 +29,7 @@ from hypercontainer.agent.operations import (
     Welcome,
 )
 from hypercontainer.agent.session import Agent
-from hypercontainer.engine import layout, plan
+from hypercontainer.engine import layout, plan, plug
 from hypercontainer.engine.execs import Execs
 from hypercontainer.engine.hardware import DISK_SERIAL
 from hypercontainer.engine.parts import Parts
@@ -48,7 +48,7 @@ ORDERLY_END_S = 10.0
 WELCOME_S = 30.0
 LAST_WORDS_S = 2.0
 STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
-GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": ()}
+GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": {}}
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +198,17 @@ class Pod:
                 await self._agent.create_container(ContainerPlan(STALE, lower, upper))
                 await self._agent.destroy_container(STALE, discard=True)
             self.change(stale=tuple(rest))
+
+    async def tidy(self) -> None:
+        """Disks that came with containers that are gone are taken out of a VM that runs on."""
+        if not self.named:
+            return
+        async with self.machine:
+            try:
+                if self._vm is not None and self._users:
+                    await plug.unused(self)
+            except HyperError as error:
+                log.warning("pod %s: %s", self.record.name, error)
 
     async def adopted(self) -> Welcome | None:
         """The VM of an earlier hyperd is taken back, once for all who ask."""

@@ -1,17 +1,27 @@
 """When a container is started again after its end, and how long that waits.
 
 Docker's rules: a policy, a limit on retries for on-failure, and a delay that doubles from 100 ms to a minute; a
-run of ten seconds or more counts as a success and the delay begins anew.
+run of ten seconds or more counts as a success and the delay begins anew.  Kubernetes' delays: none at first, then
+10 s, doubled up to five minutes; they begin anew after a run of ten minutes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hypercontainer.engine import times
 from hypercontainer.engine.state import ContainerRecord
 
-FIRST_DELAY_S = 0.1
-MAX_DELAY_S = 60.0
-LONG_RUN_S = 10.0
+
+@dataclass(frozen=True)
+class Delays:
+    immediate: bool  # the first restart
+    first_s: float
+    most_s: float
+    long_run_s: float
+
+
+DELAYS = {"docker": Delays(False, 0.1, 60.0, 10.0), "kubernetes": Delays(True, 10.0, 300.0, 600.0)}
 
 
 def wanted(record: ContainerRecord) -> bool:
@@ -35,13 +45,14 @@ def wanted_at_boot(record: ContainerRecord) -> bool:
 
 class Backoff:
     def __init__(self) -> None:
-        self._delay_s = FIRST_DELAY_S
+        self._restarts = 0
 
     def next_delay_s(self, record: ContainerRecord) -> float:
+        delays = DELAYS.get(record.spec.restart.backoff, DELAYS["docker"])
         if record.started and record.finished:
             ran_s = (times.to_ns(record.finished) - times.to_ns(record.started)) / 1e9
-            if ran_s >= LONG_RUN_S:
-                self._delay_s = FIRST_DELAY_S
-        delay_s = self._delay_s
-        self._delay_s = min(MAX_DELAY_S, delay_s * 2)
-        return delay_s
+            if ran_s >= delays.long_run_s:
+                self._restarts = 0
+        step = self._restarts - delays.immediate
+        self._restarts += 1
+        return 0.0 if step < 0 else min(delays.most_s, delays.first_s * 2 ** min(step, 20))

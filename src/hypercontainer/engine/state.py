@@ -65,7 +65,9 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     started: str = ""
     since: dict[str, int] = field(default_factory=dict)
     images: tuple[ImagePart, ...] = ()  # in the VM that runs
-    mounted: tuple[str, ...] = ()  # volumes in the VM that runs
+    mounted: dict[str, str] = field(
+        default_factory=dict
+    )  # volumes in it: the guest's name, the disk's serial
     stale: tuple[str, ...] = ()  # directories of its disk whose containers were removed
     memory_mib: int
     cpus: float

@@ -120,14 +120,11 @@ def needs_disk(volumes: dict[str, Volume]) -> bool:
 
 def add(pod: Pod, *, timeout_s: float) -> list[Future[None]]:
     """Tells the guest of all volumes that it does not have."""
-    told, names = [], []
-    for name, planned in plans(pod).items():
-        if name not in pod.record.mounted:
-            told.append(pod.agent.add_volume(planned, timeout_s=timeout_s))
-            names.append(name)
-    if names:
-        pod.change(mounted=(*pod.record.mounted, *names))
-    return told
+    missing = {name: planned for name, planned in plans(pod).items() if name not in pod.record.mounted}
+    if missing:
+        serials = {name: planned.mount.serial if planned.mount else "" for name, planned in missing.items()}
+        pod.change(mounted=pod.record.mounted | serials)
+    return [pod.agent.add_volume(planned, timeout_s=timeout_s) for planned in missing.values()]
 
 
 def plans(pod: Pod) -> dict[str, VolumePlan]:
