@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "infile.h"
 #include "place.h"
 #include "system.h"
 
@@ -89,6 +90,10 @@ int invm_enter(const struct launch *launch, struct failure *failure)
 	bool terminal = find_flag(launch->fields, HYPER_TTY);
 	if (tools < 0 && !terminal)
 		return 0;
+	struct span program;
+	/* What works on the container's files sees what the container sees. */
+	if (field_find(launch->fields, HYPER_ARG, &program) && (span_is(program, INFILE_READ) || span_is(program, INFILE_WRITE)))
+		return setns(tools, CLONE_NEWNS) == 0 ? 0 : fail(failure, errno, "the container's files: %s", reason(errno));
 	int home = tools < 0 ? -1 : open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (tools >= 0 && (tree = take_root(tools, home, failure)) < 0)
 		return -1;
@@ -218,7 +223,7 @@ static void splice_all(int socket)
 
 bool invm_builtin(char *const *arguments)
 {
-	return strcmp(arguments[0], CONNECT) == 0;
+	return strcmp(arguments[0], CONNECT) == 0 || infile_builtin(arguments[0]);
 }
 
 void invm_run(char *const *arguments)
@@ -226,10 +231,14 @@ void invm_run(char *const *arguments)
 	(void)sys_close_range(3, ~0u); /* the report too: it has begun */
 	(void)prctl(PR_SET_NAME, CONNECT);
 	(void)signal(SIGPIPE, SIG_IGN);
+	if (infile_builtin(arguments[0]))
+		infile_run(arguments);
 	if (!arguments[1] || !arguments[2] || arguments[3]) {
 		(void)dprintf(2, "usage: " CONNECT " HOST PORT\n");
 		_exit(2);
 	}
-	splice_all(connect_to(arguments[1], arguments[2]));
+	int socket = connect_to(arguments[1], arguments[2]);
+	(void)dprintf(2, "connected\n"); /* for those who only ask whether somebody accepts */
+	splice_all(socket);
 	_exit(0);
 }

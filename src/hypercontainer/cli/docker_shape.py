@@ -24,6 +24,7 @@ def _state(found: dict[str, Any]) -> dict[str, Any]:
         "Pid": found["pid"],
         "ExitCode": found["exit_status"],
         "Error": found["error"],
+        "Message": found.get("message", ""),
         "StartedAt": found["started"] or NEVER,
         "FinishedAt": found["finished"] or NEVER,
     }

@@ -20,6 +20,7 @@ from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
 from hypercontainer.engine import files, launch, plan, times, timings
 from hypercontainer.engine.care import DEFAULT_STOP_S, Care
 from hypercontainer.engine.execs import Execs
+from hypercontainer.engine.last_words import last_words
 from hypercontainer.engine.logs import ContainerLog
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
@@ -251,7 +252,8 @@ class Container:
         self._init = None
         self.log.end_run()
         discard = record.spec.auto_remove
-        self.change(exit_status=result.exit_status, error=result.error, oom_killed=oom)
+        message = await last_words(self, result.exit_status)
+        self.change(exit_status=result.exit_status, error=result.error, oom_killed=oom, message=message)
         again = wanted(self.record)
         await self._leave(orderly=not discard or self.pod.keeps_data, comes_back=again and self.pod.named)
         self.tell("die", exit_status=str(result.exit_status))

@@ -6,15 +6,25 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from hypercontainer.engine import execs, files, observe, times, views, vm_plan
+from hypercontainer.engine import container_files, execs, files, observe, times, views, vm_plan
 from hypercontainer.engine.container import Container
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.process import ProcessAttachment
 from hypercontainer.engine.registry import Registry
 from hypercontainer.errors import Conflict, HyperError, NotFound
-from hypercontainer.types.answers import Created, ExecState, Exit, Inspect, Process, Sample, Summary
+from hypercontainer.types.answers import (
+    Created,
+    ExecState,
+    Exit,
+    FileFacts,
+    Inspect,
+    Process,
+    Sample,
+    Summary,
+)
 from hypercontainer.types.spec import ContainerSpec, ExecSpec
 from hypercontainer.types.states import ALIVE
 
@@ -95,6 +105,15 @@ class ContainerService:
         if not init.tty:
             raise Conflict(f"{container.what} has no terminal", hint="give it one with -t")
         await container.pod.agent.resize(init.number, rows, columns)
+
+    async def read_file(self, ref: str, path: str) -> tuple[FileFacts, AsyncIterator[bytes]]:
+        return await container_files.read(await self._registry.held(ref), path)
+
+    async def write_file(
+        self, ref: str, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
+        container = await self._registry.held(ref)
+        await container_files.write(container, path, content, mode=mode, uid=uid, gid=gid)
 
     async def exec_create(self, ref: str, spec: ExecSpec) -> str:
         return (await self._registry.held(ref)).execs.create(spec).id

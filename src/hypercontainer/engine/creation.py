@@ -305,6 +305,7 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str) -> ContainerSpec:
         extra_hosts=pod.extra_hosts,
         pid_mode="pod" if pod.share_pids else spec.pid_mode,
         groups=(*spec.groups, *group),
+        sysctls={**pod.sysctls, **spec.sysctls},
         pod=name,
     )
 

@@ -15,6 +15,7 @@ from hypercontainer.types.answers import (
     Event,
     ExecState,
     Exit,
+    FileFacts,
     HistoryLine,
     ImageInspect,
     ImageSummary,
@@ -133,6 +134,14 @@ class Containers(Protocol):
     ) -> Attachment:
         """Creates, attaches, starts.  With ``auto_remove`` the attachment's ``exit`` returns
         after the removal."""
+
+    async def read_file(self, ref: str, path: str) -> tuple[FileFacts, AsyncIterator[bytes]]:
+        """Of a container that runs; its image needs no program for it."""
+
+    async def write_file(
+        self, ref: str, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
+        """Whole or not at all, where there is a file too; the directory has to be there."""
 
     async def exec_create(self, ref: str, spec: ExecSpec) -> str: ...
     async def exec_start(self, exec_id: str) -> Attachment | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -61,19 +61,27 @@ class ManifestService:
         for record in services:
             before = self._services.get(record.name)
             await self._services.put(record)
-            played.append(
-                Played(kind="Service", name=record.name, action="replaced" if before else "created")
-            )
+            action = "created" if before is None else "unchanged" if before == record else "replaced"
+            played.append(Played(kind="Service", name=record.name, action=action))
         for plan, spec, unchanged in zip(plans, specs, kept, strict=True):
             action = "unchanged"
             if not unchanged:
                 action = await self._create(plan, spec, credentials, progress, asked_by)
-            if start and spec.name is not None:
-                await self._pods.start(spec.name)
             played.append(_told(plan, action, [] if unchanged else plan.warnings))
+        if start:
+            await self._start(spec.name or "" for spec in specs)
         if warnings:
             played.append(Played(kind="Manifest", name="", action="kept", warnings=tuple(warnings)))
         return _by_owner(played)
+
+    async def _start(self, names: Iterable[str]) -> None:
+        """All at once, as one pod's init containers may wait for another pod.  What has succeeded is left alone."""
+        starts = [
+            self._pods.start(name) for name in names if not pod_views.done(self._registry.get_pod(name))
+        ]
+        for result in await asyncio.gather(*starts, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     def _unchanged(self, spec: PodSpec, *, replace: bool) -> bool:
         """Whether the pod is there just so.  Conflict where it is there otherwise, and shall not be replaced."""

@@ -32,6 +32,10 @@ def files(
         "/etc/resolv.conf": resolv_conf(spec, name_servers),
     }
     bound = tuple(File(path, 0o644, text.encode(), bind=True) for path, text in contents.items())
+    if spec.termination_message_path:  # whoever the program runs as may write its last words
+        bound += (
+            File(plan_mounts.place("--termination-message", spec.termination_message_path), 0o666, b""),
+        )
     return bound + _injected(spec)
 
 

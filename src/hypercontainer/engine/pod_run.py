@@ -81,12 +81,8 @@ class PodRuns:
 
     def resume(self, pod: Pod) -> PodRun:
         """The run that an earlier hyperd began."""
-        spec = pod.record.spec
-        grace_s = DEFAULT_GRACE_S
-        if spec is not None and spec.stop_timeout_s is not None:
-            grace_s = float(spec.stop_timeout_s)
         members = [PodMember(container) for container in pod.members.values()]
-        run = self._runs[pod.id] = PodRun(members, grace_s=grace_s)
+        run = self._runs[pod.id] = PodRun(members, grace_s=_grace_s(pod))
         pod.run = run
         self._tasks[pod.id] = asyncio.create_task(self._run(pod, run), name=f"run of pod {pod.record.name}")
         return run
@@ -102,7 +98,7 @@ class PodRuns:
                 done, _ = await asyncio.wait([body], timeout=max(0.0, left_s))
                 if not done:
                     late = f"it ran longer than its {spec.deadline_s} s"
-                    await run.stop(DEFAULT_GRACE_S)
+                    await run.stop(_grace_s(pod))
             self._ended(pod, await body, late)
         except asyncio.CancelledError:
             body.cancel()
@@ -125,3 +121,8 @@ class PodRuns:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _grace_s(pod: Pod) -> float:
+    spec = pod.record.spec
+    return DEFAULT_GRACE_S if spec is None or spec.stop_timeout_s is None else float(spec.stop_timeout_s)

@@ -36,6 +36,12 @@ def _failed(record: ContainerRecord) -> bool:
     return record.state is State.EXITED and record.exit_status != 0 and record.spec.role != "sidecar"
 
 
+def done(pod: Pod) -> bool:
+    """Whether it has succeeded, and nobody has ended it before."""
+    mains = [member.record for member in pod.members.values() if member.record.spec.role == "main"]
+    return state(pod) == "succeeded" and not any(record.stopped_by_user for record in mains)
+
+
 def status(pod: Pod) -> str:
     """The STATUS column of ``hyper pod ls``."""
     now = state(pod)

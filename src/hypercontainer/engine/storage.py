@@ -158,8 +158,14 @@ def plan(volume: Volume, group: int | None) -> VolumePlan:
             share = FileSystem("virtiofs", own, _SAFE, read_only=volume.read_only)
             return VolumePlan(name, mount=share)
         case Contents(files, mode):
+            readable = 0 if group is None else 0o440  # the group is there to read them, whatever their modes
             written = tuple(
-                File(_relative(volume, file.path), file.mode or mode, file.content, gid=group or 0)
+                File(
+                    _relative(volume, file.path),
+                    (mode if file.mode is None else file.mode) | readable,
+                    file.content,
+                    gid=group or 0,
+                )
                 for file in files
             )
             memory = FileSystem("tmpfs", "tmpfs", _SAFE, "mode=0755")

@@ -87,6 +87,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tu
         config=record.effective,
         pid=machine(pod).pid,
         error=record.error,
+        message=record.message,
         oom_killed=record.oom_killed,
         restart_count=record.restart_count,
         vm=machine(pod),

@@ -104,6 +104,7 @@ class Inspect(Summary, frozen=True, kw_only=True):
     network: NetworkState
     log_path: str
     execs: tuple[str, ...] = ()
+    message: str = ""  # the program's last words (``termination_message_path``)
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -256,6 +257,15 @@ class PodLogLine(Struct, frozen=True):
     container: str
     channel: int
     data: bytes
+
+
+class FileFacts(Struct, frozen=True):
+    """Of a regular file in a container."""
+
+    mode: int
+    uid: int
+    gid: int
+    size_bytes: int
 
 
 class VolumeInfo(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,19 @@
+/* Files of a container, for the host: read and written by processes of the VM that see what the container sees. */
+#ifndef INFILE_H
+#define INFILE_H
+
+#include <stdbool.h>
+
+#define INFILE_READ "hyper-read"
+#define INFILE_WRITE "hyper-write"
+
+bool infile_builtin(const char *name);
+
+/*
+ * "hyper-read PATH": says "MODE UID GID SIZE" (MODE octal) in a line of its error output and writes the file to its
+ * output.  "hyper-write PATH MODE UID GID": its input becomes the file, whole or not at all.  Ends with the errno of
+ * what failed, and says it; only regular files.
+ */
+__attribute__((noreturn)) void infile_run(char *const *arguments);
+
+#endif
