@@ -132,14 +132,15 @@ enum hyper_operation {
 	HYPER_OP_SHUTDOWN = 12,           /* answers, kills all, syncs, unmounts, powers off */
 	HYPER_OP_SET_TIME = 13,           /* TIME_NS */
 	/* INTERFACE*, RELEASE_DISKS?, MOUNT*, DEVICE*, MASKED_PATH*, READONLY_PATH*.  Makes the VM ready to be saved and
-	 * cloned: all that was put off is done, interfaces are up, and a container is half made.  A CONTAINER_CREATE whose
-	 * MOUNTs and DEVICEs begin with these and whose paths are these takes it over; any other has it given up.  Before
-	 * the first container (EBUSY).  The session ends with the answer: the guest waits for a SYNC mark as after boot. */
+	 * cloned: all that was put off is done, interfaces are up, and some containers are half made.  A CONTAINER_CREATE
+	 * whose MOUNTs and DEVICEs begin with these and whose paths are these takes one of them over.  Before the first
+	 * container (EBUSY).  The session ends with the answer: the guest waits for a SYNC mark as after boot. */
 	HYPER_OP_PREPARE = 14,
 	/* NAME, one of MOUNT (its TARGET is left out; RELATIVE to nothing) or UPPER (a directory of that disk, made if
 	 * missing), GID?, MODE?, FILE*, READ_ONLY?.  Makes storage that the pod's containers share: it is mounted in the VM
 	 * and a bind MOUNT of a container whose SOURCE is "NAME" or "NAME/path/below" shows it there.  GID: the root gets
-	 * this group, set-group-ID and group write.  MODE: of the root.  FILEs are written into it. */
+	 * this group, set-group-ID and group rwx.  MODE: of the root.  FILEs are written into it.  One is always there:
+	 * "hyper.shm", 64 MiB of memory for the containers' /dev/shm. */
 	HYPER_OP_VOLUME_ADD = 15,
 	HYPER_OP_VOLUME_REMOVE = 16, /* NAME; EBUSY while a container has it, ENOENT */
 };

@@ -196,6 +196,7 @@ static void take_prepared(struct container *container, const struct request *req
 	if (taken.holder <= 0)
 		return;
 	memcpy(container->group, taken.group, sizeof taken.group);
+	container->shared_pids = find_u32(request->fields, HYPER_PID_MODE, 0) == 1;
 	container->holder = taken.holder;
 	container->cgroup = taken.cgroup;
 	container->socket.fd = taken.socket;

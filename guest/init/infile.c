@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,7 +17,12 @@
 #include "util.h"
 
 #define CHUNK 65536
-#define TEMPORARY ".hyper-write-%d"
+#define MAX_LINKS 40
+#define TEMPORARY ".hyper-write-%016llx"
+
+/* What is being written, and where: gone if the program is ended before it is whole. */
+static char temporary[64];
+static int temporary_in = -1;
 
 bool infile_builtin(const char *name)
 {
@@ -43,19 +50,71 @@ static bool copy(int from, int to)
 	}
 }
 
-__attribute__((noreturn)) static void read_file(const char *path)
+static int no_regular_file(const struct stat *info)
 {
+	return S_ISDIR(info->st_mode) ? EISDIR : EINVAL;
+}
+
+/* Looked at before it is opened: opening a FIFO or a device does something. */
+__attribute__((noreturn)) static void read_file(int root, const char *path)
+{
+	static const int how[] = {O_PATH, O_RDONLY | O_NONBLOCK | O_NOCTTY};
 	struct stat info;
-	/* Nothing is waited for: a FIFO would be. */
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &info) != 0)
-		give_up(path, errno);
-	if (!S_ISREG(info.st_mode))
-		give_up(path, S_ISDIR(info.st_mode) ? EISDIR : EINVAL);
+	int fd = -1;
+	for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+		close_fd(&fd);
+		fd = open_in_root(root, path, how[i]);
+		if (fd < 0 || fstat(fd, &info) != 0)
+			give_up(path, errno);
+		if (!S_ISREG(info.st_mode))
+			give_up(path, no_regular_file(&info));
+	}
 	(void)dprintf(2, "%o %u %u %lld\n", (unsigned)(info.st_mode & 07777), info.st_uid, info.st_gid, (long long)info.st_size);
 	if (!copy(fd, 1))
 		give_up(path, errno);
 	_exit(0);
+}
+
+/*
+ * The directory where the file of that path is or will be, and its name there: a link at the end is followed, as by every
+ * program that writes, also where it leads to nothing yet.  -1 with errno.
+ */
+static int open_parent(int root, const char *path, char *name, size_t size)
+{
+	char whole[PATH_MAX], target[PATH_MAX], joined[PATH_MAX];
+	(void)snprintf(whole, sizeof whole, "%s", path);
+	for (int links = 0; links < MAX_LINKS; links++) {
+		char *slash = strrchr(whole, '/');
+		*slash = '\0';
+		int directory = open_in_root(root, *whole ? whole : "/", O_RDONLY | O_DIRECTORY);
+		if (directory < 0)
+			return -1;
+		(void)snprintf(name, size, "%s", slash + 1);
+		bool none = !*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+		ssize_t length = none ? -1 : readlinkat(directory, name, target, sizeof target - 1);
+		if (length < 0 && !none && (errno == EINVAL || errno == ENOENT))
+			return directory;
+		int error = none ? EISDIR : errno;
+		close_fd(&directory);
+		errno = error;
+		if (length < 0)
+			return -1;
+		target[length] = '\0';
+		int needed = snprintf(joined, sizeof joined, "%s/%s", *target == '/' ? "" : whole, target);
+		errno = ENAMETOOLONG;
+		if (needed < 0 || (size_t)needed >= sizeof joined)
+			return -1;
+		memcpy(whole, joined, sizeof whole);
+	}
+	errno = ELOOP;
+	return -1;
+}
+
+static void ended(int signal)
+{
+	(void)signal;
+	(void)unlinkat(temporary_in, temporary, 0);
+	_exit(EINTR);
 }
 
 static bool number(const char *text, int base, unsigned *value)
@@ -67,31 +126,28 @@ static bool number(const char *text, int base, unsigned *value)
 	return *text >= '0' && *text <= '9' && !*end && errno == 0 && parsed <= UINT32_MAX;
 }
 
-/* Beside the file, and then in its place; a link at that place is followed, as by every program that writes. */
-__attribute__((noreturn)) static void write_file(const char *path, unsigned mode, unsigned uid, unsigned gid)
+/* Beside the file, and then in its place. */
+__attribute__((noreturn)) static void write_file(int root, const char *path, unsigned mode, unsigned uid, unsigned gid)
 {
-	char real[PATH_MAX], above[PATH_MAX], temporary[64];
+	char name[PATH_MAX];
 	struct stat info;
-	if (!realpath(path, real)) {
-		if (errno != ENOENT || strlen(path) >= sizeof real)
-			give_up(path, errno);
-		(void)strcpy(real, path);
-	}
-	(void)strcpy(above, real);
-	int directory = open(dirname(above), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (directory < 0)
+	unsigned long long unique;
+	temporary_in = open_parent(root, path, name, sizeof name);
+	if (temporary_in < 0)
 		give_up(path, errno);
-	if (stat(real, &info) == 0 && !S_ISREG(info.st_mode))
-		give_up(path, S_ISDIR(info.st_mode) ? EISDIR : EINVAL);
-	(void)snprintf(temporary, sizeof temporary, TEMPORARY, getpid());
-	int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fstatat(temporary_in, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode))
+		give_up(path, no_regular_file(&info));
+	if (getrandom(&unique, sizeof unique, 0) != sizeof unique)
+		give_up(path, errno);
+	(void)snprintf(temporary, sizeof temporary, TEMPORARY, unique);
+	(void)signal(SIGTERM, ended);
+	int fd = openat(temporary_in, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		give_up(path, errno);
-	const char *slash = strrchr(real, '/');
 	if (!copy(0, fd) || fchown(fd, uid, gid) != 0 || fchmod(fd, mode & 07777) != 0 || fsync(fd) != 0 ||
-	    renameat(directory, temporary, directory, slash ? slash + 1 : real) != 0) {
+	    renameat(temporary_in, temporary, temporary_in, name) != 0) {
 		int error = errno;
-		(void)unlinkat(directory, temporary, 0);
+		(void)unlinkat(temporary_in, temporary, 0);
 		give_up(path, error);
 	}
 	_exit(0);
@@ -102,11 +158,17 @@ void infile_run(char *const *arguments)
 	unsigned mode, uid, gid, count = 0;
 	while (arguments[count])
 		count++;
+	(void)prctl(PR_SET_NAME, arguments[0]);
+	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		give_up("/", errno);
+	if (count > 1 && (arguments[1][0] != '/' || strlen(arguments[1]) >= PATH_MAX))
+		give_up(arguments[1], EINVAL);
 	if (strcmp(arguments[0], INFILE_READ) == 0 && count == 2)
-		read_file(arguments[1]);
+		read_file(root, arguments[1]);
 	if (strcmp(arguments[0], INFILE_WRITE) == 0 && count == 5 && number(arguments[2], 8, &mode) &&
 	    number(arguments[3], 10, &uid) && number(arguments[4], 10, &gid))
-		write_file(arguments[1], mode, uid, gid);
+		write_file(root, arguments[1], mode, uid, gid);
 	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID\n");
 	_exit(EINVAL);
 }

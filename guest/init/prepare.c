@@ -18,6 +18,7 @@
 #include "loop.h"
 #include "net.h"
 #include "operations.h"
+#include "pids.h"
 #include "session.h"
 #include "skeleton.h"
 #include "system.h"
@@ -32,23 +33,35 @@
 /* As many containers as many a pod has.  What is not used is never touched in a clone, so it costs that no memory. */
 #define AHEAD 10
 
+/* Of those with a PID namespace of their own, and of those that share the pod's: by HYPER_PID_MODE. */
+struct stock {
+	struct prepared made[AHEAD];
+	unsigned count;
+};
+
 static struct request *preparing;
 static struct watch said; /* the holder says when it is ready */
 static struct deadline quiet;
-static struct prepared made[AHEAD];
-static unsigned made_count;
-static uint8_t *planned; /* PREPARE's fields, as long as there is a holder */
+static struct stock stocks[2];
+static struct stock *filling;
+static uint8_t *planned; /* PREPARE's fields */
 static size_t planned_length;
+
+static void drop_last(struct stock *stock)
+{
+	struct prepared *last = &stock->made[--stock->count];
+	if (last->holder > 0 && kill(last->holder, SIGKILL) == 0)
+		(void)waitpid(last->holder, NULL, 0);
+	close_fd(&last->socket);
+	close_fd(&last->cgroup);
+	cgroup_remove(last->group);
+}
 
 static void give_up(void)
 {
-	while (made_count > 0) {
-		struct prepared *last = &made[--made_count];
-		if (last->holder > 0 && kill(last->holder, SIGKILL) == 0)
-			(void)waitpid(last->holder, NULL, 0);
-		close_fd(&last->socket);
-		close_fd(&last->cgroup);
-		cgroup_remove(last->group);
+	for (size_t i = 0; i < sizeof stocks / sizeof *stocks; i++) {
+		while (stocks[i].count > 0)
+			drop_last(&stocks[i]);
 	}
 	free(planned);
 	planned = NULL;
@@ -82,9 +95,11 @@ static void holder_said(struct watch *watch, uint32_t events)
 		return;
 	loop_forget(watch);
 	if (got == 1 && note.kind == NOTE_READY) {
-		if (made_count < AHEAD && make_holder(preparing, &note.failure) == 0)
+		if (filling->count == AHEAD && filling == stocks)
+			filling++;
+		if (filling->count < AHEAD && make_holder(preparing, &note.failure) == 0)
 			return;
-		if (made_count == AHEAD && !note.failure.error) {
+		if (filling->count == AHEAD && !note.failure.error) {
 			quiet.expired = quiet_now;
 			loop_arm(&quiet, vm_tidy() ? QUIET_MS : 0);
 			return;
@@ -97,17 +112,19 @@ static void holder_said(struct watch *watch, uint32_t events)
 
 static int make_holder(const struct request *request, struct failure *failure)
 {
-	int pair[2];
-	struct prepared *next = &made[made_count];
+	int pair[2], shared = filling == stocks ? 0 : pids_shared(failure);
+	struct prepared *next = &filling->made[filling->count];
+	if (shared < 0)
+		return -1;
 	*next = (struct prepared){.socket = -1, .cgroup = -1};
-	(void)snprintf(next->group, sizeof next->group, "+%u", made_count++);
+	(void)snprintf(next->group, sizeof next->group, "+%u", (unsigned)(filling - stocks) * AHEAD + filling->count++);
 	next->cgroup = cgroup_create(next->group, (struct span){NULL, 0}, failure);
 	if (next->cgroup < 0)
 		return -1;
 	if (note_pair(pair) != 0)
 		return fail(failure, errno, "%s", reason(errno));
 	next->socket = pair[0];
-	next->holder = child_fork(CLONE_NEWPID, next->cgroup);
+	next->holder = shared ? pids_fork(shared, next->cgroup) : child_fork(CLONE_NEWPID, next->cgroup);
 	if (next->holder == 0)
 		prepared_holder_main(request, pair[1]);
 	(void)close(pair[1]);
@@ -159,6 +176,7 @@ void op_prepare(struct request *request)
 	}
 	give_up();
 	preparing = request;
+	filling = stocks;
 	vm_settle();
 	if (prepare(request, &failure) != 0)
 		finish(&failure);
@@ -177,9 +195,13 @@ static bool tell(const struct prepared *holder, const struct request *request)
 struct prepared prepared_take(const struct request *request)
 {
 	struct prepared none = {.socket = -1, .cgroup = -1};
-	bool fits = made_count > 0 && skeleton_fits((struct span){planned, planned_length}, request->fields);
-	if (fits && tell(&made[made_count - 1], request))
-		return made[--made_count];
-	give_up();
+	uint32_t mode = find_u32(request->fields, HYPER_PID_MODE, 0);
+	if (mode >= sizeof stocks / sizeof *stocks || stocks[mode].count == 0 ||
+	    !skeleton_fits((struct span){planned, planned_length}, request->fields))
+		return none;
+	struct stock *stock = &stocks[mode];
+	if (tell(&stock->made[stock->count - 1], request))
+		return stock->made[--stock->count];
+	drop_last(stock);
 	return none;
 }

@@ -12,7 +12,7 @@ struct prepared {
 
 /*
  * A holder made ahead, told to go on with this CONTAINER_CREATE, in its cgroup.  None where none is left, or where they
- * do not fit: then they are given up.
+ * do not fit.
  */
 struct prepared prepared_take(const struct request *request);
 

@@ -33,7 +33,7 @@ static bool begins(struct span planned, struct span *rest, uint16_t tag, bool al
 bool skeleton_fits(struct span planned, struct span fields)
 {
 	struct span mounts = fields, devices = fields, masked = fields, frozen = fields;
-	return !find_flag(fields, HYPER_PRIVILEGED) && find_u32(fields, HYPER_PID_MODE, 0) == 0 &&
+	return !find_flag(fields, HYPER_PRIVILEGED) &&
 	       begins(planned, &mounts, HYPER_MOUNT, false) && begins(planned, &devices, HYPER_DEVICE, false) &&
 	       begins(planned, &masked, HYPER_MASKED_PATH, true) && begins(planned, &frozen, HYPER_READONLY_PATH, true);
 }

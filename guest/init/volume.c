@@ -57,6 +57,11 @@ int volumes_begin(struct failure *failure)
 	if ((mkdir(VOLUMES_POINT, 0755) != 0 && errno != EEXIST) || mount(VOLUMES_POINT, VOLUMES_POINT, NULL, MS_BIND, NULL) != 0 ||
 	    mount(NULL, VOLUMES_POINT, NULL, MS_SHARED, NULL) != 0)
 		return fail(failure, errno, "%s: %s", VOLUMES_POINT, reason(errno));
+	if (mkdir(VOLUMES_POINT "/" VOLUME_MEMORY, 0755) != 0 ||
+	    mount("shm", VOLUMES_POINT "/" VOLUME_MEMORY, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=65536k") != 0)
+		return fail(failure, errno, "shared memory: %s", reason(errno));
+	(void)strcpy(volumes[0].name, VOLUME_MEMORY);
+	count = 1;
 	begun = true;
 	return 0;
 }
@@ -91,6 +96,8 @@ int volumes_named(struct span fields, struct volume_set *set, struct failure *fa
 		if (!bind || !field_find(each, HYPER_SOURCE, &source) || (source.length > 0 && source.data[0] == '/'))
 			continue;
 		struct span name = first_name(source);
+		if (volumes_begin(failure) != 0)
+			return -1;
 		const struct volume *volume = find(name);
 		if (!volume)
 			return fail(failure, ENOENT, "volume %.*s: there is none", (int)name.length, (const char *)name.data);
@@ -330,7 +337,7 @@ void op_volume_remove(struct request *request)
 
 bool volumes_any(void)
 {
-	return count > 0;
+	return count > 1;
 }
 
 void volumes_unmount(void)

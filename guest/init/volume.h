@@ -10,6 +10,7 @@
 
 #define VOLUMES_POINT "/run/pod"
 #define VOLUMES_MAX 256
+#define VOLUME_MEMORY "hyper.shm" /* always there: 64 MiB for the containers' /dev/shm */
 
 struct volume_set {
 	uint64_t bits[VOLUMES_MAX / 64];
@@ -31,7 +32,7 @@ int volumes_named(struct span fields, struct volume_set *set, struct failure *fa
 /* A bind mount's source "NAME/path/below": the place, made if it is missing, or -1. */
 int volume_place(const char *source, struct failure *failure);
 
-/* For the shutdown. */
+/* For the shutdown: whether there are more than memory, which nobody wants back. */
 bool volumes_any(void);
 void volumes_unmount(void); /* in a child */
 

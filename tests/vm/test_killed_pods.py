@@ -118,7 +118,7 @@ def one_death(hyper: Hyper, rng: random.Random, number: int) -> None:
 def settled(hyper: Hyper) -> None:
     """What the next hyperd goes on with has been done: nobody is starting, stopping or waiting to be restarted."""
     busy = {"starting", "stopping", "restarting", "removing"}
-    follower = hyper.popen("events", "--since", "0s", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    follower = hyper.popen("events", "--since", "1h", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + WAITS
     with follower:
         assert follower.stdout is not None

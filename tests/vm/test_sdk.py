@@ -14,7 +14,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -23,6 +23,7 @@ from hyper import Hyper
 from hyper import hyper as hyper_context
 from hypercontainer import AsyncClient, Client, ContainerSpec, PodSpec
 from hypercontainer.sdk import aio, sync
+from hypercontainer.sdk.transport import Api
 
 DOC = Path(__file__).parents[2] / "docs/sdk.md"
 SLEEP = ["sleep", "1000"]
@@ -257,15 +258,63 @@ def test_logs_are_followed_to_the_end_and_can_be_left(client: Client) -> None:
         assert sum(len(data) for _, data in box.logs(follow=True)) == len("out\nerr\n")
 
 
-def test_files_of_an_image_without_tools_are_refused_by_name(client: Client) -> None:
+def test_files_need_no_program_of_the_image(client: Client) -> None:
     with client.containers.start("busybox", ["/bin/busybox", "sleep", "1000"]) as box:
-        box.exec(["rm", "/bin/cat"], check=True)
-        with pytest.raises(hypercontainer.NotSupported, match="has no cat"):
-            box.read_file("/etc/passwd")
-        with pytest.raises(hypercontainer.NotFound, match="/absent/file"):
+        box.exec(["rm", "/bin/cat", "/bin/dd"], check=True)
+        box.write_file("/tmp/note", "text", mode=0o4750, uid=7, gid=8)
+        assert box.read_file("/tmp/note") == b"text"
+        assert box.exec(["stat", "-c", "%a %u %g", "/tmp/note"]).text == "4750 7 8\n"
+        with pytest.raises(hypercontainer.NotFound, match="/absent/file: No such file"):
             box.write_file("/absent/file", b"")
-        with pytest.raises(hypercontainer.InvalidArgument, match="absolute"):
+        for refused in ("/tmp", "/dev/zero"):
+            with pytest.raises(hypercontainer.InvalidArgument, match="no regular file"):
+                box.read_file(refused)
+        with pytest.raises(hypercontainer.InvalidArgument, match="path"):
             box.write_file("relative", b"")
+        with pytest.raises(hypercontainer.Conflict, match="/etc/hosts: something is mounted there"):
+            box.write_file("/etc/hosts", b"")
+        box.stop(grace_s=0)
+        with pytest.raises(hypercontainer.Conflict, match="is not running"):
+            box.read_file("/tmp/note")
+
+
+def test_a_client_that_goes_leaves_no_program_in_the_guest(here: Hyper) -> None:
+    pod = PodSpec(name="vm", containers=(ContainerSpec("busybox", name="box", command=tuple(SLEEP)),))
+    running = "cat /proc/[0-9]*/comm | grep -q ^hyper-"
+
+    async def play() -> None:
+        async with AsyncClient() as client, await client.pods.start(pod) as vm:
+
+            async def until(condition: str) -> None:
+                await vm.exec(["sh", "-c", f"until {condition}; do :; done"], check=True, timeout_s=60)
+
+            async def sh(script: str) -> str:
+                return (await box.exec(["sh", "-c", script], check=True)).text
+
+            box = await client.containers.get("box")
+            await sh("echo old >/file; dd if=/dev/zero of=/much bs=1M count=16 2>/dev/null")
+            api = Api(str(here.run_dir / "hyper.sock"))
+            path = f"/v1/containers/{box.id}/files"
+            async with api.exchange("GET", path, query={"path": "/much"}):
+                await until(f"{running}read")
+            await until(f"! {running}[rw]")
+            reading, writing = os.pipe()
+            with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as more:
+                more.write(b"half")
+                write = asyncio.create_task(put(api, path, source))
+                await until(f"{running}write")
+                write.cancel()
+                await asyncio.gather(write, return_exceptions=True)
+                more.close()
+                await until(f"! {running}[rw]")
+            assert await sh("cat /file; ls -A / | grep hyper; true") == "old\n"
+
+    asyncio.run(play())
+
+
+async def put(api: Api, path: str, source: BinaryIO) -> None:
+    async with api.exchange("PUT", path, query={"path": "/file"}, upload=source):
+        pass
 
 
 def test_a_published_port_leads_into_the_container(client: Client) -> None:

@@ -1,4 +1,7 @@
-"""Files of a container that has a VM, by programs that hyperstart is: no image needs to have any for it."""
+"""Files of a container that has a VM, by programs that hyperstart is: no image needs to have any for it.
+
+Whoever breaks off ends the program, which leaves no trace; only a `write` that returned has written.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, BinaryIO
 
 from hypercontainer.agent.operations import ProcessPlan
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 READ, WRITE = "hyper-read", "hyper-write"
 STDOUT, STDERR = 1, 2
 CHUNK_BYTES = 64 * 1024
-HEAD_MAX_BYTES = 1024
+HEAD_MAX_BYTES = 64
+HEAD = re.compile(rb"([0-7]{1,4}) ([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,19})\n")
+MAX_ID = 2**32 - 2  # the last one is "as it is" to the kernel
 
 
 class _Files:
@@ -55,8 +61,9 @@ async def _start(container: Container, *command: str) -> ProcessAttachment:
 
 async def read(
     container: Container, path: str, *, ended: bool = False
-) -> tuple[FileFacts, AsyncIterator[bytes]]:
-    """What the file is, and its bytes.  NotFound, InvalidArgument for what is no regular file.
+) -> tuple[FileFacts, AsyncGenerator[bytes, None]]:
+    """What the file is, and its bytes, which are to be read or closed.  NotFound, InvalidArgument for what is no
+    regular file.
 
     ``ended``: its program has ended just now, and its guest still has it.
     """
@@ -65,29 +72,31 @@ async def read(
         container.running_init()
     attachment = await _start(container, READ, path)
     try:
-        head = b""
-        while b"\n" not in head and (data := await attachment.read(STDERR)):
-            head += data[: HEAD_MAX_BYTES - len(head)]
-        words = head.partition(b"\n")[0].split()
-        try:
-            mode, uid, gid, size = int(words[0], 8), *map(int, words[1:4])
-        except (ValueError, IndexError):
-            raise await _failure(container, path, attachment) from None
+        said = b""
+        while b"\n" not in said and len(said) < HEAD_MAX_BYTES and (data := await attachment.read(STDERR)):
+            said += data
+        head = HEAD.match(said)
+        if head is None:
+            raise await _failure(container, path, attachment)
     except BaseException:
-        await attachment.close()
+        await _end(attachment)
         raise
-    return FileFacts(mode & 0o7777, uid, gid, size), _content(container, path, attachment)
+    mode, uid, gid, size = int(head[1], 8), *map(int, head.groups()[1:])
+    return FileFacts(mode, uid, gid, size), _content(container, path, attachment)
 
 
-async def _content(container: Container, path: str, attachment: ProcessAttachment) -> AsyncIterator[bytes]:
+async def _content(
+    container: Container, path: str, attachment: ProcessAttachment
+) -> AsyncGenerator[bytes, None]:
     try:
         while data := await attachment.read(STDOUT):
             yield data
         if (await attachment.exit()).exit_status:
             raise await _failure(container, path, attachment)
-    finally:
-        if not attachment.left:
-            await _end(attachment)
+    except BaseException:
+        await _end(attachment)
+        raise
+    await attachment.close()
 
 
 async def write(
@@ -97,6 +106,8 @@ async def write(
     _check(path)
     if not 0 <= mode <= 0o7777:
         raise InvalidArgument(f"mode {mode:o}: no mode of a file", hint="from 0 to 7777")
+    if not (0 <= uid <= MAX_ID and 0 <= gid <= MAX_ID):
+        raise InvalidArgument(f"uid {uid}, gid {gid}: no owner of a file")
     container.running_init()
     attachment = await _start(container, WRITE, path, f"{mode:o}", str(uid), str(gid))
     try:
@@ -116,18 +127,24 @@ async def write(
 
 async def _end(attachment: ProcessAttachment) -> None:
     with contextlib.suppress(HyperError):  # it has ended, or its guest has
-        await attachment.signal("KILL")
+        await attachment.signal("TERM")  # not KILL: it takes away what it has not finished
     await attachment.close()
 
 
 async def _failure(container: Container, path: str, attachment: ProcessAttachment) -> HyperError:
-    status = (await attachment.exit()).exit_status
-    what = f"{container.what}: {path}: {os.strerror(status)}"
-    if status in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(what)
-    if status in (errno.EISDIR, errno.EINVAL):
-        return InvalidArgument(f"{container.what}: {path} is no regular file")
-    return Conflict(what)
+    ended = await attachment.exit()
+    what = f"{container.what}: {path}: "
+    match ended.exit_status:
+        case _ if ended.error:
+            return Conflict(what + ended.error)
+        case errno.ENOENT | errno.ENOTDIR as status:
+            return NotFound(what + os.strerror(status))
+        case errno.EISDIR | errno.EINVAL:
+            return InvalidArgument(what + "no regular file")
+        case errno.EBUSY:
+            return Conflict(what + "something is mounted there, so it cannot be replaced")
+        case status:
+            return Conflict(what + os.strerror(status))
 
 
 def _check(path: str) -> None:

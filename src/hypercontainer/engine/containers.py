@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -106,7 +106,7 @@ class ContainerService:
             raise Conflict(f"{container.what} has no terminal", hint="give it one with -t")
         await container.pod.agent.resize(init.number, rows, columns)
 
-    async def read_file(self, ref: str, path: str) -> tuple[FileFacts, AsyncIterator[bytes]]:
+    async def read_file(self, ref: str, path: str) -> tuple[FileFacts, AsyncGenerator[bytes, None]]:
         return await container_files.read(await self._registry.held(ref), path)
 
     async def write_file(

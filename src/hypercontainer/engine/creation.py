@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from hypercontainer.engine import addresses, defaults, files, names, plan, storage, times
+from hypercontainer.engine import addresses, defaults, files, names, plan, plan_mounts, storage, times
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.parts import Parts
@@ -124,6 +124,7 @@ class Creation:
         if len(spec.containers) > CONTAINERS_MAX:
             raise InvalidArgument(f"{len(spec.containers)} containers: a pod has {CONTAINERS_MAX} at most")
         addresses.check(spec.ports, spec.mac_address)
+        plan_mounts.memory_volume(spec.shm_size_bytes, in_pod=True)
         async with contextlib.AsyncExitStack() as stack:
             name = stack.enter_context(self._registry.reserved_pod(spec.name))
             identifier, created = names.new_id(), []

@@ -312,7 +312,9 @@ def preparation(*, online: bool, release_disks: bool) -> Preparation:
     return Preparation(
         (addresses.interface(TEMPLATE_MAC),) if online else (),
         release_disks,
-        plan_mounts.mounts(ContainerSpec(image=""), systemd=False),
+        plan_mounts.mounts(
+            ContainerSpec(image=""), systemd=False, shared_memory=plan_mounts.SHARED_MEMORY_VOLUME
+        ),
         plan_mounts.DEVICES,
         plan_mounts.MASKED_PATHS,
         plan_mounts.READONLY_PATHS,

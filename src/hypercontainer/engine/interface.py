@@ -6,7 +6,7 @@ the tree in ``errors.py`` and nothing else; all are safe to cancel.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from hypercontainer.types.answers import (
@@ -135,8 +135,8 @@ class Containers(Protocol):
         """Creates, attaches, starts.  With ``auto_remove`` the attachment's ``exit`` returns
         after the removal."""
 
-    async def read_file(self, ref: str, path: str) -> tuple[FileFacts, AsyncIterator[bytes]]:
-        """Of a container that runs; its image needs no program for it."""
+    async def read_file(self, ref: str, path: str) -> tuple[FileFacts, AsyncGenerator[bytes, None]]:
+        """Of a container that runs; its image needs no program for it.  The iterator is read to its end, or closed."""
 
     async def write_file(
         self, ref: str, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from hypercontainer.errors import HyperError
 if TYPE_CHECKING:
     from hypercontainer.engine.container import Container
 
+READ_S = 5.0
 FILE_MAX_BYTES = 1 << 20  # more is not looked at
 
 
@@ -21,8 +23,10 @@ async def last_words(container: Container, exit_status: int) -> str:
     if not spec.termination_message_path:
         return ""
     file: bytes | None = None
-    with contextlib.suppress(HyperError):  # no file, or no guest any more
-        file = await _file(container, spec.termination_message_path)
+    # No file, no guest any more, or one that stalls.
+    with contextlib.suppress(HyperError, TimeoutError):
+        async with asyncio.timeout(READ_S):
+            file = await _file(container, spec.termination_message_path)
     log_tail = b""
     if spec.termination_message_fallback and exit_status != 0 and not file:
         log_tail = await _log_tail(container)
@@ -34,10 +38,11 @@ async def last_words(container: Container, exit_status: int) -> str:
 async def _file(container: Container, path: str) -> bytes:
     _, content = await container_files.read(container, path, ended=True)
     kept = b""
-    async for data in content:
-        kept += data
-        if len(kept) > FILE_MAX_BYTES:
-            break
+    async with contextlib.aclosing(content):
+        async for data in content:
+            kept += data
+            if len(kept) > FILE_MAX_BYTES:
+                break
     return kept
 
 

@@ -41,6 +41,7 @@ from hypercontainer.errors import (
     LaunchError,
 )
 from hypercontainer.hypervisor.driver import ExitReason
+from hypercontainer.linux import signals
 from hypercontainer.rootfs import RootDisk, chain_id
 
 INIT = 1  # the first process's number in its VM
@@ -120,6 +121,7 @@ class Start:
         pod, parts, stopwatch = self._pod, self._parts, self._stopwatch
         roots = await asyncio.to_thread(_roots, parts, pod.records())
         hardware = await vm_plan.plan_hardware(pod, parts, roots)
+        chosen = {"published": pod.record.published, "images": pod.record.images}
         stopwatch.lap("prepare")
         template = pod.record.spec.template if pod.record.spec is not None else self._record.spec.template
         while template and hardware.clones and (found := await parts.factory.find(hardware)) is not None:
@@ -127,6 +129,7 @@ class Start:
                 return await self._in_clone(found, hardware)
             except NoCloneError as error:
                 await pod.end(orderly=False)
+                pod.change(**chosen)
                 await parts.factory.failed(found, error)
         stopwatch.kind = "cold"
         await pod.launch(hardware.spec)
@@ -230,6 +233,7 @@ def _facts(record: ContainerRecord, pod: Pod, number: int) -> plan.Facts:
         gateway=addresses.GATEWAY if online else "",
         name_servers=(record.spec.dns or (addresses.NAME_SERVER,)) if online else (),
         single_files=storage.single_files(pod.volumes.values()),
+        shared_memory=storage.memory_volume(pod, record.spec),
         in_pod=pod.named,
     )
 
@@ -326,6 +330,19 @@ def drain_others(pod: Pod, welcome: Welcome, container: str, init: int) -> None:
         kept = {split_stream_id(stream.stream)[1]: stream.acked_bytes for stream in state.streams}
         process.open_output(kept)
         process.ended.add_done_callback(partial(_release, pod, state.process))
+
+
+def end_vm_processes(pod: Pod, welcome: Welcome) -> None:
+    """Those outside of containers did something for an earlier hyperd, which nobody waits for any more."""
+    drain_others(pod, welcome, "", 0)
+    for state in welcome.processes:
+        if not state.container and not state.exited:
+            pod.agent.signal(state.process, signals.parse("TERM")).add_done_callback(_looked_at)
+
+
+def _looked_at(answer: Future[None]) -> None:
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _release(pod: Pod, number: int, _: object) -> None:

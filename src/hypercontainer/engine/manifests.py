@@ -196,6 +196,7 @@ class ManifestService:
 def _of_one(spec: ContainerSpec) -> PodSpec:
     return PodSpec(
         containers=(spec,),
+        labels=spec.labels,
         volumes=spec.volumes,
         hostname=spec.hostname,
         network=spec.network,

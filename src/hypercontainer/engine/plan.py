@@ -72,6 +72,7 @@ class Facts:
     name_servers: tuple[str, ...] = ()
     kernel_version: tuple[int, int] = (6, 1)
     single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
+    shared_memory: str = ""  # the volume that is /dev/shm
     in_pod: bool = False  # memory and CPUs are this container's in the VM, not the VM's
 
 
@@ -128,7 +129,7 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         upper=facts.upper,
         read_only=spec.read_only,
         mounts=plan_mounts.mounts(
-            spec, systemd=systemd, in_pod=facts.in_pod, single_files=facts.single_files
+            spec, systemd=systemd, shared_memory=facts.shared_memory, single_files=facts.single_files
         ),
         files=plan_files.files(spec, made.hostname, facts.address, facts.gateway, facts.name_servers),
         devices=plan_mounts.DEVICES,

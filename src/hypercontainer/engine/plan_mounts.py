@@ -14,7 +14,9 @@ from hypercontainer.types.spec import ContainerSpec, Tmpfs
 from hypercontainer.types.volumes import VolumeMount
 
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - in the container
-SHARED_MEMORY_VOLUME: Final = "hyper.shm"
+SHARED_MEMORY_BYTES: Final = 64 * 1024 * 1024
+SHARED_MEMORY_VOLUME: Final = "hyper.shm"  # the guest always has it, of this size
+SIZED_MEMORY_VOLUME: Final = "hyper.shm-sized"
 GUEST_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME = 16, 128, 1024, 2048
@@ -90,16 +92,13 @@ def mounts(
     spec: ContainerSpec,
     *,
     systemd: bool,
-    in_pod: bool = False,
+    shared_memory: str = "",
     single_files: frozenset[str] = frozenset(),
 ) -> tuple[Mount, ...]:
     """In the order in which they are to be made; the user's own replace a default at the same place.
 
-    ``in_pod``: /dev/shm is the pod's.  It lies on the default one, with which a template has containers
-    half made.
+    ``shared_memory``: the volume that is /dev/shm; "": memory of this container's own, of the size it wants.
     """
-    if spec.shm_size_bytes <= 0:
-        raise InvalidArgument(f"--shm-size: {spec.shm_size_bytes} is not positive", hint="64m, 1g, ...")
     read_only = 0 if spec.privileged else MS_RDONLY
     wanted = [
         Mount("proc", "/proc", "proc", _QUIET),
@@ -110,7 +109,7 @@ def mounts(
         Mount("sysfs", "/sys", "sysfs", _QUIET | read_only),
         Mount("cgroup2", "/sys/fs/cgroup", "cgroup", _QUIET | (0 if systemd else read_only)),
         Mount("mqueue", "/dev/mqueue", "mqueue", _QUIET),
-        Mount("tmpfs", "/dev/shm", "shm", _QUIET, f"mode=1777,size={spec.shm_size_bytes}"),  # noqa: S108
+        _memory(spec, shared_memory),
     ]
     if systemd:
         wanted += [
@@ -125,11 +124,25 @@ def mounts(
             raise InvalidArgument(
                 f"two things are mounted at {mount.target}", hint="one of them has to go elsewhere"
             )
-    if in_pod and all(mount.target != SHARED_MEMORY for mount in own):
-        own.append(Mount("bind", SHARED_MEMORY, SHARED_MEMORY_VOLUME))
     # A parent is mounted before what lies in it, whatever the user's order is.
     own.sort(key=lambda mount: mount.target.count("/"))
     return tuple(mount for mount in wanted if mount.target not in places) + tuple(own)
+
+
+def _memory(spec: ContainerSpec, shared: str) -> Mount:
+    if shared:
+        return Mount("bind", SHARED_MEMORY, shared)
+    memory_volume(spec.shm_size_bytes, in_pod=False)  # a size that can be
+    return Mount("tmpfs", SHARED_MEMORY, "shm", _QUIET, f"mode=1777,size={spec.shm_size_bytes}")
+
+
+def memory_volume(size_bytes: int, *, in_pod: bool) -> str:
+    """Which one is /dev/shm of a pod's or a lone container's size: the guest's own, one that is added, or none."""
+    if size_bytes <= 0:
+        raise InvalidArgument(f"--shm-size: {size_bytes} is not positive", hint="64m, 1g, ...")
+    if size_bytes == SHARED_MEMORY_BYTES:
+        return SHARED_MEMORY_VOLUME
+    return SIZED_MEMORY_VOLUME if in_pod else ""
 
 
 def _volume(wish: VolumeMount, *, single_file: bool) -> Mount:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypercontainer.engine import addresses, files, names, vm_plan
+from hypercontainer.engine import addresses, files, launch, names, vm_plan
 from hypercontainer.engine.container import Container
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
@@ -58,8 +58,8 @@ class Registry:
         members = [member.begin_recovery() for member in pod.members.values()]
         if members:
             await asyncio.wait(members)
-        elif not pod.named:  # its container was removed, and hyperd ended in the middle of it
-            await pod.adopted()
+        if (welcome := await pod.adopted()) is not None and pod.vm is not None:
+            launch.end_vm_processes(pod, welcome)
         async with pod.machine:
             if not pod.in_use:
                 await pod.end(orderly=True)

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypercontainer.agent.operations import Disk, File, FileSystem, VolumePlan
+from hypercontainer.engine import plan_mounts
 from hypercontainer.engine.hardware import DISK_SERIAL
 from hypercontainer.engine.plan_mounts import (
     MS_NODEV,
     MS_NOSUID,
-    SHARED_MEMORY_VOLUME,
+    SIZED_MEMORY_VOLUME,
     guest_name,
 )
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.driver import DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
+from hypercontainer.types.spec import ContainerSpec
 from hypercontainer.types.volumes import Contents, DiskImage, EmptyDir, HostPath, NamedVolume, Volume
 from hypercontainer.volume import host, images
 
@@ -132,10 +134,18 @@ def plans(pod: Pod) -> dict[str, VolumePlan]:
     spec = pod.record.spec
     group = spec.fs_group if spec is not None else None
     made = [plan(volume, group) for volume in pod.volumes.values()]
-    if spec is not None:
+    if spec is not None and memory_volume(pod, None) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={spec.shm_size_bytes}"
-        made.append(VolumePlan(SHARED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
+        made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
     return {each.name: each for each in made}
+
+
+def memory_volume(pod: Pod, container: ContainerSpec | None) -> str:
+    """The volume that is a container's /dev/shm: the pod's, whatever it wishes itself; "" for memory of its own."""
+    if pod.record.spec is not None:
+        return plan_mounts.memory_volume(pod.record.spec.shm_size_bytes, in_pod=True)
+    assert container is not None
+    return plan_mounts.memory_volume(container.shm_size_bytes, in_pod=False)
 
 
 def plan(volume: Volume, group: int | None) -> VolumePlan:

@@ -113,6 +113,7 @@ class _Pod:
         metadata = document["metadata"]
         for key in _FROM_SERVER:
             metadata.pop(key, None)
+        document["metadata"] = without_empty(metadata)
         inside = document["spec"]
         given = [*(inside.get("initContainers") or ()), *inside["containers"]]
         known = {f"{self.name}-{one['name']}" for one in given}
@@ -150,9 +151,10 @@ class _Pod:
         made = {"metadata": without_empty(metadata), "spec": without_empty(body)}
         return {"apiVersion": "v1", "kind": "Pod", **made}
 
-    def _everybody(self) -> tuple[PodSpec | ContainerSpec, ...]:
-        """Who may say what is the pod's: a container alone says it itself."""
-        return (self.spec, *self.spec.containers)
+    def _all(self, field: str) -> list[Any]:
+        """What the pod says and what its containers say, each once: one alone says itself what is a pod's."""
+        everybody = (self.spec, *self.spec.containers)
+        return list(dict.fromkeys(value for one in everybody for value in getattr(one, field)))
 
     def _note(self, given: PodSpec | ContainerSpec) -> None:
         defaults = {one.name: one.default for one in structs.fields(type(given))}
@@ -215,40 +217,36 @@ class _Pod:
 
     def _aliases(self) -> list[Document]:
         found: dict[str, list[str]] = {}
-        for member in self._everybody():
-            for entry in member.extra_hosts:
-                name, _, address = entry.partition(":")
-                if address.replace(".", "").isdigit() or ":" in address:
-                    found.setdefault(address, []).append(name)
-                else:
-                    self.notes.add(f"extra host {name}")
+        for entry in self._all("extra_hosts"):
+            name, _, address = entry.partition(":")
+            if address.replace(".", "").isdigit() or ":" in address:
+                found.setdefault(address, []).append(name)
+            else:
+                self.notes.add(f"extra host {name}")
         return [{"ip": address, "hostnames": names} for address, names in found.items()]
 
     def _dns(self) -> Document:
-        given = self._everybody()
-        servers = [one for member in given for one in member.dns]
+        servers, searches = self._all("dns"), self._all("dns_search")
         options = []
-        for option in (one for member in given for one in member.dns_options):
+        for option in self._all("dns_options"):
             name, _, value = option.partition(":")
             options.append({"name": name, "value": value} if value else {"name": name})
-        searches = [one for member in given for one in member.dns_search]
         config = without_empty({"nameservers": servers, "searches": searches, "options": options})
         return {"dnsPolicy": "None" if servers else None, "dnsConfig": config}
 
     def _publish(self, first: Document) -> None:
         """A pod's ports belong to no container of it in particular."""
-        for member in self._everybody():
-            for port in member.ports:
-                made: Document = {"containerPort": port.container_port}
-                if port.host_port:
-                    made["hostPort"] = port.host_port
-                else:
-                    self.notes.add(f"a free host port for {port.container_port}/{port.protocol}")
-                if port.host_ip not in ("", "0.0.0.0"):  # noqa: S104
-                    made["hostIP"] = port.host_ip
-                if port.protocol != "tcp":
-                    made["protocol"] = port.protocol.upper()
-                first.setdefault("ports", []).append(made)
+        for port in self._all("ports"):
+            made: Document = {"containerPort": port.container_port}
+            if port.host_port:
+                made["hostPort"] = port.host_port
+            else:
+                self.notes.add(f"a free host port for {port.container_port}/{port.protocol}")
+            if port.host_ip not in ("", "0.0.0.0"):  # noqa: S104
+                made["hostIP"] = port.host_ip
+            if port.protocol != "tcp":
+                made["protocol"] = port.protocol.upper()
+            first.setdefault("ports", []).append(made)
 
     # ------------------------------------------------------------------------------ containers and volumes
 

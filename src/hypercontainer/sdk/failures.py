@@ -3,7 +3,7 @@
     HyperError
     ├── ContainerFailed   a program ended with another status than 0, where ``check=True`` asked for success
     ├── TimedOut          it took longer than ``timeout_s`` (a TimeoutError too)
-    └── TooMuchOutput     it wrote more than ``max_output_bytes``
+    └── TooMuchOutput     more than ``max_output_bytes``, or a file of more than ``max_bytes``
 
 An error that hyperd answers with a code unknown here stays a ``client.api.RemoteError``, which is a HyperError.
 """
@@ -59,8 +59,8 @@ class TooMuchOutput(HyperError):
 
     def __init__(self, what: str, limit_bytes: int, stdout: bytes, stderr: bytes) -> None:
         super().__init__(
-            f"{what}: wrote more than {limit_bytes} bytes",
-            hint="raise max_output_bytes, or read it as a stream",
+            f"{what}: more than {limit_bytes} bytes",
+            hint="allow more, or take it as a stream",
         )
         self.limit_bytes = limit_bytes
         self.stdout = stdout

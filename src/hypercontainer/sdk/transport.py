@@ -215,8 +215,9 @@ class Api:
         query: Query | None = None,
         body: object = None,
         upload: BinaryIO | None = None,
+        media_type: str = "application/x-tar",
     ) -> AsyncGenerator[Exchange, None]:
-        """An answer whose head has been read."""
+        """An answer whose head has been read.  ``upload``, of ``media_type``, is sent as the request's body."""
         exchange = await self._open()
         sending: asyncio.Task[None] | None = None
         try:
@@ -224,7 +225,17 @@ class Api:
             if upload is None:
                 await _request(exchange, method, target(path, query), body, fields)
             else:
-                sending = asyncio.create_task(_send_all(exchange, target(path, query), upload))
+                head = h11.Request(
+                    method=method,
+                    target=target(path, query),
+                    headers=[
+                        ("Host", "hyperd"),
+                        ("Transfer-Encoding", "chunked"),
+                        ("Content-Type", media_type),
+                    ]
+                    + list(fields.items()),
+                )
+                sending = asyncio.create_task(_send_all(exchange, head, upload))
             await exchange.head()
             yield exchange
         except HyperError:
@@ -272,15 +283,9 @@ async def _request(
     await exchange.send(h11.EndOfMessage())
 
 
-async def _send_all(exchange: Exchange, request_target: str, source: BinaryIO) -> None:
+async def _send_all(exchange: Exchange, head: h11.Request, source: BinaryIO) -> None:
     """A source that cannot be read to its end leaves the body unfinished, which hyperd takes for a failure."""
-    headers = [
-        ("Host", "hyperd"),
-        ("Connection", "close"),
-        ("Transfer-Encoding", "chunked"),
-        ("Content-Type", "application/x-tar"),
-    ]
-    await exchange.send(h11.Request(method="POST", target=request_target, headers=headers))
+    await exchange.send(head)
     try:
         while data := await asyncio.to_thread(source.read, CHUNK_BYTES):
             await exchange.send(h11.Data(data=data))

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h11
 import pytest
@@ -247,6 +247,18 @@ class _Service:
             await self._engine.perform(f"{full}:end", (), {})
 
 
+async def read_file(ref: str, path: str) -> tuple[a.FileFacts, AsyncIterator[bytes]]:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"of "
+        yield path.encode()
+
+    return a.FileFacts(0o4750, 1000, 1001, 9), content()
+
+
+async def write_file(ref: str, path: str, content: BinaryIO, **_: Any) -> None:
+    await asyncio.to_thread(content.read)
+
+
 def default_answers() -> dict[str, Any]:
     done = dict.fromkeys(
         f"containers.{verb}"
@@ -267,6 +279,8 @@ def default_answers() -> dict[str, Any]:
         "containers.top": [PROCESS],
         "containers.stats": SAMPLE,
         "containers.logs": [(1, b"out\n"), (2, b"err\n")],
+        "containers.read_file": read_file,
+        "containers.write_file": write_file,
         "containers.exec_create": "e1",
         "containers.exec_start": None,
         "containers.exec_inspect": EXEC,

@@ -73,8 +73,10 @@ def test_what_is_said_of_a_route(route: Route) -> None:
     wanted |= {("header", "X-Hyper-Credentials")} if route.credentials else set()
     assert named == wanted
     takes = set(operation.get("requestBody", {"content": ()})["content"])
-    assert takes == ({TAR} if route.takes == TAR else set() if route.body is Nothing else {JSON})
+    assert takes == ({route.takes} if route.takes != JSON else set() if route.body is Nothing else {JSON})
     responses = operation["responses"]
+    told = responses[str(route.status)].get("headers", {}) if not route.upgrade else {}
+    assert set(told) == set(route.tells)
     assert ("101" in responses) == route.upgrade
     assert {"4XX", "5XX"} < set(responses)
     if not route.upgrade and route.status != 204:

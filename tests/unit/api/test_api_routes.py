@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from hypercontainer.api.hyper.routes import ROUTES
-from hypercontainer.api.hyper.routing import FRAMES, JSON, LINES, TAR, Nothing, Route
+from hypercontainer.api.hyper.routing import BYTES, FRAMES, JSON, LINES, TAR, Nothing, Route
 from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping
 from hypercontainer.types.volumes import ContentFile, Contents, DiskImage, EmptyDir, HostPath, NamedVolume
@@ -314,6 +314,12 @@ async def test_shutdown(serving: Serving) -> None:
         ("GET", "/v1/containers/a/wait?condition=never", b"", "condition"),
         ("GET", "/v1/containers/a/logs?tail=-1", b"", "tail"),
         ("GET", "/v1/containers/a/logs?since=yesterday", b"", "since"),
+        ("GET", "/v1/containers/a/files", b"", "path"),
+        ("GET", "/v1/containers/a/files?path=relative", b"", "path"),
+        ("GET", "/v1/containers/a/files?path=/a%00b", b"", "path"),
+        ("PUT", "/v1/containers/a/files?path=/directory/", b"", "path"),
+        ("PUT", "/v1/containers/a/files?path=/a&mode=rw", b"", "mode"),
+        ("PUT", "/v1/containers/a/files?path=/a&uid=-1", b"", "uid"),
         ("GET", "/v1/images/inspect", b"", "ref"),
         ("GET", "/v1/images/save", b"", "ref"),
         ("POST", "/v1/containers", b"", "image"),
@@ -393,6 +399,7 @@ def test_the_document_says_what_a_route_takes(route: Route) -> None:
     assert set(re.findall(r"[?&]([a-z_]+)=", text)) == names
     assert ("upgrade" in text) == route.upgrade
     assert ("body: a tar" in text) == (route.takes == TAR)
+    assert ("body: bytes" in text) == (route.takes == BYTES)
     if route.body in (ContainerSpec, ExecSpec, PodSpec):
         assert f"body: {route.body.__name__}" in text
     elif route.body is not Nothing:
@@ -406,6 +413,6 @@ def test_the_document_says_what_a_route_takes(route: Route) -> None:
 
 def test_what_a_route_gives_is_consistent() -> None:
     for route in ROUTES:
-        assert route.gives in (JSON, LINES, FRAMES, TAR)
+        assert route.gives in (JSON, LINES, FRAMES, TAR, BYTES)
         if route.gives == JSON:
             assert (route.answer is None) == (route.status in (202, 204)), route.path

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from hypercontainer.engine.restart import Backoff
-from hypercontainer.engine.state import ContainerRecord, Effective
+from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.types.answers import Effective
 from hypercontainer.types.spec import ContainerSpec, RestartPolicy
 
 DOCKER = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0]
 KUBERNETES = [0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
+EFFECTIVE = Effective(
+    env=(), entrypoint=(), command=(), user="", working_dir="", stop_signal="SIGTERM", hostname=""
+)
 
 
 def record(backoff: str, ran_s: int) -> ContainerRecord:
@@ -22,7 +26,7 @@ def record(backoff: str, ran_s: int) -> ContainerRecord:
         image="i",
         image_id="i",
         diff_ids=(),
-        effective=Effective((), (), (), "", "", "", ""),
+        effective=EFFECTIVE,
         created="2026-01-01T00:00:00Z",
         started="2026-01-01T00:00:00Z",
         finished=f"2026-01-01T00:{ran_s // 60:02}:{ran_s % 60:02}Z",

@@ -237,6 +237,22 @@ def test_an_absent_image_makes_no_file(hyperd: FakeHyperd, client: Client, tmp_p
     assert not (tmp_path / "x.tar").exists()
 
 
+def test_files(hyperd: FakeHyperd, client: Client) -> None:
+    hyperd.answer("POST", "/v1/containers", CREATED, 201)
+    box = client.containers.create("x")
+    files = "/v1/containers/abc/files"
+    hyperd.answer("PUT", files, None, 204)
+    data = bytes(range(256)) * 4000
+    box.write_file("/a b", data, mode=0o4750, uid=7, gid=8)
+    asked = hyperd.asked("PUT", files)
+    assert asked.target.endswith("?path=%2Fa%20b&mode=4750&uid=7&gid=8")
+    assert (asked.body, asked.headers["content-type"]) == (data, "application/octet-stream")
+    hyperd.raw("GET", files, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndata")
+    assert box.read_file("/a b") == box.read_file("/a b", max_bytes=4) == b"data"
+    with pytest.raises(hypercontainer.TooMuchOutput, match="/a b in web: more than 3 bytes"):
+        box.read_file("/a b", max_bytes=3)
+
+
 def pod_with(hyperd: FakeHyperd, client: Client) -> hypercontainer.Pod:
     hyperd.answer("GET", "/v1/images/inspect", IMAGE | {"config": {}})
     made = {"id": "p1", "name": "duo", "containers": [CREATED], "warnings": ["w"]}

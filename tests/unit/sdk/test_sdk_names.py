@@ -13,7 +13,7 @@ from hypercontainer.sdk import names
 
 
 def test_the_blocking_classes_are_up_to_date() -> None:
-    script = Path(__file__).with_name("make_sync.py")
+    script = Path(__file__).parents[3] / "tools/make_sync.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from guest_machine import Machine, RunScenario, Scenario, Session, build_hyperstart, busybox_root, erofs, ext4, machine
+from guest_machine import RunScenario, Scenario, build_hyperstart, busybox_root, erofs, ext4, machine
+from guest_pods import PodScenario, RunPod, shared_directory, two_images
 from hypercontainer.agent.operations import Disk
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
 
@@ -61,45 +61,14 @@ def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> RunScenari
     return run
 
 
-# ------------------------------------------------------------------------------------------- for pods
-
-PADDING_BYTES = 8 * 512  # before the first image
-PodScenario = Callable[[Machine, Session, Disk, Disk], Awaitable[None]]
-RunPod = Callable[[PodScenario], None]
-
-
-def shared_directory(directory: Path) -> Path:
-    shared = directory / "shared"
-    (shared / "below").mkdir(parents=True)
-    (shared / "below/file").write_text("of the host\n")
-    (shared / "up").symlink_to("../..")
-    return shared
-
-
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Disk]]:
     """Two images one after the other on a disk, and where they are."""
-    directory = tmp_path_factory.mktemp("images")
-    root = busybox_root(directory)
-    (root / "data/deep").mkdir(parents=True)
-    (root / "data/file").write_text("of the image\n")
-    (root / "data/deep/link").symlink_to("../file")
-    (root / "data/deep").chmod(0o2750)
-    disk, parts, content = directory / "image", [], bytes(PADDING_BYTES)
-    for name in ("one", "two"):
-        (root / "name").write_text(name + "\n")
-        image = erofs(directory, root, f"{name}.erofs").read_bytes()
-        image += bytes(-len(image) % 512)
-        parts.append(Disk("image", "erofs", len(content), len(image)))
-        content += image
-    disk.write_bytes(content)
-    return disk, parts
+    return two_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
-def pod(
-    guest_kernel: Kernel, guest_files: Path, images: tuple[Path, list[Disk]], tmp_path: Path
-) -> RunPod:
+def pod(guest_kernel: Kernel, guest_files: Path, images: tuple[Path, list[Disk]], tmp_path: Path) -> RunPod:
     """Runs a scenario in a VM with the disks "image" (two images), "disk" and "volume", and the 9p share "share"."""
 
     def run(scenario: PodScenario) -> None:

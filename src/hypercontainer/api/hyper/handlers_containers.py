@@ -100,6 +100,34 @@ async def _log_frames(entries: AsyncIterator[tuple[int, bytes]]) -> AsyncGenerat
         yield frames.encode_all(frames.CONTROL, msgspec.json.encode(FaultBody(fault_of(error)[1])))
 
 
+FILE_FACTS = {
+    "Hyper-File-Mode": "Octal.",
+    "Hyper-File-Uid": "Its owner.",
+    "Hyper-File-Gid": "Its group.",
+    "Hyper-File-Size": "In bytes, when it was opened; 0 for what the kernel makes up.",
+}
+
+
+async def read_file(call: Call[m.FileQuery, Nothing]) -> Chunks:
+    facts, content = await call.engine.containers.read_file(call.id, call.query.path)
+    said = (f"{facts.mode:04o}", str(facts.uid), str(facts.gid), str(facts.size_bytes))
+    return Chunks(_pieces(content), headers=tuple(zip(FILE_FACTS, said, strict=True)))
+
+
+async def _pieces(content: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async with closed_after(content):
+        async for piece in content:
+            yield piece
+
+
+async def write_file(call: Call[m.WriteFileQuery, Nothing]) -> None:
+    query, stream = call.query, call.stream
+    assert stream is not None
+    await call.engine.containers.write_file(
+        call.id, query.path, stream, mode=int(query.mode, 8), uid=query.uid, gid=query.gid
+    )
+
+
 async def top(call: Call[Nothing, Nothing]) -> m.ProcessList:
     return m.ProcessList(await call.engine.containers.top(call.id))
 

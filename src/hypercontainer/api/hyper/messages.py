@@ -38,6 +38,8 @@ When = Annotated[
 ]
 Cells = Annotated[int, Meta(ge=0, le=65535)]
 TimeoutS = Annotated[int, Meta(ge=-1, le=2**31)]  # -1: without end
+FilePath = Annotated[str, Meta(pattern=r"^/[^\x00]*[^/\x00]$", max_length=4095)]
+FileOwner = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -98,6 +100,17 @@ class LogsQuery(Request, frozen=True):
     until: When = ""
     tail: Annotated[int, Meta(ge=0)] | None = None
     timestamps: bool = False
+
+
+class FileQuery(Request, frozen=True):
+    path: FilePath
+
+
+class WriteFileQuery(Request, frozen=True):
+    path: FilePath
+    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{1,4}$")] = "0644"
+    uid: FileOwner = 0
+    gid: FileOwner = 0
 
 
 class StatsQuery(Request, frozen=True):

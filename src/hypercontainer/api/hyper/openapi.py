@@ -20,6 +20,7 @@ from hypercontainer.api.hyper.handlers_system import API_VERSION
 from hypercontainer.api.hyper.messages import CredentialsBody, Request
 from hypercontainer.api.hyper.routes import ROUTES
 from hypercontainer.api.hyper.routing import (
+    BYTES,
     CREDENTIALS_HEADER,
     FRAMES,
     JSON,
@@ -149,8 +150,8 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
     }
     if parameters:
         operation["parameters"] = parameters
-    if route.takes == TAR:
-        operation["requestBody"] = {"required": True, "content": {TAR: {"schema": BINARY}}}
+    if route.takes != JSON:
+        operation["requestBody"] = {"required": True, "content": {route.takes: {"schema": BINARY}}}
     elif route.body is not Nothing:
         required = any(item.required for item in msgspec.structs.fields(route.body))
         operation["requestBody"] = {
@@ -193,6 +194,11 @@ def _responses(route: Route, schemas: _Schemas) -> Json:
         responses[str(route.status)] = {"description": "Done." if route.status == 204 else "It begins."}
     elif not route.upgrade:
         responses[str(route.status)] = {"description": _says(route), "content": _content(route, schemas)}
+        if route.tells:
+            responses[str(route.status)]["headers"] = {
+                name: {"description": says, "required": True, "schema": {"type": "string"}}
+                for name, says in route.tells.items()
+            }
     error = {"$ref": "#/components/responses/Error"}
     return responses | {"4XX": error, "5XX": error}
 
@@ -202,11 +208,13 @@ def _says(route: Route) -> str:
         return "A line of JSON for each step, and a last one with the result or with the error."
     if route.gives == LINES:
         return "A line of JSON for each; an error is the last line."
-    return {FRAMES: "Frames of channels 1 and 2.", TAR: "A tar."}.get(route.gives, "Done.")
+    return {FRAMES: "Frames of channels 1 and 2.", TAR: "A tar.", BYTES: "Its bytes."}.get(
+        route.gives, "Done."
+    )
 
 
 def _content(route: Route, schemas: _Schemas) -> Json:
-    if route.gives in (FRAMES, TAR):
+    if route.gives in (FRAMES, TAR, BYTES):
         return {route.gives: {"schema": BINARY}}
     answer = schemas.of(route.answer)
     if route.gives == JSON:

@@ -11,7 +11,7 @@ from hypercontainer.api.hyper import handlers_pods as pods
 from hypercontainer.api.hyper import handlers_system as system
 from hypercontainer.api.hyper import handlers_volumes as volumes
 from hypercontainer.api.hyper import messages as m
-from hypercontainer.api.hyper.routing import FRAMES, LINES, TAR, Route
+from hypercontainer.api.hyper.routing import BYTES, FRAMES, LINES, TAR, Route
 from hypercontainer.types import answers as a
 from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec, ExecSpec
@@ -154,6 +154,23 @@ CONTAINERS = (
     Route("DELETE", _ONE, containers.remove, "Removes a container.", query=m.ForceQuery, status=204),
     Route(
         *("GET", f"{_ONE}/logs", containers.logs, "What a container wrote."), query=m.LogsQuery, gives=FRAMES
+    ),
+    Route(
+        *("GET", f"{_ONE}/files", containers.read_file, "A file of a container that runs."),
+        query=m.FileQuery,
+        gives=BYTES,
+        tells=containers.FILE_FACTS,
+    ),
+    Route(
+        *(
+            "PUT",
+            f"{_ONE}/files",
+            containers.write_file,
+            "Makes or replaces a file of a container that runs.",
+        ),
+        query=m.WriteFileQuery,
+        takes=BYTES,
+        status=204,
     ),
     Route("GET", f"{_ONE}/top", containers.top, "Processes of a container.", answer=m.ProcessList),
     Route(

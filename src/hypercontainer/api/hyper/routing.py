@@ -25,11 +25,12 @@ from hypercontainer.errors import HyperError, InvalidArgument, NotFound
 Q = TypeVar("Q")
 B = TypeVar("B")
 
-JSON, LINES, FRAMES, TAR = (
+JSON, LINES, FRAMES, TAR, BYTES = (
     "application/json",
     "application/x-ndjson",
     "application/vnd.hyper.frames",
     "application/x-tar",
+    "application/octet-stream",
 )
 PROTOCOL = "hyper-stream"
 MAX_QUERY_FIELDS = 200
@@ -42,7 +43,7 @@ class Nothing(Request, frozen=True):
 
 @dataclass(frozen=True)
 class Call(Generic[Q, B]):
-    """``id`` is what stands for ID in the path; ``stream`` the body of a route that takes a tar.  ``peer_uid``: whose
+    """``id`` is what stands for ID in the path; ``stream`` the body of a route that takes no JSON.  ``peer_uid``: whose
     process the client is, as the kernel says."""
 
     engine: Engine
@@ -58,10 +59,12 @@ class Call(Generic[Q, B]):
 
 @dataclass(frozen=True)
 class Chunks:
-    """``at_once``: the head goes out before the first chunk is there, for what may be silent for long."""
+    """``at_once``: the head goes out before the first chunk is there, for what may be silent for long.  ``headers``:
+    more of them; the route names them."""
 
     chunks: AsyncGenerator[bytes, None]
     at_once: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Session(Protocol):
@@ -80,8 +83,9 @@ Handler = Callable[[Call[Any, Any]], Awaitable[object]]
 @dataclass(frozen=True)
 class Route:
     """``path``: ID stands for one segment.  ``answer`` is the type of the JSON body, of each line, or None.
-    ``takes``: the media type of the body.  ``progress``: the lines tell how far the work is, and ``answer`` is that
-    of its result.  ``credentials``: it heeds the header with them.  ``upgrade``: the connection may go on as frames."""
+    ``takes``: the media type of the body.  ``tells``: headers of the answer, with what they say.  ``progress``: the
+    lines tell how far the work is, and ``answer`` is that of its result.  ``credentials``: it heeds the header with
+    them.  ``upgrade``: the connection may go on as frames."""
 
     method: str
     path: str
@@ -93,6 +97,7 @@ class Route:
     status: int = 200
     takes: str = JSON
     gives: str = JSON
+    tells: Mapping[str, str] = field(default_factory=dict)
     progress: bool = False
     credentials: bool = False
     upgrade: bool = False

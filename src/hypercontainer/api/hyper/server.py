@@ -24,7 +24,6 @@ from hypercontainer.api.hyper.routes import ROUTES
 from hypercontainer.api.hyper.routing import (
     JSON,
     PROTOCOL,
-    TAR,
     Call,
     Chunks,
     MethodNotAllowed,
@@ -146,7 +145,7 @@ class Server:
         headers = dict(request.headers)
         query = read_query(query_text, route.query)
         credentials = read_credentials(headers)
-        pipe = BodyPipe() if route.takes == TAR else None
+        pipe = BodyPipe() if route.takes != JSON else None
         try:
             body = Nothing() if pipe else read_body(await connection.whole_body(), route.body)
             call: Call[Any, Any] = Call(
@@ -181,7 +180,8 @@ class Server:
 
 
 async def _send_chunks(connection: Connection, route: Route, answer: Chunks) -> None:
-    begin = functools.partial(connection.begin, route.status, [("Content-Type", route.gives)])
+    headers = [("Content-Type", route.gives), *answer.headers]
+    begin = functools.partial(connection.begin, route.status, headers)
     async with contextlib.aclosing(answer.chunks) as chunks:
         if answer.at_once:
             await begin()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import errno
+import io
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Self, Unpack
 
@@ -15,11 +15,11 @@ import msgspec
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.client.frames import CONTROL, FrameReader
 from hypercontainer.client.http import BrokenAnswer, quote
-from hypercontainer.errors import GuestError, HyperError, InvalidArgument, NotFound, NotSupported
+from hypercontainer.errors import HyperError, NotFound
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
-from hypercontainer.sdk.failures import ContainerFailed, deadline, wire_error
+from hypercontainer.sdk.failures import ContainerFailed, TooMuchOutput, deadline, wire_error
 from hypercontainer.sdk.options import ContainerOptions, Pairs, container_spec
 from hypercontainer.sdk.results import Output, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
@@ -322,43 +322,39 @@ class AsyncContainer:
         return AsyncStream(connect, self.name, kill_at_exit=False)
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT_BYTES) -> bytes:
-        """A file's content, by the image's own ``cat``; NotSupported where the image has none.
+        """A file's content; the image needs no program for it.  TooMuchOutput where it has more than ``max_bytes``.
+
+        NotFound where there is none, InvalidArgument where it is no regular file.
 
         Example::
 
             assert b"root" in await box.read_file("/etc/passwd")
         """
-        done = await self._file_program(["cat", _absolute(path)], None, max_bytes)
-        return done.stdout
+        content = bytearray()
+        async with self._api.exchange("GET", f"{self._path}/files", query={"path": path}) as exchange:
+            async for piece in exchange.pieces():
+                content += piece
+                if len(content) > max_bytes:
+                    raise TooMuchOutput(f"{path} in {self.name}", max_bytes, bytes(content), b"")
+        return bytes(content)
 
-    async def write_file(self, path: str, data: bytes | str) -> None:
-        """Writes a file, by the image's own ``dd``; NotSupported where the image has none.
-
-        What there was is replaced; its mode stays.
+    async def write_file(
+        self, path: str, data: bytes | str, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
+        """Makes or replaces a file, whole or not at all; its directory has to be there.
 
         Example::
 
-            await box.write_file("/tmp/note", "something")
+            await box.write_file("/tmp/note", "something", mode=0o600)
             assert await box.read_file("/tmp/note") == b"something"
         """
-        await self._file_program(["dd", f"of={_absolute(path)}", "bs=64k"], data, MAX_OUTPUT_BYTES)
-
-    async def _file_program(self, command: list[str], data: bytes | str | None, max_bytes: int) -> RunResult:
-        path = command[1].removeprefix("of=")
-        try:
-            done = await self.exec(command, input=data, max_output_bytes=max_bytes)
-        except GuestError as error:
-            if error.errno not in _NO_PROGRAM:
-                raise
-            raise NotSupported(
-                f"files of {self.name}: its image has no {command[0]}",
-                hint="an image with the usual tools has",
-            ) from error
-        if not done.ok:
-            why = done.stderr.decode(errors="backslashreplace").strip() or f"status {done.exit_status}"
-            kind = NotFound if "No such file" in why else InvalidArgument
-            raise kind(f"{path} in {self.name}: {why}")
-        return done
+        query = {"path": path, "mode": f"{mode:04o}", "uid": uid, "gid": gid}
+        upload = io.BytesIO(data.encode() if isinstance(data, str) else data)
+        media_type = "application/octet-stream"
+        async with self._api.exchange(
+            "PUT", f"{self._path}/files", query=query, upload=upload, media_type=media_type
+        ) as exchange:
+            await exchange.read(0)
 
 
 class AsyncContainers:
@@ -445,12 +441,3 @@ class AsyncContainers:
         """
         query = {"all": all, "filters": as_query(filters), "size": size}
         return (await self._api.get("/v1/containers", _Listed, query)).containers
-
-
-_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOEXEC)
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/") or "\0" in path:
-        raise InvalidArgument(f"path {path!r}: an absolute path in the container is wanted")
-    return path

@@ -1,6 +1,6 @@
 """The client: where everything begins.
 
-Made of sdk/aio/client.py by tests/unit/sdk/make_sync.py; change it there.
+Made of sdk/aio/client.py by tools/make_sync.py; change it there.
 """
 
 # ruff: noqa: A002, RUF100, E501

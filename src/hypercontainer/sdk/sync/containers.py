@@ -1,6 +1,6 @@
 """Containers: making them, and a handle on each.
 
-Made of sdk/aio/containers.py by tests/unit/sdk/make_sync.py; change it there.
+Made of sdk/aio/containers.py by tools/make_sync.py; change it there.
 """
 
 # ruff: noqa: A002, RUF100, E501
@@ -285,7 +285,9 @@ class Container(Facade[aio.AsyncContainer]):
         return Stream(self._portal, self._async.attach(stdin=stdin, logs=logs))
 
     def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT_BYTES) -> bytes:
-        """A file's content, by the image's own ``cat``; NotSupported where the image has none.
+        """A file's content; the image needs no program for it.  TooMuchOutput where it has more than ``max_bytes``.
+
+        NotFound where there is none, InvalidArgument where it is no regular file.
 
         Example::
 
@@ -293,17 +295,17 @@ class Container(Facade[aio.AsyncContainer]):
         """
         return self._portal.call(self._async.read_file(path, max_bytes=max_bytes))
 
-    def write_file(self, path: str, data: bytes | str) -> None:
-        """Writes a file, by the image's own ``dd``; NotSupported where the image has none.
-
-        What there was is replaced; its mode stays.
+    def write_file(
+        self, path: str, data: bytes | str, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
+        """Makes or replaces a file, whole or not at all; its directory has to be there.
 
         Example::
 
-            box.write_file("/tmp/note", "something")
+            box.write_file("/tmp/note", "something", mode=0o600)
             assert box.read_file("/tmp/note") == b"something"
         """
-        self._portal.call(self._async.write_file(path, data))
+        self._portal.call(self._async.write_file(path, data, mode=mode, uid=uid, gid=gid))
 
 
 class Containers(Facade[aio.AsyncContainers]):

@@ -1,6 +1,6 @@
 """Images: from and to registries, archives and names.
 
-Made of sdk/aio/images.py by tests/unit/sdk/make_sync.py; change it there.
+Made of sdk/aio/images.py by tools/make_sync.py; change it there.
 """
 
 # ruff: noqa: A002, RUF100, E501

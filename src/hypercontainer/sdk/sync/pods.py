@@ -1,6 +1,6 @@
 """Pods: several containers in one VM, and a handle on each pod.
 
-Made of sdk/aio/pods.py by tests/unit/sdk/make_sync.py; change it there.
+Made of sdk/aio/pods.py by tools/make_sync.py; change it there.
 """
 
 # ruff: noqa: A002, RUF100, E501

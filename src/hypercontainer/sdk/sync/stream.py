@@ -2,7 +2,7 @@
 
 Memory is bounded by the frames' credit: what nobody reads holds up the process, at WINDOW_BYTES a channel.
 
-Made of sdk/aio/stream.py by tests/unit/sdk/make_sync.py; change it there.
+Made of sdk/aio/stream.py by tools/make_sync.py; change it there.
 """
 
 # ruff: noqa: A002, RUF100, E501

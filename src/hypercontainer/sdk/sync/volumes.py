@@ -1,6 +1,6 @@
 """Named volumes: disks that outlive the containers which mount them.
 
-Made of sdk/aio/volumes.py by tests/unit/sdk/make_sync.py; change it there.
+Made of sdk/aio/volumes.py by tools/make_sync.py; change it there.
 """
 
 # ruff: noqa: A002, RUF100, E501

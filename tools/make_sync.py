@@ -1,6 +1,6 @@
 """Writes the blocking classes, src/hypercontainer/sdk/sync, from the asynchronous ones, sdk/aio.
 
-usage: python tests/unit/sdk/make_sync.py [--check]
+usage: python tools/make_sync.py [--check]
 
 Every public method of a class Async* becomes one with the same signature and documentation that runs it through the
 portal.  ``await`` and ``async`` go from the examples; AsyncGenerator becomes Generator, AsyncX becomes X.
@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/hypercontainer/sdk/aio"
 TARGET = ROOT / "src/hypercontainer/sdk/sync"
 RUFF = Path(sys.executable).with_name("ruff")
@@ -82,7 +82,7 @@ class Module:
         doc = blocking(ast.get_docstring(self.tree) or "")
         stem = self.path.stem
         parts = [
-            f'"""{doc}\n\nMade of sdk/aio/{stem}.py by tests/unit/sdk/make_sync.py; change it there.\n"""',
+            f'"""{doc}\n\nMade of sdk/aio/{stem}.py by tools/make_sync.py; change it there.\n"""',
             "# ruff: noqa: A002, RUF100, E501",
             self.imports(),
             "from collections.abc import Generator",
@@ -99,9 +99,11 @@ class Module:
         head = [f"class {name}(Facade[aio.{node.name}]):", *self._doc(node, 4), ""]
         if name == "Client":
             head.append(textwrap.indent(self._init(node), "    "))
-        for method in node.body:
-            if isinstance(method, Function) and self._wanted(method):
-                head.append(textwrap.indent(self._method(method, name), "    "))
+        head += [
+            textwrap.indent(self._method(method, name), "    ")
+            for method in node.body
+            if isinstance(method, Function) and self._wanted(method)
+        ]
         return "\n".join(head)
 
     @staticmethod
