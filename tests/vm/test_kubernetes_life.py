@@ -151,18 +151,10 @@ def test_what_was_killed_for_memory_runs_again(cluster: Cluster) -> None:
     cluster.play(pod("oom", limited, volumes=[{"name": "d"}], restartPolicy="OnFailure"))
     assert cluster.ends("oom-hog") == (0, "")
     assert cluster.hyper.inspect("oom-hog")["RestartCount"] == 1
-    past = (
-        "events",
-        "--since",
-        "24h",
-        "--until",
-        "0s",
-        "--filter",
-        "container=oom-hog",
-        "--format",
-        "{{.Action}}",
-    )
-    assert "oom" in cluster.hyper.out(*past).split()
+    past = ("events", "--since", "24h", "--until", "0s", "--filter", "container=oom-hog", "--format", "json")
+    events = [json.loads(line) for line in cluster.hyper.out(*past).splitlines()]
+    deaths = [one["Actor"]["Attributes"]["exitCode"] for one in events if one["Action"] == "die"]
+    assert deaths == ["137", "0"]
 
 
 def test_a_pod_ends_at_its_deadline(cluster: Cluster) -> None:
@@ -343,6 +335,36 @@ def test_what_runs_is_written_down_and_played_again(cluster: Cluster) -> None:
     assert again == [one for one in yaml.safe_load_all(text) if one["kind"] == "Pod"]
     hyper("down", "-", stdin=text)
     assert hyper.out("pod", "ls", "-q") == ""
+
+
+def test_a_container_alone_is_played_as_a_pod(cluster: Cluster) -> None:
+    hyper, port = cluster.hyper, free_port()
+    hyper(
+        *(
+            "run",
+            "-d",
+            "--name",
+            "solo",
+            "-e",
+            "A=1",
+            "-p",
+            f"{port}:80",
+            "-v",
+            "data:/data",
+            "--user",
+            "5:6",
+        ),
+        *("-l", "app=solo", "--add-host", "foo.test:192.0.2.1", "--dns", "192.0.2.2", "--hostname", "abroad"),
+        *("localhost/busybox", "sh", "-c", f"httpd -p 80 -h /etc; {FOREVER}"),
+    )
+    before = shown(cluster, "solo")
+    text = hyper.out("generate", "kube", "solo").encode()
+    hyper("rm", "-f", "solo")
+    hyper("play", "-", stdin=text)
+    assert shown(cluster, "solo-solo") == before
+    assert http_get(f"127.0.0.1:{port}", "/hostname") == (200, b"abroad\n")
+    assert cluster.pod("solo")["Labels"] == {"app": "solo"}
+    hyper("down", "--volumes", "-", stdin=text)
 
 
 def test_a_played_manifest_comes_back(cluster: Cluster) -> None:

@@ -195,7 +195,7 @@ class ManifestService:
 
 def _of_one(spec: ContainerSpec) -> PodSpec:
     return PodSpec(
-        containers=(spec,),
+        containers=(msgspec.structs.replace(spec, volumes=()),),
         labels=spec.labels,
         volumes=spec.volumes,
         hostname=spec.hostname,

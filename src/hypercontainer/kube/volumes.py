@@ -39,6 +39,7 @@ _EXPECT = {
 
 def volumes(spec: core_v1.PodSpec, own: Mapping[str, Amounts], ctx: Context) -> tuple[Volume, ...]:
     found: dict[str, Volume] = {}
+    claimed: set[str] = set()
     for index, given in enumerate(spec.volumes or ()):
         path = f"spec.volumes[{index}]"
         names.label(given.name, ctx.at(f"{path}.name"))
@@ -46,6 +47,13 @@ def volumes(spec: core_v1.PodSpec, own: Mapping[str, Amounts], ctx: Context) -> 
             raise InvalidArgument(f"{ctx.at(path)}: a volume {given.name!r} is there already")
         claim = given.persistentVolumeClaim
         read_only = claim is not None and bool(claim.readOnly)
+        if claim is not None:
+            if claim.claimName in claimed:
+                raise InvalidArgument(
+                    f"{ctx.at(path)}: another volume has the claim {claim.claimName[:80]!r} already",
+                    hint="mount that one in both places; volumeMounts have a readOnly of their own",
+                )
+            claimed.add(claim.claimName)
         found[given.name] = Volume(given.name, _source(given, own, ctx, path), read_only)
     return tuple(found.values())
 
