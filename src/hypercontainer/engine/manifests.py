@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from hypercontainer import kube
-from hypercontainer.engine import addresses, pod_views
+from hypercontainer.engine import addresses, defaults, pod_views
 from hypercontainer.engine.creation import POD_OVERHEAD_BYTES
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.pods import PodService
@@ -21,7 +21,7 @@ from hypercontainer.errors import Conflict, InvalidArgument, NotFound
 from hypercontainer.image.reference import parse
 from hypercontainer.types.answers import Played
 from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, PortMapping
+from hypercontainer.types.spec import ContainerSpec, LogConfig, PortMapping
 from hypercontainer.types.volumes import NamedVolume
 
 CLUSTER_DOMAIN = "svc.cluster.local"
@@ -185,12 +185,27 @@ class ManifestService:
                 raise InvalidArgument(
                     f"container {ref} is one of pod {record.spec.pod}", hint="name the pod"
                 ) from None
-            return _of_one(record.spec), kube.Names(record.name, (record.name,))
+            return self._as_asked(_of_one(record.spec)), kube.Names(record.name, (record.name,))
         assert pod.record.spec is not None
         spec = pod_views.whole(pod)
         if spec != pod.record.spec:  # a manifest does not know what came later
             spec = msgspec.structs.replace(spec, manifest="")
-        return spec, kube.Names(pod.record.name, tuple(record.name for record in pod.records()))
+        return self._as_asked(spec), kube.Names(
+            pod.record.name, tuple(record.name for record in pod.records())
+        )
+
+    def _as_asked(self, spec: PodSpec) -> PodSpec:
+        """Without what the configuration has put in, and what a client says that has fetched the image itself."""
+        usual = defaults.applied(ContainerSpec(image=""), self._registry.parts.config).log
+        members = tuple(
+            msgspec.structs.replace(
+                member,
+                log=LogConfig() if member.log == usual else member.log,
+                pull="missing" if member.pull == "never" else member.pull,
+            )
+            for member in spec.containers
+        )
+        return msgspec.structs.replace(spec, containers=members)
 
 
 def _of_one(spec: ContainerSpec) -> PodSpec:
