@@ -2,6 +2,7 @@
 #ifndef SYSTEM_H
 #define SYSTEM_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdint.h>
@@ -24,12 +25,17 @@
 #define HS_DEVPTS_MAGIC 0x1cd1
 
 /* openat2(2) below `root`, which no link in the path can leave. */
+#define OPEN_ATTEMPTS 64 /* a directory that is renamed meanwhile makes the kernel give up (EAGAIN) where ".." stands */
+
 static inline int open_in_root(int root, const char *path, int flags)
 {
 	struct {
 		uint64_t flags, mode, resolve;
 	} how = {(uint64_t)flags | O_CLOEXEC, 0, HS_RESOLVE_IN_ROOT | HS_RESOLVE_NO_MAGICLINKS};
-	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	int fd = -1;
+	for (int i = 0; i < OPEN_ATTEMPTS && fd < 0 && (i == 0 || errno == EAGAIN); i++)
+		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	return fd;
 }
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old)

@@ -211,8 +211,11 @@ static int add(struct span fields, const char *path, struct failure *failure)
 		return -1;
 	if (files && fill(path, fields, failure) != 0)
 		return -1;
-	int root = read_only ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1, done = 0;
-	if (read_only && root_remount(root, path, MS_RDONLY) != 0)
+	/* The file system itself: a mount of it that a namespace has had since before would stay as it is. */
+	if (read_only && !disk && mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) != 0)
+		return fail(failure, errno, "cannot make it read-only: %s", reason(errno));
+	int root = read_only && disk ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1, done = 0;
+	if (read_only && disk && root_remount(root, path, MS_RDONLY) != 0)
 		done = fail(failure, errno, "cannot make it read-only: %s", reason(errno));
 	close_fd(&root);
 	return done;

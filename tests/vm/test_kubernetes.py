@@ -214,16 +214,18 @@ def test_who_a_program_is_and_what_it_may_do(cluster: Cluster) -> None:
 
 
 def test_a_group_for_files(cluster: Cluster) -> None:
-    places = ("d", "m", "secret", "pv")
+    places = ("d", "m", "secret", "pv", "fixed")
     documents = [
         thing("v1", "Secret", "login", stringData={"password": "open sesame\n"}),
         claim("data"),
+        claim("fixed"),
         pod(
             "grouped",
             container(
                 "a",
                 "for f in /d /m /pv; do touch $f/x; stat -c '%A %g' $f; stat -c '%u:%g' $f/x; done;"
-                "stat -c '%a %g' /secret/password; cat /secret/password; grep -v '^#' /etc/resolv.conf",
+                "stat -c '%a %g' /secret/password; cat /secret/password; grep -v '^#' /etc/resolv.conf;"
+                "touch /fixed/x 2>&1 | grep -o Read-only",
                 volumeMounts=[{"name": name, "mountPath": f"/{name}"} for name in places],
             ),
             dnsConfig={"nameservers": ["192.0.2.9"], "searches": ["a.test"]},
@@ -233,6 +235,7 @@ def test_a_group_for_files(cluster: Cluster) -> None:
                 {"name": "m", "emptyDir": {"medium": "Memory"}},
                 {"name": "secret", "secret": {"secretName": "login", "defaultMode": 0o400}},
                 {"name": "pv", "persistentVolumeClaim": {"claimName": "data"}},
+                {"name": "fixed", "persistentVolumeClaim": {"claimName": "fixed", "readOnly": True}},
             ],
         ),
     ]
@@ -242,7 +245,7 @@ def test_a_group_for_files(cluster: Cluster) -> None:
     # A secret's files get the group, and the right to be read by it, as with Kubernetes.
     secret = ["440 2000", "open sesame"]
     servers = ["nameserver 10.0.2.3", "nameserver 192.0.2.9", "search a.test"]
-    assert lines(text) == [*empty, *empty, "drwxrwsr-x 2000", "1000:2000", *secret, *servers]
+    assert lines(text) == [*empty, *empty, "drwxrwsr-x 2000", "1000:2000", *secret, *servers, "Read-only"]
     assert status == 0
 
 

@@ -145,15 +145,16 @@ def test_restarts_wait_longer_each_time(cluster: Cluster) -> None:
 
 
 def test_what_was_killed_for_memory_runs_again(cluster: Cluster) -> None:
-    hog = "test -e /d/x && exit 0; touch /d/x; x=$(head -c 100000000 /dev/zero | tr '\\0' x); echo survived"
+    hog = "test -e /d/x && exit 0; touch /d/x; exec dd if=/dev/zero of=/dev/null bs=60M count=1"
     mounts = [{"name": "d", "mountPath": "/d"}]
     limited = container("hog", hog, resources={"limits": {"memory": "16Mi"}}, volumeMounts=mounts)
     cluster.play(pod("oom", limited, volumes=[{"name": "d"}], restartPolicy="OnFailure"))
     assert cluster.ends("oom-hog") == (0, "")
-    assert cluster.hyper.inspect("oom-hog")["RestartCount"] == 1
+    shown = cluster.hyper.inspect("oom-hog")
+    assert (shown["RestartCount"], shown["State"]["OOMKilled"]) == (1, False)
     past = ("events", "--since", "24h", "--until", "0s", "--filter", "container=oom-hog", "--format", "json")
     events = [json.loads(line) for line in cluster.hyper.out(*past).splitlines()]
-    deaths = [one["Actor"]["Attributes"]["exitCode"] for one in events if one["Action"] == "die"]
+    deaths = [one["Actor"]["Attributes"]["exit_status"] for one in events if one["Action"] == "die"]
     assert deaths == ["137", "0"]
 
 
@@ -348,14 +349,14 @@ def test_a_container_alone_is_played_as_a_pod(cluster: Cluster) -> None:
             "-e",
             "A=1",
             "-p",
-            f"{port}:80",
+            f"{port}:8080",
             "-v",
             "data:/data",
             "--user",
             "5:6",
         ),
         *("-l", "app=solo", "--add-host", "foo.test:192.0.2.1", "--dns", "192.0.2.2", "--hostname", "abroad"),
-        *("localhost/busybox", "sh", "-c", f"httpd -p 80 -h /etc; {FOREVER}"),
+        *("localhost/busybox", "sh", "-c", f"httpd -p 8080 -h /etc; {FOREVER}"),
     )
     before = shown(cluster, "solo")
     text = hyper.out("generate", "kube", "solo").encode()
@@ -384,14 +385,39 @@ def test_a_played_manifest_comes_back(cluster: Cluster) -> None:
 
 def test_what_cannot_be_had_is_refused_by_name_and_nothing_is_made(cluster: Cluster) -> None:
     good = pod("good", container("a"))
+    of_data = {"persistentVolumeClaim": {"claimName": "data"}}
     for spec, word in (
         ({"hostNetwork": True}, "hostNetwork"),
         ({"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}, "nfs"),
         ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]}, "none"),
         ({"volumes": [{"name": "v", "configMap": {"name": "nowhere"}}]}, "nowhere"),
+        ({"volumes": [{"name": name, **of_data} for name in "vw"]}, "the claim 'data'"),
         ({"restartPolice": "Never"}, "restartPolicy"),
     ):
         told = cluster.refused(good, pod("bad", container("b"), **spec))
         assert word in told, told
     assert cluster.hyper.out("pod", "ls", "-q") == ""
     assert cluster.hyper.out("ps", "-aq") == ""
+
+
+def test_what_was_played_before_is_remembered(cluster: Cluster) -> None:
+    words = thing("v1", "ConfigMap", "words", data={"WORD": "kept"})
+    reader = pod("reads", container("a", "echo $WORD", envFrom=[{"configMapRef": {"name": "words"}}]))
+    reader["spec"]["restartPolicy"] = "Never"
+    assert "words" in cluster.refused(reader)
+    cluster.play(words)
+    cluster.play(reader)
+    assert cluster.ends("reads-a") == (0, "kept\n")
+    cluster.down(reader)
+    cluster.down(words)
+    assert "words" in cluster.refused(reader)
+
+
+def test_a_restarted_container_has_a_clean_root(cluster: Cluster) -> None:
+    script = "test -e /x && echo left over; touch /x; test -e /v/x || { touch /v/x; exit 1; }; echo again"
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    again = pod("again", container("a", script, volumeMounts=mounts), volumes=[{"name": "v", "emptyDir": {}}])
+    again["spec"]["restartPolicy"] = "OnFailure"
+    cluster.play(again)
+    cluster.until_pod("again", "State", "Succeeded")
+    assert cluster.hyper.out("logs", "again-a") == "again"

@@ -154,7 +154,7 @@ class Container:
 
     async def _start(self) -> None:
         first = self.record.state is State.CREATED
-        self.pod.join(self.record.id)
+        self.pod.join(self.id)
         self._stopwatch = timings.Stopwatch()
         self.log.begin_run(self.record.run + 1)
         self.change(
@@ -221,9 +221,9 @@ class Container:
             concluded.set_result(result)
 
     async def _leave(self, *, orderly: bool, comes_back: bool = False) -> None:
-        """The VM ends with its last container."""
+        fresh = comes_back and self.record.spec.restart.backoff == "kubernetes"
         try:
-            await self.pod.leave(self.record.id, orderly=orderly, comes_back=comes_back)
+            await self.pod.leave(self.id, orderly=orderly, comes_back=comes_back, fresh=fresh)
         except HyperError as error:
             log.error("%s: its VM cannot be ended: %s", self.what, error)
 
@@ -253,6 +253,7 @@ class Container:
         self.log.end_run()
         discard = record.spec.auto_remove
         message = await last_words(self, result.exit_status)
+        self.pod.note_oom(record.id, oom)
         self.change(exit_status=result.exit_status, error=result.error, oom_killed=oom, message=message)
         again = wanted(self.record)
         await self._leave(orderly=not discard or self.pod.keeps_data, comes_back=again and self.pod.named)

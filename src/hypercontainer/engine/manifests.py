@@ -26,6 +26,7 @@ from hypercontainer.types.volumes import NamedVolume
 
 CLUSTER_DOMAIN = "svc.cluster.local"
 NAMESPACE = "default"
+KEPT = ("ConfigMap", "Secret")
 
 
 class ManifestService:
@@ -50,14 +51,14 @@ class ManifestService:
         asked_by: int | None = None,
     ) -> list[Played]:
         objects, warnings = await asyncio.to_thread(kube.read, text)
-        plans = await asyncio.to_thread(kube.pods, objects)
+        plans = await asyncio.to_thread(kube.pods, objects, known=self._kept())
         kube.crons(objects)  # checked, like all the rest, before anything is made
         claims = kube.claims(objects)
         services = [_service(plan, plans) for plan in kube.services(objects)]
         specs = [_with_services(plan, services) for plan in plans]
         await self._check_claims(specs, claims)
         kept = [self._unchanged(spec, replace=replace) for spec in specs]
-        played = [*await self._make_claims(claims), *_unplayed(objects)]
+        played = [*await self._make_claims(claims), *self._keep(objects), *_crons(objects)]
         for record in services:
             before = self._services.get(record.name)
             await self._services.put(record)
@@ -144,11 +145,32 @@ class ManifestService:
             played.append(Played(kind="PersistentVolumeClaim", name=claim.name, action=action))
         return played
 
+    def _kept(self) -> kube.Objects:
+        """The ConfigMaps and Secrets of earlier manifests."""
+        documents = self._registry.parts.state.objects()
+        return (
+            kube.read("\n---\n".join(body.decode() for body in documents))[0] if documents else kube.Objects()
+        )
+
+    def _keep(self, objects: kube.Objects) -> list[Played]:
+        """Its ConfigMaps and Secrets, for pods that come later."""
+        kept = {(one.kind, one.name): one.document for one in self._kept()}
+        played = []
+        for one in objects:
+            if one.kind in KEPT:
+                before = kept.get((one.kind, one.name))
+                self._registry.parts.state.put_object(one.kind, one.name, msgspec.json.encode(one.document))
+                action = (
+                    "created" if before is None else "unchanged" if before == one.document else "replaced"
+                )
+                played.append(Played(kind=one.kind, name=one.name, action=action, warnings=one.warnings))
+        return played
+
     # ------------------------------------------------------------------------------------- down
 
     async def down(self, text: str, *, volumes: bool = False) -> list[Played]:
         objects, _ = await asyncio.to_thread(kube.read, text)
-        plans = await asyncio.to_thread(kube.pods, objects)
+        plans = await asyncio.to_thread(kube.pods, objects, known=self._kept())
         played = []
         for plan in plans:
             name = plan.spec.name or ""
@@ -158,6 +180,8 @@ class ManifestService:
                 played.append(_told(plan, "removed", ()))
         for one in objects:
             if one.kind == "Service" and await self._services.remove(one.name):
+                played.append(Played(kind=one.kind, name=one.name, action="removed"))
+            if one.kind in KEPT and self._registry.parts.state.remove_object(one.kind, one.name):
                 played.append(Played(kind=one.kind, name=one.name, action="removed"))
             if one.kind == "PersistentVolumeClaim":
                 played.append(await self._claim_down(one.name, volumes=volumes))
@@ -297,13 +321,11 @@ def _secret(plan: kube.PodPlan, member: ContainerSpec) -> _Secret | None:
     return None
 
 
-def _unplayed(objects: kube.Objects) -> list[Played]:
-    """What is part of the pods, and what nothing acts on yet."""
+def _crons(objects: kube.Objects) -> list[Played]:
+    """What nothing acts on yet."""
     played = []
     for one in objects:
-        if one.kind in ("ConfigMap", "Secret"):
-            played.append(Played(kind=one.kind, name=one.name, action="created", warnings=one.warnings))
-        elif one.kind == "CronJob":
+        if one.kind == "CronJob":
             notice = f"CronJob/{one.name}: schedules are not kept; play its jobTemplate as a Job"
             played.append(Played(kind=one.kind, name=one.name, action="kept", warnings=(notice,)))
     return played

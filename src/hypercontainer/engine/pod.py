@@ -149,10 +149,13 @@ class Pod:
     def join(self, container: str) -> None:
         """A container is about to run."""
         self._users.add(container)
+        self.oom_killed.discard(container)
 
-    async def leave(self, container: str, *, orderly: bool, comes_back: bool = False) -> None:
+    async def leave(
+        self, container: str, *, orderly: bool, comes_back: bool = False, fresh: bool = False
+    ) -> None:
         """Its run is over.  With the last user the VM goes, if none ``comes_back`` soon; else only what the guest
-        has of this container."""
+        has of this container, with what it has written if it is to come back ``fresh``."""
         async with self.machine:
             if not comes_back:
                 self._users.discard(container)
@@ -160,7 +163,7 @@ class Pod:
                 await self.end(orderly=orderly)
             elif self._agent is not None:
                 with contextlib.suppress(AgentError):
-                    await self._agent.destroy_container(container)
+                    await self._agent.destroy_container(container, discard=fresh)
 
     def change(self, **changes: Any) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
@@ -327,14 +330,20 @@ class Pod:
             process.lose(error)
         self._processes.clear()
 
+    def note_oom(self, container: str, killed: bool) -> None:
+        """Whether the guest has told that something was killed for memory: by an event, or with a process's end."""
+        if killed and container not in self.oom_killed:
+            self.oom_killed.add(container)
+            if container in self.members:
+                self.members[container].tell("oom")
+
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ProcessExited):
             process = self._processes.get(event.process)
             if process is not None and not process.ended.done():
                 process.ended.set_result(event)
         elif isinstance(event, ContainerOom):
-            self.oom_killed.add(event.container)
-            self._parts.events.publish("container", "oom", event.container)
+            self.note_oom(event.container, True)
         elif isinstance(event, GuestLog):
             log.info("pod %s: guest: %s", self.record.id[:12], event.message)
 

@@ -23,7 +23,7 @@ from hypercontainer.types.pod import PodSpec
 from hypercontainer.types.spec import ContainerSpec, PortMapping
 from hypercontainer.types.states import State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CHECKPOINT_PAGES = 64
 
 T = TypeVar("T")
@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS containers (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, pod TEXT NOT NULL REFERENCES pods(id), body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS objects (
+    kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name)
+) STRICT;
 """
 
 
@@ -197,6 +200,19 @@ class StateStore:
     def remove_service(self, name: str) -> None:
         self._do(self._change, ("DELETE FROM services WHERE name = ?", (name,)))
 
+    def objects(self) -> list[bytes]:
+        """Kubernetes' ConfigMaps and Secrets, each as the JSON that it was kept as."""
+        return [body for (body,) in self._do(self._bodies, "objects")]
+
+    def put_object(self, kind: str, name: str, body: bytes) -> None:
+        self._do(self._change, ("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (kind, name, body)))
+
+    def remove_object(self, kind: str, name: str) -> bool:
+        """Whether there was one."""
+        found = self._do(self._exists, kind, name)
+        self._do(self._change, ("DELETE FROM objects WHERE kind = ? AND name = ?", (kind, name)))
+        return found
+
     def close(self) -> None:
         self._db.close()
 
@@ -227,7 +243,11 @@ class StateStore:
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _bodies(self, table: str) -> list[tuple[bytes]]:
-        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of three literals
+        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of four literals
+
+    def _exists(self, kind: str, name: str) -> bool:
+        query = "SELECT 1 FROM objects WHERE kind = ? AND name = ?"
+        return self._db.execute(query, (kind, name)).fetchone() is not None
 
     def _change(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
         """All or none."""

@@ -151,6 +151,8 @@ def memory_volume(pod: Pod, container: ContainerSpec | None) -> str:
 def plan(volume: Volume, group: int | None) -> VolumePlan:
     """Pure."""
     name, own = guest_name(volume.name), serial(volume)
+    if volume.read_only:
+        group = None  # whoever owns it, nothing of it can be changed
     match volume.source:
         case EmptyDir(memory=True, size_bytes=size):
             data = "mode=0777" + (f",size={size}" if size else "")

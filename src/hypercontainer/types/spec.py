@@ -39,7 +39,8 @@ class Ulimit(Struct, frozen=True, forbid_unknown_fields=True):
 class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
     """``name``: no, always, on-failure, unless-stopped; ``maximum_retries`` 0 is no maximum.
 
-    ``backoff``: "docker" (0.1 s, doubled, at most a minute) or "kubernetes" (10 s, doubled, at most five minutes).
+    ``backoff``: "docker" (0.1 s, doubled, at most a minute) or "kubernetes" (at once, 10 s, doubled, at most five
+    minutes, and in a pod with a clean root each time).
     """
 
     name: str = "no"
