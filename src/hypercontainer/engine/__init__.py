@@ -18,7 +18,7 @@ def create_engine(config: Config, *, driver: Driver | None = None) -> interface.
 class _Engine:
     def __init__(self, config: Config, driver: Driver | None) -> None:
         # Late, so that a daemon that only prints its version does not pay for all of it.
-        from hypercontainer.engine.assembly import assemble
+        from hypercontainer.engine.assembly import assemble, build_types
         from hypercontainer.engine.containers import ContainerService
         from hypercontainer.engine.creation import Creation
         from hypercontainer.engine.images import ImageService
@@ -36,6 +36,7 @@ class _Engine:
         self._pods = PodService(registry, creation)
         self._volumes = VolumeService(registry)
         self._services = Services(registry)
+        build_types()
         self._system = SystemService(parts, self._containers, self._images, registry, self._volumes)
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import msgspec
+
 from hypercontainer.config import Config
 from hypercontainer.engine import files
 from hypercontainer.engine.events import EventBus
@@ -19,6 +21,17 @@ from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
 from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
 from hypercontainer.volume.store import VolumeStore
+
+
+def build_types() -> None:
+    """Of all structures that there are by now, so that no two threads do it at once at their first use, which would
+    bring the process down (msgspec 0.22)."""
+    waiting = [msgspec.Struct]
+    while waiting:
+        found = waiting.pop().__subclasses__()
+        waiting += found
+        for kind in found:
+            msgspec.json.Decoder(kind)
 
 
 def assemble(config: Config, driver: Driver | None) -> Parts:

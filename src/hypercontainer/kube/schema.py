@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import threading
 import types
 import typing
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from hypercontainer.kube.fields import QUANTITIES, TABLE, VALUES, Fields
 
 _NO_EFFECT = Fields(frozenset())
 T = TypeVar("T")
+# msgspec builds what it knows of a type at the type's first use, and two threads that do so at once bring the process
+# down; these types are too many, and too seldom wanted, to be built when hyperd starts.
+_CONVERTING = threading.Lock()
 
 
 class Check:
@@ -84,7 +88,8 @@ class Check:
     def convert(self, value: dict[str, Any], kind: type[T]) -> T:
         """``value`` has been walked."""
         try:
-            return msgspec.convert(value, kind, strict=True)
+            with _CONVERTING:
+                return msgspec.convert(value, kind, strict=True)
         except msgspec.ValidationError as error:
             problem, _, at = str(error).partition(" - at `$")
             raise self.error(at.rstrip("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
