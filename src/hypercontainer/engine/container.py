@@ -262,7 +262,7 @@ class Container:
             await self._delete_quietly()
         else:
             self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
-        self._conclude(self._timed(result))
+        self._conclude(timings.timed(result, self._stopwatch, self.tell))
         if again and not discard:
             self._come_back()
 
@@ -270,14 +270,6 @@ class Container:
         """Why the run is ended, where a probe or hook does it."""
         care, self._care = self._care, None
         return "" if care is None else await care.close()
-
-    def _timed(self, result: Exit) -> Exit:
-        """``result`` with where the run's time went, which is told to those who follow events too."""
-        self._stopwatch.lap("end")
-        measured = self._stopwatch.timings()
-        if measured is not None:
-            self.tell("timings", **timings.attributes(measured))
-        return msgspec.structs.replace(result, timings=measured)
 
     def _come_back(self) -> None:
         """A named pod's VM waits for it, that of a container that is alone does not."""
@@ -416,13 +408,21 @@ class Container:
         elif condition == "next-exit":
             run = self.record.run + (0 if self.alive else 1)
             while self.record.run < run or self.alive:
-                self._changed.clear()
-                await self._changed.wait()
+                await self._change()
         else:
-            while self.alive or self.record.state is State.RESTARTING:
-                self._changed.clear()
-                await self._changed.wait()
+            while self.alive or self.restarting:
+                await self._change()
         return Exit(self.record.exit_status, self.record.error)
+
+    async def next_run(self, after: int) -> bool:
+        """Waits for the run that follows that one; False where there will be none."""
+        while self.record.run <= after and (self.alive or self.restarting):
+            await self._change()
+        return self.record.run > after
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
     # ------------------------------------------------------------------------------------- removal
 

@@ -7,11 +7,12 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from hypercontainer.engine import addresses, files, observe, pod_views, times, vm_plan
+from hypercontainer.engine import addresses, files, observe, pod_logs, pod_views, times, vm_plan
 from hypercontainer.engine.container import Container
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.pod import Pod
+from hypercontainer.engine.pod_logs import Wish
 from hypercontainer.engine.pod_run import DEFAULT_GRACE_S, PodRuns
 from hypercontainer.engine.registry import Registry
 from hypercontainer.errors import Conflict, HyperError, NotFound
@@ -248,45 +249,17 @@ class PodService:
         tail: int | None = None,
         timestamps: bool = False,
     ) -> AsyncIterator[PodLogLine]:
-        pod = self._registry.get_pod(ref)
-        since_ns, until_ns = times.moment_ns(since, what="since"), times.moment_ns(until, what="until")
-        lines: asyncio.Queue[PodLogLine | None] = asyncio.Queue(maxsize=64)
-
-        async def read(member: Container) -> None:
-            try:
-                async for channel, data in observe.read_log(
-                    member,
-                    follow=follow,
-                    since_ns=since_ns,
-                    until_ns=until_ns,
-                    tail=tail,
-                    timestamps=timestamps,
-                ):
-                    await lines.put(PodLogLine(member.record.name, channel, data))
-            finally:
-                await lines.put(None)
-
-        members = [member for member in _members(pod) if member.record.spec.log.driver != "none"]
-        readers: list[asyncio.Task[None]] = []
-        try:
-            if follow:
-                readers = [asyncio.create_task(read(member)) for member in members]
-            for member in members:
-                if not follow:
-                    readers.append(asyncio.create_task(read(member)))
-                while not follow and (line := await lines.get()) is not None:
-                    yield line
-            ended = 0 if follow else len(members)
-            while ended < len(members):
-                line = await lines.get()
-                if line is None:
-                    ended += 1
-                else:
-                    yield line
-        finally:
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
+        members = _members(self._registry.get_pod(ref))
+        wish = Wish(
+            follow,
+            times.moment_ns(since, what="since"),
+            times.moment_ns(until, what="until"),
+            tail,
+            timestamps,
+        )
+        async with contextlib.aclosing(pod_logs.read(members, wish)) as lines:
+            async for line in lines:
+                yield line
 
 
 def _members(pod: Pod) -> list[Container]:

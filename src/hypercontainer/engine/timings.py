@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from hypercontainer.types.answers import Timings
+import msgspec
+
+from hypercontainer.types.answers import Exit, Timings
 
 
 class Stopwatch:
-    """``kind``: how the VM came to be ("cold", "clone", "warm"), set by whoever starts it; "" where it was not
-    started under this watch, which then has nothing to tell.  ``clock_ns`` never goes back."""
+    """``kind``: how the VM came to be ("cold", "clone", "warm", or "shared" where it ran already), set by whoever
+    starts it; "" where it was not started under this watch, which then has nothing to tell.  ``clock_ns`` never goes
+    back."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.kind = ""
@@ -44,3 +47,12 @@ def attributes(timings: Timings | None) -> dict[str, str]:
 def text(stages_ms: Mapping[str, float]) -> str:
     """ "prepare=1.2 vm=52.0": milliseconds."""
     return " ".join(f"{name}={ms:.1f}" for name, ms in stages_ms.items())
+
+
+def timed(result: Exit, stopwatch: Stopwatch, tell: Callable[..., None]) -> Exit:
+    """``result`` with where the run's time went, which is told to those who follow events too."""
+    stopwatch.lap("end")
+    measured = stopwatch.timings()
+    if measured is not None:
+        tell("timings", **attributes(measured))
+    return msgspec.structs.replace(result, timings=measured)

@@ -291,3 +291,26 @@ def test_exec_in_the_vm(tell: Tell) -> None:
         assert await read_all(attachment) == b"hi\n"
 
     tell(story)
+
+
+def test_logs_of_all_containers_go_on_over_restarts(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(
+            w,
+            member("a", "echo", "one"),
+            member("b", "exit", "5", restart=RestartPolicy("on-failure", 1)),
+            member("c", "echo", "again", restart=RestartPolicy("always")),
+        )
+        await w.engine.pods.start("p")
+        seen: list[tuple[str, bytes]] = []
+        async for line in w.engine.pods.logs("p", follow=True):
+            seen.append((line.container, line.data))
+            if seen.count(("c", b"again\n")) == 3:
+                break
+        assert seen.count(("a", b"one\n")) == 1
+        await w.engine.pods.stop("p", timeout_s=0)
+        kept = [(line.container, line.data) async for line in w.engine.pods.logs("p")]
+        assert kept[0] == ("a", b"one\n")
+        assert kept.count(("c", b"again\n")) >= 3
+
+    tell(story)
