@@ -20,8 +20,8 @@ class Created(Struct, frozen=True):
 
 
 class Timings(Struct, frozen=True):
-    """Where the time of a run went.  ``vm``: how its VM came to be: cold, clone or warm; shared: it ran already.  ``stages_ms`` in their
-    order, which JSON keeps: each from the end of the one before it, so that they add up."""
+    """Where the time of a run went.  ``vm``: how its VM came to be: cold, clone or warm; shared: it ran already.
+    ``stages_ms`` in their order, which JSON keeps: each from the end of the one before it, so that they add up."""
 
     vm: str
     stages_ms: dict[str, float]
