@@ -17,7 +17,10 @@ from hypercontainer.kernel import KernelStore, cache_dir
 
 UID = 12345
 PYTHON = "/usr/bin/python3"
-PACKAGES = ("backports", "h11", "isal", "msgspec", "urllib3")
+PACKAGES = (
+    *("backports", "h11", "h2", "isal", "lightkube", "msgspec", "urllib3", "yaml"),
+    *("anyio", "certifi", "hpack", "httpcore2", "httpx2", "hyperframe", "idna", "truststore", "wsproto"),
+)
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 

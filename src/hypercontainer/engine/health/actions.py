@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from hypercontainer.engine.health.clock import MONOTONIC, Clock
 from hypercontainer.engine.health.connect import LOOPBACK, Dial, tcp
-from hypercontainer.engine.health.grpc_probe import grpc
 from hypercontainer.engine.health.http_probe import http_get
 from hypercontainer.engine.health.result import Result, bounded, quoted
 from hypercontainer.types.probes import Action, Check, Exec, Grpc, HttpGet, Sleep, TcpConnect
@@ -46,6 +45,9 @@ async def _do(what: Check | Action, reach: Reach, timeout_s: float | None, *, an
         case TcpConnect():
             return await tcp(reach.dial, what, timeout_s, address=reach.address)
         case Grpc():
+            # Nobody else needs HTTP/2.
+            from hypercontainer.engine.health.grpc_probe import grpc
+
             return await grpc(reach.dial, what, timeout_s, address=reach.address)
         case Sleep(seconds=seconds):
             return await _sleep(seconds, reach.clock, timeout_s)
