@@ -176,7 +176,7 @@ def test_one_ends_and_the_others_live(hyper: Hyper) -> None:
 
 
 def test_one_is_killed_for_memory_and_the_others_live(hyper: Hyper) -> None:
-    hog = "x=$(head -c 100000000 /dev/zero | tr '\\0' x); echo survived"
+    hog = "exec dd if=/dev/zero of=/dev/null bs=60M count=1"
     manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -201,7 +201,6 @@ def test_one_is_killed_for_memory_and_the_others_live(hyper: Hyper) -> None:
     shown = hyper.inspect("oom-hog")["State"]
     assert shown["OOMKilled"]
     assert state(hyper, "oom-calm") == ("running", 0)
-    assert b"survived" not in hyper("logs", "oom-hog").stdout
     hyper("pod", "rm", "-f", "oom")
 
 
