@@ -25,7 +25,7 @@ from hypercontainer.image.model import Image
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.types.answers import Created, PodCreated
 from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec
+from hypercontainer.types.spec import ContainerSpec, PortMapping
 from hypercontainer.types.volumes import NamedVolume, Volume
 
 MIB = 1024 * 1024
@@ -137,7 +137,7 @@ class Creation:
             records = [record for record, _ in created]
             volumes = self._volumes(spec, records, name)
             await asyncio.to_thread(storage.check_host, volumes, self._parts, asked_by)
-            wish = msgspec.structs.replace(self._pod_record(spec, identifier, name), asked_by=asked_by)
+            wish = self._pod_record(spec, identifier, name, asked_by)
             folders = [self._parts.container_dir(record.id) for record in records]
             for folder in folders:
                 await stack.enter_async_context(_made(folder, partial(files.make_private, folder)))
@@ -164,21 +164,34 @@ class Creation:
         storage.check(known, records, f"pod {name}")
         return list(known.values())
 
-    def _pod_record(self, spec: PodSpec, identifier: str, name: str) -> PodRecord:
-        usual, machine = self._parts.config.defaults, self._parts.config.machine
+    def _pod_record(self, spec: PodSpec, identifier: str, name: str, asked_by: int | None) -> PodRecord:
+        usual = self._parts.config.defaults
         members = sum(member.memory_bytes or 0 for member in spec.containers)
         room = max(usual.memory_bytes, members + POD_OVERHEAD_BYTES if members else 0)
         cpus = spec.cpus or max([usual.cpus, *(member.cpus or 0 for member in spec.containers)])
+        record = self._vm(
+            spec, identifier, memory_bytes=spec.memory_bytes or room, cpus=cpus, ports=spec.ports
+        )
+        return msgspec.structs.replace(record, name=name, spec=spec, created=times.now(), asked_by=asked_by)
+
+    def _vm(
+        self,
+        spec: ContainerSpec | PodSpec,
+        identifier: str,
+        *,
+        memory_bytes: int,
+        cpus: float,
+        ports: tuple[PortMapping, ...],
+    ) -> PodRecord:
+        """The record of a pod, as far as it is one of a VM."""
+        machine = self._parts.config.machine
         return PodRecord(
             id=identifier,
-            name=name,
-            spec=spec,
-            created=times.now(),
-            memory_mib=memory_mib(spec.memory_bytes or room),
+            memory_mib=memory_mib(memory_bytes),
             cpus=cpus,
             mac=spec.mac_address or addresses.new_mac(),
             network=spec.network,
-            ports=spec.ports,
+            ports=ports,
             kernel=spec.kernel,
             initrd=spec.initrd or (str(machine.initrd) if machine.initrd else None),
             kernel_args=(*machine.kernel_args, *spec.kernel_args),
@@ -189,8 +202,7 @@ class Creation:
     def _make_pod_directory(self, directory: Path, spec: PodSpec) -> None:
         files.make_private(directory.parent)
         files.make_private(directory)
-        size_bytes = spec.disk_size_bytes or DISK_BYTES
-        create_writable_disk(directory / "disk.img", size_bytes, self._parts.config.root / "cache")
+        self._make_disk(directory, spec.disk_size_bytes)
 
     # ------------------------------------------------------------------------------------- parts of both
 
@@ -241,29 +253,22 @@ class Creation:
         return record, warnings
 
     def _pod_of_one(self, spec: ContainerSpec, identifier: str, image: Image) -> PodRecord:
-        usual, machine = self._parts.config.defaults, self._parts.config.machine
+        usual = self._parts.config.defaults
         ports = spec.ports
         if spec.publish_all:
             ports += plan.exposed_mappings(spec, image.config)
-        return PodRecord(
-            id=identifier,
-            memory_mib=memory_mib(spec.memory_bytes or usual.memory_bytes),
-            cpus=spec.cpus or usual.cpus,
-            mac=spec.mac_address or addresses.new_mac(),
-            network=spec.network,
-            ports=ports,
-            kernel=spec.kernel,
-            initrd=spec.initrd or (str(machine.initrd) if machine.initrd else None),
-            kernel_args=(*machine.kernel_args, *spec.kernel_args),
-            accelerator=spec.accelerator,
-            uid=self._registry.new_uid(),
-        )
+        memory_bytes, cpus = spec.memory_bytes or usual.memory_bytes, spec.cpus or usual.cpus
+        return self._vm(spec, identifier, memory_bytes=memory_bytes, cpus=cpus, ports=ports)
 
     def _make_directory(self, directory: Path, spec: ContainerSpec) -> None:
         files.make_private(directory)
         if not spec.read_only or storage.needs_disk({volume.name: volume for volume in spec.volumes}):
-            size_bytes = spec.disk_size_bytes or DISK_BYTES
-            create_writable_disk(directory / "disk.img", size_bytes, self._parts.config.root / "cache")
+            self._make_disk(directory, spec.disk_size_bytes)
+
+    def _make_disk(self, directory: Path, size_bytes: int | None) -> None:
+        create_writable_disk(
+            directory / "disk.img", size_bytes or DISK_BYTES, self._parts.config.root / "cache"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from hypercontainer.engine.creation import POD_OVERHEAD_BYTES
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.pods import PodService
 from hypercontainer.engine.registry import Registry
-from hypercontainer.engine.services import LOOPBACK, Services
+from hypercontainer.engine.services import LOOPBACK, Services, selects
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord
 from hypercontainer.engine.volumes import VolumeService
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound
@@ -278,7 +278,7 @@ def _with_services(plan: kube.PodPlan, services: Sequence[ServiceRecord]) -> Pod
     spec = plan.spec
     ports = list(spec.ports)
     for service in services:
-        if all(spec.labels.get(key) == value for key, value in service.selector.items()):
+        if selects(service, spec.labels):
             ports += [PortMapping(end.container_port, 0, LOOPBACK) for end in service.ends]
     hosts = [f"{name}:{addresses.GATEWAY}" for service in services for name in _names(service.name)]
     wanted = plan.memory_request_bytes

@@ -166,7 +166,12 @@ def guest_name(volume: str) -> str:
     """What the guest calls a volume: its name where that is one for a guest too."""
     if GUEST_NAME.fullmatch(volume):
         return volume
-    return "v-" + hashlib.sha256(volume.encode()).hexdigest()[:16]
+    return short_name("v", volume)
+
+
+def short_name(prefix: str, text: str) -> str:
+    """For what has a name of any length and kind: one that guests and disks' serials take, always the same."""
+    return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def tmpfs(wish: Tmpfs) -> Mount:

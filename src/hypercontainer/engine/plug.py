@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hypercontainer.engine import layout, storage
-from hypercontainer.engine.plan_mounts import guest_name
+from hypercontainer.engine.plan_mounts import guest_name, short_name
 from hypercontainer.engine.storage import serial
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor.driver import VM, DiskSpec
@@ -17,14 +16,14 @@ from hypercontainer.types.volumes import HostPath
 if TYPE_CHECKING:
     from hypercontainer.engine.pod import Pod
 
-PLUGGED = "i-"  # begins the serial of an image that came later
+PLUGGED = "i"  # begins the serial of an image that came later
 
 
 async def image(pod: Pod, root: RootDisk) -> None:
     """Has the VM have the image."""
     if pod.image_part(root.chain_id) is not None:
         return
-    own = PLUGGED + hashlib.sha256(root.chain_id.encode()).hexdigest()[:16]
+    own = short_name(PLUGGED, root.chain_id)
     disk, parts = layout.image_disk(own, [root])
     await _vm(pod).attach_disk(disk)
     pod.change(images=(*pod.record.images, *parts))
@@ -59,7 +58,7 @@ async def unused(pod: Pod) -> None:
                 await _vm(pod).detach_disk(disk)
     used = {chain_id(record.diff_ids) for record in pod.records()}
     for part in pod.record.images:
-        if part.chain_id not in used and part.serial.startswith(PLUGGED):
+        if part.chain_id not in used and part.serial.startswith(f"{PLUGGED}-"):
             pod.change(images=tuple(other for other in pod.record.images if other != part))
             await _vm(pod).detach_disk(part.serial)
 

@@ -101,6 +101,10 @@ class Pod:
         self._parts.events.publish("pod", action, self.id, name=self.record.name, **attributes)
 
     @property
+    def labels(self) -> dict[str, str]:
+        return self.record.spec.labels if self.record.spec is not None else {}
+
+    @property
     def named(self) -> bool:
         """A pod of its own right; else the pod of one container, which goes with it."""
         return bool(self.record.name)

@@ -72,7 +72,7 @@ def summary(pod: Pod) -> PodSummary:
         ready=ready(pod),
         containers=tuple(views.summary(member.record, record) for member in pod.members.values()),
         ports=_ports(pod),
-        labels=record.spec.labels if record.spec is not None else {},
+        labels=pod.labels,
     )
 
 
@@ -96,8 +96,7 @@ def whole(pod: Pod) -> PodSpec:
 
 
 def _ports(pod: Pod) -> tuple[Port, ...]:
-    shown = pod.record.published or pod.record.ports
-    return tuple(Port(p.host_ip, p.host_port, p.container_port, p.protocol) for p in shown)
+    return tuple(views.port(mapping) for mapping in pod.record.published or pod.record.ports)
 
 
 def matches(pod: Pod, filters: Mapping[str, Sequence[str]]) -> bool:
@@ -107,9 +106,8 @@ def matches(pod: Pod, filters: Mapping[str, Sequence[str]]) -> bool:
             raise InvalidArgument(
                 f"unknown filter {key!r}", hint=f"pods can be filtered by {', '.join(_FILTERS)}"
             )
-        labels = pod.record.spec.labels if pod.record.spec is not None else {}
         if key == "label":
-            if not all(views.label_matches(labels, value) for value in values):
+            if not all(views.label_matches(pod.labels, value) for value in values):
                 return False
         elif not any(_matches(pod, key, value) for value in values):
             return False

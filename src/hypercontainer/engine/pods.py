@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from hypercontainer.engine import addresses, files, observe, pod_logs, pod_views, times, vm_plan
+from hypercontainer.engine import addresses, observe, pod_logs, pod_views, times, views, vm_plan
 from hypercontainer.engine.container import Container
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -143,8 +143,7 @@ class PodService:
         for member in _members(pod):
             with contextlib.suppress(NotFound):
                 await member.remove(force=True)
-        await asyncio.to_thread(files.remove_tree, self._parts.pod_dir(pod.id))
-        self._registry.forget_pod(pod)
+        await self._registry.forget_pod(pod)
         pod.tell("remove")
 
     async def _remove_quietly(self, pod: Pod) -> None:
@@ -168,7 +167,7 @@ class PodService:
 
     async def ports(self, ref: str) -> list[Port]:
         record = (await self.held(ref, also_of_one=True)).record
-        return [_port(port) for port in (record.published or record.ports)]
+        return [views.port(port) for port in (record.published or record.ports)]
 
     async def add_ports(self, ref: str, ports: Sequence[PortMapping]) -> list[Port]:
         addresses.check(ports, None)
@@ -192,7 +191,7 @@ class PodService:
                 pod.change(published=(*pod.record.published, *chosen))
             pod.change(ports=(*pod.record.ports, *ports))
         pod.tell("ports")
-        return [_port(port) for port in chosen]
+        return [views.port(port) for port in chosen]
 
     async def remove_ports(self, ref: str, ports: Sequence[PortMapping]) -> None:
         pod = await self.held(ref, also_of_one=True)
@@ -264,10 +263,6 @@ class PodService:
 
 def _members(pod: Pod) -> list[Container]:
     return list(pod.members.values())
-
-
-def _port(port: PortMapping) -> Port:
-    return Port(port.host_ip, port.host_port, port.container_port, port.protocol)
 
 
 def _same(wish: PortMapping, port: PortMapping) -> bool:

@@ -16,7 +16,7 @@ from hypercontainer.engine.container import Container
 from hypercontainer.engine.parts import Parts
 from hypercontainer.engine.pod import Pod
 from hypercontainer.engine.state import ContainerRecord, PodRecord
-from hypercontainer.errors import Conflict, HyperError
+from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 
@@ -64,7 +64,7 @@ class Registry:
             if not pod.in_use:
                 await pod.end(orderly=True)
         if not pod.named and not pod.members:
-            self.forget_pod(pod)
+            await self.forget_pod(pod)
         pod.recovered.set()
 
     async def _end_strays(self, expected: Collection[Path]) -> None:
@@ -178,9 +178,9 @@ class Registry:
         if not container.pod.named:
             self.pods.pop(container.pod.record.id, None)
 
-    def forget_pod(self, pod: Pod) -> None:
-        """One whose containers are gone."""
-        files.remove_tree(self.parts.pod_dir(pod.record.id))
+    async def forget_pod(self, pod: Pod) -> None:
+        """One whose containers are gone, with its disk."""
+        await asyncio.to_thread(files.remove_tree, self.parts.pod_dir(pod.record.id))
         self.parts.state.remove_pod(pod.record)
         self.pods.pop(pod.record.id, None)
 
@@ -192,10 +192,3 @@ class Registry:
         return addresses.free_uid(
             machine.uid_base, machine.uid_count, taken | self.parts.factory.ready_uids()
         )
-
-
-async def gather_quietly(what: str, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """All of them; what fails is logged."""
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, HyperError):
-            log.warning("%s: %s", what, result)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+from collections.abc import Mapping
 
 from hypercontainer.engine import pod_views
 from hypercontainer.engine.pod import Pod
@@ -130,10 +131,13 @@ class Services:
             far_writer.close()
 
 
+def selects(record: ServiceRecord, labels: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in record.selector.items())
+
+
 def _port(record: ServiceRecord, end: ServiceEnd, pod: Pod) -> int | None:
     """The host's port that leads to this pod, if it is one to be chosen."""
-    labels = pod.record.spec.labels if pod.record.spec is not None else {}
-    if any(labels.get(key) != value for key, value in record.selector.items()) or not pod_views.ready(pod):
+    if not selects(record, pod.labels) or not pod_views.ready(pod):
         return None
     for port in pod.record.published:
         if port.container_port == end.container_port and port.protocol == "tcp":

@@ -7,7 +7,6 @@ written down to find them again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import pwd
 from asyncio import Future
@@ -23,6 +22,7 @@ from hypercontainer.engine.plan_mounts import (
     MS_NOSUID,
     SIZED_MEMORY_VOLUME,
     guest_name,
+    short_name,
 )
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import InvalidArgument
@@ -41,7 +41,7 @@ _SAFE = MS_NOSUID | MS_NODEV
 
 def serial(volume: Volume) -> str:
     """Of a volume's disk, and the tag of its share."""
-    return "v-" + hashlib.sha256(volume.name.encode()).hexdigest()[:16]
+    return short_name("v", volume.name)
 
 
 # ------------------------------------------------------------------------------------- the host's side

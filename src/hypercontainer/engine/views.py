@@ -13,6 +13,7 @@ from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.types.answers import Inspect, Machine, NetworkState, Port, Summary
+from hypercontainer.types.spec import PortMapping
 from hypercontainer.types.states import State
 
 _UNITS = (
@@ -64,10 +65,12 @@ def status(record: ContainerRecord) -> str:
     return f"{verb} ({record.exit_status}){ago}"
 
 
+def port(mapping: PortMapping) -> Port:
+    return Port(mapping.host_ip, mapping.host_port, mapping.container_port, mapping.protocol)
+
+
 def ports(record: ContainerRecord, pod: PodRecord) -> tuple[Port, ...]:
-    published = [
-        Port(port.host_ip, port.host_port, port.container_port, port.protocol) for port in pod.published
-    ]
+    published = [port(mapping) for mapping in pod.published]
     shown = {(port.container_port, port.protocol) for port in published}
     for text in record.spec.expose:
         for number, protocol in plan.parse_ports(text):
