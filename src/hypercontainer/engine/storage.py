@@ -26,7 +26,7 @@ from hypercontainer.engine.plan_mounts import (
 )
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.hypervisor.driver import DiskSpec, ShareSpec
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
 from hypercontainer.types.spec import ContainerSpec
 from hypercontainer.types.volumes import Contents, DiskImage, EmptyDir, HostPath, NamedVolume, Volume
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from hypercontainer.engine.pod import Pod
 
 _SAFE = MS_NOSUID | MS_NODEV
+# QEMU's largest message, and files that programs may map to write.
+_SHARE_DATA = {VIRTIOFS: "", P9: "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"}
 
 
 def serial(volume: Volume) -> str:
@@ -133,7 +135,8 @@ def plans(pod: Pod) -> dict[str, VolumePlan]:
     """By the guest's name for each."""
     spec = pod.record.spec
     group = spec.fs_group if spec is not None else None
-    made = [plan(volume, group) for volume in pod.volumes.values()]
+    shares = pod.vm.record.shares if pod.vm else ""
+    made = [plan(volume, group, shares) for volume in pod.volumes.values()]
     if spec is not None and memory_volume(pod, None) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
@@ -148,8 +151,8 @@ def memory_volume(pod: Pod, container: ContainerSpec | None) -> str:
     return plan_mounts.memory_volume(container.shm_size_bytes, in_pod=False)
 
 
-def plan(volume: Volume, group: int | None) -> VolumePlan:
-    """Pure."""
+def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
+    """Pure; ``shares`` is the file system by which the VM has directories of the host."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
@@ -167,7 +170,7 @@ def plan(volume: Volume, group: int | None) -> VolumePlan:
             disk = FileSystem(filesystem, flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group)
         case HostPath():
-            share = FileSystem("virtiofs", own, _SAFE, read_only=volume.read_only)
+            share = FileSystem(shares, own, _SAFE, _SHARE_DATA[shares], read_only=volume.read_only)
             return VolumePlan(name, mount=share)
         case Contents(files, mode):
             readable = 0 if group is None else 0o440  # the group is there to read them, whatever their modes
@@ -203,4 +206,4 @@ def check(volumes: dict[str, Volume], records: Sequence[ContainerRecord], what: 
                     f"{what}: there is no volume {mount.volume}", hint="define it beside the containers"
                 )
     for volume in volumes.values():
-        plan(volume, None)
+        plan(volume, None, VIRTIOFS)

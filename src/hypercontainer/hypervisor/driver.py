@@ -27,6 +27,8 @@ from hypercontainer.linux.users import User
 
 # What a shared file is called in its share, which is a directory that holds nothing else.
 SHARED_FILE = "file"
+# The file systems by which a guest mounts shares.
+VIRTIOFS, P9 = "virtiofs", "9p"
 
 
 class Accelerator(Enum):
@@ -153,7 +155,7 @@ class VMRecord:
     """What has to be written down to find a VM again.
 
     ``pid`` alone names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and
-    ``boot_id`` make it unique for good.
+    ``boot_id`` make it unique for good.  ``shares`` is the file system by which the guest mounts its shares.
     """
 
     driver: str
@@ -167,6 +169,7 @@ class VMRecord:
     cgroups: tuple[Path, ...] = ()
     hotplug_slots: int = 0
     helpers: tuple[Helper, ...] = ()
+    shares: str = ""
 
     def to_json(self) -> dict[str, object]:
         """A tree of JSON's own types."""
@@ -236,7 +239,7 @@ class Verdict:
 class Capabilities:
     """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe.
 
-    ``shares`` is the file system by which a guest mounts a share: ``virtiofs``, or "" where there are none.
+    ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none.
     """
 
     name: str

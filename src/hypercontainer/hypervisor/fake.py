@@ -18,6 +18,7 @@ from pathlib import Path
 from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, Unavailable
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import (
+    VIRTIOFS,
     Accelerator,
     Capabilities,
     Check,
@@ -295,7 +296,7 @@ class FakeDriver:
 
     async def capabilities(self) -> Capabilities:
         accelerators = frozenset(Accelerator)
-        return Capabilities(self.name, "1", accelerators, templates=self._templates, shares="virtiofs")
+        return Capabilities(self.name, "1", accelerators, templates=self._templates, shares=VIRTIOFS)
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -318,6 +319,7 @@ class FakeDriver:
             boot_id=processes.boot_id(),
             run_dir=spec.run_dir,
             accelerator=spec.accelerator,
+            shares=VIRTIOFS if spec.shares else "",
         )
         try:
             await machine.start(record)

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import InvalidArgument, LaunchError
-from hypercontainer.hypervisor.driver import ExitReason, ShareSpec, VMRecord
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, ExitReason, ShareSpec, VMRecord
 from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.cache import FactCache
-from hypercontainer.hypervisor.qemu.shares import Server
+from hypercontainer.hypervisor.qemu.shares import Kind, Server
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.linux.process import start_ticks
 from hypercontainer.linux.users import User
@@ -108,6 +108,17 @@ def test_a_vm_with_shares_is_neither_saved_nor_cloned(run: Run, place: Path) -> 
 # ---------------------------------------------------------------------------- QEMU
 
 
+@pytest.fixture(params=[VIRTIOFS, P9])
+def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """By which guests mount shares: virtiofsd serves, or where there is none QEMU and its helper."""
+    if request.param == P9:
+        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
+    return str(request.param)
+
+
+either = pytest.mark.usefixtures("filesystem")
+
+
 def alive(record: VMRecord) -> list[str]:
     """The VM's servers that run."""
     return [
@@ -119,6 +130,7 @@ def zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@either
 @pytest.mark.vm
 def test_servers_are_in_the_vms_cgroup_and_written_down(run_qemu: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
@@ -135,6 +147,7 @@ def test_servers_are_in_the_vms_cgroup_and_written_down(run_qemu: Run, place: Pa
     run_qemu(test)
 
 
+@either
 @pytest.mark.vm
 @pytest.mark.parametrize("adopted", [False, True])
 def test_a_vm_ends_with_its_server(run_qemu: Run, place: Path, adopted: bool) -> None:
@@ -155,6 +168,7 @@ def test_a_vm_ends_with_its_server(run_qemu: Run, place: Path, adopted: bool) ->
     run_qemu(test)
 
 
+@either
 @pytest.mark.vm
 def test_servers_end_with_a_vm_that_somebody_else_kills(run_qemu: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
@@ -167,6 +181,7 @@ def test_servers_end_with_a_vm_that_somebody_else_kills(run_qemu: Run, place: Pa
     run_qemu(test)
 
 
+@either
 @pytest.mark.vm
 @pytest.mark.parametrize("first", ["server", "vm", "both", "nobody"])
 def test_what_died_while_no_daemon_ran_is_cleaned_up(run_qemu: Run, place: Path, first: str) -> None:
@@ -220,6 +235,7 @@ def test_a_daemon_that_dies_leaves_servers_that_the_next_one_ends(
     run_qemu(test)
 
 
+@either
 @pytest.mark.vm
 def test_a_cancelled_launch_leaves_no_server(run_qemu: Run, place: Path) -> None:
     """The fixture looks for children."""
@@ -244,7 +260,7 @@ def test_a_server_that_fails_is_heard(run_qemu: Run, place: Path, monkeypatch: p
         for broken, word in ((Path("/usr/bin/gone"), "No such file"), (Path("/bin/false"), "")):
 
             async def found(_: FactCache, path: Path = broken) -> Server:
-                return Server(path, modern=False)
+                return Server(path, Kind.OLD)
 
             monkeypatch.setattr(shares, "find", found)
             spec = harness.spec(shares=two(place))
@@ -262,7 +278,8 @@ def test_without_a_server_there_are_no_shares(
 ) -> None:
     async def test(harness: Any) -> None:
         monkeypatch.setattr(shares, "PLACES", ())
-        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
+        for name in ("PROGRAM", "PROXY"):
+            monkeypatch.setattr(shares, name, "program-of-nobody")
         assert (await harness.driver.capabilities()).shares == ""
         with pytest.raises(LaunchError, match="virtiofsd") as caught:
             await harness.driver.launch(harness.spec(shares=two(place)))
@@ -273,7 +290,10 @@ def test_without_a_server_there_are_no_shares(
 
 @as_root
 @pytest.mark.vm
-def test_a_server_is_shut_in_with_what_it_serves(run_qemu: Run, place: Path) -> None:
+def test_a_server_is_shut_in_with_what_it_serves(run_qemu: Run, place: Path, filesystem: str) -> None:
+    # chown dac_override fowner fsetid setgid setuid, and mknod, of which its filter leaves nothing
+    capabilities = {VIRTIOFS: 0xDB, P9: 0x80000DB}[filesystem]
+
     async def test(harness: Any) -> None:
         os.chown(place / "folder", USER.uid, USER.gid)
         for user in (None, USER):
@@ -289,7 +309,7 @@ def test_a_server_is_shut_in_with_what_it_serves(run_qemu: Run, place: Path) -> 
             assert status["NoNewPrivs"] == "1"
             assert status["Seccomp"] == "2"
             assert int(status["CapBnd"], 16) == 0
-            assert int(status["CapEff"], 16) == 0xDB  # chown dac_override fowner fsetid setgid setuid
+            assert int(status["CapEff"], 16) == capabilities
             assert status["Uid"].split() == [str(user.uid if user else 0)] * 4
             kinds = {"mnt", "net", "ipc", "uts"} | ({"user"} if user else set())
             for kind in kinds:
@@ -312,12 +332,28 @@ def test_nobody_is_served_what_they_may_not_read(run_qemu: Run, place: Path) -> 
     run_qemu(test)
 
 
+@pytest.mark.vm
+def test_what_serves_is_found_out_by_asking_it(
+    tmp_path: Path, filesystem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = FactCache(tmp_path / "facts")
+    assert asyncio.run(shares.probe(facts)) == shares.Usable(filesystem)
+    server = asyncio.run(shares.find(facts))
+    broken = Server(Path("/bin/true"), server.kind)
+
+    async def found(_: FactCache) -> Server:
+        return broken
+
+    monkeypatch.setattr(shares, "find", found)
+    assert asyncio.run(shares.probe(facts)) == shares.Usable("", "/bin/true does not answer")
+
+
 def test_modern_servers_have_other_options() -> None:
-    modern = shares.server_argv(Server(Path("/v"), modern=True))
+    modern = shares.server_argv(Server(Path("/v"), Kind.MODERN))
     assert modern == [
         *("/v", "--fd=4", "--shared-dir=/share", "--sandbox=chroot", "--cache=auto"),
         *("--modcaps=-mknod:-setfcap", "--rlimit-nofile=0"),
     ]
-    of_old = shares.server_argv(Server(Path("/v"), modern=False))
+    of_old = shares.server_argv(Server(Path("/v"), Kind.OLD))
     options = "source=/share,sandbox=chroot,cache=auto,modcaps=-mknod:-setfcap,log_level=err"
     assert of_old == ["/v", "--fd=4", "-f", "-o", options, "--rlimit-nofile=0"]

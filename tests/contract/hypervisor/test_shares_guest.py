@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hypercontainer.hypervisor.driver import SHARED_FILE, ExitReason, ShareSpec
+from hypercontainer.hypervisor.driver import P9, SHARED_FILE, VIRTIOFS, ExitReason, ShareSpec
+from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.linux.users import User
 
 pytestmark = pytest.mark.vm
@@ -22,6 +23,7 @@ Run = Callable[[Callable[[Any], Awaitable[None]]], None]
 Linux = Callable[[str], dict[str, Any]]
 Guest = Callable[..., str]
 USER = User(12_345, 12_345)
+MOUNT = {VIRTIOFS: "-t virtiofs", P9: "-t 9p -o trans=virtio,version=9p2000.L,cache=mmap"}
 BEGIN, WAITING, END = "guest begins", "guest waits", "guest ends"
 
 
@@ -34,8 +36,16 @@ def place() -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(params=[VIRTIOFS, P9])
+def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """By which the guest mounts it: virtiofsd serves, or where there is none QEMU and its helper."""
+    if request.param == P9:
+        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
+    return str(request.param)
+
+
 @pytest.fixture
-def guest(run_qemu: Run, linux: Linux) -> Guest:
+def guest(run_qemu: Run, linux: Linux, filesystem: str) -> Guest:
     """Runs a script in a guest's share, as root; what it said.  ``meanwhile`` is called once it waits."""
 
     def run(
@@ -48,13 +58,14 @@ def guest(run_qemu: Run, linux: Linux) -> Guest:
     ) -> str:
         said: list[str] = []
         in_share = (
-            f"mount -t virtiofs share /mnt && cd /mnt && echo '{BEGIN}'\n( {script}\n) 2>&1\n"
+            f"mount {MOUNT[filesystem]} share /mnt && cd /mnt && echo '{BEGIN}'\n( {script}\n) 2>&1\n"
             f"cd /; umount /mnt; echo '{END}'"
         )
 
         async def test(harness: Any) -> None:
             share_spec = ShareSpec("share", share, read_only, user)
             vm = await harness.launch(shares=(share_spec,), **linux(in_share))
+            assert vm.record.shares == filesystem
             if meanwhile is not None:
                 async with asyncio.timeout(20):
                     while WAITING not in vm.console_tail():

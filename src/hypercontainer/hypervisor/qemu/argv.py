@@ -14,6 +14,7 @@ from enum import Enum
 import msgspec
 
 from hypercontainer.hypervisor.driver import (
+    VIRTIOFS,
     Accelerator,
     DiskSpec,
     DriveSpec,
@@ -98,10 +99,12 @@ def plan_fds(spec: VMSpec, role: Role = Role.BOOT) -> FdPlan:
     return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory, shares)
 
 
-def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT) -> list[str]:
-    """The whole command line."""
+def qemu_argv(
+    binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT, shares: str = ""
+) -> list[str]:
+    """The whole command line; ``shares`` is the file system by which the guest mounts them."""
     argv = [*common_argv(binary, spec.accelerator), "-name", f"guest={_option(spec.name)}"]
-    argv += _memory(spec, fds, role)
+    argv += _memory(spec, fds, role, shares)
     argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus), *firmware_argv(binary)]
     argv += ["-kernel", f"/dev/fd/{fds.kernel}"]
     if fds.initrd is not None:
@@ -120,7 +123,7 @@ def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT)
     for drive in spec.drives:
         argv += _drive(drive)
     for share, number in zip(spec.shares, fds.shares, strict=True):
-        argv += _share(share, number)
+        argv += _share(share, number, shares)
     if spec.network is not None:
         argv += _network(spec.network)
     for number in range(1, spec.hotplug_slots + 1):
@@ -130,11 +133,11 @@ def qemu_argv(binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT)
     return [*argv, "-incoming", "defer"] if role is Role.CLONE else argv
 
 
-def _memory(spec: VMSpec, fds: FdPlan, role: Role) -> list[str]:
+def _memory(spec: VMSpec, fds: FdPlan, role: Role, shares: str) -> list[str]:
     if fds.memory is None:
-        # Who serves a share reads and writes the guest's memory.
+        # virtiofsd reads and writes the guest's memory.
         backend = f"memory-backend-memfd,id=ram,size={spec.memory_mib}M,share=on"
-        return ["-machine", "memory-backend=ram", "-object", backend] if spec.shares else []
+        return ["-machine", "memory-backend=ram", "-object", backend] if shares == VIRTIOFS else []
     share = "on" if role is Role.SAVE else "off"
     backend = f"id=ram,size={spec.memory_mib}M,mem-path=/dev/fd/{fds.memory},share={share}"
     return ["-machine", "memory-backend=ram", "-object", f"memory-backend-file,{backend}"]
@@ -205,10 +208,15 @@ def empty_name(serial: str) -> str:
     return f"empty-{serial}"
 
 
-def _share(share: ShareSpec, fd: int) -> list[str]:
-    chardev = f"share-{share.tag}"
-    device = {"driver": "vhost-user-fs-pci", "chardev": chardev, "tag": share.tag, "queue-size": SHARE_QUEUE}
-    return ["-chardev", f"socket,id={chardev},fd={fd}", "-device", msgspec.json.encode(device).decode()]
+def _share(share: ShareSpec, fd: int, filesystem: str) -> list[str]:
+    name = f"share-{share.tag}"
+    if filesystem == VIRTIOFS:
+        backend = ["-chardev", f"socket,id={name},fd={fd}"]
+        device = {"driver": "vhost-user-fs-pci", "chardev": name, "tag": share.tag, "queue-size": SHARE_QUEUE}
+    else:
+        backend = ["-fsdev", f"proxy,id={name},sock_fd={fd}"]
+        device = {"driver": "virtio-9p-pci", "fsdev": name, "mount_tag": share.tag, "disable-legacy": "on"}
+    return [*backend, "-device", msgspec.json.encode(device).decode()]
 
 
 def _network(network: UserNetwork) -> list[str]:

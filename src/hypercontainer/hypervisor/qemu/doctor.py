@@ -7,7 +7,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor.driver import Accelerator, Check
+from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Check
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import kvm, shares
 from hypercontainer.linux.confine import setpriv_path
@@ -38,8 +38,11 @@ async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
 
 async def _shares(driver: QemuDriver) -> Check:
     usable = await driver.probe_shares(refresh=True)
-    if usable.usable:
+    if usable.filesystem == VIRTIOFS:
         return Check("directories of the host", True, "virtiofsd serves them, confined")
+    if usable.filesystem:
+        detail = "virtfs-proxy-helper serves them by 9p, confined; virtiofsd would be faster"
+        return Check("directories of the host", True, detail, shares.INSTALL_HINT)
     return Check("directories of the host", None, f"cannot be shared: {usable.reason}", shares.INSTALL_HINT)
 
 

@@ -24,7 +24,6 @@ from hypercontainer.hypervisor.driver import (
     Accelerator,
     Capabilities,
     Check,
-    Helper,
     Limits,
     Verdict,
     VMRecord,
@@ -78,6 +77,19 @@ BOOT = Origin(Role.BOOT)
 
 
 @dataclass(frozen=True)
+class Programs:
+    """What a VM runs on; ``server`` serves its shares, None where it has none."""
+
+    qemu: Binary
+    server: shares.Server | None
+
+    @property
+    def shares(self) -> str:
+        """The file system by which the guest mounts its shares."""
+        return self.server.filesystem if self.server else ""
+
+
+@dataclass(frozen=True)
 class Started:
     """A QEMU that runs and has not answered yet."""
 
@@ -119,7 +131,7 @@ class QemuDriver:
             binary.accelerators,
             sandbox=binary.sandbox,
             templates=PRIVATE_MEMORY.is_file(),
-            shares=shares.FILESYSTEM if (await self.probe_shares()).usable else "",
+            shares=(await self.probe_shares()).filesystem,
             not_limited=self.cgroups.not_limited,
         )
 
@@ -243,14 +255,14 @@ class QemuDriver:
             if origin.memory_fd is not None:
                 undo.callback(os.close, origin.memory_fd)
             try:
-                binary = await self._binary()
                 server = await shares.find(self._cache) if spec.shares else None
+                programs = Programs(await self._binary(), server)
             except Unavailable as error:
                 raise LaunchError(
                     f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
                 ) from error
             try:
-                started = await self._start(spec, binary, server, origin, undo)
+                started = await self._start(spec, programs, origin, undo)
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {_words(error)}") from error
             qmp = await self._answering(spec, started, origin.role)
@@ -258,23 +270,18 @@ class QemuDriver:
         return await _made(origin, started, qmp)
 
     async def _start(
-        self,
-        spec: VMSpec,
-        binary: Binary,
-        server: shares.Server | None,
-        origin: Origin,
-        undo: contextlib.AsyncExitStack,
+        self, spec: VMSpec, programs: Programs, origin: Origin, undo: contextlib.AsyncExitStack
     ) -> Started:
         """Steps 1 to 4, and the gates opened; ``undo`` gets what undoes them."""
         run = RunDir(spec.run_dir)
         run.create()
         undo.callback(run.remove)
         with contextlib.ExitStack() as fds:
-            argv, inherited = _command(spec, binary, run, origin, fds)
+            argv, inherited = _command(spec, programs, run, origin, fds)
             stdio = _stdio(run, fds)
             watch = Watch(run, new=True)
             undo.push_async_callback(watch.close)
-            serving = _serve(spec, server, run, stdio, fds, undo)
+            serving = _serve(spec, programs.server, run, stdio, fds, undo)
             gate, opener = os.pipe2(os.O_CLOEXEC)
             fds.callback(os.close, opener)
             fds.callback(os.close, gate)
@@ -283,8 +290,7 @@ class QemuDriver:
             fds_of_qemu = [gate, *inherited, *(one.client for one in serving)]
             process = Process.spawn(launcher, env=env, stdio=stdio, inherited=fds_of_qemu)
             undo.push_async_callback(shares.end, process)
-            helpers = tuple(one.helper for one in serving)
-            record = _record(spec, process, self.cgroups.named(spec.id), helpers)
+            record = _record(spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
             self._limit(spec, [process, *(one.process for one in serving)], undo)
             for one in serving:
@@ -355,7 +361,9 @@ def _serve(
     return serving
 
 
-def _record(spec: VMSpec, process: Process, cgroup: Cgroup, helpers: tuple[Helper, ...]) -> VMRecord:
+def _record(
+    spec: VMSpec, process: Process, cgroup: Cgroup, programs: Programs, serving: Sequence[shares.Serving]
+) -> VMRecord:
     return VMRecord(
         driver=QemuDriver.name,
         id=spec.id,
@@ -367,7 +375,8 @@ def _record(spec: VMSpec, process: Process, cgroup: Cgroup, helpers: tuple[Helpe
         accelerator=spec.accelerator,
         hotplug_slots=spec.hotplug_slots,
         cgroups=cgroup.paths,
-        helpers=helpers,
+        helpers=tuple(one.helper for one in serving),
+        shares=programs.shares,
     )
 
 
@@ -393,7 +402,7 @@ async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
 
 
 def _command(
-    spec: VMSpec, binary: Binary, run: RunDir, origin: Origin, fds: contextlib.ExitStack
+    spec: VMSpec, programs: Programs, run: RunDir, origin: Origin, fds: contextlib.ExitStack
 ) -> tuple[list[str], list[int]]:
     """QEMU's command line, and the descriptors of ``plan_fds`` in order, which ``fds`` owns."""
     plan = plan_fds(spec, origin.role)
@@ -412,7 +421,7 @@ def _command(
             inherited.append(open_descriptor(disk, list(numbers.extents), fds))
     if origin.memory_fd is not None:
         inherited.append(origin.memory_fd)
-    argv = qemu_argv(binary, spec, plan, origin.role)
+    argv = qemu_argv(programs.qemu, spec, plan, origin.role, programs.shares)
     return argv, inherited
 
 

@@ -1,8 +1,9 @@
-"""Serves directories of the host to a guest: a virtiofsd for each, shut in with what it serves.
+"""Serves directories of the host to a guest: a server for each, shut in with what it serves.
 
 virtiofsd speaks vhost-user with QEMU over a socket that both inherit, and reads and writes the guest's memory, which
-is therefore shared.  It ends with QEMU, and is ended with it in any case; where it ends first, so does the VM, whose
-guest would wait for its files for ever.
+is therefore shared.  Where there is none, QEMU serves the guest by 9p itself, and has the files opened for it by
+virtfs-proxy-helper: QEMU gets the descriptors, and never a way to the files.  A server ends with QEMU, and is ended
+with it in any case; where it ends first, so does the VM, whose guest would wait for its files for ever.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import struct
 import sys
 import tempfile
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
-from hypercontainer.hypervisor.driver import Helper, ShareSpec, VMRecord
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Helper, ShareSpec, VMRecord
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import share_jail
 from hypercontainer.hypervisor.qemu.cache import FactCache
@@ -35,14 +37,15 @@ from hypercontainer.linux.process import Identity, Process
 from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
 from hypercontainer.linux.users import User, as_user, open_theirs
 
-FILESYSTEM = "virtiofs"
-PROGRAM = "virtiofsd"
+PROGRAM, PROXY = "virtiofsd", "virtfs-proxy-helper"
 INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
-PLACES = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/libexec/qemu/virtiofsd")
+PLACES = ("/usr/libexec", "/usr/lib/qemu", "/usr/libexec/qemu")
 EPERM = 1
 # For a user's share, whose files are all that user's: the server is told that it has become who asks.
+CHOWN = ("fchown", "lchown", "chown")
 SQUASHED = ("setresuid", "setresgid", "setgroups")
-KEPT = "CHOWN DAC_OVERRIDE FOWNER FSETID SETGID SETUID SETPCAP SYS_CHROOT"
+# MKNOD because virtfs-proxy-helper insists; the filter lets nobody use it.
+KEPT = "CHOWN DAC_OVERRIDE FOWNER FSETID SETGID SETUID SETPCAP SYS_CHROOT MKNOD"
 REFUSED = (
     "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd ptrace "
     "process_vm_readv process_vm_writev process_madvise kcmp "
@@ -61,50 +64,73 @@ CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x2000
 S_ISUID, S_ISGID, S_IFMT, S_IFCHR, S_IFBLK = 0o4000, 0o2000, 0o170000, 0o020000, 0o060000
 
 PROBE_TIMEOUT_S = 10.0
+_ANSWER_BYTES = 64
 _GET_FEATURES = struct.pack("<3I", 1, 1, 0)  # vhost-user: request 1, version 1, no payload
+_STAT_ROOT = struct.pack("<2IH", 8, 3, 1) + b"/"  # of the proxy: lstat, 3 bytes that follow, a string of one
+
+
+class Kind(Enum):
+    """Their options differ."""
+
+    OLD = "virtiofsd of QEMU"
+    MODERN = "virtiofsd in Rust"
+    PROXY = "virtfs-proxy-helper"
 
 
 @dataclass(frozen=True)
 class Server:
-    """The virtiofsd that is installed: QEMU's own of old, or the one in Rust, whose options differ."""
+    """One that is installed."""
 
     path: Path
-    modern: bool
+    kind: Kind
+
+    @property
+    def filesystem(self) -> str:
+        """By which the guest mounts what it serves."""
+        return P9 if self.kind is Kind.PROXY else VIRTIOFS
 
 
 @dataclass(frozen=True)
 class Usable:
-    """What a test of it has found; ``reason`` says why not."""
+    """What a test of it has found: the file system to mount, "" for none; ``reason`` says why."""
 
-    usable: bool
+    filesystem: str
     reason: str = ""
 
 
 async def find(cache: FactCache) -> Server:
-    """In PATH, or where distributions put it, which is not meant for PATH.  Raises ``Unavailable``."""
-    found = shutil.which(PROGRAM) or next((place for place in PLACES if os.access(place, os.X_OK)), None)
-    if found is None:
-        raise Unavailable(
-            "directories of the host cannot be shared: there is no virtiofsd", hint=INSTALL_HINT
-        )
-    path = Path(found).resolve()
-    key = f"server {binaries.file_key(path)}"
-    known = cache.get(key, Server)
-    if known is None:
-        _, text = await binaries.ask(path, "--version")
-        known = Server(path, modern="version" not in text.partition("\n")[0])
-        cache.put(key, known)
-    return known
+    """virtiofsd, or else QEMU's helper for 9p.  Raises ``Unavailable``."""
+    if path := _installed(PROGRAM):
+        key = f"server {binaries.file_key(path)}"
+        known = cache.get(key, Server)
+        if known is None:
+            _, text = await binaries.ask(path, "--version")
+            known = Server(path, Kind.OLD if "version" in text.partition("\n")[0] else Kind.MODERN)
+            cache.put(key, known)
+        return known
+    if path := _installed(PROXY):
+        return Server(path, Kind.PROXY)
+    raise Unavailable("directories of the host cannot be shared: there is no virtiofsd", hint=INSTALL_HINT)
+
+
+def _installed(program: str) -> Path | None:
+    """In PATH, or where distributions put it, which is not meant for PATH."""
+    places = (f"{place}/{program}" for place in PLACES)
+    found = shutil.which(program) or next((place for place in places if os.access(place, os.X_OK)), None)
+    return Path(found).resolve() if found else None
 
 
 def server_argv(server: Server, socket_fd: int = share_jail.SOCKET_FD) -> list[str]:
     """In its jail.  Neither special files of devices nor capabilities of files, whoever asks for them."""
-    caps = "-mknod:-setfcap"
-    if server.modern:
-        options = ["--shared-dir=/share", "--sandbox=chroot", "--cache=auto", f"--modcaps={caps}"]
-    else:
-        options = ["-f", "-o", f"source=/share,sandbox=chroot,cache=auto,modcaps={caps},log_level=err"]
-    return [str(server.path), f"--fd={socket_fd}", *options, "--rlimit-nofile=0"]
+    path, caps = str(server.path), "-mknod:-setfcap"
+    match server.kind:
+        case Kind.PROXY:
+            return [path, "--nodaemon", "--fd", str(socket_fd), "--path", "/share"]
+        case Kind.MODERN:
+            options = ["--shared-dir=/share", "--sandbox=chroot", "--cache=auto", f"--modcaps={caps}"]
+        case Kind.OLD:
+            options = ["-f", "-o", f"source=/share,sandbox=chroot,cache=auto,modcaps={caps},log_level=err"]
+    return [path, f"--fd={socket_fd}", *options, "--rlimit-nofile=0"]
 
 
 def filter_for(*, squash: bool) -> bytes:
@@ -121,7 +147,11 @@ def filter_for(*, squash: bool) -> bytes:
         rules.append(Rule(("mknod",), refused, (Arg(1, Op.MASKED_EQ, S_IFMT, kind),)))
     if squash:
         rules.append(Rule(SQUASHED, ERRNO))  # without an error number: done
-        for name, index in (("fchownat", 2), ("fchownat", 3), ("fchown", 1), ("fchown", 2)):
+        for name, index in (
+            ("fchownat", 2),
+            ("fchownat", 3),
+            *((name, index) for name in CHOWN for index in (1, 2)),
+        ):
             others = tuple(Arg(index, Op.NE, value) for value in (0, *UNCHANGED))
             rules.append(Rule((name,), refused, others))
     return compile_filter(Profile(ALLOW, tuple(rules), x86=False, x32=False), ())
@@ -168,17 +198,28 @@ def serve(
     Raises ``OSError`` and ``InvalidArgument`` for what cannot be shared.
     """
     share_fd = _opened(share, fds)
-    path = directory / "share.sock"
-    listener = fds.enter_context(unix.listen(path))
-    client = fds.enter_context(unix.connect(path))
-    path.unlink()
+    theirs, client = _sockets(server, directory, fds)
     gate, opener = os.pipe2(os.O_CLOEXEC)
     fds.callback(os.close, opener)
     fds.callback(os.close, gate)
     launcher = gated(Path("/"), jail_argv(server, share))
-    inherited = [gate, listener.fileno(), share_fd]
+    inherited = [gate, theirs.fileno(), share_fd]
     process = Process.spawn(launcher, env={}, stdio=stdio, inherited=inherited)
     return Serving(share.tag, process, opener, client.fileno())
+
+
+def _sockets(
+    server: Server, directory: Path, fds: contextlib.ExitStack
+) -> tuple[socket.socket, socket.socket]:
+    """What the server takes, and QEMU's end of it: virtiofsd takes one on which to listen."""
+    if server.kind is Kind.PROXY:
+        first, second = socket.socketpair()
+        return fds.enter_context(first), fds.enter_context(second)
+    path = directory / "share.sock"
+    listener = fds.enter_context(unix.listen(path))
+    client = fds.enter_context(unix.connect(path))
+    path.unlink()
+    return listener, client
 
 
 def _opened(share: ShareSpec, fds: contextlib.ExitStack) -> int:
@@ -220,11 +261,11 @@ async def probe(cache: FactCache, *, refresh: bool = False) -> Usable:
             cache.put(key, known)
         return known
     except (HyperError, OSError) as error:
-        return Usable(False, str(error))
+        return Usable("", str(error))
 
 
 async def _answers(server: Server, directory: Path) -> Usable:
-    """Shares an empty directory and asks for the server's features, as QEMU would first."""
+    """Shares an empty directory and asks what QEMU would."""
     with contextlib.ExitStack() as fds:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         fds.callback(os.close, null)
@@ -236,22 +277,22 @@ async def _answers(server: Server, directory: Path) -> Usable:
         try:
             serving.open_gate()
             with socket.socket(fileno=os.dup(serving.client)) as client:
-                answer = await _asked(client)
+                answer = await _asked(client, _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES)
         finally:
             await end(serving.process)
         if answer:
-            return Usable(True)
+            return Usable(server.filesystem)
         with contextlib.suppress(BlockingIOError):
             said = os.read(words, 4096).decode(errors="replace").strip()
-            return Usable(False, said.splitlines()[-1] if said else f"{server.path} does not answer")
-        return Usable(False, f"{server.path} does not answer")
+            return Usable("", said.splitlines()[-1] if said else f"{server.path} does not answer")
+        return Usable("", f"{server.path} does not answer")
 
 
-async def _asked(client: socket.socket) -> bytes:
+async def _asked(client: socket.socket, question: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     client.setblocking(False)
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await loop.sock_sendall(client, _GET_FEATURES)
-            return await loop.sock_recv(client, len(_GET_FEATURES))
+            await loop.sock_sendall(client, question)
+            return await loop.sock_recv(client, _ANSWER_BYTES)
     return b""
