@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,8 +31,10 @@
  * and every clone would have to do what is left of it. */
 #define QUIET_MS 2500
 
-/* As many containers as many a pod has.  What is not used is never touched in a clone, so it costs that no memory. */
+/* As many containers as many a pod has, where the guest has the memory: all of them take no more than a share of what
+ * is free.  What is not used is never touched in a clone, so it costs the host none. */
 #define AHEAD 10
+#define SHARE_OF_FREE 8
 
 /* Of those with a PID namespace of their own, and of those that share the pod's: by HYPER_PID_MODE. */
 struct stock {
@@ -44,6 +47,7 @@ static struct watch said; /* the holder says when it is ready */
 static struct deadline quiet;
 static struct stock stocks[2];
 static struct stock *filling;
+static uint64_t least_free; /* bytes to leave */
 static uint8_t *planned; /* PREPARE's fields */
 static size_t planned_length;
 
@@ -84,7 +88,18 @@ static void quiet_now(struct deadline *deadline)
 	finish(NULL);
 }
 
+static uint64_t free_bytes(void)
+{
+	struct sysinfo info;
+	return sysinfo(&info) == 0 ? (uint64_t)info.freeram * info.mem_unit : 0;
+}
+
 static int make_holder(const struct request *request, struct failure *failure);
+
+static bool is_last(void)
+{
+	return (filling == stocks + 1 && filling->count == AHEAD) || free_bytes() < least_free;
+}
 
 static void holder_said(struct watch *watch, uint32_t events)
 {
@@ -95,15 +110,15 @@ static void holder_said(struct watch *watch, uint32_t events)
 		return;
 	loop_forget(watch);
 	if (got == 1 && note.kind == NOTE_READY) {
-		if (filling->count == AHEAD && filling == stocks)
-			filling++;
-		if (filling->count < AHEAD && make_holder(preparing, &note.failure) == 0)
-			return;
-		if (filling->count == AHEAD && !note.failure.error) {
+		if (is_last()) {
 			quiet.expired = quiet_now;
 			loop_arm(&quiet, vm_tidy() ? QUIET_MS : 0);
 			return;
 		}
+		if (filling->count == AHEAD)
+			filling++;
+		if (make_holder(preparing, &note.failure) == 0)
+			return;
 	}
 	if (got != 1)
 		(void)fail(&note.failure, EIO, "what prepared the container was killed");
@@ -178,6 +193,7 @@ void op_prepare(struct request *request)
 	preparing = request;
 	filling = stocks;
 	vm_settle();
+	least_free = free_bytes() / SHARE_OF_FREE * (SHARE_OF_FREE - 1);
 	if (prepare(request, &failure) != 0)
 		finish(&failure);
 }

@@ -184,6 +184,22 @@ def test_a_clone_sees_its_disk_as_large_as_it_is(hyper: Hyper, kernel: str) -> N
     assert max(map(int, sectors)) * 512 == DISK_BYTES
 
 
+@pytest.mark.parametrize(("memory", "fewest", "most"), [("32m", 0, 5), ("128m", 19, 19)])
+def test_what_is_made_ahead_leaves_a_small_guest_its_memory(
+    hyper: Hyper, memory: str, fewest: int, most: int
+) -> None:
+    hyper.has_template("-m", memory, *TRUE)
+    script = "cat /proc/meminfo; exec sleep 1000"
+    hyper("run", "-d", "--name", "c", "-m", memory, BUSYBOX, "sh", "-c", script)
+    hyper.wait_for_log("c", b"DirectMap2M")
+    names = hyper("exec", "--vm", "c", "sh", "-c", "cat /proc/[0-9]*/comm").stdout.split()
+    assert fewest <= names.count(b"hyper-holder") <= most
+    said = dict(line.split(":") for line in hyper.out("logs", "c").splitlines())
+    total, free = (int(said[name].split()[0]) for name in ("MemTotal", "MemFree"))
+    assert free > total / 5
+    hyper("rm", "-f", "c")
+
+
 def test_a_root_that_is_read_only(hyper: Hyper) -> None:
     hyper.has_template(*TRUE)
     words = ("--read-only", "--tmpfs", "/scratch:size=4m", BUSYBOX, "sh", "-c")
