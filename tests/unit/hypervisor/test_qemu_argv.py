@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.hypervisor.driver import (
+    P9,
+    VIRTIOFS,
     Accelerator,
     DiskSpec,
     DriveSpec,
@@ -224,13 +226,13 @@ def test_a_qcow2_disk() -> None:
 
 
 def test_shares() -> None:
-    """Who serves them has the guest's memory, which is therefore shared; a VM without any has it to itself."""
+    """virtiofsd has the guest's memory, which is therefore shared; any other VM has it to itself."""
     folder, file = ShareSpec("v-1", Path("/s"), read_only=False), ShareSpec("v-2", Path("/f"), read_only=True)
     spec = replace(FULL, shares=(folder, file))
     check_spec(spec)
     plan = plan_fds(spec)
     assert plan == replace(plan_fds(FULL), shares=(13, 14))
-    argv = qemu_argv(NEW, spec, plan)
+    argv = qemu_argv(NEW, spec, plan, shares=VIRTIOFS)
     plain = lines(FULL_LINES)
     memory = ["-machine", "memory-backend=ram", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"]
     at = plain.index("-m")
@@ -242,6 +244,13 @@ def test_shares() -> None:
     ]
     before = plain.index("-netdev")
     assert argv == [*plain[:at], *memory, *plain[at:before], *devices, *plain[before:]]
+    devices = [
+        *("-fsdev", "proxy,id=share-v-1,sock_fd=13", "-device"),
+        '{"driver":"virtio-9p-pci","fsdev":"share-v-1","mount_tag":"v-1","disable-legacy":"on"}',
+        *("-fsdev", "proxy,id=share-v-2,sock_fd=14", "-device"),
+        '{"driver":"virtio-9p-pci","fsdev":"share-v-2","mount_tag":"v-2","disable-legacy":"on"}',
+    ]
+    assert qemu_argv(NEW, spec, plan, shares=P9) == [*plain[:before], *devices, *plain[before:]]
 
 
 def test_forward_rules() -> None:
