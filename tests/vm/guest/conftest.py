@@ -53,7 +53,7 @@ def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> RunScenari
                         await session.agent.welcome(60)
                         await scenario(vm, session)
                 except BaseException:
-                    print(vm.console)
+                    print(f"{vm.console}\nQEMU: {vm.qemu.returncode}")
                     raise
 
         asyncio.run(in_machine())
@@ -88,7 +88,7 @@ def pod(guest_kernel: Kernel, guest_files: Path, images: tuple[Path, list[Disk]]
                         await session.agent.welcome(60)
                         await scenario(vm, session, *images[1])
                 except BaseException:
-                    print(vm.console)
+                    print(f"{vm.console}\nQEMU: {vm.qemu.returncode}")
                     raise
 
         asyncio.run(in_machine())
