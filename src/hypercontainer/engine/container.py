@@ -433,10 +433,8 @@ class Container:
             if self.record.state is State.REMOVING:
                 raise Conflict(f"{self.what} is already being removed")
             if self.alive and not force:
-                raise Conflict(
-                    f"{self.what} is {self.record.state.value}",
-                    hint="stop it first, or remove it with --force",
-                )
+                hint = "stop it first, or remove it with --force"
+                raise Conflict(f"{self.what} is {self.record.state.value}", hint=hint)
             if self.alive:
                 self.change(stopped_by_user=True)
                 await self._end_hard()
@@ -446,9 +444,10 @@ class Container:
                 await self.delete()
             self._dismiss(Exit(self.record.exit_status, "the container was removed"))
 
-    async def delete(self) -> None:
-        """The files first, the record last: what is interrupted here is finished by the next hyperd."""
-        self.change(state=State.REMOVING)
+    async def delete(self, *, begun: bool = False) -> None:
+        """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""
+        if not begun:
+            self.change(state=State.REMOVING)
         self.log.close()
         await self.pod.discard(self.record)
         await asyncio.to_thread(files.remove_tree, self._parts.container_dir(self.record.id))

@@ -41,7 +41,7 @@ async def _recover(container: Container) -> None:
     else:
         await _destroy(container, welcome)
         if container.record.state is State.REMOVING:
-            await container.delete()
+            await container.delete(begun=True)
         elif container.alive:
             await _write_off(container)
     record = container.record

@@ -13,7 +13,8 @@ import pytest
 from fake_world import IMAGE, World, read_all, world
 from hypercontainer.agent.wire import Operation
 from hypercontainer.config import Defaults, Logging
-from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound
+from hypercontainer.engine import files
+from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.types.answers import Created, Event, Exit
 from hypercontainer.types.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 
@@ -216,6 +217,28 @@ def test_a_run_that_another_hyperd_began_has_no_timings_and_the_next_has(
         timings = (await attachment.exit()).timings
         assert timings is not None
         assert list(timings.stages_ms) == [*START, "run", "end"]
+
+    tell(story)
+
+
+def test_a_removal_that_was_interrupted_is_finished_by_the_next_hyperd(
+    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "trap", name="web"))
+
+        def killed(path: Path) -> None:
+            raise Unavailable(f"hyperd ended before {path} was removed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "remove_tree", killed)
+            with pytest.raises(Unavailable):
+                await w.engine.containers.remove("web")
+        assert (await w.engine.containers.inspect("web")).state == "removing"
+        await w.engine.close()
+        engine = await w.open()
+        with pytest.raises(NotFound):
+            await engine.containers.inspect("web")
 
     tell(story)
 
