@@ -75,7 +75,14 @@ def check(hyper: Hyper) -> None:
 
 def containers(hyper: Hyper) -> list[Any]:
     identifiers = hyper.out("ps", "-aq", "--no-trunc").split()
-    return list(hyper.json("inspect", *identifiers)) if identifiers else []
+    if not identifiers:
+        return []
+    done = hyper("inspect", *identifiers, check=False)
+    if done.returncode == 0:
+        return list(json.loads(done.stdout))
+    # One has been removed meanwhile, or there is something wrong.
+    assert hyper.out("ps", "-aq", "--no-trunc").split() != identifiers, done
+    return containers(hyper)
 
 
 def pods_shown(hyper: Hyper) -> list[Any]:
@@ -122,12 +129,14 @@ def settled(hyper: Hyper) -> None:
     limit = time.monotonic() + WAITS
     with follower:
         assert follower.stdout is not None
-        while any(one["State"]["Status"] in busy for one in containers(hyper)) or any(
-            pod["State"].lower() in busy for pod in pods_shown(hyper)
-        ):
-            assert time.monotonic() < limit, (containers(hyper), pods_shown(hyper))
-            follower.stdout.readline()  # something has happened
-        follower.kill()
+        try:
+            while any(one["State"]["Status"] in busy for one in containers(hyper)) or any(
+                pod["State"].lower() in busy for pod in pods_shown(hyper)
+            ):
+                assert time.monotonic() < limit, (containers(hyper), pods_shown(hyper))
+                follower.stdout.readline()  # something has happened
+        finally:
+            follower.kill()
 
 
 def test_a_pod_that_runs_runs_on_with_its_policies(own_hyper: Hyper) -> None:
