@@ -204,6 +204,7 @@ def test_one_is_killed_for_memory_and_the_others_live(hyper: Hyper) -> None:
     shown = hyper.inspect("oom-hog")["State"]
     assert shown["OOMKilled"]
     assert state(hyper, "oom-calm") == ("running", 0)
+    assert b"survived" not in hyper("logs", "oom-hog").stdout
     hyper("pod", "rm", "-f", "oom")
 
 

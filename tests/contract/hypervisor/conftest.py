@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from hypercontainer.hypervisor.driver import VM, Driver, UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Driver, UserNetwork, VMSpec
 from hypercontainer.hypervisor.fake import FakeDriver
+from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
@@ -247,6 +248,14 @@ def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
             await test(QemuHarness(tmp_path, stack))
 
     return lambda test: asyncio.run(main(test))
+
+
+@pytest.fixture(params=[VIRTIOFS, P9])
+def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """By which guests mount shares: virtiofsd serves, or where there is none QEMU and its helper."""
+    if request.param == P9:
+        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
+    return str(request.param)
 
 
 def busybox_initrd(path: Path, script: str) -> Path:

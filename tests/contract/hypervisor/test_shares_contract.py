@@ -108,14 +108,6 @@ def test_a_vm_with_shares_is_neither_saved_nor_cloned(run: Run, place: Path) -> 
 # ---------------------------------------------------------------------------- QEMU
 
 
-@pytest.fixture(params=[VIRTIOFS, P9])
-def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """By which guests mount shares: virtiofsd serves, or where there is none QEMU and its helper."""
-    if request.param == P9:
-        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
-    return str(request.param)
-
-
 either = pytest.mark.usefixtures("filesystem")
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from hypercontainer.hypervisor.driver import P9, SHARED_FILE, VIRTIOFS, ExitReason, ShareSpec
-from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.linux.users import User
 
 pytestmark = pytest.mark.vm
@@ -34,14 +33,6 @@ def place() -> Iterator[Path]:
         path = Path(name).resolve()
         path.chmod(0o755)
         yield path
-
-
-@pytest.fixture(params=[VIRTIOFS, P9])
-def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """By which the guest mounts it: virtiofsd serves, or where there is none QEMU and its helper."""
-    if request.param == P9:
-        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
-    return str(request.param)
 
 
 @pytest.fixture

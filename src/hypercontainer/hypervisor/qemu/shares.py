@@ -42,10 +42,11 @@ INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
 PLACES = ("/usr/libexec", "/usr/lib/qemu", "/usr/libexec/qemu")
 EPERM = 1
 # For a user's share, whose files are all that user's: the server is told that it has become who asks.
-CHOWN = ("fchown", "lchown", "chown")
 SQUASHED = ("setresuid", "setresgid", "setgroups")
-# MKNOD because virtfs-proxy-helper insists; the filter lets nobody use it.
-KEPT = "CHOWN DAC_OVERRIDE FOWNER FSETID SETGID SETUID SETPCAP SYS_CHROOT MKNOD"
+# Which arguments are an owner and a group.
+OWNERS = (("fchownat", (2, 3)), ("fchown lchown chown", (1, 2)))
+KEPT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "SETPCAP", "SYS_CHROOT")
+PROXY_KEPT = (*KEPT, "MKNOD")  # which it insists on; the filter leaves it nothing to make by it
 REFUSED = (
     "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd ptrace "
     "process_vm_readv process_vm_writev process_madvise kcmp "
@@ -147,13 +148,10 @@ def filter_for(*, squash: bool) -> bytes:
         rules.append(Rule(("mknod",), refused, (Arg(1, Op.MASKED_EQ, S_IFMT, kind),)))
     if squash:
         rules.append(Rule(SQUASHED, ERRNO))  # without an error number: done
-        for name, index in (
-            ("fchownat", 2),
-            ("fchownat", 3),
-            *((name, index) for name in CHOWN for index in (1, 2)),
-        ):
-            others = tuple(Arg(index, Op.NE, value) for value in (0, *UNCHANGED))
-            rules.append(Rule((name,), refused, others))
+        for names, indexes in OWNERS:
+            for index in indexes:
+                others = tuple(Arg(index, Op.NE, value) for value in (0, *UNCHANGED))
+                rules.append(Rule(tuple(names.split()), refused, others))
     return compile_filter(Profile(ALLOW, tuple(rules), x86=False, x32=False), ())
 
 
@@ -161,13 +159,14 @@ def jail_argv(server: Server, share: ShareSpec) -> list[str]:
     user = share.user
     if user is None and os.geteuid() != 0:
         user = User(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    kept = PROXY_KEPT if server.kind is Kind.PROXY else KEPT
     jail = {
         "server": str(server.path),
         "argv": server_argv(server),
         "user": None if user is None else (user.uid, user.gid, user.groups),
         "read_only": share.read_only,
         "filter": base64.b64encode(filter_for(squash=user is not None)).decode(),
-        "keep": capabilities.mask(f"CAP_{name}" for name in KEPT.split()),
+        "keep": capabilities.mask(f"CAP_{name}" for name in kept),
     }
     program = str(Path(share_jail.__file__).resolve())
     return [sys.executable, "-I", "-S", program, msgspec.json.encode(jail).decode()]
