@@ -17,10 +17,10 @@ PACKAGE = "hypercontainer"
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 40
 
-# A package may import itself, `errors`, `types`, and what stands here; a part knows only the parts it names.
+# A package may import itself, `errors`, `contract`, and what stands here; a part knows only the parts it names.
 ALLOWED: dict[str, frozenset[str]] = {
     "errors": frozenset(),
-    "types": frozenset(),
+    "contract": frozenset(),
     "config": frozenset(),
     "linux": frozenset(),
     "kernel": frozenset({"config", "linux"}),
@@ -31,14 +31,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "podfile": frozenset(),
     "kube": frozenset(),
     "volume": frozenset({"linux"}),
+    "semantics": frozenset({"agent", "config", "hypervisor", "image", "linux"}),
     "engine": frozenset(
-        {"config", "linux", "kernel", "image", "rootfs", "hypervisor", "agent", "volume", "kube"}
+        {"agent", "config", "hypervisor", "image", "kernel", "linux", "rootfs", "semantics", "volume"}
     ),
-    "api": frozenset({"engine", "config"}),
-    "daemon": frozenset({"api", "engine", "config", "linux", "kernel", "hypervisor"}),
+    "surfaces": frozenset({"config", "engine", "image", "kube", "semantics"}),
+    "daemon": frozenset({"config", "engine", "hypervisor", "kernel", "linux", "surfaces"}),
     "client": frozenset({"config"}),
     "sdk": frozenset({"client", "config", "image", "podfile"}),
-    "cli": frozenset({"client", "config", "image", "kernel", "linux", "podfile"}),
+    "cli": frozenset({"client", "config", "image", "kernel", "linux", "podfile", "semantics"}),
 }
 
 
@@ -67,7 +68,7 @@ def import_findings(path: Path, tree: ast.AST, source: Path) -> Iterator[str]:
     if own not in ALLOWED:
         yield f"{path}: package {own!r} has no row in the import table"
         return
-    allowed = ALLOWED[own] | {own, "errors", "types", "__version__"}
+    allowed = ALLOWED[own] | {own, "errors", "contract", "__version__"}
     for line, module in imported(tree):
         parts = module.split(".")
         if parts[0] == PACKAGE and len(parts) > 1 and parts[1] not in allowed:

@@ -22,36 +22,81 @@
 
 Errors carry data and a message for people that names the operation and the object; ``hint`` is the remedy,
 where there is one.  Libraries raise them and never print or exit.
+
+They speak no surface's language: what is wrong with an argument names the field of the contract, and an operation that
+helps is a `Remedy`.  Each surface words both as its users know them: a flag and a command, a method, a manifest's path.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # the command line imports this; `collections` would cost more than everything here
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+
+class Remedy:
+    """An operation that helps: ``call`` is its name in ``contract/routes.py``, ``of`` what it is to be done to (""
+    where that is open), ``options`` what it is given besides.  ``aim``: what for, in a few words, or ""."""
+
+    __slots__ = ("aim", "call", "of", "options")
+
+    def __init__(
+        self, call: str, of: str = "", *, aim: str = "", options: Mapping[str, object] | None = None
+    ) -> None:
+        self.call = call
+        self.of = of
+        self.aim = aim
+        self.options = dict(options or {})
+
+    def __str__(self) -> str:
+        words = [
+            self.call,
+            *filter(None, [self.of]),
+            *(f"{name}={value}" for name, value in self.options.items()),
+        ]
+        return " ".join(words) + (f" {self.aim}" if self.aim else "")
 
 
 class HyperError(Exception):
     """Base of everything this project raises on purpose.
 
-    ``code`` is the stable name on the API's wire, ``status`` the HTTP status it travels with.
+    ``code`` is the stable name on the API's wire, ``status`` the HTTP status it travels with.  ``remedies``: any one
+    of them helps.
     """
 
     code = "internal"
     status = 500
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, remedies: Sequence[Remedy] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.remedies = tuple(remedies)
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.hint})" if self.hint else self.message
+        helps = self.hint or ", or ".join(map(str, self.remedies))
+        return f"{self.message} ({helps})" if helps else self.message
 
 
 class InvalidArgument(HyperError):
+    """``field``: the field of ``contract/spec.py`` or of a call that is wrong, "" where it is none; ``takes``: what
+    would be right."""
+
     code = "invalid_argument"
     status = 400
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        field: str = "",
+        takes: str | None = None,
+        hint: str | None = None,
+        remedies: Sequence[Remedy] = (),
+    ) -> None:
+        super().__init__(f"{field}: {why}" if field else why, hint=takes or hint, remedies=remedies)
+        self.field = field
+        self.why = why
 
 
 class NotFound(HyperError):

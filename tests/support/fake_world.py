@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import busybox_image
-from hypercontainer.agent.fake import FakeGuest
-from hypercontainer.agent.fake_process import Program
+from fake_agent import FakeGuest
+from fake_driver import FakeDriver, FakeVM
+from fake_process import Program
 from hypercontainer.config import Config
 from hypercontainer.engine import create_engine
 from hypercontainer.engine.interface import Attachment, Engine
 from hypercontainer.hypervisor.driver import VMSpec
-from hypercontainer.hypervisor.fake import FakeDriver, FakeVM
 
 IMAGE = "localhost/tiny:latest"
 

@@ -22,7 +22,7 @@ import api_schema
 import busybox_image
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
-from hypercontainer.api.hyper.openapi import document
+from hypercontainer.surfaces.hyper.openapi import document
 
 DOCUMENT = json.loads(json.dumps(document()))
 LEFT_OUT = "system_shutdown"

@@ -26,7 +26,7 @@ from audit import cgroups, daemon_pid, kill_process, names
 from hyper import NO_POOL, Hyper, processes_that_mention
 from hyper import hyper as hyper_context
 from hypercontainer.engine.creation import DISK_BYTES
-from hypercontainer.engine.vm_plan import kernel_name
+from hypercontainer.engine.sandbox.machine import kernel_name
 from hypercontainer.hypervisor import snapshot
 from hypercontainer.kernel import KernelStore, cache_dir
 from reach import http_get

@@ -1,4 +1,4 @@
-"""From the options of run and create to the API's ContainerSpec (types/spec.py), as plain JSON values.
+"""From the options of run and create to the API's ContainerSpec (contract/spec.py), as plain JSON values.
 
 Only what was said goes out; the engine knows the defaults.
 """

@@ -1,4 +1,4 @@
-"""``-v`` and ``--mount`` as they are typed, and the volumes and mounts that the API is asked for (types/volumes.py).
+"""``-v`` and ``--mount`` as they are typed, and the volumes and mounts that the API is asked for (contract/volumes.py).
 
 A named volume has its own name in the pod; a directory of the host and a volume without a name get one that no other
 container of the pod has.

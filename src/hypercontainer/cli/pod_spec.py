@@ -28,7 +28,7 @@ _OF_THE_POD = (
 
 
 def pod_spec(values: Values, name: str) -> dict[str, Any]:
-    """A PodSpec without containers (types/pod.py), as plain JSON values; only what was said."""
+    """A PodSpec without containers (contract/spec.py), as plain JSON values; only what was said."""
     spec: dict[str, Any] = {"name": name} if name else {}
     spec |= {to: values.text(option) for option, to in _TEXTS.items() if values.given(option)}
     spec |= {to: values.many(option) for option, to in _LISTS.items() if values.many(option)}

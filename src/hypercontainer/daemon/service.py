@@ -11,9 +11,9 @@ import socket
 from collections.abc import Callable, Sequence
 
 from hypercontainer import __version__
-from hypercontainer.api.hyper.server import Server
 from hypercontainer.daemon import systemd
 from hypercontainer.engine.interface import Engine
+from hypercontainer.surfaces.hyper.server import Server
 
 logger = logging.getLogger(__name__)
 

@@ -19,14 +19,14 @@ class _Engine:
     def __init__(self, config: Config, driver: Driver | None) -> None:
         # Late, so that a daemon that only prints its version does not pay for all of it.
         from hypercontainer.engine.assembly import assemble, build_types
-        from hypercontainer.engine.containers import ContainerService
         from hypercontainer.engine.creation import Creation
-        from hypercontainer.engine.images import ImageService
-        from hypercontainer.engine.pods import PodService
-        from hypercontainer.engine.registry import Registry
-        from hypercontainer.engine.services import Services
-        from hypercontainer.engine.system import SystemService
-        from hypercontainer.engine.volumes import VolumeService
+        from hypercontainer.engine.directory import Registry
+        from hypercontainer.engine.network.services import Services
+        from hypercontainer.engine.service.containers import ContainerService
+        from hypercontainer.engine.service.images import ImageService
+        from hypercontainer.engine.service.pods import PodService
+        from hypercontainer.engine.service.system import SystemService
+        from hypercontainer.engine.service.volumes import VolumeService
 
         self._parts = parts = assemble(config, driver)
         self._registry = registry = Registry(parts)
@@ -54,7 +54,7 @@ class _Engine:
     @functools.cached_property
     def manifests(self) -> interface.Manifests:
         # Kubernetes' types cost a tenth of a second, which nobody pays who plays no manifest.
-        from hypercontainer.engine.manifests import ManifestService
+        from hypercontainer.surfaces.kube.manifests import ManifestService
 
         return ManifestService(self._registry, self._pods, self._volumes, self._services)
 

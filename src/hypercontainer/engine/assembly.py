@@ -9,11 +9,11 @@ import msgspec
 from hypercontainer.config import Config
 from hypercontainer.engine import files
 from hypercontainer.engine.events import EventBus
-from hypercontainer.engine.factory import Factory
 from hypercontainer.engine.parts import Parts
-from hypercontainer.engine.rehearsal import Stage
+from hypercontainer.engine.sandbox.factory import Factory
+from hypercontainer.engine.sandbox.rehearsal import Stage
+from hypercontainer.engine.sandbox.templates import Templates
 from hypercontainer.engine.state import StateStore
-from hypercontainer.engine.templates import Templates
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.image.model import RegistriesConfig

@@ -13,20 +13,24 @@ from pathlib import Path
 
 import msgspec
 
-from hypercontainer.engine import addresses, defaults, files, names, plan, plan_mounts, storage, times
-from hypercontainer.engine.images import ImageService
+from hypercontainer.contract.answers import Created, PodCreated
+from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping
+from hypercontainer.contract.volumes import NamedVolume, Volume
+from hypercontainer.engine import files, names, times
+from hypercontainer.engine.directory import Registry
 from hypercontainer.engine.interface import Credentials, ProgressSink
+from hypercontainer.engine.network import user as addresses
 from hypercontainer.engine.parts import Parts
-from hypercontainer.engine.pod import Pod
-from hypercontainer.engine.registry import Registry
+from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.sandbox import storage
+from hypercontainer.engine.service.images import ImageService
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.image.model import Image
 from hypercontainer.rootfs import create_writable_disk
-from hypercontainer.types.answers import Created, PodCreated
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, PortMapping
-from hypercontainer.types.volumes import NamedVolume, Volume
+from hypercontainer.semantics import defaults
+from hypercontainer.semantics import docker as plan
+from hypercontainer.semantics import mounts as plan_mounts
 
 MIB = 1024 * 1024
 LEAST_MEMORY_MIB = 28

@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from hypercontainer.contract.answers import Event
 from hypercontainer.engine import times
-from hypercontainer.types.answers import Event
 
 KEPT = 1024
 BEHIND = 1024

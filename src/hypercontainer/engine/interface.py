@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
-from hypercontainer.types.answers import (
+from hypercontainer.contract.answers import (
     Check,
     Created,
     Event,
@@ -35,8 +35,7 @@ from hypercontainer.types.answers import (
     Summary,
     VolumeInfo,
 )
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
 
 Filters = Mapping[str, Sequence[str]]
 ProgressSink = Callable[[LayerProgress], None]  # called on the event loop's thread

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypercontainer.config import Config
 from hypercontainer.engine.events import EventBus
-from hypercontainer.engine.factory import Factory
+from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.state import StateStore
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.image.store import ImageStore

@@ -16,12 +16,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping
+from hypercontainer.contract.states import State
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
-from hypercontainer.types.answers import Effective
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, PortMapping
-from hypercontainer.types.states import State
 
 SCHEMA_VERSION = 3
 CHECKPOINT_PAGES = 64

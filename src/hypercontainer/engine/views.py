@@ -7,14 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypercontainer.engine import plan, times
-from hypercontainer.engine.addresses import GATEWAY, GUEST_ADDRESS, GUEST_PREFIX
+from hypercontainer.contract.answers import Inspect, Machine, NetworkState, Port, Summary
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.contract.states import State
+from hypercontainer.engine import times
+from hypercontainer.engine.network.user import GATEWAY, GUEST_ADDRESS, GUEST_PREFIX
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.resources import vcpus_for
-from hypercontainer.types.answers import Inspect, Machine, NetworkState, Port, Summary
-from hypercontainer.types.spec import PortMapping
-from hypercontainer.types.states import State
+from hypercontainer.semantics import docker as plan
 
 _UNITS = (
     (31_536_000, "year"),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from hypercontainer.contract.spec import ContainerSpec, RestartPolicy
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import environment, names, probes, security, volumes
 from hypercontainer.kube.context import Context
 from hypercontainer.kube.resources import Amounts
-from hypercontainer.types.spec import ContainerSpec, RestartPolicy
 
 if TYPE_CHECKING:
     from lightkube.models import core_v1

@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hypercontainer.contract.spec import PodSpec, PortMapping
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import container, names, resources, security, volumes
 from hypercontainer.kube.context import Context
 from hypercontainer.kube.resources import Amounts
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import PortMapping
 
 if TYPE_CHECKING:
     from lightkube.models import core_v1

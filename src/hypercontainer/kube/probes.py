@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from hypercontainer.contract.probes import Action, Exec, Grpc, HttpGet, Lifecycle, Probe, Sleep, TcpConnect
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import names
 from hypercontainer.kube.context import Context, exactly_one
-from hypercontainer.types.probes import Action, Exec, Grpc, HttpGet, Lifecycle, Probe, Sleep, TcpConnect
 
 if TYPE_CHECKING:
     from lightkube.models import core_v1

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from hypercontainer.errors import InvalidArgument
-from hypercontainer.kube import environment, names, quantity
-from hypercontainer.kube.context import Context, exactly_one
-from hypercontainer.kube.objects import Objects
-from hypercontainer.kube.resources import Amounts
-from hypercontainer.types.volumes import (
+from hypercontainer.contract.volumes import (
     ContentFile,
     Contents,
     EmptyDir,
@@ -20,6 +15,11 @@ from hypercontainer.types.volumes import (
     Volume,
     VolumeMount,
 )
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.kube import environment, names, quantity
+from hypercontainer.kube.context import Context, exactly_one
+from hypercontainer.kube.objects import Objects
+from hypercontainer.kube.resources import Amounts
 
 if TYPE_CHECKING:
     from lightkube.models import core_v1

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from hypercontainer.contract.spec import RestartPolicy
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import cron, names, pod, volumes
 from hypercontainer.kube.context import Context, Node
 from hypercontainer.kube.objects import Object, Objects, parse
 from hypercontainer.kube.pod import PodPlan
 from hypercontainer.kube.selectors import selects
-from hypercontainer.types.spec import RestartPolicy
 
 MAX_PODS = 100  # of one workload
 DEFAULT_BACKOFF_LIMIT = 6

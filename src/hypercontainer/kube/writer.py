@@ -14,13 +14,8 @@ from typing import Any, NamedTuple
 import yaml
 from msgspec import structs
 
-from hypercontainer.errors import InvalidArgument
-from hypercontainer.kube import documents, writer_container
-from hypercontainer.kube.names import labels as check_labels
-from hypercontainer.kube.writer_container import Document, without_empty
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, Tmpfs
-from hypercontainer.types.volumes import (
+from hypercontainer.contract.spec import ContainerSpec, PodSpec, Tmpfs
+from hypercontainer.contract.volumes import (
     ContentFile,
     Contents,
     EmptyDir,
@@ -29,6 +24,10 @@ from hypercontainer.types.volumes import (
     NamedVolume,
     Volume,
 )
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.kube import documents, writer_container
+from hypercontainer.kube.names import labels as check_labels
+from hypercontainer.kube.writer_container import Document, without_empty
 
 DEFAULT_STOP_S = 10
 _FROM_SERVER = (

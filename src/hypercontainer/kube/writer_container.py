@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import structs
 
+from hypercontainer.contract.probes import Action, Check, Exec, Grpc, HttpGet, Probe, Sleep
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.kube.container import TERMINATION_LOG
-from hypercontainer.types.probes import Action, Check, Exec, Grpc, HttpGet, Probe, Sleep
-from hypercontainer.types.spec import ContainerSpec
 
 Document = dict[str, Any]
 

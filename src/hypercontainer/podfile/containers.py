@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from hypercontainer.contract.spec import ContainerSpec, LogConfig, RestartPolicy, Ulimit
 from hypercontainer.podfile.fields import Table
 from hypercontainer.podfile.ports import Ports
 from hypercontainer.podfile.storage import Files, Volumes
 from hypercontainer.podfile.tree import shown
-from hypercontainer.types.spec import ContainerSpec, LogConfig, RestartPolicy, Ulimit
 
 _POLICIES = {
     "never": "no",

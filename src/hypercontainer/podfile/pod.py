@@ -9,14 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.podfile.containers import Shared, container_spec, policy
 from hypercontainer.podfile.fields import Table, Warnings, place
 from hypercontainer.podfile.ports import Ports
 from hypercontainer.podfile.storage import Fetch, Files, Volumes
 from hypercontainer.podfile.tree import Tree, parse, shown
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, LogConfig
 
 MAX_CONTAINERS = 256
 MAX_HOSTNAME_CHARS = 63

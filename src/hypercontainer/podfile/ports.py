@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.podfile.fields import Table
 from hypercontainer.podfile.tree import shown
-from hypercontainer.types.spec import PortMapping
 
 MAX_PORTS = 4096
 _RANGE = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?")

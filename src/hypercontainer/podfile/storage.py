@@ -10,10 +10,7 @@ import re
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from hypercontainer.errors import HyperError, InvalidArgument, NotFound, Unavailable
-from hypercontainer.podfile.fields import Table
-from hypercontainer.podfile.tree import shown
-from hypercontainer.types.volumes import (
+from hypercontainer.contract.volumes import (
     DiskImage,
     EmptyDir,
     HostPath,
@@ -22,6 +19,9 @@ from hypercontainer.types.volumes import (
     Volume,
     VolumeMount,
 )
+from hypercontainer.errors import HyperError, InvalidArgument, NotFound, Unavailable
+from hypercontainer.podfile.fields import Table
+from hypercontainer.podfile.tree import shown
 
 NEW_VOLUME_BYTES = 10 << 30
 # Of all files that containers name, each time they do: a guest takes a container with its files in one message.

@@ -24,6 +24,7 @@ SHOWN_STDERR_CHARS = 2000
 
 # The kinds that carry data: attribute -> what it is where hyperd did not say.
 _DATA: dict[type[HyperError], dict[str, Any]] = {
+    errors.InvalidArgument: {"field": "", "why": ""},
     errors.RegistryError: {"http_status": 0, "url": ""},
     errors.DigestMismatch: {"expected": "", "actual": ""},
     errors.LayerError: {"layer": "", "entry": ""},

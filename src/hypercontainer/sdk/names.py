@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+from hypercontainer.contract.spec import (
+    ContainerSpec,
+    LogConfig,
+    PodSpec,
+    PortMapping,
+    RestartPolicy,
+    Tmpfs,
+    Ulimit,
+)
+from hypercontainer.contract.volumes import (
+    ContentFile,
+    Contents,
+    DiskImage,
+    EmptyDir,
+    HostPath,
+    InjectedFile,
+    NamedVolume,
+    Volume,
+    VolumeMount,
+)
 from hypercontainer.errors import (
     AgentError,
     AgentProtocolError,
@@ -35,26 +55,6 @@ from hypercontainer.sdk.sync.client import Client
 from hypercontainer.sdk.sync.containers import Container
 from hypercontainer.sdk.sync.pods import Pod
 from hypercontainer.sdk.sync.stream import Stream
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import (
-    ContainerSpec,
-    LogConfig,
-    PortMapping,
-    RestartPolicy,
-    Tmpfs,
-    Ulimit,
-)
-from hypercontainer.types.volumes import (
-    ContentFile,
-    Contents,
-    DiskImage,
-    EmptyDir,
-    HostPath,
-    InjectedFile,
-    NamedVolume,
-    Volume,
-    VolumeMount,
-)
 
 __all__ = [
     "AgentError",

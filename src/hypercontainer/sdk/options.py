@@ -8,8 +8,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from hypercontainer.config.loading import size
-from hypercontainer.errors import InvalidArgument
-from hypercontainer.types.spec import (
+from hypercontainer.contract.spec import (
     ContainerSpec,
     LogConfig,
     PortMapping,
@@ -17,7 +16,8 @@ from hypercontainer.types.spec import (
     Tmpfs,
     Ulimit,
 )
-from hypercontainer.types.volumes import HostPath, InjectedFile, NamedVolume, Source, Volume, VolumeMount
+from hypercontainer.contract.volumes import HostPath, InjectedFile, NamedVolume, Source, Volume, VolumeMount
+from hypercontainer.errors import InvalidArgument
 
 Size = int | str  # bytes, or "256m"
 Ports = Mapping[int | str, int | str | tuple[str, int]]
@@ -30,7 +30,7 @@ class ContainerOptions(TypedDict, total=False):
 
     ``ports``: port in the container (80, "53/udp") -> port of the host (0: any free one), or (address, port).
     ``volumes``: path in the container -> name of a volume, "/directory" of the host, or a source of
-    ``hypercontainer.types.volumes``.  ``files``: path -> content.  ``restart``: "always", "on-failure:3", ...
+    ``hypercontainer.contract.volumes``.  ``files``: path -> content.  ``restart``: "always", "on-failure:3", ...
     Sizes: bytes, or "256m".  The rest is as in ContainerSpec.
     """
 

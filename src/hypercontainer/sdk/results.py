@@ -1,4 +1,4 @@
-"""What calls give back beside the API's own answers (``hypercontainer.types.answers``).  Immutable."""
+"""What calls give back beside the API's own answers (``hypercontainer.contract.answers``).  Immutable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from hypercontainer.types.answers import Process, Timings
+from hypercontainer.contract.answers import Process, Timings
 
 Channel = Literal["stdout", "stderr"]
 

@@ -28,9 +28,9 @@ from hypercontainer.client.http import (
     BrokenAnswer,
     target,
 )
+from hypercontainer.contract.answers import LayerProgress
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.sdk.failures import wire_error
-from hypercontainer.types.answers import LayerProgress
 
 T = TypeVar("T")
 Query = Mapping[str, object]

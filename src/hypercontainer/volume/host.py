@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hypercontainer.contract.volumes import HostPath
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.users import User, as_user, may_access, open_theirs
-from hypercontainer.types.volumes import HostPath
 
 EXPECTED = ("", "directory", "directory-or-create", "file", "file-or-create")
 MAX_PATH_BYTES = 4095  # PATH_MAX with its NUL

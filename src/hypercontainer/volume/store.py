@@ -26,9 +26,9 @@ from pathlib import Path
 
 import msgspec
 
+from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux import disk
-from hypercontainer.types.answers import VolumeInfo
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 DEFAULT_BYTES = 10 << 30

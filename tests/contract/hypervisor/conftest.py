@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import pytest
 
+from fake_driver import FakeDriver
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Driver, UserNetwork, VMSpec
-from hypercontainer.hypervisor.fake import FakeDriver
 from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot

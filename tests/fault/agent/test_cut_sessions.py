@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hypercontainer.agent.fake import FakeGuest
-from hypercontainer.agent.fake_process import FakeProcess
+from fake_agent import FakeGuest
+from fake_process import FakeProcess
 from hypercontainer.agent.operations import (
     ContainerPlan,
     Disk,

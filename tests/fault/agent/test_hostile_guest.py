@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from fake_agent import FakeGuest, connected
 from hypercontainer.agent import session as session_module
-from hypercontainer.agent.fake import FakeGuest, connected
 from hypercontainer.agent.fields import encode, field
 from hypercontainer.agent.frames import frame, greeting, message
 from hypercontainer.agent.operations import (

@@ -16,9 +16,9 @@ import pytest
 
 from hypercontainer.agent.fields import decode, encode
 from hypercontainer.agent.operations import ContainerPlan, Disk, ProcessPlan
-from hypercontainer.engine import plan
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, Tmpfs, Ulimit
 from hypercontainer.image.model import ImageConfig
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, Tmpfs, Ulimit
+from hypercontainer.semantics import docker as plan
 
 ID = "0123456789abcdef" * 4
 HERE = Path(__file__).parent

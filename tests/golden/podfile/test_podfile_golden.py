@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from hypercontainer import podfile
-from hypercontainer.types.pod import PodSpec
+from hypercontainer.contract.spec import PodSpec
 
 HERE = Path(__file__).parent
 PODFILES = sorted([*HERE.glob("*.json"), *HERE.glob("*.yaml")])

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from hypercontainer.agent.fake import FakeGuest, connected
+from fake_agent import FakeGuest, connected
 from hypercontainer.agent.fields import encode
 from hypercontainer.agent.frames import frame, greeting, message
 from hypercontainer.agent.operations import Event, ProcessExited, ProcessPlan, Started

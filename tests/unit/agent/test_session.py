@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from hypercontainer.agent.fake import FakeGuest, connected
-from hypercontainer.agent.fake_process import FakeProcess
+from fake_agent import FakeGuest, connected
+from fake_process import FakeProcess
 from hypercontainer.agent.operations import (
     ContainerPlan,
     ContainerUpdate,

@@ -14,11 +14,10 @@ from typing import Any, BinaryIO
 import h11
 import pytest
 
-from hypercontainer.api.hyper.http import Limits
-from hypercontainer.api.hyper.server import Server
-from hypercontainer.types import answers as a
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec
+from hypercontainer.contract import answers as a
+from hypercontainer.contract.spec import ContainerSpec, PodSpec
+from hypercontainer.surfaces.http.connection import Limits
+from hypercontainer.surfaces.hyper.server import Server
 
 TIMEOUT_S = 20.0
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hypercontainer import errors as e
-from hypercontainer.types.answers import FileFacts
+from hypercontainer.contract.answers import FileFacts
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serving

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.api.hyper.http import Limits
+from hypercontainer.surfaces.http.connection import Limits
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serving
@@ -93,7 +93,7 @@ async def test_a_defect_is_logged_and_not_told(serving: Serving, caplog: pytest.
 
 
 async def test_more_clients_than_are_taken(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hypercontainer.api.hyper.server.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("hypercontainer.surfaces.hyper.server.MAX_CONNECTIONS", 1)
     async with serving() as harness:
         reader, writer = await harness.connect()
         writer.write(PING)

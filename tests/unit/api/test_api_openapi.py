@@ -17,10 +17,10 @@ import pytest
 import requests
 
 import api_schema
-from hypercontainer.api.hyper.openapi import document
-from hypercontainer.api.hyper.routes import ROUTES
-from hypercontainer.api.hyper.routing import FRAMES, JSON, LINES, TAR, Nothing, Route
-from hypercontainer.api.hyper.server import Server
+from hypercontainer.surfaces.hyper.openapi import document
+from hypercontainer.surfaces.hyper.routes import ROUTES
+from hypercontainer.surfaces.hyper.routing import FRAMES, JSON, LINES, TAR, Nothing, Route
+from hypercontainer.surfaces.hyper.server import Server
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import FakeEngine, Serving
@@ -115,7 +115,7 @@ async def test_it_is_served(serving: Serving) -> None:
 
 
 def test_it_is_printed() -> None:
-    command = [sys.executable, "-m", "hypercontainer.api.hyper.openapi"]
+    command = [sys.executable, "-m", "hypercontainer.surfaces.hyper.openapi"]
     assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout) == DOCUMENT
 
 

@@ -13,11 +13,10 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from hypercontainer.api.hyper.routes import ROUTES
-from hypercontainer.api.hyper.routing import BYTES, FRAMES, JSON, LINES, TAR, Nothing, Route
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping
-from hypercontainer.types.volumes import ContentFile, Contents, DiskImage, EmptyDir, HostPath, NamedVolume
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
+from hypercontainer.contract.volumes import ContentFile, Contents, DiskImage, EmptyDir, HostPath, NamedVolume
+from hypercontainer.surfaces.hyper.routes import ROUTES
+from hypercontainer.surfaces.hyper.routing import BYTES, FRAMES, JSON, LINES, TAR, Nothing, Route
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serving

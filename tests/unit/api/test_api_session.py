@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypercontainer import errors as e
-from hypercontainer.api.hyper import frames
-from hypercontainer.types.answers import Created, Exit, LayerProgress, Timings
+from hypercontainer.contract.answers import Created, Exit, LayerProgress, Timings
+from hypercontainer.surfaces.hyper import frames
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import FakeAttachment, FrameStream, Harness, Serving
@@ -295,7 +295,7 @@ async def test_a_client_that_breaks_off_while_it_is_sent_to_is_no_defect(
 async def test_a_client_that_pauses_at_the_end_still_gets_the_exit_status(
     serving: Serving, frame_stream: type[FrameStream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hypercontainer.api.hyper.http.LINGER_S", 0.05)
+    monkeypatch.setattr("hypercontainer.surfaces.http.connection.LINGER_S", 0.05)
     async with serving() as harness:
         attachment = harness.attachment("containers.attach")
         small = socket.socket(socket.AF_UNIX)

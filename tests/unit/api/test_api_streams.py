@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.api.hyper import progress as progress_module
-from hypercontainer.api.hyper.progress import Board
-from hypercontainer.types.answers import LayerProgress, Played
+from hypercontainer.contract.answers import LayerProgress, Played
+from hypercontainer.surfaces.hyper import progress as progress_module
+from hypercontainer.surfaces.hyper.progress import Board
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Harness, Serving

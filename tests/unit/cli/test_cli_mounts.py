@@ -12,8 +12,8 @@ import pytest
 from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS
 from hypercontainer.cli.container_spec import container_spec
 from hypercontainer.cli.options import UsageError, parse
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import NotSupported
-from hypercontainer.types.spec import ContainerSpec
 
 
 @pytest.fixture(autouse=True)

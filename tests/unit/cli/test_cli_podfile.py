@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from fake_hyperd import FakeHyperd, Peer, Request, chunk
-from hypercontainer.types.pod import PodSpec
+from hypercontainer.contract.spec import PodSpec
 
 Run = Callable[..., int]
 Spawn = Callable[..., subprocess.CompletedProcess[bytes]]

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from fake_hyperd import STDOUT, FakeHyperd, control, frame
-from hypercontainer.api.hyper import messages
-from hypercontainer.types.pod import PodSpec
+from hypercontainer.contract import calls as messages
+from hypercontainer.contract.spec import PodSpec
 from terminal import Terminal
 
 Run = Callable[..., int]

@@ -11,8 +11,8 @@ import pytest
 from hypercontainer.cli.container_options import RUN_OPTIONS
 from hypercontainer.cli.container_spec import container_spec
 from hypercontainer.cli.options import REFUSED, UsageError, parse
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import NotSupported
-from hypercontainer.types.spec import ContainerSpec
 
 
 def spec_of(*words: str) -> dict[str, Any]:

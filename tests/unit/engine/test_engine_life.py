@@ -13,10 +13,10 @@ import pytest
 from fake_world import IMAGE, World, read_all, world
 from hypercontainer.agent.wire import Operation
 from hypercontainer.config import Defaults, Logging
+from hypercontainer.contract.answers import Created, Event, Exit
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 from hypercontainer.engine import files
 from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound, Unavailable
-from hypercontainer.types.answers import Created, Event, Exit
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -24,7 +24,7 @@ Story = Callable[[World], Awaitable[None]]
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.vm_plan.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from fake_world import IMAGE, World, read_all, world
+from hypercontainer.contract.answers import PodCreated
+from hypercontainer.contract.probes import Exec, Lifecycle, Probe
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping, RestartPolicy
+from hypercontainer.contract.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
-from hypercontainer.types.answers import PodCreated
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.probes import Exec, Lifecycle, Probe
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping, RestartPolicy
-from hypercontainer.types.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
 
 Story = Callable[[World], Awaitable[None]]
 Tell = Callable[[Story], None]
@@ -25,7 +24,7 @@ FOREVER = ("cat",)
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.vm_plan.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:

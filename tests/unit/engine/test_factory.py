@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from hypercontainer.config import Factory as Policies
-from hypercontainer.engine import factory as module
 from hypercontainer.engine.events import EventBus
-from hypercontainer.engine.factory import Factory, Found
-from hypercontainer.engine.hardware import Hardware
+from hypercontainer.engine.sandbox import factory as module
+from hypercontainer.engine.sandbox.factory import Factory, Found
+from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.errors import HypervisorError, Unavailable
 from hypercontainer.hypervisor.driver import PortForward, UserNetwork, VMSpec
 
@@ -230,7 +230,7 @@ def test_ready_ones_that_died_are_passed_over() -> None:
 
 def test_a_size_that_is_not_used_has_none_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("hypercontainer.engine.factory.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("hypercontainer.engine.sandbox.factory.time", SimpleNamespace(monotonic=lambda: now))
 
     async def story(world: World) -> None:
         nonlocal now

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from health_peers import PATIENCE_S, Site, dial, page, served, silent
+from hypercontainer.contract.answers import Exit
+from hypercontainer.contract.probes import Exec, Grpc, HttpGet, Sleep, TcpConnect
 from hypercontainer.engine.health import actions
 from hypercontainer.engine.health.connect import Dial, ProcessStream, tcp, through
 from hypercontainer.engine.health.http_probe import http_get
 from hypercontainer.engine.health.result import Result
 from hypercontainer.errors import AgentError, GuestError, StreamClosed
-from hypercontainer.types.answers import Exit
-from hypercontainer.types.probes import Exec, Grpc, HttpGet, Sleep, TcpConnect
 from virtual_clock import VirtualClock
 
 

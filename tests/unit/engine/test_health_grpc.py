@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from health_peers import PATIENCE_S, Handler, Site, dial, served
+from hypercontainer.contract.probes import Grpc, HttpGet
 from hypercontainer.engine.health.connect import Dial, Stream
 from hypercontainer.engine.health.grpc_probe import PREFIX, grpc, request, response
 from hypercontainer.engine.health.http_probe import http_get
 from hypercontainer.engine.health.result import Result
 from hypercontainer.errors import Unavailable
-from hypercontainer.types.probes import Grpc, HttpGet
 
 
 class Health:

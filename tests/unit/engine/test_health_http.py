@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from health_peers import PATIENCE_S, Site, dial, page, served, silent
+from hypercontainer.contract.probes import Grpc, HttpGet, TcpConnect
 from hypercontainer.engine.health.connect import tcp
 from hypercontainer.engine.health.grpc_probe import grpc
 from hypercontainer.engine.health.http_probe import BODY_MAX_BYTES, http_get
 from hypercontainer.engine.health.result import Result
-from hypercontainer.types.probes import Grpc, HttpGet, TcpConnect
 
 
 def ask(pages: dict[str, bytes], path: str = "/", **options: object) -> tuple[Result, list[str]]:

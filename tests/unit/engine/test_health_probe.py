@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hypercontainer.contract.probes import Probe, TcpConnect
 from hypercontainer.engine.health.probe import Probes, ProbeState, Verdict, watch, watch_container
 from hypercontainer.engine.health.result import Result
 from hypercontainer.errors import AgentError
-from hypercontainer.types.probes import Probe, TcpConnect
 from virtual_clock import VirtualClock
 
 CHECK = TcpConnect(port=80)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from hypercontainer.engine.log_records import OVERHEAD_BYTES, PAYLOAD_MAX, Kind, Record, forward, pack
-from hypercontainer.engine.logs import ContainerLog
-from hypercontainer.types.spec import LogConfig
+from hypercontainer.contract.spec import LogConfig
+from hypercontainer.engine.log.container_log import ContainerLog
+from hypercontainer.engine.log.records import OVERHEAD_BYTES, PAYLOAD_MAX, Kind, Record, forward, pack
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from hypercontainer.agent.operations import UNLIMITED, Disk, Rlimit
-from hypercontainer.engine import plan
-from hypercontainer.engine.plan_files import hosts, resolv_conf
-from hypercontainer.engine.plan_mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mounts, tmpfs
+from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Tmpfs, Ulimit
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.image.model import ImageConfig
 from hypercontainer.linux.capabilities import ALL, DEFAULT, mask
-from hypercontainer.types.answers import Effective
-from hypercontainer.types.spec import ContainerSpec, ExecSpec, PortMapping, Tmpfs, Ulimit
+from hypercontainer.semantics import docker as plan
+from hypercontainer.semantics.files import hosts, resolv_conf
+from hypercontainer.semantics.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mounts, tmpfs
 
 ID = "abcdef0123456789" * 4
 FACTS = plan.Facts(Disk("image", "erofs"), Disk("disk", "ext4"), gateway="10.0.2.2")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hypercontainer.engine.restart import Backoff
+from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.spec import ContainerSpec, RestartPolicy
+from hypercontainer.engine.container.restart import Backoff
 from hypercontainer.engine.state import ContainerRecord
-from hypercontainer.types.answers import Effective
-from hypercontainer.types.spec import ContainerSpec, RestartPolicy
 
 DOCKER = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0]
 KUBERNETES = [0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from hypercontainer.engine.timings import Stopwatch, attributes, text
-from hypercontainer.types.answers import Timings
+from hypercontainer.contract.answers import Timings
+from hypercontainer.engine.container.timings import Stopwatch, attributes, text
 
 MS = 1_000_000
 

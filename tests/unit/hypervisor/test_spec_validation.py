@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fake_driver import FakeDriver
 from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
 from hypercontainer.hypervisor.driver import (
     Accelerator,
@@ -17,7 +18,6 @@ from hypercontainer.hypervisor.driver import (
     VMSpec,
     choose_accelerator,
 )
-from hypercontainer.hypervisor.fake import FakeDriver
 from hypercontainer.hypervisor.resources import limits_for, vcpus_for
 from hypercontainer.hypervisor.validate import check_spec
 

@@ -6,12 +6,9 @@ import msgspec
 import pytest
 
 from hypercontainer import kube
-from hypercontainer.errors import InvalidArgument
-from hypercontainer.kube import writer, writer_container
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.probes import Exec, Grpc, HttpGet, Lifecycle, Probe, Sleep, TcpConnect
-from hypercontainer.types.spec import ContainerSpec, PortMapping, RestartPolicy, Tmpfs, Ulimit
-from hypercontainer.types.volumes import (
+from hypercontainer.contract.probes import Exec, Grpc, HttpGet, Lifecycle, Probe, Sleep, TcpConnect
+from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, RestartPolicy, Tmpfs, Ulimit
+from hypercontainer.contract.volumes import (
     ContentFile,
     Contents,
     DiskImage,
@@ -22,6 +19,8 @@ from hypercontainer.types.volumes import (
     Volume,
     VolumeMount,
 )
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.kube import writer, writer_container
 
 K8S = RestartPolicy("always", backoff="kubernetes")
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from hypercontainer import kube
+from hypercontainer.contract.spec import RestartPolicy
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.types.spec import RestartPolicy
 
 POD = """
 apiVersion: v1

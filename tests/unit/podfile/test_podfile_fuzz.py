@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypercontainer import podfile
+from hypercontainer.contract.spec import PodSpec
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.podfile.storage import decode_base64
-from hypercontainer.types.pod import PodSpec
 
 FIELDS = """
 id name hostname type restartPolicy tty labels resource vcpu memory log config dns dnsOptions dnsSearch containers files

@@ -15,10 +15,10 @@ from fake_hyperd import FakeHyperd, Peer, Request, chunk, control, frame
 from hypercontainer import AsyncClient, Client, errors
 from hypercontainer.client.api import RemoteError
 from hypercontainer.client.http import BrokenAnswer
+from hypercontainer.contract import answers
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.failures import wire_error
 from hypercontainer.sdk.transport import Api
-from hypercontainer.types import answers
-from hypercontainer.types.spec import ContainerSpec
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

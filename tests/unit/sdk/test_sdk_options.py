@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from hypercontainer.errors import InvalidArgument
-from hypercontainer.sdk.options import container_spec
-from hypercontainer.types.spec import ContainerSpec, PortMapping, RestartPolicy, Tmpfs
-from hypercontainer.types.volumes import (
+from hypercontainer.contract.spec import ContainerSpec, PortMapping, RestartPolicy, Tmpfs
+from hypercontainer.contract.volumes import (
     EmptyDir,
     HostPath,
     InjectedFile,
@@ -17,6 +15,8 @@ from hypercontainer.types.volumes import (
     Volume,
     VolumeMount,
 )
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.sdk.options import container_spec
 
 
 def spec(**options: Any) -> ContainerSpec:

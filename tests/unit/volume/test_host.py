@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from hypercontainer.contract.volumes import HostPath
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.users import User, as_user, peer
-from hypercontainer.types.volumes import HostPath
 from hypercontainer.volume.host import check_access, resolve
 from hypercontainer.volume.images import check
 

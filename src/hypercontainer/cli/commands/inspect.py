@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from hypercontainer.cli import docker_shape
 from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.listing import unescape
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.session import complain
 from hypercontainer.client.api import RemoteError
+from hypercontainer.semantics import shape as docker_shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def _image(call: Call, name: str) -> dict[str, Any]:
 
 
 def _pod(call: Call, name: str) -> dict[str, Any]:
-    from hypercontainer.cli.pod_shape import pod
     from hypercontainer.cli.pods import pod_path
+    from hypercontainer.semantics.pod_shape import pod
 
     return pod(call.session.client.get(pod_path(name)))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from hypercontainer.contract.probes import Action, Check, Exec, Grpc, HttpGet, Sleep, TcpConnect
 from hypercontainer.engine.health.clock import MONOTONIC, Clock
 from hypercontainer.engine.health.connect import LOOPBACK, Dial, tcp
 from hypercontainer.engine.health.http_probe import http_get
 from hypercontainer.engine.health.result import Result, bounded, quoted
-from hypercontainer.types.probes import Action, Check, Exec, Grpc, HttpGet, Sleep, TcpConnect
 
 # (command, timeout_s) -> (exit status, the beginning of its output).  It ends the process when it is late or
 # cancelled, and raises TimeoutError where it is late.

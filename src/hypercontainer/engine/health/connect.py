@@ -12,10 +12,10 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from hypercontainer.contract.probes import TcpConnect
 from hypercontainer.engine.health.result import Result, bounded, quoted
 from hypercontainer.engine.interface import Attachment
 from hypercontainer.errors import AgentError, Conflict, HyperError, StreamClosed, Unavailable
-from hypercontainer.types.probes import TcpConnect
 
 PROGRAM = "hyper-connect"
 LOOPBACK = "127.0.0.1"

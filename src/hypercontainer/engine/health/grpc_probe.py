@@ -22,11 +22,11 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 
+from hypercontainer.contract.probes import Grpc
 from hypercontainer.engine.health.connect import LOOPBACK, Dial, Stream
 from hypercontainer.engine.health.http_probe import USER_AGENT
 from hypercontainer.engine.health.result import Result, bounded, quoted
 from hypercontainer.errors import Unavailable
-from hypercontainer.types.probes import Grpc
 
 PATH = "/grpc.health.v1.Health/Check"
 RECEIVED_MAX_BYTES = 128 * 1024

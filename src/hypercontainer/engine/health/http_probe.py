@@ -11,11 +11,11 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import h11
 
+from hypercontainer.contract.probes import HttpGet
 from hypercontainer.engine.health.connect import LOOPBACK, Dial, Stream
 from hypercontainer.engine.health.result import Result, bounded, quoted
 from hypercontainer.engine.health.tls import TlsStream
 from hypercontainer.errors import Unavailable
-from hypercontainer.types.probes import HttpGet
 
 USER_AGENT = "hyper-probe"
 HEADERS_MAX_BYTES = 64 * 1024

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hypercontainer.contract.probes import Probe
 from hypercontainer.engine.health.clock import MONOTONIC, Clock
 from hypercontainer.engine.health.result import Result
 from hypercontainer.errors import AgentError
-from hypercontainer.types.probes import Probe
 
 
 class Verdict(enum.Enum):

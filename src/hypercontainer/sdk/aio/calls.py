@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hypercontainer.client.http import quote
+from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.sdk.aio.stream import AsyncStream
 from hypercontainer.sdk.options import Pairs, pairs, words
 from hypercontainer.sdk.transport import Api, Upgraded
-from hypercontainer.types.spec import ExecSpec
 
 Filters = Mapping[str, Sequence[str]]
 

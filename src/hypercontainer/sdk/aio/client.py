@@ -13,6 +13,8 @@ import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.config import locations
+from hypercontainer.contract.answers import Check, Event, KernelLine, Played, Pruned
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query
 from hypercontainer.sdk.aio.containers import AsyncContainer, AsyncContainers
@@ -26,8 +28,6 @@ from hypercontainer.sdk.options import ContainerOptions, container_spec
 from hypercontainer.sdk.results import RunResult
 from hypercontainer.sdk.start import start as start_hyperd
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded
-from hypercontainer.types.answers import Check, Event, KernelLine, Played, Pruned
-from hypercontainer.types.spec import ContainerSpec
 
 CLEAN_UP_S = 30.0
 

@@ -15,6 +15,8 @@ import msgspec
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.client.frames import CONTROL, FrameReader
 from hypercontainer.client.http import BrokenAnswer, quote
+from hypercontainer.contract.answers import Created, Exit, Inspect, Process, Sample, Summary
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.pulling import with_image
@@ -23,8 +25,6 @@ from hypercontainer.sdk.failures import ContainerFailed, TooMuchOutput, deadline
 from hypercontainer.sdk.options import ContainerOptions, Pairs, container_spec
 from hypercontainer.sdk.results import Output, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
-from hypercontainer.types.answers import Created, Exit, Inspect, Process, Sample, Summary
-from hypercontainer.types.spec import ContainerSpec
 
 
 class _Listed(msgspec.Struct, frozen=True):

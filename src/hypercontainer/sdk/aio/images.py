@@ -14,12 +14,12 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import pulling
 from hypercontainer.sdk.aio.calls import Filters, as_query
 from hypercontainer.sdk.failures import deadline
 from hypercontainer.sdk.transport import Api, OnProgress
-from hypercontainer.types.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 
 Archive = str | os.PathLike[str] | bytes | BinaryIO  # a path, the bytes themselves, or an open file
 

@@ -16,16 +16,7 @@ import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.client.http import quote
-from hypercontainer.errors import NotFound
-from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
-from hypercontainer.sdk.aio.containers import AsyncContainer
-from hypercontainer.sdk.aio.pulling import with_images
-from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
-from hypercontainer.sdk.failures import ContainerFailed, deadline
-from hypercontainer.sdk.options import Pairs, Ports, port_mappings
-from hypercontainer.sdk.results import PodOutput, PodProcess, RunResult, channel_name
-from hypercontainer.sdk.transport import Api, OnProgress
-from hypercontainer.types.answers import (
+from hypercontainer.contract.answers import (
     Created,
     Exit,
     PodCreated,
@@ -35,7 +26,16 @@ from hypercontainer.types.answers import (
     Port,
     Sample,
 )
-from hypercontainer.types.pod import PodSpec
+from hypercontainer.contract.spec import PodSpec
+from hypercontainer.errors import NotFound
+from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
+from hypercontainer.sdk.aio.containers import AsyncContainer
+from hypercontainer.sdk.aio.pulling import with_images
+from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
+from hypercontainer.sdk.failures import ContainerFailed, deadline
+from hypercontainer.sdk.options import Pairs, Ports, port_mappings
+from hypercontainer.sdk.results import PodOutput, PodProcess, RunResult, channel_name
+from hypercontainer.sdk.transport import Api, OnProgress
 
 
 class _Listed(msgspec.Struct, frozen=True):

@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from hypercontainer.contract.answers import ImageInspect, ImageSummary
+from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.errors import NotFound
 from hypercontainer.image.credentials import Credentials, lookup
 from hypercontainer.image.reference import parse
 from hypercontainer.sdk.transport import Api, OnProgress
-from hypercontainer.types.answers import ImageInspect, ImageSummary
-from hypercontainer.types.pod import PodSpec
-from hypercontainer.types.spec import ContainerSpec
 
 T = TypeVar("T")
 

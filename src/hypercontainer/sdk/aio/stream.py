@@ -30,11 +30,11 @@ from hypercontainer.client.frames import (
 )
 from hypercontainer.client.http import RECEIVE_BYTES, BrokenAnswer
 from hypercontainer.client.stream import ACKNOWLEDGE_BYTES, ConnectionLost
+from hypercontainer.contract.answers import Created, LayerProgress, Timings
 from hypercontainer.errors import HyperError, StreamClosed
 from hypercontainer.sdk.failures import TooMuchOutput, wire_error
 from hypercontainer.sdk.results import Output, RunResult, channel_name
 from hypercontainer.sdk.transport import OnProgress, Upgraded, converted, decoded
-from hypercontainer.types.answers import Created, LayerProgress, Timings
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 END_S = 10.0  # for a process that is killed

@@ -7,10 +7,10 @@ import builtins
 import msgspec
 
 from hypercontainer.client.http import quote
+from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.sdk.aio.calls import Filters, as_query
 from hypercontainer.sdk.options import Pairs, Size, size_bytes
 from hypercontainer.sdk.transport import Api
-from hypercontainer.types.answers import VolumeInfo
 
 
 class _Listed(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Self, Unpack
 
+from hypercontainer.contract.answers import Check, Event, KernelLine, Played, Pruned
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import client as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
@@ -20,8 +22,6 @@ from hypercontainer.sdk.sync.images import Images
 from hypercontainer.sdk.sync.pods import Pods
 from hypercontainer.sdk.sync.volumes import Volumes
 from hypercontainer.sdk.transport import OnProgress
-from hypercontainer.types.answers import Check, Event, KernelLine, Played, Pruned
-from hypercontainer.types.spec import ContainerSpec
 
 
 class Client(Facade[aio.AsyncClient]):

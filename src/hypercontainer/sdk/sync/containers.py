@@ -10,6 +10,8 @@ import builtins
 from collections.abc import Generator, Sequence
 from typing import Self, Unpack
 
+from hypercontainer.contract.answers import Inspect, Process, Sample, Summary
+from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import containers as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
@@ -18,8 +20,6 @@ from hypercontainer.sdk.portal import Facade
 from hypercontainer.sdk.results import Output, RunResult
 from hypercontainer.sdk.sync.stream import Stream
 from hypercontainer.sdk.transport import OnProgress
-from hypercontainer.types.answers import Inspect, Process, Sample, Summary
-from hypercontainer.types.spec import ContainerSpec
 
 
 class Container(Facade[aio.AsyncContainer]):

@@ -11,13 +11,13 @@ import os
 from collections.abc import Sequence
 from typing import BinaryIO
 
+from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import images as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.images import Archive
 from hypercontainer.sdk.portal import Facade
 from hypercontainer.sdk.transport import OnProgress
-from hypercontainer.types.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 
 
 class Images(Facade[aio.AsyncImages]):

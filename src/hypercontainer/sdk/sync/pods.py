@@ -11,6 +11,13 @@ import os
 from collections.abc import Generator, Sequence
 from typing import Self
 
+from hypercontainer.contract.answers import (
+    PodInspect,
+    PodSummary,
+    Port,
+    Sample,
+)
+from hypercontainer.contract.spec import PodSpec
 from hypercontainer.sdk.aio import pods as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
@@ -20,13 +27,6 @@ from hypercontainer.sdk.results import PodOutput, PodProcess, RunResult
 from hypercontainer.sdk.sync.containers import Container
 from hypercontainer.sdk.sync.stream import Stream
 from hypercontainer.sdk.transport import OnProgress
-from hypercontainer.types.answers import (
-    PodInspect,
-    PodSummary,
-    Port,
-    Sample,
-)
-from hypercontainer.types.pod import PodSpec
 
 
 class Pod(Facade[aio.AsyncPod]):

@@ -1,0 +1,288 @@
+"""What the engine answers: the wire form of the native API's answers (docs/api.md), in one definition.
+
+Immutable.  Times are RFC 3339 with nanoseconds in UTC, "" where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from hypercontainer.contract.spec import ContainerSpec, PodSpec
+
+
+class Created(Struct, frozen=True):
+    id: str
+    name: str
+    warnings: tuple[str, ...] = ()
+
+
+class Timings(Struct, frozen=True):
+    """Where the time of a run went.  ``vm``: how its VM came to be: cold, clone or warm; shared: it ran already.
+    ``stages_ms`` in their order, which JSON keeps: each from the end of the one before it, so that they add up."""
+
+    vm: str
+    stages_ms: dict[str, float]
+
+
+class Exit(Struct, frozen=True):
+    """``exit_status`` as a shell has it: 0-255, 128+signal.  ``timings``: of the run that has just ended, for
+    those who were attached to it; None of any other."""
+
+    exit_status: int
+    error: str = ""
+    timings: Timings | None = None
+
+
+class Port(Struct, frozen=True):
+    host_ip: str
+    host_port: int  # 0: exposed, not published
+    container_port: int
+    protocol: str
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper ps``."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: str
+    created: str
+    started: str
+    finished: str
+    state: str
+    status: str
+    exit_status: int
+    ports: tuple[Port, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    pod: str = ""
+    size_bytes: int | None = None
+
+
+class Effective(Struct, frozen=True, kw_only=True):
+    """What applies to a container after image, specification and defaults are put together."""
+
+    env: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    user: str
+    working_dir: str
+    stop_signal: str
+    hostname: str
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """The VM under a container; all empty while there is none."""
+
+    memory_mib: int = 0
+    vcpus: int = 0
+    accelerator: str = ""
+    kernel: str = ""
+    kernel_args: tuple[str, ...] = ()
+    run_dir: str = ""
+    pid: int = 0
+
+
+class NetworkState(Struct, frozen=True, kw_only=True):
+    address: str = ""
+    gateway: str = ""
+    mac_address: str = ""
+
+
+class Inspect(Summary, frozen=True, kw_only=True):
+    spec: ContainerSpec
+    config: Effective
+    pid: int
+    error: str
+    oom_killed: bool
+    restart_count: int
+    vm: Machine
+    network: NetworkState
+    log_path: str
+    execs: tuple[str, ...] = ()
+    message: str = ""  # the program's last words (``termination_message_path``)
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper top``; ``pid`` as the container sees it."""
+
+    pid: int
+    ppid: int
+    uid: int
+    user: str
+    cpu_ns: int
+    rss_bytes: int
+    started: str
+    state: str
+    tty: str
+    command: str
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper stats``; counters since the container's start."""
+
+    time: str
+    id: str
+    name: str
+    cpu_ns: int
+    vcpus: int
+    memory_bytes: int
+    memory_limit_bytes: int
+    net_rx_bytes: int
+    net_tx_bytes: int
+    block_read_bytes: int
+    block_write_bytes: int
+    pids: int
+    vm_rss_bytes: int
+
+
+class Event(Struct, frozen=True):
+    time: str
+    type: str  # container, image, daemon
+    action: str
+    id: str
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class ImageSummary(Struct, frozen=True, kw_only=True):
+    id: str
+    references: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    created: str
+    size_bytes: int
+    architecture: str
+    os: str
+    labels: dict[str, str] = field(default_factory=dict)
+    containers: int = 0
+
+
+class ImageInspect(ImageSummary, frozen=True, kw_only=True):
+    """``config`` is the image's config blob as it is, parsed."""
+
+    config: dict[str, Any]
+    layers: tuple[str, ...] = ()
+    manifest_digest: str = ""
+
+
+class HistoryLine(Struct, frozen=True, kw_only=True):
+    id: str
+    created: str
+    created_by: str
+    size_bytes: int
+    comment: str
+
+
+class Removed(Struct, frozen=True, omit_defaults=True):
+    """Exactly one of the two is set."""
+
+    untagged: str = ""
+    deleted: str = ""
+
+
+class LayerProgress(Struct, frozen=True):
+    layer: str
+    status: str
+    current: int
+    total: int
+
+
+class Pruned(Struct, frozen=True, kw_only=True):
+    containers_deleted: tuple[str, ...]
+    images_deleted: tuple[str, ...]
+    space_reclaimed_bytes: int
+
+
+class Check(Struct, frozen=True):
+    """``ok`` None: does not apply here, or not as good as it could be; ``detail`` says which."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    remedy: str = ""
+
+
+class KernelLine(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    source: str  # own, debian, user
+    path: str
+    default: bool
+
+
+class ExecState(Struct, frozen=True, kw_only=True):
+    id: str
+    container: str
+    running: bool
+    exit_status: int | None
+    pid: int
+    command: tuple[str, ...]
+
+
+class PodCreated(Struct, frozen=True):
+    id: str
+    name: str
+    containers: tuple[Created, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class PodSummary(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper pod ls``.  ``state``: created, starting, running, paused, stopping, succeeded or failed
+    (all its containers have ended, for good).  ``ready``: every container that has a readiness probe passes it."""
+
+    id: str
+    name: str
+    created: str
+    state: str
+    status: str
+    ready: bool
+    containers: tuple[Summary, ...] = ()
+    ports: tuple[Port, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class PodInspect(PodSummary, frozen=True, kw_only=True):
+    spec: PodSpec
+    reason: str
+    vm: Machine
+    network: NetworkState
+
+
+class PodLogLine(Struct, frozen=True):
+    """``channel`` 1 or 2."""
+
+    container: str
+    channel: int
+    data: bytes
+
+
+class FileFacts(Struct, frozen=True):
+    """Of a regular file in a container."""
+
+    mode: int
+    uid: int
+    gid: int
+    size_bytes: int
+
+
+class VolumeInfo(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper volume ls``."""
+
+    name: str
+    created: str
+    size_bytes: int
+    used_bytes: int
+    labels: dict[str, str] = field(default_factory=dict)
+    pods: tuple[str, ...] = ()
+
+
+class Played(Struct, frozen=True, kw_only=True):
+    """What became of one object of a manifest.  ``action``: created, replaced, removed, unchanged or kept."""
+
+    kind: str
+    name: str
+    action: str
+    pods: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

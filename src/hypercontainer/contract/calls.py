@@ -1,0 +1,313 @@
+"""What travels in the native API besides the types of `hypercontainer.contract`: queries, request bodies, wrappers.
+
+Strict: an unknown field is an error (docs/api.md).  Empty query values count as not given.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from hypercontainer.contract.answers import (
+    Check,
+    HistoryLine,
+    ImageSummary,
+    KernelLine,
+    PodSummary,
+    Port,
+    Process,
+    Pruned,
+    Removed,
+    Sample,
+    Summary,
+    VolumeInfo,
+)
+from hypercontainer.contract.spec import PortMapping
+
+Filters = dict[str, tuple[str, ...]]  # in a query: JSON
+# RFC 3339 (Docker's shortened forms too), Unix seconds, or a duration as Go writes it: 10m, 1h30m.
+When = Annotated[
+    str,
+    Meta(
+        pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
+        r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+        r"|[0-9]{1,12}(\.[0-9]{1,9})?"
+        r"|([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+)?$"
+    ),
+]
+Cells = Annotated[int, Meta(ge=0, le=65535)]
+TimeoutS = Annotated[int, Meta(ge=-1, le=2**31)]  # -1: without end
+FilePath = Annotated[str, Meta(pattern=r"^/[^\x00]*[^/\x00]$", max_length=4095)]
+FileOwner = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+Name = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of what a client sends."""
+
+
+# Queries
+
+
+class EventsQuery(Request, frozen=True):
+    since: When = ""
+    until: When = ""
+    filters: Filters = field(default_factory=dict)
+
+
+class FiltersQuery(Request, frozen=True):
+    filters: Filters = field(default_factory=dict)
+
+
+class RefQuery(Request, frozen=True):
+    ref: Name
+
+
+class SaveQuery(Request, frozen=True):
+    ref: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    format: Literal["docker", "oci"] = "docker"
+
+
+class ImportQuery(Request, frozen=True):
+    reference: str | None = None
+    message: str = ""
+    change: tuple[str, ...] = ()
+
+
+class RemoveImageQuery(Request, frozen=True):
+    ref: Name
+    force: bool = False
+
+
+class ListQuery(Request, frozen=True):
+    all: bool = False
+    filters: Filters = field(default_factory=dict)
+    size: bool = False
+
+
+class WaitQuery(Request, frozen=True):
+    condition: Literal["not-running", "next-exit", "removed"] = "not-running"
+
+
+class ForceQuery(Request, frozen=True):
+    force: bool = False
+
+
+class LogsQuery(Request, frozen=True):
+    follow: bool = False
+    since: When = ""
+    until: When = ""
+    tail: Annotated[int, Meta(ge=0)] | None = None
+    timestamps: bool = False
+
+
+class FileQuery(Request, frozen=True):
+    path: FilePath
+
+
+class WriteFileQuery(Request, frozen=True):
+    path: FilePath
+    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{1,4}$")] = "0644"
+    uid: FileOwner = 0
+    gid: FileOwner = 0
+
+
+class StatsQuery(Request, frozen=True):
+    stream: bool = False
+
+
+class CreatePodQuery(Request, frozen=True):
+    start: bool = False
+
+
+class AttachQuery(Request, frozen=True):
+    stdin: bool = True
+    logs: bool = False
+
+
+# Bodies
+
+
+class CredentialsBody(Request, frozen=True):
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+
+class PruneBody(Request, frozen=True):
+    all: bool = False
+    images: bool = True
+    containers: bool = True
+    volumes: bool = False
+
+
+class ShutdownBody(Request, frozen=True):
+    stop_containers: bool = False
+
+
+class PullBody(Request, frozen=True):
+    reference: Name
+    platform: str | None = None
+    credentials: CredentialsBody | None = None
+
+
+class PushBody(Request, frozen=True):
+    reference: Name
+    credentials: CredentialsBody | None = None
+
+
+class TagBody(Request, frozen=True):
+    source: Name
+    target: Name
+
+
+class AuthBody(Request, frozen=True):
+    registry: Name
+    credentials: CredentialsBody
+
+
+class StopBody(Request, frozen=True):
+    timeout_s: TimeoutS | None = None
+    signal: Name | None = None
+
+
+class RestartBody(Request, frozen=True):
+    timeout_s: TimeoutS | None = None
+
+
+class KillBody(Request, frozen=True):
+    signal: Name = "KILL"
+
+
+class RenameBody(Request, frozen=True):
+    name: Name
+
+
+class ResizeBody(Request, frozen=True):
+    rows: Cells
+    columns: Cells
+
+
+class PortsBody(Request, frozen=True):
+    ports: Annotated[tuple[PortMapping, ...], Meta(min_length=1, max_length=1024)]
+
+
+class VolumeBody(Request, frozen=True):
+    name: Name
+    size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class PlayBody(Request, frozen=True):
+    text: str
+    replace: bool = False
+    start: bool = True
+
+
+class DownBody(Request, frozen=True):
+    text: str
+    volumes: bool = False
+
+
+class GenerateBody(Request, frozen=True):
+    refs: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1024)]
+
+
+# Answers
+
+
+class Ping(Struct, frozen=True):
+    version: str
+    api_version: str
+
+
+class CheckList(Struct, frozen=True):
+    checks: list[Check]
+
+
+class KernelList(Struct, frozen=True):
+    kernels: list[KernelLine]
+
+
+class ImageList(Struct, frozen=True):
+    images: list[ImageSummary]
+
+
+class History(Struct, frozen=True):
+    history: list[HistoryLine]
+
+
+class Pushed(Struct, frozen=True):
+    digest: str
+
+
+class RemovedList(Struct, frozen=True):
+    removed: list[Removed]
+
+
+class AuthAnswer(Struct, frozen=True):
+    status: str
+    identity_token: str
+
+
+class ContainerList(Struct, frozen=True):
+    containers: list[Summary]
+
+
+class ProcessList(Struct, frozen=True):
+    processes: list[Process]
+
+
+class SystemPruned(Pruned, frozen=True, kw_only=True):
+    volumes_deleted: tuple[str, ...]
+
+
+class PodList(Struct, frozen=True):
+    pods: list[PodSummary]
+
+
+class PodProcess(Struct, frozen=True):
+    container: str
+    process: Process
+
+
+class PodProcessList(Struct, frozen=True):
+    processes: list[PodProcess]
+
+
+class PodSamples(Struct, frozen=True):
+    samples: list[Sample]
+
+
+class PortList(Struct, frozen=True):
+    ports: list[Port]
+
+
+class VolumeList(Struct, frozen=True):
+    volumes: list[VolumeInfo]
+
+
+class VolumesPruned(Struct, frozen=True):
+    removed: list[str]
+    space_reclaimed_bytes: int
+
+
+class Manifest(Struct, frozen=True):
+    text: str
+
+
+class ExecCreated(Struct, frozen=True):
+    id: str
+
+
+# Control frames (channel 3) from the client
+
+
+class Control(Request, frozen=True):
+    """One of the three is set."""
+
+    resize: tuple[Cells, Cells] | None = None  # rows, columns
+    signal: Name | None = None
+    detach: bool = False

@@ -1,0 +1,210 @@
+"""What a user asks for: wire form of the native API and stored form of a container, in one definition.
+
+Immutable.  ``None`` means "not said": the image's value, the configuration's or Docker's default applies, and
+the engine decides which (``semantics/docker.py``).  Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from hypercontainer.contract.probes import Lifecycle, Probe
+from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
+
+
+class PortMapping(Struct, frozen=True, forbid_unknown_fields=True):
+    """``host_port`` 0: any free port.  ``protocol``: tcp or udp."""
+
+    container_port: int
+    host_port: int = 0
+    host_ip: str = "0.0.0.0"  # noqa: S104 - Docker's default, and what users of -p expect
+    protocol: str = "tcp"
+
+
+class Tmpfs(Struct, frozen=True, forbid_unknown_fields=True):
+    """``options`` as mount(8) and Docker's --tmpfs have them: "rw,size=64m,mode=1777"."""
+
+    path: str
+    options: str = ""
+
+
+class Ulimit(Struct, frozen=True, forbid_unknown_fields=True):
+    """``name`` as in prlimit(1): nofile, core, ...; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
+    """``name``: no, always, on-failure, unless-stopped; ``maximum_retries`` 0 is no maximum.
+
+    ``backoff``: "docker" (0.1 s, doubled, at most a minute) or "kubernetes" (at once, 10 s, doubled, at most five
+    minutes, and in a pod with a clean root each time).
+    """
+
+    name: str = "no"
+    maximum_retries: int = 0
+    backoff: str = "docker"
+
+
+class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """``driver``: "file", or "none".  The newest ``max_files`` files of ``max_size_bytes`` are kept.
+
+    None: what the configuration says; a container that was created has all three.
+    """
+
+    driver: str | None = None
+    max_size_bytes: int | None = None
+    max_files: int | None = None
+
+
+class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One container, and of a pod of one also its VM (memory, CPUs, kernel, network)."""
+
+    image: str
+    name: str | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None  # (): none, even where the image has one
+    env: tuple[str, ...] = ()  # "NAME=value"
+    working_dir: str | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    hostname: str | None = None
+    domainname: str = ""
+    tty: bool = False
+    rows: int = 0  # of the terminal when the process begins; 0: nobody knows
+    columns: int = 0
+    stdin_open: bool = False
+    stdin_once: bool = False  # close stdin when the first client that attached to it leaves
+    init: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    # network
+    network: str = "user"  # or "none"
+    ports: tuple[PortMapping, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()  # "80/tcp"
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:address"
+    mac_address: str | None = None
+
+    # root disk and mounts
+    read_only: bool = False
+    tmpfs: tuple[Tmpfs, ...] = ()
+    shm_size_bytes: int = 64 * 1024 * 1024
+    disk_size_bytes: int | None = None  # of the writable disk
+    volumes: tuple[Volume, ...] = ()  # that come with it
+    mounts: tuple[VolumeMount, ...] = ()  # of these, or of its pod's
+    files: tuple[InjectedFile, ...] = ()
+
+    # resources
+    memory_bytes: int | None = None  # of the VM
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    pids_limit: int | None = None
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    oom_score_adj: int = 0
+
+    # privileges, inside the VM
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    seccomp: str | None = (
+        None  # None: Docker's default profile; "unconfined"; or the text of a profile in Docker's JSON
+    )
+    pid_mode: str = ""  # "", or "pod"
+    run_as_non_root: bool = False  # refuse to start where the user is root
+
+    # life
+    stop_signal: str | None = None
+    stop_timeout_s: int | None = None
+    restart: RestartPolicy = RestartPolicy()
+    auto_remove: bool = False
+    log: LogConfig = LogConfig()
+
+    # in a pod
+    pod: str | None = None  # the pod it is created into; None: a pod of its own
+    role: str = "main"  # "init": ends before the next begins; "sidecar": an init that goes on; "main"
+    startup: Probe | None = None  # the other probes, and the next container, wait for it
+    liveness: Probe | None = None  # ends the container where it fails
+    readiness: Probe | None = None
+    lifecycle: Lifecycle = Lifecycle()
+    termination_message_path: str = ""  # "": none is read
+    termination_message_fallback: bool = False  # to the log's end, where the program failed and wrote none
+
+    # image and machine
+    platform: str | None = None
+    pull: str = "missing"  # "always", "never"
+    kernel: str | None = None  # a path on hyperd's host, or a name that `hyper kernel ls` shows
+    initrd: str | None = None
+    kernel_args: tuple[str, ...] = ()
+    accelerator: str | None = None  # "kvm", "tcg"
+    template: bool = True  # the VM may be cloned from a template; False: it is booted
+
+
+class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """Order counts: init containers run one after the other before the rest (``ContainerSpec.role``).
+
+    The VM's: ``memory_bytes`` (None: room for what the containers may use, at least the configured default), ``cpus``,
+    ``kernel`` and the like.  In a member's own specification ``memory_bytes`` and ``cpus`` are the limits of that
+    container inside the VM, and what belongs to a pod as a whole (network, ports, dns, hostname, kernel, ...) is the
+    pod's: a member that says it too is refused.
+    """
+
+    name: str | None = None
+    containers: tuple[ContainerSpec, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    # what they share
+    hostname: str | None = None
+    domainname: str = ""
+    share_pids: bool = False
+    shm_size_bytes: int = 64 * 1024 * 1024
+    network: str = "user"  # or "none"
+    ports: tuple[PortMapping, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:address"
+    mac_address: str | None = None
+    sysctls: dict[str, str] = field(default_factory=dict)
+    fs_group: int | None = None  # group of the pod's volumes, and of every process
+
+    # the VM
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    disk_size_bytes: int | None = None  # of the disk with the containers' changes and the emptyDirs
+    kernel: str | None = None
+    initrd: str | None = None
+    kernel_args: tuple[str, ...] = ()
+    accelerator: str | None = None
+    template: bool = True
+
+    # life
+    stop_timeout_s: int | None = None  # for all of it, in which hooks, signals and sidecars have their turn
+    deadline_s: int | None = None  # after which it is stopped and has failed
+    auto_remove: bool = False  # when its last container has ended for good
+    manifest: str = ""  # the Kubernetes object it was made for, as JSON; "" of any other
+
+
+class ExecSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One more process in a running container."""
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    working_dir: str | None = None
+    user: str | None = None
+    tty: bool = False
+    stdin: bool = False
+    detach: bool = False
+    privileged: bool = False
+    rows: int = 0
+    columns: int = 0

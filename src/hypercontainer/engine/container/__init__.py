@@ -1,0 +1,1 @@
+"""A container: its record, its runs, the processes in it."""

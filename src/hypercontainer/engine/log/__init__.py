@@ -1,0 +1,1 @@
+"""What containers write, kept on disk."""

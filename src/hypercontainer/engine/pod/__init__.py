@@ -1,0 +1,1 @@
+"""A pod: its members and its runs."""

@@ -1,0 +1,327 @@
+"""Where VMs come from: a clone that stands ready, else a clone of a template, else a boot.
+
+Templates are made, and ready clones refilled, in the background, one at a time, and only while no container is being
+started and none was for ``QUIET_S``: whoever waits for a container waits for nothing else.  Only a template, without
+which every start is a boot, is made after some seconds all the same.  A size that has not been used for long has no
+clones ready; what is ready takes at most a share of the memory that is available.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from hypercontainer.agent.operations import Preparation
+from hypercontainer.config import Factory as Policies
+from hypercontainer.config import Policy
+from hypercontainer.contract.spec import ContainerSpec
+from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.network import user as addresses
+from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
+from hypercontainer.engine.sandbox.rehearsal import Stage, rehearse
+from hypercontainer.engine.sandbox.templates import Templates
+from hypercontainer.errors import HyperError, Unavailable
+from hypercontainer.hypervisor.driver import VM, Driver, VMSpec
+from hypercontainer.linux.memory import available_bytes
+from hypercontainer.semantics import mounts as plan_mounts
+
+MIB = 1 << 20
+QUIET_S = 0.5
+PATIENCE_S = 3.0  # a template is made after that all the same
+RETRY_S = 60.0  # after a failure
+ELSEWHERE_S = 5.0  # while another hyperd makes the template
+# What a ready clone takes besides its guest's own pages: the hypervisor and its translated code.
+READY_OVERHEAD_BYTES = 48 * MIB
+READY_GUEST_BYTES = 48 * MIB  # of the guest's pages, those that differ from the template's
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A VM that is paused where its guest waits for a host; ``kind`` is "clone" or "warm".  Its drives are empty."""
+
+    vm: VM
+    kind: str
+    key: str
+    uid: int | None
+
+
+@dataclass
+class _Size:
+    """One kind of VM: all of one size are alike until they are given away."""
+
+    key: str
+    hardware: Hardware
+    preparation: Preparation
+    used_at: float
+    ready: list[Found] = field(default_factory=list)
+    blocked_until: float = 0.0  # by time.monotonic, as used_at
+
+
+class Factory:
+    """``stage`` blocks when it is first called.  ``new_uid`` (None: this process's) is set by who knows all VMs."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        templates: Templates,
+        policies: Policies,
+        events: EventBus,
+        stage: Callable[[], Stage],
+    ) -> None:
+        self._driver = driver
+        self._templates = templates
+        self._policies = policies
+        self._events = events
+        self._stage = stage
+        self.new_uid: Callable[[], int | None] = lambda: None
+        self._sizes: dict[tuple[str, float], _Size] = {}
+        self._starting = 0
+        self._quiet = asyncio.Event()
+        self._quiet_timer: asyncio.TimerHandle | None = None
+        self._work = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._able: bool | None = None
+
+    # ------------------------------------------------------------------------------------- starts
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Around the start of a container: nothing is made meanwhile."""
+        self._starting += 1
+        self._quiet.clear()
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            if self._starting == 0:
+                loop = asyncio.get_running_loop()
+                self._quiet_timer = loop.call_later(QUIET_S, self._quiet.set)
+
+    async def find(self, hardware: Hardware) -> Found | None:
+        """A VM for ``hardware``, or None where it has to be booted: then its size gets a template soon."""
+        if not self._policy(hardware).template or not await self._clones():
+            return None
+        try:
+            size = await self._size(hardware)
+            found = await self._take_ready(size, hardware) or await self._clone(size, hardware)
+        except (HyperError, OSError) as error:
+            log.warning("no clone for VM %s: %s", hardware.spec.name, error)
+            return None
+        finally:
+            self._wake()
+        return found
+
+    async def failed(self, found: Found, reason: object) -> None:
+        """A VM whose guest never spoke.  One that stood ready may have been killed; else its template is no good."""
+        if found.kind == "warm":
+            log.warning("ready VM %s came to nothing: %s", found.vm.record.id, reason)
+            return
+        log.warning("template %s is thrown away, a clone of it came to nothing: %s", found.key, reason)
+        for size in self._sizes.values():
+            if size.key == found.key:
+                await self._empty(size)
+        await self._discard(found.key)
+        self._wake()
+
+    async def _discard(self, key: str) -> None:
+        await self._templates.discard(key)
+        self._events.publish("template", "discard", key)
+
+    def counts(self) -> dict[str, int]:
+        """How many of what there are, for `hyper info`."""
+        return {
+            "templates": self._templates.count(),
+            "ready": sum(len(size.ready) for size in self._sizes.values()),
+        }
+
+    def _tell(self, action: str, size: _Size) -> None:
+        spec = size.hardware.spec
+        facts = {"memory_mib": str(spec.memory_mib), "vcpus": str(spec.vcpus), "ready": str(len(size.ready))}
+        self._events.publish("template", action, size.key, **facts)
+
+    async def _clones(self) -> bool:
+        if self._able is None:
+            self._able = (await self._driver.capabilities()).templates
+        return self._able
+
+    async def _size(self, hardware: Hardware) -> _Size:
+        prepared = preparation(online=hardware.spec.network is not None, release_disks=hardware.release_disks)
+        key = await self._templates.key(hardware.clone, prepared)
+        size = self._sizes.get((key, hardware.cpus))
+        if size is None:
+            size = self._sizes[key, hardware.cpus] = _Size(key, hardware, prepared, time.monotonic())
+        size.used_at = time.monotonic()
+        return size
+
+    async def _take_ready(self, size: _Size, hardware: Hardware) -> Found | None:
+        forwards = hardware.spec.network.forwards if hardware.spec.network else ()
+        while size.ready:
+            found = size.ready.pop()
+            try:
+                for forward in forwards:
+                    await found.vm.add_forward(forward)
+            except BaseException as error:
+                # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
+                await asyncio.shield(found.vm.kill())
+                if not isinstance(error, HyperError):
+                    raise
+                log.info("ready VM %s is not used: %s", found.vm.record.id, error)
+            else:
+                return found
+        return None
+
+    async def _clone(self, size: _Size, hardware: Hardware) -> Found | None:
+        snapshot = await self._templates.get(size.key)
+        if snapshot is None:
+            return None
+        try:
+            vm = await self._driver.clone(hardware.clone, snapshot)
+        except Unavailable as error:
+            log.warning("template %s is thrown away: %s", size.key, error)
+            await self._discard(size.key)
+            return None
+        return Found(vm, "clone", size.key, hardware.spec.owner_uid)
+
+    # ------------------------------------------------------------------------------------- background
+
+    def _wake(self) -> None:
+        self._work.set()
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._run(), name="factory")
+
+    async def _run(self) -> None:
+        while True:
+            self._work.clear()
+            await self._give_up_idle()
+            await self._calm()
+            size = self._next()
+            if size is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause_s()):
+                        await self._work.wait()
+                continue
+            try:
+                await self._improve(size)
+            except (HyperError, OSError, TimeoutError) as error:
+                size.blocked_until = time.monotonic() + RETRY_S
+                log.warning("clones of %d MiB: %s", size.hardware.spec.memory_mib, error)
+
+    async def _calm(self) -> None:
+        """On a machine where containers start all the time it never is; then all are better off with a template."""
+        while not self._quiet.is_set():
+            if self._next(templates=True) is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_S):
+                        await self._quiet.wait()
+                return
+            self._work.clear()
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._quiet, self._work)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+    def _pause_s(self) -> float | None:
+        """Until something is to be done that nobody tells of."""
+        now, moments = time.monotonic(), []
+        for size in self._sizes.values():
+            moments += [size.used_at + self._policies.idle_s] if self._policies.idle_s else []
+            moments += [size.blocked_until] if size.blocked_until > now else []
+        return max(0.0, min(moments) - now) if moments else None
+
+    def _policy(self, hardware: Hardware) -> Policy:
+        return self._policies.policy(hardware.spec.memory_mib * MIB, hardware.spec.vcpus)
+
+    def _next(self, *, templates: bool = False) -> _Size | None:
+        """What lacks something (or a template), the one that was used last first."""
+        for size in sorted(self._sizes.values(), key=lambda size: -size.used_at):
+            policy = self._policy(size.hardware)
+            if size.blocked_until > time.monotonic() or not policy.template:
+                continue
+            if not self._templates.has(size.key):
+                return size
+            wanting = len(size.ready) < policy.cache
+            if wanting and not templates and self._quiet.is_set() and self._affordable(size):
+                return size
+        return None
+
+    def _affordable(self, size: _Size) -> bool:
+        ready = sum(ready_bytes(each.hardware.spec) * len(each.ready) for each in self._sizes.values())
+        share = (available_bytes() + ready) * self._policies.memory_percent // 100
+        return ready + ready_bytes(size.hardware.spec) <= share
+
+    async def _improve(self, size: _Size) -> None:
+        uid = self.new_uid()
+        if not self._templates.has(size.key):
+            spec = replace(size.hardware.unowned("template", uid), limits=None)
+            if await self._templates.make(size.key, spec, size.preparation):
+                self._tell("make", size)
+            else:
+                size.blocked_until = time.monotonic() + ELSEWHERE_S
+            return
+        snapshot = await self._templates.get(size.key)
+        if snapshot is None:
+            return
+        vm = await self._driver.clone(size.hardware.unowned("ready", uid), snapshot)
+        try:
+            await rehearse(vm, await asyncio.to_thread(self._stage), size.preparation)
+        except BaseException:
+            await asyncio.shield(vm.kill())
+            raise
+        size.ready.append(Found(vm, "warm", size.key, uid))
+        self._tell("ready", size)
+
+    async def _give_up_idle(self) -> None:
+        if not self._policies.idle_s:
+            return
+        now = time.monotonic()
+        for place, size in list(self._sizes.items()):
+            if now >= size.used_at + self._policies.idle_s:
+                del self._sizes[place]
+                await self._empty(size)
+
+    async def _empty(self, size: _Size) -> None:
+        ready, size.ready = size.ready, []
+        await asyncio.gather(*(found.vm.kill() for found in ready), return_exceptions=True)
+
+    def ready_uids(self) -> set[int]:
+        return {found.uid for size in self._sizes.values() for found in size.ready if found.uid is not None}
+
+    async def close(self) -> None:
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        for size in self._sizes.values():
+            await self._empty(size)
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        self._templates.close()
+
+
+@functools.cache
+def preparation(*, online: bool, release_disks: bool) -> Preparation:
+    return Preparation(
+        (addresses.interface(TEMPLATE_MAC),) if online else (),
+        release_disks,
+        plan_mounts.mounts(
+            ContainerSpec(image=""), systemd=False, shared_memory=plan_mounts.SHARED_MEMORY_VOLUME
+        ),
+        plan_mounts.DEVICES,
+        plan_mounts.MASKED_PATHS,
+        plan_mounts.READONLY_PATHS,
+    )
+
+
+def ready_bytes(spec: VMSpec) -> int:
+    """About what a ready clone takes of the host's memory."""
+    return READY_OVERHEAD_BYTES + min(spec.memory_mib * MIB, READY_GUEST_BYTES)

@@ -1,0 +1,209 @@
+"""What a pod's volumes are to the host (disks, shares) and to the guest (mounts).
+
+A volume's disk and its place in the guest go by names that follow from the volume's own, so that nothing has to be
+written down to find them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from asyncio import Future
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypercontainer.agent.operations import Disk, File, FileSystem, VolumePlan
+from hypercontainer.contract.spec import ContainerSpec
+from hypercontainer.contract.volumes import Contents, DiskImage, EmptyDir, HostPath, NamedVolume, Volume
+from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
+from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
+from hypercontainer.linux.users import User
+from hypercontainer.semantics import mounts as plan_mounts
+from hypercontainer.semantics.mounts import (
+    MS_NODEV,
+    MS_NOSUID,
+    SIZED_MEMORY_VOLUME,
+    guest_name,
+    short_name,
+)
+from hypercontainer.volume import host, images
+
+if TYPE_CHECKING:
+    from hypercontainer.engine.parts import Parts
+    from hypercontainer.engine.pod.pod import Pod
+
+_SAFE = MS_NOSUID | MS_NODEV
+# QEMU's largest message, and files that programs may map to write.
+_SHARE_DATA = {VIRTIOFS: "", P9: "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"}
+
+
+def serial(volume: Volume) -> str:
+    """Of a volume's disk, and the tag of its share."""
+    return short_name("v", volume.name)
+
+
+# ------------------------------------------------------------------------------------- the host's side
+
+
+async def disks(pod: Pod, parts: Parts) -> tuple[DiskSpec, ...]:
+    """The disks of all volumes that are disks; named volumes that are not there are made."""
+    found = []
+    for volume in pod.volumes.values():
+        user = asking(pod.asked_by(volume.name))
+        found.append(await asyncio.to_thread(_disk, volume, parts, user))
+    return tuple(disk for disk in found if disk is not None)
+
+
+def _disk(volume: Volume, parts: Parts, user: User | None) -> DiskSpec | None:
+    match volume.source:
+        case NamedVolume(name, size_bytes):
+            path = parts.volumes.obtain(name, size_bytes)
+            return DiskSpec(serial(volume), ((path, path.stat().st_size),), volume.read_only)
+        case DiskImage(path, form):
+            checked = images.check(path, form, write=not volume.read_only, user=user)
+            extents = ((checked.path, checked.size_bytes),)
+            return DiskSpec(serial(volume), extents, volume.read_only, format=form, user=user)
+        case _:
+            return None
+
+
+async def shares(pod: Pod, parts: Parts) -> tuple[ShareSpec, ...]:
+    found = []
+    for volume in pod.volumes.values():
+        if isinstance(volume.source, HostPath):
+            user = asking(pod.asked_by(volume.name))
+            path = await asyncio.to_thread(_shared, volume, parts, user)
+            found.append(ShareSpec(serial(volume), path, volume.read_only, user))
+    return tuple(found)
+
+
+def single_files(volumes: Iterable[Volume]) -> frozenset[str]:
+    """Names of those that are one file of the host."""
+    hosts = {volume.name: volume.source for volume in volumes if isinstance(volume.source, HostPath)}
+    return frozenset(name for name, source in hosts.items() if Path(source.path).is_file())
+
+
+def _shared(volume: Volume, parts: Parts, user: User | None) -> Path:
+    assert isinstance(volume.source, HostPath)
+    forbidden = (parts.config.root, parts.config.run)
+    return host.resolve(volume.source, user=user, write=not volume.read_only, forbidden=forbidden)
+
+
+def asking(uid: int | None) -> User | None:
+    """The user with all their groups; None: hyperd itself."""
+    if uid is None or uid == os.geteuid():
+        return None
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return User(uid, uid)
+    return User(uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+def check_host(volumes: Iterable[Volume], parts: Parts, asked_by: int | None) -> None:
+    """That files of the host may be used by who asks for them, who learns it at once."""
+    user = asking(asked_by)
+    for volume in volumes:
+        if isinstance(volume.source, HostPath):
+            _shared(volume, parts, user)
+        elif isinstance(volume.source, DiskImage):
+            _disk(volume, parts, user)
+
+
+def needs_disk(volumes: dict[str, Volume]) -> bool:
+    """Whether one of them is a directory of the pod's disk."""
+    return any(isinstance(v.source, EmptyDir) and not v.source.memory for v in volumes.values())
+
+
+# ------------------------------------------------------------------------------------- the guest's side
+
+
+def add(pod: Pod, *, timeout_s: float) -> list[Future[None]]:
+    """Tells the guest of all volumes that it does not have."""
+    missing = {name: planned for name, planned in plans(pod).items() if name not in pod.record.mounted}
+    if missing:
+        serials = {name: planned.mount.serial if planned.mount else "" for name, planned in missing.items()}
+        pod.change(mounted=pod.record.mounted | serials)
+    return [pod.agent.add_volume(planned, timeout_s=timeout_s) for planned in missing.values()]
+
+
+def plans(pod: Pod) -> dict[str, VolumePlan]:
+    """By the guest's name for each."""
+    spec = pod.record.spec
+    group = spec.fs_group if spec is not None else None
+    shares = pod.vm.record.shares if pod.vm else ""
+    made = [plan(volume, group, shares) for volume in pod.volumes.values()]
+    if spec is not None and memory_volume(pod, None) == SIZED_MEMORY_VOLUME:
+        data = f"mode=1777,size={spec.shm_size_bytes}"
+        made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
+    return {each.name: each for each in made}
+
+
+def memory_volume(pod: Pod, container: ContainerSpec | None) -> str:
+    """The volume that is a container's /dev/shm: the pod's, whatever it wishes itself; "" for memory of its own."""
+    if pod.record.spec is not None:
+        return plan_mounts.memory_volume(pod.record.spec.shm_size_bytes, in_pod=True)
+    assert container is not None
+    return plan_mounts.memory_volume(container.shm_size_bytes, in_pod=False)
+
+
+def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
+    """Pure; ``shares`` is the file system by which the VM has directories of the host."""
+    name, own = guest_name(volume.name), serial(volume)
+    if volume.read_only:
+        group = None  # whoever owns it, nothing of it can be changed
+    match volume.source:
+        case EmptyDir(memory=True, size_bytes=size):
+            data = "mode=0777" + (f",size={size}" if size else "")
+            return VolumePlan(name, mount=FileSystem("tmpfs", "tmpfs", _SAFE, data), gid=group)
+        case EmptyDir():
+            directory = Disk(DISK_SERIAL, "ext4", directory=f"volume-{name}")
+            return VolumePlan(name, upper=directory, gid=group, mode=0o777)
+        case NamedVolume():
+            disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
+            return VolumePlan(name, mount=disk, gid=group)
+        case DiskImage(filesystem=filesystem):
+            disk = FileSystem(filesystem, flags=_SAFE, serial=own, read_only=volume.read_only)
+            return VolumePlan(name, mount=disk, gid=group)
+        case HostPath():
+            share = FileSystem(shares, own, _SAFE, _SHARE_DATA[shares], read_only=volume.read_only)
+            return VolumePlan(name, mount=share)
+        case Contents(files, mode):
+            readable = 0 if group is None else 0o440  # the group is there to read them, whatever their modes
+            written = tuple(
+                File(
+                    _relative(volume, file.path),
+                    (mode if file.mode is None else file.mode) | readable,
+                    file.content,
+                    gid=group or 0,
+                )
+                for file in files
+            )
+            memory = FileSystem("tmpfs", "tmpfs", _SAFE, "mode=0755")
+            return VolumePlan(name, mount=memory, gid=group, files=written, read_only=True)
+    raise AssertionError(volume)
+
+
+def _relative(volume: Volume, path: str) -> str:
+    words = path.split("/")
+    if not path or ".." in words or "" in words or "\0" in path:
+        raise InvalidArgument(
+            f"volume {volume.name}: {path!r} is no path of a file in it", hint="a relative path"
+        )
+    return path
+
+
+def check(volumes: dict[str, Volume], records: Sequence[ContainerRecord], what: str) -> None:
+    """That what containers mount is there, and can be.  Raises InvalidArgument."""
+    for record in records:
+        for mount in record.spec.mounts:
+            if mount.volume not in volumes:
+                raise InvalidArgument(
+                    f"{what}: there is no volume {mount.volume}", hint="define it beside the containers"
+                )
+    for volume in volumes.values():
+        plan(volume, None, VIRTIOFS)

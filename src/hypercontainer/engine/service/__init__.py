@@ -1,0 +1,1 @@
+"""What surfaces ask of the engine, by kind."""

@@ -1,0 +1,277 @@
+"""Images for the engine: the store's verified blobs, and the root disks made of them.
+
+An image is registered only after its layers have become a root disk, so whatever is listed can run.
+The store's calls block; each runs in a thread, and a cancelled caller cancels it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
+from hypercontainer.engine import views
+from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.interface import Credentials as Wanted
+from hypercontainer.engine.interface import ProgressSink
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.image import platforms
+from hypercontainer.image.cancel import Cancellation
+from hypercontainer.image.credentials import Credentials
+from hypercontainer.image.model import Image, Layer, Progress
+from hypercontainer.image.store import ImageStore
+from hypercontainer.rootfs import LayerStore
+
+T = TypeVar("T")
+
+
+class ImageService:
+    """``engine.interface.Images``.  ``users_of`` names the containers that use an image, by its ID."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        layers: LayerStore,
+        events: EventBus,
+        users_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        self._store = store
+        self._layers = layers
+        self._events = events
+        self._users_of = users_of
+
+    async def find(self, filters: Mapping[str, Sequence[str]] | None = None) -> list[ImageSummary]:
+        images = await asyncio.to_thread(self._store.list)
+        return [self._summary(image) for image in images if _wanted(image, filters or {})]
+
+    async def inspect(self, ref: str) -> ImageInspect:
+        image = await self.get(ref)
+        return ImageInspect(
+            **self._facts(image),
+            config=json.loads(image.config.raw),
+            layers=tuple(layer.diff_id for layer in image.layers),
+            manifest_digest=image.manifest_digest,
+        )
+
+    async def history(self, ref: str) -> list[HistoryLine]:
+        entries = await asyncio.to_thread(self._store.history, ref)
+        return [
+            HistoryLine(
+                id=entry.image,
+                created=entry.created,
+                created_by=entry.created_by,
+                size_bytes=entry.size_bytes,
+                comment=entry.comment,
+            )
+            for entry in entries
+        ]
+
+    async def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        credentials: Wanted | None = None,
+        progress: ProgressSink | None = None,
+    ) -> ImageSummary:
+        image = await self.fetch(reference, platform=platform, credentials=credentials, progress=progress)
+        return self._summary(image)
+
+    async def fetch(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        credentials: Wanted | None = None,
+        progress: ProgressSink | None = None,
+    ) -> Image:
+        report = _reporter(progress)
+        image = await _cancellable(
+            lambda cancelled: self._store.pull(
+                reference,
+                platform=platforms.parse(platform) if platform else None,
+                credentials=_own(credentials),
+                prepare=self._preparer(report, cancelled),
+                assemble=self._layers.root_disk,
+                progress=report,
+                cancelled=cancelled,
+            )
+        )
+        self._events.publish("image", "pull", image.id, name=reference)
+        return image
+
+    async def push(
+        self, reference: str, *, credentials: Wanted | None = None, progress: ProgressSink | None = None
+    ) -> str:
+        report = _reporter(progress)  # here: it is bound to this thread's event loop
+        digest = await _cancellable(
+            lambda cancelled: self._store.push(
+                reference, credentials=_own(credentials), progress=report, cancelled=cancelled
+            )
+        )
+        self._events.publish("image", "push", reference, digest=digest)
+        return digest
+
+    async def load(self, stream: BinaryIO, *, progress: ProgressSink | None = None) -> list[ImageSummary]:
+        report = _reporter(progress)
+        images = await _cancellable(
+            lambda cancelled: self._store.load(
+                stream,
+                prepare=self._preparer(report, cancelled),
+                assemble=self._layers.root_disk,
+                progress=report,
+                cancelled=cancelled,
+            )
+        )
+        for image in images:
+            self._events.publish("image", "load", image.id, name=", ".join(image.references))
+        return [self._summary(image) for image in images]
+
+    async def save(self, references: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
+        await asyncio.to_thread(self._store.save, references, out, format=format)
+
+    async def import_(
+        self,
+        stream: BinaryIO,
+        *,
+        reference: str | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+    ) -> ImageSummary:
+        image = await _cancellable(
+            lambda cancelled: self._store.import_(
+                stream,
+                reference=reference,
+                changes=changes,
+                message=message,
+                prepare=self._preparer(None, cancelled),
+                assemble=self._layers.root_disk,
+                cancelled=cancelled,
+            )
+        )
+        self._events.publish("image", "import", image.id, name=reference or "")
+        return self._summary(image)
+
+    async def tag(self, source: str, target: str) -> None:
+        await asyncio.to_thread(self._store.tag, source, target)
+        self._events.publish("image", "tag", source, name=target)
+
+    async def remove(self, ref: str, *, force: bool = False) -> list[Removed]:
+        removed = await asyncio.to_thread(self._store.remove, ref, force=force, in_use=self._users_of)
+        for line in removed:
+            action = "untag" if line.untagged else "delete"
+            self._events.publish("image", action, line.untagged or line.deleted)
+        return [Removed(line.untagged, line.deleted) for line in removed]
+
+    async def check_credentials(self, registry: str, credentials: Wanted) -> tuple[str, str]:
+        own = _own(credentials)
+        assert own is not None
+        token = await asyncio.to_thread(self._store.check_credentials, registry, own)
+        return "Login Succeeded", token
+
+    async def get(self, ref: str) -> Image:
+        return await asyncio.to_thread(self._store.get, ref)
+
+    def _preparer(
+        self, report: Callable[[Progress], None] | None, cancelled: Cancellation
+    ) -> Callable[[Layer, Path], None]:
+        """Makes a layer's filesystem image of its blob, in the store's thread."""
+
+        def prepare(layer: Layer, blob: Path) -> None:
+            def on_bytes(done: int) -> None:
+                if report is not None:
+                    report(Progress(layer.digest, "extracting", done, layer.size_bytes))
+
+            self._layers.convert(
+                blob,
+                diff_id=layer.diff_id,
+                compression=layer.compression,
+                layer=layer.digest,
+                progress=on_bytes,
+                cancelled=cancelled.is_set,
+            )
+
+        return prepare
+
+    def _facts(self, image: Image) -> dict[str, Any]:
+        return {
+            "id": image.id,
+            "references": image.references,
+            "repo_digests": image.repo_digests,
+            "created": image.created,
+            "size_bytes": image.size_bytes,
+            "architecture": image.architecture,
+            "os": image.os,
+            "labels": dict(image.config.labels),
+            "containers": len(self._users_of(image.id)),
+        }
+
+    def _summary(self, image: Image) -> ImageSummary:
+        return ImageSummary(**self._facts(image))
+
+
+async def _cancellable(call: Callable[[Cancellation], T]) -> T:
+    """Runs ``call`` in a thread; a cancelled caller sets its event and waits for it to come to an end."""
+    cancelled = Cancellation()
+    work = asyncio.ensure_future(asyncio.to_thread(call, cancelled))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.gather(work, return_exceptions=True)
+        raise
+
+
+def _reporter(sink: ProgressSink | None) -> Callable[[Progress], None] | None:
+    """Carries progress from the store's threads to the loop's."""
+    if sink is None:
+        return None
+    loop = asyncio.get_running_loop()
+
+    def report(progress: Progress) -> None:
+        line = LayerProgress(progress.layer, progress.status, progress.current, progress.total)
+        loop.call_soon_threadsafe(sink, line)
+
+    return report
+
+
+def _own(credentials: Wanted | None) -> Credentials | None:
+    if credentials is None:
+        return None
+    return Credentials(
+        username=credentials.username,
+        password=credentials.password,
+        identity_token=credentials.identity_token,
+        registry_token=credentials.registry_token,
+    )
+
+
+_FILTERS = ("dangling", "label", "reference")
+
+
+def _wanted(image: Image, filters: Mapping[str, Sequence[str]]) -> bool:
+    for key, values in filters.items():
+        if key == "dangling":
+            if image.dangling != (values[-1].lower() in ("true", "1")):
+                return False
+        elif key == "label":
+            if not all(views.label_matches(image.config.labels, value) for value in values):
+                return False
+        elif key == "reference":
+            if not any(_refers(image, value) for value in values):
+                return False
+        else:
+            raise InvalidArgument(
+                f"unknown filter {key!r}", hint=f"images can be filtered by {', '.join(_FILTERS)}"
+            )
+    return True
+
+
+def _refers(image: Image, wanted: str) -> bool:
+    return any(
+        reference == wanted or reference.rpartition(":")[0] == wanted or reference.endswith("/" + wanted)
+        for reference in image.references
+    )

@@ -1,0 +1,89 @@
+"""``engine.interface.Volumes``: hyperd's named volumes, and which pods use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.engine import views
+from hypercontainer.engine.creation import named_volumes
+from hypercontainer.engine.directory import Registry
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
+
+_FILTERS = ("name", "label", "dangling")
+
+
+class VolumeService:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._store = registry.parts.volumes
+
+    async def create(
+        self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> VolumeInfo:
+        made = await asyncio.to_thread(self._store.create, name, size_bytes, labels or {})
+        self._registry.parts.events.publish("volume", "create", name, **(labels or {}))
+        return made
+
+    async def find(self, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
+        users = self._users()
+        found = [self._told(info, users) for info in await asyncio.to_thread(self._store.find)]
+        return [info for info in found if _matches(info, filters or {})]
+
+    async def inspect(self, name: str) -> VolumeInfo:
+        return self._told(await asyncio.to_thread(self._store.inspect, name), self._users())
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        if users := self._users().get(name):
+            raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
+        try:
+            await asyncio.to_thread(self._store.remove, name)
+        except NotFound:
+            if not force:
+                raise
+            return
+        self._registry.parts.events.publish("volume", "remove", name)
+
+    async def prune(self) -> tuple[list[str], int]:
+        removed, freed = [], 0
+        for info in await self.find():
+            if info.pods:
+                continue
+            try:
+                await self.remove(info.name)
+            except HyperError:
+                continue  # used since, or gone
+            removed.append(info.name)
+            freed += info.used_bytes
+        return removed, freed
+
+    def _users(self) -> dict[str, tuple[str, ...]]:
+        """Names of pods, and of containers that are alone, by the volume that they use."""
+        users: dict[str, tuple[str, ...]] = {}
+        for pod in self._registry.pods.values():
+            records = pod.records()
+            name = pod.record.name or (records[0].name if records else "")
+            for volume in named_volumes(pod.record.spec, records):
+                users[volume] = (*users.get(volume, ()), name)
+        return users
+
+    def _told(self, info: VolumeInfo, users: Mapping[str, tuple[str, ...]]) -> VolumeInfo:
+        return msgspec.structs.replace(info, pods=users.get(info.name, ()))
+
+
+def _matches(info: VolumeInfo, filters: Mapping[str, Sequence[str]]) -> bool:
+    for key, values in filters.items():
+        if key not in _FILTERS:
+            raise InvalidArgument(
+                f"unknown filter {key!r}", hint=f"volumes can be filtered by {', '.join(_FILTERS)}"
+            )
+        if key == "label" and not all(views.label_matches(info.labels, value) for value in values):
+            return False
+        if key == "name" and not any(value in info.name for value in values):
+            return False
+        if key == "dangling" and not any((value in ("true", "1")) is (not info.pods) for value in values):
+            return False
+    return True

@@ -1,0 +1,432 @@
+"""From what a user asks for to plain operations for the guest: Docker's semantics, as pure functions.
+
+``effective`` puts specification, image and defaults together once, when a container is created; ``start`` and
+``exec_process`` make the operations of it.  What cannot be is an InvalidArgument that names the flag.
+"""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from hypercontainer.agent.operations import (
+    ContainerPlan,
+    Disk,
+    ProcessPlan,
+    Rlimit,
+    Sysctl,
+)
+from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Ulimit
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.linux import capabilities, rlimits, seccomp, signals
+from hypercontainer.semantics import files as plan_files
+from hypercontainer.semantics import mounts as plan_mounts
+
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HOSTNAME_MAX = 64  # Linux's
+UMASK = 0o022
+UNCONFINED = "unconfined"
+# What Docker's users find in a container; the hard limits leave programs room to ask for more.
+DEFAULT_ULIMITS = (Ulimit("nofile", 1024, 524288), Ulimit("nproc", -1, -1), Ulimit("core", -1, -1))
+
+_SYSTEMD_INITS = frozenset({"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"})
+_SYSTEMD_STOP = "SIGRTMIN+3"
+
+
+class Image(Protocol):
+    """The part of an image's configuration that counts here; None is "not given"."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def env(self) -> tuple[str, ...]: ...
+    @property
+    def entrypoint(self) -> tuple[str, ...] | None: ...
+    @property
+    def cmd(self) -> tuple[str, ...] | None: ...
+    @property
+    def working_dir(self) -> str: ...
+    @property
+    def stop_signal(self) -> str: ...
+    @property
+    def volumes(self) -> tuple[str, ...]: ...
+    @property
+    def exposed_ports(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the specification does not know: disks, numbers, network, kernel.
+
+    ``address`` is the container's own ("" without a network), ``kernel_version`` the guest's (major, minor).
+    """
+
+    lower: Disk
+    upper: Disk | None
+    process: int = 1
+    address: str = ""
+    gateway: str = ""
+    name_servers: tuple[str, ...] = ()
+    kernel_version: tuple[int, int] = (6, 1)
+    single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
+    shared_memory: str = ""  # the volume that is /dev/shm
+    in_pod: bool = False  # memory and CPUs are this container's in the VM, not the VM's
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    container: ContainerPlan
+    process: ProcessPlan
+
+
+_ANY_FACTS = Facts(Disk("image", "erofs"), None, address="192.0.2.2", gateway="192.0.2.1")
+
+
+def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Effective, tuple[str, ...]]:
+    """What applies to the container, and warnings for its user.  Everything in ``spec`` is checked."""
+    entrypoint, command = _command(spec, image)
+    args = (*entrypoint, *command)
+    stop_signal = spec.stop_signal or image.stop_signal or (_SYSTEMD_STOP if is_systemd(args) else "SIGTERM")
+    signals.parse(stop_signal)
+    _host_name("--domainname", spec.domainname)
+    for text in spec.expose:
+        parse_ports(text)
+    made = Effective(
+        env=merged_env(image.env, spec.env),
+        entrypoint=entrypoint,
+        command=command,
+        user=image.user if spec.user is None else spec.user,
+        working_dir=_working_dir(spec.working_dir, image.working_dir),
+        stop_signal=stop_signal,
+        hostname=_host_name("--hostname", spec.hostname or container_id[:12]),
+    )
+    if spec.run_as_non_root:
+        _not_root(made.user)
+    start(spec, made, container_id, _ANY_FACTS)  # whatever cannot be planned is refused now
+    return made, tuple(_warnings(spec))
+
+
+def _not_root(user: str) -> None:
+    """What a name stands for is the image's say, so it proves nothing."""
+    name = user.partition(":")[0]
+    if not (name.isascii() and name.isdigit() and int(name)):
+        raise InvalidArgument(
+            f"runAsNonRoot: user {name or 'root'} is root, or a name that may stand for it",
+            hint="a number other than 0 in runAsUser",
+        )
+
+
+def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts) -> Start:
+    """The operations that create the container and start its process."""
+    args = (*made.entrypoint, *made.command)
+    systemd = is_systemd(args)
+    container = ContainerPlan(
+        container=container_id,
+        lower=facts.lower,
+        upper=facts.upper,
+        read_only=spec.read_only,
+        mounts=plan_mounts.mounts(
+            spec, systemd=systemd, shared_memory=facts.shared_memory, single_files=facts.single_files
+        ),
+        files=plan_files.files(spec, made.hostname, facts.address, facts.gateway, facts.name_servers),
+        devices=plan_mounts.DEVICES,
+        masked_paths=() if spec.privileged else plan_mounts.MASKED_PATHS,
+        readonly_paths=() if spec.privileged else plan_mounts.READONLY_PATHS,
+        sysctls=tuple(_sysctl(name, value) for name, value in sorted(spec.sysctls.items())),
+        pid_mode=_pid_mode(spec.pid_mode),
+        memory_max_bytes=spec.memory_bytes if facts.in_pod else None,
+        cpu_max=_cpu_max(spec.cpus) if facts.in_pod else None,
+        cpu_weight=_cpu_weight(spec.cpu_shares),
+        pids_max=_pids_max(spec.pids_limit),
+        privileged=spec.privileged,
+    )
+    process = _process(
+        spec,
+        container_id,
+        facts,
+        args=args,
+        env=environment(made, tty=spec.tty, extra=("container=hyper",) if systemd else ()),
+        cwd=made.working_dir,
+        user=made.user,
+        tty=spec.tty,
+        rows=spec.rows,
+        columns=spec.columns,
+        stdin=spec.stdin_open,
+        init=True,
+        reaper=spec.init,
+    )
+    return Start(container, process)
+
+
+def exec_process(
+    exec_spec: ExecSpec,
+    spec: ContainerSpec,
+    made: Effective,
+    container_id: str,
+    process: int,
+    kernel_version: tuple[int, int] = (6, 1),
+) -> ProcessPlan:
+    """One more process in a running container: with the container's environment, limits and privileges."""
+    if not exec_spec.command:
+        raise InvalidArgument("no command specified", hint="hyper exec CONTAINER COMMAND [ARG...]")
+    facts = Facts(Disk("", ""), None, process, kernel_version=kernel_version)
+    return _process(
+        spec,
+        container_id,
+        facts,
+        args=exec_spec.command,
+        env=environment(made, tty=exec_spec.tty, extra=exec_spec.env),
+        cwd=_working_dir(exec_spec.working_dir, made.working_dir),
+        user=made.user if exec_spec.user is None else exec_spec.user,
+        tty=exec_spec.tty,
+        stdin=exec_spec.stdin,
+        privileged=exec_spec.privileged,
+        rows=exec_spec.rows,
+        columns=exec_spec.columns,
+    )
+
+
+BUILT_IN = "hyper-connect"  # a program that hyperstart is
+
+
+def vm_process(exec_spec: ExecSpec, process: int, *, tools: str = "") -> ProcessPlan:
+    """A process in the VM, outside of any container, with all of its privileges; its program is from the image of
+    the container ``tools``."""
+    if not exec_spec.command:
+        raise InvalidArgument("no command specified", hint="hyper exec --vm POD COMMAND [ARG...]")
+    mask = capabilities.mask(capabilities.granted((), (), privileged=True))
+    return ProcessPlan(
+        container="",
+        process=process,
+        args=exec_spec.command,
+        env=merged_env([PATH], ["TERM=xterm"] if exec_spec.tty else [], exec_spec.env),
+        cwd=_working_dir(exec_spec.working_dir, "/"),
+        user=exec_spec.user or "",
+        cap_bounding=mask,
+        cap_effective=mask,
+        cap_permitted=mask,
+        rlimits=_rlimits(()),
+        tty=exec_spec.tty,
+        rows=_cells(exec_spec.rows),
+        columns=_cells(exec_spec.columns),
+        stdin=exec_spec.stdin,
+        umask=UMASK,
+        tools="" if exec_spec.command[0] == BUILT_IN else tools,
+    )
+
+
+def _process(
+    spec: ContainerSpec,
+    container_id: str,
+    facts: Facts,
+    *,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
+    cwd: str,
+    user: str,
+    tty: bool,
+    stdin: bool,
+    privileged: bool = False,
+    init: bool = False,
+    reaper: bool = False,
+    rows: int = 0,
+    columns: int = 0,
+) -> ProcessPlan:
+    privileged = privileged or spec.privileged
+    granted = capabilities.granted(spec.cap_add, spec.cap_drop, privileged=privileged)
+    # An ordinary user's program loses the permitted and effective sets when it is executed: the kernel's rule.
+    mask = capabilities.mask(granted)
+    return ProcessPlan(
+        container=container_id,
+        process=facts.process,
+        init=init,
+        args=args,
+        env=env,
+        cwd=cwd,
+        user=user,
+        groups=spec.groups,
+        cap_bounding=mask,
+        cap_effective=mask,
+        cap_permitted=mask,
+        rlimits=_rlimits(spec.ulimits),
+        no_new_privs=spec.no_new_privileges,
+        seccomp=b"" if privileged else _filter(spec.seccomp, granted, facts.kernel_version),
+        tty=tty,
+        rows=_cells(rows),
+        columns=_cells(columns),
+        stdin=stdin,
+        oom_score_adj=_oom_score_adj(spec.oom_score_adj),
+        umask=UMASK,
+        reaper=reaper,
+    )
+
+
+def _cells(number: int) -> int:
+    """As struct winsize has it (ioctl_tty(2))."""
+    if not 0 <= number <= 65535:
+        raise InvalidArgument(f"a terminal of {number} rows or columns", hint="from 0 to 65535")
+    return number
+
+
+# ------------------------------------------------------------------------------- command and environment
+
+
+def _command(spec: ContainerSpec, image: Image) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(entrypoint, command): an entry point of the user's own drops the image's command too."""
+    if spec.entrypoint is None:
+        entrypoint = image.entrypoint or ()
+        command = spec.command or image.cmd or ()
+    else:
+        entrypoint = () if spec.entrypoint == ("",) else spec.entrypoint
+        command = spec.command or ()
+    if not entrypoint and not command:
+        raise InvalidArgument(
+            "no command specified", hint=f"image {spec.image} names none: hyper run IMAGE COMMAND [ARG...]"
+        )
+    if not (*entrypoint, *command)[0]:
+        raise InvalidArgument("the command is empty", hint="hyper run IMAGE COMMAND [ARG...]")
+    return entrypoint, command
+
+
+def is_systemd(args: tuple[str, ...]) -> bool:
+    """Whether the program is an init system of systemd's kind, by the names that Podman goes by."""
+    return bool(args) and (args[0] in _SYSTEMD_INITS or args[0].rsplit("/", 1)[-1] == "systemd")
+
+
+def merged_env(*layers: Iterable[str]) -> tuple[str, ...]:
+    """Later settings replace earlier ones in place; a name without "=" removes it."""
+    merged: dict[str, str] = {}
+    for setting in (setting for layer in layers for setting in layer):
+        name, equals, value = setting.partition("=")
+        if not name or "\0" in setting:
+            raise InvalidArgument(
+                f"--env: {setting!r} is no setting", hint="NAME=value, or NAME to remove it"
+            )
+        if equals:
+            merged[name] = value
+        else:
+            merged.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in merged.items())
+
+
+def environment(made: Effective, *, tty: bool, extra: Iterable[str] = ()) -> tuple[str, ...]:
+    """What a process gets; HOME is added in the guest, which can look it up."""
+    basic = [PATH, f"HOSTNAME={made.hostname}"] + (["TERM=xterm"] if tty else [])
+    return merged_env(basic, made.env, extra)
+
+
+def _working_dir(asked: str | None, otherwise: str) -> str:
+    if asked is not None and not asked.startswith("/"):
+        raise InvalidArgument(f"--workdir: {asked!r} is not an absolute path", hint="it begins with /")
+    # Cleaned by its words alone, as Docker does: what it leads through need not be there yet.
+    return posixpath.normpath("/" + (asked or otherwise).lstrip("/"))
+
+
+def _host_name(flag: str, name: str) -> str:
+    if len(name) > HOSTNAME_MAX or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+        raise InvalidArgument(
+            f"{flag}: {name!r} is no host name",
+            hint=f"at most {HOSTNAME_MAX} letters, digits, hyphens and dots",
+        )
+    return name
+
+
+# --------------------------------------------------------------------------------- limits and privileges
+
+
+def _rlimits(asked: Iterable[Ulimit]) -> tuple[Rlimit, ...]:
+    chosen = {}
+    for limit in (*DEFAULT_ULIMITS, *asked):
+        number, soft, hard = rlimits.parse(limit.name, limit.soft, limit.hard)
+        chosen[number] = Rlimit(number, soft, hard)
+    return tuple(chosen[number] for number in sorted(chosen))
+
+
+@functools.lru_cache(maxsize=32)
+def _filter(profile: str | None, granted: frozenset[str], kernel_version: tuple[int, int]) -> bytes:
+    if profile == UNCONFINED:
+        return b""
+    chosen = seccomp.default_profile() if profile is None else seccomp.parse_profile(profile)
+    return seccomp.compile_filter(chosen, granted, kernel_version)
+
+
+def _sysctl(name: str, value: str) -> Sysctl:
+    parts = name.replace("/", ".").split(".")
+    if len(parts) < 2 or not all(parts) or not all(c.isalnum() or c in "-_." for c in "".join(parts)):
+        raise InvalidArgument(
+            f"--sysctl: {name!r} is no kernel parameter", hint="NAME=VALUE, as net.core.somaxconn=1024"
+        )
+    return Sysctl(".".join(parts), value)
+
+
+def _pid_mode(text: str) -> int:
+    if text not in ("", "pod"):
+        raise InvalidArgument(
+            f"--pid: {text!r} is not known", hint='"pod", or nothing for processes of its own'
+        )
+    return int(text == "pod")
+
+
+def _cpu_weight(shares: int | None) -> int | None:
+    """cgroup v1's shares (2..262144) as cgroup v2's weight (1..10000), the way runc has it; 0 is the default."""
+    if not shares:
+        return None
+    if not 2 <= shares <= 262144:
+        raise InvalidArgument(f"--cpu-shares: {shares} is out of range", hint="2 to 262144")
+    return 1 + (shares - 2) * 9999 // 262142
+
+
+def _cpu_max(cpus: float | None) -> str | None:
+    """As cgroup v2's cpu.max has it: microseconds of every 100 ms."""
+    return None if cpus is None else f"{max(1000, round(cpus * 100_000))} 100000"
+
+
+def _pids_max(limit: int | None) -> int | None:
+    return limit if limit is not None and limit > 0 else None
+
+
+def _oom_score_adj(value: int) -> int:
+    if not -1000 <= value <= 1000:
+        raise InvalidArgument(f"--oom-score-adj: {value} is out of range", hint="-1000 to 1000")
+    return value
+
+
+def _warnings(spec: ContainerSpec) -> Iterable[str]:
+    if spec.network == "none" and (spec.ports or spec.publish_all):
+        yield "ports are published, but the container has no network"
+
+
+# --------------------------------------------------------------------------------------------- ports
+
+
+def exposed_mappings(spec: ContainerSpec, image: Image) -> tuple[PortMapping, ...]:
+    """--publish-all: every exposed port that is not published by name, each on any free port of the host."""
+    published = {(port.container_port, port.protocol) for port in spec.ports}
+    exposed: dict[tuple[int, str], None] = {}
+    for text in (*image.exposed_ports, *spec.expose):
+        exposed.update(dict.fromkeys(parse_ports(text)))
+    return tuple(
+        PortMapping(number, protocol=protocol)
+        for number, protocol in exposed
+        if (number, protocol) not in published
+    )
+
+
+def parse_ports(text: str) -> tuple[tuple[int, str], ...]:
+    """(port, protocol) for each of "80", "53/udp", "3000-3005/tcp"."""
+    ports, _, protocol = text.partition("/")
+    first, dash, last = ports.partition("-")
+    protocol = protocol.lower() or "tcp"
+    numbers = (first, last if dash else first)
+    if protocol not in ("tcp", "udp") or not all(
+        n.isascii() and n.isdigit() and len(n) <= 5 for n in numbers
+    ):
+        raise InvalidArgument(f"--expose: {text!r} is no port", hint="PORT or FIRST-LAST, with /tcp or /udp")
+    begin, end = map(int, numbers)
+    if not 1 <= begin <= end <= 65535:
+        raise InvalidArgument(f"--expose: {text!r} is out of range", hint="1 to 65535")
+    return tuple((number, protocol) for number in range(begin, end + 1))

@@ -1,0 +1,97 @@
+"""The three files that a container gets beside its image: /etc/hosts, /etc/hostname, /etc/resolv.conf."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from hypercontainer.agent.operations import File
+from hypercontainer.contract.spec import ContainerSpec
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.semantics import mounts as plan_mounts
+
+HOST_GATEWAY = "host-gateway"  # Docker's word for the host's own address
+
+_LOCAL = (
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::\tip6-localnet",
+    "ff00::\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+)
+
+
+def files(
+    spec: ContainerSpec, hostname: str, address: str, gateway: str, name_servers: tuple[str, ...]
+) -> tuple[File, ...]:
+    """Bound over the image's own, so that they are right whatever disk the container has; and the user's own files."""
+    contents = {
+        "/etc/hosts": hosts(spec, hostname, address, gateway),
+        "/etc/hostname": hostname + "\n",
+        "/etc/resolv.conf": resolv_conf(spec, name_servers),
+    }
+    bound = tuple(File(path, 0o644, text.encode(), bind=True) for path, text in contents.items())
+    if spec.termination_message_path:  # whoever the program runs as may write its last words
+        bound += (
+            File(plan_mounts.place("--termination-message", spec.termination_message_path), 0o666, b""),
+        )
+    return bound + _injected(spec)
+
+
+def _injected(spec: ContainerSpec) -> tuple[File, ...]:
+    """Written into the container's root."""
+    return tuple(
+        File(
+            plan_mounts.place("a file's path", file.path),
+            file.mode & 0o7777,
+            file.content,
+            owner=f"{file.user or '0'}:{file.group or '0'}" if file.user or file.group else "",
+        )
+        for file in spec.files
+    )
+
+
+def hosts(spec: ContainerSpec, hostname: str, address: str, gateway: str) -> str:
+    lines = [*_LOCAL]
+    lines += [_extra_host(text, gateway) for text in spec.extra_hosts]
+    full = f"{hostname}.{spec.domainname} {hostname}" if spec.domainname else hostname
+    lines.append(f"{address or '127.0.1.1'}\t{full}")
+    return "\n".join(lines) + "\n"
+
+
+def _extra_host(text: str, gateway: str) -> str:
+    """NAME:ADDRESS (or NAME=ADDRESS); an IPv6 address may stand in brackets."""
+    cut = next((i for i, c in enumerate(text) if c in ":="), -1)
+    name, address = text[: max(cut, 0)], text[cut + 1 :].removeprefix("[").removesuffix("]")
+    if address == HOST_GATEWAY:
+        address = gateway
+    if not name or any(c.isspace() for c in name) or not _is_address(address):
+        raise InvalidArgument(
+            f"--add-host: {text!r} is not understood", hint="NAME:ADDRESS, or NAME:host-gateway"
+        )
+    return f"{address}\t{name}"
+
+
+def resolv_conf(spec: ContainerSpec, name_servers: Iterable[str]) -> str:
+    """The user's --dns in place of what the network has; --dns-search . is "none"."""
+    for server in spec.dns:
+        if not _is_address(server):
+            raise InvalidArgument(f"--dns: {server!r} is no address", hint="an IPv4 or IPv6 address")
+    lines = [f"nameserver {server}" for server in spec.dns or name_servers]
+    for flag, words in (("--dns-search", spec.dns_search), ("--dns-option", spec.dns_options)):
+        if any(not word or any(c.isspace() or c == "\0" for c in word) for word in words):
+            raise InvalidArgument(f"{flag}: {' '.join(words)!r} is not understood", hint="one word at a time")
+    if spec.dns_search and "." not in spec.dns_search:
+        lines.append(f"search {' '.join(spec.dns_search)}")
+    if spec.dns_options:
+        lines.append(f"options {' '.join(spec.dns_options)}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text

@@ -1,0 +1,1 @@
+"""Kubernetes' manifests: pods, volumes and services of them."""
