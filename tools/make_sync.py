@@ -3,7 +3,8 @@
 usage: python tools/make_sync.py [--check]
 
 Every public method of a class Async* becomes one with the same signature and documentation that runs it through the
-portal.  ``await`` and ``async`` go from the examples; AsyncGenerator becomes Generator, AsyncX becomes X.
+portal.  ``await`` and ``async`` go from the examples; AsyncGenerator becomes Generator, AsyncX becomes X.  A class that
+others are made from (AsyncLife) becomes a generic one, of whichever of them it holds.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def blocking(text: str) -> str:
 
 
 class Module:
-    def __init__(self, path: Path) -> None:
+    """``bases``: the names of the asynchronous classes that others are made from."""
+
+    def __init__(self, path: Path, bases: frozenset[str]) -> None:
         self.path = path
+        self.bases = bases
         self.text = path.read_text()
         self.lines = self.text.splitlines()
         self.tree = ast.parse(self.text)
@@ -86,17 +90,23 @@ class Module:
             "# ruff: noqa: A002, RUF100, E501",
             self.imports(),
             "from collections.abc import Generator",
+            "from typing import TypeVar",
             "from hypercontainer.sdk.portal import Facade, Portal",
             f"from hypercontainer.sdk.aio import {stem} as aio",
         ]
         if names := self.local_names():
             parts.append(f"from hypercontainer.sdk.aio.{stem} import {', '.join(names)}")
-        parts += [self._class(node) for node in self.classes]
+        for node in self.classes:
+            if node.name in self.bases:
+                parts.append(f'Held = TypeVar("Held", bound=aio.{node.name})')
+            parts.append(self._class(node))
         return "\n".join(parts) + "\n"
 
     def _class(self, node: ast.ClassDef) -> str:
         name = blocking(node.name)
-        head = [f"class {name}(Facade[aio.{node.name}]):", *self._doc(node, 4), ""]
+        base = next((blocking(ast.unparse(base)) for base in node.bases), "Facade")
+        held = "Held" if node.name in self.bases else f"aio.{node.name}"
+        head = [f"class {name}({base}[{held}]):", *self._doc(node, 4), ""]
         if name == "Client":
             head.append(textwrap.indent(self._init(node), "    "))
         head += [
@@ -178,7 +188,13 @@ def _body(method: Function, returned: str, owner: str, *, is_property: bool) -> 
 
 def made() -> dict[str, str]:
     """File name -> text, of every module with a class that is wanted."""
-    modules = [Module(path) for path in sorted(SOURCE.glob("*.py"))]
+    paths = sorted(SOURCE.glob("*.py"))
+    trees = [ast.parse(path.read_text()) for path in paths]
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    bases = frozenset(
+        ast.unparse(base) for node in classes if node.name.startswith("Async") for base in node.bases
+    )
+    modules = [Module(path, bases) for path in paths]
     return {m.path.name: tidy(m.generate(), m.path.name) for m in modules if m.classes}
 
 

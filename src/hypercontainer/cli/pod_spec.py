@@ -62,7 +62,7 @@ def new_pod(client: Client, spec: dict[str, Any]) -> None:
     if not name:
         raise UsageError("--pod new: needs a name", hint="--pod new:NAME")
     wanted = {key: spec.pop(key) for key in _OF_THE_POD if key in spec}
-    client.act("/v1/pods", {"name": name, **wanted})
+    client.act("pods.create", body={"name": name, **wanted})
     spec["pod"] = name
 
 

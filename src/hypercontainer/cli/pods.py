@@ -1,9 +1,8 @@
-"""Where the calls for pods are, and which pod a name means."""
+"""Which pod a name means."""
 
 from __future__ import annotations
 
 from hypercontainer.client.api import RemoteError
-from hypercontainer.client.http import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def pod_path(pod: str, verb: str = "") -> str:
-    return f"/v1/pods/{quote(pod)}" + (f"/{verb}" if verb else "")
-
-
 def on_pod_of(client: Client, name: str, act: Callable[[str], T]) -> T:
     """Does ``act`` on the pod ``name``, or on that of the container ``name``."""
     try:
@@ -27,7 +22,7 @@ def on_pod_of(client: Client, name: str, act: Callable[[str], T]) -> T:
         if error.code != "not_found":
             raise
         try:
-            pod = client.get(f"/v1/containers/{quote(name)}")["pod"]
+            pod = client.call("containers.inspect", name)["pod"]
         except RemoteError:
             raise error from None
     return act(str(pod))

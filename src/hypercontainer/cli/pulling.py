@@ -36,7 +36,7 @@ def pull(client: Client, reference: str, *, platform: str | None, quiet: bool) -
         body["platform"] = platform
     if credentials := credentials_for(reference):
         body["credentials"] = credentials
-    found = follow(client.lines("POST", "/v1/images/pull", body=body), Display(quiet=quiet))
+    found = follow(client.lines("images.pull", body=body), Display(quiet=quiet))
     assert isinstance(found, dict)
     return found
 
@@ -66,7 +66,7 @@ def is_there(client: Client, image: str, platform: str | None) -> bool:
     if platform:
         return False
     try:
-        client.get("/v1/images/inspect", {"ref": image})
+        client.call("images.inspect", query={"ref": image})
     except RemoteError as error:
         return error.code != "not_found"
     return True

@@ -81,15 +81,15 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "logs": ("pod_look", "LOGS", "Show what the containers of a pod have written"),
             "top": ("pod_look", "TOP", "List the processes of a pod"),
             "stats": ("pod_look", "STATS", "Show what the containers of pods use, as it changes"),
-            "start": ("pod", "START", "Start pods"),
-            "stop": ("pod", "STOP", "Stop pods"),
-            "restart": ("pod", "RESTART", "Stop and start pods"),
-            "kill": ("pod", "KILL", "Send a signal to the containers of pods"),
-            "pause": ("pod", "PAUSE", "Freeze pods"),
-            "unpause": ("pod", "UNPAUSE", "Let paused pods go on"),
-            "wait": ("pod", "WAIT", "Wait for pods to end and print their exit statuses"),
+            "start": ("life", "POD_START", "Start pods"),
+            "stop": ("life", "POD_STOP", "Stop pods"),
+            "restart": ("life", "POD_RESTART", "Stop and start pods"),
+            "kill": ("life", "POD_KILL", "Send a signal to the containers of pods"),
+            "pause": ("life", "POD_PAUSE", "Freeze pods"),
+            "unpause": ("life", "POD_UNPAUSE", "Let paused pods go on"),
+            "wait": ("life", "POD_WAIT", "Wait for pods to end and print their exit statuses"),
             "exists": ("pod", "EXISTS", "Tell whether there is such a pod"),
-            "rm": ("pod", "RM", "Remove pods"),
+            "rm": ("life", "POD_RM", "Remove pods"),
         },
     ),
     "ports": (
@@ -144,6 +144,11 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
         },
     ),
 }
+
+# For completion: verbs whose words are containers that run, any containers, or images.
+OF_RUNNING = "stop restart kill pause unpause wait exec attach top stats port".split()
+OF_CONTAINERS = "start rm rename logs inspect".split()
+OF_IMAGES = "run create rmi tag push save history".split()
 
 SYNONYMS = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},

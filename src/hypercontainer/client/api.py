@@ -1,15 +1,17 @@
-"""Calls of the native API: JSON in and out, errors as exceptions, hyperd started when nobody serves."""
+"""Calls of the native API, by their names in ``contract/routes.py``: JSON in and out, errors as exceptions, hyperd
+started when nobody serves."""
 
 from __future__ import annotations
 
-from hypercontainer.client.http import BrokenAnswer, Response, connect, request_head, target
+from hypercontainer.client.http import BrokenAnswer, Response, connect, quote, request_head, target
 from hypercontainer.client.wirejson import dumps, loads
-from hypercontainer.errors import HyperError, Unavailable
+from hypercontainer.contract.routes import JSON, PROTOCOL, ROUTES
+from hypercontainer.errors import HyperError, Remedy, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -28,8 +30,9 @@ class RemoteError(HyperError):
         code: str = "internal",
         hint: str | None = None,
         details: Mapping[str, Any] | None = None,
+        remedies: Sequence[Remedy] = (),
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, remedies=remedies)
         self.code = code
         self.details: dict[str, Any] = dict(details or {})
 
@@ -46,12 +49,30 @@ def remote_error(answer: Any) -> RemoteError:
     if not isinstance(answer, dict) or not isinstance(answer.get("message"), str):
         return RemoteError(f"hyperd answered with an error it does not explain: {str(answer)[:200]}")
     details = answer.get("details")
+    details = details if isinstance(details, dict) else {}
+    remedies = _remedies(details)
+    hint = answer.get("hint") or None
+    if hint == ", ".join(ROUTES[remedy.call].words(quote(remedy.of)) for remedy in remedies):
+        hint = None  # it says only how the API makes these calls
     return RemoteError(
         answer["message"],
         code=str(answer.get("code") or "internal"),
-        hint=answer.get("hint") or None,
-        details=details if isinstance(details, dict) else {},
+        hint=hint,
+        details=details,
+        remedies=remedies,
     )
+
+
+def _remedies(details: dict[str, Any]) -> list[Remedy]:
+    """Those that are known here."""
+    found = []
+    for each in details.get("remedies", ()):
+        if isinstance(each, dict) and each.get("call") in ROUTES:
+            of, aim, options = str(each.get("of", "")), str(each.get("aim", "")), each.get("options")
+            found.append(
+                Remedy(each["call"], of, aim=aim, options=options if isinstance(options, dict) else None)
+            )
+    return found
 
 
 def decode(data: bytes | bytearray | memoryview) -> Any:
@@ -91,30 +112,32 @@ class Client:
 
     def open(
         self,
-        method: str,
-        path: str,
+        name: str,
+        of: str = "",
+        *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = ANSWER_TIMEOUT_S,
         upload: Callable[[Socket], None] | None = None,
     ) -> Response:
-        """Sends a request and reads the answer's head; an error status is raised.
+        """Makes the call ``name`` on ``of`` and reads the answer's head; an error status is raised.
 
         ``upload`` is given the socket after the head, to send a chunked body from a thread of its own: hyperd may
         answer, with progress or an error, before it has read everything.
         """
+        route = ROUTES[name]
         payload = encode(body) if body is not None else b""
         fields = {"Connection": "close", **(headers or {})}
         if upload is not None:
-            fields |= {"Transfer-Encoding": "chunked", "Content-Type": "application/x-tar"}
-        elif body is not None or method == "POST":
-            fields |= {"Content-Length": str(len(payload)), "Content-Type": "application/json"}
+            fields |= {"Transfer-Encoding": "chunked", "Content-Type": route.takes}
+        elif body is not None or route.method == "POST":
+            fields |= {"Content-Length": str(len(payload)), "Content-Type": JSON}
+        request_target = target(route.path_of(quote(of)), query)
         sock = self._connect()
         try:
             sock.settimeout(SEND_TIMEOUT_S)
-            _send(sock, request_head(method, target(path, query), fields) + payload)
+            _send(sock, request_head(route.method, request_target, fields) + payload)
             sock.settimeout(timeout_s)
             if upload is not None:
                 _in_thread(upload, sock)
@@ -128,39 +151,38 @@ class Client:
 
     def call(
         self,
-        method: str,
-        path: str,
+        name: str,
+        of: str = "",
+        *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        *,
         timeout_s: float | None = ANSWER_TIMEOUT_S,
     ) -> Any:
         """The answer's JSON, None where it has no body."""
-        response = self.open(method, path, query, body, timeout_s=timeout_s)
+        response = self.open(name, of, query=query, body=body, timeout_s=timeout_s)
         try:
             data = response.read(MAX_ANSWER_BYTES)
         finally:
             response.close()
         return decode(data) if data else None
 
-    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
-        return self.call("GET", path, query)
-
-    def act(self, path: str, body: object = None, query: Mapping[str, object] | None = None) -> Any:
-        """POST of something that takes its time."""
-        return self.call("POST", path, query, body, timeout_s=LIFECYCLE_TIMEOUT_S)
+    def act(
+        self, name: str, of: str = "", *, query: Mapping[str, object] | None = None, body: object = None
+    ) -> Any:
+        """A call that takes its time."""
+        return self.call(name, of, query=query, body=body, timeout_s=LIFECYCLE_TIMEOUT_S)
 
     def lines(
         self,
-        method: str,
-        path: str,
+        name: str,
+        of: str = "",
+        *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        *,
         upload: Callable[[Socket], None] | None = None,
     ) -> Iterator[Any]:
         """The answer's JSON lines as they come, without a deadline between them."""
-        response = self.open(method, path, query, body, timeout_s=None, upload=upload)
+        response = self.open(name, of, query=query, body=body, timeout_s=None, upload=upload)
         try:
             for line in response.lines():
                 yield decode(line)
@@ -169,17 +191,18 @@ class Client:
 
     def upgrade(
         self,
-        path: str,
+        name: str,
+        of: str = "",
+        *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        headers: Mapping[str, str] | None = None,
     ) -> tuple[Socket, bytes]:
         """A connection that carries frames from here on, and the frames' first bytes."""
-        wanted = {"Connection": "Upgrade", "Upgrade": "hyper-stream", **(headers or {})}
-        response = self.open("POST", path, query, body, headers=wanted, timeout_s=LIFECYCLE_TIMEOUT_S)
+        wanted = {"Connection": "Upgrade", "Upgrade": PROTOCOL}
+        response = self.open(name, of, query=query, body=body, headers=wanted, timeout_s=LIFECYCLE_TIMEOUT_S)
         if response.status != 101:
             response.close()
-            raise BrokenAnswer(f"hyperd answered {path} with {response.status} in place of a stream")
+            raise BrokenAnswer(f"hyperd answered {name} with {response.status} in place of a stream")
         return response.take_socket()
 
 

@@ -28,6 +28,11 @@ class BrokenAnswer(Unavailable):
     """The other side does not speak HTTP as it must, or stopped in the middle."""
 
 
+def broken_frame(what: str) -> BrokenAnswer:
+    """What is said of a hyperd that breaks the rules of the frames."""
+    return BrokenAnswer(f"hyperd sent {what}")
+
+
 def quote(text: str) -> str:
     """Percent-encodes everything that RFC 3986 does not reserve for plain use."""
     octets = text.encode("utf-8", "surrogateescape")

@@ -12,7 +12,9 @@ from time import monotonic
 
 from hypercontainer.client.api import decode, encode, remote_error
 from hypercontainer.client.detach import DetachKeys
-from hypercontainer.client.frames import (
+from hypercontainer.client.http import BrokenAnswer, broken_frame
+from hypercontainer.client.output import Output
+from hypercontainer.contract.frames import (
     CONTROL,
     CREDIT,
     MAX_PAYLOAD_BYTES,
@@ -26,8 +28,6 @@ from hypercontainer.client.frames import (
     header,
     read_credit,
 )
-from hypercontainer.client.http import BrokenAnswer
-from hypercontainer.client.output import Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Stream:
         sock.setblocking(False)
         self._socket = sock
         self._first = first
-        self._frames = FrameReader()
+        self._frames = FrameReader(broken_frame)
         self._outgoing: list[memoryview] = []
         self._stdin = stdin
         self._stdin_credit = WINDOW_BYTES
@@ -207,7 +207,7 @@ class Stream:
             if channel in (STDOUT, STDERR):
                 self._output(channel, payload)
             elif channel == CREDIT:
-                of, count = read_credit(payload)
+                of, count = read_credit(payload, broken_frame)
                 if of == STDIN:
                     self._stdin_credit += count
             elif channel == CONTROL:

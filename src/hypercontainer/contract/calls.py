@@ -1,11 +1,12 @@
-"""What travels in the native API besides the types of `hypercontainer.contract`: queries, request bodies, wrappers.
+"""One struct per request of the native API, and the answers that are no object of ``answers.py`` by themselves.
 
-Strict: an unknown field is an error (docs/api.md).  Empty query values count as not given.
+A request's fields are named as the arguments of the method that does the call (``routes.py``), so that nobody has to
+carry them over one by one.  Strict: an unknown field is an error (docs/api.md).  Empty query values count as not given.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -14,6 +15,7 @@ from hypercontainer.contract.answers import (
     HistoryLine,
     ImageSummary,
     KernelLine,
+    Played,
     PodSummary,
     Port,
     Process,
@@ -45,6 +47,10 @@ Name = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of what a client sends."""
+
+
+class Nothing(Request, frozen=True):
+    """No query, or no body."""
 
 
 # Queries
@@ -107,6 +113,8 @@ class FileQuery(Request, frozen=True):
 
 
 class WriteFileQuery(Request, frozen=True):
+    """``mode`` is octal."""
+
     path: FilePath
     mode: Annotated[str, Meta(pattern=r"^0?[0-7]{1,4}$")] = "0644"
     uid: FileOwner = 0
@@ -217,33 +225,41 @@ class GenerateBody(Request, frozen=True):
 
 # Answers
 
+Versions = dict[str, str]
+Facts = dict[str, Any]
+PlayedList = list[Played]
+
+
+class Wrapper(Struct, frozen=True):
+    """Base of answers whose one field is what the method returns."""
+
 
 class Ping(Struct, frozen=True):
     version: str
     api_version: str
 
 
-class CheckList(Struct, frozen=True):
+class CheckList(Wrapper, frozen=True):
     checks: list[Check]
 
 
-class KernelList(Struct, frozen=True):
+class KernelList(Wrapper, frozen=True):
     kernels: list[KernelLine]
 
 
-class ImageList(Struct, frozen=True):
+class ImageList(Wrapper, frozen=True):
     images: list[ImageSummary]
 
 
-class History(Struct, frozen=True):
+class History(Wrapper, frozen=True):
     history: list[HistoryLine]
 
 
-class Pushed(Struct, frozen=True):
+class Pushed(Wrapper, frozen=True):
     digest: str
 
 
-class RemovedList(Struct, frozen=True):
+class RemovedList(Wrapper, frozen=True):
     removed: list[Removed]
 
 
@@ -252,11 +268,11 @@ class AuthAnswer(Struct, frozen=True):
     identity_token: str
 
 
-class ContainerList(Struct, frozen=True):
+class ContainerList(Wrapper, frozen=True):
     containers: list[Summary]
 
 
-class ProcessList(Struct, frozen=True):
+class ProcessList(Wrapper, frozen=True):
     processes: list[Process]
 
 
@@ -264,7 +280,7 @@ class SystemPruned(Pruned, frozen=True, kw_only=True):
     volumes_deleted: tuple[str, ...]
 
 
-class PodList(Struct, frozen=True):
+class PodList(Wrapper, frozen=True):
     pods: list[PodSummary]
 
 
@@ -273,32 +289,32 @@ class PodProcess(Struct, frozen=True):
     process: Process
 
 
-class PodProcessList(Struct, frozen=True):
+class PodProcessList(Wrapper, frozen=True):
     processes: list[PodProcess]
 
 
-class PodSamples(Struct, frozen=True):
+class PodSamples(Wrapper, frozen=True):
     samples: list[Sample]
 
 
-class PortList(Struct, frozen=True):
+class PortList(Wrapper, frozen=True):
     ports: list[Port]
 
 
-class VolumeList(Struct, frozen=True):
+class VolumeList(Wrapper, frozen=True):
     volumes: list[VolumeInfo]
 
 
 class VolumesPruned(Struct, frozen=True):
-    removed: list[str]
+    removed: tuple[str, ...]
     space_reclaimed_bytes: int
 
 
-class Manifest(Struct, frozen=True):
+class Manifest(Wrapper, frozen=True):
     text: str
 
 
-class ExecCreated(Struct, frozen=True):
+class ExecCreated(Wrapper, frozen=True):
     id: str
 
 

@@ -19,7 +19,7 @@ from hypercontainer.errors import HyperError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hypercontainer.engine.interface import Engine
+    from hypercontainer.daemon.service import Engine
 
 LOG_FILE_BYTES = 10 << 20
 LOG_FILES = 3

@@ -4,21 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from hypercontainer import __version__
 from hypercontainer.daemon import systemd
-from hypercontainer.engine.interface import Engine
-from hypercontainer.surfaces.hyper.server import Server
+from hypercontainer.surfaces.http.server import Server
+from hypercontainer.surfaces.hyper.native import NativeApi
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 2.0  # for requests under way when hyperd is told to end
 CLOSE_S = 30.0  # for the engine to let go of pods that live on
+
+
+class Engine(Protocol):
+    """What the daemon itself needs of an engine; its collections are its surfaces' to know."""
+
+    async def start(self) -> None:
+        """Opens the state and takes every living pod back; returns when containers can be asked for."""
+
+    async def close(self, *, stop_containers: bool = False) -> None:
+        """Lets go of everything; pods live on unless told otherwise."""
+
+
+class Collections(Mapping[str, Any]):
+    """What the native API serves: the engine's collections, and manifests, which are made into what those hold."""
+
+    NAMES = ("containers", "execs", "pods", "volumes", "images", "system", "manifests")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.NAMES:
+            raise KeyError(name)
+        return self._manifests if name == "manifests" else getattr(self._engine, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.NAMES)
+
+    def __len__(self) -> int:
+        return len(self.NAMES)
+
+    @functools.cached_property
+    def _manifests(self) -> Any:
+        # Kubernetes' types cost a tenth of a second, which nobody pays who plays no manifest.
+        from hypercontainer.surfaces.kube.manifests import ManifestService
+
+        return ManifestService(self._engine)
 
 
 class Stop:
@@ -53,7 +92,7 @@ async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Call
     try:
         if not await _started(engine, stop):
             return
-        server = Server(engine, stop.ask)
+        server = Server(NativeApi(Collections(engine), stop.ask))
         try:
             await server.serve(sockets)
             ready()

@@ -24,7 +24,7 @@ SHOWN_STDERR_CHARS = 2000
 
 # The kinds that carry data: attribute -> what it is where hyperd did not say.
 _DATA: dict[type[HyperError], dict[str, Any]] = {
-    errors.InvalidArgument: {"field": "", "why": ""},
+    errors.InvalidArgument: {"field": ""},
     errors.RegistryError: {"http_status": 0, "url": ""},
     errors.DigestMismatch: {"expected": "", "actual": ""},
     errors.LayerError: {"layer": "", "entry": ""},
@@ -85,12 +85,15 @@ def local_error(remote: RemoteError) -> HyperError:
     if kind is None:
         return remote
     error = kind.__new__(kind)
-    HyperError.__init__(error, remote.message, hint=remote.hint)  # the message is whole already
+    # The message is whole already.
+    HyperError.__init__(error, remote.message, hint=remote.hint, remedies=remote.remedies)
     for name, absent in _DATA.get(kind, {}).items():
         value = remote.details.get(name)
         setattr(
             error, name, absent if value is None else tuple(value) if isinstance(absent, tuple) else value
         )
+    if isinstance(error, errors.InvalidArgument):
+        error.why = remote.message.removeprefix(f"{error.field}: ")
     return error
 
 

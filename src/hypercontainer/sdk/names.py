@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import (
     ContainerSpec,
     LogConfig,
@@ -50,7 +51,7 @@ from hypercontainer.sdk.aio.pods import AsyncPod
 from hypercontainer.sdk.aio.stream import AsyncStream
 from hypercontainer.sdk.failures import ContainerFailed, TimedOut, TooMuchOutput
 from hypercontainer.sdk.options import ContainerOptions
-from hypercontainer.sdk.results import Output, PodOutput, PodProcess, RunResult
+from hypercontainer.sdk.results import Output, PodOutput, RunResult
 from hypercontainer.sdk.sync.client import Client
 from hypercontainer.sdk.sync.containers import Container
 from hypercontainer.sdk.sync.pods import Pod

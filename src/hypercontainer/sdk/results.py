@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from hypercontainer.contract.answers import Process, Timings
+from hypercontainer.contract.answers import Timings
 
 Channel = Literal["stdout", "stderr"]
 
@@ -24,13 +24,6 @@ class PodOutput(NamedTuple):
     container: str
     channel: Channel
     data: bytes
-
-
-class PodProcess(Struct, frozen=True):
-    """A process and the name of the container that it belongs to."""
-
-    container: str
-    process: Process
 
 
 class RunResult(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,5 @@
-"""The native API on asyncio: one connection an exchange, as ``client.api`` has it, with h11 for the protocol.
+"""The native API on asyncio, by the names of its calls (``contract/routes.py``): one connection an exchange, as
+``client.api`` has it, with h11 for the protocol.
 
 What is read is bounded: a head by MAX_HEAD_BYTES, an answer by MAX_ANSWER_BYTES, a line by MAX_LINE_BYTES.
 Whoever is cancelled closes his connection, which hyperd takes as "never mind".
@@ -26,9 +27,11 @@ from hypercontainer.client.http import (
     MAX_LINE_BYTES,
     RECEIVE_BYTES,
     BrokenAnswer,
+    quote,
     target,
 )
 from hypercontainer.contract.answers import LayerProgress
+from hypercontainer.contract.routes import JSON, PROTOCOL, ROUTES
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.sdk.failures import wire_error
 
@@ -123,59 +126,47 @@ class Api:
 
     async def call(
         self,
-        method: str,
-        path: str,
+        name: str,
         answer: type[T],
+        of: str = "",
         *,
         query: Query | None = None,
         body: object = None,
         timeout_s: float | None = ANSWER_TIMEOUT_S,
     ) -> T:
-        """The answer's JSON as ``answer``.  ``timeout_s`` is for a hyperd that hangs."""
-        return decoded(await self._answer(method, path, query, body, timeout_s), answer)
+        """The JSON of the call's answer as ``answer``.  ``of``: the object that the call is made on.  ``timeout_s`` is
+        for a hyperd that hangs."""
+        return decoded(await self._answer(name, of, query, body, timeout_s), answer)
 
-    async def get(self, path: str, answer: type[T], query: Query | None = None) -> T:
-        return await self.call("GET", path, answer, query=query)
-
-    async def act(
-        self, path: str, body: object = None, *, method: str = "POST", query: Query | None = None
-    ) -> None:
+    async def act(self, name: str, of: str = "", *, query: Query | None = None, body: object = None) -> None:
         """Something that takes its time and has no answer."""
-        await self._answer(method, path, query, body, LIFECYCLE_TIMEOUT_S)
+        await self._answer(name, of, query, body, LIFECYCLE_TIMEOUT_S)
 
     async def _answer(
-        self, method: str, path: str, query: Query | None, body: object, timeout_s: float | None
+        self, name: str, of: str, query: Query | None, body: object, timeout_s: float | None
     ) -> bytes:
         try:
             async with (
                 asyncio.timeout(timeout_s) as limit,
-                self.exchange(method, path, query=query, body=body) as exchange,
+                self.exchange(name, of, query=query, body=body) as exchange,
             ):
                 return await exchange.read(MAX_ANSWER_BYTES)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unavailable(f"hyperd did not answer {path} in time", hint="hyper doctor") from None
-
-    async def lines(
-        self, method: str, path: str, *, query: Query | None = None, body: object = None
-    ) -> AsyncGenerator[Any, None]:
-        """The answer's JSON lines as they come, without a deadline between them; an error among them is raised."""
-        async with self.exchange(method, path, query=query, body=body) as exchange:
-            async for line in exchange.lines():
-                yield _checked(line)
+            raise Unavailable(f"hyperd did not answer {name} in time", hint="hyper doctor") from None
 
     async def values(
-        self, path: str, kind: type[T], *, query: Query | None = None
+        self, name: str, kind: type[T], of: str = "", *, query: Query | None = None
     ) -> AsyncGenerator[T, None]:
-        """Lines that are all of one type."""
-        async with contextlib.aclosing(self.lines("GET", path, query=query)) as lines:
-            async for line in lines:
-                yield converted(line, kind)
+        """The answer's JSON lines as they come, without a deadline between them; an error among them is raised."""
+        async with self.exchange(name, of, query=query) as exchange:
+            async for line in exchange.lines():
+                yield converted(_checked(line), kind)
 
     async def operation(
         self,
-        path: str,
+        name: str,
         result: type[T],
         *,
         query: Query | None = None,
@@ -184,23 +175,25 @@ class Api:
         progress: OnProgress | None = None,
     ) -> T:
         """A call that tells of its progress; ``upload`` is sent as its body."""
-        async with self.exchange("POST", path, query=query, body=body, upload=upload) as exchange:
+        async with self.exchange(name, query=query, body=body, upload=upload) as exchange:
             async for line in exchange.lines():
                 told = _checked(line)
                 if "result" in told:
                     return converted(told["result"], result)
                 if progress is not None and "progress" in told:
                     progress(converted(told["progress"], LayerProgress))
-        raise BrokenAnswer(f"hyperd ended {path} without a result", hint="its log has more")
+        raise BrokenAnswer(f"hyperd ended {name} without a result", hint="its log has more")
 
-    async def upgrade(self, path: str, *, query: Query | None = None, body: object = None) -> Upgraded:
+    async def upgrade(
+        self, name: str, of: str = "", *, query: Query | None = None, body: object = None
+    ) -> Upgraded:
         exchange = await self._open()
         try:
-            fields = {"Connection": "Upgrade", "Upgrade": "hyper-stream"}
-            await _request(exchange, "POST", target(path, query), body, fields)
+            fields = {"Connection": "Upgrade", "Upgrade": PROTOCOL}
+            await _request(exchange, *_line(name, of, query), body, fields)
             await exchange.head()
             if exchange.status != 101:
-                raise BrokenAnswer(f"hyperd answered {path} with {exchange.status} in place of a stream")
+                raise BrokenAnswer(f"hyperd answered {name} with {exchange.status} in place of a stream")
         except BaseException:
             exchange.close()
             raise
@@ -209,32 +202,29 @@ class Api:
     @contextlib.asynccontextmanager
     async def exchange(
         self,
-        method: str,
-        path: str,
+        name: str,
+        of: str = "",
         *,
         query: Query | None = None,
         body: object = None,
         upload: BinaryIO | None = None,
-        media_type: str = "application/x-tar",
     ) -> AsyncGenerator[Exchange, None]:
-        """An answer whose head has been read.  ``upload``, of ``media_type``, is sent as the request's body."""
+        """An answer whose head has been read.  ``upload`` is sent as the request's body."""
         exchange = await self._open()
+        method, request_target = _line(name, of, query)
         sending: asyncio.Task[None] | None = None
         try:
             fields = {"Connection": "close"}
             if upload is None:
-                await _request(exchange, method, target(path, query), body, fields)
+                await _request(exchange, method, request_target, body, fields)
             else:
-                head = h11.Request(
-                    method=method,
-                    target=target(path, query),
-                    headers=[
-                        ("Host", "hyperd"),
-                        ("Transfer-Encoding", "chunked"),
-                        ("Content-Type", media_type),
-                    ]
-                    + list(fields.items()),
-                )
+                headers = {
+                    "Host": "hyperd",
+                    "Transfer-Encoding": "chunked",
+                    "Content-Type": ROUTES[name].takes,
+                    **fields,
+                }
+                head = h11.Request(method=method, target=request_target, headers=list(headers.items()))
                 sending = asyncio.create_task(_send_all(exchange, head, upload))
             await exchange.head()
             yield exchange
@@ -270,13 +260,19 @@ class Api:
         return await self._open(started=True)
 
 
+def _line(name: str, of: str, query: Query | None) -> tuple[str, str]:
+    """(method, target) of a request."""
+    route = ROUTES[name]
+    return route.method, target(route.path_of(quote(of)), query)
+
+
 async def _request(
     exchange: Exchange, method: str, request_target: str, body: object, fields: dict[str, str]
 ) -> None:
     payload = msgspec.json.encode(body) if body is not None else b""
     headers = {"Host": "hyperd", **fields}
     if body is not None or method == "POST":
-        headers |= {"Content-Length": str(len(payload)), "Content-Type": "application/json"}
+        headers |= {"Content-Length": str(len(payload)), "Content-Type": JSON}
     await exchange.send(h11.Request(method=method, target=request_target, headers=list(headers.items())))
     if payload:
         await exchange.send(h11.Data(data=payload))

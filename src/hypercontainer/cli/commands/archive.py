@@ -78,7 +78,7 @@ def load(call: Call) -> int:
     display = Display(quiet=values.flag("quiet"))
     path = values.text("input") or (call.arguments[0] if call.arguments else "")
     with _open(path, "load") as source:
-        answer = follow(call.session.client.lines("POST", "/v1/images/load", upload=sender(source)), display)
+        answer = follow(call.session.client.lines("images.load", upload=sender(source)), display)
     loaded = answer["images"] if isinstance(answer, dict) else answer
     for image in loaded:
         for reference in image["references"]:
@@ -99,7 +99,7 @@ def import_(call: Call) -> int:
         "change": values.many("change"),
     }
     with _open(source_path, "import") as source:
-        lines = call.session.client.lines("POST", "/v1/images/import", query, upload=sender(source))
+        lines = call.session.client.lines("images.import", query=query, upload=sender(source))
         image = follow(lines, Display())
     print(image["id"])
     return 0
@@ -148,7 +148,7 @@ def save(call: Call) -> int:
         raise UsageError(f"invalid --format {values.text('format')!r}", hint="docker or oci")
     query = {"ref": call.arguments, "format": values.text("format")}
     sys.stdout.flush()
-    response = call.session.client.open("GET", "/v1/images/save", query, timeout_s=None)
+    response = call.session.client.open("images.save", query=query, timeout_s=None)
     try:
         with Target(path) as target:
             for piece in response.chunks():

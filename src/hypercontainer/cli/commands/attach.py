@@ -1,9 +1,13 @@
-"""hyper attach."""
+"""hyper attach.
+
+As docker attach does, it shows what the process writes from now on: what it wrote before is not repeated (the call's
+``logs``), and ``hyper logs -f`` is there for it.  Docker has no flag for that either.
+"""
 
 from __future__ import annotations
 
 from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
-from hypercontainer.cli.commands.life import path
+from hypercontainer.cli.commands.life import paused
 from hypercontainer.cli.options import Call, Command, flag, text
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 from hypercontainer.errors import Conflict
@@ -12,9 +16,9 @@ from hypercontainer.errors import Conflict
 def run(call: Call) -> int:
     values, client = call.options, call.session.client
     (name,) = call.arguments
-    found = client.get(path(name))
+    found = client.call("containers.inspect", name)
     if found["state"] == "paused":
-        raise Conflict(f"container {name} is paused", hint=f"hyper unpause {name}")
+        raise paused(name)
     if found["state"] != "running":
         raise Conflict(f"container {name} is not running", hint=f"hyper start -a {name}")
     spec = found["spec"]
@@ -25,9 +29,8 @@ def run(call: Call) -> int:
         detach_keys=values.text("detach-keys"),
         sig_proxy=values.flag("sig-proxy"),
     )
-    return Attached(terms, name=name).run(
-        *client.upgrade(path(name, "attach"), {"stdin": with_input, "logs": False})
-    )
+    query = {"stdin": with_input, "logs": False}
+    return Attached(terms, name=name).run(*client.upgrade("containers.attach", name, query=query))
 
 
 ATTACH = Command(

@@ -28,10 +28,10 @@ _hyper() {{
     esac
     if [[ $word != -* && -n $verb ]]; then
         case $verb in
-            start|rm|rename|logs|inspect) words+=" $(hyper ps -a --format '{{{{.Names}}}}' 2>/dev/null)" ;;
-            stop|restart|kill|pause|unpause|wait|exec|attach|top|stats|port)
+            {of_containers}) words+=" $(hyper ps -a --format '{{{{.Names}}}}' 2>/dev/null)" ;;
+            {of_running})
                 words+=" $(hyper ps --format '{{{{.Names}}}}' 2>/dev/null)" ;;
-            run|create|rmi|tag|push|save|history)
+            {of_images})
                 words+=" $(hyper images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null)" ;;
         esac
         case "$verb $sub" in
@@ -65,7 +65,12 @@ def script() -> str:
             found = verbs[target] if isinstance(target, str) else target
             options.append(f"        '{name} {member}') words='{_options(found)}' ;;")
     return SCRIPT.format(
-        verbs=" ".join([*verbs, *table.FAMILIES]), families="\n".join(families), options="\n".join(options)
+        verbs=" ".join([*verbs, *table.FAMILIES]),
+        families="\n".join(families),
+        options="\n".join(options),
+        of_containers="|".join(table.OF_CONTAINERS),
+        of_running="|".join(table.OF_RUNNING),
+        of_images="|".join(table.OF_IMAGES),
     )
 
 

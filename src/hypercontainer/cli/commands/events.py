@@ -40,7 +40,7 @@ def run(call: Call) -> int:
 
         render = compile_template("{{json .}}" if form == "json" else unescape(form))
     query = {"since": values.text("since"), "until": values.text("until"), "filters": filters_of(values)}
-    for event in call.session.client.lines("GET", "/v1/events", query):
+    for event in call.session.client.lines("system.events", query=query):
         if "error" in event:
             raise remote_error(event["error"])
         sys.stdout.write((line(event) if render is None else render(shaped(event))) + "\n")

@@ -6,11 +6,9 @@ import os
 
 from hypercontainer.cli import terminal
 from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
-from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.container_options import EXEC_OPTIONS
 from hypercontainer.cli.environment import environment
 from hypercontainer.cli.options import Call, Command
-from hypercontainer.client.http import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,10 +39,10 @@ def exec_spec(call: Call) -> dict[str, Any]:
 def _created(call: Call, spec: dict[str, Any]) -> str:
     client, name = call.session.client, call.arguments[0]
     if not call.options.flag("vm"):
-        return str(client.act(path(name, "exec"), spec)["id"])
-    from hypercontainer.cli.pods import on_pod_of, pod_path
+        return str(client.act("containers.exec_create", name, body=spec)["id"])
+    from hypercontainer.cli.pods import on_pod_of
 
-    return str(on_pod_of(client, name, lambda pod: client.act(pod_path(pod, "exec"), spec))["id"])
+    return str(on_pod_of(client, name, lambda pod: client.act("pods.exec_create", pod, body=spec))["id"])
 
 
 def run(call: Call) -> int:
@@ -54,7 +52,7 @@ def run(call: Call) -> int:
     if values.flag("detach"):
         spec.pop("stdin", None)
         identifier = _created(call, spec)
-        client.act(f"/v1/execs/{quote(identifier)}/start")
+        client.act("containers.exec_start", identifier)
         return 0
     terms = Terms(
         tty=values.flag("tty"),
@@ -63,7 +61,7 @@ def run(call: Call) -> int:
         sig_proxy=False,  # as with Docker: an interrupted client leaves the process
     )
     identifier = _created(call, spec)
-    return Attached(terms, name=container).run(*client.upgrade(f"/v1/execs/{quote(identifier)}/start"))
+    return Attached(terms, name=container).run(*client.upgrade("containers.exec_start", identifier))
 
 
 EXEC = Command(

@@ -16,7 +16,6 @@ from hypercontainer.cli.listing import (
 from hypercontainer.cli.options import Call, Command, flag
 from hypercontainer.cli.session import complain
 from hypercontainer.cli.units import ago, decimal_size, local_time
-from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.errors import HyperError
 
 TYPE_CHECKING = False
@@ -100,7 +99,7 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
 
 def images(call: Call) -> int:
     values = call.options
-    found = call.session.client.get("/v1/images", {"filters": _image_filters(call)})["images"]
+    found = call.session.client.call("images.find", query={"filters": _image_filters(call)})["images"]
     listing = IMAGES_LISTING
     if values.flag("digests"):
         listing = Listing(listing.headers, ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"))
@@ -117,7 +116,7 @@ def _image_filters(call: Call) -> str:
 
 def tag(call: Call) -> int:
     source, target = call.arguments
-    call.session.client.act("/v1/images/tag", {"source": source, "target": target})
+    call.session.client.act("images.tag", body={"source": source, "target": target})
     return 0
 
 
@@ -126,7 +125,7 @@ def remove(call: Call) -> int:
     for reference in call.arguments:
         query = {"ref": reference, "force": call.options.flag("force")}
         try:
-            answer = client.call("DELETE", "/v1/images", query, timeout_s=LIFECYCLE_TIMEOUT_S)
+            answer = client.act("images.remove", query=query)
         except HyperError as error:
             complain(error)
             if not (call.options.flag("force") and error.code == "not_found"):
@@ -139,7 +138,7 @@ def remove(call: Call) -> int:
 
 def history(call: Call) -> int:
     values = call.options
-    lines = call.session.client.get("/v1/images/history", {"ref": call.arguments[0]})["history"]
+    lines = call.session.client.call("images.history", query={"ref": call.arguments[0]})["history"]
     human = values.flag("human")
 
     def row(line: dict[str, Any]) -> Row:

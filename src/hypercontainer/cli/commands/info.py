@@ -50,7 +50,7 @@ def shown(key: str, value: Any) -> str:
 
 
 def info(call: Call) -> int:
-    found = call.session.client.get("/v1/info")
+    found = call.session.client.call("system.info")
     form = call.options.text("format")
     if form:
         from hypercontainer.cli.template import compile_template
@@ -68,7 +68,7 @@ MARKS = {True: "✓", False: "✗", None: "-"}
 
 def doctor(call: Call) -> int:
     """1 if something that is needed is not there."""
-    checks = call.session.client.get("/v1/doctor")["checks"]
+    checks = call.session.client.call("system.doctor")["checks"]
     if call.options.text("format") == "json":
         import json
 

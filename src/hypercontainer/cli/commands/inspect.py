@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.listing import unescape
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.session import complain
@@ -18,27 +17,26 @@ if TYPE_CHECKING:
 
 
 def _container(call: Call, name: str) -> dict[str, Any]:
-    found = call.session.client.get(path(name.removeprefix("/")))
+    found = call.session.client.call("containers.inspect", name.removeprefix("/"))
     if not call.options.flag("size"):
         found["size_bytes"] = None
     return docker_shape.container(found)
 
 
 def _image(call: Call, name: str) -> dict[str, Any]:
-    return docker_shape.image(call.session.client.get("/v1/images/inspect", {"ref": name}))
+    return docker_shape.image(call.session.client.call("images.inspect", query={"ref": name}))
 
 
 def _pod(call: Call, name: str) -> dict[str, Any]:
-    from hypercontainer.cli.pods import pod_path
     from hypercontainer.semantics.pod_shape import pod
 
-    return pod(call.session.client.get(pod_path(name)))
+    return pod(call.session.client.call("pods.inspect", name))
 
 
 def _volume(call: Call, name: str) -> dict[str, Any]:
-    from hypercontainer.cli.commands.volume import shaped, volume_path
+    from hypercontainer.cli.commands.volume import shaped
 
-    return shaped(call.session.client.get(volume_path(name)))
+    return shaped(call.session.client.call("volumes.inspect", name))
 
 
 KINDS: dict[str, tuple[Callable[[Call, str], dict[str, Any]], ...]] = {

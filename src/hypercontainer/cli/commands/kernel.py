@@ -13,7 +13,7 @@ LISTING = Listing(
 
 
 def ls(call: Call) -> int:
-    found = call.session.client.get("/v1/kernels")["kernels"]
+    found = call.session.client.call("system.kernels")["kernels"]
     rows = [
         {
             "Name": kernel["name"],

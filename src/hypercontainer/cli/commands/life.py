@@ -1,19 +1,22 @@
-"""What containers go through after their start: stop, restart, kill, pause, unpause, wait, rm, rename."""
+"""What containers and pods go through after they are made: stop, restart, kill, pause, unpause, wait, rm, rename, and
+a pod's start.  (A container's start may attach to it: run.py.)
+
+A command is named as the call that it makes, but for ``rm``; the family says on what ("pod stop").
+"""
 
 from __future__ import annotations
 
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused, text
 from hypercontainer.cli.session import complain
-from hypercontainer.client.http import quote
-from hypercontainer.errors import HyperError
+from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
+from hypercontainer.errors import Conflict, HyperError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-
-def path(container: str, verb: str = "") -> str:
-    return f"/v1/containers/{quote(container)}" + (f"/{verb}" if verb else "")
+_ALIVE = ("starting", "running", "paused", "stopping")
+_MEANT_BY_ALL = {"stop": _ALIVE, "kill": _ALIVE, "pause": ("running",), "unpause": ("paused",)}
 
 
 def each(names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool = False) -> int:
@@ -34,68 +37,103 @@ def each(names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool
     return status
 
 
-def _timeout(call: Call) -> dict[str, int]:
-    seconds = call.options.number("timeout")
-    if seconds is None and call.options.given("time"):
-        seconds = call.options.number("time")
-    return {} if seconds is None else {"timeout_s": seconds}
+def paused(container: str) -> Conflict:
+    return Conflict(f"container {container} is paused", hint=f"hyper unpause {container}")
 
 
-def _as_long_as_it_takes(call: Call, where: str, body: object) -> object:
-    """hyperd keeps the time that the user, or the container, gives the process to end."""
-    return call.session.client.call("POST", where, body=body, timeout_s=None)
+def _of_pods(call: Call) -> bool:
+    return call.name.startswith("pod ")
+
+
+def _verb(call: Call) -> str:
+    return call.name.rpartition(" ")[2]
+
+
+def _names(call: Call) -> list[str]:
+    """Those of the command line, or with --all the names of all pods that the verb is for."""
+    if not _of_pods(call):
+        return call.arguments
+    if not call.options.flag("all"):
+        if not call.arguments:
+            raise UsageError(
+                f"hyper {call.name} requires at least 1 argument",
+                hint="a pod's name, or --all",
+                exit_status=1,
+            )
+        return call.arguments
+    if call.arguments:
+        raise UsageError("--all takes no names", exit_status=1)
+    states = _MEANT_BY_ALL.get(_verb(call))
+    found = call.session.client.call("pods.find")["pods"]
+    return [pod["name"] for pod in found if states is None or pod["state"] in states]
+
+
+def _each(call: Call, body: object = None, *, timeout_s: float | None = LIFECYCLE_TIMEOUT_S) -> int:
+    client, name = call.session.client, f"{'pods' if _of_pods(call) else 'containers'}.{_verb(call)}"
+    return each(_names(call), lambda one: client.call(name, one, body=body, timeout_s=timeout_s))
+
+
+def act(call: Call) -> int:
+    return _each(call)
+
+
+def start(call: Call) -> int:
+    """As long as it takes: hyperd keeps the times that init containers have."""
+    return _each(call, timeout_s=None)
 
 
 def stop(call: Call) -> int:
+    """hyperd keeps the time that the user, or the container, gives the process to end."""
     body: dict[str, object] = {**_timeout(call)}
     if call.options.given("signal"):
         body["signal"] = call.options.text("signal")
-    return each(call.arguments, lambda name: _as_long_as_it_takes(call, path(name, "stop"), body))
+    return _each(call, body, timeout_s=None)
 
 
 def restart(call: Call) -> int:
-    body = _timeout(call)
-    return each(call.arguments, lambda name: _as_long_as_it_takes(call, path(name, "restart"), body))
+    return _each(call, _timeout(call), timeout_s=None)
+
+
+def _timeout(call: Call) -> dict[str, object]:
+    for name in ("timeout", "time"):
+        if call.options.given(name):
+            return {"timeout_s": call.options.number(name)}
+    return {}
 
 
 def kill(call: Call) -> int:
-    body = {"signal": call.options.text("signal")}
-    return each(call.arguments, lambda name: call.session.client.act(path(name, "kill"), body))
-
-
-def pause(call: Call) -> int:
-    return each(call.arguments, lambda name: call.session.client.act(path(name, "pause")))
-
-
-def unpause(call: Call) -> int:
-    return each(call.arguments, lambda name: call.session.client.act(path(name, "unpause")))
+    return _each(call, {"signal": call.options.text("signal")})
 
 
 def wait(call: Call) -> int:
-    query = {"condition": call.options.text("condition")}
+    client = call.session.client
 
     def one(name: str) -> int:
-        answer = call.session.client.call("GET", path(name, "wait"), query, timeout_s=None)
+        if _of_pods(call):
+            answer = client.call("pods.wait", name, timeout_s=None)
+        else:
+            query = {"condition": call.options.text("condition")}
+            answer = client.call("containers.wait", name, query=query, timeout_s=None)
         return int(answer["exit_status"])
 
     return each(call.arguments, one)
 
 
 def remove(call: Call) -> int:
+    client, name = call.session.client, "pods.remove" if _of_pods(call) else "containers.remove"
     query = {"force": call.options.flag("force")}
-    client = call.session.client
-
-    def one(name: str) -> None:
-        client.call("DELETE", path(name), query, timeout_s=None)
-
-    return each(call.arguments, one, missing_ok=call.options.flag("force"))
+    return each(
+        _names(call),
+        lambda one: client.call(name, one, query=query, timeout_s=None),
+        missing_ok=call.options.flag("force"),
+    )
 
 
 def rename(call: Call) -> int:
     old, new = call.arguments
     if not new:
         raise UsageError("the new name is empty", exit_status=1)
-    call.session.client.act(path(old, "rename"), {"name": new})
+    call.session.client.act("containers.rename", old, body={"name": new})
     return 0
 
 
@@ -104,6 +142,8 @@ _TIME = (
     text("-t --timeout", "SECONDS", "before the container is killed; -1 waits for ever"),
     text("--time", "SECONDS", "the same as --timeout"),
 )
+_SIGNAL = text("-s --signal", "SIGNAL", "name or number", "KILL")
+_FORCE = flag("-f --force", "kill it first if it runs; what does not exist is no failure")
 STOP = Command(
     stop,
     "[OPTIONS] CONTAINER...",
@@ -118,11 +158,11 @@ KILL = Command(
     kill,
     "[OPTIONS] CONTAINER...",
     count=_MANY,
-    options=(text("-s --signal", "SIGNAL", "name or number", "KILL"),),
+    options=(_SIGNAL,),
     examples=("hyper kill web", "hyper kill -s HUP web"),
 )
-PAUSE = Command(pause, "CONTAINER...", count=_MANY, examples=("hyper pause web",))
-UNPAUSE = Command(unpause, "CONTAINER...", count=_MANY, examples=("hyper unpause web",))
+PAUSE = Command(act, "CONTAINER...", count=_MANY, examples=("hyper pause web",))
+UNPAUSE = Command(act, "CONTAINER...", count=_MANY, examples=("hyper unpause web",))
 WAIT = Command(
     wait,
     "[OPTIONS] CONTAINER...",
@@ -135,10 +175,66 @@ RM = Command(
     "[OPTIONS] CONTAINER...",
     count=_MANY,
     options=(
-        flag("-f --force", "kill it first if it runs; what does not exist is no failure"),
+        _FORCE,
         flag("-v --volumes", "accepted; volumes without a name always go with their container"),
         refused("-l --link", "", "links between containers are not supported"),
     ),
     examples=("hyper rm web", "hyper rm -f $(hyper ps -aq)"),
 )
 RENAME = Command(rename, "CONTAINER NEW-NAME", count=(2, 2), examples=("hyper rename web old-web",))
+
+# Of pods
+
+_ANY = (0, None)
+_ALL = flag("-a --all", "all of them")
+_POD_TIME = text("-t --time", "SECONDS", "for its containers to end, before they are killed")
+POD_START = Command(
+    start, "[OPTIONS] POD...", count=_ANY, options=(_ALL,), examples=("hyper pod start shop",)
+)
+POD_STOP = Command(
+    stop,
+    "[OPTIONS] POD...",
+    count=_ANY,
+    options=(_ALL, _POD_TIME),
+    examples=("hyper pod stop shop", "hyper pod stop -t 5 --all"),
+)
+POD_RESTART = Command(
+    restart,
+    "[OPTIONS] POD...",
+    count=_ANY,
+    options=(_ALL, _POD_TIME),
+    examples=("hyper pod restart shop",),
+)
+POD_KILL = Command(
+    kill,
+    "[OPTIONS] POD...",
+    count=_ANY,
+    options=(_ALL, _SIGNAL),
+    examples=("hyper pod kill shop", "hyper pod kill -s HUP shop"),
+)
+POD_PAUSE = Command(
+    act,
+    "[OPTIONS] POD...",
+    count=_ANY,
+    options=(_ALL,),
+    text="The virtual machine stands still as a whole.",
+    examples=("hyper pod pause shop",),
+)
+POD_UNPAUSE = Command(
+    act, "[OPTIONS] POD...", count=_ANY, options=(_ALL,), examples=("hyper pod unpause shop",)
+)
+POD_RM = Command(
+    remove,
+    "[OPTIONS] POD...",
+    count=_ANY,
+    options=(_ALL, _FORCE),
+    text="Its containers go with it; named volumes stay.",
+    examples=("hyper pod rm shop", "hyper pod rm -f shop"),
+)
+POD_WAIT = Command(
+    wait,
+    "POD...",
+    count=_MANY,
+    text="Prints the status of the first container that failed, or 0, once all have ended for good.",
+    examples=("hyper pod wait jobs",),
+)

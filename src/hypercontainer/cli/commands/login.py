@@ -70,7 +70,7 @@ def login(call: Call) -> int:
     user, password = _ask(call, registry)
     credentials = Credentials(user, password)
     body = {"registry": registry, "credentials": as_json(credentials)}
-    answer = call.session.client.act("/v1/auth", body)
+    answer = call.session.client.act("images.authenticate", body=body)
     token = str(answer.get("identity_token") or "")
     place = store(registry, Credentials(user, "", token) if token else credentials)
     if place.endswith(".json"):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.client.api import decode, remote_error
-from hypercontainer.client.frames import CONTROL, STDERR, STDOUT, FrameReader
-from hypercontainer.client.http import BrokenAnswer
+from hypercontainer.client.http import BrokenAnswer, broken_frame
+from hypercontainer.contract.frames import CONTROL, STDERR, STDOUT, FrameReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ def log_query(values: Values) -> dict[str, object]:
 def run(call: Call) -> int:
     (name,) = call.arguments
     query = log_query(call.options)
-    response = call.session.client.open("GET", path(name, "logs"), query, timeout_s=None)
-    reader = FrameReader()
+    response = call.session.client.open("containers.logs", name, query=query, timeout_s=None)
+    reader = FrameReader(broken_frame)
     try:
         for piece in response.chunks():
             for channel, payload in reader.feed(piece):

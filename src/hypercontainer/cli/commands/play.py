@@ -50,7 +50,7 @@ def _show(call: Call, found: list[dict[str, Any]]) -> None:
 def _do(call: Call, verb: str, body: dict[str, Any]) -> int:
     if call.options.text("format") not in ("", "json"):
         raise UsageError(f"invalid --format {call.options.text('format')!r}", hint="json", exit_status=1)
-    lines = call.session.client.lines("POST", f"/v1/manifests/{verb}", body=body)
+    lines = call.session.client.lines(f"manifests.{verb}", body=body)
     _show(call, follow(lines, Display(quiet=call.options.flag("quiet"))))
     return 0
 
@@ -110,9 +110,7 @@ def _images(manifest: str) -> list[str]:
 
 
 def generate(call: Call) -> int:
-    manifest = call.session.client.call("POST", "/v1/manifests/generate", body={"refs": call.arguments})[
-        "text"
-    ]
+    manifest = call.session.client.call("manifests.generate", body={"refs": call.arguments})["text"]
     if not (path := call.options.text("filename")):
         sys.stdout.write(manifest)
         return 0

@@ -19,7 +19,6 @@ from hypercontainer.cli.listing import (
     table,
 )
 from hypercontainer.cli.options import Call, Command, UsageError, flag, many
-from hypercontainer.cli.pods import pod_path
 from hypercontainer.cli.ports import ports_text
 from hypercontainer.cli.units import ago, local_time
 from hypercontainer.client.api import RemoteError
@@ -77,7 +76,7 @@ _COLUMNS = {"ctr-ids": "ContainerIds", "ctr-names": "ContainerNames", "ctr-statu
 
 def ls(call: Call) -> int:
     values = call.options
-    found = call.session.client.get("/v1/pods", {"filters": filters_of(values)})["pods"]
+    found = call.session.client.call("pods.find", query={"filters": filters_of(values)})["pods"]
     more = [column for option, column in _COLUMNS.items() if values.flag(option)]
     listing = Listing(LISTING.headers, (*LISTING.columns, *more)) if more else LISTING
     listing.show((row(pod, values) for pod in found), values, only="ID")
@@ -89,18 +88,18 @@ def logs(call: Call) -> int:
 
     client, (name,) = call.session.client, call.arguments
     query = log_query(call.options)
-    known = [container["name"] for container in client.get(pod_path(name))["containers"]]
+    known = [container["name"] for container in client.call("pods.inspect", name)["containers"]]
     only = call.options.many("container")
     if unknown := [one for one in only if one not in known]:
         raise UsageError(
             f"no container {unknown[0]} in pod {name}", hint=f"there are {', '.join(known)}", exit_status=1
         )
-    show(client.lines("GET", pod_path(name, "logs"), query), PodOutput(known, only=only))
+    show(client.lines("pods.logs", name, query=query), PodOutput(known, only=only))
     return 0
 
 
 def top(call: Call) -> int:
-    found = call.session.client.get(pod_path(call.arguments[0], "top"))["processes"]
+    found = call.session.client.call("pods.top", call.arguments[0])["processes"]
     lines = [(one["container"], *containers_top.row(one["process"])) for one in found]
     sys.stdout.write(table([("CONTAINER", *containers_top.TITLES), *lines]))
     return 0
@@ -113,11 +112,11 @@ def stats(call: Call) -> int:
     def samples() -> list[dict[str, Any]]:
         client, found = call.session.client, []
         names = call.arguments or [
-            pod["name"] for pod in client.get("/v1/pods")["pods"] if pod["state"] in ("running", "paused")
+            pod["name"] for pod in client.call("pods.find")["pods"] if pod["state"] in ("running", "paused")
         ]
         for name in names:
             try:
-                of_pod = client.get(pod_path(name, "stats"))["samples"]
+                of_pod = client.call("pods.stats", name)["samples"]
             except RemoteError as error:
                 if call.arguments or error.code not in ("not_found", "conflict"):
                     raise

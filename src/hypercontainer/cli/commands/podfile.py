@@ -12,7 +12,6 @@ import sys
 from hypercontainer.cli.options import Call, UsageError
 from hypercontainer.cli.pod_output import PodOutput, show
 from hypercontainer.cli.pod_spec import with_images
-from hypercontainer.cli.pods import pod_path
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.signals import ENDING, SignalReader
 from hypercontainer.client.api import RemoteError
@@ -79,7 +78,7 @@ def _create(call: Call, spec: dict[str, Any]) -> dict[str, Any]:
         client,
         spec,
         quiet=call.options.flag("quiet"),
-        act=lambda wanted: client.act("/v1/pods", wanted),
+        act=lambda wanted: client.act("pods.create", body=wanted),
     )
     for one in (created, *created["containers"]):
         for warning in one.get("warnings", ()):
@@ -101,7 +100,7 @@ def run(call: Call) -> int:
     pod = str(created["id"])
     try:
         if detached:
-            client.call("POST", pod_path(pod, "start"), timeout_s=None)
+            client.call("pods.start", pod, timeout_s=None)
             print(pod)
             return 0
         status = _attached(client, created)
@@ -116,7 +115,7 @@ def run(call: Call) -> int:
 
 def _remove(client: Client, pod: str) -> None:
     try:
-        client.call("DELETE", pod_path(pod), {"force": True}, timeout_s=None)
+        client.call("pods.remove", pod, query={"force": True}, timeout_s=None)
     except RemoteError as error:
         if error.code != "not_found":
             tell(f"hyper: {error.message}")
@@ -125,10 +124,10 @@ def _remove(client: Client, pod: str) -> None:
 def _attached(client: Client, created: dict[str, Any]) -> int:
     pod = str(created["id"])
     with Stopper(client, pod):
-        client.call("POST", pod_path(pod, "start"), timeout_s=None)
+        client.call("pods.start", pod, timeout_s=None)
         output = PodOutput(one["name"] for one in created["containers"])
-        show(client.lines("GET", pod_path(pod, "logs"), {"follow": True}), output)
-        answer = client.call("GET", pod_path(pod, "wait"), timeout_s=None)
+        show(client.lines("pods.logs", pod, query={"follow": True}), output)
+        answer = client.call("pods.wait", pod, timeout_s=None)
     if answer["error"]:
         tell(f"hyper: pod {created['name']}: {answer['error']}")
     return int(answer["exit_status"])
@@ -178,6 +177,6 @@ class Stopper:
     def _act(self, verb: str) -> None:
         body = {"signal": "KILL"} if verb == "kill" else {}
         try:
-            self._client.call("POST", pod_path(self._pod, verb), body=body, timeout_s=None)
+            self._client.call(f"pods.{verb}", self._pod, body=body, timeout_s=None)
         except RemoteError as error:
             tell(f"hyper: {error.message}")

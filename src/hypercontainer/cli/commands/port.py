@@ -6,13 +6,12 @@ import sys
 
 from hypercontainer.cli.options import Call, Command
 from hypercontainer.cli.ports import host_text, parse_expose
-from hypercontainer.client.http import quote
 from hypercontainer.errors import NotFound
 
 
 def run(call: Call) -> int:
     name, wanted = call.arguments[0], call.arguments[1:]
-    ports = call.session.client.get(f"/v1/containers/{quote(name)}")["ports"]
+    ports = call.session.client.call("containers.inspect", name)["ports"]
     published = [
         (f"{port['container_port']}/{port['protocol']}", host_text(port))
         for port in ports

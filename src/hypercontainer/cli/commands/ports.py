@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from hypercontainer.cli.options import Call, Command
-from hypercontainer.cli.pods import on_pod_of, pod_path
+from hypercontainer.cli.pods import on_pod_of
 from hypercontainer.cli.ports import host_text, parse_publish
 
 TYPE_CHECKING = False
@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _ask(call: Call, method: str, body: Any = None) -> Any:
+def _ask(call: Call, name: str, body: Any = None) -> Any:
     client = call.session.client
-    return on_pod_of(
-        client, call.arguments[0], lambda pod: client.call(method, pod_path(pod, "ports"), body=body)
-    )
+    return on_pod_of(client, call.arguments[0], lambda pod: client.call(name, pod, body=body))
 
 
 def _mappings(call: Call) -> dict[str, Any]:
@@ -35,17 +33,17 @@ def _show(ports: list[dict[str, Any]]) -> None:
 
 
 def ls(call: Call) -> int:
-    _show(_ask(call, "GET")["ports"])
+    _show(_ask(call, "pods.ports")["ports"])
     return 0
 
 
 def add(call: Call) -> int:
-    _show(_ask(call, "POST", _mappings(call))["ports"])
+    _show(_ask(call, "pods.add_ports", _mappings(call))["ports"])
     return 0
 
 
 def delete(call: Call) -> int:
-    _ask(call, "DELETE", _mappings(call))
+    _ask(call, "pods.remove_ports", _mappings(call))
     return 0
 
 

@@ -87,14 +87,14 @@ def run(call: Call) -> int:
         raise UsageError("--last takes a number of containers", exit_status=1)
     everything = values.flag("all") or (last is not None and last >= 0)
     query = {"all": everything, "filters": filters_of(values), "size": values.flag("size")}
-    found = call.session.client.get("/v1/containers", query)["containers"]
+    found = call.session.client.call("containers.find", query=query)["containers"]
     if last is not None and last >= 0:
         found = found[:last]
     pods, columns = None, list(LISTING.columns)
     if values.flag("size"):
         columns.append("Size")
     if values.flag("pod") or ".Pod" in values.text("format"):
-        pods = {pod["id"]: pod["name"] for pod in call.session.client.get("/v1/pods")["pods"]}
+        pods = {pod["id"]: pod["name"] for pod in call.session.client.call("pods.find")["pods"]}
         columns += ["Pod", "PodName"]
     listing = Listing(LISTING.headers, columns)
     listing.show((row(summary, values, pods) for summary in found), values, only="ID")

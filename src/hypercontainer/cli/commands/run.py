@@ -7,14 +7,14 @@ import os
 
 from hypercontainer.cli import terminal
 from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
-from hypercontainer.cli.commands.life import each, path
+from hypercontainer.cli.commands.life import each
 from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS, TIMINGS
 from hypercontainer.cli.container_spec import container_spec
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.pulling import with_image
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.signals import raise_interrupts
-from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S, RemoteError
+from hypercontainer.client.api import RemoteError
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
 TYPE_CHECKING = False
@@ -106,7 +106,7 @@ def _create(call: Call, spec: dict[str, Any], file: IdFile) -> str:
         client,
         spec,
         quiet=call.options.flag("quiet"),
-        act=lambda wanted: client.act("/v1/containers", wanted),
+        act=lambda wanted: client.act("containers.create", body=wanted),
     )
     _warn(created)
     file.write(created["id"])
@@ -183,7 +183,7 @@ def _run_attached(call: Call, spec: dict[str, Any], terms: Terms, timer: Timings
         def act(wanted: dict[str, Any]) -> int:
             timer.lap("image")
             attached = Attached(terms, on_created=created)
-            status = attached.run(*client.upgrade("/v1/run", body=wanted))
+            status = attached.run(*client.upgrade("containers.run", body=wanted))
             timer.tell(attached.timings)
             return status
 
@@ -194,11 +194,11 @@ def _run_attached(call: Call, spec: dict[str, Any], terms: Terms, timer: Timings
 
 def _start_detached(client: Client, identifier: str, *, auto_remove: bool) -> None:
     try:
-        client.act(path(identifier, "start"))
+        client.act("containers.start", identifier)
     except RemoteError:
         if auto_remove:
             with contextlib.suppress(RemoteError):  # the failed start is what matters
-                client.call("DELETE", path(identifier), {"force": True}, timeout_s=LIFECYCLE_TIMEOUT_S)
+                client.act("containers.remove", identifier, query={"force": True})
         raise
 
 
@@ -207,12 +207,12 @@ def start(call: Call) -> int:
     attached = values.flag("attach") or values.flag("interactive")
     timer = _timer(values, attached=attached)
     if not attached:
-        return each(call.arguments, lambda name: client.act(path(name, "start")))
+        return each(call.arguments, lambda name: client.act("containers.start", name))
     if len(call.arguments) > 1:
         raise UsageError("you cannot start and attach multiple containers at once", exit_status=1)
     (name,) = call.arguments
     timer.lap("command line")
-    found = client.get(path(name))
+    found = client.call("containers.inspect", name)
     if found["state"] == "running":
         raise UsageError(f"container {name} is running already", hint=f"hyper attach {name}", exit_status=1)
     streams = ALL_STREAMS if values.flag("interactive") else ALL_STREAMS - {"stdin"}
@@ -222,9 +222,9 @@ def start(call: Call) -> int:
         detach_keys=values.text("detach-keys"),
         sig_proxy=values.flag("sig-proxy"),
     )
-    connection = client.upgrade(path(name, "attach"), {"stdin": "stdin" in streams, "logs": False})
+    connection = client.upgrade("containers.attach", name, query={"stdin": "stdin" in streams, "logs": False})
     timer.lap("attach")
-    client.act(path(name, "start"))
+    client.act("containers.start", name)
     joined = Attached(terms, name=name)
     status = joined.run(*connection)
     timer.tell(joined.timings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from time import monotonic, sleep
 
-from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.listing import FORMAT, NO_TRUNC, Listing, Row, short_id
 from hypercontainer.cli.options import Call, Command, flag
 from hypercontainer.cli.units import binary_size, decimal_size, parse_time
@@ -69,10 +68,10 @@ def _samples(call: Call) -> list[dict[str, Any]]:
     names = call.arguments
     if not names:
         query = {"all": call.options.flag("all")}
-        names = [summary["id"] for summary in client.get("/v1/containers", query)["containers"]]
+        names = [summary["id"] for summary in client.call("containers.find", query=query)["containers"]]
     for name in names:
         try:
-            found.append(client.get(path(name, "stats")))
+            found.append(client.call("containers.stats", name))
         except RemoteError as error:
             if call.arguments or error.code not in ("not_found", "conflict"):
                 raise

@@ -65,7 +65,7 @@ def df_rows(found: dict[str, Any]) -> list[Row]:
 
 
 def disk_usage(call: Call) -> int:
-    found = call.session.client.get("/v1/system/df")
+    found = call.session.client.call("system.disk_usage")
     if not call.options.flag("verbose"):
         sys.stdout.write(DF_LISTING.render(df_rows(found), call.options.text("format")))
         return 0
@@ -109,7 +109,7 @@ def _prune(call: Call, what: str, *, images: bool, containers: bool, volumes: bo
     body = {"all": everything, "images": images, "containers": containers}
     if volumes:
         body["volumes"] = True
-    answer = call.session.client.act("/v1/system/prune", body)
+    answer = call.session.client.act("system.prune", body=body)
     for kind in ("Containers", "Images", "Volumes"):
         if names := answer.get(f"{kind.lower()}_deleted"):
             print(f"Deleted {kind}:", *names, "", sep="\n")
@@ -142,7 +142,7 @@ def image_prune(call: Call) -> int:
 
 
 def start(call: Call) -> int:
-    call.session.client.get("/v1/ping")
+    call.session.client.call("system.ping")
     print(f"hyperd serves at unix://{call.session.socket}")
     return 0
 
@@ -151,13 +151,13 @@ def stop(call: Call) -> int:
     client = call.session.connect(start=False)
     try:
         # A descriptor of the process, since the socket is gone long before the containers have stopped.
-        process = os.pidfd_open(client.get("/v1/info")["DaemonPid"])
+        process = os.pidfd_open(client.call("system.info")["DaemonPid"])
     except NotRunning:
         tell("hyperd is not running")
         return 0
     try:
         body = {"stop_containers": call.options.flag("all") or call.options.flag("containers")}
-        client.act("/v1/system/shutdown", body)
+        client.act("system.shutdown", body=body)
         poller = select.poll()
         poller.register(process, select.POLLIN)
         if not poller.poll(LIFECYCLE_TIMEOUT_S * 1000):

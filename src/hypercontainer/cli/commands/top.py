@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hypercontainer.cli.commands.life import path
 from hypercontainer.cli.listing import table
 from hypercontainer.cli.options import Call, Command
 from hypercontainer.cli.units import parse_time
@@ -41,7 +40,7 @@ def run(call: Call) -> int:
         raise NotSupported(
             f"top {name} {' '.join(options)}: options for ps are not passed on", hint="hyper exec ... ps"
         )
-    processes = call.session.client.get(path(name, "top"))["processes"]
+    processes = call.session.client.call("containers.top", name)["processes"]
     sys.stdout.write(table([TITLES, *(row(process) for process in processes)]))
     return 0
 

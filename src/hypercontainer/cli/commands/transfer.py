@@ -57,7 +57,7 @@ def run_push(call: Call) -> int:
     quiet = call.options.flag("quiet")
     if not quiet:
         tell(f"The push refers to repository [{wanted.name}]")
-    answer = follow(call.session.client.lines("POST", "/v1/images/push", body=body), Display(quiet=quiet))
+    answer = follow(call.session.client.lines("images.push", body=body), Display(quiet=quiet))
     if not isinstance(answer, dict) or not isinstance(answer.get("digest"), str):
         raise BrokenAnswer("hyperd did not say what digest it pushed")
     if not quiet:

@@ -42,7 +42,7 @@ def run(call: Call) -> int:
     server: dict[str, Any] | None = None
     problem = "not running"
     try:
-        server = call.session.connect(start=False).get("/v1/version")
+        server = call.session.connect(start=False).call("system.version")
     except NotRunning:
         pass
     except HyperError as error:

@@ -11,7 +11,6 @@ from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, filters_of
 from hypercontainer.cli.mounts import volume_name
 from hypercontainer.cli.options import Call, Command, flag, many, text
 from hypercontainer.cli.units import bytes_of, decimal_size
-from hypercontainer.client.http import quote
 from hypercontainer.errors import NotSupported
 
 TYPE_CHECKING = False
@@ -33,10 +32,6 @@ LISTING = Listing(
     },
     ("Driver", "Name", "Size", "Used", "Links"),
 )
-
-
-def volume_path(name: str) -> str:
-    return f"/v1/volumes/{quote(name)}"
 
 
 def row(volume: dict[str, Any]) -> Row:
@@ -71,13 +66,13 @@ def create(call: Call) -> int:
         body["size_bytes"] = bytes_of(size, "--size")
     if labels := pairs(values.many("label")):
         body["labels"] = labels
-    print(call.session.client.act("/v1/volumes", body)["name"])
+    print(call.session.client.act("volumes.create", body=body)["name"])
     return 0
 
 
 def ls(call: Call) -> int:
     values = call.options
-    found = call.session.client.get("/v1/volumes", {"filters": filters_of(values)})["volumes"]
+    found = call.session.client.call("volumes.find", query={"filters": filters_of(values)})["volumes"]
     LISTING.show(map(row, found), values, only="Name")
     return 0
 
@@ -102,7 +97,7 @@ def remove(call: Call) -> int:
     client = call.session.client
 
     def one(name: str) -> None:
-        client.call("DELETE", volume_path(name), query)
+        client.call("volumes.remove", name, query=query)
 
     return each(call.arguments, one, missing_ok=call.options.flag("force"))
 
@@ -110,7 +105,7 @@ def remove(call: Call) -> int:
 def prune(call: Call) -> int:
     if not confirmed(call, "all volumes that no pod uses, with what is in them"):
         return 1
-    answer = call.session.client.act("/v1/volumes/prune")
+    answer = call.session.client.act("volumes.prune")
     if answer["removed"]:
         print("Deleted Volumes:", *answer["removed"], "", sep="\n")
     print(f"Total reclaimed space: {decimal_size(answer['space_reclaimed_bytes'])}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from hypercontainer.client.http import quote
+from hypercontainer.contract.calls import ExecCreated
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.sdk.aio.stream import AsyncStream
@@ -14,10 +14,6 @@ from hypercontainer.sdk.options import Pairs, pairs, words
 from hypercontainer.sdk.transport import Api, Upgraded
 
 Filters = Mapping[str, Sequence[str]]
-
-
-class _Id(msgspec.Struct, frozen=True):
-    id: str
 
 
 def exec_spec(
@@ -44,12 +40,12 @@ def exec_spec(
     )
 
 
-def exec_stream_of(api: Api, owner: str, spec: ExecSpec, what: str) -> AsyncStream:
-    """``owner``: the path of a container or a pod."""
+def exec_stream_of(api: Api, name: str, owner: str, spec: ExecSpec, what: str) -> AsyncStream:
+    """``name``: the call that prepares it in ``owner``, a container or a pod."""
 
     async def connect() -> Upgraded:
-        made = await api.call("POST", f"{owner}/exec", _Id, body=spec)
-        return await api.upgrade(f"/v1/execs/{quote(made.id)}/start")
+        made = await api.call(name, ExecCreated, owner, body=spec)
+        return await api.upgrade("containers.exec_start", made.id)
 
     return AsyncStream(connect, what, kill_at_exit=True)
 

@@ -13,7 +13,16 @@ import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.config import locations
-from hypercontainer.contract.answers import Check, Event, KernelLine, Played, Pruned
+from hypercontainer.contract.answers import Check, Event, KernelLine, Played
+from hypercontainer.contract.calls import (
+    CheckList,
+    Facts,
+    KernelList,
+    Manifest,
+    PlayedList,
+    SystemPruned,
+    Versions,
+)
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query
@@ -30,18 +39,6 @@ from hypercontainer.sdk.start import start as start_hyperd
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded
 
 CLEAN_UP_S = 30.0
-
-
-class _Checks(msgspec.Struct, frozen=True):
-    checks: list[Check]
-
-
-class _Kernels(msgspec.Struct, frozen=True):
-    kernels: list[KernelLine]
-
-
-class _Text(msgspec.Struct, frozen=True):
-    text: str
 
 
 class AsyncClient:
@@ -144,7 +141,7 @@ class AsyncClient:
         self, spec: ContainerSpec, data: bytes | None, max_output_bytes: int, progress: OnProgress | None
     ) -> RunResult:
         async def connect() -> Upgraded:
-            return await self._api.upgrade("/v1/run", body=spec)
+            return await self._api.upgrade("containers.run", body=spec)
 
         process = AsyncStream(connect, spec.image, kill_at_exit=False, on_progress=progress)
         try:
@@ -186,7 +183,7 @@ class AsyncClient:
         """
         body = {"text": text, "replace": replace, "start": start}
         async with deadline("play", timeout_s):
-            return await self._api.operation("/v1/manifests/play", list[Played], body=body, progress=progress)
+            return await self._api.operation("manifests.play", PlayedList, body=body, progress=progress)
 
     async def down(
         self, text: str, *, volumes: bool = False, progress: OnProgress | None = None
@@ -204,7 +201,7 @@ class AsyncClient:
             assert (removed.name, removed.action) == ("unplayed", "removed")
         """
         body = {"text": text, "volumes": volumes}
-        return await self._api.operation("/v1/manifests/down", list[Played], body=body, progress=progress)
+        return await self._api.operation("manifests.down", PlayedList, body=body, progress=progress)
 
     async def generate(self, refs: Sequence[str]) -> str:
         """The Kubernetes manifest, in YAML, of pods, containers or volumes as they are.
@@ -214,7 +211,7 @@ class AsyncClient:
             assert "kind: Pod" in await hyper.generate([pod.name])
         """
         body = {"refs": list(refs)}
-        return (await self._api.call("POST", "/v1/manifests/generate", _Text, body=body)).text
+        return (await self._api.call("manifests.generate", Manifest, body=body)).text
 
     async def events(
         self, *, since: str = "", until: str = "", filters: Filters | None = None
@@ -229,7 +226,7 @@ class AsyncClient:
                 print(event.time, event.action, event.id)
         """
         query = {"since": since, "until": until, "filters": as_query(filters)}
-        async with contextlib.aclosing(self._api.values("/v1/events", Event, query=query)) as found:
+        async with contextlib.aclosing(self._api.values("system.events", Event, query=query)) as found:
             async for event in found:
                 yield event
 
@@ -240,7 +237,7 @@ class AsyncClient:
 
             assert (await hyper.version())["version"] == hypercontainer.__version__
         """
-        return await self._api.get("/v1/version", dict[str, str])
+        return await self._api.call("system.version", Versions)
 
     async def info(self) -> dict[str, Any]:
         """What ``hyper info`` shows.
@@ -249,7 +246,7 @@ class AsyncClient:
 
             assert (await hyper.info())["DaemonPid"] > 0
         """
-        return await self._api.get("/v1/info", dict[str, Any])
+        return await self._api.call("system.info", Facts)
 
     async def doctor(self) -> list[Check]:
         """What this machine can do, and how to mend what is missing.
@@ -259,7 +256,7 @@ class AsyncClient:
             for check in await hyper.doctor():
                 print(check.name, check.ok, check.detail, check.remedy)
         """
-        found = await self._api.call("GET", "/v1/doctor", _Checks, timeout_s=LIFECYCLE_TIMEOUT_S)
+        found = await self._api.call("system.doctor", CheckList, timeout_s=LIFECYCLE_TIMEOUT_S)
         return found.checks
 
     async def disk_usage(self) -> dict[str, Any]:
@@ -269,11 +266,11 @@ class AsyncClient:
 
             print((await hyper.disk_usage())["totals"])
         """
-        return await self._api.get("/v1/system/df", dict[str, Any])
+        return await self._api.call("system.disk_usage", Facts)
 
     async def prune(
         self, *, containers: bool = True, images: bool = True, all_images: bool = False
-    ) -> Pruned:
+    ) -> SystemPruned:
         """Removes ended containers and unused images; without ``all_images`` those only that have no name.
 
         Example::
@@ -281,9 +278,7 @@ class AsyncClient:
             print((await hyper.prune(images=False)).space_reclaimed_bytes)
         """
         body = {"containers": containers, "images": images, "all": all_images}
-        return await self._api.call(
-            "POST", "/v1/system/prune", Pruned, body=body, timeout_s=LIFECYCLE_TIMEOUT_S
-        )
+        return await self._api.call("system.prune", SystemPruned, body=body, timeout_s=LIFECYCLE_TIMEOUT_S)
 
     async def kernels(self) -> list[KernelLine]:
         """The guest kernels that are here.
@@ -292,4 +287,4 @@ class AsyncClient:
 
             assert any(kernel.default for kernel in await hyper.kernels())
         """
-        return (await self._api.get("/v1/kernels", _Kernels)).kernels
+        return (await self._api.call("system.kernels", KernelList)).kernels

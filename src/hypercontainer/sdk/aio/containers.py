@@ -8,17 +8,19 @@ import builtins
 import contextlib
 import io
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
-from hypercontainer.client.frames import CONTROL, FrameReader
-from hypercontainer.client.http import BrokenAnswer, quote
+from hypercontainer.client.http import BrokenAnswer, broken_frame
 from hypercontainer.contract.answers import Created, Exit, Inspect, Process, Sample, Summary
+from hypercontainer.contract.calls import ContainerList, ProcessList
+from hypercontainer.contract.frames import CONTROL, FrameReader
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
+from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.failures import ContainerFailed, TooMuchOutput, deadline, wire_error
@@ -27,44 +29,10 @@ from hypercontainer.sdk.results import Output, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
 
 
-class _Listed(msgspec.Struct, frozen=True):
-    containers: builtins.list[Summary]
-
-
-class _Processes(msgspec.Struct, frozen=True):
-    processes: list[Process]
-
-
-class AsyncContainer:
+class AsyncContainer(AsyncLife):
     """A container.  As a context manager it is removed, by force, when the block is left."""
 
-    def __init__(self, api: Api, created: Created) -> None:
-        self._api = api
-        self._created = created
-        self._path = f"/v1/containers/{quote(created.id)}"
-
-    def __repr__(self) -> str:
-        return f"<AsyncContainer {self.name} {self.id[:12]}>"
-
-    @property
-    def id(self) -> str:
-        return self._created.id
-
-    @property
-    def name(self) -> str:
-        return self._created.name
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What hyperd had to say when it was made."""
-        return self._created.warnings
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(NotFound):
-            await self.remove(force=True)
+    _collection = "containers"
 
     async def inspect(self) -> Inspect:
         """All that hyperd knows of it, now.
@@ -73,16 +41,7 @@ class AsyncContainer:
 
             assert (await box.inspect()).state == "running"
         """
-        return await self._api.get(self._path, Inspect)
-
-    async def start(self) -> None:
-        """Starts it; one that runs already is left alone.
-
-        Example::
-
-            await box.start()
-        """
-        await self._api.act(f"{self._path}/start")
+        return await self._api.call("containers.inspect", Inspect, self.id)
 
     async def stop(self, *, grace_s: int | None = None, signal: str | None = None) -> None:
         """Asks it to end, and ends it after ``grace_s``.  None: as it was created, or ten seconds.
@@ -92,46 +51,7 @@ class AsyncContainer:
             await box.stop(grace_s=0)
             assert (await box.inspect()).state == "exited"
         """
-        await self._api.act(f"{self._path}/stop", {"timeout_s": grace_s, "signal": signal})
-
-    async def restart(self, *, grace_s: int | None = None) -> None:
-        """Stops and starts it.
-
-        Example::
-
-            await box.restart(grace_s=0)
-        """
-        await self._api.act(f"{self._path}/restart", {"timeout_s": grace_s})
-
-    async def kill(self, signal: str = "KILL") -> None:
-        """Sends its first process a signal.
-
-        Example::
-
-            await box.kill()
-            assert await box.wait() == 137
-        """
-        await self._api.act(f"{self._path}/kill", {"signal": signal})
-
-    async def pause(self) -> None:
-        """Its VM stands still until ``unpause``.
-
-        Example::
-
-            await box.pause()
-            await box.unpause()
-        """
-        await self._api.act(f"{self._path}/pause")
-
-    async def unpause(self) -> None:
-        """See ``pause``.
-
-        Example::
-
-            await box.pause()
-            await box.unpause()
-        """
-        await self._api.act(f"{self._path}/unpause")
+        await self._api.act("containers.stop", self.id, body={"timeout_s": grace_s, "signal": signal})
 
     async def rename(self, name: str) -> None:
         """Gives it another name.
@@ -141,17 +61,8 @@ class AsyncContainer:
             await box.rename("once-a-box")
             assert box.name == "once-a-box"
         """
-        await self._api.act(f"{self._path}/rename", {"name": name})
+        await self._api.act("containers.rename", self.id, body={"name": name})
         self._created = msgspec.structs.replace(self._created, name=name)
-
-    async def remove(self, *, force: bool = False) -> None:
-        """Removes it with all that it has written; ``force``: also while it runs.
-
-        Example::
-
-            await box.remove(force=True)
-        """
-        await self._api.act(self._path, method="DELETE", query={"force": force})
 
     async def wait(self, *, timeout_s: float | None = None) -> int:
         """Its exit status, once it has ended.
@@ -162,7 +73,7 @@ class AsyncContainer:
             assert await box.wait(timeout_s=30) == 137
         """
         async with deadline(f"wait for {self.name}", timeout_s):
-            ended = await self._api.call("GET", f"{self._path}/wait", Exit, timeout_s=None)
+            ended = await self._api.call("containers.wait", Exit, self.id, timeout_s=None)
         return ended.exit_status
 
     async def logs(
@@ -184,8 +95,8 @@ class AsyncContainer:
                 print(channel, data)
         """
         query = {"follow": follow, "since": since, "until": until, "tail": tail, "timestamps": timestamps}
-        async with self._api.exchange("GET", f"{self._path}/logs", query=query) as exchange:
-            frames = FrameReader()
+        async with self._api.exchange("containers.logs", self.id, query=query) as exchange:
+            frames = FrameReader(broken_frame)
             async for piece in exchange.pieces():
                 for channel, payload in frames.feed(piece):
                     if channel == CONTROL:
@@ -202,7 +113,7 @@ class AsyncContainer:
 
             assert (await box.top())[0].pid == 1
         """
-        return (await self._api.get(f"{self._path}/top", _Processes)).processes
+        return (await self._api.call("containers.top", ProcessList, self.id)).processes
 
     async def stats(self) -> Sample:
         """What it uses: counters since its start.
@@ -211,7 +122,7 @@ class AsyncContainer:
 
             assert (await box.stats()).memory_bytes > 0
         """
-        return await self._api.get(f"{self._path}/stats", Sample)
+        return await self._api.call("containers.stats", Sample, self.id)
 
     async def follow_stats(self) -> AsyncGenerator[Sample, None]:
         """What it uses, every second.
@@ -223,7 +134,7 @@ class AsyncContainer:
                 break
         """
         async with contextlib.aclosing(
-            self._api.values(f"{self._path}/stats", Sample, query={"stream": True})
+            self._api.values("containers.stats", Sample, self.id, query={"stream": True})
         ) as samples:
             async for sample in samples:
                 yield sample
@@ -303,10 +214,13 @@ class AsyncContainer:
         spec = exec_spec(
             command, stdin=stdin, tty=tty, env=env, working_dir=working_dir, user=user, privileged=privileged
         )
-        return exec_stream_of(self._api, self._path, spec, f"{spec.command[0]} in {self.name}")
+        what = f"{spec.command[0]} in {self.name}"
+        return exec_stream_of(self._api, "containers.exec_create", self.id, spec, what)
 
     def attach(self, *, stdin: bool = False, logs: bool = False) -> AsyncStream:
-        """The streams of its first process, which goes on when the block is left; ``logs``: from the beginning.
+        """The streams of its first process, which goes on when the block is left.
+
+        ``logs``: its log from the beginning, and then what follows, nothing left out and nothing twice.
 
         Example::
 
@@ -317,7 +231,7 @@ class AsyncContainer:
         query = {"stdin": stdin, "logs": logs}
 
         async def connect() -> Upgraded:
-            return await self._api.upgrade(f"{self._path}/attach", query=query)
+            return await self._api.upgrade("containers.attach", self.id, query=query)
 
         return AsyncStream(connect, self.name, kill_at_exit=False)
 
@@ -331,7 +245,7 @@ class AsyncContainer:
             assert b"root" in await box.read_file("/etc/passwd")
         """
         content = bytearray()
-        async with self._api.exchange("GET", f"{self._path}/files", query={"path": path}) as exchange:
+        async with self._api.exchange("containers.read_file", self.id, query={"path": path}) as exchange:
             async for piece in exchange.pieces():
                 content += piece
                 if len(content) > max_bytes:
@@ -350,9 +264,8 @@ class AsyncContainer:
         """
         query = {"path": path, "mode": f"{mode:04o}", "uid": uid, "gid": gid}
         upload = io.BytesIO(data.encode() if isinstance(data, str) else data)
-        media_type = "application/octet-stream"
         async with self._api.exchange(
-            "PUT", f"{self._path}/files", query=query, upload=upload, media_type=media_type
+            "containers.write_file", self.id, query=query, upload=upload
         ) as exchange:
             await exchange.read(0)
 
@@ -383,7 +296,7 @@ class AsyncContainers:
 
         async def make(wanted: ContainerSpec) -> Created:
             return await self._api.call(
-                "POST", "/v1/containers", Created, body=wanted, timeout_s=LIFECYCLE_TIMEOUT_S
+                "containers.create", Created, body=wanted, timeout_s=LIFECYCLE_TIMEOUT_S
             )
 
         return AsyncContainer(self._api, await with_image(self._api, spec, make, progress))
@@ -422,7 +335,7 @@ class AsyncContainers:
 
             assert (await hyper.containers.get(box.name)).id == box.id
         """
-        found = await self._api.get(f"/v1/containers/{quote(ref)}", Inspect)
+        found = await self._api.call("containers.inspect", Inspect, ref)
         return AsyncContainer(self._api, Created(found.id, found.name))
 
     async def list(
@@ -440,4 +353,4 @@ class AsyncContainers:
             assert await hyper.containers.list(filters={"name": ["nobody"]}) == []
         """
         query = {"all": all, "filters": as_query(filters), "size": size}
-        return (await self._api.get("/v1/containers", _Listed, query)).containers
+        return (await self._api.call("containers.find", ContainerList, query=query)).containers

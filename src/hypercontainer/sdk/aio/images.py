@@ -12,9 +12,8 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, BinaryIO, Literal
 
-import msgspec
-
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
+from hypercontainer.contract.calls import History, ImageList, Pushed, RemovedList
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import pulling
 from hypercontainer.sdk.aio.calls import Filters, as_query
@@ -22,22 +21,6 @@ from hypercontainer.sdk.failures import deadline
 from hypercontainer.sdk.transport import Api, OnProgress
 
 Archive = str | os.PathLike[str] | bytes | BinaryIO  # a path, the bytes themselves, or an open file
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    images: builtins.list[ImageSummary]
-
-
-class _History(msgspec.Struct, frozen=True):
-    history: builtins.list[HistoryLine]
-
-
-class _Removed(msgspec.Struct, frozen=True):
-    removed: builtins.list[Removed]
-
-
-class _Pushed(msgspec.Struct, frozen=True):
-    digest: str
 
 
 class AsyncImages:
@@ -94,7 +77,7 @@ class AsyncImages:
         )
         body: dict[str, Any] = {"reference": reference, "credentials": found}
         async with deadline(f"push {reference}", timeout_s):
-            done = await self._api.operation("/v1/images/push", _Pushed, body=body, progress=progress)
+            done = await self._api.operation("images.push", Pushed, body=body, progress=progress)
         return done.digest
 
     async def list(self, *, filters: Filters | None = None) -> builtins.list[ImageSummary]:
@@ -105,7 +88,8 @@ class AsyncImages:
             for image in await hyper.images.list():
                 print(image.references, image.size_bytes)
         """
-        return (await self._api.get("/v1/images", _Listed, {"filters": as_query(filters)})).images
+        query = {"filters": as_query(filters)}
+        return (await self._api.call("images.find", ImageList, query=query)).images
 
     async def inspect(self, ref: str) -> ImageInspect:
         """One image, with its whole configuration.
@@ -114,7 +98,7 @@ class AsyncImages:
 
             assert (await hyper.images.inspect("busybox")).os == "linux"
         """
-        return await self._api.get("/v1/images/inspect", ImageInspect, {"ref": ref})
+        return await self._api.call("images.inspect", ImageInspect, query={"ref": ref})
 
     async def history(self, ref: str) -> builtins.list[HistoryLine]:
         """How it was built, newest step first.
@@ -124,7 +108,7 @@ class AsyncImages:
             for line in await hyper.images.history("busybox"):
                 print(line.created_by)
         """
-        return (await self._api.get("/v1/images/history", _History, {"ref": ref})).history
+        return (await self._api.call("images.history", History, query={"ref": ref})).history
 
     async def tag(self, source: str, target: str) -> None:
         """Gives an image one more name.
@@ -133,7 +117,7 @@ class AsyncImages:
 
             await hyper.images.tag("busybox", "localhost/mine:1")
         """
-        await self._api.act("/v1/images/tag", {"source": source, "target": target})
+        await self._api.act("images.tag", body={"source": source, "target": target})
 
     async def remove(self, ref: str, *, force: bool = False) -> builtins.list[Removed]:
         """Takes a name away, and with its last name the image.
@@ -145,7 +129,7 @@ class AsyncImages:
             assert removed[0].untagged == "localhost/short-lived:latest"
         """
         query = {"ref": ref, "force": force}
-        return (await self._api.call("DELETE", "/v1/images", _Removed, query=query)).removed
+        return (await self._api.call("images.remove", RemovedList, query=query)).removed
 
     async def load(
         self, archive: Archive, *, progress: OnProgress | None = None
@@ -159,7 +143,7 @@ class AsyncImages:
             assert loaded[0].id == (await hyper.images.inspect("busybox")).id
         """
         async with _opened(archive, "rb") as stream:
-            done = await self._api.operation("/v1/images/load", _Listed, upload=stream, progress=progress)
+            done = await self._api.operation("images.load", ImageList, upload=stream, progress=progress)
         return done.images
 
     async def save(
@@ -177,7 +161,7 @@ class AsyncImages:
         """
         query = {"ref": list(refs) if not isinstance(refs, str) else [refs], "format": format}
         async with (
-            self._api.exchange("GET", "/v1/images/save", query=query) as exchange,
+            self._api.exchange("images.save", query=query) as exchange,
             _opened(out, "wb") as file,
         ):
             async for piece in exchange.pieces():
@@ -204,7 +188,7 @@ class AsyncImages:
         """
         query = {"reference": reference, "message": message, "change": list(changes)}
         async with _opened(archive, "rb") as stream:
-            return await self._api.operation("/v1/images/import", ImageSummary, query=query, upload=stream)
+            return await self._api.operation("images.import", ImageSummary, query=query, upload=stream)
 
 
 @contextlib.asynccontextmanager

@@ -10,12 +10,10 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
-from hypercontainer.client.http import quote
 from hypercontainer.contract.answers import (
     Created,
     Exit,
@@ -26,64 +24,24 @@ from hypercontainer.contract.answers import (
     Port,
     Sample,
 )
+from hypercontainer.contract.calls import PodList, PodProcess, PodProcessList, PodSamples, PortList
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.errors import NotFound
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.containers import AsyncContainer
+from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_images
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.failures import ContainerFailed, deadline
 from hypercontainer.sdk.options import Pairs, Ports, port_mappings
-from hypercontainer.sdk.results import PodOutput, PodProcess, RunResult, channel_name
+from hypercontainer.sdk.results import PodOutput, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress
 
 
-class _Listed(msgspec.Struct, frozen=True):
-    pods: builtins.list[PodSummary]
-
-
-class _Ports(msgspec.Struct, frozen=True):
-    ports: builtins.list[Port]
-
-
-class _Processes(msgspec.Struct, frozen=True):
-    processes: builtins.list[PodProcess]
-
-
-class _Samples(msgspec.Struct, frozen=True):
-    samples: builtins.list[Sample]
-
-
-class AsyncPod:
+class AsyncPod(AsyncLife):
     """A pod.  As a context manager it is removed, by force, when the block is left."""
 
-    def __init__(self, api: Api, created: PodCreated) -> None:
-        self._api = api
-        self._created = created
-        self._path = f"/v1/pods/{quote(created.id)}"
-
-    def __repr__(self) -> str:
-        return f"<AsyncPod {self.name} {self.id[:12]}>"
-
-    @property
-    def id(self) -> str:
-        return self._created.id
-
-    @property
-    def name(self) -> str:
-        return self._created.name
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What hyperd, and the podfile's reader, had to say when it was made."""
-        return self._created.warnings
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(NotFound):
-            await self.remove(force=True)
+    _collection = "pods"
 
     async def inspect(self) -> PodInspect:
         """All that hyperd knows of it, now.
@@ -92,7 +50,7 @@ class AsyncPod:
 
             assert (await pod.inspect()).state == "running"
         """
-        return await self._api.get(self._path, PodInspect)
+        return await self._api.call("pods.inspect", PodInspect, self.id)
 
     async def container(self, name: str) -> AsyncContainer:
         """A handle on one of its containers, by the container's name; a manifest's without the pod's.
@@ -108,72 +66,6 @@ class AsyncPod:
                 return AsyncContainer(self._api, Created(member.id, member.name))
         raise NotFound(f"pod {self.name} has no container {name}")
 
-    async def start(self) -> None:
-        """Starts it; returns when every container runs that shall.
-
-        Example::
-
-            await pod.start()
-        """
-        await self._api.act(f"{self._path}/start")
-
-    async def stop(self, *, grace_s: int | None = None) -> None:
-        """Asks its containers to end, and ends them after ``grace_s``.
-
-        Example::
-
-            await pod.stop(grace_s=0)
-        """
-        await self._api.act(f"{self._path}/stop", {"timeout_s": grace_s})
-
-    async def restart(self, *, grace_s: int | None = None) -> None:
-        """Stops and starts it.
-
-        Example::
-
-            await pod.restart(grace_s=0)
-        """
-        await self._api.act(f"{self._path}/restart", {"timeout_s": grace_s})
-
-    async def kill(self, signal: str = "KILL") -> None:
-        """Sends the first process of each container a signal.
-
-        Example::
-
-            await pod.kill()
-            await pod.wait(timeout_s=60)
-        """
-        await self._api.act(f"{self._path}/kill", {"signal": signal})
-
-    async def pause(self) -> None:
-        """Its VM stands still until ``unpause``.
-
-        Example::
-
-            await pod.pause()
-            await pod.unpause()
-        """
-        await self._api.act(f"{self._path}/pause")
-
-    async def unpause(self) -> None:
-        """See ``pause``.
-
-        Example::
-
-            await pod.pause()
-            await pod.unpause()
-        """
-        await self._api.act(f"{self._path}/unpause")
-
-    async def remove(self, *, force: bool = False) -> None:
-        """Removes it with its containers; ``force``: also while it runs.
-
-        Example::
-
-            await pod.remove(force=True)
-        """
-        await self._api.act(self._path, method="DELETE", query={"force": force})
-
     async def wait(self, *, timeout_s: float | None = None) -> int:
         """When all its containers have ended for good: the status of the first that failed, or 0.
 
@@ -183,7 +75,7 @@ class AsyncPod:
             assert await pod.wait(timeout_s=60) == 137
         """
         async with deadline(f"wait for pod {self.name}", timeout_s):
-            ended = await self._api.call("GET", f"{self._path}/wait", Exit, timeout_s=None)
+            ended = await self._api.call("pods.wait", Exit, self.id, timeout_s=None)
         return ended.exit_status
 
     async def top(self) -> list[PodProcess]:
@@ -193,7 +85,7 @@ class AsyncPod:
 
             assert {"main", "side"} <= {line.container for line in await pod.top()}
         """
-        return (await self._api.get(f"{self._path}/top", _Processes)).processes
+        return (await self._api.call("pods.top", PodProcessList, self.id)).processes
 
     async def stats(self) -> list[Sample]:
         """What each of its running containers uses.
@@ -202,7 +94,7 @@ class AsyncPod:
 
             assert len(await pod.stats()) == 2
         """
-        return (await self._api.get(f"{self._path}/stats", _Samples)).samples
+        return (await self._api.call("pods.stats", PodSamples, self.id)).samples
 
     async def logs(
         self,
@@ -222,7 +114,7 @@ class AsyncPod:
         """
         query = {"follow": follow, "since": since, "until": until, "tail": tail, "timestamps": timestamps}
         async with contextlib.aclosing(
-            self._api.values(f"{self._path}/logs", PodLogLine, query=query)
+            self._api.values("pods.logs", PodLogLine, self.id, query=query)
         ) as lines:
             async for line in lines:
                 yield PodOutput(line.container, channel_name(line.channel), line.data)
@@ -234,7 +126,7 @@ class AsyncPod:
 
             assert await pod.ports() == []
         """
-        return (await self._api.get(f"{self._path}/ports", _Ports)).ports
+        return (await self._api.call("pods.ports", PortList, self.id)).ports
 
     async def add_ports(self, ports: Ports) -> list[Port]:
         """Publishes more of its ports, at once where it runs; as ``ports`` of a container.  The new ones.
@@ -245,7 +137,7 @@ class AsyncPod:
             assert added.host_port > 0
         """
         body = {"ports": port_mappings(ports)}
-        return (await self._api.call("POST", f"{self._path}/ports", _Ports, body=body)).ports
+        return (await self._api.call("pods.add_ports", PortList, self.id, body=body)).ports
 
     async def remove_ports(self, ports: Ports) -> None:
         """Takes published ports back.
@@ -255,7 +147,7 @@ class AsyncPod:
             (added,) = await pod.add_ports({8080: 0})
             await pod.remove_ports({8080: added.host_port})
         """
-        await self._api.act(f"{self._path}/ports", {"ports": port_mappings(ports)}, method="DELETE")
+        await self._api.act("pods.remove_ports", self.id, body={"ports": port_mappings(ports)})
 
     async def exec(
         self,
@@ -294,7 +186,8 @@ class AsyncPod:
         spec = exec_spec(
             command, stdin=stdin, tty=tty, env=env, working_dir=None, user=None, privileged=False
         )
-        return exec_stream_of(self._api, self._path, spec, f"{spec.command[0]} in the VM of pod {self.name}")
+        what = f"{spec.command[0]} in the VM of pod {self.name}"
+        return exec_stream_of(self._api, "pods.exec_create", self.id, spec, what)
 
 
 class AsyncPods:
@@ -317,8 +210,7 @@ class AsyncPods:
         """
         local = await with_images(self._api, spec, progress)
         made = await self._api.call(
-            "POST",
-            "/v1/pods",
+            "pods.create",
             PodCreated,
             query={"start": start},
             body=local,
@@ -363,7 +255,7 @@ class AsyncPods:
 
             assert (await hyper.pods.get(pod.name)).id == pod.id
         """
-        found = await self._api.get(f"/v1/pods/{quote(ref)}", PodInspect)
+        found = await self._api.call("pods.inspect", PodInspect, ref)
         return AsyncPod(self._api, PodCreated(found.id, found.name))
 
     async def list(self, *, filters: Filters | None = None) -> builtins.list[PodSummary]:
@@ -373,7 +265,8 @@ class AsyncPods:
 
             assert pod.id in [one.id for one in await hyper.pods.list()]
         """
-        return (await self._api.get("/v1/pods", _Listed, {"filters": as_query(filters)})).pods
+        query = {"filters": as_query(filters)}
+        return (await self._api.call("pods.find", PodList, query=query)).pods
 
 
 def _read_podfile(path: Path) -> tuple[PodSpec, tuple[str, ...]]:

@@ -42,7 +42,7 @@ async def pull(
 ) -> ImageSummary:
     found = as_json(credentials) if credentials is not None else await credentials_for(reference)
     body: dict[str, Any] = {"reference": reference, "platform": platform, "credentials": found}
-    return await api.operation("/v1/images/pull", ImageSummary, body=body, progress=progress)
+    return await api.operation("images.pull", ImageSummary, body=body, progress=progress)
 
 
 async def with_image(
@@ -78,7 +78,7 @@ async def with_images(api: Api, spec: PodSpec, progress: OnProgress | None) -> P
 
 async def _is_there(api: Api, reference: str) -> bool:
     try:
-        await api.get("/v1/images/inspect", ImageInspect, {"ref": reference})
+        await api.call("images.inspect", ImageInspect, query={"ref": reference})
     except NotFound:
         return False
     return True

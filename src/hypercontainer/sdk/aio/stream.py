@@ -14,7 +14,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from hypercontainer.client.api import encode
-from hypercontainer.client.frames import (
+from hypercontainer.client.http import RECEIVE_BYTES, BrokenAnswer, broken_frame
+from hypercontainer.client.stream import ACKNOWLEDGE_BYTES, ConnectionLost
+from hypercontainer.contract.answers import Created, LayerProgress, Timings
+from hypercontainer.contract.frames import (
     CONTROL,
     CREDIT,
     MAX_PAYLOAD_BYTES,
@@ -28,9 +31,6 @@ from hypercontainer.client.frames import (
     header,
     read_credit,
 )
-from hypercontainer.client.http import RECEIVE_BYTES, BrokenAnswer
-from hypercontainer.client.stream import ACKNOWLEDGE_BYTES, ConnectionLost
-from hypercontainer.contract.answers import Created, LayerProgress, Timings
 from hypercontainer.errors import HyperError, StreamClosed
 from hypercontainer.sdk.failures import TooMuchOutput, wire_error
 from hypercontainer.sdk.results import Output, RunResult, channel_name
@@ -70,7 +70,7 @@ class AsyncStream:
         self._on_progress = on_progress
         self._connection: Upgraded | None = None
         self._receiving: asyncio.Task[None] | None = None
-        self._frames = FrameReader()
+        self._frames = FrameReader(broken_frame)
         self._outputs: deque[Output] = deque()
         self._held = {STDOUT: 0, STDERR: 0}
         self._unacknowledged = {STDOUT: 0, STDERR: 0}
@@ -267,7 +267,7 @@ class AsyncStream:
             if channel in (STDOUT, STDERR):
                 self._output(channel, bytes(payload))
             elif channel == CREDIT:
-                of, count = read_credit(payload)
+                of, count = read_credit(payload, broken_frame)
                 self._room += count if of == STDIN else 0
             elif channel == CONTROL:
                 self._controlled(decoded(bytes(payload), dict[str, Any]))

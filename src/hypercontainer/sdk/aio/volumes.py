@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import builtins
 
-import msgspec
-
-from hypercontainer.client.http import quote
 from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.contract.calls import VolumeList, VolumesPruned
 from hypercontainer.sdk.aio.calls import Filters, as_query
 from hypercontainer.sdk.options import Pairs, Size, size_bytes
 from hypercontainer.sdk.transport import Api
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    volumes: builtins.list[VolumeInfo]
-
-
-class VolumesPruned(msgspec.Struct, frozen=True):
-    removed: tuple[str, ...]
-    space_reclaimed_bytes: int
 
 
 class AsyncVolumes:
@@ -42,7 +31,7 @@ class AsyncVolumes:
             "size_bytes": None if size is None else size_bytes("size", size),
             "labels": dict(labels or {}),
         }
-        return await self._api.call("POST", "/v1/volumes", VolumeInfo, body=body)
+        return await self._api.call("volumes.create", VolumeInfo, body=body)
 
     async def list(self, *, filters: Filters | None = None) -> builtins.list[VolumeInfo]:
         """The volumes that there are.  Filters: as of ``hyper volume ls``.
@@ -52,7 +41,8 @@ class AsyncVolumes:
             for volume in await hyper.volumes.list():
                 print(volume.name, volume.used_bytes, volume.pods)
         """
-        return (await self._api.get("/v1/volumes", _Listed, {"filters": as_query(filters)})).volumes
+        query = {"filters": as_query(filters)}
+        return (await self._api.call("volumes.find", VolumeList, query=query)).volumes
 
     async def inspect(self, name: str) -> VolumeInfo:
         """One volume; NotFound where there is none of this name.
@@ -63,7 +53,7 @@ class AsyncVolumes:
             assert (await hyper.volumes.inspect("looked-at")).pods == ()
             await hyper.volumes.remove("looked-at")
         """
-        return await self._api.get(f"/v1/volumes/{quote(name)}", VolumeInfo)
+        return await self._api.call("volumes.inspect", VolumeInfo, name)
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Removes it and what is on it; Conflict where a pod uses it.
@@ -73,7 +63,7 @@ class AsyncVolumes:
             await hyper.volumes.create("gone")
             await hyper.volumes.remove("gone")
         """
-        await self._api.act(f"/v1/volumes/{quote(name)}", method="DELETE", query={"force": force})
+        await self._api.act("volumes.remove", name, query={"force": force})
 
     async def prune(self) -> VolumesPruned:
         """Removes those that no pod uses.
@@ -83,4 +73,4 @@ class AsyncVolumes:
             await hyper.volumes.create("unused")
             assert "unused" in (await hyper.volumes.prune()).removed
         """
-        return await self._api.call("POST", "/v1/volumes/prune", VolumesPruned)
+        return await self._api.call("volumes.prune", VolumesPruned)

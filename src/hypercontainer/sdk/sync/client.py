@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Self, Unpack
 
-from hypercontainer.contract.answers import Check, Event, KernelLine, Played, Pruned
+from hypercontainer.contract.answers import Check, Event, KernelLine, Played
+from hypercontainer.contract.calls import (
+    SystemPruned,
+)
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import client as aio
 from hypercontainer.sdk.aio.calls import Filters
@@ -209,7 +212,9 @@ class Client(Facade[aio.AsyncClient]):
         """
         return self._portal.call(self._async.disk_usage())
 
-    def prune(self, *, containers: bool = True, images: bool = True, all_images: bool = False) -> Pruned:
+    def prune(
+        self, *, containers: bool = True, images: bool = True, all_images: bool = False
+    ) -> SystemPruned:
         """Removes ended containers and unused images; without ``all_images`` those only that have no name.
 
         Example::

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Generator, Sequence
-from typing import Self, Unpack
+from typing import Unpack
 
 from hypercontainer.contract.answers import Inspect, Process, Sample, Summary
 from hypercontainer.contract.spec import ContainerSpec
@@ -18,32 +18,13 @@ from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
 from hypercontainer.sdk.options import ContainerOptions, Pairs
 from hypercontainer.sdk.portal import Facade
 from hypercontainer.sdk.results import Output, RunResult
+from hypercontainer.sdk.sync.life import Life
 from hypercontainer.sdk.sync.stream import Stream
 from hypercontainer.sdk.transport import OnProgress
 
 
-class Container(Facade[aio.AsyncContainer]):
+class Container(Life[aio.AsyncContainer]):
     """A container.  As a context manager it is removed, by force, when the block is left."""
-
-    @property
-    def id(self) -> str:
-        return self._async.id
-
-    @property
-    def name(self) -> str:
-        return self._async.name
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What hyperd had to say when it was made."""
-        return self._async.warnings
-
-    def __enter__(self) -> Self:
-        self._portal.call(self._async.__aenter__())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._portal.call(self._async.__aexit__(*_))
 
     def inspect(self) -> Inspect:
         """All that hyperd knows of it, now.
@@ -53,15 +34,6 @@ class Container(Facade[aio.AsyncContainer]):
             assert box.inspect().state == "running"
         """
         return self._portal.call(self._async.inspect())
-
-    def start(self) -> None:
-        """Starts it; one that runs already is left alone.
-
-        Example::
-
-            box.start()
-        """
-        self._portal.call(self._async.start())
 
     def stop(self, *, grace_s: int | None = None, signal: str | None = None) -> None:
         """Asks it to end, and ends it after ``grace_s``.  None: as it was created, or ten seconds.
@@ -73,45 +45,6 @@ class Container(Facade[aio.AsyncContainer]):
         """
         self._portal.call(self._async.stop(grace_s=grace_s, signal=signal))
 
-    def restart(self, *, grace_s: int | None = None) -> None:
-        """Stops and starts it.
-
-        Example::
-
-            box.restart(grace_s=0)
-        """
-        self._portal.call(self._async.restart(grace_s=grace_s))
-
-    def kill(self, signal: str = "KILL") -> None:
-        """Sends its first process a signal.
-
-        Example::
-
-            box.kill()
-            assert box.wait() == 137
-        """
-        self._portal.call(self._async.kill(signal))
-
-    def pause(self) -> None:
-        """Its VM stands still until ``unpause``.
-
-        Example::
-
-            box.pause()
-            box.unpause()
-        """
-        self._portal.call(self._async.pause())
-
-    def unpause(self) -> None:
-        """See ``pause``.
-
-        Example::
-
-            box.pause()
-            box.unpause()
-        """
-        self._portal.call(self._async.unpause())
-
     def rename(self, name: str) -> None:
         """Gives it another name.
 
@@ -121,15 +54,6 @@ class Container(Facade[aio.AsyncContainer]):
             assert box.name == "once-a-box"
         """
         self._portal.call(self._async.rename(name))
-
-    def remove(self, *, force: bool = False) -> None:
-        """Removes it with all that it has written; ``force``: also while it runs.
-
-        Example::
-
-            box.remove(force=True)
-        """
-        self._portal.call(self._async.remove(force=force))
 
     def wait(self, *, timeout_s: float | None = None) -> int:
         """Its exit status, once it has ended.
@@ -274,7 +198,9 @@ class Container(Facade[aio.AsyncContainer]):
         )
 
     def attach(self, *, stdin: bool = False, logs: bool = False) -> Stream:
-        """The streams of its first process, which goes on when the block is left; ``logs``: from the beginning.
+        """The streams of its first process, which goes on when the block is left.
+
+        ``logs``: its log from the beginning, and then what follows, nothing left out and nothing twice.
 
         Example::
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Generator, Sequence
-from typing import Self
 
 from hypercontainer.contract.answers import (
     PodInspect,
@@ -17,40 +16,22 @@ from hypercontainer.contract.answers import (
     Port,
     Sample,
 )
+from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.sdk.aio import pods as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
 from hypercontainer.sdk.options import Pairs, Ports
 from hypercontainer.sdk.portal import Facade
-from hypercontainer.sdk.results import PodOutput, PodProcess, RunResult
+from hypercontainer.sdk.results import PodOutput, RunResult
 from hypercontainer.sdk.sync.containers import Container
+from hypercontainer.sdk.sync.life import Life
 from hypercontainer.sdk.sync.stream import Stream
 from hypercontainer.sdk.transport import OnProgress
 
 
-class Pod(Facade[aio.AsyncPod]):
+class Pod(Life[aio.AsyncPod]):
     """A pod.  As a context manager it is removed, by force, when the block is left."""
-
-    @property
-    def id(self) -> str:
-        return self._async.id
-
-    @property
-    def name(self) -> str:
-        return self._async.name
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What hyperd, and the podfile's reader, had to say when it was made."""
-        return self._async.warnings
-
-    def __enter__(self) -> Self:
-        self._portal.call(self._async.__aenter__())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._portal.call(self._async.__aexit__(*_))
 
     def inspect(self) -> PodInspect:
         """All that hyperd knows of it, now.
@@ -71,72 +52,6 @@ class Pod(Facade[aio.AsyncPod]):
             assert member.exec(["echo", "here"]).stdout == b"here\\n"
         """
         return Container(self._portal, self._portal.call(self._async.container(name)))
-
-    def start(self) -> None:
-        """Starts it; returns when every container runs that shall.
-
-        Example::
-
-            pod.start()
-        """
-        self._portal.call(self._async.start())
-
-    def stop(self, *, grace_s: int | None = None) -> None:
-        """Asks its containers to end, and ends them after ``grace_s``.
-
-        Example::
-
-            pod.stop(grace_s=0)
-        """
-        self._portal.call(self._async.stop(grace_s=grace_s))
-
-    def restart(self, *, grace_s: int | None = None) -> None:
-        """Stops and starts it.
-
-        Example::
-
-            pod.restart(grace_s=0)
-        """
-        self._portal.call(self._async.restart(grace_s=grace_s))
-
-    def kill(self, signal: str = "KILL") -> None:
-        """Sends the first process of each container a signal.
-
-        Example::
-
-            pod.kill()
-            pod.wait(timeout_s=60)
-        """
-        self._portal.call(self._async.kill(signal))
-
-    def pause(self) -> None:
-        """Its VM stands still until ``unpause``.
-
-        Example::
-
-            pod.pause()
-            pod.unpause()
-        """
-        self._portal.call(self._async.pause())
-
-    def unpause(self) -> None:
-        """See ``pause``.
-
-        Example::
-
-            pod.pause()
-            pod.unpause()
-        """
-        self._portal.call(self._async.unpause())
-
-    def remove(self, *, force: bool = False) -> None:
-        """Removes it with its containers; ``force``: also while it runs.
-
-        Example::
-
-            pod.remove(force=True)
-        """
-        self._portal.call(self._async.remove(force=force))
 
     def wait(self, *, timeout_s: float | None = None) -> int:
         """When all its containers have ended for good: the status of the first that failed, or 0.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import builtins
 
 from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.contract.calls import VolumesPruned
 from hypercontainer.sdk.aio import volumes as aio
 from hypercontainer.sdk.aio.calls import Filters
-from hypercontainer.sdk.aio.volumes import VolumesPruned
 from hypercontainer.sdk.options import Pairs, Size
 from hypercontainer.sdk.portal import Facade
 

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import io
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, BinaryIO
 
-from hypercontainer.surfaces.hyper.frames import Bytes
+from hypercontainer.surfaces.http.connection import Bytes
 
 CHUNK_BYTES = 65536
 
@@ -100,3 +100,24 @@ class OutputPipe:
             self._fd = -1
         with contextlib.suppress(BrokenPipeError, ValueError):
             self.file.close()
+
+
+async def written(write: Callable[[BinaryIO], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
+    """What ``write`` writes, which does it in threads.  Closing the iterator cancels it."""
+
+    async def work(pipe: OutputPipe) -> None:
+        try:
+            await write(pipe.file)
+        finally:
+            await pipe.finish()
+
+    with contextlib.closing(OutputPipe()) as pipe:
+        task = asyncio.create_task(work(pipe))
+        try:
+            while data := await pipe.read():
+                yield data
+            await task
+        finally:
+            pipe.close()  # before the task is waited for: its thread may be stuck in a full pipe
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 import os
 from typing import Any
+from urllib.parse import quote
 
 from msgspec import Struct, field
 
+from hypercontainer.contract.routes import ROUTES
 from hypercontainer.engine.container.launch import START_OPERATION, exit_status
 from hypercontainer.errors import (
     DigestMismatch,
     GuestError,
     HyperError,
+    InvalidArgument,
     LaunchError,
     LayerError,
     RegistryError,
@@ -41,7 +44,9 @@ def fault_of(error: BaseException) -> tuple[int, Fault]:
     """HTTP status and wire form; logs what nobody raised on purpose."""
     error = leaf(error)
     if isinstance(error, HyperError):
-        return status_of(error), Fault(error.code, error.message, error.hint, details_of(error))
+        remedies = (ROUTES[remedy.call].words(quote(remedy.of, safe="")) for remedy in error.remedies)
+        hint = error.hint or ", ".join(remedies) or None
+        return status_of(error), Fault(error.code, error.message, hint, details_of(error))
     identifier = os.urandom(4).hex()
     logger.error("internal error %s", identifier, exc_info=error)
     message = f"internal error {identifier}: {type(error).__name__}"
@@ -55,6 +60,19 @@ def status_of(error: HyperError) -> int:
 
 
 def details_of(error: HyperError) -> dict[str, Any]:
+    """What clients make the error of again, in their own words where it has a field or remedies."""
+    details = _data_of(error)
+    if isinstance(error, InvalidArgument) and error.field:
+        details["field"] = error.field
+    if error.remedies:
+        details["remedies"] = [
+            {"call": remedy.call, "of": remedy.of, "aim": remedy.aim, "options": remedy.options}
+            for remedy in error.remedies
+        ]
+    return details
+
+
+def _data_of(error: HyperError) -> dict[str, Any]:
     match error:
         case LaunchError():
             return {

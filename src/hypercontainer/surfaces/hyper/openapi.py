@@ -16,11 +16,8 @@ import msgspec
 
 from hypercontainer import __version__
 from hypercontainer.contract.answers import LayerProgress
-from hypercontainer.contract.calls import CredentialsBody, Request
-from hypercontainer.surfaces.hyper.faults import FaultBody
-from hypercontainer.surfaces.hyper.handlers_system import API_VERSION
-from hypercontainer.surfaces.hyper.routes import ROUTES
-from hypercontainer.surfaces.hyper.routing import (
+from hypercontainer.contract.calls import CredentialsBody, Nothing, Request
+from hypercontainer.contract.routes import (
     BYTES,
     CREDENTIALS_HEADER,
     FRAMES,
@@ -28,10 +25,12 @@ from hypercontainer.surfaces.hyper.routing import (
     LINES,
     PROTOCOL,
     TAR,
-    Nothing,
+    VERSION,
     Route,
-    is_json,
 )
+from hypercontainer.surfaces.http.reading import is_json
+from hypercontainer.surfaces.hyper.faults import FaultBody
+from hypercontainer.surfaces.hyper.typed import OPERATIONS, Operation
 
 Json = dict[str, Any]
 
@@ -63,23 +62,22 @@ ERROR = {
 
 @functools.cache
 def document() -> Json:
-    return describe(ROUTES)
+    return describe(OPERATIONS)
 
 
-def describe(routes: Sequence[Route]) -> Json:
-    schemas = _Schemas(routes)
+def describe(operations: Sequence[Operation]) -> Json:
+    schemas = _Schemas(operations)
     paths: dict[str, Json] = {}
-    for route in routes:
-        paths.setdefault(route.path.replace("ID", "{id}"), {})[route.method.lower()] = _operation(
-            route, schemas
-        )
+    for each in operations:
+        described = _operation(each, schemas)
+        paths.setdefault(each.route.path_of("{id}"), {})[each.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "hyperd's native API",
             "summary": "Docker and OCI images, directly on a hypervisor",
             "description": DESCRIPTION,
-            "version": f"{API_VERSION}+{__version__}",
+            "version": f"{VERSION}+{__version__}",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [
@@ -94,15 +92,15 @@ def describe(routes: Sequence[Route]) -> Json:
 class _Schemas:
     """JSON Schemas of all types that the routes name; those of queries are taken apart and are no components."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        kinds = [*dict.fromkeys(_types(routes))]
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        kinds = [*dict.fromkeys(_types(operations))]
         found, self.components = msgspec.json.schema_components(
             kinds, ref_template="#/components/schemas/{name}"
         )
         self._of: dict[Any, Json] = dict(zip(kinds, found, strict=True))
         self._queries = {
             kind: self.components.pop(kind.__name__)
-            for kind in dict.fromkeys(route.query for route in routes)
+            for kind in dict.fromkeys(each.query for each in operations)
         }
 
     def of(self, kind: Any) -> Json:
@@ -120,14 +118,14 @@ class _Schemas:
                 yield {**parameter, "schema": schema}
 
 
-def _types(routes: Iterable[Route]) -> Iterator[Any]:
+def _types(operations: Iterable[Operation]) -> Iterator[Any]:
     yield from (FaultBody, LayerProgress, CredentialsBody)
-    for route in routes:
-        yield route.query
-        if route.answer is not None:
-            yield route.answer
-        if route.body is not Nothing:
-            yield route.body
+    for each in operations:
+        yield each.query
+        if each.answer is not None:
+            yield each.answer
+        if each.body is not Nothing:
+            yield each.body
 
 
 def _present(schema: Json) -> Json:
@@ -140,11 +138,12 @@ def _present(schema: Json) -> Json:
     return kept | ({"anyOf": choices} if choices else {}) | default
 
 
-def _operation(route: Route, schemas: _Schemas) -> Json:
-    tag = route.handler.__module__.rpartition("_")[2]
-    parameters = [*_path_parameters(route), *schemas.parameters(route.query), *_headers(route)]
+def _operation(each: Operation, schemas: _Schemas) -> Json:
+    route = each.route
+    tag = route.name.partition(".")[0]
+    parameters = [*_path_parameters(route), *schemas.parameters(each.query), *_headers(route)]
     operation: Json = {
-        "operationId": f"{tag}_{route.handler.__name__.rstrip('_')}",
+        "operationId": route.name.replace(".", "_"),
         "tags": [tag],
         "summary": route.summary,
     }
@@ -152,13 +151,13 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         operation["parameters"] = parameters
     if route.takes != JSON:
         operation["requestBody"] = {"required": True, "content": {route.takes: {"schema": BINARY}}}
-    elif route.body is not Nothing:
-        required = any(item.required for item in msgspec.structs.fields(route.body))
+    elif each.body is not Nothing:
+        required = any(item.required for item in msgspec.structs.fields(each.body))
         operation["requestBody"] = {
             "required": required,
-            "content": {JSON: {"schema": schemas.of(route.body)}},
+            "content": {JSON: {"schema": schemas.of(each.body)}},
         }
-    operation["responses"] = _responses(route, schemas)
+    operation["responses"] = _responses(each, schemas)
     return operation
 
 
@@ -176,24 +175,25 @@ def _path_parameters(route: Route) -> Iterator[Json]:
 def _headers(route: Route) -> Iterator[Json]:
     if route.credentials:
         yield {
-            "name": "-".join(word.capitalize() for word in CREDENTIALS_HEADER.decode().split("-")),
+            "name": CREDENTIALS_HEADER,
             "in": "header",
             "description": "For the registry: base64url of the JSON of `CredentialsBody`.",
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]*={0,2}$"},
         }
 
 
-def _responses(route: Route, schemas: _Schemas) -> Json:
+def _responses(each: Operation, schemas: _Schemas) -> Json:
+    route = each.route
     responses: Json = {}
     if route.upgrade:
         responses["101"] = {
             "description": f"The connection goes on as frames: send `Connection: Upgrade`, `Upgrade: {PROTOCOL}`.",
             "headers": {"Upgrade": {"schema": {"const": PROTOCOL}}},
         }
-    if route.status != 200 and route.answer is None:
+    if route.status != 200 and each.answer is None:
         responses[str(route.status)] = {"description": "Done." if route.status == 204 else "It begins."}
     elif not route.upgrade:
-        responses[str(route.status)] = {"description": _says(route), "content": _content(route, schemas)}
+        responses[str(route.status)] = {"description": _says(route), "content": _content(each, schemas)}
         if route.tells:
             responses[str(route.status)]["headers"] = {
                 name: {"description": says, "required": True, "schema": {"type": "string"}}
@@ -213,10 +213,11 @@ def _says(route: Route) -> str:
     )
 
 
-def _content(route: Route, schemas: _Schemas) -> Json:
+def _content(each: Operation, schemas: _Schemas) -> Json:
+    route = each.route
     if route.gives in (FRAMES, TAR, BYTES):
         return {route.gives: {"schema": BINARY}}
-    answer = schemas.of(route.answer)
+    answer = schemas.of(each.answer)
     if route.gives == JSON:
         return {JSON: {"schema": answer}}
     lines: list[Json] = [schemas.of(FaultBody)]
@@ -226,7 +227,7 @@ def _content(route: Route, schemas: _Schemas) -> Json:
         else [answer]
     )
     content: Json = {LINES: {"schema": {"anyOf": lines, "description": "Of one line."}}}
-    if any(item.name == "stream" for item in msgspec.structs.fields(route.query)):
+    if any(item.name == "stream" for item in msgspec.structs.fields(each.query)):
         content[JSON] = {"schema": answer}  # without `stream`
     return content
 

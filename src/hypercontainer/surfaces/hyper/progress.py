@@ -6,7 +6,6 @@ Memory is bounded by the number of layers: what a slow client has not yet read o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ import msgspec
 
 from hypercontainer.contract.answers import LayerProgress
 from hypercontainer.engine.interface import ProgressSink
+from hypercontainer.surfaces.http.answers import closed_after
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of
 
 T = TypeVar("T")
@@ -23,17 +23,6 @@ TICK_S = 1.0
 
 def line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
-
-
-@contextlib.asynccontextmanager
-async def closed_after(values: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
-    """Closes an iterator that can be closed when the block is left, not when it is collected."""
-    try:
-        yield values
-    finally:
-        close = getattr(values, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def value_lines(values: AsyncIterator[object]) -> AsyncGenerator[bytes, None]:

@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
+from hypercontainer.contract import frames
 from hypercontainer.contract.answers import Created, Exit
 from hypercontainer.contract.calls import Control
 from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument, StreamClosed
-from hypercontainer.surfaces.http.connection import ClientGone, drain
-from hypercontainer.surfaces.hyper import frames
+from hypercontainer.surfaces.http.connection import Bytes, ClientGone, drain
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of, leaf
 from hypercontainer.surfaces.hyper.progress import Board
 
@@ -32,6 +32,11 @@ CLOSE_S = 5.0
 
 # What makes the process whose streams are carried: told of the container once it is made, and of progress.
 Begin = Callable[[Callable[[Created], None], ProgressSink], Awaitable[Attachment]]
+
+
+def broken(what: str) -> InvalidArgument:
+    """What a client is told that breaks the rules of the frames."""
+    return InvalidArgument(f"frame: {what}")
 
 
 class Window:
@@ -52,7 +57,7 @@ class Window:
 
     def give(self, count: int) -> None:
         if not 0 < count <= frames.WINDOW_BYTES - self._left:
-            raise InvalidArgument(f"frame: credit for {count} bytes, of which that many were never sent")
+            raise broken(f"credit for {count} bytes, of which that many were never sent")
         self._left += count
         self._more.set()
 
@@ -66,14 +71,14 @@ class Input:
         self._ended = False
         self._owed = 0  # bytes of the client's window that it has not got back
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: memoryview) -> None:
         if self._ended:
-            raise InvalidArgument("frame: more input after the end of input")
+            raise broken("more input after the end of input")
         if not data:
             self._ended = True
         self._owed += len(data)
         if self._owed > frames.WINDOW_BYTES:
-            raise InvalidArgument("frame: more input than there is credit for")
+            raise broken("more input than there is credit for")
         self._buffer += data
         self._changed.set()
 
@@ -98,7 +103,7 @@ class StreamSession:
         self._windows = {frames.STDOUT: Window(), frames.STDERR: Window()}
         self._input = Input()
         self._controls: asyncio.Queue[Control] = asyncio.Queue(MAX_CONTROLS)
-        self._decoder = frames.Decoder()
+        self._frames = frames.FrameReader(broken)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
         self._writer = writer
@@ -122,7 +127,7 @@ class StreamSession:
         """True when the client has detached, False when it has gone."""
         data = initial
         while True:
-            for channel, payload in self._decoder.feed(data):
+            for channel, payload in self._frames.feed(data):
                 if channel == frames.STDIN:
                     self._input.put(payload)
                 elif channel == frames.CREDIT:
@@ -133,7 +138,7 @@ class StreamSession:
                         return True
                     await self._controls.put(control)
                 else:
-                    raise InvalidArgument(f"frame: channel {channel} is not the client's")
+                    raise broken(f"channel {channel} is not the client's")
             try:
                 data = await reader.read(READ_BYTES)
             except OSError:
@@ -141,16 +146,16 @@ class StreamSession:
             if not data:
                 return False
 
-    def _credit(self, payload: bytes) -> None:
-        channel, count = frames.decode_credit(payload)
+    def _credit(self, payload: memoryview) -> None:
+        channel, count = frames.read_credit(payload, broken)
         if channel not in self._windows:
-            raise InvalidArgument(f"frame: credit for channel {channel}, which hyperd does not send")
+            raise broken(f"credit for channel {channel}, which hyperd does not send")
         self._windows[channel].give(count)
 
     # To the client
 
-    async def _send(self, channel: int, payload: frames.Bytes = b"") -> None:
-        self._writer.write(frames.encode(channel, payload))
+    async def _send(self, channel: int, payload: Bytes = b"") -> None:
+        self._writer.write(frames.frame(channel, payload))
         await drain(self._writer)
 
     async def _send_control(self, *values: object) -> None:
@@ -228,7 +233,7 @@ class StreamSession:
             await _taken(attachment.end_input())
 
     async def _send_credit(self, count: int) -> None:
-        self._writer.write(frames.encode_credit(frames.STDIN, count))
+        self._writer.write(frames.credit(frames.STDIN, count))
         await drain(self._writer)
 
     async def _carry_out(self, attachment: Attachment) -> None:
@@ -254,7 +259,7 @@ async def _taken(operation: Awaitable[None]) -> bool:
     return True
 
 
-def _control(payload: bytes) -> Control:
+def _control(payload: memoryview) -> Control:
     try:
         control = msgspec.json.decode(payload, type=Control)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -268,7 +273,7 @@ def _control_frame(value: object) -> bytes:
     payload = msgspec.json.encode(value)
     if len(payload) > frames.MAX_PAYLOAD_BYTES:  # an error's console and stderr have no bound here
         payload = msgspec.json.encode(_shortened(value))
-    return frames.encode(frames.CONTROL, payload)
+    return frames.frame(frames.CONTROL, payload)
 
 
 def _ending(ended: Exit) -> Iterator[object]:

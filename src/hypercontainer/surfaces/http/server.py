@@ -1,4 +1,4 @@
-"""Serves the native API on sockets that listen already: connections, requests, answers, errors.
+"""Serves a surface on sockets that listen already: connections, requests, answers, errors.
 
 Each connection has one task.  A request's work is cancelled when its client goes away; what fails becomes an
 HTTP error while no answer has begun, and a broken connection after that, which a client can tell from an end.
@@ -11,32 +11,17 @@ import contextlib
 import functools
 import logging
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
 
 import h11
-import msgspec
 
-from hypercontainer.engine.interface import Engine
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
+from hypercontainer.surfaces.http.answers import Answer, Chunks, Reply, Upgrade
 from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits
 from hypercontainer.surfaces.http.pipes import BodyPipe
-from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of
-from hypercontainer.surfaces.hyper.routes import ROUTES
-from hypercontainer.surfaces.hyper.routing import (
-    JSON,
-    PROTOCOL,
-    Call,
-    Chunks,
-    MethodNotAllowed,
-    Nothing,
-    Route,
-    Router,
-    Upgrade,
-    read_body,
-    read_credentials,
-    read_query,
-)
+from hypercontainer.surfaces.http.routing import MethodNotAllowed
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +29,38 @@ MAX_CONNECTIONS = 4096
 LISTEN_BACKLOG = 128
 
 
-class Server:
-    """``shutdown`` is called when a client asks the daemon to end, with its wish to stop the containers."""
+@dataclass(frozen=True)
+class Request:
+    """A request's head.  ``target`` is as it came; the names of ``headers`` are in small letters.  ``peer_uid``: whose
+    process the client is, as the kernel says."""
 
-    def __init__(
-        self, engine: Engine, shutdown: Callable[[bool], None], *, limits: Limits | None = None
-    ) -> None:
-        self._engine = engine
-        self._shutdown = shutdown
+    method: str
+    target: str
+    headers: Mapping[bytes, bytes]
+    peer_uid: int | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a request comes to.  ``do`` is given the body: whole, or where ``streams``, b"" and a file that a thread
+    may read as the body comes.  It is cancelled when the client goes away."""
+
+    do: Callable[[bytes, BinaryIO | None], Awaitable[Answer]]
+    streams: bool = False
+
+
+class Surface(Protocol):
+    def accept(self, request: Request) -> Work:
+        """Raises what is wrong with the head, before the body is taken."""
+
+    def refuse(self, error: Exception) -> Reply:
+        """How any error is told; what nobody raised on purpose too."""
+
+
+class Server:
+    def __init__(self, surface: Surface, *, limits: Limits | None = None) -> None:
+        self._surface = surface
         self._limits = limits or Limits()
-        self._router = Router(ROUTES)
         self._listeners: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], Connection] = {}
         self._closing = False
@@ -128,60 +135,45 @@ class Server:
         return len(self._open) > MAX_CONNECTIONS
 
     async def _refuse(self, connection: Connection, error: Exception) -> None:
-        status, fault = fault_of(error)
-        headers = [("Content-Type", JSON)]
+        reply = self._surface.refuse(error)
+        headers = reply.headers
         if isinstance(error, MethodNotAllowed):
-            headers.append(("Allow", ", ".join(error.allowed)))
-        body = msgspec.json.encode(FaultBody(fault))
-        await connection.answer(status, headers, body, close=isinstance(error, BadRequest) or self._crowded)
+            headers = (*headers, ("Allow", ", ".join(error.allowed)))
+        close = isinstance(error, BadRequest) or self._crowded
+        await connection.answer(reply.status, headers, reply.body, close=close)
 
     # One request
 
-    async def _request(self, connection: Connection, request: h11.Request) -> None:
-        method, target = request.method.decode(), request.target.decode("latin-1")
+    async def _request(self, connection: Connection, head: h11.Request) -> None:
+        method, target = head.method.decode(), head.target.decode("latin-1")
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s from pid %d, uid %d, gid %d", method, target, *connection.peer())
-        route, name, query_text = self._router.find(method, target)
-        headers = dict(request.headers)
-        query = read_query(query_text, route.query)
-        credentials = read_credentials(headers)
-        pipe = BodyPipe() if route.takes != JSON else None
+        request = Request(method, target, dict(head.headers), connection.peer_uid())
+        work = self._surface.accept(request)
+        pipe = BodyPipe() if work.streams else None
         try:
-            body = Nothing() if pipe else read_body(await connection.whole_body(), route.body)
-            call: Call[Any, Any] = Call(
-                engine=self._engine,
-                shutdown=self._shutdown,
-                id=name,
-                query=query,
-                body=body,
-                credentials=credentials,
-                upgrade=route.upgrade and _wants_upgrade(headers),
-                stream=pipe.file if pipe else None,
-                peer_uid=connection.peer_uid(),
-            )
-            answer = await while_connected(self._answer(connection, route, call), _watch(connection, pipe))
+            body = b"" if pipe else await connection.whole_body()
+            file = pipe.file if pipe else None
+            answer = await while_connected(_do(connection, work, body, file), _watch(connection, pipe))
         finally:
             if pipe:
                 pipe.close()
         if isinstance(answer, Upgrade):
-            initial = connection.switch(PROTOCOL)
+            initial = connection.switch(answer.protocol)
             await answer.session.serve(connection.reader, connection.writer, initial)
 
-    async def _answer(self, connection: Connection, route: Route, call: Call[Any, Any]) -> object:
-        answer = await route.handler(call)
-        if isinstance(answer, Chunks):
-            await _send_chunks(connection, route, answer)
-        elif answer is None:
-            await connection.answer(route.status)
-        elif not isinstance(answer, Upgrade):
-            body = msgspec.json.encode(answer)
-            await connection.answer(route.status, [("Content-Type", JSON)], body)
-        return answer
+
+async def _do(connection: Connection, work: Work, body: bytes, file: BinaryIO | None) -> Answer:
+    answer = await work.do(body, file)
+    if isinstance(answer, Reply):
+        await connection.answer(answer.status, answer.headers, answer.body)
+    elif isinstance(answer, Chunks):
+        await _send_chunks(connection, answer)
+    return answer
 
 
-async def _send_chunks(connection: Connection, route: Route, answer: Chunks) -> None:
-    headers = [("Content-Type", route.gives), *answer.headers]
-    begin = functools.partial(connection.begin, route.status, headers)
+async def _send_chunks(connection: Connection, answer: Chunks) -> None:
+    begin = functools.partial(connection.begin, answer.status, answer.headers)
     async with contextlib.aclosing(answer.chunks) as chunks:
         if answer.at_once:
             await begin()
@@ -230,11 +222,11 @@ async def while_connected(work: Coroutine[Any, Any, object], gone: Coroutine[Any
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-def _wants_upgrade(headers: dict[bytes, bytes]) -> bool:
-    protocol = headers.get(b"upgrade")
-    if protocol is None:
+def wants_upgrade(headers: Mapping[bytes, bytes], protocol: str) -> bool:
+    wanted = headers.get(b"upgrade")
+    if wanted is None:
         return False
     tokens = [token.strip().lower() for token in headers.get(b"connection", b"").split(b",")]
-    if b"upgrade" not in tokens or protocol.lower() != PROTOCOL.encode():
-        raise InvalidArgument(f"Upgrade: only {PROTOCOL} is spoken here, with `Connection: Upgrade`")
+    if b"upgrade" not in tokens or wanted.lower() != protocol.encode():
+        raise InvalidArgument(f"Upgrade: only {protocol} is spoken here, with `Connection: Upgrade`")
     return True

@@ -1,0 +1,69 @@
+"""What a request can be answered with: something whole, a body that is made as it goes, or another protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+JSON = "application/json"
+Fields = tuple[tuple[str, str], ...]  # of a head
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Fields = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """``at_once``: the head goes out before the first chunk is there, for what may be silent for long.  What fails
+    before the head went out is told as any error; after it the connection is broken off."""
+
+    status: int
+    headers: Fields
+    chunks: AsyncGenerator[bytes, None]
+    at_once: bool = False
+
+
+class Session(Protocol):
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
+        """Has the connection until it ends; ``initial`` is what the client has sent ahead."""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    protocol: str
+    session: Session
+
+
+Answer = Reply | Chunks | Upgrade
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    return Reply(status, (("Content-Type", JSON),), msgspec.json.encode(value))
+
+
+@contextlib.asynccontextmanager
+async def closed_after(values: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
+    """Closes an iterator that can be closed when the block is left, not when it is collected."""
+    try:
+        yield values
+    finally:
+        close = getattr(values, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def passed_on(values: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async with closed_after(values):
+        async for value in values:
+            yield value
