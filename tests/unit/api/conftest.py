@@ -7,17 +7,18 @@ import contextlib
 import inspect
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h11
 import pytest
 
-from hypercontainer.contract import answers as a
-from hypercontainer.contract.spec import ContainerSpec, PodSpec
+from fake_attachment import FakeAttachment
+from fake_engine import FakeContainer, FakeEngine, FakePod
 from hypercontainer.surfaces.http.connection import Limits
-from hypercontainer.surfaces.hyper.server import Server
+from hypercontainer.surfaces.http.server import Server
+from hypercontainer.surfaces.hyper.native import NativeApi
+from noted import Notes
 
 TIMEOUT_S = 20.0
 
@@ -36,311 +37,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     asyncio.run(within())
     return True
-
-
-SUMMARY = {
-    "id": "c1",
-    "name": "web",
-    "image": "busybox",
-    "image_id": "sha256:1",
-    "command": "sh",
-    "created": "2026-01-01T00:00:00Z",
-    "started": "",
-    "finished": "",
-    "state": "running",
-    "status": "Up",
-    "exit_status": 0,
-}
-IMAGE = a.ImageSummary(
-    id="sha256:1",
-    references=("busybox:latest",),
-    repo_digests=(),
-    created="",
-    size_bytes=3,
-    architecture="amd64",
-    os="linux",
-)
-INSPECT = a.Inspect(
-    **SUMMARY,  # type: ignore[arg-type]
-    spec=ContainerSpec(image="busybox"),
-    config=a.Effective(
-        env=(), entrypoint=(), command=("sh",), user="", working_dir="/", stop_signal="TERM", hostname="c1"
-    ),
-    pid=1,
-    error="",
-    oom_killed=False,
-    restart_count=0,
-    vm=a.Machine(),
-    network=a.NetworkState(),
-    log_path="",
-)
-SAMPLE = a.Sample(
-    time="2026-01-01T00:00:00Z",
-    id="c1",
-    name="web",
-    cpu_ns=1,
-    vcpus=1,
-    memory_bytes=1,
-    memory_limit_bytes=2,
-    net_rx_bytes=0,
-    net_tx_bytes=0,
-    block_read_bytes=0,
-    block_write_bytes=0,
-    pids=1,
-    vm_rss_bytes=1,
-)
-PROCESS = a.Process(
-    pid=1, ppid=0, uid=0, user="root", cpu_ns=1, rss_bytes=1, started="", state="S", tty="?", command="sh"
-)
-KERNEL = a.KernelLine(name="own", version="6.1", source="own", path="/k", default=True)
-HISTORY = a.HistoryLine(id="x", created="", created_by="", size_bytes=0, comment="")
-EXEC = a.ExecState(id="e1", container="c1", running=True, exit_status=None, pid=2, command=("sh",))
-POD: dict[str, Any] = {
-    "id": "p1",
-    "name": "shop",
-    "created": "2026-01-01T00:00:00Z",
-    "state": "running",
-    "status": "Up",
-    "ready": True,
-    "containers": (a.Summary(**SUMMARY),),  # type: ignore[arg-type]
-}
-PORT = a.Port("0.0.0.0", 8080, 80, "tcp")
-VOLUME = a.VolumeInfo(name="data", created="2026-01-01T00:00:00Z", size_bytes=1 << 30, used_bytes=7)
-PLAYED = a.Played(kind="Pod", name="shop", action="created", pods=("p1",))
-PRUNED = a.Pruned(containers_deleted=("c1",), images_deleted=(), space_reclaimed_bytes=7)
-
-
-class FakeAttachment:
-    """A process: what a test puts in ``outputs`` it has written, what it read is in ``input``."""
-
-    tty = False
-
-    def __init__(self) -> None:
-        self.outputs: dict[int, asyncio.Queue[bytes]] = {1: asyncio.Queue(), 2: asyncio.Queue()}
-        self.input = bytearray()
-        self.input_ended = asyncio.Event()
-        self.may_read = asyncio.Event()  # the process reads its input
-        self.may_read.set()
-        self.write_error: Exception | None = None
-        self.taken = {1: 0, 2: 0}
-        self.ended: asyncio.Future[a.Exit] = asyncio.get_running_loop().create_future()
-        self.controls: list[tuple[Any, ...]] = []
-        self.controlled = asyncio.Event()
-        self.closed = asyncio.Event()
-
-    def finish(self, status: int = 0, error: str = "") -> None:
-        for queue in self.outputs.values():
-            queue.put_nowait(b"")
-        self.ended.set_result(a.Exit(status, error))
-
-    async def read(self, channel: int) -> bytes:
-        data = await self.outputs[channel].get()
-        self.taken[channel] += len(data)
-        return data
-
-    async def write(self, data: bytes) -> None:
-        await self.may_read.wait()
-        if self.write_error:
-            raise self.write_error
-        self.input += data
-
-    async def end_input(self) -> None:
-        self.input_ended.set()
-
-    async def _control(self, *what: Any) -> None:
-        self.controls.append(what)
-        self.controlled.set()
-
-    async def resize(self, rows: int, columns: int) -> None:
-        await self._control("resize", rows, columns)
-
-    async def signal(self, name: str) -> None:
-        await self._control("signal", name)
-
-    async def exit(self) -> a.Exit:
-        return await asyncio.shield(self.ended)
-
-    async def close(self) -> None:
-        self.closed.set()
-
-
-@dataclass
-class FakeEngine:
-    """Every method notes its call, raises ``error`` if there is one, waits where ``hold`` says so, and answers
-    what ``answers`` has for it."""
-
-    answers: dict[str, Any]
-    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
-    error: BaseException | None = None
-    refuses: bool = False  # a stream's ``error`` comes when it is asked for, not when it is read
-    hold: set[str] = field(default_factory=set)
-    entered: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def containers(self) -> Any:
-        return _Service(self, "containers")
-
-    @property
-    def pods(self) -> Any:
-        return _Service(self, "pods")
-
-    @property
-    def volumes(self) -> Any:
-        return _Service(self, "volumes")
-
-    @property
-    def manifests(self) -> Any:
-        return _Service(self, "manifests")
-
-    @property
-    def images(self) -> Any:
-        return _Service(self, "images")
-
-    @property
-    def system(self) -> Any:
-        return _Service(self, "system")
-
-    async def start(self) -> None: ...
-    async def close(self, *, stop_containers: bool = False) -> None: ...
-
-    async def perform(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        self.calls.append((name, args, options))
-        self.entered.set()
-        if name in self.hold:
-            try:
-                await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
-        if self.error is not None:
-            raise self.error
-        answer = self.answers[name]
-        return await answer(*args, **options) if callable(answer) else answer
-
-    def last(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-        return self.calls[-1]
-
-
-class _Service:
-    def __init__(self, engine: FakeEngine, kind: str) -> None:
-        self._engine = engine
-        self._kind = kind
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        full = f"{self._kind}.{name}"
-
-        def call(*args: Any, **options: Any) -> Any:
-            if full in ("containers.logs", "pods.logs", "system.events"):
-                if self._engine.refuses and self._engine.error:
-                    raise self._engine.error
-                return self._iterate(full, args, options)
-            return self._engine.perform(full, args, options)
-
-        return call
-
-    async def _iterate(self, full: str, args: tuple[Any, ...], options: dict[str, Any]) -> AsyncIterator[Any]:
-        for item in await self._engine.perform(full, args, options):
-            yield item
-        if f"{full}:end" in self._engine.hold:
-            await self._engine.perform(f"{full}:end", (), {})
-
-
-async def read_file(ref: str, path: str) -> tuple[a.FileFacts, AsyncIterator[bytes]]:
-    async def content() -> AsyncIterator[bytes]:
-        yield b"of "
-        yield path.encode()
-
-    return a.FileFacts(0o4750, 1000, 1001, 9), content()
-
-
-async def write_file(ref: str, path: str, content: BinaryIO, **_: Any) -> None:
-    await asyncio.to_thread(content.read)
-
-
-def default_answers() -> dict[str, Any]:
-    done = dict.fromkeys(
-        f"containers.{verb}"
-        for verb in "start stop restart kill pause unpause rename remove resize exec_resize".split()
-    )
-    own: dict[str, Any] = {
-        "system.version": {"qemu": "7.2"},
-        "system.info": {"DaemonPid": 1},
-        "system.doctor": [a.Check("kvm", None, "no kvm here")],
-        "system.events": [a.Event("t", "container", "start", "c1")],
-        "system.disk_usage": {"images": []},
-        "system.prune": PRUNED,
-        "system.kernels": [KERNEL],
-        "containers.create": a.Created("c1", "web", ("slow",)),
-        "containers.find": [a.Summary(**SUMMARY)],  # type: ignore[arg-type]
-        "containers.inspect": INSPECT,
-        "containers.wait": a.Exit(3),
-        "containers.top": [PROCESS],
-        "containers.stats": SAMPLE,
-        "containers.logs": [(1, b"out\n"), (2, b"err\n")],
-        "containers.read_file": read_file,
-        "containers.write_file": write_file,
-        "containers.exec_create": "e1",
-        "containers.exec_start": None,
-        "containers.exec_inspect": EXEC,
-    }
-    return done | own | image_answers() | pod_answers()
-
-
-def image_answers() -> dict[str, Any]:
-    return {
-        "images.find": [IMAGE],
-        "images.inspect": a.ImageInspect(
-            id="sha256:1",
-            references=(),
-            repo_digests=(),
-            created="",
-            size_bytes=3,
-            architecture="amd64",
-            os="linux",
-            config={"Env": []},
-        ),
-        "images.history": [HISTORY],
-        "images.pull": IMAGE,
-        "images.push": "sha256:2",
-        "images.tag": None,
-        "images.remove": [a.Removed(untagged="busybox:latest"), a.Removed(deleted="sha256:1")],
-        "images.check_credentials": ("Login Succeeded", "token"),
-    }
-
-
-def pod_answers() -> dict[str, Any]:
-    done = dict.fromkeys(
-        f"pods.{verb}" for verb in "start stop restart kill pause unpause remove remove_ports".split()
-    )
-    return done | {
-        "pods.create": a.PodCreated("p1", "shop", (a.Created("c1", "web"),), ("slow",)),
-        "pods.find": [a.PodSummary(**POD)],
-        "pods.inspect": a.PodInspect(
-            **POD, spec=PodSpec(name="shop"), reason="", vm=a.Machine(), network=a.NetworkState()
-        ),
-        "pods.wait": a.Exit(3),
-        "pods.top": [("web", PROCESS)],
-        "pods.stats": [SAMPLE],
-        "pods.logs": [a.PodLogLine("web", 1, b"out\n"), a.PodLogLine("db", 2, b"\xff")],
-        "pods.ports": [PORT],
-        "pods.add_ports": [PORT],
-        "pods.exec_create": "e1",
-        "volumes.create": VOLUME,
-        "volumes.find": [VOLUME],
-        "volumes.inspect": VOLUME,
-        "volumes.remove": None,
-        "volumes.prune": (["data"], 5),
-        "manifests.play": [PLAYED],
-        "manifests.down": [PLAYED],
-        "manifests.generate": "kind: Pod\n",
-    }
-
-
-@pytest.fixture(scope="module")
-def fake_engine() -> FakeEngine:
-    """One that a module's tests share."""
-    return FakeEngine(default_answers())
 
 
 class FrameStream:
@@ -399,6 +95,20 @@ class Harness:
         self.path = str(path)
         self.asked_to_end: list[bool] = []
         self.server: Server
+
+    @property
+    def notes(self) -> Notes:
+        return self.engine.notes
+
+    @property
+    def web(self) -> FakeContainer:
+        """The container that is there."""
+        return self.engine.containers.known[0]
+
+    @property
+    def shop(self) -> FakePod:
+        """The pod that is there."""
+        return self.engine.pods.known[0]
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_unix_connection(self.path, limit=1 << 20)
@@ -460,7 +170,7 @@ class Harness:
     def attachment(self, name: str) -> FakeAttachment:
         """What the engine will answer for ``name``."""
         attachment = FakeAttachment()
-        self.engine.answers[name] = attachment
+        self.notes.stand_ins[name] = attachment
         return attachment
 
 
@@ -481,8 +191,9 @@ def serving(tmp_path: Path) -> Serving:
         path = tmp_path / "s"
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(str(path))
-        harness = Harness(FakeEngine(default_answers()), path)
-        harness.server = Server(harness.engine, harness.asked_to_end.append, limits=Limits(**limits))
+        harness = Harness(FakeEngine(), path)
+        api = NativeApi(harness.engine.collections(), harness.asked_to_end.append)
+        harness.server = Server(api, limits=Limits(**limits))
         await harness.server.serve([sock])
         try:
             yield harness

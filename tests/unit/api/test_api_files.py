@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from hypercontainer import errors as e
 from hypercontainer.contract.answers import FileFacts
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ MIB = 1 << 20
 
 async def test_a_file_comes_with_its_facts(serving: Serving) -> None:
     async with serving() as harness:
+        harness.web.files["/a b"] = FileFacts(0o4750, 1000, 1001, 9), b"of /a b"
         request = b"GET /v1/containers/web/files?path=/a%20b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         head, _, _ = (await harness.raw(request)).partition(b"\r\n\r\n")
         assert head.splitlines()[0] == b"HTTP/1.1 200 OK"
@@ -28,32 +28,26 @@ async def test_a_file_comes_with_its_facts(serving: Serving) -> None:
             b"Hyper-File-Size: 9",
         } < set(head.splitlines())
         assert await harness.call("GET", "/v1/containers/web/files?path=/a%20b") == (200, b"of /a b")
-        assert harness.engine.last() == ("containers.read_file", ("web", "/a b"), {})
-        harness.engine.error = e.NotFound("no /a")
-        assert (await harness.call("GET", "/v1/containers/web/files?path=/a"))[0] == 404
-        assert (await harness.call("PUT", "/v1/containers/web/files?path=/a", bytes(8 * MIB)))[0] == 404
+        assert (await harness.call("GET", "/v1/containers/web/files?path=/other"))[0] == 404
+        assert (await harness.call("GET", "/v1/containers/other/files?path=/a"))[0] == 404
+        assert (await harness.call("PUT", "/v1/containers/other/files?path=/a", bytes(8 * MIB)))[0] == 404
 
 
 async def test_a_file_is_written_as_it_comes(serving: Serving) -> None:
-    async def write_file(ref: str, path: str, content: BinaryIO, **owner: Any) -> None:
-        seen.append((ref, path, len(await asyncio.to_thread(content.read)), owner))
-
-    seen: list[Any] = []
     async with serving() as harness:
-        harness.engine.answers["containers.write_file"] = write_file
         target = "/v1/containers/web/files?path=/a&mode=4750&uid=7&gid=8"
         assert await harness.call("PUT", target, bytes(10 * MIB)) == (204, b"")
         assert await harness.call("PUT", "/v1/containers/web/files?path=/b") == (204, b"")
-        assert seen == [
-            ("web", "/a", 10 * MIB, {"mode": 0o4750, "uid": 7, "gid": 8}),
-            ("web", "/b", 0, {"mode": 0o644, "uid": 0, "gid": 0}),
-        ]
+        assert harness.web.files == {
+            "/a": (FileFacts(0o4750, 7, 8, 10 * MIB), bytes(10 * MIB)),
+            "/b": (FileFacts(0o644, 0, 0, 0), b""),
+        }
 
 
 async def test_a_client_that_leaves_ends_the_reading_of_a_file(serving: Serving) -> None:
     closed = asyncio.Event()
 
-    async def read_file(ref: str, path: str) -> Any:
+    async def read_file(path: str) -> Any:
         async def content() -> AsyncIterator[bytes]:
             try:
                 while True:
@@ -64,7 +58,7 @@ async def test_a_client_that_leaves_ends_the_reading_of_a_file(serving: Serving)
         return FileFacts(0o644, 0, 0, 0), content()
 
     async with serving() as harness:
-        harness.engine.answers["containers.read_file"] = read_file
+        harness.notes.stand_ins["containers.read_file"] = read_file
         reader, writer = await asyncio.open_unix_connection(harness.path, limit=1024)
         writer.write(b"GET /v1/containers/web/files?path=/a HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")

@@ -44,7 +44,7 @@ ERRORS: list[tuple[Exception, int, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("error", "status", "code", "details"), ERRORS, ids=lambda value: None)
 async def test_error(error: Exception, status: int, code: str, details: Any, serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = error
+        harness.notes.error = error
         answer = await harness.call("POST", "/v1/containers/web/start")
         assert answer == (
             status,
@@ -54,31 +54,50 @@ async def test_error(error: Exception, status: int, code: str, details: Any, ser
 
 async def test_errors_that_carry_their_own_message(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.LayerError("a bomb", layer="sha256:1", entry="x")
+        harness.notes.error = e.LayerError("a bomb", layer="sha256:1", entry="x")
         _, answer = await harness.call("GET", "/v1/images")
         assert answer["error"]["details"] == {"layer": "sha256:1", "entry": "x"}
-        harness.engine.error = e.DigestMismatch("blob", expected="a", actual="b")
+        harness.notes.error = e.DigestMismatch("blob", expected="a", actual="b")
         status, answer = await harness.call("GET", "/v1/images")
         assert (status, answer["error"]["details"]) == (422, {"expected": "a", "actual": "b"})
+
+
+async def test_what_helps_is_said_as_calls_of_this_api(serving: Serving) -> None:
+    start, remove = e.Remedy("containers.start", "a b"), e.Remedy("pods.remove", options={"force": True})
+    async with serving() as harness:
+        harness.notes.error = e.Conflict("it does not run", remedies=(start, remove))
+        _, answer = await harness.call("POST", "/v1/containers/web/kill")
+        assert answer["error"]["hint"] == "POST /v1/containers/a%20b/start, DELETE /v1/pods/ID"
+        assert answer["error"]["details"]["remedies"] == [
+            {"call": "containers.start", "of": "a b", "aim": "", "options": {}},
+            {"call": "pods.remove", "of": "", "aim": "", "options": {"force": True}},
+        ]
+        harness.notes.error = e.InvalidArgument(
+            "no signal", field="signal", takes="a name", remedies=(start,)
+        )
+        _, answer = await harness.call("POST", "/v1/containers/web/kill")
+        assert (answer["error"]["message"], answer["error"]["hint"]) == ("signal: no signal", "a name")
+        assert answer["error"]["details"]["field"] == "signal"
 
 
 @pytest.mark.parametrize(("errno", "exit_status"), [(2, 127), (20, 127), (13, 126), (8, 126), (0, 126)])
 async def test_a_program_that_cannot_be_executed(errno: int, exit_status: int, serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.GuestError("exec: no", errno=errno, operation="process start")
+        _, made = await harness.call("POST", "/v1/containers/web/exec", {"command": ["no"]})
+        harness.notes.error = e.GuestError("exec: no", errno=errno, operation="process start")
         upgrade = {"Connection": "Upgrade", "Upgrade": "hyper-stream"}
-        status, answer = await harness.call("POST", "/v1/execs/e1/start", headers=upgrade)
+        status, answer = await harness.call("POST", f"/v1/execs/{made['id']}/start", headers=upgrade)
         assert (status, answer["error"]["code"]) == (422, "guest")
         assert answer["error"]["details"]["exit_status"] == exit_status
-        harness.engine.error = e.GuestError("/etc: no", errno=errno, operation="container create")
-        status, answer = await harness.call("POST", "/v1/containers/c/start")
+        harness.notes.error = e.GuestError("/etc: no", errno=errno, operation="container create")
+        status, answer = await harness.call("POST", "/v1/containers/web/start")
         assert status == 500
         assert "exit_status" not in answer["error"]["details"]  # the program has not failed: hyper has
 
 
 async def test_a_defect_is_logged_and_not_told(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as harness:
-        harness.engine.error = KeyError("secret detail")
+        harness.notes.error = KeyError("secret detail")
         with caplog.at_level(logging.ERROR):
             status, answer = await harness.call("GET", "/v1/info")
         assert status == 500
@@ -86,14 +105,14 @@ async def test_a_defect_is_logged_and_not_told(serving: Serving, caplog: pytest.
         identifier = answer["error"]["message"].split()[2].rstrip(":")
         assert identifier in caplog.text
         assert "secret detail" in caplog.text
-        harness.engine.error = FileNotFoundError(2, "not there")  # not to be taken for the client's leaving
+        harness.notes.error = FileNotFoundError(2, "not there")  # not to be taken for the client's leaving
         assert (await harness.call("GET", "/v1/info"))[0] == 500
-        harness.engine.error = None
+        harness.notes.error = None
         assert (await harness.call("GET", "/v1/info"))[0] == 200
 
 
 async def test_more_clients_than_are_taken(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hypercontainer.surfaces.hyper.server.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("hypercontainer.surfaces.http.server.MAX_CONNECTIONS", 1)
     async with serving() as harness:
         reader, writer = await harness.connect()
         writer.write(PING)
@@ -198,31 +217,31 @@ async def test_a_client_that_says_nothing_is_let_go(serving: Serving) -> None:
 
 @pytest.mark.parametrize(
     ("target", "name"),
-    [("GET /v1/containers/a/wait", "containers.wait"), ("POST /v1/containers/a/stop", "containers.stop")],
+    [("GET /v1/containers/web/wait", "containers.wait"), ("POST /v1/containers/web/stop", "containers.stop")],
 )
 async def test_a_client_that_leaves_cancels_what_it_waits_for(
     target: str, name: str, serving: Serving
 ) -> None:
     async with serving() as harness:
-        harness.engine.hold.add(name)
+        harness.notes.hold.add(name)
         _, writer = await harness.connect()
         writer.write(f"{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        await harness.engine.entered.wait()
+        await harness.notes.entered.wait()
         writer.close()
-        await harness.engine.cancelled.wait()
+        await harness.notes.cancelled.wait()
 
 
 async def test_a_client_that_leaves_an_upgrade_cancels_it(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.hold.add("containers.attach")
+        harness.notes.hold.add("containers.attach")
         _, writer = await harness.connect()
         writer.write(
-            b"POST /v1/containers/a/attach HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+            b"POST /v1/containers/web/attach HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
             b"Upgrade: hyper-stream\r\nContent-Length: 0\r\n\r\n"
         )
-        await harness.engine.entered.wait()
+        await harness.notes.entered.wait()
         writer.close()
-        await harness.engine.cancelled.wait()
+        await harness.notes.cancelled.wait()
 
 
 async def test_a_client_that_breaks_off_in_its_body(serving: Serving) -> None:
@@ -231,7 +250,7 @@ async def test_a_client_that_breaks_off_in_its_body(serving: Serving) -> None:
             b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{", end=True
         )
         assert reply == b""
-        assert not harness.engine.calls
+        assert not harness.notes.calls
 
 
 async def test_a_wrong_upgrade(serving: Serving) -> None:
@@ -249,16 +268,16 @@ async def test_an_upgrade_that_a_call_does_not_know_is_no_matter(serving: Servin
 
 async def test_close_lets_a_request_end_and_idle_clients_go(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.hold.add("containers.wait")
+        harness.notes.hold.add("containers.wait")
         reader, writer = await harness.connect()
         idle_reader, idle_writer = await harness.connect()
         idle_writer.write(PING)
         assert await idle_reader.readuntil(b"\r\n\r\n")
-        writer.write(b"GET /v1/containers/a/wait HTTP/1.1\r\nHost: x\r\n\r\n")
-        await harness.engine.entered.wait()
+        writer.write(b"GET /v1/containers/web/wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await harness.notes.entered.wait()
         async with asyncio.timeout(1):
             await harness.server.close(deadline_s=0.05)
-        assert harness.engine.cancelled.is_set()
+        assert harness.notes.cancelled.is_set()
         assert await reader.read() == b""
         with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
             await harness.connect()

@@ -17,13 +17,17 @@ import pytest
 import requests
 
 import api_schema
+from fake_engine import FakeEngine
+from hypercontainer.contract.calls import Nothing
+from hypercontainer.contract.routes import FRAMES, JSON, LINES, ROUTES, TAR
+from hypercontainer.surfaces.http.server import Server
+from hypercontainer.surfaces.hyper.native import NativeApi
 from hypercontainer.surfaces.hyper.openapi import document
-from hypercontainer.surfaces.hyper.routes import ROUTES
-from hypercontainer.surfaces.hyper.routing import FRAMES, JSON, LINES, TAR, Nothing, Route
-from hypercontainer.surfaces.hyper.server import Server
+from hypercontainer.surfaces.hyper.typed import OPERATIONS as TYPED
+from hypercontainer.surfaces.hyper.typed import Operation
 
 if TYPE_CHECKING:
-    from tests.unit.api.conftest import FakeEngine, Serving
+    from tests.unit.api.conftest import Serving
 
 DOCUMENT = json.loads(msgspec.json.encode(document()))
 OPERATIONS = api_schema.operations(DOCUMENT)  # raises where the document is no OpenAPI 3.1
@@ -31,8 +35,8 @@ SEED = 20260101
 EXAMPLES = 10
 
 
-def described(route: Route) -> Any:
-    return DOCUMENT["paths"][route.path.replace("ID", "{id}")][route.method.lower()]
+def described(each: Operation) -> Any:
+    return DOCUMENT["paths"][each.route.path.replace("ID", "{id}")][each.method.lower()]
 
 
 def references(value: Any) -> Iterator[str]:
@@ -61,19 +65,19 @@ def test_every_reference_leads_somewhere() -> None:
             place = place[part]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_what_is_said_of_a_route(route: Route) -> None:
-    operation = described(route)
+@pytest.mark.parametrize("each", TYPED, ids=lambda each: each.route.name)
+def test_what_is_said_of_a_route(each: Operation) -> None:
+    operation, route = described(each), each.route
     assert operation["summary"] == route.summary
     assert route.summary.endswith(".")
     assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
     named = {(item["in"], item["name"]) for item in operation.get("parameters", ())}
-    wanted = {("query", item.name) for item in msgspec.structs.fields(route.query)}
+    wanted = {("query", item.name) for item in msgspec.structs.fields(each.query)}
     wanted |= {("path", "id")} if "ID" in route.path else set()
     wanted |= {("header", "X-Hyper-Credentials")} if route.credentials else set()
     assert named == wanted
     takes = set(operation.get("requestBody", {"content": ()})["content"])
-    assert takes == ({route.takes} if route.takes != JSON else set() if route.body is Nothing else {JSON})
+    assert takes == ({route.takes} if route.takes != JSON else set() if each.body is Nothing else {JSON})
     responses = operation["responses"]
     told = responses[str(route.status)].get("headers", {}) if not route.upgrade else {}
     assert set(told) == set(route.tells)
@@ -128,7 +132,7 @@ def served(engine: FakeEngine) -> Iterator[str]:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0002)  # server and client take turns
     loop = asyncio.new_event_loop()
-    server = Server(engine, lambda stop: None)
+    server = Server(NativeApi(engine.collections(), lambda stop: None))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     # The protocol is named for asyncio, which lets small segments go at once only then.
@@ -147,26 +151,20 @@ def served(engine: FakeEngine) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(fake_engine: FakeEngine) -> Iterator[str]:
-    async def load(stream: Any, *, progress: Any) -> Any:
-        await asyncio.to_thread(stream.read)
-        return []
+def engine() -> FakeEngine:
+    """One that a module's tests share."""
+    return FakeEngine(makes_all=True)
 
-    async def import_(stream: Any, **_: Any) -> Any:
-        await asyncio.to_thread(stream.read)
-        return fake_engine.answers["images.pull"]
 
-    async def save(references: Any, out: Any, **_: Any) -> None:
-        await asyncio.to_thread(out.write, b"tar")
-
-    fake_engine.answers |= {"images.load": load, "images.import_": import_, "images.save": save}
-    with served(fake_engine) as where:
+@pytest.fixture(scope="module")
+def address(engine: FakeEngine) -> Iterator[str]:
+    with served(engine) as where:
         yield where
 
 
-def test_nobody_is_known_behind_a_port(address: str, fake_engine: FakeEngine) -> None:
+def test_nobody_is_known_behind_a_port(address: str, engine: FakeEngine) -> None:
     assert requests.post(f"{address}/v1/pods", json={}, timeout=20).status_code == 201
-    assert fake_engine.last()[2]["asked_by"] is None
+    assert engine.notes.calls[-1][2]["asked_by"] is None
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

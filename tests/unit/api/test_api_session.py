@@ -9,15 +9,13 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hypercontainer import errors as e
 from hypercontainer.contract.answers import Created, Exit, LayerProgress, Timings
-from hypercontainer.surfaces.hyper import frames
 
 if TYPE_CHECKING:
-    from tests.unit.api.conftest import FakeAttachment, FrameStream, Harness, Serving
+    from fake_attachment import FakeAttachment
+    from tests.unit.api.conftest import FrameStream, Harness, Serving
 
 WINDOW = 262144
 MIB = 1 << 20
@@ -33,7 +31,7 @@ async def begin(harness: Harness) -> tuple[FakeAttachment, FrameStream]:
 async def test_attach_carries_everything_in_order_and_ends_with_exit(serving: Serving) -> None:
     async with serving() as harness:
         attachment, stream = await begin(harness)
-        assert harness.engine.last() == ("containers.attach", ("web",), {"stdin": True, "logs": False})
+        assert harness.notes.calls == [("containers.attach", "c1", {"stdin": True, "logs": False})]
         await stream.send(0, b"in")
         await stream.send(0)
         await attachment.input_ended.wait()
@@ -53,7 +51,7 @@ async def test_attach_options(serving: Serving) -> None:
     async with serving() as harness:
         attachment = harness.attachment("containers.attach")
         stream = await harness.upgrade("/v1/containers/web/attach?stdin=0&logs=1")
-        assert harness.engine.last()[2] == {"stdin": False, "logs": True}
+        assert harness.notes.calls == [("containers.attach", "c1", {"stdin": False, "logs": True})]
         attachment.finish()
         await stream.until_end()
         stream.close()
@@ -61,7 +59,7 @@ async def test_attach_options(serving: Serving) -> None:
 
 async def test_attach_to_nothing_is_an_http_error(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.Conflict("web does not run")
+        harness.notes.error = e.Conflict("web does not run")
         upgrade = {"Connection": "keep-alive, Upgrade", "Upgrade": "Hyper-Stream"}
         status, answer = await harness.call("POST", "/v1/containers/web/attach", headers=upgrade)
         assert (status, answer["error"]["message"]) == (409, "web does not run")
@@ -80,7 +78,7 @@ async def test_run_tells_progress_the_container_and_its_start(serving: Serving) 
             created(Created("c9", "web", ("w",)))
             return attachment
 
-        harness.engine.answers["containers.run"] = run
+        harness.notes.stand_ins["containers.run"] = run
         stream = await harness.upgrade("/v1/run", {"image": "busybox", "pull": "always"})
         assert (await stream.receive_control())["progress"]["current"] == 1
         go.set()
@@ -94,7 +92,7 @@ async def test_run_tells_progress_the_container_and_its_start(serving: Serving) 
 
 async def test_a_run_that_fails_says_why_in_the_stream(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.LaunchError("no VM", exit_code=1, stderr="x" * 200_000, console="panic")
+        harness.notes.error = e.LaunchError("no VM", exit_code=1, stderr="x" * 200_000, console="panic")
         stream = await harness.upgrade("/v1/run", {"image": "busybox"})
         ((channel, payload),) = await stream.until_end()
         fault = json.loads(payload)["error"]
@@ -105,11 +103,11 @@ async def test_a_run_that_fails_says_why_in_the_stream(serving: Serving) -> None
 
 async def test_a_client_that_leaves_during_run_cancels_it(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.hold.add("containers.run")
+        harness.notes.hold.add("containers.run")
         stream = await harness.upgrade("/v1/run", {"image": "busybox"})
-        await harness.engine.entered.wait()
+        await harness.notes.entered.wait()
         stream.close()
-        await harness.engine.cancelled.wait()
+        await harness.notes.cancelled.wait()
 
 
 async def test_frames_sent_ahead_of_the_switch_are_not_lost(serving: Serving) -> None:
@@ -117,7 +115,7 @@ async def test_frames_sent_ahead_of_the_switch_are_not_lost(serving: Serving) ->
         attachment = harness.attachment("containers.attach")
         reader, writer = await harness.connect()
         writer.write(
-            b"POST /v1/containers/a/attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"POST /v1/containers/web/attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
             b"Upgrade: hyper-stream\r\n\r\n\0\0\0\0\0\0\0\2hi\0\0\0\0\0\0\0\0"
         )
         await attachment.input_ended.wait()
@@ -141,14 +139,15 @@ async def test_a_process_that_was_lost_has_a_reason_and_a_status(serving: Servin
 
 async def test_exec(serving: Serving) -> None:
     async with serving() as harness:
-        attachment = harness.attachment("containers.exec_start")
-        stream = await harness.upgrade("/v1/execs/e1/start")
+        _, made = await harness.call("POST", "/v1/containers/web/exec", {"command": ["ls"]})
+        attachment = harness.attachment("execs.start")
+        stream = await harness.upgrade(f"/v1/execs/{made['id']}/start")
         attachment.finish(1)
         assert (await stream.until_end())[-1] == (3, b'{"exit":1}')
         stream.close()
         # Nobody listens: it is let go, and goes on alone.
-        attachment = harness.attachment("containers.exec_start")
-        assert await harness.call("POST", "/v1/execs/e1/start") == (204, b"")
+        attachment = harness.attachment("execs.start")
+        assert await harness.call("POST", f"/v1/execs/{made['id']}/start") == (204, b"")
         assert attachment.closed.is_set()
 
 
@@ -303,7 +302,7 @@ async def test_a_client_that_pauses_at_the_end_still_gets_the_exit_status(
         small.setblocking(False)
         await asyncio.get_running_loop().sock_connect(small, harness.path)
         request = (
-            b"POST /v1/containers/a/attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"POST /v1/containers/web/attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
             b"Upgrade: hyper-stream\r\n\r\n"
         )
         await asyncio.get_running_loop().sock_sendall(small, request)
@@ -400,33 +399,6 @@ async def test_garbage_is_refused_and_cut_off(garbage: bytes, serving: Serving) 
         assert attachment.closed.is_set()
         assert (await harness.call("GET", "/v1/ping"))[0] == 200
         stream.close()
-
-
-@given(st.binary(max_size=400), st.lists(st.integers(1, 50), max_size=20))
-def test_the_decoder_takes_any_bytes_in_any_pieces(data: bytes, pieces: list[int]) -> None:
-    def decode(parts: list[bytes]) -> tuple[list[tuple[int, bytes]], bool]:
-        decoder = frames.Decoder()
-        found: list[tuple[int, bytes]] = []
-        try:
-            for part in parts:
-                found.extend(decoder.feed(part))
-        except e.InvalidArgument:
-            return found, True
-        return found, False
-
-    parts, rest = [], data
-    for size in pieces:
-        parts.append(rest[:size])
-        rest = rest[size:]
-    assert decode([*parts, rest]) == decode([data])
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.binary(max_size=200)), max_size=10), st.integers(1, 100))
-def test_what_is_encoded_is_decoded(wanted: list[tuple[int, bytes]], piece: int) -> None:
-    data = b"".join(frames.encode(channel, payload) for channel, payload in wanted)
-    decoder = frames.Decoder()
-    found = [frame for at in range(0, len(data), piece) for frame in decoder.feed(data[at : at + piece])]
-    assert found == wanted
 
 
 async def test_random_frames_cost_their_own_connection_only(serving: Serving) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.contract.answers import LayerProgress, Played
+from hypercontainer.contract.answers import ImageSummary, LayerProgress, Played
 from hypercontainer.surfaces.hyper import progress as progress_module
 from hypercontainer.surfaces.hyper.progress import Board
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from tests.unit.api.conftest import Harness, Serving
 
 MIB = 1 << 20
+IMAGE = ImageSummary(
+    id="sha256:9",
+    references=(),
+    repo_digests=(),
+    created="",
+    size_bytes=3,
+    architecture="amd64",
+    os="linux",
+)
 
 
 def lines(body: bytes) -> list[Any]:
@@ -41,23 +50,30 @@ async def test_pull_tells_progress_and_then_the_image(serving: Serving) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         progress(LayerProgress("l1", "downloaded", 2, 2))
-        return image
+        return IMAGE
 
     async with serving() as harness:
-        image = harness.engine.answers["images.pull"]
-        harness.engine.answers["images.pull"] = pull
+        harness.notes.stand_ins["images.pull"] = pull
         body = {"reference": "debian:12", "platform": "linux/amd64", "credentials": {"username": "u"}}
         status, text = await harness.call("POST", "/v1/images/pull", body)
         *news, last = lines(text)
         assert status == 200
         assert news[-1] == {"progress": {"layer": "l1", "status": "downloaded", "current": 2, "total": 2}}
-        assert last["result"]["id"] == image.id
+        assert last["result"]["id"] == IMAGE.id
 
 
 async def test_push(serving: Serving) -> None:
     async with serving() as harness:
-        status, text = await harness.call("POST", "/v1/images/push", {"reference": "a"})
-        assert (status, lines(text)) == (200, [{"result": {"digest": "sha256:2"}}])
+        status, text = await harness.call("POST", "/v1/images/push", {"reference": "busybox"})
+        assert (status, lines(text)) == (200, [{"result": {"digest": "sha256:3"}}])
+        assert (await harness.call("POST", "/v1/images/push", {"reference": "other"}))[0] == 404
+
+
+async def test_what_is_pulled_is_there(serving: Serving) -> None:
+    async with serving() as harness:
+        assert (await harness.call("GET", "/v1/images/inspect?ref=debian:12"))[0] == 404
+        assert (await harness.call("POST", "/v1/images/pull", {"reference": "debian:12"}))[0] == 200
+        assert (await harness.call("GET", "/v1/images/inspect?ref=debian:12"))[1]["id"] == "sha256:2"
 
 
 async def test_an_error_before_any_line_is_the_answer_and_after_it_is_the_last_line(serving: Serving) -> None:
@@ -67,11 +83,11 @@ async def test_an_error_before_any_line_is_the_answer_and_after_it_is_the_last_l
         raise e.RegistryError("no more", http_status=500)
 
     async with serving() as harness:
-        harness.engine.error = e.NotFound("no such image")
+        harness.notes.error = e.NotFound("no such image")
         status, answer = await harness.call("POST", "/v1/images/pull", {"reference": "a"})
         assert (status, answer["error"]["message"]) == (404, "no such image")
-        harness.engine.error = None
-        harness.engine.answers["images.pull"] = pull
+        harness.notes.error = None
+        harness.notes.stand_ins["images.pull"] = pull
         status, text = await harness.call("POST", "/v1/images/pull", {"reference": "a"})
         assert status == 200
         assert lines(text)[-1]["error"]["code"] == "registry"
@@ -79,15 +95,15 @@ async def test_an_error_before_any_line_is_the_answer_and_after_it_is_the_last_l
 
 async def test_a_client_that_leaves_cancels_its_pull(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.hold.add("images.pull")
+        harness.notes.hold.add("images.pull")
         _, writer = await harness.connect()
         body = b'{"reference": "a"}'
         writer.write(
             b"POST /v1/images/pull HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
-        await harness.engine.entered.wait()
+        await harness.notes.entered.wait()
         writer.close()
-        await harness.engine.cancelled.wait()
+        await harness.notes.cancelled.wait()
 
 
 async def test_progress_that_nobody_takes_is_replaced() -> None:
@@ -101,7 +117,7 @@ async def test_progress_that_nobody_takes_is_replaced() -> None:
 
 async def test_events_come_as_they_happen(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.hold.add("system.events:end")
+        harness.notes.hold.add("system.events:end")
         reader, writer = await harness.connect()
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
@@ -109,12 +125,12 @@ async def test_events_come_as_they_happen(serving: Serving) -> None:
         event = json.loads(await reader.readexactly(size))
         assert event["action"] == "start"
         writer.close()
-        await harness.engine.cancelled.wait()
+        await harness.notes.cancelled.wait()
 
 
 async def test_events_that_fail_say_so_in_the_last_line(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.Unavailable("the state is gone")
+        harness.notes.error = e.Unavailable("the state is gone")
         status, text = await harness.call("GET", "/v1/events")
         assert (status, lines(text)[0]["error"]["code"]) == (200, "unavailable")
 
@@ -123,12 +139,12 @@ async def test_stats_stream(serving: Serving, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(progress_module, "TICK_S", 0.01)
     async with serving() as harness:
         reader, writer = await harness.connect()
-        writer.write(b"GET /v1/containers/a/stats?stream=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /v1/containers/web/stats?stream=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         for _ in range(3):
             size = int(await reader.readline(), 16)
             assert json.loads(await reader.readexactly(size + 2))["id"] == "c1"
-        harness.engine.error = e.Conflict("it has ended")
+        harness.notes.error = e.Conflict("it has ended")
         rest = await reader.readuntil(b"0\r\n\r\n")
         assert b'"conflict"' in rest
         writer.close()
@@ -156,13 +172,9 @@ async def test_logs_of_a_pod_are_lines(serving: Serving) -> None:
             {"container": "web", "channel": 1, "data": "b3V0Cg=="},
             {"container": "db", "channel": 2, "data": "/w=="},
         ]
-        assert harness.engine.last() == (
-            "pods.logs",
-            ("shop",),
-            {"follow": True, "since": "10m", "until": "", "tail": 5, "timestamps": True},
-        )
-        harness.engine.error = e.NotFound("no pod shop")
-        assert (await harness.call("GET", "/v1/pods/shop/logs"))[0] == 404
+        asked = {"follow": True, "since": "10m", "until": "", "tail": 5, "timestamps": True}
+        assert harness.notes.calls == [("pods.logs", "p1", asked)]
+        assert (await harness.call("GET", "/v1/pods/other/logs"))[0] == 404
 
 
 async def test_play_tells_progress_and_what_became_of_each_object(serving: Serving) -> None:
@@ -173,52 +185,47 @@ async def test_play_tells_progress_and_what_became_of_each_object(serving: Servi
         return [Played(kind="Pod", name="shop", action="created", pods=("p1",))]
 
     async with serving() as harness:
-        harness.engine.answers["manifests.play"] = play
+        harness.notes.stand_ins["manifests.play"] = play
         body = {"text": "kind: Pod", "replace": True, "start": False}
         status, text = await harness.call("POST", "/v1/manifests/play", body)
         first, last = lines(text)
         played = {"kind": "Pod", "name": "shop", "action": "created", "pods": ["p1"], "warnings": []}
         assert (status, first["progress"]["layer"], last) == (200, "l1", {"result": [played]})
-        harness.engine.error = e.InvalidArgument("Pod shop: spec.containers is missing")
+        harness.notes.error = e.InvalidArgument("Pod shop: spec.containers is missing")
         status, answer = await harness.call("POST", "/v1/manifests/play", body)
         assert (status, answer["error"]["code"]) == (400, "invalid_argument")
 
 
 async def test_down_answers_as_play_does(serving: Serving) -> None:
     async with serving() as harness:
-        status, text = await harness.call(
-            "POST", "/v1/manifests/down", {"text": "kind: Pod", "volumes": True}
-        )
-        assert (status, lines(text)[0]["result"][0]["name"]) == (200, "shop")
-        assert harness.engine.last() == ("manifests.down", ("kind: Pod",), {"volumes": True})
+        body = {"text": "kind: Pod", "volumes": True}
+        status, text = await harness.call("POST", "/v1/manifests/down", body)
+        (line,) = lines(text)
+        assert (status, [one["kind"] for one in line["result"]]) == (200, ["Pod", "PersistentVolumeClaim"])
+        _, text = await harness.call("POST", "/v1/manifests/down", {"text": "kind: Pod"})
+        assert [one["kind"] for one in lines(text)[0]["result"]] == ["Pod"]
 
 
 @pytest.mark.parametrize(
-    "target", ["/v1/events?since=2026-99-99", "/v1/pods/a/logs", "/v1/containers/a/logs"]
+    "target", ["/v1/events?since=2026-99-99", "/v1/pods/shop/logs", "/v1/containers/web/logs"]
 )
 async def test_a_stream_that_is_refused_is_an_http_error(target: str, serving: Serving) -> None:
     async with serving() as harness:
-
-        async def inspect(ref: str) -> Any:
-            harness.engine.error = e.InvalidArgument("since: that is no time")
-            return None
-
-        harness.engine.answers |= {"containers.inspect": inspect, "pods.inspect": inspect}
-        harness.engine.refuses = True
-        if "events" in target:
-            await inspect("")
+        harness.notes.error = e.InvalidArgument("that is no time", field="since")
+        harness.notes.refuses = True
         status, answer = await harness.call("GET", target)
         assert (status, answer["error"]["code"]) == (400, "invalid_argument")
+        assert answer["error"]["details"] == {"field": "since"}
 
 
 async def test_logs_are_frames(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.answers["containers.logs"] = [(1, b"out\n"), (2, b"e" * 100_000), (1, b"")]
+        harness.web.log = [(1, b"out\n"), (2, b"e" * 100_000), (1, b"")]
         target = "/v1/containers/web/logs?tail=5&timestamps=1&since=2026-01-01T00:00:00Z"
         status, body = await harness.call("GET", target)
         assert status == 200
         assert frames_of(body) == [(1, b"out\n"), (2, b"e" * 65536), (2, b"e" * (100_000 - 65536))]
-        assert harness.engine.last()[2] == {
+        assert harness.notes.calls[-1][2] == {
             "follow": False,
             "since": "2026-01-01T00:00:00Z",
             "until": "",
@@ -229,16 +236,12 @@ async def test_logs_are_frames(serving: Serving) -> None:
 
 async def test_logs_of_nothing(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.NotFound("no container web")
-        assert (await harness.call("GET", "/v1/containers/web/logs"))[0] == 404
+        assert (await harness.call("GET", "/v1/containers/other/logs"))[0] == 404
 
 
 async def test_logs_that_break_say_so_in_a_control_frame(serving: Serving) -> None:
-    async def broken(*_: Any, **__: Any) -> Any:
-        raise e.Unavailable("the disk is gone")
-
     async with serving() as harness:
-        harness.engine.answers["containers.logs"] = broken
+        harness.notes.error = e.Unavailable("the disk is gone")
         _, body = await harness.call("GET", "/v1/containers/web/logs")
         ((channel, payload),) = frames_of(body)
         assert channel == 3
@@ -247,13 +250,13 @@ async def test_logs_that_break_say_so_in_a_control_frame(serving: Serving) -> No
 
 async def test_following_logs_begins_at_once_and_ends_with_the_client(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.answers["containers.logs"] = []
-        harness.engine.hold.add("containers.logs:end")
+        harness.web.log = []
+        harness.notes.hold.add("containers.logs:end")
         reader, writer = await harness.connect()
-        writer.write(b"GET /v1/containers/a/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /v1/containers/web/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         writer.close()
-        await harness.engine.cancelled.wait()
+        await harness.notes.cancelled.wait()
 
 
 # Tars
@@ -272,11 +275,10 @@ async def test_load_reads_a_chunked_body_in_a_thread_without_holding_it(serving:
     async def load(stream: BinaryIO, *, progress: Any) -> Any:
         progress(LayerProgress("l", "loading", 0, 0))
         seen.append(await asyncio.to_thread(read_all, stream))
-        return images
+        return [IMAGE]
 
     async with serving() as harness:
-        images = harness.engine.answers["images.find"]
-        harness.engine.answers["images.load"] = load
+        harness.notes.stand_ins["images.load"] = load
         reader, writer = await harness.connect()
         writer.write(
             b"POST /v1/images/load HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
@@ -290,7 +292,7 @@ async def test_load_reads_a_chunked_body_in_a_thread_without_holding_it(serving:
         writer.write(b"0\r\n\r\n")
         status, text = await harness.answer(reader)
         assert status == 200
-        assert lines(text)[-1]["result"]["images"][0]["id"] == "sha256:1"
+        assert lines(text)[-1]["result"]["images"][0]["id"] == IMAGE.id
         assert seen == [20 * MIB]
         writer.close()
 
@@ -304,7 +306,7 @@ async def test_a_reader_that_does_not_read_stops_the_client(serving: Serving) ->
         return []
 
     async with serving() as harness:
-        harness.engine.answers["images.load"] = load
+        harness.notes.stand_ins["images.load"] = load
         reader, writer = await harness.connect()
         size = 64 * MIB
         writer.write(
@@ -333,15 +335,14 @@ async def test_a_reader_that_does_not_read_stops_the_client(serving: Serving) ->
 async def test_import(serving: Serving) -> None:
     async def import_(stream: BinaryIO, **options: Any) -> Any:
         assert await asyncio.to_thread(stream.read) == b"tar"
-        assert options == {"reference": "r", "changes": ("CMD a", "ENV b=c"), "message": "m"}
-        return image
+        assert options == {"reference": "r", "change": ("CMD a", "ENV b=c"), "message": "m"}
+        return IMAGE
 
     async with serving() as harness:
-        image = harness.engine.answers["images.pull"]
-        harness.engine.answers["images.import_"] = import_
+        harness.notes.stand_ins["images.import_"] = import_
         target = "/v1/images/import?reference=r&message=m&change=CMD%20a&change=ENV%20b%3Dc"
         status, text = await harness.call("POST", target, b"tar")
-        assert (status, lines(text)[0]["result"]["id"]) == (200, image.id)
+        assert (status, lines(text)[0]["result"]["id"]) == (200, IMAGE.id)
 
 
 async def test_a_body_that_stops_short_is_an_error_to_its_reader(serving: Serving) -> None:
@@ -360,7 +361,7 @@ async def test_a_body_that_stops_short_is_an_error_to_its_reader(serving: Servin
         return []
 
     async with serving() as harness:
-        harness.engine.answers["images.load"] = load
+        harness.notes.stand_ins["images.load"] = load
         head = b"POST /v1/images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
         assert await harness.raw(head + b"a" * 1000, end=True) == b""
         assert await asyncio.to_thread(ended.wait, 5)
@@ -373,12 +374,12 @@ async def test_an_early_error_reaches_a_client_that_is_still_sending(serving: Se
         raise e.ImageError("not a tar")
 
     async with serving() as harness:
-        harness.engine.answers["images.load"] = load
+        harness.notes.stand_ins["images.load"] = load
         status, answer = await harness.call("POST", "/v1/images/load", b"a" * (8 * MIB))
         assert (status, answer["error"]["message"]) == (422, "not a tar")
 
 
-async def save_zeros(references: Any, out: BinaryIO, **_: Any) -> None:
+async def save_zeros(ref: Any, out: BinaryIO, **_: Any) -> None:
     def write() -> None:
         out.writelines(bytes(MIB) for _ in range(20))
 
@@ -387,33 +388,33 @@ async def save_zeros(references: Any, out: BinaryIO, **_: Any) -> None:
 
 async def test_save(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.answers["images.save"] = save_zeros
+        harness.notes.stand_ins["images.save"] = save_zeros
         status, body = await harness.call("GET", "/v1/images/save?ref=a&ref=b&format=oci")
         assert (status, body) == (200, bytes(20 * MIB))
-        _, (references, _), options = harness.engine.last()
-        assert (references, options) == (("a", "b"), {"format": "oci"})
+        ((name, _, asked),) = harness.notes.calls
+        assert (name, asked["ref"], asked["format"]) == ("images.save", ("a", "b"), "oci")
 
 
 async def test_save_of_nothing(serving: Serving) -> None:
     async with serving() as harness:
-        harness.engine.error = e.NotFound("no image a")
-        assert (await harness.call("GET", "/v1/images/save?ref=a"))[0] == 404
+        assert await harness.call("GET", "/v1/images/save?ref=busybox") == (200, b"tar of busybox")
+        assert (await harness.call("GET", "/v1/images/save?ref=busybox&ref=other"))[0] == 404
 
 
 async def test_a_save_that_breaks_is_not_taken_for_whole(serving: Serving) -> None:
-    async def save(references: Any, out: BinaryIO, **_: Any) -> None:
+    async def save(ref: Any, out: BinaryIO, **_: Any) -> None:
         await asyncio.to_thread(out.write, bytes(MIB))
         raise e.Unavailable("disk gone")
 
     async with serving() as harness:
-        harness.engine.answers["images.save"] = save
+        harness.notes.stand_ins["images.save"] = save
         reply = await harness.raw(b"GET /v1/images/save?ref=a HTTP/1.1\r\nHost: x\r\n\r\n")
         assert reply.startswith(b"HTTP/1.1 200 ")
         assert not reply.endswith(b"0\r\n\r\n")
 
 
 async def begin_save(harness: Harness, written: list[int]) -> tuple[asyncio.StreamReader, Any]:
-    async def save(references: Any, out: BinaryIO, **_: Any) -> None:
+    async def save(ref: Any, out: BinaryIO, **_: Any) -> None:
         def write() -> None:
             try:
                 for _ in range(1000):
@@ -425,7 +426,7 @@ async def begin_save(harness: Harness, written: list[int]) -> tuple[asyncio.Stre
         await asyncio.to_thread(write)
 
     ended = threading.Event()
-    harness.engine.answers["images.save"] = save
+    harness.notes.stand_ins["images.save"] = save
     reader, writer = await asyncio.open_unix_connection(harness.path, limit=1024)
     writer.write(b"GET /v1/images/save?ref=a HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")

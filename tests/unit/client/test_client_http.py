@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fake_hyperd import FakeHyperd, Peer, Request, chunk
 from hypercontainer.client.api import Client, RemoteError
 from hypercontainer.client.http import MAX_HEAD_BYTES, BrokenAnswer, Response, quote, target
+from hypercontainer.contract.routes import ROUTES
 from hypercontainer.errors import Unavailable
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -133,7 +134,7 @@ def test_target_leaves_out_what_is_not_said() -> None:
 
 def test_a_call_sends_json_and_gives_json(hyperd: FakeHyperd) -> None:
     hyperd.answer("POST", "/v1/images/tag", {"done": "é"})
-    assert Client(hyperd.path).act("/v1/images/tag", {"source": "ü"}) == {"done": "é"}
+    assert Client(hyperd.path).act("images.tag", body={"source": "ü"}) == {"done": "é"}
     asked = hyperd.asked("POST", "/v1/images/tag")
     assert asked.json == {"source": "ü"}
     assert asked.headers["connection"] == "close"
@@ -144,27 +145,57 @@ def test_an_error_carries_what_hyperd_said(hyperd: FakeHyperd) -> None:
         "GET", "/v1/info", 422, code="layer", message="bad", hint="mend it", details={"layer": "sha256:1"}
     )
     with pytest.raises(RemoteError) as caught:
-        Client(hyperd.path).get("/v1/info")
+        Client(hyperd.path).call("system.info")
     assert (caught.value.code, caught.value.message, caught.value.hint) == ("layer", "bad", "mend it")
     assert caught.value.details == {"layer": "sha256:1"}
+
+
+def test_remedies_come_back_and_their_words_for_the_wire_do_not(hyperd: FakeHyperd) -> None:
+    remedy = {"call": "containers.start", "of": "a b", "aim": "", "options": {"n": 1}}
+    unknown = {"call": "containers.bury", "of": "web"}
+    error = {"code": "conflict", "message": "it does not run"}
+    hyperd.fail(
+        "GET",
+        "/v1/info",
+        409,
+        **error,
+        hint="POST /v1/containers/a%20b/start",
+        details={"remedies": [remedy]},
+    )
+    hyperd.fail("GET", "/v1/info", 409, **error, hint="wait", details={"remedies": [unknown, remedy, 3]})
+    for hint in (None, "wait"):
+        with pytest.raises(RemoteError) as caught:
+            Client(hyperd.path).call("system.info")
+        assert caught.value.hint == hint
+        (found,) = caught.value.remedies
+        assert (found.call, found.of, found.options) == ("containers.start", "a b", {"n": 1})
+
+
+def test_every_call_goes_to_its_route(hyperd: FakeHyperd) -> None:
+    """Whatever stands for its ID."""
+    for name, route in ROUTES.items():
+        path = route.path.replace("ID", "%2Fa%20b")
+        hyperd.answer(route.method, path, {})
+        Client(hyperd.path).call(name, "/a b")
+        assert (hyperd.requests[-1].method, hyperd.requests[-1].path) == (route.method, path)
 
 
 @pytest.mark.parametrize("body", [b"", b"oops", b"[]", b'{"error": 3}', b'{"error": {"code": 1}}', b"\xff"])
 def test_an_error_without_the_right_body_is_still_one(hyperd: FakeHyperd, body: bytes) -> None:
     hyperd.raw("GET", "/v1/info", b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     with pytest.raises(RemoteError):
-        Client(hyperd.path).get("/v1/info")
+        Client(hyperd.path).call("system.info")
 
 
 def test_json_that_is_none(hyperd: FakeHyperd) -> None:
     hyperd.raw("GET", "/v1/info", OK + b"Content-Length: 5\r\n\r\n{{{{{")
     with pytest.raises(BrokenAnswer, match="JSON"):
-        Client(hyperd.path).get("/v1/info")
+        Client(hyperd.path).call("system.info")
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        Client(str(tmp_path / "none")).get("/v1/info")
+        Client(str(tmp_path / "none")).call("system.info")
     assert caught.value.hint == "hyper system start"
 
 
@@ -172,7 +203,7 @@ def test_hyperd_is_started_once(tmp_path: Path) -> None:
     started = []
     client = Client(str(tmp_path / "none"), start=lambda: started.append(1))
     with pytest.raises(Unavailable):
-        client.get("/v1/info")
+        client.call("system.info")
     assert started == [1]
 
 
@@ -181,7 +212,7 @@ def test_a_silent_hyperd_ends_in_an_error(hyperd: FakeHyperd) -> None:
     hyperd.on("GET", "/v1/info", lambda _peer, _request: bool(wait.wait(20)))  # type: ignore[arg-type]
     begin = time.monotonic()
     with pytest.raises(Unavailable, match="in time"):
-        Client(hyperd.path).call("GET", "/v1/info", timeout_s=0.05)
+        Client(hyperd.path).call("system.info", timeout_s=0.05)
     assert time.monotonic() - begin < 5
     wait.set()
 
@@ -209,7 +240,7 @@ def test_an_upload_runs_beside_its_answer(hyperd: FakeHyperd) -> None:
             peer.send(chunk(b'{"result":1}\n') + b"0\r\n\r\n")
 
     hyperd.serve = serve  # type: ignore[method-assign]
-    lines = Client(hyperd.path).lines("POST", "/v1/images/load", upload=send)
+    lines = Client(hyperd.path).lines("images.load", upload=send)
     assert next(lines) == {"message": "got it"}
     seen.set()
     assert list(lines) == [{"result": 1}]
@@ -236,7 +267,7 @@ def test_an_error_before_the_body_has_been_read(hyperd: FakeHyperd) -> None:
 
     hyperd.serve = serve  # type: ignore[method-assign]
     with pytest.raises(RemoteError, match="no room"):
-        list(Client(hyperd.path).lines("POST", "/v1/images/load", upload=send))
+        list(Client(hyperd.path).lines("images.load", upload=send))
 
 
 def test_an_upgrade_gives_the_first_bytes_too(hyperd: FakeHyperd) -> None:
@@ -247,7 +278,7 @@ def test_an_upgrade_gives_the_first_bytes_too(hyperd: FakeHyperd) -> None:
         assert peer.read(4) == b"back"
 
     hyperd.on("POST", "/v1/run", script)
-    sock, first = Client(hyperd.path).upgrade("/v1/run", body={"image": "x"})
+    sock, first = Client(hyperd.path).upgrade("containers.run", body={"image": "x"})
     assert first == b"frames"
     sock.sendall(b"back")
     sock.close()
@@ -256,4 +287,4 @@ def test_an_upgrade_gives_the_first_bytes_too(hyperd: FakeHyperd) -> None:
 def test_an_upgrade_that_is_refused(hyperd: FakeHyperd) -> None:
     hyperd.answer("POST", "/v1/run", {"not": "a stream"})
     with pytest.raises(BrokenAnswer, match="in place of a stream"):
-        Client(hyperd.path).upgrade("/v1/run")
+        Client(hyperd.path).upgrade("containers.run")

@@ -61,7 +61,7 @@ def pipe() -> Iterator[Callable[[], Pipe]]:
 
 def start(hyperd: FakeHyperd, script: Callable[[Peer], None], **terms: object) -> Stream:
     hyperd.stream("/v1/run", script)
-    return Stream(*Client(hyperd.path).upgrade("/v1/run", body={"image": "x"}), **terms)  # type: ignore[arg-type]
+    return Stream(*Client(hyperd.path).upgrade("containers.run", body={"image": "x"}), **terms)  # type: ignore[arg-type]
 
 
 class Background:

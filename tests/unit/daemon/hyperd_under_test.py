@@ -21,6 +21,9 @@ class FakeEngine:
         self._notes = config.root / "engine.log"
         self.containers = self.images = self.system = self
 
+    async def held(self, ref: str) -> FakeEngine:
+        return self
+
     def _note(self, text: str) -> None:
         with self._notes.open("a") as file:
             file.write(f"{os.getpid()} {text}\n")
@@ -36,11 +39,11 @@ class FakeEngine:
     async def close(self, *, stop_containers: bool = False) -> None:
         self._note(f"close stop_containers={stop_containers}")
 
-    async def wait(self, *_: Any) -> None:
+    async def wait(self, **_: Any) -> None:
         self._note("wait")
         await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
     service.DRAIN_S = 0.2
-    sys.exit(main(sys.argv[1:], make_engine=FakeEngine))  # type: ignore[arg-type]
+    sys.exit(main(sys.argv[1:], make_engine=FakeEngine))

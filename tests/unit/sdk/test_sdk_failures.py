@@ -24,7 +24,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def every_kind() -> list[type[errors.HyperError]]:
-    return [value for value in vars(errors).values() if isinstance(value, type)]
+    found = [value for value in vars(errors).values() if isinstance(value, type)]
+    return [kind for kind in found if issubclass(kind, errors.HyperError)]
 
 
 @pytest.mark.parametrize("kind", every_kind())
@@ -46,6 +47,25 @@ def test_errors_carry_their_data() -> None:
     guest = wire_error({"code": "guest", "message": "m"})
     assert isinstance(guest, errors.GuestError)
     assert (guest.errno, guest.operation) == (0, "")
+
+
+def test_what_is_wrong_and_what_helps_come_back() -> None:
+    details = {
+        "field": "cpus",
+        "remedies": [{"call": "containers.start", "of": "web", "aim": "", "options": {}}],
+    }
+    error = wire_error(
+        {
+            "code": "invalid_argument",
+            "message": "cpus: too many",
+            "hint": "POST /v1/containers/web/start",
+            "details": details,
+        }
+    )
+    assert isinstance(error, errors.InvalidArgument)
+    assert (error.field, error.why, error.hint) == ("cpus", "too many", None)
+    assert [(remedy.call, remedy.of) for remedy in error.remedies] == [("containers.start", "web")]
+    assert str(error) == "cpus: too many (containers.start web)"
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", {}, {"message": 3}, {"code": "new", "message": "m"}])
@@ -132,7 +152,7 @@ def test_hyperd_is_started_once_for_each_time_that_it_is_missing(tmp_path: Path)
         api = Api(f"{tmp_path}/none.sock", start=start)
         for _ in range(2):
             with pytest.raises(hypercontainer.Unavailable, match="nobody listens"):
-                await api.get("/v1/version", dict[str, str])
+                await api.call("system.version", dict[str, str])
 
     asyncio.run(ask())
     assert len(started) == 2
@@ -151,12 +171,12 @@ def test_why_hyperd_did_not_start_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_silent_hyperd_is_not_waited_for_without_end(hyperd: FakeHyperd) -> None:
-    hyperd.on("GET", "/v1/slow", lambda peer, _request: expect_end(peer))
+    hyperd.on("GET", "/v1/version", lambda peer, _request: expect_end(peer))
 
     async def ask() -> None:
         api = Api(hyperd.path)
-        with pytest.raises(hypercontainer.Unavailable, match="did not answer /v1/slow in time"):
-            await api.call("GET", "/v1/slow", dict[str, str], timeout_s=0.05)
+        with pytest.raises(hypercontainer.Unavailable, match=r"did not answer system\.version in time"):
+            await api.call("system.version", dict[str, str], timeout_s=0.05)
 
     asyncio.run(ask())
 

@@ -1,0 +1,221 @@
+"""The fake engine's images, volumes and system, and the manifests beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from hypercontainer.contract import answers as a
+from hypercontainer.contract.calls import AuthAnswer, SystemPruned, VolumesPruned
+from hypercontainer.engine.interface import Credentials, ProgressSink
+from hypercontainer.errors import Conflict, NotFound
+from noted import Noted, Notes
+
+Filters = Mapping[str, Sequence[str]]
+FACTS: dict[str, Any] = {
+    "repo_digests": (),
+    "created": "",
+    "size_bytes": 3,
+    "architecture": "amd64",
+    "os": "linux",
+}
+
+
+class FakeImages(Noted, of="images"):
+    """``known``: reference -> ID."""
+
+    def __init__(self, notes: Notes, *, makes_all: bool = False) -> None:
+        self.notes = notes
+        self._makes_all = makes_all
+        self.known = {"busybox:latest": "sha256:1"}
+
+    def _image(self, ref: str) -> str:
+        for reference, identifier in self.known.items():
+            if ref in (reference, reference.removesuffix(":latest"), identifier):
+                return identifier
+        if self._makes_all:
+            return "sha256:1"
+        raise NotFound(f"no image {ref}")
+
+    def _summary(self, identifier: str) -> a.ImageSummary:
+        references = tuple(name for name, found in self.known.items() if found == identifier)
+        return a.ImageSummary(id=identifier, references=references, **FACTS)
+
+    async def find(self, *, filters: Filters | None = None) -> list[a.ImageSummary]:
+        wanted = (filters or {}).get("reference")
+        return [
+            self._summary(identifier)
+            for name, identifier in self.known.items()
+            if not wanted or name in wanted
+        ]
+
+    async def inspect(self, ref: str) -> a.ImageInspect:
+        return a.ImageInspect(id=self._image(ref), references=(ref,), config={"Env": []}, **FACTS)
+
+    async def history(self, ref: str) -> list[a.HistoryLine]:
+        return [a.HistoryLine(id=self._image(ref), created="", created_by="sh", size_bytes=0, comment="")]
+
+    async def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        credentials: Credentials | None = None,
+        progress: ProgressSink | None = None,
+    ) -> a.ImageSummary:
+        self.known[reference] = "sha256:2"
+        return self._summary("sha256:2")
+
+    async def push(
+        self, reference: str, *, credentials: Credentials | None = None, progress: ProgressSink | None = None
+    ) -> str:
+        self._image(reference)
+        return "sha256:3"
+
+    async def load(self, stream: BinaryIO, *, progress: ProgressSink | None = None) -> list[a.ImageSummary]:
+        await asyncio.to_thread(stream.read)
+        return [self._summary("sha256:1")]
+
+    async def save(self, ref: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:
+        for each in ref:
+            self._image(each)
+        await asyncio.to_thread(out.write, b"tar of " + ",".join(ref).encode())
+
+    async def import_(
+        self,
+        stream: BinaryIO,
+        *,
+        reference: str | None = None,
+        change: Sequence[str] = (),
+        message: str = "",
+    ) -> a.ImageSummary:
+        data = await asyncio.to_thread(stream.read)
+        identifier = f"sha256:{data.hex()}"
+        if reference is not None:
+            self.known[reference] = identifier
+        return self._summary(identifier)
+
+    async def tag(self, source: str, target: str) -> None:
+        self.known[target] = self._image(source)
+
+    async def remove(self, ref: str, *, force: bool = False) -> list[a.Removed]:
+        identifier = self._image(ref)
+        names = [name for name in self.known if ref in (name, name.removesuffix(":latest"))]
+        for name in names:
+            del self.known[name]
+        gone = [] if identifier in self.known.values() else [a.Removed(deleted=identifier)]
+        return [*(a.Removed(untagged=name) for name in names), *gone]
+
+    async def authenticate(self, registry: str, credentials: Credentials) -> AuthAnswer:
+        return AuthAnswer(f"{credentials.username} is known at {registry}", "token")
+
+
+class FakeVolumes(Noted, of="volumes"):
+    def __init__(self, notes: Notes, *, makes_all: bool = False) -> None:
+        self.notes = notes
+        self._makes_all = makes_all
+        self.known = {"data": _volume("data", 1 << 30, {})}
+        self.used: set[str] = set()
+
+    def _volume(self, name: str) -> a.VolumeInfo:
+        if name not in self.known and self._makes_all:
+            self.known[name] = _volume(name, 1 << 30, {})
+        if name not in self.known:
+            raise NotFound(f"no volume {name}")
+        return self.known[name]
+
+    async def create(
+        self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> a.VolumeInfo:
+        if name in self.known and not self._makes_all:
+            raise Conflict(f"there is a volume {name}")
+        made = self.known[name] = _volume(name, size_bytes or 1 << 30, dict(labels or {}))
+        return made
+
+    async def find(self, *, filters: Filters | None = None) -> list[a.VolumeInfo]:
+        names = (filters or {}).get("name")
+        return [each for each in self.known.values() if not names or each.name in names]
+
+    async def inspect(self, name: str) -> a.VolumeInfo:
+        return self._volume(name)
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        if name in self.used:
+            raise Conflict(f"volume {name} is used")
+        if name in self.known or not force:
+            del self.known[self._volume(name).name]
+
+    async def prune(self) -> VolumesPruned:
+        gone = [name for name in self.known if name not in self.used]
+        freed = sum(self.known.pop(name).used_bytes for name in gone)
+        return VolumesPruned(tuple(gone), freed)
+
+
+def _volume(name: str, size_bytes: int, labels: dict[str, str]) -> a.VolumeInfo:
+    return a.VolumeInfo(
+        name=name, created="2026-01-01T00:00:00Z", size_bytes=size_bytes, used_bytes=7, labels=labels
+    )
+
+
+class FakeSystem(Noted, of="system"):
+    def __init__(self, notes: Notes) -> None:
+        self.notes = notes
+
+    async def version(self) -> dict[str, str]:
+        return {"qemu": "7.2"}
+
+    async def info(self) -> dict[str, Any]:
+        return {"DaemonPid": 1}
+
+    async def doctor(self) -> list[a.Check]:
+        return [a.Check("kvm", None, "no kvm here")]
+
+    def events(
+        self, *, since: str = "", until: str = "", filters: Filters | None = None
+    ) -> AsyncIterator[a.Event]:
+        return _events()
+
+    async def disk_usage(self) -> dict[str, Any]:
+        return {"images": []}
+
+    async def prune(
+        self, *, all: bool = False, images: bool = True, containers: bool = True, volumes: bool = False
+    ) -> SystemPruned:
+        return SystemPruned(
+            containers_deleted=("c1",) if containers else (),
+            images_deleted=("sha256:1",) if images and all else (),
+            volumes_deleted=("data",) if volumes else (),
+            space_reclaimed_bytes=7,
+        )
+
+    async def kernels(self) -> list[a.KernelLine]:
+        return [a.KernelLine(name="own", version="6.1", source="own", path="/k", default=True)]
+
+
+async def _events() -> AsyncIterator[a.Event]:
+    yield a.Event("t", "container", "start", "c1")
+
+
+class FakeManifests(Noted, of="manifests"):
+    def __init__(self, notes: Notes) -> None:
+        self.notes = notes
+
+    async def play(
+        self,
+        text: str,
+        *,
+        replace: bool = False,
+        start: bool = True,
+        credentials: Credentials | None = None,
+        progress: ProgressSink | None = None,
+        asked_by: int | None = None,
+    ) -> list[a.Played]:
+        return [a.Played(kind="Pod", name="shop", action="replaced" if replace else "created", pods=("p1",))]
+
+    async def down(self, text: str, *, volumes: bool = False) -> list[a.Played]:
+        kinds = ("Pod", "PersistentVolumeClaim") if volumes else ("Pod",)
+        return [a.Played(kind=kind, name="shop", action="removed") for kind in kinds]
+
+    async def generate(self, refs: Sequence[str]) -> str:
+        return "---\n".join(f"kind: Pod # {ref}\n" for ref in refs)
