@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hypercontainer.client.http import BrokenAnswer, Response, connect, quote, request_head, target
 from hypercontainer.client.wirejson import dumps, loads
-from hypercontainer.contract.routes import JSON, PROTOCOL, ROUTES
+from hypercontainer.contract.routes import JSON, NAMES, PROTOCOL, route
 from hypercontainer.errors import HyperError, Remedy, Unavailable
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ def remote_error(answer: Any) -> RemoteError:
     details = details if isinstance(details, dict) else {}
     remedies = _remedies(details)
     hint = answer.get("hint") or None
-    if hint == ", ".join(ROUTES[remedy.call].words(quote(remedy.of)) for remedy in remedies):
+    if hint == ", ".join(route(remedy.call).words(quote(remedy.of)) for remedy in remedies):
         hint = None  # it says only how the API makes these calls
     return RemoteError(
         answer["message"],
@@ -67,7 +67,7 @@ def _remedies(details: dict[str, Any]) -> list[Remedy]:
     """Those that are known here."""
     found = []
     for each in details.get("remedies", ()):
-        if isinstance(each, dict) and each.get("call") in ROUTES:
+        if isinstance(each, dict) and each.get("call") in NAMES:
             of, aim, options = str(each.get("of", "")), str(each.get("aim", "")), each.get("options")
             found.append(
                 Remedy(each["call"], of, aim=aim, options=options if isinstance(options, dict) else None)
@@ -126,18 +126,18 @@ class Client:
         ``upload`` is given the socket after the head, to send a chunked body from a thread of its own: hyperd may
         answer, with progress or an error, before it has read everything.
         """
-        route = ROUTES[name]
+        called = route(name)
         payload = encode(body) if body is not None else b""
         fields = {"Connection": "close", **(headers or {})}
         if upload is not None:
-            fields |= {"Transfer-Encoding": "chunked", "Content-Type": route.takes}
-        elif body is not None or route.method == "POST":
+            fields |= {"Transfer-Encoding": "chunked", "Content-Type": called.takes}
+        elif body is not None or called.method == "POST":
             fields |= {"Content-Length": str(len(payload)), "Content-Type": JSON}
-        request_target = target(route.path_of(quote(of)), query)
+        request_target = target(called.path_of(quote(of)), query)
         sock = self._connect()
         try:
             sock.settimeout(SEND_TIMEOUT_S)
-            _send(sock, request_head(route.method, request_target, fields) + payload)
+            _send(sock, request_head(called.method, request_target, fields) + payload)
             sock.settimeout(timeout_s)
             if upload is not None:
                 _in_thread(upload, sock)

@@ -6,7 +6,8 @@ the collection holds under it.  It gets the fields of the query and of the body 
 no ``calls.Request`` (a specification) is its argument ``spec``.
 
 Types are named, and found in ``contract.calls``, ``contract.answers`` and ``contract.spec``: this module imports
-nothing, because the command line loads it at every start.
+nothing, because the command line loads it at every start.  For the same reason the routes are text, of which a
+command reads a line: as calls of a constructor they cost 3 % of `hyper version`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 VERSION = "1"
 JSON, LINES, FRAMES, TAR, BYTES = (
@@ -26,6 +28,167 @@ JSON, LINES, FRAMES, TAR, BYTES = (
 PROTOCOL = "hyper-stream"  # of a connection that goes on as frames
 CREDENTIALS_HEADER = "X-Hyper-Credentials"
 
+# name, method, path and what else is to be said (`Route`); below it the summary.
+_TABLE = """
+system.ping GET /ping answer=Ping
+    Whether hyperd serves.
+system.version GET /version answer=Versions
+    Versions of all that takes part.
+system.info GET /info answer=Facts
+    What hyperd is, has and may use.
+system.doctor GET /doctor answer=CheckList
+    Checks of the host, with remedies.
+system.events GET /events query=EventsQuery answer=Event gives=lines
+    What happens, as it happens.
+system.disk_usage GET /system/df answer=Facts
+    What takes how much disk.
+system.prune POST /system/prune body=PruneBody answer=SystemPruned
+    Removes what is not used.
+system.shutdown POST /system/shutdown body=ShutdownBody status=202
+    Ends hyperd; containers live on unless told otherwise.
+system.kernels GET /kernels answer=KernelList
+    Kernels that VMs may boot.
+system.openapi GET /openapi.json answer=Facts
+    This description.
+
+images.find GET /images query=FiltersQuery answer=ImageList
+    Images in the store.
+images.inspect GET /images/inspect query=RefQuery answer=ImageInspect
+    One image, with its configuration.
+images.history GET /images/history query=RefQuery answer=History
+    How an image was made, newest step first.
+images.pull POST /images/pull body=PullBody answer=ImageSummary progress
+    Fetches an image from its registry.
+images.push POST /images/push body=PushBody answer=Pushed progress
+    Brings an image to its registry.
+images.load POST /images/load takes=tar answer=ImageList progress
+    Takes images from an archive.
+images.save GET /images/save query=SaveQuery gives=tar
+    Images as an archive.
+images.import POST /images/import does=images.import_ query=ImportQuery takes=tar answer=ImageSummary progress silent
+    Makes an image of a tar of files.
+images.tag POST /images/tag body=TagBody status=204
+    Names an image once more.
+images.remove DELETE /images query=RemoveImageQuery answer=RemovedList
+    Removes a name of an image, with the last one the image.
+images.authenticate POST /auth body=AuthBody answer=AuthAnswer
+    Asks a registry whether it takes these credentials.
+
+containers.create POST /containers body=ContainerSpec answer=Created status=201 credentials
+    Creates a container, alone or in a pod.
+containers.find GET /containers query=ListQuery answer=ContainerList
+    Containers, newest first.
+containers.inspect GET /containers/ID answer=Inspect
+    Everything about a container.
+containers.start POST /containers/ID/start status=204
+    Starts a container, if it does not run.
+containers.stop POST /containers/ID/stop body=StopBody status=204
+    Asks a container to end, and ends it if it does not.
+containers.restart POST /containers/ID/restart body=RestartBody status=204
+    Stops a container and starts it.
+containers.kill POST /containers/ID/kill body=KillBody status=204
+    Sends a signal to a container's first process.
+containers.pause POST /containers/ID/pause status=204
+    Makes a container stand still.
+containers.unpause POST /containers/ID/unpause status=204
+    Lets a paused container go on.
+containers.rename POST /containers/ID/rename body=RenameBody status=204
+    Gives a container another name.
+containers.resize POST /containers/ID/resize body=ResizeBody status=204
+    Tells a container's terminal its size.
+containers.wait GET /containers/ID/wait query=WaitQuery answer=Exit
+    Answers when a container has ended.
+containers.remove DELETE /containers/ID query=ForceQuery status=204
+    Removes a container.
+containers.logs GET /containers/ID/logs query=LogsQuery gives=frames
+    What a container wrote.
+containers.read_file GET /containers/ID/files query=FileQuery gives=bytes
+    A file of a container that runs.
+containers.write_file PUT /containers/ID/files query=WriteFileQuery takes=bytes status=204
+    Makes or replaces a file of a container that runs.
+containers.top GET /containers/ID/top answer=ProcessList
+    Processes of a container.
+containers.stats GET /containers/ID/stats query=StatsQuery answer=Sample gives=lines
+    What a container uses, once or every second.
+containers.attach POST /containers/ID/attach query=AttachQuery gives=frames upgrade
+    The standard streams of a container's first process.
+containers.run POST /run body=ContainerSpec gives=frames credentials upgrade
+    Creates a container, attaches to it and starts it.
+containers.exec_create POST /containers/ID/exec body=ExecSpec answer=ExecCreated status=201
+    Prepares one more process in a container.
+containers.exec_start POST /execs/ID/start does=execs.start gives=frames status=204 upgrade
+    Starts a prepared process.
+containers.exec_resize POST /execs/ID/resize does=execs.resize body=ResizeBody status=204
+    Tells a process's terminal its size.
+containers.exec_inspect GET /execs/ID does=execs.inspect answer=ExecState
+    How a process does.
+
+pods.create POST /pods query=CreatePodQuery body=PodSpec answer=PodCreated status=201 credentials
+    Creates a pod with its containers, and may start it.
+pods.find GET /pods query=FiltersQuery answer=PodList
+    Pods, newest first.
+pods.inspect GET /pods/ID answer=PodInspect
+    Everything about a pod.
+pods.remove DELETE /pods/ID query=ForceQuery status=204
+    Removes a pod with its containers.
+pods.start POST /pods/ID/start status=204
+    Starts a pod; answers when it runs.
+pods.stop POST /pods/ID/stop body=RestartBody status=204
+    Asks a pod's containers to end, and ends it.
+pods.restart POST /pods/ID/restart body=RestartBody status=204
+    Stops a pod and starts it.
+pods.kill POST /pods/ID/kill body=KillBody status=204
+    Sends a signal to the first process of each container.
+pods.pause POST /pods/ID/pause status=204
+    Makes a pod's VM stand still.
+pods.unpause POST /pods/ID/unpause status=204
+    Lets a paused pod go on.
+pods.wait GET /pods/ID/wait answer=Exit
+    Answers when a pod has ended for good.
+pods.top GET /pods/ID/top answer=PodProcessList
+    Processes of a pod's containers.
+pods.stats GET /pods/ID/stats query=StatsQuery answer=PodSamples gives=lines
+    What each container uses, once or every second.
+pods.logs GET /pods/ID/logs query=LogsQuery answer=PodLogLine gives=lines
+    What a pod's containers wrote.
+pods.ports GET /pods/ID/ports answer=PortList also_of_one
+    Published ports of a pod.
+pods.add_ports POST /pods/ID/ports body=PortsBody answer=PortList also_of_one
+    Publishes ports, all or none.
+pods.remove_ports DELETE /pods/ID/ports body=PortsBody status=204 also_of_one
+    Takes published ports back, all or none.
+pods.exec_create POST /pods/ID/exec body=ExecSpec answer=ExecCreated status=201 also_of_one
+    Prepares a process in the VM, outside of any container.
+
+volumes.create POST /volumes body=VolumeBody answer=VolumeInfo status=201
+    Creates a volume.
+volumes.find GET /volumes query=FiltersQuery answer=VolumeList
+    Volumes.
+volumes.inspect GET /volumes/ID id_as=name answer=VolumeInfo
+    One volume.
+volumes.remove DELETE /volumes/ID id_as=name query=ForceQuery status=204
+    Removes a volume.
+volumes.prune POST /volumes/prune answer=VolumesPruned
+    Removes volumes that no pod uses.
+
+manifests.play POST /manifests/play body=PlayBody answer=PlayedList progress credentials
+    Makes what a Kubernetes manifest describes.
+manifests.down POST /manifests/down body=DownBody answer=PlayedList progress silent
+    Removes what was made of a manifest.
+manifests.generate POST /manifests/generate body=GenerateBody answer=Manifest
+    Writes a manifest of what is there.
+"""
+
+_MEDIA = {"lines": LINES, "frames": FRAMES, "tar": TAR, "bytes": BYTES}
+_TELLS = {
+    "containers.read_file": {
+        "Hyper-File-Mode": "Octal.",
+        "Hyper-File-Uid": "Its owner.",
+        "Hyper-File-Gid": "Its group.",
+        "Hyper-File-Size": "In bytes, when it was opened; 0 for what the kernel makes up.",
+    }
+}
+
 
 class Route:
     """``path``: ID stands for one segment.  ``answer`` is the type of the JSON body, of each line, or "".
@@ -37,67 +200,32 @@ class Route:
     method.  ``also_of_one``: the ID may be that of a pod that a container has to itself.
     """
 
-    __slots__ = (
-        "also_of_one",
-        "answer",
-        "body",
-        "credentials",
-        "does",
-        "gives",
-        "id_as",
-        "method",
-        "name",
-        "path",
-        "progress",
-        "query",
-        "silent",
-        "status",
-        "summary",
-        "takes",
-        "tells",
-        "upgrade",
-    )
+    query = body = "Nothing"
+    answer = ""
+    status = 200
+    takes = gives = JSON
+    progress = silent = credentials = upgrade = also_of_one = False
+    id_as = ""
 
-    def __init__(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        summary: str,
-        *,
-        does: str = "",
-        query: str = "Nothing",
-        body: str = "Nothing",
-        answer: str = "",
-        status: int = 200,
-        takes: str = JSON,
-        gives: str = JSON,
-        tells: Mapping[str, str] | None = None,
-        progress: bool = False,
-        silent: bool = False,
-        credentials: bool = False,
-        upgrade: bool = False,
-        id_as: str = "",
-        also_of_one: bool = False,
-    ) -> None:
-        self.name = name
-        self.method = method
+    def __init__(self, line: str, summary: str) -> None:
+        self.name, self.method, path, *words = line.split()
         self.path = f"/v{VERSION}{path}"
-        self.summary = summary
-        self.does = does or name
-        self.query = query
-        self.body = body
-        self.answer = answer
-        self.status = status
-        self.takes = takes
-        self.gives = gives
-        self.tells: Mapping[str, str] = tells or {}
-        self.progress = progress
-        self.silent = silent
-        self.credentials = credentials
-        self.upgrade = upgrade
-        self.id_as = id_as
-        self.also_of_one = also_of_one
+        self.summary = summary.strip()
+        self.does = self.name
+        self.tells: Mapping[str, str] = _TELLS.get(self.name, {})
+        for word in words:
+            what, given, value = word.partition("=")
+            self._say(what, value if given else True)
+
+    def _say(self, what: str, value: Any) -> None:
+        assert hasattr(self, what), f"{self.name}: {what}"
+        if what == "status":
+            value = int(value)
+        elif what in ("takes", "gives"):
+            value = _MEDIA[value]
+        elif what == "progress":
+            self.gives = LINES
+        setattr(self, what, value)
 
     @property
     def segments(self) -> list[str]:
@@ -108,335 +236,19 @@ class Route:
         return self.path.replace("/ID", f"/{identifier}")
 
     def words(self, identifier: str) -> str:
-        """As a user of the API makes the call: "POST /v1/containers/web/start"."""
+        """As a user of the API makes the call: its method, and its path with ``identifier``."""
         return f"{self.method} {self.path_of(identifier or 'ID')}"
 
 
-SYSTEM = (
-    Route("system.ping", "GET", "/ping", "Whether hyperd serves.", answer="Ping"),
-    Route("system.version", "GET", "/version", "Versions of all that takes part.", answer="Versions"),
-    Route("system.info", "GET", "/info", "What hyperd is, has and may use.", answer="Facts"),
-    Route("system.doctor", "GET", "/doctor", "Checks of the host, with remedies.", answer="CheckList"),
-    Route(
-        *("system.events", "GET", "/events", "What happens, as it happens."),
-        query="EventsQuery",
-        answer="Event",
-        gives=LINES,
-    ),
-    Route("system.disk_usage", "GET", "/system/df", "What takes how much disk.", answer="Facts"),
-    Route(
-        *("system.prune", "POST", "/system/prune", "Removes what is not used."),
-        body="PruneBody",
-        answer="SystemPruned",
-    ),
-    Route(
-        *("system.shutdown", "POST", "/system/shutdown"),
-        "Ends hyperd; containers live on unless told otherwise.",
-        body="ShutdownBody",
-        status=202,
-    ),
-    Route("system.kernels", "GET", "/kernels", "Kernels that VMs may boot.", answer="KernelList"),
-    Route("system.openapi", "GET", "/openapi.json", "This description.", answer="Facts"),
-)
+_ROWS = [line for line in _TABLE.split("\n") if line]
+_SAID = {line.partition(" ")[0]: (line, below) for line, below in zip(_ROWS[::2], _ROWS[1::2], strict=True)}
+NAMES = _SAID.keys()
 
-IMAGES = (
-    Route("images.find", "GET", "/images", "Images in the store.", query="FiltersQuery", answer="ImageList"),
-    Route(
-        *("images.inspect", "GET", "/images/inspect", "One image, with its configuration."),
-        query="RefQuery",
-        answer="ImageInspect",
-    ),
-    Route(
-        *("images.history", "GET", "/images/history", "How an image was made, newest step first."),
-        query="RefQuery",
-        answer="History",
-    ),
-    Route(
-        *("images.pull", "POST", "/images/pull", "Fetches an image from its registry."),
-        body="PullBody",
-        answer="ImageSummary",
-        gives=LINES,
-        progress=True,
-    ),
-    Route(
-        *("images.push", "POST", "/images/push", "Brings an image to its registry."),
-        body="PushBody",
-        answer="Pushed",
-        gives=LINES,
-        progress=True,
-    ),
-    Route(
-        *("images.load", "POST", "/images/load", "Takes images from an archive."),
-        takes=TAR,
-        answer="ImageList",
-        gives=LINES,
-        progress=True,
-    ),
-    Route("images.save", "GET", "/images/save", "Images as an archive.", query="SaveQuery", gives=TAR),
-    Route(
-        *("images.import", "POST", "/images/import", "Makes an image of a tar of files."),
-        does="images.import_",
-        query="ImportQuery",
-        takes=TAR,
-        answer="ImageSummary",
-        gives=LINES,
-        progress=True,
-        silent=True,
-    ),
-    Route("images.tag", "POST", "/images/tag", "Names an image once more.", body="TagBody", status=204),
-    Route(
-        *("images.remove", "DELETE", "/images", "Removes a name of an image, with the last one the image."),
-        query="RemoveImageQuery",
-        answer="RemovedList",
-    ),
-    Route(
-        *("images.authenticate", "POST", "/auth", "Asks a registry whether it takes these credentials."),
-        body="AuthBody",
-        answer="AuthAnswer",
-    ),
-)
 
-_ONE = "/containers/ID"
+def route(name: str) -> Route:
+    return Route(*_SAID[name])
 
-CONTAINERS = (
-    Route(
-        *("containers.create", "POST", "/containers", "Creates a container, alone or in a pod."),
-        body="ContainerSpec",
-        answer="Created",
-        status=201,
-        credentials=True,
-    ),
-    Route(
-        *("containers.find", "GET", "/containers", "Containers, newest first."),
-        query="ListQuery",
-        answer="ContainerList",
-    ),
-    Route("containers.inspect", "GET", _ONE, "Everything about a container.", answer="Inspect"),
-    Route(
-        *("containers.start", "POST", f"{_ONE}/start", "Starts a container, if it does not run."), status=204
-    ),
-    Route(
-        *("containers.stop", "POST", f"{_ONE}/stop"),
-        "Asks a container to end, and ends it if it does not.",
-        body="StopBody",
-        status=204,
-    ),
-    Route(
-        *("containers.restart", "POST", f"{_ONE}/restart", "Stops a container and starts it."),
-        body="RestartBody",
-        status=204,
-    ),
-    Route(
-        *("containers.kill", "POST", f"{_ONE}/kill", "Sends a signal to a container's first process."),
-        body="KillBody",
-        status=204,
-    ),
-    Route("containers.pause", "POST", f"{_ONE}/pause", "Makes a container stand still.", status=204),
-    Route("containers.unpause", "POST", f"{_ONE}/unpause", "Lets a paused container go on.", status=204),
-    Route(
-        *("containers.rename", "POST", f"{_ONE}/rename", "Gives a container another name."),
-        body="RenameBody",
-        status=204,
-    ),
-    Route(
-        *("containers.resize", "POST", f"{_ONE}/resize", "Tells a container's terminal its size."),
-        body="ResizeBody",
-        status=204,
-    ),
-    Route(
-        *("containers.wait", "GET", f"{_ONE}/wait", "Answers when a container has ended."),
-        query="WaitQuery",
-        answer="Exit",
-    ),
-    Route("containers.remove", "DELETE", _ONE, "Removes a container.", query="ForceQuery", status=204),
-    Route(
-        *("containers.logs", "GET", f"{_ONE}/logs", "What a container wrote."),
-        query="LogsQuery",
-        gives=FRAMES,
-    ),
-    Route(
-        *("containers.read_file", "GET", f"{_ONE}/files", "A file of a container that runs."),
-        query="FileQuery",
-        gives=BYTES,
-        tells={
-            "Hyper-File-Mode": "Octal.",
-            "Hyper-File-Uid": "Its owner.",
-            "Hyper-File-Gid": "Its group.",
-            "Hyper-File-Size": "In bytes, when it was opened; 0 for what the kernel makes up.",
-        },
-    ),
-    Route(
-        *("containers.write_file", "PUT", f"{_ONE}/files"),
-        "Makes or replaces a file of a container that runs.",
-        query="WriteFileQuery",
-        takes=BYTES,
-        status=204,
-    ),
-    Route("containers.top", "GET", f"{_ONE}/top", "Processes of a container.", answer="ProcessList"),
-    Route(
-        *("containers.stats", "GET", f"{_ONE}/stats", "What a container uses, once or every second."),
-        query="StatsQuery",
-        answer="Sample",
-        gives=LINES,
-    ),
-    Route(
-        *("containers.attach", "POST", f"{_ONE}/attach"),
-        "The standard streams of a container's first process.",
-        query="AttachQuery",
-        gives=FRAMES,
-        upgrade=True,
-    ),
-    Route(
-        *("containers.run", "POST", "/run", "Creates a container, attaches to it and starts it."),
-        body="ContainerSpec",
-        gives=FRAMES,
-        upgrade=True,
-        credentials=True,
-    ),
-    Route(
-        *("containers.exec_create", "POST", f"{_ONE}/exec", "Prepares one more process in a container."),
-        body="ExecSpec",
-        answer="ExecCreated",
-        status=201,
-    ),
-    Route(
-        *("containers.exec_start", "POST", "/execs/ID/start", "Starts a prepared process."),
-        does="execs.start",
-        gives=FRAMES,
-        status=204,
-        upgrade=True,
-    ),
-    Route(
-        *("containers.exec_resize", "POST", "/execs/ID/resize", "Tells a process's terminal its size."),
-        does="execs.resize",
-        body="ResizeBody",
-        status=204,
-    ),
-    Route(
-        *("containers.exec_inspect", "GET", "/execs/ID", "How a process does."),
-        does="execs.inspect",
-        answer="ExecState",
-    ),
-)
 
-_POD = "/pods/ID"
-
-PODS = (
-    Route(
-        *("pods.create", "POST", "/pods", "Creates a pod with its containers, and may start it."),
-        query="CreatePodQuery",
-        body="PodSpec",
-        answer="PodCreated",
-        status=201,
-        credentials=True,
-    ),
-    Route("pods.find", "GET", "/pods", "Pods, newest first.", query="FiltersQuery", answer="PodList"),
-    Route("pods.inspect", "GET", _POD, "Everything about a pod.", answer="PodInspect"),
-    Route(
-        *("pods.remove", "DELETE", _POD, "Removes a pod with its containers."), query="ForceQuery", status=204
-    ),
-    Route("pods.start", "POST", f"{_POD}/start", "Starts a pod; answers when it runs.", status=204),
-    Route(
-        *("pods.stop", "POST", f"{_POD}/stop", "Asks a pod's containers to end, and ends it."),
-        body="RestartBody",
-        status=204,
-    ),
-    Route(
-        *("pods.restart", "POST", f"{_POD}/restart", "Stops a pod and starts it."),
-        body="RestartBody",
-        status=204,
-    ),
-    Route(
-        *("pods.kill", "POST", f"{_POD}/kill", "Sends a signal to the first process of each container."),
-        body="KillBody",
-        status=204,
-    ),
-    Route("pods.pause", "POST", f"{_POD}/pause", "Makes a pod's VM stand still.", status=204),
-    Route("pods.unpause", "POST", f"{_POD}/unpause", "Lets a paused pod go on.", status=204),
-    Route("pods.wait", "GET", f"{_POD}/wait", "Answers when a pod has ended for good.", answer="Exit"),
-    Route("pods.top", "GET", f"{_POD}/top", "Processes of a pod's containers.", answer="PodProcessList"),
-    Route(
-        *("pods.stats", "GET", f"{_POD}/stats", "What each container uses, once or every second."),
-        query="StatsQuery",
-        answer="PodSamples",
-        gives=LINES,
-    ),
-    Route(
-        *("pods.logs", "GET", f"{_POD}/logs", "What a pod's containers wrote."),
-        query="LogsQuery",
-        answer="PodLogLine",
-        gives=LINES,
-    ),
-    Route(
-        *("pods.ports", "GET", f"{_POD}/ports", "Published ports of a pod."),
-        answer="PortList",
-        also_of_one=True,
-    ),
-    Route(
-        *("pods.add_ports", "POST", f"{_POD}/ports", "Publishes ports, all or none."),
-        body="PortsBody",
-        answer="PortList",
-        also_of_one=True,
-    ),
-    Route(
-        *("pods.remove_ports", "DELETE", f"{_POD}/ports", "Takes published ports back, all or none."),
-        body="PortsBody",
-        status=204,
-        also_of_one=True,
-    ),
-    Route(
-        *("pods.exec_create", "POST", f"{_POD}/exec"),
-        "Prepares a process in the VM, outside of any container.",
-        body="ExecSpec",
-        answer="ExecCreated",
-        status=201,
-        also_of_one=True,
-    ),
-)
-
-VOLUMES = (
-    Route(
-        *("volumes.create", "POST", "/volumes", "Creates a volume."),
-        body="VolumeBody",
-        answer="VolumeInfo",
-        status=201,
-    ),
-    Route("volumes.find", "GET", "/volumes", "Volumes.", query="FiltersQuery", answer="VolumeList"),
-    Route("volumes.inspect", "GET", "/volumes/ID", "One volume.", id_as="name", answer="VolumeInfo"),
-    Route(
-        *("volumes.remove", "DELETE", "/volumes/ID", "Removes a volume."),
-        id_as="name",
-        query="ForceQuery",
-        status=204,
-    ),
-    Route(
-        *("volumes.prune", "POST", "/volumes/prune", "Removes volumes that no pod uses."),
-        answer="VolumesPruned",
-    ),
-)
-
-MANIFESTS = (
-    Route(
-        *("manifests.play", "POST", "/manifests/play", "Makes what a Kubernetes manifest describes."),
-        body="PlayBody",
-        answer="PlayedList",
-        gives=LINES,
-        progress=True,
-        credentials=True,
-    ),
-    Route(
-        *("manifests.down", "POST", "/manifests/down", "Removes what was made of a manifest."),
-        body="DownBody",
-        answer="PlayedList",
-        gives=LINES,
-        progress=True,
-        silent=True,
-    ),
-    Route(
-        *("manifests.generate", "POST", "/manifests/generate", "Writes a manifest of what is there."),
-        body="GenerateBody",
-        answer="Manifest",
-    ),
-)
-
-ROUTES = {route.name: route for route in (*SYSTEM, *IMAGES, *CONTAINERS, *PODS, *VOLUMES, *MANIFESTS)}
+def routes() -> list[Route]:
+    """All, in the order of the document."""
+    return [Route(*said) for said in _SAID.values()]

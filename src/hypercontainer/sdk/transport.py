@@ -31,7 +31,7 @@ from hypercontainer.client.http import (
     target,
 )
 from hypercontainer.contract.answers import LayerProgress
-from hypercontainer.contract.routes import JSON, PROTOCOL, ROUTES
+from hypercontainer.contract.routes import JSON, PROTOCOL, route
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.sdk.failures import wire_error
 
@@ -221,7 +221,7 @@ class Api:
                 headers = {
                     "Host": "hyperd",
                     "Transfer-Encoding": "chunked",
-                    "Content-Type": ROUTES[name].takes,
+                    "Content-Type": route(name).takes,
                     **fields,
                 }
                 head = h11.Request(method=method, target=request_target, headers=list(headers.items()))
@@ -262,8 +262,8 @@ class Api:
 
 def _line(name: str, of: str, query: Query | None) -> tuple[str, str]:
     """(method, target) of a request."""
-    route = ROUTES[name]
-    return route.method, target(route.path_of(quote(of)), query)
+    called = route(name)
+    return called.method, target(called.path_of(quote(of)), query)
 
 
 async def _request(

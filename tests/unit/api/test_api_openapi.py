@@ -19,7 +19,7 @@ import requests
 import api_schema
 from fake_engine import FakeEngine
 from hypercontainer.contract.calls import Nothing
-from hypercontainer.contract.routes import FRAMES, JSON, LINES, ROUTES, TAR
+from hypercontainer.contract.routes import FRAMES, JSON, LINES, NAMES, TAR
 from hypercontainer.surfaces.http.server import Server
 from hypercontainer.surfaces.hyper.native import NativeApi
 from hypercontainer.surfaces.hyper.openapi import document
@@ -55,7 +55,7 @@ def references(value: Any) -> Iterator[str]:
 
 def test_every_route_is_there_once() -> None:
     found = [(m, path) for path, methods in DOCUMENT["paths"].items() for m in methods]
-    assert len(found) == len(ROUTES) == len(OPERATIONS)  # which are by name: no name stands for two
+    assert len(found) == len(NAMES) == len(OPERATIONS)  # which are by name: no name stands for two
 
 
 def test_every_reference_leads_somewhere() -> None:

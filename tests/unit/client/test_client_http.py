@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fake_hyperd import FakeHyperd, Peer, Request, chunk
 from hypercontainer.client.api import Client, RemoteError
 from hypercontainer.client.http import MAX_HEAD_BYTES, BrokenAnswer, Response, quote, target
-from hypercontainer.contract.routes import ROUTES
+from hypercontainer.contract.routes import routes
 from hypercontainer.errors import Unavailable
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -173,10 +173,10 @@ def test_remedies_come_back_and_their_words_for_the_wire_do_not(hyperd: FakeHype
 
 def test_every_call_goes_to_its_route(hyperd: FakeHyperd) -> None:
     """Whatever stands for its ID."""
-    for name, route in ROUTES.items():
+    for route in routes():
         path = route.path.replace("ID", "%2Fa%20b")
         hyperd.answer(route.method, path, {})
-        Client(hyperd.path).call(name, "/a b")
+        Client(hyperd.path).call(route.name, "/a b")
         assert (hyperd.requests[-1].method, hyperd.requests[-1].path) == (route.method, path)
 
 

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from hypercontainer.contract.routes import BYTES, FRAMES, JSON, LINES, ROUTES, TAR, Route
+from hypercontainer.contract.routes import BYTES, FRAMES, JSON, LINES, NAMES, TAR, Route, routes
 from hypercontainer.surfaces.hyper.typed import OPERATIONS
 
-routes = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
+each_route = pytest.mark.parametrize("route", routes(), ids=NAMES)
 
 
 def test_the_command_line_can_afford_them() -> None:
@@ -23,11 +23,11 @@ def test_the_command_line_can_afford_them() -> None:
 
 
 def test_each_stands_once() -> None:
-    assert len(ROUTES) == len({(route.method, route.path) for route in ROUTES.values()})
-    assert len(OPERATIONS) == len(ROUTES)  # whose types are all there
+    assert len(NAMES) == len({(each.method, each.path) for each in routes()})
+    assert len(OPERATIONS) == len(NAMES)  # whose types are all there
 
 
-@routes
+@each_route
 def test_a_route_is_consistent(route: Route) -> None:
     assert route.path.startswith("/v1/")
     assert route.summary.endswith(".")
@@ -39,7 +39,7 @@ def test_a_route_is_consistent(route: Route) -> None:
         assert "ID" in route.segments
 
 
-@routes
+@each_route
 def test_a_path_of_an_object(route: Route) -> None:
     assert "ID" not in route.path_of("web").split("/")
     assert ("web" in route.path_of("web")) == ("ID" in route.segments)

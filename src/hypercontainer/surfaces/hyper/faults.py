@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from msgspec import Struct, field
 
-from hypercontainer.contract.routes import ROUTES
+from hypercontainer.contract.routes import route
 from hypercontainer.engine.container.launch import START_OPERATION, exit_status
 from hypercontainer.errors import (
     DigestMismatch,
@@ -44,7 +44,7 @@ def fault_of(error: BaseException) -> tuple[int, Fault]:
     """HTTP status and wire form; logs what nobody raised on purpose."""
     error = leaf(error)
     if isinstance(error, HyperError):
-        remedies = (ROUTES[remedy.call].words(quote(remedy.of, safe="")) for remedy in error.remedies)
+        remedies = (route(remedy.call).words(quote(remedy.of, safe="")) for remedy in error.remedies)
         hint = error.hint or ", ".join(remedies) or None
         return status_of(error), Fault(error.code, error.message, hint, details_of(error))
     identifier = os.urandom(4).hex()

@@ -10,7 +10,7 @@ import msgspec
 
 from hypercontainer.contract import answers, calls, spec
 from hypercontainer.contract.calls import Request
-from hypercontainer.contract.routes import ROUTES, Route
+from hypercontainer.contract.routes import Route, routes
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ OPERATIONS = tuple(
         body=type_of(route.body),
         answer=type_of(route.answer) if route.answer else None,
     )
-    for route in ROUTES.values()
+    for route in routes()
 )
