@@ -154,7 +154,7 @@ class Factory:
         return self._able
 
     async def _size(self, hardware: Hardware) -> _Size:
-        prepared = preparation(online=hardware.spec.network is not None, release_disks=hardware.release_disks)
+        prepared = preparation(online=bool(hardware.spec.nics), release_disks=hardware.release_disks)
         key = await self._templates.key(hardware.clone, prepared)
         size = self._sizes.get((key, hardware.cpus))
         if size is None:
@@ -163,12 +163,11 @@ class Factory:
         return size
 
     async def _take_ready(self, size: _Size, hardware: Hardware) -> Found | None:
-        forwards = hardware.spec.network.forwards if hardware.spec.network else ()
         while size.ready:
             found = size.ready.pop()
             try:
-                for forward in forwards:
-                    await found.vm.add_forward(forward)
+                for nic, port in hardware.spec.forwards:
+                    await found.vm.add_forward(port, nic=nic)
             except BaseException as error:
                 # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
                 await asyncio.shield(found.vm.kill())

@@ -33,12 +33,10 @@ class Hardware:
     @property
     def clone(self) -> VMSpec:
         """With the devices that the template has; forwards, which a guest does not see, are its own."""
-        network = self.spec.network and replace(self.spec.network, mac=TEMPLATE_MAC)
-        return replace(self.spec, disks=(), drives=DRIVES, network=network)
+        nics = tuple(replace(nic, mac=TEMPLATE_MAC) for nic in self.spec.nics)
+        return replace(self.spec, disks=(), drives=DRIVES, nics=nics)
 
     def unowned(self, kind: str, uid: int | None) -> VMSpec:
         """A clone that is nobody's yet, with a name, a run directory and a user ID of its own, and no forwards."""
-        clone, name = self.clone, f"{kind}-{secrets.token_hex(6)}"
-        network = clone.network and replace(clone.network, forwards=())
-        run_dir = clone.run_dir.with_name(name)
-        return replace(clone, id=name, name=name, run_dir=run_dir, owner_uid=uid, network=network)
+        clone, name = self.clone.without_forwards(), f"{kind}-{secrets.token_hex(6)}"
+        return replace(clone, id=name, name=name, run_dir=clone.run_dir.with_name(name), owner_uid=uid)

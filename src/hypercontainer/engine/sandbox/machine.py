@@ -19,12 +19,12 @@ from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
     Limits,
-    PortForward,
-    UserNetwork,
+    Nic,
+    UserNat,
     VMSpec,
     choose_accelerator,
 )
-from hypercontainer.hypervisor.resources import limits_for, vcpus_for
+from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.kernel import Kernel, build_initrd, command_line
 from hypercontainer.linux import tsc
 from hypercontainer.rootfs import RootDisk
@@ -65,16 +65,18 @@ async def plan_hardware(pod: Pod, parts: Parts, roots: Sequence[RootDisk]) -> Ha
         vcpus=vcpus_for(wish.cpus),
         disks=(image, *_writable(pod, parts), *await storage.disks(pod, parts)),
         shares=shares,
-        network=_network(wish.mac, published) if wish.network != "none" else None,
+        nics=(_nic(wish.mac, published),) if wish.network != "none" else (),
         accelerator=accelerator,
         owner_uid=wish.uid,
-        limits=_limits(wish, accelerator, boot_files, len(shares)),
+        limits=_limits(parts, wish, accelerator, boot_files, len(shares)),
     )
     return Hardware(spec, release_disks=kernel.source != "own", cpus=wish.cpus)
 
 
-def _limits(wish: PodRecord, accelerator: Accelerator, boot_files_bytes: int, shares: int) -> Limits:
-    return limits_for(
+def _limits(
+    parts: Parts, wish: PodRecord, accelerator: Accelerator, boot_files_bytes: int, shares: int
+) -> Limits:
+    return parts.driver.limits(
         wish.memory_mib, wish.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=shares
     )
 
@@ -99,18 +101,9 @@ def disk_path(parts: Parts, pod: PodRecord, container: str) -> Path:
     return (parts.pod_dir(pod.id) if pod.name else parts.container_dir(container)) / "disk.img"
 
 
-def _network(mac: str, published: tuple[PortMapping, ...]) -> UserNetwork:
-    return UserNetwork(
-        mac=mac,
-        guest_cidr=f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",
-        gateway=addresses.GATEWAY,
-        dns=addresses.NAME_SERVER,
-        forwards=tuple(forward(port) for port in published),
-    )
-
-
-def forward(port: PortMapping) -> PortForward:
-    return PortForward(port.host_ip, port.host_port, port.container_port, port.protocol)
+def _nic(mac: str, published: tuple[PortMapping, ...]) -> Nic:
+    guest_cidr = f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}"
+    return Nic(mac, UserNat(guest_cidr, addresses.GATEWAY, addresses.NAME_SERVER, published))
 
 
 def find_kernel(parts: Parts, wish: str | None) -> Kernel:

@@ -31,7 +31,6 @@ from hypercontainer.engine.pod import views as pod_views
 from hypercontainer.engine.pod.logs import Wish
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.pod.run import DEFAULT_GRACE_S, PodRuns
-from hypercontainer.engine.sandbox import machine as vm_plan
 from hypercontainer.errors import Conflict, HyperError, NotFound
 
 log = logging.getLogger(__name__)
@@ -186,11 +185,11 @@ class PodService:
                 done: list[PortMapping] = []
                 try:
                     for port in chosen:
-                        await pod.vm.add_forward(vm_plan.forward(port))
+                        await pod.vm.add_forward(port)
                         done.append(port)
                 except HyperError:
                     for port in done:
-                        await pod.vm.remove_forward(vm_plan.forward(port))
+                        await pod.vm.remove_forward(port)
                     raise
                 pod.change(published=(*pod.record.published, *chosen))
             pod.change(ports=(*pod.record.ports, *ports))
@@ -205,7 +204,7 @@ class PodService:
                     raise NotFound(f"{_words(port)} is not published", hint="`hyper ports ls` shows what is")
             for port in pod.record.published:
                 if pod.vm is not None and any(_same(wish, port) for wish in ports):
-                    await pod.vm.remove_forward(vm_plan.forward(port))
+                    await pod.vm.remove_forward(port)
             pod.change(
                 ports=tuple(p for p in pod.record.ports if not any(_same(wish, p) for wish in ports)),
                 published=tuple(p for p in pod.record.published if not any(_same(w, p) for w in ports)),
