@@ -250,8 +250,7 @@ class FakeVM:
         return self._machine.console(max_bytes)
 
     async def stats(self) -> VMStats:
-        rss, pss = processes.memory_bytes(self.pid)
-        return VMStats(processes.cpu_ns(self.pid), rss, pss)
+        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
 
     async def wait(self) -> VMExit:
         waits = [asyncio.create_task(one.wait()) for one in (self._machine.ended, self._closed)]

@@ -26,7 +26,6 @@ from hypercontainer.agent.operations import (
     ContainerName,
     ContainerOom,
     ContainerPlan,
-    ContainerUpdate,
     Event,
     GuestLog,
     Nothing,
@@ -259,9 +258,6 @@ class Agent:
         """Of a container, or of the VM."""
         call = Call(Operation.STATS, container or "the VM", StatsOf(container), StatList, Stats.of)
         return self._requests.send(call, timeout_s)
-
-    def update(self, limits: ContainerUpdate, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
-        return self._do(Operation.CONTAINER_UPDATE, limits.container, limits, timeout_s)
 
     def shutdown(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Answered before the guest kills everything, syncs and powers off."""

@@ -232,11 +232,10 @@ class VMExit:
 
 @dataclass(frozen=True)
 class VMStats:
-    """What the hypervisor's process uses; PSS is 0 where the kernel does not tell."""
+    """What the hypervisor's process uses."""
 
     cpu_ns: int
     rss_bytes: int
-    pss_bytes: int
 
 
 @dataclass(frozen=True)
@@ -259,9 +258,6 @@ class Capabilities:
     name: str
     version: str
     accelerators: frozenset[Accelerator]
-    hotplug_disk: bool = True
-    pause: bool = True
-    port_forward_live: bool = True
     templates: bool = False
     sandbox: bool = False
     shares: str = ""

@@ -43,6 +43,10 @@ U64 = (1 << 64) - 1
 ZERO = (0,) * 6
 
 
+def disassembled(program: bytes) -> bpf.Code:
+    return [bpf.Instruction(code, k, jt, jf) for code, jt, jf, k in struct.iter_unpack("<HBBI", program)]
+
+
 def run(
     program: list[bpf.Instruction], number: int, arch: int = AUDIT_X86_64, args: tuple[int, ...] = ZERO
 ) -> int:
@@ -120,7 +124,7 @@ def telling_args(profile: Profile, generator: random.Random) -> Iterator[tuple[i
 def check(
     profile: Profile, granted: frozenset[str], kernel: tuple[int, int] = (6, 1)
 ) -> list[bpf.Instruction]:
-    program = bpf.disassemble(compile_filter(profile, granted, kernel))
+    program = disassembled(compile_filter(profile, granted, kernel))
     assert len(program) <= 4096
     generator = random.Random(1)
     for arch, table, bit in TABLES:
@@ -144,7 +148,7 @@ def test_dockers_default_for_every_call(granted: frozenset[str], kernel: tuple[i
 def default_verdict(
     call: str, *args: int, granted: frozenset[str] = DEFAULT, kernel: tuple[int, int] = (6, 1)
 ) -> int:
-    program = bpf.disassemble(compile_filter(default_profile(), granted, kernel))
+    program = disassembled(compile_filter(default_profile(), granted, kernel))
     padded = (*args, *ZERO)[:6]
     return run(program, syscalls.X86_64[call], AUDIT_X86_64, padded)
 
@@ -173,7 +177,7 @@ def test_dockers_default_in_words() -> None:
     assert default_verdict("socket", 40) == EPERM
     assert default_verdict("personality", 0xFFFFFFFF) == ALLOW
     assert default_verdict("personality", 0x0040000) == EPERM  # ADDR_NO_RANDOMIZE
-    program = bpf.disassemble(compile_filter(default_profile(), DEFAULT))
+    program = disassembled(compile_filter(default_profile(), DEFAULT))
     assert run(program, 600) == ENOSYS  # from the future: programs fall back
 
 
@@ -197,7 +201,7 @@ def test_comparisons_are_of_64_bits(op: Op) -> None:
             arg = Arg(2, op, value, two)
             rule = Rule(("getpid",), ALLOW, (Arg(0, Op.EQ, 7), arg))
             other = Rule(("getpid",), TRAP, (Arg(1, Op.GT, 1),))
-            program = bpf.disassemble(compile_filter(Profile(EPERM, (rule, other)), ()))
+            program = disassembled(compile_filter(Profile(EPERM, (rule, other)), ()))
             for given in values:
                 for first, second in ((7, 0), (7, 2), (8, 0), (8, 2)):
                     args = (first, second, given, 0, 0, 0)
@@ -284,7 +288,7 @@ def test_dockers_json() -> None:
     assert run(program, ioctl, args=(0, 21522, 0, 0, 0, 0)) == ERRNO | 25
     assert run(program, ioctl) == ENOSYS
     assert run(program, syscalls.X86_64["open"]) == KILL_PROCESS
-    without = bpf.disassemble(compile_filter(profile, frozenset()))
+    without = disassembled(compile_filter(profile, frozenset()))
     assert run(without, ioctl, args=(0, 21522, 0, 0, 0, 0)) == ENOSYS
 
 

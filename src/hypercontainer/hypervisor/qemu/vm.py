@@ -234,9 +234,7 @@ class QemuVM:
         return self._watch.console(max_bytes)
 
     async def stats(self) -> VMStats:
-        # Adding up a large process's page tables takes milliseconds.
-        rss, pss = await asyncio.to_thread(processes.memory_bytes, self.pid)
-        return VMStats(processes.cpu_ns(self.pid), rss, pss)
+        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
 
     async def wait(self) -> VMExit:
         await asyncio.wait([self._ended])  # which does not end with this caller
