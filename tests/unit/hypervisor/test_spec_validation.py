@@ -17,6 +17,7 @@ from hypercontainer.hypervisor.driver import (
     VMSpec,
     choose_accelerator,
 )
+from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.hypervisor.validate import check_spec
@@ -106,6 +107,11 @@ RECORD = VMRecord("qemu", "a", "n", 1, 2, "b", Path("/r"), Accelerator.TCG, (Pat
 
 def test_a_record_survives_json() -> None:
     assert VMRecord.from_json(RECORD.to_json()) == RECORD
+
+
+def test_a_record_that_is_there_already_is_qemus(tmp_path: Path) -> None:
+    qemu = QemuDriver(tmp_path / "facts.json")
+    assert Drivers(FakeDriver(), qemu).of(RECORD) is qemu
 
 
 @pytest.mark.parametrize(
