@@ -185,8 +185,9 @@ class LaunchError(HypervisorError):
         stderr: str = "",
         console: str = "",
         hint: str | None = None,
+        remedies: Sequence[Remedy] = (),
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, remedies=remedies)
         self.command = tuple(command)
         self.exit_code = exit_code
         self.stderr = stderr
