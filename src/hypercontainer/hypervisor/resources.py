@@ -1,4 +1,4 @@
-"""How much of the host a VM gets: vCPUs and quota for ``--cpus``, the memory limit for the hypervisor's process."""
+"""How much of the host a VM gets: vCPUs and quota, the memory limit for the hypervisor's process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def host_cpus() -> int:
 
 
 def vcpus_for(cpus: float | None, *, host: int | None = None) -> int:
-    """vCPUs for ``--cpus``: the next whole number, at most the host's CPUs; all of these where None."""
+    """vCPUs for ``cpus``: the next whole number, at most the host's CPUs; all of these where None."""
     most = host or host_cpus()
     return most if cpus is None else min(most, max(1, math.ceil(cpus)))
 
