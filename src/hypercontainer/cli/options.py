@@ -156,9 +156,14 @@ class Values:
         return {field: value for field, value in values.items() if value is not False}
 
     def option_of(self, field: str) -> Option | None:
-        """Which says something of ``field``: the one that was given, or else the first of them."""
-        found = [option for option in self._options if field in option.fields]
-        return next((option for option in found if option.name in self._given), found[0] if found else None)
+        """Which says something of ``field``, or is called so: rather one that was given, and rather one that says
+        nothing else."""
+        found = [
+            option for option in self._options if field in (*option.fields, option.name.replace("-", "_"))
+        ]
+        return min(
+            found, key=lambda option: (option.name not in self._given, len(option.fields)), default=None
+        )
 
 
 class Command:
