@@ -74,7 +74,8 @@ def main(words: Sequence[str], *, make_engine: Callable[[Config], Engine] | None
         run(config, flags.lock_wait, flags.ready_fd, make_engine)
     except (HyperError, OSError) as error:
         logging.getLogger(__name__).debug("hyperd failed", exc_info=error)
-        print(f"hyperd: {error}", file=sys.stderr)  # noqa: T201 - also where the log is a file
+        flag = "--" if getattr(error, "field", "") in vars(flags) else ""  # the error begins with the field
+        print(f"hyperd: {flag}{error}", file=sys.stderr)  # noqa: T201 - also where the log is a file
         return 2 if isinstance(error, InvalidArgument) else 1
     return 0
 

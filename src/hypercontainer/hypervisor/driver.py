@@ -266,7 +266,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of ``hyper doctor``; ``ok`` is None for a fact that is neither good nor bad."""
+    """What an examination of the host found of one thing; ``ok`` is None for a fact that is neither good nor bad."""
 
     name: str
     ok: bool | None

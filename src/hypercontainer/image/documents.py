@@ -247,7 +247,7 @@ def select(
             best = (score, entry)
     if best is None:
         has = ", ".join(dict.fromkeys(seen)) or "no image"
-        raise ImageError(f"{what}: no image for {wanted}; it has {has[:500]}", hint="choose with --platform")
+        raise ImageError(f"{what}: no image for {wanted}; it has {has[:500]}", hint="choose another platform")
     return best[1]
 
 

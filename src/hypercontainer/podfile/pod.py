@@ -10,7 +10,7 @@ import ipaddress
 import re
 
 from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, Remedy
 from hypercontainer.podfile.containers import Shared, container_spec, policy
 from hypercontainer.podfile.fields import Table, Warnings, place
 from hypercontainer.podfile.ports import Ports
@@ -51,7 +51,9 @@ def _root(tree: Tree, warnings: Warnings) -> Table:
         )
     table = Table(tree, "", warnings)
     if table.said("kind") and table.said("apiVersion"):
-        raise table.error("kind", "this is a Kubernetes manifest", "`hyper play FILE` runs it")
+        found = table.error("kind", "this is a Kubernetes manifest")
+        found.remedies = (Remedy("manifests.play", aim="to run it"),)
+        raise found
     return table
 
 
@@ -170,9 +172,7 @@ def _log(pod: Table) -> LogConfig:
         return LogConfig()
     driver = table.text("type").lower()
     if driver not in _LOG_DRIVERS:
-        raise table.error(
-            "type", f"{shown(driver)} is not to be had", "json-file or none; `hyper logs` reads them"
-        )
+        raise table.error("type", f"{shown(driver)} is not to be had", "json-file or none: hyperd keeps them")
     config = Table(table.pairs("config"), table.at("config"), table.warnings)
     size_bytes = _size(config, "max-size")
     max_files = config.number("max-file", 1, 1000)

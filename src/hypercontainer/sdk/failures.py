@@ -85,7 +85,10 @@ def local_error(remote: RemoteError) -> HyperError:
     if kind is None:
         return remote
     error = kind.__new__(kind)
-    HyperError.__init__(error, remote.message, hint=remote.hint)  # the message is whole already
+    remedies = [errors.Remedy(**told) for told in remote.details.get("remedies", ())]
+    HyperError.__init__(
+        error, remote.message, hint=remote.hint, remedies=remedies
+    )  # the message is whole already
     for name, absent in _DATA.get(kind, {}).items():
         value = remote.details.get(name)
         setattr(

@@ -30,9 +30,8 @@ def _image(call: Call, name: str) -> dict[str, Any]:
 
 def _pod(call: Call, name: str) -> dict[str, Any]:
     from hypercontainer.cli.pods import pod_path
-    from hypercontainer.semantics.pod_shape import pod
 
-    return pod(call.session.client.get(pod_path(name)))
+    return docker_shape.pod(call.session.client.get(pod_path(name)))
 
 
 def _volume(call: Call, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What ``hyper doctor`` says about QEMU, its accelerators and its confinement."""
+"""What an examination of the host says about QEMU, its accelerators and its confinement."""
 
 from __future__ import annotations
 
