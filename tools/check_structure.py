@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", action="append", choices=RULES, help="this rule; may be repeated")
     asked = parser.parse_args(arguments)
     house = House(asked.root)
-    found = [line for rule in asked.only or RULES for line in RULES[rule](house)]
+    found = dict.fromkeys(line for rule in asked.only or RULES for line in RULES[rule](house))
     for line in found:
         print(line)
     return 1 if found else 0

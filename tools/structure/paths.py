@@ -10,7 +10,7 @@ from structure.house import House
 from structure.tables import PATHS
 
 # Not behind a host's name: other servers have a /v1/ too.
-PATH = re.compile(r"(?<![\w.])/v1\b\S*")
+PATH = re.compile(r"(?<![\w.])/v1\b[\w/-]*")
 
 
 def findings(house: House) -> Iterator[str]:

@@ -32,8 +32,8 @@ ALLOWED: dict[str, frozenset[str]] = {
 # of one string are one room.
 STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
-        ("events files interface names state times views",),
-        ("log", "health", "network"),
+        ("events files interface names places record state times timings views",),
+        ("health", "log", "network", "process"),
         ("sandbox",),
         ("container",),
         ("pod",),
@@ -53,7 +53,6 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
 SPEAKERS = {
     "cli": "it is the command line",
     "client": "words what the command line says where no hyperd answers",
-    "config": "reads the flags that say where hyperd is, and names the one that is wrong",
     "daemon": "a program with flags of its own",
     "sdk": "a surface",
     "surfaces": "they word the errors",
