@@ -282,3 +282,49 @@ def _familiar(reference: str) -> str:
     from hypercontainer.image.reference import parse
 
     return parse(reference).familiar()
+
+
+def info(found: dict[str, Any]) -> dict[str, Any]:
+    """``found``: an ``Info``.  Docker's keys where Docker has the fact; what of the host is Docker's is read here."""
+    import os
+    import platform
+
+    return {
+        "DaemonPid": found["daemon_pid"],
+        "ServerVersion": found["version"],
+        "Containers": found["containers"],
+        "ContainersRunning": found["running"],
+        "ContainersPaused": found["paused"],
+        "ContainersStopped": found["containers"] - found["running"] - found["paused"],
+        "Images": found["images"],
+        "Hypervisor": found["hypervisor"],
+        "Accelerator": found["accelerator"],
+        "AcceleratorReason": found["accelerator_reason"],
+        "Sandbox": found["sandbox"],
+        "NotLimited": found["not_limited"],
+        "Kernel": found["kernel"],
+        "Templates": found["templates"],
+        "ReadyClones": found["ready_clones"],
+        "DefaultMemory": found["memory_bytes"],
+        "DefaultCpus": found["cpus"],
+        "Root": found["root"],
+        "Run": found["run"],
+        "Host": found["host"],
+        "ConfigFile": found["config_file"],
+        "Rootless": found["rootless"],
+        "OperatingSystem": _os_name(),
+        "KernelVersion": platform.release(),
+        "Architecture": platform.machine(),
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "SystemTime": found["time"],
+    }
+
+
+def _os_name() -> str:
+    import platform
+
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"

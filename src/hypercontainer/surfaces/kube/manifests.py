@@ -99,9 +99,7 @@ class Manifests:
         if not replace:
             raise Conflict(
                 f"there is a pod {spec.name} already, and it is another",
-                remedies=(
-                    Remedy("manifests.play", aim="puts this in its place", options={"replace": True}),
-                ),
+                remedies=(Remedy("manifests.play", aim="puts this in its place", options={"replace": True}),),
             )
         return False
 
