@@ -24,7 +24,7 @@ Story = Callable[[World], Awaitable[None]]
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:
@@ -56,7 +56,7 @@ def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callab
     async def story(w: World) -> None:
         assert await run(w, spec(w, "echo", "hello", name="one")) == (b"hello\n", 0)
         assert await run(w, spec(w, "exit", "7", name="two")) == (b"", 7)
-        shown = await w.engine.containers.find(include_stopped=True)
+        shown = await w.engine.containers.find(all=True)
         assert [(c.name, c.state, c.exit_status) for c in shown] == [
             ("two", "exited", 7),
             ("one", "exited", 0),
@@ -70,7 +70,7 @@ def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callab
 def test_rm_leaves_nothing(tell: Callable[[Story], None]) -> None:
     async def story(w: World) -> None:
         assert await run(w, spec(w, "exit", "3", auto_remove=True)) == (b"", 3)
-        assert await w.engine.containers.find(include_stopped=True) == []
+        assert await w.engine.containers.find(all=True) == []
         assert list((w.config.root / "containers").iterdir()) == []
         assert list((w.config.run / "pods").iterdir()) == []
 
@@ -83,7 +83,7 @@ def test_a_program_that_is_missing_fails_the_start(tell: Callable[[Story], None]
         with pytest.raises(GuestError) as caught:
             await run(w, spec(w, "nosuch", name="bad", auto_remove=auto_remove))
         assert caught.value.errno == 2
-        left = await w.engine.containers.find(include_stopped=True)
+        left = await w.engine.containers.find(all=True)
         assert [(c.name, c.state, c.exit_status) for c in left] == (
             [] if auto_remove else [("bad", "created", 127)]
         )
@@ -307,16 +307,16 @@ def test_exec(tell: Callable[[Story], None]) -> None:
             await containers.exec_create("host", ExecSpec(("echo", "x")))
         await containers.start("host")
         exec_id = await containers.exec_create("host", ExecSpec(("cat",), stdin=True))
-        attachment = await containers.exec_start(exec_id)
+        attachment = await execs.start(exec_id)
         assert attachment is not None
         await attachment.write(b"through")
         await attachment.end_input()
         assert await read_all(attachment) == b"through"
         assert (await attachment.exit()).exit_status == 0
-        assert (await containers.exec_inspect(exec_id)).exit_status == 0
+        assert (await execs.inspect(exec_id)).exit_status == 0
         missing = await containers.exec_create("host", ExecSpec(("nosuch",)))
         with pytest.raises(GuestError):
-            await containers.exec_start(missing)
+            await execs.start(missing)
 
     tell(story)
 
@@ -335,7 +335,7 @@ def test_pause_and_remove(tell: Callable[[Story], None]) -> None:
         with pytest.raises(Conflict, match="running"):
             await containers.remove("c")
         await containers.remove("c", force=True)
-        assert await containers.find(include_stopped=True) == []
+        assert await containers.find(all=True) == []
         assert list((w.config.root / "containers").iterdir()) == []
 
     tell(story)
@@ -347,7 +347,7 @@ def test_a_failed_launch_leaves_nothing_and_says_why(tell: Callable[[Story], Non
         with pytest.raises(HyperError) as caught:
             await run(w, wish)
         assert "nosuch" in str(caught.value)
-        assert [c.state for c in await w.engine.containers.find(include_stopped=True)] == ["created"]
+        assert [c.state for c in await w.engine.containers.find(all=True)] == ["created"]
         assert list((w.config.run / "pods").iterdir()) == []
 
     tell(story)

@@ -24,7 +24,7 @@ FOREVER = ("cat",)
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:
@@ -53,7 +53,7 @@ async def pod(w: World, *members: ContainerSpec, **more: Any) -> PodCreated:
 
 
 async def states(w: World) -> dict[str, str]:
-    return {c.name: c.state for c in await w.engine.containers.find(include_stopped=True)}
+    return {c.name: c.state for c in await w.engine.containers.find(all=True)}
 
 
 def test_containers_of_a_pod_share_a_vm_which_goes_with_the_last(tell: Tell) -> None:
@@ -235,14 +235,14 @@ def test_ports_change_while_the_pod_runs(tell: Tell) -> None:
     async def story(w: World) -> None:
         await pod(w, member("a"), ports=(PortMapping(80, 0),))
         await w.engine.pods.start("p")
-        (first,) = await w.engine.pods.ports("p")
+        (first,) = await w.engine.any_pods.ports("p")
         assert first.host_port > 0
-        (added,) = await w.engine.pods.add_ports("p", [PortMapping(81)])
-        assert {port.container_port for port in await w.engine.pods.ports("p")} == {80, 81}
+        (added,) = await w.engine.any_pods.add_ports("p", [PortMapping(81)])
+        assert {port.container_port for port in await w.engine.any_pods.ports("p")} == {80, 81}
         with pytest.raises(NotFound, match="port 82/tcp is not published"):
-            await w.engine.pods.remove_ports("p", [PortMapping(80), PortMapping(82)])
-        await w.engine.pods.remove_ports("p", [PortMapping(81, added.host_port)])
-        assert await w.engine.pods.ports("p") == [first]
+            await w.engine.any_pods.remove_ports("p", [PortMapping(80), PortMapping(82)])
+        await w.engine.any_pods.remove_ports("p", [PortMapping(81, added.host_port)])
+        assert await w.engine.any_pods.ports("p") == [first]
 
     tell(story)
 
@@ -282,10 +282,10 @@ def test_exec_in_the_vm(tell: Tell) -> None:
     async def story(w: World) -> None:
         await pod(w, member("a"))
         with pytest.raises(Conflict, match="the VM of pod p does not run"):
-            await w.engine.pods.exec_create("p", ExecSpec(command=("echo", "hi")))
+            await w.engine.any_pods.exec_create("p", ExecSpec(command=("echo", "hi")))
         await w.engine.pods.start("p")
-        identifier = await w.engine.pods.exec_create("p", ExecSpec(command=("echo", "hi")))
-        attachment = await w.engine.containers.exec_start(identifier)
+        identifier = await w.engine.any_pods.exec_create("p", ExecSpec(command=("echo", "hi")))
+        attachment = await w.engine.execs.start(identifier)
         assert attachment is not None
         assert await read_all(attachment) == b"hi\n"
 

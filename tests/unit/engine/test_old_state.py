@@ -24,8 +24,9 @@ from hypercontainer.agent.operations import ContainerPlan, Disk, ProcessPlan
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import Conflict, NotFound
-from hypercontainer.hypervisor.driver import UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import VMSpec
 from hypercontainer.semantics import shape
+from nics import nat_nic
 
 Story = Callable[["OldWorld"], Awaitable[None]]
 Tell = Callable[..., None]
@@ -48,7 +49,8 @@ async def pod(w: World, ref: str) -> Any:
 
 
 async def listed(w: World) -> list[Any]:
-    return await w.engine.containers.find(all=True)
+    found: list[Any] = await w.engine.containers.find(all=True)
+    return found
 
 
 async def play(w: World, text: str) -> list[Any]:
@@ -74,7 +76,7 @@ class OldWorld(World):
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story in a world with the old state, whose VMs are there (``alive``) or not."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
 
     def run(story: Story, *, alive: bool) -> None:
         async def whole() -> None:
@@ -161,7 +163,7 @@ async def bring_up(w: World, db: sqlite3.Connection) -> None:
                 kernel_args=(),
                 memory_mib=record["memory_mib"],
                 vcpus=2,
-                network=UserNetwork(record["mac"]),
+                nics=(nat_nic(mac=record["mac"]),),
             )
         )
         known |= {name: getattr(vm.record, name) for name in ("pid", "start_ticks", "boot_id")}
@@ -305,7 +307,7 @@ def test_an_exited_container_starts_again(tell: Tell) -> None:
         published = [(port.container_port, port.protocol) for port in shown.ports if port.host_port]
         assert sorted(published) == [(53, "udp"), (80, "tcp")]
         vm = w.driver.launched[-1]
-        assert (vm.memory_mib, vm.vcpus, vm.network and vm.network.mac) == (96, 2, "02:00:00:00:00:07")
+        assert (vm.memory_mib, vm.vcpus, vm.nics[0].mac) == (96, 2, "02:00:00:00:00:07")
         await home.stop()
         assert (await states(w))["gone-home"] == ("exited", 0)
         assert await log_of(w, "gone-home") == (SAID + b"signal 15\n") * 3
@@ -366,7 +368,7 @@ def test_a_service_leads_to_its_pod(tell: Tell) -> None:
         await shop.start()
         await is_ready(w, "shop")
         [machine] = [w.driver.machine(spec.id) for spec in w.driver.launched]
-        [forward] = [sock for port, sock in machine.forwards.items() if port.guest_port == 8080]
+        [forward] = [sock for (_, port), sock in machine.forwards.items() if port.container_port == 8080]
         _, writer = await asyncio.open_connection("127.0.0.1", w.service_port)
         writer.write(b"a penny, please\n")
         peer, _ = await asyncio.to_thread(forward.accept)
