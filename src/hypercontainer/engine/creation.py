@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.contract.answers import Created, PodCreated
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping
 from hypercontainer.contract.volumes import NamedVolume, Volume
 from hypercontainer.engine import files, names, times
@@ -37,7 +38,6 @@ LEAST_MEMORY_MIB = 28
 DISK_BYTES = 10 * 1024 * MIB
 # What the guest's kernel, its init and the containers' page cache have beside what the containers may use.
 POD_OVERHEAD_BYTES = 48 * MIB
-CONTAINERS_MAX = 128  # hyperstart's
 # What a pod has once, for all its containers: said of one of them it would be dropped in silence.
 POD_WIDE = {
     "hostname": "--hostname",
