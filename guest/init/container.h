@@ -22,7 +22,7 @@ enum container_state {
 };
 
 struct container {
-	char name[65];
+	char name[HYPER_NAME_MAX + 1];
 	enum container_state state;
 	bool shared_pids;
 	bool frozen;
