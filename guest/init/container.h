@@ -10,7 +10,8 @@
 #include "request.h"
 #include "volume.h"
 
-#define CONTAINERS_MAX 64
+/* Beside a pod's: the one by which hyperd discards a directory, and those that could not be destroyed yet. */
+#define CONTAINERS_MAX (HYPER_CONTAINERS_MAX + 8)
 
 enum container_state {
 	CONTAINER_CREATING,  /* the holder mounts */
