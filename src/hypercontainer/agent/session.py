@@ -246,7 +246,7 @@ class Agent:
 
     def freeze(self, container: str, frozen: bool, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Answers when everything in the container stands still, or runs again."""
-        record = ContainerFreeze(container, int(frozen))
+        record = ContainerFreeze(container, frozen)
         return self._do(Operation.CONTAINER_FREEZE, container, record, timeout_s)
 
     def tasks(self, container: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[tuple[Task, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec
 from hypercontainer.errors import InvalidArgument, Remedy
 from hypercontainer.podfile.containers import Shared, container_spec, policy
@@ -17,7 +18,6 @@ from hypercontainer.podfile.ports import Ports
 from hypercontainer.podfile.storage import Fetch, Files, Volumes
 from hypercontainer.podfile.tree import Tree, parse, shown
 
-MAX_CONTAINERS = 256
 MAX_HOSTNAME_CHARS = 63
 MAX_VCPUS = 4096
 MIN_MEMORY_MIB = 4
@@ -100,8 +100,8 @@ def _containers(pod: Table, shared: Shared) -> tuple[ContainerSpec, ...]:
     tables = pod.tables("containers")
     if not tables:
         raise pod.error("containers", "a pod has one at least")
-    if len(tables) > MAX_CONTAINERS:
-        raise pod.error("containers", f"more than {MAX_CONTAINERS}")
+    if len(tables) > CONTAINERS_MAX:
+        raise pod.error("containers", f"a pod has {CONTAINERS_MAX} containers at most")
     names: set[str] = set()
     containers = []
     for table in tables:
