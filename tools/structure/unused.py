@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from structure.house import House, Module, inside
-from structure.tables import CALLED_FROM_OUTSIDE, ENTRY_POINTS, NAMES_IN_STRINGS, PUBLIC
+from structure.tables import CALLED_FROM_OUTSIDE, ENTRY_POINTS, NAMES_IN_STRINGS, PUBLIC, USED_ELSEWHERE
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -44,7 +44,7 @@ def _public(module: Module) -> Iterator[Definition]:
                 waiting.append(node)
             if not isinstance(node, Definition) or node.name.startswith("_"):
                 continue
-            if node.name not in ENTRY_POINTS and node.name not in CALLED_FROM_OUTSIDE:
+            if node.name not in (*ENTRY_POINTS, *CALLED_FROM_OUTSIDE, *USED_ELSEWHERE):
                 yield node
 
 

@@ -21,13 +21,13 @@ from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
 from hypercontainer.contract.volumes import NamedVolume, Volume
 from hypercontainer.engine import files, names, times
 from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import check_mac, new_mac
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import layout, storage
-from hypercontainer.engine.service.images import ImageService
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.image.model import Image

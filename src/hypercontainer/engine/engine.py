@@ -11,6 +11,7 @@ from hypercontainer.config import Config
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.network.services import Endpoint, Services
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox.factory import Factory
@@ -18,7 +19,6 @@ from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.rehearsal import Stage
 from hypercontainer.engine.sandbox.templates import Templates
 from hypercontainer.engine.service.containers import ContainerService, ExecService
-from hypercontainer.engine.service.images import ImageService
 from hypercontainer.engine.service.pods import PodService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService

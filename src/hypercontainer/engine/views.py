@@ -144,7 +144,7 @@ _FILTERS = ("id", "name", "label", "status", "ancestor", "exited")
 
 
 def matches(record: ContainerRecord, filters: Mapping[str, Sequence[str]]) -> bool:
-    """All keys must match, each by one of its values, as ``docker ps --filter`` does (labels: by all)."""
+    """All keys must match, each by one of its values, as `docker ps` does (labels: by all)."""
     for key, values in filters.items():
         if key not in _FILTERS:
             raise InvalidArgument(

@@ -118,13 +118,6 @@ class Profile:
     x32: bool = True
 
 
-def default_profile() -> Profile:
-    """Docker's."""
-    from hypercontainer.linux.seccomp_default import PROFILE
-
-    return PROFILE
-
-
 # ------------------------------------------------------------------------------------------- meaning
 
 

@@ -23,7 +23,7 @@ from hypercontainer.contract import ports
 from hypercontainer.contract.answers import Effective
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Ulimit
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux import capabilities, rlimits, seccomp, signals
+from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default, signals
 from hypercontainer.semantics import files as plan_files
 from hypercontainer.semantics import mounts as plan_mounts
 
@@ -353,7 +353,7 @@ def _rlimits(asked: Iterable[Ulimit]) -> tuple[Rlimit, ...]:
 def _filter(profile: str | None, granted: frozenset[str], kernel_version: tuple[int, int]) -> bytes:
     if profile == UNCONFINED:
         return b""
-    chosen = seccomp.default_profile() if profile is None else seccomp.parse_profile(profile)
+    chosen = seccomp_default.PROFILE if profile is None else seccomp.parse_profile(profile)
     return seccomp.compile_filter(chosen, granted, kernel_version)
 
 

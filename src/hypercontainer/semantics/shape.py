@@ -184,7 +184,7 @@ def _machine(vm: dict[str, Any]) -> dict[str, Any]:
 
 
 def container(found: dict[str, Any]) -> dict[str, Any]:
-    """``found``: the answer to ``GET /v1/containers/ID``."""
+    """``found``: an ``Inspect``."""
     words = [*found["config"]["entrypoint"], *found["config"]["command"]]
     shaped = {
         "Id": found["id"],
@@ -223,7 +223,7 @@ def _member(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def pod(found: dict[str, Any]) -> dict[str, Any]:
-    """``found``: the answer to ``GET /v1/pods/ID``."""
+    """``found``: a ``PodInspect``."""
     spec, network = found["spec"], found["network"]
     return {
         "Id": found["id"],
@@ -256,7 +256,7 @@ def pod(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def image(found: dict[str, Any]) -> dict[str, Any]:
-    """``found``: the answer to ``GET /v1/images/inspect``."""
+    """``found``: an ``ImageInspect``."""
     document = found["config"]
     return {
         "Id": found["id"],

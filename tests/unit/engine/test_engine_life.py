@@ -307,16 +307,16 @@ def test_exec(tell: Callable[[Story], None]) -> None:
             await containers.exec_create("host", ExecSpec(("echo", "x")))
         await containers.start("host")
         exec_id = await containers.exec_create("host", ExecSpec(("cat",), stdin=True))
-        attachment = await execs.start(exec_id)
+        attachment = await w.engine.execs.start(exec_id)
         assert attachment is not None
         await attachment.write(b"through")
         await attachment.end_input()
         assert await read_all(attachment) == b"through"
         assert (await attachment.exit()).exit_status == 0
-        assert (await execs.inspect(exec_id)).exit_status == 0
+        assert (await w.engine.execs.inspect(exec_id)).exit_status == 0
         missing = await containers.exec_create("host", ExecSpec(("nosuch",)))
         with pytest.raises(GuestError):
-            await execs.start(missing)
+            await w.engine.execs.start(missing)
 
     tell(story)
 

@@ -32,11 +32,10 @@ from hypercontainer.linux.seccomp import (
     Profile,
     Rule,
     compile_filter,
-    default_profile,
     parse_profile,
     verdicts,
 )
-from hypercontainer.linux.seccomp_default import CLONE_NAMESPACES
+from hypercontainer.linux.seccomp_default import CLONE_NAMESPACES, PROFILE
 
 EPERM = ERRNO | errno.EPERM
 U64 = (1 << 64) - 1
@@ -141,14 +140,14 @@ def check(
 @pytest.mark.parametrize("granted", [DEFAULT, ALL, frozenset(), DEFAULT | {"CAP_SYS_PTRACE"}], ids=range(4))
 @pytest.mark.parametrize("kernel", [(6, 1), (4, 4)])
 def test_dockers_default_for_every_call(granted: frozenset[str], kernel: tuple[int, int]) -> None:
-    program = check(default_profile(), granted, kernel)
+    program = check(PROFILE, granted, kernel)
     assert len(program) < 1000
 
 
 def default_verdict(
     call: str, *args: int, granted: frozenset[str] = DEFAULT, kernel: tuple[int, int] = (6, 1)
 ) -> int:
-    program = disassembled(compile_filter(default_profile(), granted, kernel))
+    program = disassembled(compile_filter(PROFILE, granted, kernel))
     padded = (*args, *ZERO)[:6]
     return run(program, syscalls.X86_64[call], AUDIT_X86_64, padded)
 
@@ -177,7 +176,7 @@ def test_dockers_default_in_words() -> None:
     assert default_verdict("socket", 40) == EPERM
     assert default_verdict("personality", 0xFFFFFFFF) == ALLOW
     assert default_verdict("personality", 0x0040000) == EPERM  # ADDR_NO_RANDOMIZE
-    program = disassembled(compile_filter(default_profile(), DEFAULT))
+    program = disassembled(compile_filter(PROFILE, DEFAULT))
     assert run(program, 600) == ENOSYS  # from the future: programs fall back
 
 
@@ -393,7 +392,7 @@ def test_every_name_of_the_default_profile_is_a_call() -> None:
     known = {*syscalls.X86_64, *syscalls.I386}
     # Calls that i386 has inside of socketcall and ipc, or only other 32-bit machines have.
     absent = set("recv send".split())
-    assert {name for rule in default_profile().rules for name in rule.names} - known == absent
+    assert {name for rule in PROFILE.rules for name in rule.names} - known == absent
 
 
 def in_child(program: bytes, script: str) -> int:
@@ -418,7 +417,7 @@ def in_child(program: bytes, script: str) -> int:
 
 
 def test_the_kernel_takes_the_default_and_does_what_it_says() -> None:
-    program = compile_filter(default_profile(), DEFAULT)
+    program = compile_filter(PROFILE, DEFAULT)
     call = syscalls.X86_64
     assert in_child(program, f"{call['getppid']}") == 0
     assert in_child(program, f"{call['unshare']} 0") == errno.EPERM

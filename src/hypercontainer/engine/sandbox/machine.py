@@ -15,7 +15,7 @@ from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
-from hypercontainer.engine.state import PodRecord
+from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.errors import NotFound, Remedy
 from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec, choose_accelerator
 from hypercontainer.hypervisor.drivers import Drivers
@@ -82,10 +82,11 @@ async def plan_hardware(
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     shares = await storage.shares(contents.volumes.values(), supplies.places)
     published = ports.choose(record.ports)
-    roots = await asyncio.to_thread(supplies.roots, contents.images)
-    image, images = layout.image_disk(IMAGE_SERIAL, roots)
-    disks = await storage.disks(contents.volumes.values(), supplies.volumes)
+    disks, images = await _disks(record, contents, supplies)
     joined = network.find(record.network)
+    limits = supplies.drivers.default.limits(
+        record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
+    )
     spec = VMSpec(
         id=record.id[:12],
         name=contents.name,
@@ -95,27 +96,26 @@ async def plan_hardware(
         kernel_args=arguments,
         memory_mib=record.memory_mib,
         vcpus=vcpus_for(record.cpus),
-        disks=(*([image] if roots else []), *_writable(record, supplies.places), *disks),
+        disks=disks,
         shares=shares,
         nics=joined.attach(record.mac, published).nics,
         accelerator=accelerator,
         owner_uid=record.uid,
-        limits=supplies.drivers.default.limits(
-            record.memory_mib,
-            record.cpus,
-            accelerator,
-            boot_files_bytes=boot_files_bytes,
-            shares=len(shares),
-        ),
+        limits=limits,
     )
-    facts = {
-        "published": published,
-        "images": images,
-        "vm_kernel": str(kernel.path),
-        "vm_kernel_args": arguments,
-        "vm_accelerator": accelerator.value,
-    }
+    facts = {"published": published, "images": images, "vm_kernel": str(kernel.path)}
+    facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
     return Hardware(spec, kernel.source != "own", record.cpus, joined, published), facts
+
+
+async def _disks(
+    record: PodRecord, contents: Contents, supplies: Supplies
+) -> tuple[tuple[DiskSpec, ...], tuple[ImagePart, ...]]:
+    """All that the VM has from the start, and where the images are on the first."""
+    roots = await asyncio.to_thread(supplies.roots, contents.images)
+    image, parts = layout.image_disk(IMAGE_SERIAL, roots)
+    volumes = await storage.disks(contents.volumes.values(), supplies.volumes)
+    return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts
 
 
 async def _accelerator(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Accelerator:

@@ -16,11 +16,11 @@ from hypercontainer.contract.states import State
 from hypercontainer.engine import files, times, views
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies, kernel_name
 from hypercontainer.engine.sandbox.uids import runs_as_root
 from hypercontainer.engine.service.containers import ContainerService
-from hypercontainer.engine.service.images import ImageService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Verdict, choose_accelerator
