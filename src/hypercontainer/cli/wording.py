@@ -81,7 +81,7 @@ def flags_of(command: str, options: dict[str, Any]) -> Iterator[str]:
 
 
 def _phrase(remedy: Remedy) -> str:
-    """ "`hyper unpause web`", and what for; of a call without a command, the call."""
+    """As "`hyper unpause web`", and what for; of a call without a command, the call."""
     command = command_of(remedy.call)
     if not command:
         return str(remedy)
