@@ -45,21 +45,26 @@ def word(error: HyperError, given: Iterable[Values] = ()) -> None:
     option = next(filter(None, (values.option_of(field) for values in given)), None)
     if option and error.message.startswith(f"{field}: "):
         error.message = f"--{option.name}{error.message.removeprefix(field)}"
-    remedies = [*error.remedies, *(Remedy(**told) for told in details.get("remedies", ()))]
+    remedies = [*error.remedies, *map(_remedy, details.get("remedies", ()))]
+    error.remedies = ()
     if helps := ", or ".join(map(_phrase, remedies)):
         error.hint = f"{error.hint}, e.g. with {helps}" if error.hint else helps
 
 
+def _remedy(told: dict[str, Any]) -> Remedy:
+    return Remedy(told["call"], told.get("of", ""), aim=told.get("aim", ""), options=told.get("options"))
+
+
 def command_of(call: str) -> str:
-    """ "unpause" for "containers.unpause", "pod unpause" for "pods.unpause"; "" where there is none."""
+    """As "unpause" for "containers.unpause", "pod unpause" for "pods.unpause"; "" where there is none."""
     if call in _COMMANDS:
         return _COMMANDS[call]
     collection, _, method = call.partition(".")
     family, verb = collection.removesuffix("s"), _METHODS.get(method, method)
     place = FAMILIES[family][1].get(verb, "") if family in FAMILIES else ""
-    return (
-        place if isinstance(place, str) else f"{family} {verb}"
-    )  # Docker's long form is the same as a short one
+    if isinstance(place, str):  # the short form, of which Docker's long one is another name
+        return place
+    return f"{family} {verb}"
 
 
 def flags_of(command: str, options: dict[str, Any]) -> Iterator[str]:
@@ -76,7 +81,7 @@ def flags_of(command: str, options: dict[str, Any]) -> Iterator[str]:
 
 
 def _phrase(remedy: Remedy) -> str:
-    """ "`hyper unpause web`", and what for; of a call without a command, the call."""
+    """As "`hyper unpause web`", and what for; of a call without a command, the call."""
     command = command_of(remedy.call)
     if not command:
         return str(remedy)
