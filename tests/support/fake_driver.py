@@ -59,7 +59,8 @@ class FakeMachine:
     def __init__(self, spec: VMSpec, guest: Guest, unplugs: bool) -> None:
         self.spec = spec
         self.unplugs = unplugs
-        self.paused = False
+        self.going = asyncio.Event()  # not while it is paused: its guest hears nothing then
+        self.going.set()
         self.saveable = False
         self.disks = {disk.serial: disk for disk in spec.disks}
         self.drives: dict[str, DiskSpec | None] = {drive.serial: None for drive in spec.drives}
@@ -69,6 +70,7 @@ class FakeMachine:
         self._guest = guest
         self._run = RunDir(spec.run_dir)
         self._peers: set[asyncio.StreamWriter] = set()
+        self._relays: set[asyncio.Task[None]] = set()
         self._owned = contextlib.AsyncExitStack()
 
     async def start(self, record: VMRecord) -> None:
@@ -115,6 +117,7 @@ class FakeMachine:
         if self.exit is None:
             self.exit = VMExit(code, reason, stderr, printable(self._console.tail()))
             del _machines[self.record.start_ticks]
+            self.going.set()
             for peer in self._peers:
                 peer.close()
             for forward in self.forwards.values():
@@ -129,12 +132,32 @@ class FakeMachine:
         self._peers.add(writer)
         try:
             if self.exit is None:  # else it came too late
-                await self._guest(reader, writer)
+                await self._guest(self._heard(reader), writer)
         except ConnectionError:
             pass  # its peer went away, which is a peer's right
         finally:
             self._peers.discard(writer)
             writer.close()
+
+    @property
+    def paused(self) -> bool:
+        return not self.going.is_set()
+
+    def _heard(self, reader: asyncio.StreamReader) -> asyncio.StreamReader:
+        """What comes from ``reader``, while the machine goes."""
+        heard = asyncio.StreamReader()
+
+        async def relay() -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    await self.going.wait()
+                    heard.feed_data(data)
+            heard.feed_eof()
+
+        task = asyncio.create_task(relay())
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
+        return heard
 
 
 class FakeVM:
@@ -172,10 +195,10 @@ class FakeVM:
         self._kept = pair
 
     async def pause(self) -> None:
-        self._running().paused = True
+        self._running().going.clear()
 
     async def resume(self) -> None:
-        self._running().paused = False
+        self._running().going.set()
 
     async def paused(self) -> bool:
         return self._running().paused
@@ -356,7 +379,7 @@ class FakeDriver:
         if os.fstat(snapshot.memory_fd).st_size != spec.memory_mib << 20:
             raise Unavailable("cannot be cloned: another size of memory was saved")
         vm = await self.launch(spec)
-        self.machine(spec.id).paused = True
+        self.machine(spec.id).going.clear()
         return vm
 
     async def adopt(self, record: VMRecord) -> FakeVM | None:

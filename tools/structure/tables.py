@@ -33,9 +33,9 @@ ALLOWED: dict[str, frozenset[str]] = {
 STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
         ("events files interface names places record state times timings",),
-        ("health", "images", "log", "network", "process"),
+        ("health", "log", "network", "process"),
         ("views",),
-        ("sandbox",),
+        ("images", "sandbox"),
         ("container",),
         ("pod",),
         ("directory",),

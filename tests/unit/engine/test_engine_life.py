@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fake_process import FakeProcess
 from fake_world import IMAGE, World, read_all, world
-from hypercontainer.agent.wire import Operation
+from hypercontainer.agent.wire import Operation, Stream
 from hypercontainer.config import Defaults, Logging
 from hypercontainer.contract.answers import Created, Event, Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
@@ -367,6 +368,60 @@ def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None])
             Operation.SET_TIME,
             Operation.PROCESS_START,
         ]
+
+    tell(story)
+
+
+def test_an_attached_client_that_asks_for_the_log_has_it_from_its_beginning(
+    tell: Callable[[Story], None],
+) -> None:
+    """Wherever it joins: without gap or repetition, on each channel."""
+    count = 3000
+
+    async def counts(process: FakeProcess) -> int:
+        for number in range(count):
+            await process.write(b"o%d\n" % number)
+            await process.write(b"e%d\n" % number, Stream.STDERR)
+            await asyncio.sleep(0)
+        await process.read()
+        return 0
+
+    async def story(w: World) -> None:
+        w.driver.programs = {"counts": counts}
+        containers = w.engine.containers
+        await containers.create(spec(w, "counts", name="c", stdin_open=True))
+        await containers.start("c")
+        clients = []
+        for _ in range(5):
+            clients.append(await containers.attach("c", logs=True))
+            seen = clients[-1]
+            while b"o%d\n" % (len(clients) * count // 8) not in await seen.read(1):
+                pass
+        late = await containers.attach("c", logs=True)
+        whole = [asyncio.gather(read_all(late, 1), read_all(late, 2))]
+        drained = [asyncio.gather(read_all(one, 1), read_all(one, 2)) for one in clients]
+        await clients[0].write(b"end")
+        assert [(await late.exit()).exit_status, *await asyncio.gather(*whole)] == [
+            0,
+            [b"".join(b"%s%d\n" % (letter, n) for n in range(count)) for letter in (b"o", b"e")],
+        ]
+        for _, errors in await asyncio.gather(*drained):
+            assert errors == b"".join(b"e%d\n" % n for n in range(count))
+        # One that joins between two runs has the earlier one's, and the next one's.
+        between = await containers.attach("c", logs=True)
+        await containers.start("c")
+        await between.write(b"end")
+        assert len(await read_all(between, 1)) == 2 * len((await asyncio.gather(*whole))[0][0])
+
+    tell(story)
+
+
+def test_no_log_is_promised_where_none_is_kept(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "sleep", name="c", log=LogConfig("none")))
+        await w.engine.containers.start("c")
+        with pytest.raises(Conflict, match="keeps no log"):
+            await w.engine.containers.attach("c", logs=True)
 
     tell(story)
 

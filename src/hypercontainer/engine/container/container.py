@@ -239,9 +239,8 @@ class Container:
         self._restart = asyncio.create_task(self._start_again(), name=f"restart of {self.what}")
 
     async def _start_again(self) -> None:
-        await asyncio.sleep(
-            self._backoff.next_delay_s(self.record)
-        )  # a delay that the user asked for, not a poll
+        delay_s = self._backoff.next_delay_s(self.record)
+        await asyncio.sleep(delay_s)  # which the user asked for: no poll
         async with self._lock:
             if self.record.state is not State.RESTARTING:
                 return
@@ -284,9 +283,8 @@ class Container:
         if not self.alive or run is None:
             return
         self.change(stopped_by_user=True)
-        if timeout_s is None:
-            timeout_s = self.record.spec.stop_timeout_s
-        patience_s = DEFAULT_STOP_S if timeout_s is None else timeout_s
+        wish = self.record.spec.stop_timeout_s if timeout_s is None else timeout_s
+        patience_s = DEFAULT_STOP_S if wish is None else wish
         async with self.sandbox.running().awake():
             await run.end(None if patience_s < 0 else patience_s, signal)
         self.tell("stop")
