@@ -18,7 +18,7 @@ from bench.measure import Row, in_turns, median, run, spread
 from hyper import Hyper
 from hypercontainer.hypervisor.qemu.argv import MACHINE
 from hypercontainer.hypervisor.qemu.binary import QBOOT
-from hypercontainer.hypervisor.resources import TCG_CACHE_MIB
+from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir, command_line
 from hypercontainer.linux import tsc
 from hypercontainer.rootfs import create_writable_disk

@@ -10,7 +10,8 @@
 #include "request.h"
 #include "volume.h"
 
-#define CONTAINERS_MAX 64
+/* Beside a pod's: the one by which hyperd discards a directory, and those that could not be destroyed yet. */
+#define CONTAINERS_MAX (HYPER_CONTAINERS_MAX + 8)
 
 enum container_state {
 	CONTAINER_CREATING,  /* the holder mounts */
@@ -22,7 +23,7 @@ enum container_state {
 };
 
 struct container {
-	char name[65];
+	char name[HYPER_NAME_MAX + 1];
 	enum container_state state;
 	bool shared_pids;
 	bool frozen;

@@ -44,7 +44,7 @@ struct process *process_register(const struct request *request, struct failure *
 {
 	struct process *process = NULL;
 	uint32_t id = request->process;
-	if (id < 1 || id >= UINT32_C(1) << 30)
+	if (id < 1 || id > HYPER_PROCESS_MAX)
 		(void)fail(failure, EINVAL, "process %" PRIu32 ": is no number for one", id);
 	else if (process_find(id))
 		(void)fail(failure, EEXIST, "process %" PRIu32 ": there is one already", id);
@@ -247,7 +247,7 @@ static int may_start_in_vm(bool init, struct span wanted, const struct container
 static int begin_in_vm(struct process *process, int theirs[4], struct failure *failure)
 {
 	struct span wanted = {NULL, 0};
-	char name[65] = "";
+	char name[HYPER_NAME_MAX + 1] = "";
 	if (field_find(process->request->fields, HYPER_TOOLS, &wanted) && wanted.length > 0)
 		memcpy(name, wanted.data, wanted.length);
 	struct container *tools = wanted.length > 0 ? container_find(name) : NULL;

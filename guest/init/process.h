@@ -21,7 +21,7 @@ enum process_state {
 struct process {
 	struct process *next;
 	uint32_t id;
-	char container[65];
+	char container[HYPER_NAME_MAX + 1];
 	enum process_state state;
 	bool init, terminal, with_stdin;
 	pid_t pid;

@@ -21,7 +21,7 @@ struct request {
 	uint32_t session;
 	uint16_t operation;
 	bool begun;
-	char container[65]; /* "" where the operation names none */
+	char container[HYPER_NAME_MAX + 1]; /* "" where the operation names none */
 	uint32_t process;   /* 0 likewise */
 	struct span fields;
 	size_t length;

@@ -1,5 +1,5 @@
 /*
- * What fields each operation takes, as tables: checked once, completely, before anything reads them.
+ * What fields each operation takes, as tables (rules.c): checked once, completely, before anything reads them.
  * After `schema_check` every field has its type and length, text has no NUL, and required ones are there.
  */
 #ifndef SCHEMA_H
@@ -20,7 +20,7 @@ struct rule {
 	const struct rule *nested;
 };
 
-/* NULL for an operation that is not known. */
+/* What is asked of its fields; NULL for an operation that is not known. */
 const struct rule *schema_of(uint16_t operation);
 
 /* 0 or EINVAL; `why` then names the field. */

@@ -144,7 +144,7 @@ static int frame(const struct wire_event *event)
 		return 0;
 	if (event->type != HYPER_PING)
 		return stream_frame(event);
-	if (event->data.length > 64)
+	if (event->data.length > HYPER_PING_MAX)
 		return -1;
 	frame_put(&answers, HYPER_PONG, 0, 0, reader.session, event->data.data, event->data.length);
 	return 0;

@@ -23,7 +23,7 @@
 #define PATH_BYTES (sizeof VOLUMES_POINT + 70)
 
 struct volume {
-	char name[65]; /* "": this place in the table is free */
+	char name[HYPER_NAME_MAX + 1]; /* "": this place in the table is free */
 };
 
 static struct volume volumes[VOLUMES_MAX];

@@ -61,7 +61,7 @@ class HyperError(Exception):
     """Base of everything this project raises on purpose.
 
     ``code`` is the stable name on the API's wire, ``status`` the HTTP status it travels with.  ``remedies``: any one
-    of them helps.
+    of them helps; beside a hint they are ways to do what it says.
     """
 
     code = "internal"
@@ -74,7 +74,7 @@ class HyperError(Exception):
         self.remedies = tuple(remedies)
 
     def __str__(self) -> str:
-        helps = self.hint or ", or ".join(map(str, self.remedies))
+        helps = ", e.g. with ".join(filter(None, (self.hint, ", or ".join(map(str, self.remedies)))))
         return f"{self.message} ({helps})" if helps else self.message
 
 
@@ -185,8 +185,9 @@ class LaunchError(HypervisorError):
         stderr: str = "",
         console: str = "",
         hint: str | None = None,
+        remedies: Sequence[Remedy] = (),
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, remedies=remedies)
         self.command = tuple(command)
         self.exit_code = exit_code
         self.stderr = stderr

@@ -31,7 +31,6 @@ from hypercontainer.agent.operations import (
     ContainerName,
     ContainerOom,
     ContainerPlan,
-    ContainerUpdate,
     Failure,
     GuestLog,
     Nothing,
@@ -343,9 +342,6 @@ class FakeGuest:
         running = len(self._in(record.container)) if record.container else len(self.processes)
         return StatList((Stat("cpu_ns", 1_000_000), Stat("memory_bytes", 1 << 20), Stat("pids", running)))
 
-    def _container_update(self, record: ContainerUpdate) -> None:
-        self._container(record.container)
-
     def _shutdown(self, _: Nothing) -> None:
         for process in self.processes.values():
             process.kill(SIGKILL)
@@ -374,7 +370,6 @@ _RECORDS: dict[Operation, type[Any]] = {
     Operation.CONTAINER_FREEZE: ContainerFreeze,
     Operation.CONTAINER_PROCESSES: ContainerName,
     Operation.STATS: StatsOf,
-    Operation.CONTAINER_UPDATE: ContainerUpdate,
     Operation.SHUTDOWN: Nothing,
     Operation.SET_TIME: Time,
     Operation.PREPARE: Preparation,

@@ -149,7 +149,7 @@ class FakeVolumes(Noted, of="volumes"):
     async def prune(self) -> VolumesPruned:
         gone = [name for name in self.known if name not in self.used]
         freed = sum(self.known.pop(name).used_bytes for name in gone)
-        return VolumesPruned(tuple(gone), freed)
+        return VolumesPruned(gone, freed)
 
 
 def _volume(name: str, size_bytes: int, labels: dict[str, str]) -> a.VolumeInfo:

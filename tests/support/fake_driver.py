@@ -15,6 +15,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, Unavailable
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import (
@@ -24,7 +25,7 @@ from hypercontainer.hypervisor.driver import (
     Check,
     DiskSpec,
     ExitReason,
-    PortForward,
+    Limits,
     ShareSpec,
     Verdict,
     VMExit,
@@ -58,16 +59,18 @@ class FakeMachine:
     def __init__(self, spec: VMSpec, guest: Guest, unplugs: bool) -> None:
         self.spec = spec
         self.unplugs = unplugs
-        self.paused = False
+        self.going = asyncio.Event()  # not while it is paused: its guest hears nothing then
+        self.going.set()
         self.saveable = False
         self.disks = {disk.serial: disk for disk in spec.disks}
         self.drives: dict[str, DiskSpec | None] = {drive.serial: None for drive in spec.drives}
-        self.forwards: dict[PortForward, socket.socket] = {}
+        self.forwards: dict[tuple[int, PortMapping], socket.socket] = {}
         self.ended = asyncio.Event()
         self.exit: VMExit | None = None
         self._guest = guest
         self._run = RunDir(spec.run_dir)
         self._peers: set[asyncio.StreamWriter] = set()
+        self._relays: set[asyncio.Task[None]] = set()
         self._owned = contextlib.AsyncExitStack()
 
     async def start(self, record: VMRecord) -> None:
@@ -84,9 +87,9 @@ class FakeMachine:
             for path in (self.spec.kernel, self.spec.initrd):
                 if path is not None:
                     path.open("rb").close()
-            for forward in self.spec.network.forwards if self.spec.network else ():
-                self.forwards[forward] = bound(forward)
-                self._owned.callback(self.forwards[forward].close)
+            for nic, port in self.spec.forwards:
+                self.forwards[nic, port] = bound(port)
+                self._owned.callback(self.forwards[nic, port].close)
             server = await asyncio.start_unix_server(self._connected, sock=unix.listen(self._run.agent))
             self._owned.callback(server.close)
             self._run.write_record(record)
@@ -114,6 +117,7 @@ class FakeMachine:
         if self.exit is None:
             self.exit = VMExit(code, reason, stderr, printable(self._console.tail()))
             del _machines[self.record.start_ticks]
+            self.going.set()
             for peer in self._peers:
                 peer.close()
             for forward in self.forwards.values():
@@ -128,12 +132,32 @@ class FakeMachine:
         self._peers.add(writer)
         try:
             if self.exit is None:  # else it came too late
-                await self._guest(reader, writer)
+                await self._guest(self._heard(reader), writer)
         except ConnectionError:
             pass  # its peer went away, which is a peer's right
         finally:
             self._peers.discard(writer)
             writer.close()
+
+    @property
+    def paused(self) -> bool:
+        return not self.going.is_set()
+
+    def _heard(self, reader: asyncio.StreamReader) -> asyncio.StreamReader:
+        """What comes from ``reader``, while the machine goes."""
+        heard = asyncio.StreamReader()
+
+        async def relay() -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    await self.going.wait()
+                    heard.feed_data(data)
+            heard.feed_eof()
+
+        task = asyncio.create_task(relay())
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
+        return heard
 
 
 class FakeVM:
@@ -150,10 +174,6 @@ class FakeVM:
     def pid(self) -> int:
         return self.record.pid
 
-    @property
-    def agent_socket(self) -> Path:
-        return RunDir(self.record.run_dir).agent
-
     def _running(self) -> FakeMachine:
         if self._machine.exit is not None or self._closed.is_set():
             raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
@@ -166,17 +186,22 @@ class FakeVM:
             return kept
         if self._agent is not None:
             self._agent.close()
-        reader, self._agent = await asyncio.open_unix_connection(sock=unix.connect(self.agent_socket))
+        reader, self._agent = await asyncio.open_unix_connection(
+            sock=unix.connect(RunDir(self.record.run_dir).agent)
+        )
         return reader, self._agent
 
     def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self._kept = pair
 
     async def pause(self) -> None:
-        self._running().paused = True
+        self._running().going.clear()
 
     async def resume(self) -> None:
-        self._running().paused = False
+        self._running().going.set()
+
+    async def paused(self) -> bool:
+        return self._running().paused
 
     async def attach_disk(self, disk: DiskSpec) -> None:
         check_disk(disk)
@@ -227,29 +252,28 @@ class FakeVM:
         await self.kill()
         return snapshot
 
-    async def add_forward(self, forward: PortForward) -> None:
-        check_forward(forward)
+    async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        check_forward(port)
         machine = self._running()
+        if nic >= len(machine.spec.nics):
+            raise Unavailable(f"cannot forward {port.host_ip}:{port.host_port}: there is no NIC {nic}")
         try:
-            machine.forwards[forward] = bound(forward)
+            machine.forwards[nic, port] = bound(port)
         except OSError as error:
-            raise Unavailable(
-                f"cannot forward {forward.host_ip}:{forward.host_port}: {error.strerror}"
-            ) from error
+            raise Unavailable(f"cannot forward {port.host_ip}:{port.host_port}: {error.strerror}") from error
 
-    async def remove_forward(self, forward: PortForward) -> None:
-        check_forward(forward)
-        bound_socket = self._running().forwards.pop(forward, None)
+    async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        check_forward(port)
+        bound_socket = self._running().forwards.pop((nic, port), None)
         if bound_socket is None:
-            raise NotFound(f"no forward of {forward.host_ip}:{forward.host_port}")
+            raise NotFound(f"no forward of {port.host_ip}:{port.host_port}")
         bound_socket.close()
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         return self._machine.console(max_bytes)
 
     async def stats(self) -> VMStats:
-        rss, pss = processes.memory_bytes(self.pid)
-        return VMStats(processes.cpu_ns(self.pid), rss, pss)
+        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
 
     async def wait(self) -> VMExit:
         waits = [asyncio.create_task(one.wait()) for one in (self._machine.ended, self._closed)]
@@ -307,6 +331,17 @@ class FakeDriver:
     async def diagnose(self) -> list[Check]:
         return [Check("fake hypervisor", True, "always there")]
 
+    def limits(
+        self,
+        memory_mib: int,
+        cpus: float | None,
+        accelerator: Accelerator,
+        *,
+        boot_files_bytes: int = 0,
+        shares: int = 0,
+    ) -> Limits:
+        return Limits((memory_mib << 20) + boot_files_bytes, cpus)
+
     async def launch(self, spec: VMSpec) -> FakeVM:
         check_spec(spec)
         machine = FakeMachine(spec, self._guest, self._unplugs)
@@ -331,7 +366,7 @@ class FakeDriver:
         return FakeVM(machine)
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {spec.network and spec.network.mac}"
+        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {[nic.mac for nic in spec.nics]}"
 
     async def launch_to_save(self, spec: VMSpec) -> FakeVM:
         check_unshared(spec)
@@ -344,7 +379,7 @@ class FakeDriver:
         if os.fstat(snapshot.memory_fd).st_size != spec.memory_mib << 20:
             raise Unavailable("cannot be cloned: another size of memory was saved")
         vm = await self.launch(spec)
-        self.machine(spec.id).paused = True
+        self.machine(spec.id).going.clear()
         return vm
 
     async def adopt(self, record: VMRecord) -> FakeVM | None:
@@ -380,13 +415,13 @@ def check_share(share: ShareSpec) -> None:
         raise OSError(f"share {share.tag}: {share.path} is neither a directory nor a regular file")
 
 
-def bound(forward: PortForward) -> socket.socket:
+def bound(port: PortMapping) -> socket.socket:
     """The host's end of a forward, taken for real, so that a port can be taken already."""
-    kind = socket.SOCK_STREAM if forward.protocol == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
     taken = socket.socket(socket.AF_INET, kind)
     try:
-        taken.bind((forward.host_ip, forward.host_port))
-        if forward.protocol == "tcp":
+        taken.bind((port.host_ip, port.host_port))
+        if port.protocol == "tcp":
             taken.listen()
     except BaseException:
         taken.close()

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import busybox_image
 from fake_agent import FakeGuest
 from fake_driver import FakeDriver, FakeVM
 from fake_process import Program
 from hypercontainer.config import Config
-from hypercontainer.engine import create_engine
-from hypercontainer.engine.interface import Attachment, Engine
+from hypercontainer.engine.engine import Engine
+from hypercontainer.engine.interface import Attachment
 from hypercontainer.hypervisor.driver import VMSpec
+from hypercontainer.surfaces.kube.manifests import Manifests
 
 IMAGE = "localhost/tiny:latest"
 
@@ -53,6 +56,42 @@ class Guests(FakeDriver):
             await guest.stop()
 
 
+class Asked:
+    """A collection of the engine, asked as a surface asks it: its objects' methods are called by their references."""
+
+    def __init__(self, service: Any, **held: bool) -> None:
+        self._service = service
+        self._held = held
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(self._service, name):
+            return getattr(self._service, name)
+        return self._logs if name == "logs" else functools.partial(self._ask, name)
+
+    async def _ask(self, method: str, ref: str, *words: Any, **more: Any) -> Any:
+        return await getattr(await self._service.held(ref, **self._held), method)(*words, **more)
+
+    async def _logs(self, ref: str, **more: Any) -> AsyncIterator[Any]:
+        async for line in (await self._service.held(ref, **self._held)).logs(**more):
+            yield line
+
+
+class Face:
+    """The engine as surfaces see it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.real = engine
+        self.containers = Asked(engine.containers)
+        self.execs = Asked(engine.execs)
+        self.pods = Asked(engine.pods)
+        self.any_pods = Asked(engine.pods, also_of_one=True)
+        self.volumes = engine.volumes
+        self.images = engine.images
+        self.system = engine.system
+        self.manifests = Manifests(engine)
+        self.close = engine.close
+
+
 class World:
     """``engine`` may be closed and opened again: the VMs live on, as after a restart of hyperd."""
 
@@ -65,11 +104,12 @@ class World:
         kernel = tmp / "vmlinuz"
         kernel.write_bytes(b"\x7fELF")
         self.spec_defaults = {"kernel": str(kernel), "initrd": str(kernel), "accelerator": "tcg"}
-        self.engine: Engine
+        self.engine: Face
 
-    async def open(self) -> Engine:
-        self.engine = create_engine(self.config, driver=self.driver)
-        await self.engine.start()
+    async def open(self) -> Face:
+        engine = Engine(self.config, driver=self.driver)
+        await engine.start()
+        self.engine = Face(engine)
         return self.engine
 
     async def load(self) -> None:

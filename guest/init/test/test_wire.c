@@ -1,4 +1,8 @@
-/* The wire: what goes in comes out, however it is cut, and garbage is survived. */
+/*
+ * The wire: what goes in comes out, however it is cut, and garbage is survived.
+ *
+ *     test_wire MESSAGES    a file of what the host sends (tests/golden/wire/messages.txt)
+ */
 #include <string.h>
 
 #include "../schema.h"
@@ -256,8 +260,39 @@ static void schemas_refuse_by_name(void)
 	CHECK(!container_name_ok((struct span){(const uint8_t *)"", 0}));
 }
 
-int main(void)
+static unsigned from_hex(const char *text, uint8_t *bytes, unsigned size)
 {
+	unsigned length = 0;
+	for (unsigned byte; length < size && sscanf(text + 2 * length, "%2x", &byte) == 1; length++)
+		bytes[length] = (uint8_t)byte;
+	return length;
+}
+
+/* Each request with every field that the host can say, and with as few as it ever says. */
+static void what_the_host_sends_is_taken(const char *messages)
+{
+	static char line[65536];
+	static uint8_t bytes[sizeof line / 2];
+	unsigned seen = 0;
+	FILE *file = fopen(messages, "re");
+	CHECK(file);
+	while (fgets(line, sizeof line, file)) {
+		const char *hex = strstr(line, ": ");
+		if (strncmp(line, "request ", 8) != 0)
+			continue;
+		CHECK(hex);
+		struct buffer fields = {.data = bytes + 8, .length = from_hex(hex + 2, bytes, sizeof bytes) - 8};
+		uint16_t operation = (uint16_t)(bytes[4] | bytes[5] << 8);
+		CHECK(schema_of(operation));
+		CHECK(check(operation, &fields, "that all is right") == 0);
+		seen++;
+	}
+	CHECK(fclose(file) == 0 && seen == 2 * HYPER_OP_VOLUME_REMOVE);
+}
+
+int main(int argc, char **argv)
+{
+	CHECK(argc == 2);
 	RUN(frames_come_in_any_pieces);
 	RUN(frames_come_between_parts_of_a_message);
 	RUN(a_cut_session_is_followed_by_another);
@@ -267,6 +302,7 @@ int main(void)
 	RUN(hello_names_its_session);
 	RUN(fields_come_back);
 	RUN(schemas_refuse_by_name);
+	what_the_host_sends_is_taken(argv[1]);
 	wire_reset(&reader);
 	return 0;
 }

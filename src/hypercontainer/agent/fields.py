@@ -1,13 +1,13 @@
 """Fields on the wire <-> frozen dataclasses, from the dataclasses' annotations.
 
-A record's attribute says which tag carries it, and the tag says how (``kind_of``)::
+A record's attribute says which tag carries it, and the tag says how::
 
     @dataclass(frozen=True, slots=True)
     class Rlimit:
         resource: Annotated[int, Tag.RESOURCE]
 
-``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out (unless ``ALWAYS``
-stands behind the tag), and a missing field becomes the default.  Decoding refuses what the record does not
+``tuple[X, ...]`` is a repeated tag.  A value equal to the attribute's default is left out, and a missing field
+becomes the default.  Behind the tag may stand ``ALWAYS`` and ``AtMost``.  Decoding refuses what the record does not
 name: unknown tags, a scalar given twice, wrong lengths, lists beyond LIST_MAX.  Hostile input costs time and
 memory linear in its length.
 """
@@ -19,54 +19,21 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from hypercontainer.agent.wire import FIELD, FIELD_HEADER, MESSAGE_MAX, Tag
+from hypercontainer.agent.wire import FIELD, FIELD_HEADER, MESSAGE_MAX, Kind, Tag
 from hypercontainer.errors import AgentProtocolError, InvalidArgument
 
 T = TypeVar("T")
 
 LIST_MAX = 16384
-ALWAYS = "always"
-
-_U32 = frozenset(
-    {
-        *(Tag.STREAM, Tag.PROCESS, Tag.PID, Tag.WAIT_STATUS, Tag.MTU, Tag.MODE, Tag.UID, Tag.GID, Tag.MAJOR),
-        *(Tag.MINOR, Tag.PID_MODE, Tag.CPU_WEIGHT, Tag.RESOURCE, Tag.ROWS, Tag.COLUMNS, Tag.UMASK),
-        *(Tag.SIGNAL, Tag.FROZEN, Tag.PARENT, Tag.CONTAINER_PID),
-    }
-)
-_U64 = frozenset(
-    {
-        *(Tag.UPTIME_NS, Tag.ACKED, Tag.END, Tag.TIME_NS, Tag.FLAGS, Tag.MEMORY_MAX, Tag.PIDS_MAX, Tag.SOFT),
-        *(Tag.HARD, Tag.CAP_BOUNDING, Tag.CAP_EFFECTIVE, Tag.CAP_PERMITTED, Tag.CAP_INHERITABLE),
-        *(Tag.CAP_AMBIENT, Tag.START_NS, Tag.CPU_NS, Tag.RSS_BYTES, Tag.NUMBER, Tag.OFFSET, Tag.LENGTH),
-    }
-)
-_I32 = frozenset({Tag.OOM_SCORE_ADJ})
-_FLAG = frozenset(
-    {
-        *(Tag.AT_EOF, Tag.EXITED, Tag.INIT, Tag.OOM, Tag.READ_ONLY, Tag.BIND, Tag.PRIVILEGED, Tag.SCRATCH),
-        *(Tag.NO_NEW_PRIVS, Tag.TTY, Tag.WITH_STDIN, Tag.ALL, Tag.REAPER, Tag.RELEASE_DISKS),
-        *(Tag.DISCARD, Tag.COPY_UP),
-    }
-)
-_BYTES = frozenset({Tag.ENTROPY, Tag.MAC, Tag.NEW_MAC, Tag.CONTENT, Tag.SECCOMP})
-_NESTED = frozenset(
-    {
-        *(Tag.PROCESS_STATE, Tag.STREAM_STATE, Tag.INTERFACE, Tag.SYSCTL, Tag.LOWER, Tag.UPPER, Tag.MOUNT),
-        *(Tag.FILE, Tag.DEVICE, Tag.RLIMIT, Tag.TASK, Tag.STAT),
-    }
-)
-# Text that a guest writes for people: whatever it is, it can be shown on a terminal.
-_SHOWN = frozenset({Tag.MESSAGE, Tag.AGENT, Tag.KERNEL, Tag.STATE, Tag.COMMAND, Tag.TERMINAL})
+ALWAYS = "always"  # sent whatever its value is, though the guest can do without it
 
 
-def kind_of(tag: Tag) -> str:
-    """How a tag's value is written: u32 u64 i32 flag bytes nested shown, else text."""
-    table = {"u32": _U32, "u64": _U64, "i32": _I32, "flag": _FLAG, "bytes": _BYTES, "nested": _NESTED}
-    table["shown"] = _SHOWN
-    return next((kind for kind, tags in table.items() if tag in tags), "text")
+class AtMost(NamedTuple):
+    """So many bytes of text the guest takes here, where its tag allows more."""
+
+    bytes_max: int
 
 
 def field(tag: int, value: bytes) -> bytes:
@@ -129,42 +96,44 @@ def printable(value: bytes) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Slot:
+class Slot:
     """One attribute of a record: its tag and how it travels."""
 
     name: str
     tag: Tag
+    element: Any  # the record's type, where the kind is NESTED
     repeated: bool
     always: bool
+    bytes_max: int  # what the guest takes; 0: as many as a message holds
     default: Any  # MISSING where the field must be there
     pack: Callable[[Any], bytes]
     unpack: Callable[[bytes], Any]
 
 
 def _codec(tag: Tag, element: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    kind = kind_of(tag)
-    if kind == "nested":
+    if tag.kind is Kind.NESTED:
         return encode, functools.partial(decode, element)
-    if kind == "flag":
+    if tag.kind is Kind.FLAG:
         _, number = _integer(4, False, tag)
         return (lambda value: b"\1\0\0\0" if value else b"\0\0\0\0"), (lambda value: bool(number(value)))
-    if kind == "bytes":
+    if tag.kind is Kind.BYTES:
         return bytes, bytes
-    if kind in ("text", "shown"):
-        return _text(kind == "shown", tag)
-    return _integer(8 if kind == "u64" else 4, kind == "i32", tag)
+    if tag.kind in (Kind.TEXT, Kind.SHOWN):
+        return _text(tag.kind is Kind.SHOWN, tag)
+    return _integer(8 if tag.kind is Kind.U64 else 4, tag.kind is Kind.I32, tag)
 
 
-_known: dict[type[Any], tuple[_Slot, ...]] = {}
+_known: dict[type[Any], tuple[Slot, ...]] = {}
 
 
-def _slots(cls: type[Any]) -> tuple[_Slot, ...]:
+def slots_of(cls: type[Any]) -> tuple[Slot, ...]:
+    """The fields of a record, in the order in which they are sent."""
     if (slots := _known.get(cls)) is None:
         slots = _known[cls] = tuple(_read_slots(cls))
     return slots
 
 
-def _read_slots(cls: type[Any]) -> Iterator[_Slot]:
+def _read_slots(cls: type[Any]) -> Iterator[Slot]:
     hints = get_type_hints(cls, include_extras=True)
     for attribute in dataclasses.fields(cls):
         annotation = hints[attribute.name]
@@ -173,8 +142,9 @@ def _read_slots(cls: type[Any]) -> Iterator[_Slot]:
         inner, tag, *how = get_args(annotation)
         repeated = get_origin(inner) is tuple
         element = get_args(inner)[0] if repeated else _without_none(inner)
+        most = next((bound.bytes_max for bound in how if isinstance(bound, AtMost)), tag.bytes_max)
         codec = _codec(tag, element)
-        yield _Slot(attribute.name, tag, repeated, ALWAYS in how, attribute.default, *codec)
+        yield Slot(attribute.name, tag, element, repeated, ALWAYS in how, most, attribute.default, *codec)
 
 
 def _without_none(hint: Any) -> Any:
@@ -186,7 +156,7 @@ def _without_none(hint: Any) -> Any:
 def encode(record: Any) -> bytes:
     """The fields of a record.  InvalidArgument where a value does not fit its field."""
     parts: list[bytes] = []
-    for slot in _slots(type(record)):
+    for slot in slots_of(type(record)):
         value = getattr(record, slot.name)
         if slot.repeated:
             parts.extend(field(slot.tag, slot.pack(item)) for item in value)
@@ -202,7 +172,7 @@ def encode(record: Any) -> bytes:
 
 def decode(cls: type[T], data: bytes | memoryview) -> T:
     """The record that ``data`` holds.  AgentProtocolError where it is not exactly one."""
-    slots = {int(slot.tag): slot for slot in _slots(cls)}
+    slots = {int(slot.tag): slot for slot in slots_of(cls)}
     values: dict[str, Any] = {slot.name: [] for slot in slots.values() if slot.repeated}
     for tag, raw in split(data):
         slot = slots.get(tag)

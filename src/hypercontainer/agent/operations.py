@@ -1,17 +1,18 @@
 """What is asked of the guest, and what it answers: plain records, each field with its tag on the wire.
 
-The meaning of every field stands in ``guest/include/hyper_wire.h``.  ``fields.encode`` and ``fields.decode``
-turn any of them into bytes and back.
+``fields.encode`` and ``fields.decode`` turn any of them into bytes and back.  What the guest checks of a request
+(``guest/init/rules.c``) is made of ``REQUESTS`` by ``tools/make_wire.py``.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from hypercontainer.agent.fields import ALWAYS
-from hypercontainer.agent.wire import Tag
+from hypercontainer.agent.fields import ALWAYS, AtMost
+from hypercontainer.agent.wire import NAME_MAX, Operation, Tag
 
 UNLIMITED = (1 << 64) - 1
 
@@ -22,11 +23,11 @@ UNLIMITED = (1 << 64) - 1
 class Interface:
     """``mac``: 6 bytes, finds the device; ``name`` is the name it gets; addresses as "10.0.2.15/24".
 
-    ``new_mac`` is what a clone's device gets instead of its template's.
+    Without an IPv6 address it has no IPv6.  ``new_mac`` is what a clone's device gets instead of its template's.
     """
 
     mac: Annotated[bytes, Tag.MAC]
-    name: Annotated[str, Tag.NAME]
+    name: Annotated[str, Tag.NAME, AtMost(15)]
     addresses: Annotated[tuple[str, ...], Tag.ADDRESS] = ()
     gateways: Annotated[tuple[str, ...], Tag.GATEWAY] = ()
     mtu: Annotated[int | None, Tag.MTU] = None
@@ -45,10 +46,10 @@ class Sysctl:
 class VmConfig:
     """The VM as a whole.  ``entropy`` is credited to the kernel's pool before anything reads from it."""
 
-    hostname: Annotated[str, Tag.HOSTNAME]
-    domainname: Annotated[str, Tag.DOMAINNAME]
-    time_ns: Annotated[int, Tag.TIME_NS]
-    entropy: Annotated[bytes, Tag.ENTROPY]
+    hostname: Annotated[str, Tag.HOSTNAME, ALWAYS]
+    domainname: Annotated[str, Tag.DOMAINNAME, ALWAYS]
+    time_ns: Annotated[int, Tag.TIME_NS, ALWAYS]
+    entropy: Annotated[bytes, Tag.ENTROPY, ALWAYS]
     interfaces: Annotated[tuple[Interface, ...], Tag.INTERFACE] = ()
     sysctls: Annotated[tuple[Sysctl, ...], Tag.SYSCTL] = ()
 
@@ -144,7 +145,11 @@ class ContainerPlan:
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """What a template has ready for its clones: interfaces that need only their own MAC, and what nearly every
-    container's root has in it.  ``release_disks`` for kernels that read a disk's size when its driver is bound."""
+    container's root has in it.  ``release_disks`` for kernels that read a disk's size when its driver is bound.
+
+    All that was put off is done, interfaces are up, and some containers are half made: one whose mounts and devices
+    begin with these, and whose paths are these, takes one of them over.
+    """
 
     interfaces: Annotated[tuple[Interface, ...], Tag.INTERFACE] = ()
     release_disks: Annotated[bool, Tag.RELEASE_DISKS] = False
@@ -171,13 +176,14 @@ class FileSystem:
 
 @dataclass(frozen=True, slots=True)
 class VolumePlan:
-    """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``.
+    """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``, made if missing.
 
     ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's.
-    ``files`` are written into it (their paths relative to it).
+    ``files`` are written into it (their paths relative to it).  One volume is always there: "hyper.shm", 64 MiB of
+    memory for the containers' /dev/shm.
     """
 
-    name: Annotated[str, Tag.NAME]
+    name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
     mount: Annotated[FileSystem | None, Tag.MOUNT] = None
     upper: Annotated[Disk | None, Tag.UPPER] = None
     gid: Annotated[int | None, Tag.GID] = None
@@ -188,7 +194,7 @@ class VolumePlan:
 
 @dataclass(frozen=True, slots=True)
 class VolumeName:
-    name: Annotated[str, Tag.NAME]
+    name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
 
 
 # ------------------------------------------------------------------------ PROCESS_START and control
@@ -205,13 +211,14 @@ class Rlimit:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """One process.  ``process`` is 1..2^30-1, never used twice in a VM; capability sets are bit masks.
+    """One process.  ``process`` is 1..2^30-1, never used twice in a VM; capability sets are bit masks.  ``init``: the
+    container's first, once.
 
     ``container`` "": in the VM, outside any container, with every capability; ``tools`` is then the container whose
     root has the program (without, it is one of the agent's own: "hyper-connect HOST PORT").
     """
 
-    container: Annotated[str, Tag.CONTAINER]
+    container: Annotated[str, Tag.CONTAINER, ALWAYS]
     process: Annotated[int, Tag.PROCESS]
     args: Annotated[tuple[str, ...], Tag.ARG]
     cwd: Annotated[str, Tag.CWD, ALWAYS] = "/"
@@ -239,6 +246,8 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSignal:
+    """``all``: every process of the container whose init this is."""
+
     process: Annotated[int, Tag.PROCESS]
     signal: Annotated[int, Tag.SIGNAL]
     all: Annotated[bool, Tag.ALL] = False
@@ -272,7 +281,7 @@ class ContainerDestroy:
 @dataclass(frozen=True, slots=True)
 class ContainerFreeze:
     container: Annotated[str, Tag.CONTAINER]
-    frozen: Annotated[int, Tag.FROZEN]
+    frozen: Annotated[bool, Tag.FROZEN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +310,26 @@ class Time:
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """A message without fields."""
+
+
+REQUESTS: Final[Mapping[Operation, type[Any]]] = {
+    Operation.CONFIGURE: VmConfig,
+    Operation.CONTAINER_CREATE: ContainerPlan,
+    Operation.PROCESS_START: ProcessPlan,
+    Operation.PROCESS_SIGNAL: ProcessSignal,
+    Operation.PROCESS_RESIZE: ProcessResize,
+    Operation.PROCESS_FORGET: ProcessName,
+    Operation.CONTAINER_DESTROY: ContainerDestroy,
+    Operation.CONTAINER_FREEZE: ContainerFreeze,
+    Operation.CONTAINER_PROCESSES: ContainerName,
+    Operation.STATS: StatsOf,
+    Operation.CONTAINER_UPDATE: ContainerUpdate,
+    Operation.SHUTDOWN: Nothing,
+    Operation.SET_TIME: Time,
+    Operation.PREPARE: Preparation,
+    Operation.VOLUME_ADD: VolumePlan,
+    Operation.VOLUME_REMOVE: VolumeName,
+}
 
 
 # ----------------------------------------------------------------------------------------- answers
@@ -373,7 +402,8 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """``stream`` is process * 4 + which.  Bytes from ``acked_bytes`` to ``end_bytes`` wait in the guest."""
+    """``stream`` is process * 4 + which.  Bytes from ``acked_bytes`` to ``end_bytes`` wait in the guest; of standard
+    input both say how many it has taken."""
 
     stream: Annotated[int, Tag.STREAM]
     acked_bytes: Annotated[int, Tag.ACKED] = 0
@@ -429,7 +459,7 @@ class ContainerOom:
 
 @dataclass(frozen=True, slots=True)
 class GuestLog:
-    """Something for the operator; safe to print."""
+    """Something for the operator, at most 1024 bytes; safe to print."""
 
     message: Annotated[str, Tag.MESSAGE]
 

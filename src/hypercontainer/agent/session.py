@@ -26,7 +26,6 @@ from hypercontainer.agent.operations import (
     ContainerName,
     ContainerOom,
     ContainerPlan,
-    ContainerUpdate,
     Event,
     GuestLog,
     Nothing,
@@ -247,7 +246,7 @@ class Agent:
 
     def freeze(self, container: str, frozen: bool, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Answers when everything in the container stands still, or runs again."""
-        record = ContainerFreeze(container, int(frozen))
+        record = ContainerFreeze(container, frozen)
         return self._do(Operation.CONTAINER_FREEZE, container, record, timeout_s)
 
     def tasks(self, container: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[tuple[Task, ...]]:
@@ -259,9 +258,6 @@ class Agent:
         """Of a container, or of the VM."""
         call = Call(Operation.STATS, container or "the VM", StatsOf(container), StatList, Stats.of)
         return self._requests.send(call, timeout_s)
-
-    def update(self, limits: ContainerUpdate, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
-        return self._do(Operation.CONTAINER_UPDATE, limits.container, limits, timeout_s)
 
     def shutdown(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Answered before the guest kills everything, syncs and powers off."""

@@ -1,11 +1,11 @@
-"""The options of run and create: Docker's, and Hyper's own for the machine underneath.
+"""The options of run, create and pod create: Docker's, and Hyper's own for the machine underneath.
 
 Docker's options that cannot work here are listed with the reason, so that nobody's option is dropped silently.
 """
 
 from __future__ import annotations
 
-from hypercontainer.cli.options import Option, flag, many, refused, text
+from hypercontainer.cli.options import Option, flag, many, number, refused, text
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
 _DEVICES = "a virtual machine sees no device of the host"
@@ -15,85 +15,107 @@ _SHARED_KERNEL = "every container has a kernel of its own here, so there is no h
 _CGROUP = "limits apply to the virtual machine; use --cpus and --memory"
 
 PROCESS = (
-    many("-e --env", "NAME[=VALUE]", "set an environment variable; without a value, this shell's"),
-    many("--env-file", "FILE", "read environment variables from a file"),
-    text("-w --workdir", "DIRECTORY", "where the process starts"),
-    text("-u --user", "USER[:GROUP]", "names or numbers, looked up in the image"),
-    flag("-i --interactive", "keep standard input open, and pass it on"),
-    flag("-t --tty", "give the process a terminal"),
+    many(
+        "-e --env", "NAME[=VALUE]", "set an environment variable; without a value, this shell's", parsed="env"
+    ),
+    many("--env-file", "FILE", "read environment variables from a file", parsed="env"),
+    text("-w --workdir", "DIRECTORY", "where the process starts", field="working_dir"),
+    text("-u --user", "USER[:GROUP]", "names or numbers, looked up in the image", field="user"),
+    flag("-i --interactive", "keep standard input open, and pass it on", field="stdin_open"),
+    flag("-t --tty", "give the process a terminal", field="tty"),
 )
 IDENTITY = (
-    text("--name", "NAME", "of the container"),
-    text("-h --hostname", "NAME", "inside"),
-    text("--domainname", "NAME", "inside"),
-    many("-l --label", "NAME[=VALUE]", "attach a label"),
-    many("--label-file", "FILE", "read labels from a file, a line each"),
-    many("--annotation", "NAME=VALUE", "attach an annotation"),
+    text("--name", "NAME", "of the container", field="name"),
+    text("-h --hostname", "NAME", "inside", field="hostname"),
+    text("--domainname", "NAME", "inside", field="domainname"),
+    many("-l --label", "NAME[=VALUE]", "attach a label", parsed="labels"),
+    many("--label-file", "FILE", "read labels from a file, a line each", parsed="labels"),
+    many("--annotation", "NAME=VALUE", "attach an annotation", parsed="annotations"),
     text("--cidfile", "FILE", "write the container's ID to this new file"),
-    text("--entrypoint", "PROGRAM", "in place of the image's; '' for none"),
-    many("--group-add", "GROUP", "one more group for the process"),
-    flag("--init", "run a small init that forwards signals and reaps"),
-    text("--pid", "MODE", "'pod' shares the process IDs with the pod's other containers"),
-    text("--pod", "POD", "the pod to create it in; 'new:NAME' makes one of this name"),
+    text("--entrypoint", "PROGRAM", "in place of the image's; '' for none", parsed="entrypoint"),
+    many("--group-add", "GROUP", "one more group for the process", field="groups"),
+    flag("--init", "run a small init that forwards signals and reaps", field="init"),
+    text("--pid", "MODE", "'pod' shares the process IDs with the pod's other containers", field="pid_mode"),
+    text("--pod", "POD", "the pod to create it in; 'new:NAME' makes one of this name", field="pod"),
     text(
         "--podfile", "FILE", "a pod as Hyper's podfile describes it, in place of IMAGE; '-' is standard input"
     ),
 )
 NETWORK = (
-    many("-p --publish", "[[IP:]PORT:]PORT[/PROTOCOL]", "publish a port on the host"),
-    flag("-P --publish-all", "publish every exposed port on a free port of the host"),
-    many("--expose", "PORT[/PROTOCOL]", "declare a port"),
-    text("--network", "MODE", "'user' (also: bridge, default) or 'none'"),
-    text("--net", "MODE", "the same as --network"),
-    many("--dns", "ADDRESS", "resolver"),
-    many("--dns-search", "DOMAIN", "search domain"),
-    many("--dns-option", "OPTION", "of resolv.conf"),
-    many("--add-host", "NAME:ADDRESS", "line in /etc/hosts"),
-    text("--mac-address", "ADDRESS", "of eth0"),
+    many("-p --publish", "[[IP:]PORT:]PORT[/PROTOCOL]", "publish a port on the host", parsed="ports"),
+    flag("-P --publish-all", "publish every exposed port on a free port of the host", field="publish_all"),
+    many("--expose", "PORT[/PROTOCOL]", "declare a port", parsed="expose"),
+    text("--network", "MODE", "'user' (also: bridge, default) or 'none'", parsed="network"),
+    text("--net", "MODE", "the same as --network", parsed="network"),
+    many("--dns", "ADDRESS", "resolver", field="dns"),
+    many("--dns-search", "DOMAIN", "search domain", field="dns_search"),
+    many("--dns-option", "OPTION", "of resolv.conf", field="dns_options"),
+    many("--add-host", "NAME:ADDRESS", "line in /etc/hosts", field="extra_hosts"),
+    text("--mac-address", "ADDRESS", "of eth0", field="mac_address"),
 )
 RESOURCES = (
-    text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes"),
-    text("--cpus", "NUMBER", "processors of the virtual machine, such as 2 or 0.5"),
-    text("--cpu", "NUMBER", "the same as --cpus"),
-    text("--pids-limit", "NUMBER", "processes inside; -1 for no limit"),
-    many("--ulimit", "NAME=SOFT[:HARD]", "resource limit of the process"),
-    many("--sysctl", "NAME=VALUE", "kernel parameter of the guest"),
-    text("--shm-size", "SIZE", "of /dev/shm"),
-    text("--oom-score-adj", "NUMBER", "-1000 to 1000"),
-    many("--storage-opt", "size=SIZE", "size of the writable disk"),
+    text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes", parsed="memory_bytes"),
+    text("--cpus", "NUMBER", "processors of the virtual machine, such as 2 or 0.5", parsed="cpus"),
+    text("--cpu", "NUMBER", "the same as --cpus", parsed="cpus"),
+    number("--pids-limit", "NUMBER", "processes inside; -1 for no limit", field="pids_limit"),
+    many("--ulimit", "NAME=SOFT[:HARD]", "resource limit of the process", parsed="ulimits"),
+    many("--sysctl", "NAME=VALUE", "kernel parameter of the guest", parsed="sysctls"),
+    text("--shm-size", "SIZE", "of /dev/shm", parsed="shm_size_bytes"),
+    number("--oom-score-adj", "NUMBER", "-1000 to 1000", field="oom_score_adj"),
+    many("--storage-opt", "size=SIZE", "size of the writable disk", parsed="disk_size_bytes"),
 )
 MOUNTS = (
-    many("-v --volume", "[SOURCE:]PATH[:OPTIONS]", "mount a volume, or a host's path; options: ro, nocopy"),
-    many("--mount", "FIELDS", "the same in words: type=volume|bind|tmpfs,source=...,target=...,readonly"),
-    text("--volume-size", "SIZE", "of volumes that this makes"),
-    many("--tmpfs", "PATH[:OPTIONS]", "mount an empty file system in memory"),
+    many(
+        "-v --volume",
+        "[SOURCE:]PATH[:OPTIONS]",
+        "mount a volume, or a host's path; options: ro, nocopy",
+        parsed="volumes mounts",
+    ),
+    many(
+        "--mount",
+        "FIELDS",
+        "the same in words: type=volume|bind|tmpfs,source=...,target=...,readonly",
+        parsed="volumes mounts tmpfs",
+    ),
+    text("--volume-size", "SIZE", "of volumes that this makes", parsed="volumes"),
+    many("--tmpfs", "PATH[:OPTIONS]", "mount an empty file system in memory", parsed="tmpfs"),
 )
 SECURITY = (
-    flag("--read-only", "the root file system cannot be written"),
-    many("--cap-add", "CAPABILITY", "add a capability, or ALL"),
-    many("--cap-drop", "CAPABILITY", "drop a capability, or ALL"),
-    flag("--privileged", "all capabilities and devices of the guest, no filter"),
-    many("--security-opt", "OPTION", "no-new-privileges, seccomp=FILE, seccomp=unconfined"),
+    flag("--read-only", "the root file system cannot be written", field="read_only"),
+    many("--cap-add", "CAPABILITY", "add a capability, or ALL", field="cap_add"),
+    many("--cap-drop", "CAPABILITY", "drop a capability, or ALL", field="cap_drop"),
+    flag("--privileged", "all capabilities and devices of the guest, no filter", field="privileged"),
+    many(
+        "--security-opt",
+        "OPTION",
+        "no-new-privileges, seccomp=FILE, seccomp=unconfined",
+        parsed="no_new_privileges seccomp",
+    ),
 )
 LIFE = (
-    text("--restart", "POLICY", "no, always, on-failure[:RETRIES], unless-stopped", "no"),
-    flag("--rm", "remove the container when it ends"),
-    text("--stop-signal", "SIGNAL", "what stop sends first"),
-    text("--stop-timeout", "SECONDS", "before stop kills"),
-    text("--log-driver", "DRIVER", "'file' (also: json-file, local) or 'none'"),
-    many("--log-opt", "NAME=VALUE", "max-size, max-file"),
-    text("--pull", "POLICY", "always, missing or never", "missing"),
-    text("--platform", "OS/ARCH", "of an image with several"),
+    text("--restart", "POLICY", "no, always, on-failure[:RETRIES], unless-stopped", "no", parsed="restart"),
+    flag("--rm", "remove the container when it ends", field="auto_remove"),
+    text("--stop-signal", "SIGNAL", "what stop sends first", field="stop_signal"),
+    number("--stop-timeout", "SECONDS", "before stop kills", field="stop_timeout_s"),
+    text("--log-driver", "DRIVER", "'file' (also: json-file, local) or 'none'", parsed="log"),
+    many("--log-opt", "NAME=VALUE", "max-size, max-file", parsed="log"),
+    text("--pull", "POLICY", "always, missing or never", "missing", parsed="pull"),
+    text("--platform", "OS/ARCH", "of an image with several", field="platform"),
     flag("-q --quiet", "no progress while pulling"),
     flag("--no-healthcheck", "accepted; health checks come with a later release"),
     flag("--disable-content-trust", "accepted; signatures of Docker's Notary are not looked at"),
 )
 MACHINE = (
-    text("--kernel", "KERNEL", "a path on hyperd's host, or a name that 'hyper kernel ls' shows"),
-    text("--initrd", "FILE", "in place of the project's own"),
-    many("--kernel-args", "ARGUMENTS", "words to add to the kernel's command line"),
-    text("--accel", "NAME", "kvm or tcg"),
-    flag("--no-template", "boot the virtual machine, do not clone one"),
+    text(
+        "--kernel",
+        "KERNEL",
+        "a path on hyperd's host, or a name that 'hyper kernel ls' shows",
+        parsed="kernel",
+    ),
+    text("--initrd", "FILE", "in place of the project's own", parsed="initrd"),
+    many("--kernel-args", "ARGUMENTS", "words to add to the kernel's command line", parsed="kernel_args"),
+    text("--accel", "NAME", "kvm or tcg", parsed="accelerator"),
+    flag("--no-template", "boot the virtual machine, do not clone one", parsed="template"),
 )
 TIMINGS = flag("--timings", "tell at the end where the time went, on standard error")
 TERMINAL = (
@@ -166,14 +188,57 @@ _COMMON = (
 _SHARES = "relative weight against other containers"
 CREATE_OPTIONS: tuple[Option, ...] = (
     *_COMMON,
-    text("-c --container", "POD", "the same as --pod; a number is Docker's -c, --cpu-shares"),
-    text("--cpu-shares", "NUMBER", _SHARES),
+    text(
+        "-c --container",
+        "POD",
+        "the same as --pod; a number is Docker's -c, --cpu-shares",
+        parsed="pod cpu_shares",
+    ),
+    number("--cpu-shares", "NUMBER", _SHARES, field="cpu_shares"),
 )
-RUN_OPTIONS: tuple[Option, ...] = (*_COMMON, text("-c --cpu-shares", "NUMBER", _SHARES), *TERMINAL)
+RUN_OPTIONS: tuple[Option, ...] = (
+    *_COMMON,
+    number("-c --cpu-shares", "NUMBER", _SHARES, field="cpu_shares"),
+    *TERMINAL,
+)
 EXEC_OPTIONS: tuple[Option, ...] = (
     *PROCESS,
     flag("-d --detach", "leave it running"),
     text("--detach-keys", "KEYS", "keys that leave the process running", DETACH_DEFAULT),
     flag("--privileged", "all capabilities"),
     flag("-m --vm", "in the virtual machine, outside of any container"),
+)
+POD_OPTIONS: tuple[Option, ...] = (
+    text("--name", "NAME", "the same as NAME", parsed="name"),
+    text("-h --hostname", "NAME", "of the pod's virtual machine", field="hostname"),
+    text("--domainname", "NAME", "inside", field="domainname"),
+    many("-l --label", "NAME[=VALUE]", "attach a label", parsed="labels"),
+    many("--label-file", "FILE", "read labels from a file, a line each", parsed="labels"),
+    many("--annotation", "NAME=VALUE", "attach an annotation", parsed="annotations"),
+    flag("--share-pid", "its containers share their process IDs", parsed="share_pids"),
+    text(
+        "--share",
+        "NAMESPACES",
+        "ipc, net and uts are always shared; 'pid' is as --share-pid",
+        parsed="share_pids",
+    ),
+    flag("--replace", "remove a pod of this name first"),
+    *(option for option in NETWORK if option.name not in ("publish-all", "expose")),
+    text(
+        "-m --memory",
+        "SIZE",
+        "of the virtual machine; as much as its containers may use, if it is not said",
+        parsed="memory_bytes",
+    ),
+    text("--cpus", "NUMBER", "processors of the virtual machine, such as 2 or 0.5", parsed="cpus"),
+    text("--cpu", "NUMBER", "the same as --cpus", parsed="cpus"),
+    text("--shm-size", "SIZE", "of /dev/shm", parsed="shm_size_bytes"),
+    many("--sysctl", "NAME=VALUE", "kernel parameter of the guest", parsed="sysctls"),
+    many(
+        "--storage-opt",
+        "size=SIZE",
+        "size of the disk that holds what the containers write",
+        parsed="disk_size_bytes",
+    ),
+    *MACHINE,
 )

@@ -25,53 +25,13 @@ LOG_DRIVERS = {"file": "file", "json-file": "file", "local": "file", "none": "no
 PULL_POLICIES = ("always", "missing", "never")
 ACCELERATORS = ("kvm", "tcg")
 
-_TEXTS = {  # option: field
-    "name": "name",
-    "workdir": "working_dir",
-    "user": "user",
-    "hostname": "hostname",
-    "domainname": "domainname",
-    "mac-address": "mac_address",
-    "stop-signal": "stop_signal",
-    "platform": "platform",
-    "pid": "pid_mode",
-    "pod": "pod",
-}
-_FLAGS = {
-    "tty": "tty",
-    "interactive": "stdin_open",
-    "init": "init",
-    "publish-all": "publish_all",
-    "read-only": "read_only",
-    "privileged": "privileged",
-    "rm": "auto_remove",
-}
-_LISTS = {
-    "group-add": "groups",
-    "dns": "dns",
-    "dns-search": "dns_search",
-    "dns-option": "dns_options",
-    "add-host": "extra_hosts",
-    "cap-add": "cap_add",
-    "cap-drop": "cap_drop",
-}
-_NUMBERS = {
-    "cpu-shares": "cpu_shares",
-    "pids-limit": "pids_limit",
-    "stop-timeout": "stop_timeout_s",
-    "oom-score-adj": "oom_score_adj",
-}
-
 
 def container_spec(values: Values, image: str, command: list[str]) -> dict[str, Any]:
     """UsageError and NotSupported name the option."""
     spec: dict[str, Any] = {"image": image}
     if command:
         spec["command"] = command
-    spec |= {to: values.text(option) for option, to in _TEXTS.items() if values.given(option)}
-    spec |= {to: True for option, to in _FLAGS.items() if values.flag(option)}
-    spec |= {to: values.many(option) for option, to in _LISTS.items() if values.many(option)}
-    spec |= {to: values.number(option) for option, to in _NUMBERS.items() if values.given(option)}
+    spec |= values.fields()
     if values.given("entrypoint"):
         entrypoint = values.text("entrypoint")
         spec["entrypoint"] = [entrypoint] if entrypoint else []

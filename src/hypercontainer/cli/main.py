@@ -15,14 +15,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hypercontainer.cli.options import Values
+
 FAILED = 1
 OWN_FAILURE = 125  # of run, create and exec, and of any command line that cannot be parsed; as with Docker
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 GLOBAL_OPTIONS = (
-    text("-H --host", "ADDRESS", "hyperd's socket, such as unix:///run/hyper/hyper.sock"),
-    text("--config", "FILE", "configuration file"),
+    text("-H --host", "ADDRESS", "hyperd's socket, such as unix:///run/hyper/hyper.sock", parsed="host"),
+    text("--config", "FILE", "configuration file", parsed="config"),
     flag("-D --debug", "show tracebacks and what is sent"),
     text("-l --log-level", "LEVEL", "of a hyperd that this command starts"),
     flag("-v --version", "print the version and leave"),
@@ -68,8 +70,10 @@ def main(words: Sequence[str]) -> int:
     """The exit status.  BrokenPipeError where standard output has no reader."""
     debug = False
     name = ""
+    given: list[Values] = []
     try:
         values, rest = parse(GLOBAL_OPTIONS, words, interspersed=False)
+        given.append(values)
         debug = values.flag("debug")
         if values.flag("version"):
             rest = ["version"]
@@ -82,7 +86,7 @@ def main(words: Sequence[str]) -> int:
         name, command, rest = _find(rest)
         if command is None:
             return _overview(name)
-        return _run(name, command, rest, session)
+        return _run(name, command, rest, session, given)
     except HelpWanted:
         return _overview(name)
     except KeyboardInterrupt:
@@ -94,7 +98,7 @@ def main(words: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        return _report(error, name)
+        return _report(error, name, given)
 
 
 def _find(words: list[str]) -> tuple[str, Command | None, list[str]]:
@@ -135,7 +139,8 @@ def _unknown(words: list[str]) -> UsageError:
     return UsageError(f"unknown command: hyper {shown}", hint=hint, exit_status=FAILED)
 
 
-def _run(name: str, command: Command, words: list[str], session: Session) -> int:
+def _run(name: str, command: Command, words: list[str], session: Session, given: list[Values]) -> int:
+    """``given`` gets the command's options too, for the words of an error."""
     try:
         values, arguments = parse(command.options, words, interspersed=command.interspersed)
     except HelpWanted:
@@ -146,6 +151,8 @@ def _run(name: str, command: Command, words: list[str], session: Session) -> int
     except UsageError as error:
         error.hint = f"{error.hint}; hyper {name} --help" if error.hint else f"see hyper {name} --help"
         raise
+    if not values.given("podfile"):  # what is wrong with a podfile is no option's fault
+        given.append(values)
     check_count(name, command, arguments)
     return command.run(Call(name, values, arguments, session))
 
@@ -157,9 +164,12 @@ def _overview(name: str) -> int:
     return 0
 
 
-def _report(error: Exception, name: str) -> int:
+def _report(error: Exception, name: str, given: list[Values]) -> int:
     """Says it in one line and a hint; the exit status."""
     if isinstance(error, HyperError):
+        from hypercontainer.cli.wording import word
+
+        word(error, given)
         return _report_own(error, name)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""

@@ -12,10 +12,11 @@ from hypercontainer.errors import HyperError, InvalidArgument, NotSupported
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from hypercontainer.cli.session import Session
 
-FLAG, TEXT, LIST, REFUSED = "flag", "text", "list", "refused"
+FLAG, TEXT, NUMBER, LIST, REFUSED = "flag", "text", "number", "list", "refused"
 
 TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
@@ -34,14 +35,26 @@ class HelpWanted(HyperError):
 
 
 class Option:
-    """``short`` is a letter or "".  ``kind``: FLAG, TEXT (the last one counts), LIST (repeated) or REFUSED.
+    """``short`` is a letter or "".  ``kind``: FLAG, TEXT or NUMBER (the last one counts), LIST (repeated) or REFUSED.
+
+    ``field``: that of what is asked for (contract/spec.py) which takes the value as it is, "" where there is none;
+    ``parsed``: those that are made of it, by hand.
 
     A REFUSED option is Docker's and cannot work here; ``help`` is the reason.  It takes a value if it has a metavar.
     """
 
-    __slots__ = ("default", "help", "kind", "metavar", "name", "short")
+    __slots__ = ("default", "field", "help", "kind", "metavar", "name", "parsed", "short")
 
-    def __init__(self, names: str, kind: str, text: str, metavar: str, default: str | bool) -> None:
+    def __init__(
+        self,
+        names: str,
+        kind: str,
+        text: str,
+        metavar: str = "",
+        default: str | bool = "",
+        field: str = "",
+        parsed: str = "",
+    ) -> None:
         short, _, long = names.rpartition(" ")
         self.name = long.removeprefix("--")
         self.short = short.removeprefix("-")
@@ -49,38 +62,52 @@ class Option:
         self.help = text
         self.metavar = metavar
         self.default = default
+        self.field = field
+        self.parsed = tuple(parsed.split())
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All that it says something of."""
+        return (self.field, *self.parsed) if self.field else self.parsed
 
     @property
     def takes_value(self) -> bool:
-        return self.kind in (TEXT, LIST) or (self.kind == REFUSED and bool(self.metavar))
+        return self.kind in (TEXT, NUMBER, LIST) or (self.kind == REFUSED and bool(self.metavar))
 
     def __str__(self) -> str:
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
 
-def flag(names: str, text: str, *, default: bool = False) -> Option:
-    """``names``: "--detach" or "-d --detach"."""
-    return Option(names, FLAG, text, "", default)
+def flag(names: str, text: str, *, default: bool = False, field: str = "", parsed: str = "") -> Option:
+    """``names``: "--detach" or "-d --detach".  ``parsed``: names of fields, with blanks between them."""
+    return Option(names, FLAG, text, "", default, field, parsed)
 
 
-def text(names: str, metavar: str, help_text: str, default: str = "") -> Option:
-    return Option(names, TEXT, help_text, metavar, default)
+def text(
+    names: str, metavar: str, help_text: str, default: str = "", *, field: str = "", parsed: str = ""
+) -> Option:
+    return Option(names, TEXT, help_text, metavar, default, field, parsed)
 
 
-def many(names: str, metavar: str, help_text: str) -> Option:
-    return Option(names, LIST, help_text, metavar, "")
+def number(names: str, metavar: str, help_text: str, *, field: str) -> Option:
+    return Option(names, NUMBER, help_text, metavar, field=field)
+
+
+def many(names: str, metavar: str, help_text: str, *, field: str = "", parsed: str = "") -> Option:
+    return Option(names, LIST, help_text, metavar, "", field, parsed)
 
 
 def refused(names: str, metavar: str, reason: str) -> Option:
-    return Option(names, REFUSED, reason, metavar, "")
+    return Option(names, REFUSED, reason, metavar)
 
 
 class Values:
     """What was given: option names to text, bool or list, with the defaults behind."""
 
-    __slots__ = ("_defaults", "_given")
+    __slots__ = ("_defaults", "_given", "_options")
 
     def __init__(self, options: Sequence[Option]) -> None:
+        self._options = options
         self._defaults = {option.name: option.default for option in options}
         self._given: dict[str, str | bool | list[str]] = {}
 
@@ -120,6 +147,23 @@ class Values:
             return int(value)
         except ValueError:
             raise UsageError(f"invalid argument {value!r} for --{name}: not a number") from None
+
+    def fields(self) -> dict[str, Any]:
+        """What was given to options that are a field each."""
+        take = {FLAG: self.flag, TEXT: self.text, NUMBER: self.number, LIST: self.many}
+        given = [option for option in self._options if option.field and option.name in self._given]
+        values = {option.field: take[option.kind](option.name) for option in given}
+        return {field: value for field, value in values.items() if value is not False}
+
+    def option_of(self, field: str) -> Option | None:
+        """Which says something of ``field``, or is called so: rather one that was given, and rather one that says
+        nothing else."""
+        found = [
+            option for option in self._options if field in (*option.fields, option.name.replace("-", "_"))
+        ]
+        return min(
+            found, key=lambda option: (option.name not in self._given, len(option.fields)), default=None
+        )
 
 
 class Command:

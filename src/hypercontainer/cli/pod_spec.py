@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypercontainer.cli.container_options import POD_OPTIONS
 from hypercontainer.cli.container_spec import machine, network, resources
 from hypercontainer.cli.environment import pairs
 from hypercontainer.cli.options import UsageError, Values
@@ -18,20 +19,15 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_TEXTS = {"hostname": "hostname", "domainname": "domainname", "mac-address": "mac_address"}
-_LISTS = {"dns": "dns", "dns-search": "dns_search", "dns-option": "dns_options", "add-host": "extra_hosts"}
-# What a container's options say of the pod that is made for it.
-_OF_THE_POD = (
-    *(*_TEXTS.values(), *_LISTS.values(), "network", "ports", "shm_size_bytes", "sysctls", "disk_size_bytes"),
-    *("kernel", "initrd", "kernel_args", "accelerator", "template"),
-)
+# A pod's, which its containers have too: what a container's options say of them, they say of the container.
+_EACH_ITS_OWN = frozenset(("name", "labels", "annotations", "memory_bytes", "cpus"))
 
 
 def pod_spec(values: Values, name: str) -> dict[str, Any]:
     """A PodSpec without containers (contract/spec.py), as plain JSON values; only what was said."""
-    spec: dict[str, Any] = {"name": name} if name else {}
-    spec |= {to: values.text(option) for option, to in _TEXTS.items() if values.given(option)}
-    spec |= {to: values.many(option) for option, to in _LISTS.items() if values.many(option)}
+    spec = values.fields()
+    if name:
+        spec["name"] = name
     if labels := pairs(values.many("label"), values.many("label-file")):
         spec["labels"] = labels
     if annotations := pairs(values.many("annotation"), what="annotation"):
@@ -61,7 +57,8 @@ def new_pod(client: Client, spec: dict[str, Any]) -> None:
     name = pod.removeprefix("new:")
     if not name:
         raise UsageError("--pod new: needs a name", hint="--pod new:NAME")
-    wanted = {key: spec.pop(key) for key in _OF_THE_POD if key in spec}
+    fields = {field for option in POD_OPTIONS for field in option.fields} - _EACH_ITS_OWN
+    wanted = {field: spec.pop(field) for field in fields & spec.keys()}
     client.act("pods.create", body={"name": name, **wanted})
     spec["pod"] = name
 

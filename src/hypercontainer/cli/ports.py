@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hypercontainer.cli.options import UsageError
+from hypercontainer.contract import ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - what Docker publishes on
-PROTOCOLS = ("tcp", "udp")
 
 
 def _bad(spec: str, why: str) -> UsageError:
@@ -19,24 +19,20 @@ def _bad(spec: str, why: str) -> UsageError:
     return UsageError(f"invalid port {spec!r}: {why}", hint=hint)
 
 
-def port_range(text: str, spec: str) -> range:
-    first, dash, last = text.partition("-")
-    numbers = (first, last) if dash else (first, first)
-    if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise _bad(spec, f"{text!r} is neither a port nor a range")
-    low, high = (int(number) for number in numbers)
-    if not 0 < low <= high <= 65535:
-        raise _bad(spec, f"{text!r} is not within 1-65535")
-    return range(low, high + 1)
+def _numbers(text: str, spec: str) -> range:
+    try:
+        return ports.numbers(text)
+    except ValueError as error:
+        raise _bad(spec, f"{text!r} {error}") from None
 
 
 def parse_publish(spec: str) -> list[dict[str, object]]:
     """``-p``'s value as the API's port mappings; ranges give one each."""
     rest, slash, protocol = spec.partition("/")
-    if not slash and rest.partition(":")[0] in PROTOCOLS:  # tcp:8080:80, as Hyper always took it
+    if not slash and rest.partition(":")[0] in ports.PROTOCOLS:  # tcp:8080:80, as Hyper always took it
         protocol, _, rest = rest.partition(":")
     protocol = protocol.lower() or "tcp"
-    if protocol not in PROTOCOLS:
+    if protocol not in ports.PROTOCOLS:
         raise _bad(spec, f"there is no protocol {protocol!r} here")
     address = ""
     if rest.startswith("["):
@@ -48,12 +44,12 @@ def parse_publish(spec: str) -> list[dict[str, object]]:
         address = parts.pop(0)
     if len(parts) > 2:
         raise _bad(spec, "too many colons")
-    inside = port_range(parts[-1], spec)
+    inside = _numbers(parts[-1], spec)
     outside = parts[0] if len(parts) == 2 else ""
     if not outside:
         host_ports = [0] * len(inside)
     else:
-        published = port_range(outside, spec)
+        published = _numbers(outside, spec)
         if len(published) != len(inside):
             raise _bad(spec, "the two ranges differ in length")
         host_ports = list(published)
@@ -65,11 +61,10 @@ def parse_publish(spec: str) -> list[dict[str, object]]:
 
 def parse_expose(spec: str) -> list[str]:
     """``--expose``'s value: ``80``, ``80/udp``, ``8000-8010``."""
-    rest, _, protocol = spec.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in PROTOCOLS:
-        raise _bad(spec, f"there is no protocol {protocol!r} here")
-    return [f"{port}/{protocol}" for port in port_range(rest, spec)]
+    try:
+        return [f"{port}/{protocol}" for port, protocol in ports.exposed(spec)]
+    except ValueError as error:
+        raise _bad(spec, f"it {error}") from None
 
 
 def host_text(port: dict[str, Any]) -> str:
@@ -77,9 +72,9 @@ def host_text(port: dict[str, Any]) -> str:
     return f"[{address}]:{port['host_port']}" if ":" in address else f"{address}:{port['host_port']}"
 
 
-def ports_text(ports: list[dict[str, Any]]) -> str:
+def ports_text(found: list[dict[str, Any]]) -> str:
     """``0.0.0.0:8080->80/tcp, 443/tcp``."""
-    ordered = sorted(ports, key=lambda port: (port["container_port"], port["protocol"]))
+    ordered = sorted(found, key=lambda port: (port["container_port"], port["protocol"]))
     return ", ".join(
         (f"{host_text(port)}->" if port["host_port"] else "") + f"{port['container_port']}/{port['protocol']}"
         for port in ordered

@@ -69,6 +69,9 @@ def tell(text: str) -> None:
 
 def complain(error: HyperError) -> None:
     """What went wrong, and the remedy, where a command goes on after it."""
+    from hypercontainer.cli.wording import word
+
+    word(error)
     tell(f"hyper: {error.message}")
     if error.hint:
         tell(f"  hint: {error.hint}")

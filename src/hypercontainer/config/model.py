@@ -26,7 +26,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Machine:
-    """The VM and its hypervisor.  ``kernel``: a path or a name that `hyper kernel ls` shows.  VMs of a hyperd
+    """The VM and its hypervisor.  ``kernel``: a path or the name of one that hyperd has.  VMs of a hyperd
     that is root run as uids from ``uid_base`` on."""
 
     kernel: str | None = None

@@ -55,31 +55,33 @@ def locations(
     uid: int | None = None,
     system_file: str = SYSTEM_FILE,
 ) -> Locations:
-    """The arguments are the flags --root, --run, --host and --config; None: not given.
+    """The arguments are what the program was told, ``file`` as its "config"; None: not given.
 
-    Raises InvalidArgument that names the flag, the variable or the key that is wrong.
+    Raises InvalidArgument with the field that is wrong, or names the variable or the key.
     """
     env = os.environ if environ is None else environ
     user = os.geteuid() if uid is None else uid
     path = _find_file(file, env, user, system_file)
     content = _File(path)
 
-    def choose(flag: str | None, key: str) -> tuple[str, str]:
+    def choose(told: str | None, key: str) -> tuple[str, _Origin]:
         variable = f"HYPER_{key.upper()}"
-        if flag is not None:
-            return flag, f"--{key}"
+        if told is not None:
+            return told, _Origin(key)
         if env.get(variable):
-            return env[variable], variable
+            return env[variable], _Origin("", f"{variable}: ")
         value = content.get(key)
         if not isinstance(value, str):
             raise InvalidArgument(f"{path}: {key}: a string is wanted, not {value!r}")
-        return value, f"{path}: {key}"
+        return value, _Origin("", f"{path}: {key}: ")
 
+    default_socket = _Origin("", "run: ")
     chosen_run = _absolute(*choose(run, "run")) or _default_run(env, user)
     return Locations(
         root=_absolute(*choose(root, "root")) or _default_root(env, user),
         run=chosen_run,
-        address=_socket_path(*choose(host, "host")) or _checked_length(f"{chosen_run}/hyper.sock", "run"),
+        address=_socket_path(*choose(host, "host"))
+        or _checked_length(f"{chosen_run}/hyper.sock", default_socket),
         cache=_absolute(*choose(None, "cache")) or _xdg(env, "XDG_CACHE_HOME", ".cache"),
         file=content,
     )
@@ -123,13 +125,26 @@ def check_directory(path: str) -> None:
         )
 
 
-def _find_file(flag: str | None, env: Mapping[str, str], uid: int, system_file: str) -> str:
+class _Origin:
+    """Where a value is from: the ``field`` that the program was told, or what stands before a complaint."""
+
+    def __init__(self, field: str, where: str = "") -> None:
+        self.field = field
+        self.where = where
+
+    def wrong(self, why: str, takes: str | None = None) -> InvalidArgument:
+        return InvalidArgument(self.where + why, field=self.field, takes=takes)
+
+
+def _find_file(told: str | None, env: Mapping[str, str], uid: int, system_file: str) -> str:
     """A file that was named must exist; of the usual ones a user's own hides the system's."""
-    named, origin = (flag, "--config") if flag is not None else (env.get("HYPER_CONFIG", ""), "HYPER_CONFIG")
+    named, origin = env.get("HYPER_CONFIG", ""), _Origin("", "HYPER_CONFIG: ")
+    if told is not None:
+        named, origin = told, _Origin("config")
     if named:
         path = os.path.abspath(named)  # noqa: PTH100
         if not os.path.isfile(path):  # noqa: PTH113
-            raise InvalidArgument(f"{origin}: there is no file {path}")
+            raise origin.wrong(f"there is no file {path}")
         return path
     candidates = [system_file]
     if uid != 0:
@@ -173,26 +188,26 @@ def _parse_toml(path: str, data: bytes) -> dict[str, object]:
         raise InvalidArgument(f"{path}: this is not TOML: {error}") from error
 
 
-def _absolute(value: str, origin: str) -> str:
+def _absolute(value: str, origin: _Origin) -> str:
     if value and not value.startswith("/"):
-        raise InvalidArgument(f"{origin}: {value!r} is not an absolute path")
+        raise origin.wrong(f"{value!r} is not an absolute path")
     return os.path.normpath(value) if value else ""
 
 
-def _socket_path(value: str, origin: str) -> str:
+def _socket_path(value: str, origin: _Origin) -> str:
     if not value:
         return ""
     if not value.startswith(UNIX_SCHEME + "/"):
-        raise InvalidArgument(f"{origin}: {value!r}: only unix:///absolute/path is served")
+        raise origin.wrong(f"{value!r}: only unix:///absolute/path is served")
     return _checked_length(value.removeprefix(UNIX_SCHEME), origin)
 
 
-def _checked_length(path: str, origin: str) -> str:
+def _checked_length(path: str, origin: _Origin) -> str:
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_MAX:
-        raise InvalidArgument(
-            f"{origin}: a socket's path has at most {SOCKET_PATH_MAX} bytes, this has {length}: {path}",
-            hint="name a shorter one with --host or HYPER_HOST",
+        raise origin.wrong(
+            f"a socket's path has at most {SOCKET_PATH_MAX} bytes, this has {length}: {path}",
+            "a shorter one, as host or in HYPER_HOST",
         )
     return path
 

@@ -212,6 +212,35 @@ class KernelLine(Struct, frozen=True, kw_only=True):
     default: bool
 
 
+class Info(Struct, frozen=True, kw_only=True):
+    """What hyperd is, has and may use; each surface shows it as its users know it (``semantics.shape.info``).
+
+    ``memory_bytes`` and ``cpus`` are what a container has that does not say otherwise."""
+
+    daemon_pid: int
+    version: str
+    containers: int
+    running: int
+    paused: int
+    images: int
+    hypervisor: str
+    accelerator: str
+    accelerator_reason: str
+    sandbox: bool
+    not_limited: tuple[str, ...]
+    kernel: str
+    templates: int
+    ready_clones: int
+    memory_bytes: int
+    cpus: float
+    root: str
+    run: str
+    host: str
+    config_file: str
+    rootless: bool
+    time: str
+
+
 class ExecState(Struct, frozen=True, kw_only=True):
     id: str
     container: str

@@ -27,6 +27,8 @@ from hypercontainer.contract.answers import (
 )
 from hypercontainer.contract.spec import PortMapping
 
+API_VERSION = "1"
+
 Filters = dict[str, tuple[str, ...]]  # in a query: JSON
 # RFC 3339 (Docker's shortened forms too), Unix seconds, or a duration as Go writes it: 10m, 1h30m.
 When = Annotated[
@@ -306,7 +308,7 @@ class VolumeList(Wrapper, frozen=True):
 
 
 class VolumesPruned(Struct, frozen=True):
-    removed: tuple[str, ...]
+    removed: list[str]
     space_reclaimed_bytes: int
 
 

@@ -1,4 +1,4 @@
-"""What a user asks for: wire form of the native API and stored form of a container, in one definition.
+"""What a user asks for, of a container and of a pod: wire form of the native API and stored form, in one definition.
 
 Immutable.  ``None`` means "not said": the image's value, the configuration's or Docker's default applies, and
 the engine decides which (``semantics/docker.py``).  Units stand in the names.
@@ -193,6 +193,39 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: int | None = None  # after which it is stopped and has failed
     auto_remove: bool = False  # when its last container has ended for good
     manifest: str = ""  # the Kubernetes object it was made for, as JSON; "" of any other
+
+
+# What a pod decides for all of its containers; one that is created into a pod may not say it.
+POD_WIDE = (
+    "hostname",
+    "domainname",
+    "ports",
+    "publish_all",
+    "dns",
+    "dns_search",
+    "dns_options",
+    "extra_hosts",
+    "mac_address",
+    "disk_size_bytes",
+    "kernel",
+    "initrd",
+    "kernel_args",
+    "accelerator",
+)
+# What a container that is alone says of its pod, whose only one it is.
+_OF_THE_POD = frozenset(PodSpec.__struct_fields__) & frozenset(ContainerSpec.__struct_fields__) - {
+    "name",
+    "annotations",
+    "auto_remove",
+    "labels",
+    "stop_timeout_s",
+    "volumes",
+}
+
+
+def alone(spec: ContainerSpec) -> PodSpec:
+    """The pod of a container that is alone, without the container."""
+    return PodSpec(**{name: getattr(spec, name) for name in PodSpec.__struct_fields__ if name in _OF_THE_POD})
 
 
 class ExecSpec(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from hypercontainer.errors import HyperError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hypercontainer.daemon.service import Engine
+    from hypercontainer.engine.engine import Engine
 
 LOG_FILE_BYTES = 10 << 20
 LOG_FILES = 3
@@ -74,7 +74,8 @@ def main(words: Sequence[str], *, make_engine: Callable[[Config], Engine] | None
         run(config, flags.lock_wait, flags.ready_fd, make_engine)
     except (HyperError, OSError) as error:
         logging.getLogger(__name__).debug("hyperd failed", exc_info=error)
-        print(f"hyperd: {error}", file=sys.stderr)  # noqa: T201 - also where the log is a file
+        flag = "--" if getattr(error, "field", "") in vars(flags) else ""  # the error begins with the field
+        print(f"hyperd: {flag}{error}", file=sys.stderr)  # noqa: T201 - also where the log is a file
         return 2 if isinstance(error, InvalidArgument) else 1
     return 0
 
@@ -126,9 +127,9 @@ def run(
 
 
 def _create_engine(config: Config) -> Engine:
-    from hypercontainer.engine import create_engine
+    from hypercontainer.engine.engine import Engine
 
-    return create_engine(config)
+    return Engine(config)
 
 
 def _sockets(config: Config, stack: contextlib.ExitStack) -> list[socket.socket]:

@@ -10,27 +10,20 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hypercontainer import __version__
 from hypercontainer.daemon import systemd
 from hypercontainer.surfaces.http.server import Server
 from hypercontainer.surfaces.hyper.native import NativeApi
 
+if TYPE_CHECKING:
+    from hypercontainer.engine.engine import Engine
+
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 2.0  # for requests under way when hyperd is told to end
 CLOSE_S = 30.0  # for the engine to let go of pods that live on
-
-
-class Engine(Protocol):
-    """What the daemon itself needs of an engine; its collections are its surfaces' to know."""
-
-    async def start(self) -> None:
-        """Opens the state and takes every living pod back; returns when containers can be asked for."""
-
-    async def close(self, *, stop_containers: bool = False) -> None:
-        """Lets go of everything; pods live on unless told otherwise."""
 
 
 class Collections(Mapping[str, Any]):
@@ -55,9 +48,9 @@ class Collections(Mapping[str, Any]):
     @functools.cached_property
     def _manifests(self) -> Any:
         # Kubernetes' types cost a tenth of a second, which nobody pays who plays no manifest.
-        from hypercontainer.surfaces.kube.manifests import ManifestService
+        from hypercontainer.surfaces.kube.manifests import Manifests
 
-        return ManifestService(self._engine)
+        return Manifests(self._engine)
 
 
 class Stop:

@@ -12,14 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hypercontainer.engine import files, names
-from hypercontainer.engine.container import launch
 from hypercontainer.engine.container.container import Container
-from hypercontainer.engine.network import user as addresses
-from hypercontainer.engine.parts import Parts
+from hypercontainer.engine.container.ties import Ties
+from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.pod.pod import Pod
-from hypercontainer.engine.sandbox import machine as vm_plan
-from hypercontainer.engine.state import ContainerRecord, PodRecord
-from hypercontainer.errors import Conflict
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox.execs import Exec
+from hypercontainer.engine.sandbox.factory import Factory
+from hypercontainer.engine.sandbox.machine import Supplies
+from hypercontainer.engine.sandbox.uids import free_uid, runs_as_root
+from hypercontainer.engine.state import ContainerRecord, PodRecord, StateStore
+from hypercontainer.errors import Conflict, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 
@@ -28,15 +31,19 @@ RECOVERY_PATIENCE_S = 3.0
 log = logging.getLogger(__name__)
 
 
-class Registry:
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
+class Directory:
+    def __init__(self, state: StateStore, supplies: Supplies, factory: Factory, events: EventBus) -> None:
         self.containers: dict[str, Container] = {}
         self.pods: dict[str, Pod] = {}
+        self._state = state
+        self._supplies = supplies
+        self._places = supplies.places
+        self._factory = factory
+        self._events = events
         self._reserved: set[str] = set()  # names of containers that are being created
         self._reserved_pods: set[str] = set()
         self._recoveries: list[asyncio.Task[None]] = []
-        parts.factory.new_uid = self.new_uid
+        factory.new_uid = self.new_uid
 
     # ------------------------------------------------------------------------------------- taken back, let go of
 
@@ -45,58 +52,46 @@ class Registry:
 
         A guest that does not answer holds up nobody but those who ask for its containers.
         """
-        records = self.parts.state.pods()
+        records = self._state.pods()
         held = [VMRecord.from_json(pod.vm).run_dir for pod in records if pod.vm is not None]
         await self._end_strays(set(held))
         for record in records:
-            self.pods[record.id] = Pod(record, self.parts)
-        for container in sorted(self.parts.state.containers(), key=lambda each: (each.created, each.place)):
-            self._adopt(container)
+            self._hold_pod(record)
+        for container in sorted(self._state.containers(), key=lambda each: (each.created, each.place)):
+            self._hold(container)
         await asyncio.to_thread(self._sweep)
-        self._recoveries = [asyncio.create_task(self._recover(pod)) for pod in self.pods.values()]
+        self._recoveries = [asyncio.create_task(pod.recover()) for pod in self.pods.values()]
         if self._recoveries:
             await asyncio.wait(self._recoveries, timeout=RECOVERY_PATIENCE_S)
-
-    async def _recover(self, pod: Pod) -> None:
-        members = [member.begin_recovery() for member in pod.members.values()]
-        if members:
-            await asyncio.wait(members)
-        if (welcome := await pod.adopted()) is not None and pod.vm is not None:
-            launch.end_vm_processes(pod, welcome)
-        async with pod.machine:
-            if not pod.in_use:
-                await pod.end(orderly=True)
-        if not pod.named and not pod.members:
-            await self.forget_pod(pod)
-        pod.recovered.set()
+        for pod in self.named_pods():
+            pod.resume()
 
     async def _end_strays(self, expected: Collection[Path]) -> None:
         """VMs that were started, but not written down, when an earlier hyperd was killed."""
-        for path in (self.parts.config.run / "pods").iterdir():
+        for path in self._places.sockets.iterdir():
             if path in expected:
                 continue
             record = read_record(path)
             if record is not None:
                 log.warning("VM %s is nobody's; it is ended", record.name)
-                await self.parts.driver.destroy(record)
+                await self._supplies.drivers.of(record).destroy(record)
             await asyncio.to_thread(files.remove_tree, path)
 
     def _sweep(self) -> None:
         """Directories that no record names are left of a creation that was cut short."""
         for folder, known in (("containers", set(self.containers)), ("pods", set(self.pods))):
-            place = self.parts.config.root / folder
+            place = self._places.root / folder
             for path in place.iterdir() if place.is_dir() else ():
                 if path.name not in known:
                     files.remove_tree(path)
 
     async def close(self, *, stop: bool) -> None:
         if stop:
-            await asyncio.gather(*(c.stop() for c in self.containers.values()), return_exceptions=True)
+            stops = (container.stop() for container in self.containers.values())
+            await asyncio.gather(*stops, return_exceptions=True)
         for recovery in self._recoveries:
             recovery.cancel()
-        for container in tuple(self.containers.values()):
-            await container.close()
-        for pod in self.pods.values():
+        for pod in tuple(self.pods.values()):
             await pod.close()
 
     # ------------------------------------------------------------------------------------- found
@@ -115,12 +110,26 @@ class Registry:
         """One with a name of its own; ``also_of_one``: or that of a container that is alone, by its whole ID."""
         if also_of_one and ref in self.pods:
             return self.pods[ref]
-        named = {identifier: pod for identifier, pod in self.pods.items() if pod.named}
+        named = {pod.id: pod for pod in self.named_pods()}
         by_name = {pod.record.name: identifier for identifier, pod in named.items()}
-        return named[names.resolve(ref, by_name, named, kind="pod", listed="hyper pod ls")]
+        return named[names.resolve(ref, by_name, named, kind="pod")]
+
+    async def held_pod(self, ref: str, *, also_of_one: bool = False) -> Pod:
+        """The pod, once it has been taken back from an earlier hyperd."""
+        pod = self.get_pod(ref, also_of_one=also_of_one)
+        await pod.recovered.wait()
+        return pod
 
     def named_pods(self) -> list[Pod]:
-        return [pod for pod in self.pods.values() if pod.named]
+        return [pod for pod in self.pods.values() if not pod.record.alone]
+
+    def exec(self, identifier: str) -> Exec:
+        """In whichever container or VM."""
+        groups = [container.execs for container in self.containers.values()]
+        for group in (*groups, *(pod.execs for pod in self.pods.values())):
+            if (found := group.find(identifier)) is not None:
+                return found
+        raise NotFound(f"no such exec: {identifier[:12]}")
 
     def users_of(self, image_id: str) -> list[str]:
         """Names of the containers made from an image."""
@@ -163,35 +172,48 @@ class Registry:
 
     def add(self, pod: PodRecord | None, containers: Sequence[ContainerRecord]) -> list[Container]:
         """Writes them down and makes their objects; ``pod`` None: they are for one that is there."""
-        self.parts.state.add(pod, containers)
+        self._state.add(pod, containers)
         if pod is not None:
-            self.pods[pod.id] = made = Pod(pod, self.parts)
-            made.recovered.set()
-        return [self._adopt(record) for record in containers]
+            self._hold_pod(pod).recovered.set()
+        return [self._hold(record) for record in containers]
 
-    def _adopt(self, record: ContainerRecord) -> Container:
+    def _hold_pod(self, record: PodRecord) -> Pod:
+        kept = Kept(record, self._state.put_pod)
+        pod = Pod(kept, self._supplies, self._factory, self._events, self._pod_removed)
+        self.pods[record.id] = pod
+        return pod
+
+    def _hold(self, record: ContainerRecord) -> Container:
         pod = self.pods[record.pod]
-        container = Container(record, pod, self.parts, self._removed)
+        ties = Ties(
+            sandbox=pod.sandbox,
+            places=self._places,
+            events=self._events,
+            contents=pod.contents,
+            news=pod.runs.poke,
+            reserved=self.reserved,
+            removed=self._removed,
+        )
+        container = Container(Kept(record, self._state.put_container), ties)
         self.containers[record.id] = pod.members[record.id] = container
         return container
 
-    def _removed(self, container: Container) -> None:
-        self.containers.pop(container.record.id, None)
-        container.pod.members.pop(container.record.id, None)
-        if not container.pod.named:
-            self.pods.pop(container.pod.record.id, None)
+    def _removed(self, record: ContainerRecord) -> None:
+        pod = self.pods[record.pod]
+        self._state.remove(record, with_pod=pod.record.alone)
+        self.containers.pop(record.id, None)
+        pod.members.pop(record.id, None)
+        if pod.record.alone:
+            self.pods.pop(pod.id, None)
 
-    async def forget_pod(self, pod: Pod) -> None:
-        """One whose containers are gone, with its disk."""
-        await asyncio.to_thread(files.remove_tree, self.parts.pod_dir(pod.record.id))
-        self.parts.state.remove_pod(pod.record)
-        self.pods.pop(pod.record.id, None)
+    def _pod_removed(self, record: PodRecord) -> None:
+        self._state.remove_pod(record)
+        self.pods.pop(record.id, None)
 
     def new_uid(self) -> int | None:
-        if not vm_plan.runs_as_root():
+        """For a VM's process; None where it is hyperd's own."""
+        if not runs_as_root():
             return None
-        machine = self.parts.config.machine
+        machine = self._supplies.machine
         taken = {pod.record.uid for pod in self.pods.values() if pod.record.uid is not None}
-        return addresses.free_uid(
-            machine.uid_base, machine.uid_count, taken | self.parts.factory.ready_uids()
-        )
+        return free_uid(machine.uid_base, machine.uid_count, taken | self._factory.ready_uids())

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 
-from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.errors import InvalidArgument, NotFound, Remedy
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 
@@ -55,7 +55,6 @@ def resolve(
     ids: Collection[str],
     *,
     kind: str = "container",
-    listed: str = "hyper ps -a",
 ) -> str:
     """The ID of the ``kind`` called ``ref``: a full ID, a name, or an unambiguous prefix of an ID."""
     if ref in ids:
@@ -67,4 +66,4 @@ def resolve(
         return found[0]
     if found:
         raise InvalidArgument(f"{ref} is the beginning of {len(found)} {kind}s' IDs", hint="use more digits")
-    raise NotFound(f"no such {kind}: {ref}", hint=f"`{listed}` lists them")
+    raise NotFound(f"no such {kind}: {ref}", remedies=(Remedy(f"{kind}s.find", aim="lists them"),))

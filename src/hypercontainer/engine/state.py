@@ -17,13 +17,14 @@ import msgspec
 from msgspec import Struct, field
 
 from hypercontainer.contract.answers import Effective
-from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping
+from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, alone
 from hypercontainer.contract.states import State
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CHECKPOINT_PAGES = 64
+HOSTNAME_MAX = 63  # of what a name is cut to; a label of the domain name system
 
 T = TypeVar("T")
 
@@ -52,14 +53,15 @@ class ImagePart(Struct, frozen=True):
 class PodRecord(Struct, frozen=True, kw_only=True):
     """One VM's wishes and facts.  ``vm`` is the driver's record of the running one, None while there is none.
 
-    ``name`` and ``spec`` are a named pod's; a container that was created alone has a pod without.  ``wanted``: it
-    was started, and since then neither stopped nor has it come to its end.  ``failure`` tells why that was a bad one.
-    ``since``: for each container how often it had been started before the pod was, the last time.
+    ``name`` is "" where the pod was made for one container, whose ID it has and with which it goes; ``spec`` is as it
+    was asked for.  ``wanted``: it was started, and since then neither stopped nor has it come to its end.  ``failure``
+    tells why that was a bad one.  ``since``: for each container how often it had been started before the pod was, the
+    last time.  ``paused``: its VM is to stand still.
     """
 
     id: str
+    spec: PodSpec
     name: str = ""
-    spec: PodSpec | None = None
     created: str = ""
     wanted: bool = False
     stopping: bool = False
@@ -87,6 +89,16 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     vm_kernel: str = ""
     vm_kernel_args: tuple[str, ...] = ()
     vm_accelerator: str = ""
+    paused: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """It is there for one container, and goes with it."""
+        return not self.name
+
+    @property
+    def hostname(self) -> str:
+        return self.spec.hostname or self.name[:HOSTNAME_MAX] or self.id[:12]
 
 
 class ContainerRecord(Struct, frozen=True, kw_only=True):
@@ -239,7 +251,10 @@ class StateStore:
             raise Unavailable(f"{self._path} was written by a newer hyperd", hint="use that version")
         if version < SCHEMA_VERSION:
             db.executescript(_SCHEMA)
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                _specify_lone_pods(db)
+                db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _bodies(self, table: str) -> list[tuple[bytes]]:
         return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of four literals
@@ -254,3 +269,16 @@ class StateStore:
             self._db.execute("BEGIN IMMEDIATE")
             for statement, values in statements:
                 self._db.execute(statement, values)
+
+
+def _specify_lone_pods(db: sqlite3.Connection) -> None:
+    """Up to version 3 the pod of one container had no specification of its own."""
+    rows = db.execute(
+        "SELECT pods.id, pods.body, containers.body FROM pods LEFT JOIN containers ON containers.pod = pods.id"
+    )
+    for identifier, body, member in rows.fetchall():
+        pod = msgspec.json.decode(body)
+        if pod.get("spec") is None:
+            spec = alone(msgspec.json.decode(member, type=ContainerRecord).spec) if member else PodSpec()
+            pod["spec"] = msgspec.to_builtins(spec)
+            db.execute("UPDATE pods SET body = ? WHERE id = ?", (msgspec.json.encode(pod), identifier))

@@ -33,7 +33,7 @@ def to_ns(text: str) -> int:
 
 
 def moment_ns(text: str, *, what: str) -> int | None:
-    """What --since and --until take: a time, Unix seconds, or a duration before now; None for ""."""
+    """What may be said of a moment: a time, Unix seconds, or a duration before now; None for ""."""
     if not text:
         return None
     if re.fullmatch(r"\d+(\.\d{1,9})?", text):

@@ -10,8 +10,8 @@ from typing import Any
 from hypercontainer.contract.answers import Inspect, Machine, NetworkState, Port, Summary
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import State
+from hypercontainer.engine import network as networks
 from hypercontainer.engine import times
-from hypercontainer.engine.network.user import GATEWAY, GUEST_ADDRESS, GUEST_PREFIX
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.resources import vcpus_for
@@ -52,7 +52,7 @@ def since(moment: str) -> str:
 
 
 def status(record: ContainerRecord) -> str:
-    """The STATUS column of ``hyper ps``."""
+    """For people, as `docker ps` says it."""
     if record.state is State.CREATED:
         return "Created"
     if record.state is State.STARTING:
@@ -116,10 +116,9 @@ def machine(pod: PodRecord) -> Machine:
 
 
 def network(pod: PodRecord) -> NetworkState:
-    if pod.network == "none":
-        return NetworkState(mac_address=pod.mac)
-    address = f"{GUEST_ADDRESS}/{GUEST_PREFIX}" if pod.vm is not None else ""
-    return NetworkState(address=address, gateway=GATEWAY, mac_address=pod.mac)
+    place = networks.find(pod.network).attach(pod.mac)
+    address = f"{place.address}/{place.prefix}" if place.address and pod.vm is not None else ""
+    return NetworkState(address=address, gateway=place.gateway, mac_address=pod.mac)
 
 
 def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:
@@ -145,7 +144,7 @@ _FILTERS = ("id", "name", "label", "status", "ancestor", "exited")
 
 
 def matches(record: ContainerRecord, filters: Mapping[str, Sequence[str]]) -> bool:
-    """All keys must match, each by one of its values, as ``docker ps --filter`` does (labels: by all)."""
+    """All keys must match, each by one of its values, as `docker ps` does (labels: by all)."""
     for key, values in filters.items():
         if key not in _FILTERS:
             raise InvalidArgument(

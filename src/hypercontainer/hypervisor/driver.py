@@ -14,13 +14,14 @@ Invariants every driver keeps:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.linux.users import User
@@ -40,27 +41,28 @@ class Accelerator(Enum):
 
 @dataclass(frozen=True)
 class DiskSpec:
-    """One disk as the guest sees it.
+    """One disk as the guest sees it; what the guest has flushed is on the host's disk.
 
     ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
     are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
-    no more than the file has.  Several extents make a read-only disk.  ``cache`` is ``writeback`` (the guest's
-    flushes are honoured), ``unsafe`` (they are not) or ``none`` (past the host's page cache).  ``format`` is of the
-    file: ``raw``, or ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
+    no more than the file has.  Several extents make a read-only disk.  ``format`` is of the file: ``raw``, or
+    ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
     ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
     """
 
     serial: str
     extents: tuple[tuple[Path, int], ...]
     read_only: bool
-    cache: str = "writeback"
     format: str = "raw"
     user: User | None = None
 
 
 @dataclass(frozen=True)
 class DriveSpec:
-    """A drive that a disk is put into later (``VM.insert_disk``), named by the disk's serial."""
+    """A drive that the guest has from the start and a disk is put into later (``VM.insert_disk``), named by its serial.
+
+    Unlike a slot for a disk that is plugged in, it takes nothing of the guest: all VMs with the same drives look alike.
+    """
 
     serial: str
     read_only: bool
@@ -82,26 +84,27 @@ class ShareSpec:
 
 
 @dataclass(frozen=True)
-class PortForward:
-    """A port of the host that leads to a port of the guest; ``protocol`` is ``tcp`` or ``udp``."""
+class UserNat:
+    """A network of this NIC's own, which the hypervisor translates to the host's with no rights but a user's.
 
-    host_ip: str
-    host_port: int
-    guest_port: int
-    protocol: str = "tcp"
+    The guest has ``guest_cidr``, the hypervisor ``gateway`` and, as a name server, ``dns``.  ``forwards`` are ports of
+    the host that lead to the guest's, none of them 0.  ``restrict`` cuts the guest off from everything but these.
+    """
+
+    guest_cidr: str
+    gateway: str
+    dns: str
+    forwards: tuple[PortMapping, ...] = ()
+    restrict: bool = False
+    hostname: str = ""
 
 
 @dataclass(frozen=True)
-class UserNetwork:
-    """The hypervisor's own NAT network.  ``restrict`` cuts the guest off from everything but its forwards."""
+class Nic:
+    """A network interface: ``mac`` is its name in the guest, one per VM, ``backend`` what it leads to."""
 
     mac: str
-    guest_cidr: str = "10.0.2.15/24"
-    gateway: str = "10.0.2.2"
-    dns: str = "10.0.2.3"
-    forwards: tuple[PortForward, ...] = ()
-    restrict: bool = False
-    hostname: str = ""
+    backend: UserNat
 
 
 @dataclass(frozen=True)
@@ -134,11 +137,21 @@ class VMSpec:
     disks: tuple[DiskSpec, ...] = ()
     drives: tuple[DriveSpec, ...] = ()
     shares: tuple[ShareSpec, ...] = ()
-    network: UserNetwork | None = None
+    nics: tuple[Nic, ...] = ()
     accelerator: Accelerator = Accelerator.TCG
     owner_uid: int | None = None
     limits: Limits | None = None
     hotplug_slots: int = 2
+
+    @property
+    def forwards(self) -> list[tuple[int, PortMapping]]:
+        """Of all NICs, each with its NIC's place in ``nics``."""
+        return [(place, port) for place, nic in enumerate(self.nics) for port in nic.backend.forwards]
+
+    def without_forwards(self) -> VMSpec:
+        """The same VM as its guest sees it."""
+        nics = [replace(nic, backend=replace(nic.backend, forwards=())) for nic in self.nics]
+        return replace(self, nics=tuple(nics))
 
 
 @dataclass(frozen=True)
@@ -154,8 +167,9 @@ class Helper:
 class VMRecord:
     """What has to be written down to find a VM again.
 
-    ``pid`` alone names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and
-    ``boot_id`` make it unique for good.  ``shares`` is the file system by which the guest mounts its shares.
+    ``driver`` is the name of the one that made it, which alone can adopt it (``drivers.Drivers.of``).  ``pid`` alone
+    names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and ``boot_id`` make it
+    unique for good.  ``shares`` is the file system by which the guest mounts its shares.
     """
 
     driver: str
@@ -218,11 +232,10 @@ class VMExit:
 
 @dataclass(frozen=True)
 class VMStats:
-    """What the hypervisor's process uses; PSS is 0 where the kernel does not tell."""
+    """What the hypervisor's process uses."""
 
     cpu_ns: int
     rss_bytes: int
-    pss_bytes: int
 
 
 @dataclass(frozen=True)
@@ -245,9 +258,6 @@ class Capabilities:
     name: str
     version: str
     accelerators: frozenset[Accelerator]
-    hotplug_disk: bool = True
-    pause: bool = True
-    port_forward_live: bool = True
     templates: bool = False
     sandbox: bool = False
     shares: str = ""
@@ -256,7 +266,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of ``hyper doctor``; ``ok`` is None for a fact that is neither good nor bad."""
+    """What an examination of the host found of one thing; ``ok`` is None for a fact that is neither good nor bad."""
 
     name: str
     ok: bool | None
@@ -273,9 +283,6 @@ class VM(Protocol):
     @property
     def pid(self) -> int: ...
 
-    @property
-    def agent_socket(self) -> Path: ...
-
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A new connection to the guest's agent port.  The port has one peer: the former connection is closed."""
 
@@ -285,6 +292,9 @@ class VM(Protocol):
     async def pause(self) -> None: ...
 
     async def resume(self) -> None: ...
+
+    async def paused(self) -> bool:
+        """As the hypervisor has it, whoever paused it."""
 
     async def wait(self) -> VMExit:
         """Returns when the VM has ended and nothing of it is left.  Any number of callers, any number of times."""
@@ -304,10 +314,10 @@ class VM(Protocol):
     async def eject_disk(self, serial: str) -> None:
         """Empties a drive that the guest has given up."""
 
-    async def add_forward(self, forward: PortForward) -> None:
-        """Raises ``Unavailable`` where the host's port is taken."""
+    async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        """To the NIC at this place in ``VMSpec.nics``; ``Unavailable`` without one, or a free port."""
 
-    async def remove_forward(self, forward: PortForward) -> None:
+    async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         """Raises ``NotFound`` where there is no such forward."""
 
     async def save(self) -> Snapshot:
@@ -340,6 +350,20 @@ class Driver(Protocol):
         """
 
     async def diagnose(self) -> list[Check]: ...
+
+    def limits(
+        self,
+        memory_mib: int,
+        cpus: float | None,
+        accelerator: Accelerator,
+        *,
+        boot_files_bytes: int = 0,
+        shares: int = 0,
+    ) -> Limits:
+        """For the hypervisor's process such that the guest can use all of its ``memory_mib`` and ``cpus``.
+
+        ``boot_files_bytes`` is the size of kernel and initrd; ``shares`` is their number.
+        """
 
     async def launch(self, spec: VMSpec) -> VM:
         """Returns once the hypervisor runs and its sockets answer, which is before the guest has booted."""

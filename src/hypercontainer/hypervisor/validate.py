@@ -6,8 +6,9 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import InvalidArgument, NotSupported
-from hypercontainer.hypervisor.driver import DiskSpec, PortForward, ShareSpec, UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, UserNat, VMSpec
 
 SECTOR_BYTES = 512
 MIN_MEMORY_MIB = 16
@@ -17,7 +18,6 @@ MAX_HOTPLUG_SLOTS = 16
 MAX_SHARES = 12
 # COMMAND_LINE_SIZE of the x86 kernel, less the final NUL (arch/x86/include/asm/setup.h).
 MAX_KERNEL_ARGS_BYTES = 2047
-CACHE_MODES = ("writeback", "unsafe", "none")
 DISK_FORMATS = ("raw", "qcow2")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -44,8 +44,7 @@ def check_spec(spec: VMSpec) -> None:
     )
     check_disks(spec.disks)
     check_shares(spec.shares)
-    if spec.network is not None:
-        check_network(spec.network)
+    check_nics(spec.nics)
 
 
 def check_disks(disks: Sequence[DiskSpec]) -> None:
@@ -57,7 +56,6 @@ def check_disks(disks: Sequence[DiskSpec]) -> None:
 
 def check_disk(disk: DiskSpec) -> None:
     _require(_SERIAL.fullmatch(disk.serial), f"disk serial {disk.serial!r}: 1 to 20 of a-z, 0-9, '-'")
-    _require(disk.cache in CACHE_MODES, f"disk {disk.serial}: cache {disk.cache!r}: one of {CACHE_MODES}")
     _require(
         disk.format in DISK_FORMATS, f"disk {disk.serial}: format {disk.format!r}: one of {DISK_FORMATS}"
     )
@@ -85,8 +83,15 @@ def check_unshared(spec: VMSpec) -> None:
     _require(not spec.shares, f"VM {spec.name}: one with shares is neither saved nor cloned")
 
 
-def check_network(network: UserNetwork) -> None:
-    _require(_MAC.fullmatch(network.mac), f"MAC address {network.mac!r}: six bytes, xx:xx:xx:xx:xx:xx")
+def check_nics(nics: Sequence[Nic]) -> None:
+    macs = [nic.mac for nic in nics]
+    _require(len(set(macs)) == len(macs), f"MAC addresses {macs}: one NIC each")
+    for nic in nics:
+        _require(_MAC.fullmatch(nic.mac), f"MAC address {nic.mac!r}: six bytes, xx:xx:xx:xx:xx:xx")
+        check_nat(nic.backend)
+
+
+def check_nat(network: UserNat) -> None:
     _require(
         _HOSTNAME.fullmatch(network.hostname), f"hostname {network.hostname!r}: letters, digits, '.', '-'"
     )
@@ -98,18 +103,18 @@ def check_network(network: UserNetwork) -> None:
     for address in others:
         _require(address in guest.network, f"user network: {address} is not in {guest.network}")
     _require(len({guest.ip, *others}) == 3, "user network: guest, gateway and DNS need three addresses")
-    for forward in network.forwards:
-        check_forward(forward)
+    for port in network.forwards:
+        check_forward(port)
 
 
-def check_forward(forward: PortForward) -> None:
-    _require(forward.protocol in ("tcp", "udp"), f"port forward: protocol {forward.protocol!r}: tcp or udp")
-    for port in (forward.host_port, forward.guest_port):
-        _require(1 <= port <= 65535, f"port forward: port {port}: 1 to 65535")
+def check_forward(port: PortMapping) -> None:
+    _require(port.protocol in ("tcp", "udp"), f"port forward: protocol {port.protocol!r}: tcp or udp")
+    for number in (port.host_port, port.container_port):
+        _require(1 <= number <= 65535, f"port forward: port {number}: 1 to 65535")
     try:
-        ipaddress.IPv4Address(forward.host_ip)
+        ipaddress.IPv4Address(port.host_ip)
     except ValueError:
-        raise NotSupported(f"port forward: host address {forward.host_ip!r}: an IPv4 address") from None
+        raise NotSupported(f"port forward: host address {port.host_ip!r}: an IPv4 address") from None
 
 
 def _require(condition: object, problem: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from hypercontainer.errors import ImageError, InvalidArgument
+from hypercontainer.errors import ImageError, InvalidArgument, Remedy
 from hypercontainer.image.blobs import compression_of, digest_of
 from hypercontainer.image.documents import (
     MAX_CONFIG_BYTES,
@@ -65,7 +65,7 @@ def images(members: Members) -> list[Loaded]:
     else:
         raise ImageError(
             "image archive: neither manifest.json (docker save) nor index.json (OCI layout) is in it",
-            hint="a root file system is taken in with `hyper import`",
+            remedies=[Remedy("images.import", aim="for the tar of a root file system")],
         )
     if not found:
         raise ImageError("image archive: there is no image in it")

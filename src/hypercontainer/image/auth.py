@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from hypercontainer.errors import RegistryError, Unauthorized
+from hypercontainer.errors import RegistryError, Remedy, Unauthorized
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.documents import decode
@@ -125,7 +125,7 @@ class Authenticator:
     def refused(self, what: str) -> Unauthorized:
         known = self._credentials != Credentials()
         why = "the registry refused the credentials" if known else "the registry wants credentials"
-        return Unauthorized(f"{what}: {why}", hint=f"log in with `hyper login {self._host}`")
+        return Unauthorized(f"{what}: {why}", remedies=[Remedy("images.authenticate", self._host)])
 
     def _fetch(self, challenge: Challenge, scopes: tuple[str, ...], guard: Guard) -> tuple[str, float]:
         realm = challenge.parameters["realm"]

@@ -1,4 +1,4 @@
-"""``--change``: Dockerfile instructions applied to an image's configuration (import, commit).
+"""Dockerfile instructions applied to an image's configuration (import, commit).
 
 Source: the Dockerfile reference for CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER
 VOLUME WORKDIR, which are those that `docker import` and `docker commit` take.
@@ -37,15 +37,16 @@ def apply(config: Config, changes: Sequence[str]) -> None:
         handler = _HANDLERS.get(instruction.upper())
         if handler is None:
             raise InvalidArgument(
-                f"--change {change!r}: {instruction.upper()} is not supported",
-                hint=f"one of {' '.join(sorted(_HANDLERS))}",
+                f"{change!r}: {instruction.upper()} is not supported",
+                field="change",
+                takes=f"one of {' '.join(sorted(_HANDLERS))}",
             )
         if not rest.strip():
-            raise InvalidArgument(f"--change {change!r}: {instruction.upper()} needs an argument")
+            raise InvalidArgument(f"{change!r}: {instruction.upper()} needs an argument", field="change")
         try:
             handler(config, rest.strip())
         except (ValueError, ImageError) as error:
-            raise InvalidArgument(f"--change {change!r}: {error}") from error
+            raise InvalidArgument(f"{change!r}: {error}", field="change") from error
 
 
 def _arguments(text: str) -> list[str]:

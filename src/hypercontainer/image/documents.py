@@ -33,7 +33,6 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPTED = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
@@ -248,7 +247,7 @@ def select(
             best = (score, entry)
     if best is None:
         has = ", ".join(dict.fromkeys(seen)) or "no image"
-        raise ImageError(f"{what}: no image for {wanted}; it has {has[:500]}", hint="choose with --platform")
+        raise ImageError(f"{what}: no image for {wanted}; it has {has[:500]}", hint="choose another platform")
     return best[1]
 
 

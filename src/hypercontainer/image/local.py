@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
 from hypercontainer.image.metadata import Metadata
 from hypercontainer.image.model import Image, Removed
 from hypercontainer.image.reference import Reference, is_digest, parse
@@ -53,8 +53,8 @@ def by_reference(metadata: Metadata, reference: Reference) -> str | None:
 
 
 def _missing(text: str) -> NotFound:
-    hint = None if _ID_PREFIX.fullmatch(text) else f"get it with `hyper pull {text}`"
-    return NotFound(f"no such image: {text}", hint=hint)
+    remedies = [] if _ID_PREFIX.fullmatch(text) else [Remedy("images.pull", text, aim="to get it")]
+    return NotFound(f"no such image: {text}", remedies=remedies)
 
 
 def remove(
@@ -69,16 +69,17 @@ def remove(
     users = list(in_use(image.id))
     by_id = reference is None
     tags, digests = _names_to_drop(image, reference)
+    by_force = Remedy("images.remove", text, options={"force": True}, aim="to drop all its names")
     last = set(tags) >= set(image.references) and set(digests) >= set(image.repo_digests)
     if by_id and not force and len({_repository(tag) for tag in image.references}) > 1:
         raise Conflict(
             f"image {image.short_id} has names in several repositories",
-            hint="remove them one by one, or use --force",
+            remedies=[Remedy("images.remove", aim="of one name after the other"), by_force],
         )
     if users and last and not force:
         raise Conflict(
             f"image {text} is used by container {', '.join(users[:5])}",
-            hint="remove the container first, or use --force to only drop the image's names",
+            remedies=[Remedy("containers.remove", users[0], aim="first"), by_force],
         )
     delete = last and not users
     metadata.forget(tags, [_split_digest(d) for d in digests], image.id if delete else "")

@@ -59,7 +59,9 @@ def parse(text: str) -> Platform:
     """``linux/arm64/v8``, ``linux/amd64`` or just ``arm64``; InvalidArgument otherwise."""
     parts = text.split("/")
     if not all(_PART.fullmatch(part) for part in parts) or len(parts) > 3:
-        raise InvalidArgument(f"platform {text!r} is not OS/ARCHITECTURE[/VARIANT]", hint="e.g. linux/amd64")
+        raise InvalidArgument(
+            f"{text!r} is not OS/ARCHITECTURE[/VARIANT]", field="platform", takes="such as linux/amd64"
+        )
     if len(parts) == 1:
         return normalized("linux", parts[0])
     return normalized(*parts)

@@ -67,10 +67,6 @@ class Reference:
         """The reference as people type it: ``debian:12``."""
         return self.familiar_name() + self._suffix()
 
-    def with_digest(self, digest: str) -> Reference:
-        """The same repository, by digest alone."""
-        return Reference(self.registry, self.repository, None, digest)
-
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
@@ -101,14 +97,6 @@ def parse(text: str) -> Reference:
     if tag is None and not at:
         tag = DEFAULT_TAG
     return Reference(registry, repository, tag, digest or None)
-
-
-def parse_name(text: str) -> Reference:
-    """Like `parse`, for a bare name (a repository): InvalidArgument where a tag or digest is given."""
-    reference = parse(text)
-    if reference.digest or text.rpartition("/")[2].find(":") >= 0:
-        raise _invalid(text, "it has a tag or digest, where only a repository name is meant")
-    return reference
 
 
 def api_host(registry: str) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import msgspec
 from urllib3 import BaseHTTPResponse
 
-from hypercontainer.errors import ImageError, NotFound, RegistryError, Unauthorized
+from hypercontainer.errors import ImageError, NotFound, RegistryError, Remedy, Unauthorized
 from hypercontainer.image.auth import Authenticator
 from hypercontainer.image.blobs import check_bytes, digest_of
 from hypercontainer.image.cancel import Guard
@@ -254,9 +254,8 @@ class Repository:
         if status == 404:
             return NotFound(f"{what}: not found{said}")
         if status in (401, 403):
-            return Unauthorized(
-                f"{what}: access denied{said}", hint=f"log in with `hyper login {self.endpoint.host}`"
-            )
+            log_in = Remedy("images.authenticate", self.endpoint.host)
+            return Unauthorized(f"{what}: access denied{said}", remedies=[log_in])
         return RegistryError(f"{what}: the registry answered {status}{said}", http_status=status)
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from hypercontainer.errors import DigestMismatch, InvalidArgument, LayerError, NotFound
+from hypercontainer.errors import DigestMismatch, InvalidArgument, LayerError, NotFound, Remedy
 from hypercontainer.image import importing, local
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
@@ -118,7 +118,7 @@ class ImageStore:
             raise InvalidArgument(f"push {reference}: a push needs a tag, not a digest")
         image_id = local.by_reference(self._metadata, wanted)
         if image_id is None:
-            raise NotFound(f"no image is tagged {wanted.familiar()}", hint="tag it with `hyper tag`")
+            raise NotFound(f"no image is tagged {wanted.familiar()}", remedies=[Remedy("images.tag")])
         with self._operation(f"push {wanted.familiar()}", cancelled) as guard:
             record = self._pushable(self._whole(image_id), guard)
             place = origin(wanted.registry, self._config)

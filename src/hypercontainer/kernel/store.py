@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hypercontainer.errors import Unavailable
+from hypercontainer.errors import Remedy, Unavailable
 from hypercontainer.kernel import debian, image, record
 from hypercontainer.kernel.model import Kernel
 
@@ -48,7 +48,8 @@ class KernelStore:
         if not kernels:
             raise Unavailable(
                 f"no guest kernel in {self._directory}",
-                hint="build one with `make kernel`, or fetch Debian's with `hyper kernel fetch`",
+                hint="build one with `make kernel`, or fetch Debian's",
+                remedies=[Remedy("kernels.fetch")],
             )
         return kernels[0]
 

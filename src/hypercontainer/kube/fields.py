@@ -113,7 +113,7 @@ TABLE: dict[str, Fields] = {
         "affinity automountServiceAccountToken enableServiceLinks evictionResponders nodeSelector overhead "
         "preemptionPolicy priority priorityClassName readinessGates runtimeClassName schedulerName schedulingGates "
         "schedulingGroup tolerations topologySpreadConstraints",
-        ephemeralContainers="add containers to a running pod with `hyper create --container POD`",
+        ephemeralContainers="containers can be created in the pod when it runs",
         hostIPC=_ISOLATED,
         hostNetwork=_ISOLATED + "; publish ports with hostPort",
         hostPID=_ISOLATED,

@@ -119,7 +119,7 @@ def parse(document: Any, subject: str) -> Object:
 
 
 def _model(kind: str) -> Any:
-    # Imported where a manifest is: it costs more time than a whole `hyper ps`.
+    # Imported where a manifest is: it costs more time than a whole list of containers.
     from lightkube.models import apps_v1, batch_v1, core_v1
 
     module = {"v1": core_v1, "apps/v1": apps_v1, "batch/v1": batch_v1}[VERSIONS[kind]]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.spec import PodSpec, PortMapping
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import container, names, resources, security, volumes
@@ -20,7 +21,6 @@ from hypercontainer.kube.resources import Amounts
 if TYPE_CHECKING:
     from lightkube.models import core_v1
 
-MAX_CONTAINERS = 100
 MAX_NAME_SERVERS = 3
 _HOST_NAME_MAX = 64  # Linux's
 _DNS_OPTION = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
@@ -115,8 +115,8 @@ Member = tuple["core_v1.Container", str, str]  # container, role, path
 def _members(spec: core_v1.PodSpec, ctx: Context) -> Iterable[Member]:
     if not spec.containers:
         raise InvalidArgument(f"{ctx.at('spec.containers')}: is empty")
-    if len(spec.containers) + len(spec.initContainers or ()) > MAX_CONTAINERS:
-        raise InvalidArgument(f"{ctx.at('spec.containers')}: more than {MAX_CONTAINERS} containers")
+    if len(spec.containers) + len(spec.initContainers or ()) > CONTAINERS_MAX:
+        raise InvalidArgument(f"{ctx.at('spec.containers')}: a pod has {CONTAINERS_MAX} containers at most")
     found = set()
     for where, group in (("initContainers", spec.initContainers or ()), ("containers", spec.containers)):
         for index, one in enumerate(group):

@@ -38,10 +38,6 @@ def assemble(code: Sequence[Instruction]) -> bytes:
     return b"".join(_INSTRUCTION.pack(i.code, i.jt, i.jf, i.k) for i in code)
 
 
-def disassemble(program: bytes) -> Code:
-    return [Instruction(code, k, jt, jf) for code, jt, jf, k in _INSTRUCTION.iter_unpack(program)]
-
-
 def choose(pieces: Sequence[tuple[int, Code]]) -> Code:
     """Code that runs the piece whose range A is in.
 

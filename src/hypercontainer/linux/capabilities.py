@@ -32,13 +32,13 @@ def mask(names: Iterable[str]) -> int:
 
 
 def granted(add: Iterable[str], drop: Iterable[str], *, privileged: bool = False) -> frozenset[str]:
-    """What a container has after --cap-add and --cap-drop, combined as Docker does.
+    """What a container has that is given ``add`` and denied ``drop``, combined as Docker does.
 
     Adding ALL gives everything but what is dropped by name; dropping ALL leaves what is added by name; otherwise
     the default set is reduced first and extended then.
     """
-    added = {_name(text, "--cap-add") for text in add}
-    dropped = {_name(text, "--cap-drop") for text in drop}
+    added = {_name(text, "cap_add") for text in add}
+    dropped = {_name(text, "cap_drop") for text in drop}
     if privileged:
         return ALL
     if _EVERY in added:
@@ -48,7 +48,7 @@ def granted(add: Iterable[str], drop: Iterable[str], *, privileged: bool = False
     return (DEFAULT - dropped) | added
 
 
-def _name(text: str, flag: str) -> str:
+def _name(text: str, field: str) -> str:
     name = text.strip().upper()
     if name == _EVERY:
         return name
@@ -56,7 +56,8 @@ def _name(text: str, flag: str) -> str:
         name = "CAP_" + name
     if name not in ALL:
         raise InvalidArgument(
-            f"{flag}: unknown capability {text!r}",
-            hint="capabilities(7) lists them, as NET_ADMIN or CAP_NET_ADMIN; or ALL",
+            f"unknown capability {text!r}",
+            field=field,
+            takes="capabilities(7) lists them, as NET_ADMIN or CAP_NET_ADMIN; or ALL",
         )
     return name

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-GATE_FD = 3
 GATE_OPEN = b"go\n"
 
 # `exec 3<&-` keeps the gate from the program.  Exit status 125: never got as far as the program.

@@ -6,16 +6,17 @@ import errno
 import os
 from pathlib import Path
 
-from hypercontainer.errors import Unavailable
+from hypercontainer.errors import Remedy, Unavailable
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def unavailable(what: str, where: Path | str, error: OSError) -> Unavailable:
     """``where``: what is on the disk, a path of ours that the user can look at."""
-    full = error.errno in FULL
-    hint = "free some space there, e.g. with `hyper system prune`" if full else "see to the disk's health"
-    return Unavailable(f"{what}: {error.strerror or error}: {where}", hint=hint)
+    message = f"{what}: {error.strerror or error}: {where}"
+    if error.errno in FULL:
+        return Unavailable(message, hint="free some space there", remedies=[Remedy("system.prune")])
+    return Unavailable(message, hint="see to the disk's health")
 
 
 def folder_of(fd: int) -> Path:

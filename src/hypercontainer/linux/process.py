@@ -48,17 +48,11 @@ def cpu_ns(pid: int) -> int:
     return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def memory_bytes(pid: int) -> tuple[int, int]:
-    """Resident and proportional set size; the second is 0 where the kernel does not tell."""
-    rss = pss = 0
+def resident_bytes(pid: int) -> int:
+    """0 for a process that is gone."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        rss = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                pss = int(line.split()[1]) * 1024
-                break
-    return rss, pss
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _stat_fields(pid: int) -> list[str]:

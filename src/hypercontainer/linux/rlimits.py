@@ -33,16 +33,16 @@ def parse(name: str, soft: int, hard: int) -> tuple[int, int, int]:
     number = NUMBERS.get(name.strip().lower())
     if number is None:
         raise InvalidArgument(
-            f"--ulimit: unknown limit {name!r}", hint=f"one of {', '.join(sorted(NUMBERS))}"
+            f"unknown limit {name!r}", field="ulimits", takes=f"one of {', '.join(sorted(NUMBERS))}"
         )
     for value in (soft, hard):
         if not -1 <= value < UNLIMITED:
             raise InvalidArgument(
-                f"--ulimit {name}: {value} is out of range", hint="0 or more, or -1 for unlimited"
+                f"{name}: {value} is out of range", field="ulimits", takes="0 or more, or -1 for unlimited"
             )
     soft_value, hard_value = (UNLIMITED if value == -1 else value for value in (soft, hard))
     if soft_value > hard_value:
         raise InvalidArgument(
-            f"--ulimit {name}: the soft limit {soft} is above the hard limit {hard}", hint="NAME=SOFT[:HARD]"
+            f"{name}: the soft limit {soft} is above the hard limit {hard}", field="ulimits"
         )
     return number, soft_value, hard_value

@@ -118,13 +118,6 @@ class Profile:
     x32: bool = True
 
 
-def default_profile() -> Profile:
-    """Docker's."""
-    from hypercontainer.linux.seccomp_default import PROFILE
-
-    return PROFILE
-
-
 # ------------------------------------------------------------------------------------------- meaning
 
 
@@ -186,7 +179,8 @@ def compile_filter(profile: Profile, granted: Iterable[str], kernel: tuple[int, 
     code = [Instruction(bpf.LD_WORD, _ARCH), *bpf.branch(bpf.JEQ, AUDIT_X86_64, native, other)]
     if len(code) > bpf.PROGRAM_MAX:
         raise InvalidArgument(
-            f"--security-opt seccomp: the profile needs {len(code)} instructions, the kernel takes {bpf.PROGRAM_MAX}",
+            f"the profile needs {len(code)} instructions, the kernel takes {bpf.PROGRAM_MAX}",
+            field="seccomp",
             hint="name fewer calls with arguments",
         )
     return bpf.assemble(code)
@@ -393,6 +387,4 @@ def _action(name: str, errno_ret: int | None, where: str) -> int:
 
 
 def _wrong(reason: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"--security-opt seccomp: {reason}", hint='a profile in Docker\'s JSON, or "unconfined"'
-    )
+    return InvalidArgument(reason, field="seccomp", takes='a profile in Docker\'s JSON, or "unconfined"')

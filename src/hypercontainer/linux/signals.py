@@ -39,12 +39,3 @@ def _real_time(name: str) -> int:
     base, sign, distance = match.groups()
     number = (RTMIN if base == "MIN" else RTMAX) + int((sign or "+") + (distance or "0"))
     return number if RTMIN <= number <= RTMAX else 0
-
-
-def name_of(number: int) -> str:
-    """ "SIGTERM" for 15."""
-    if 1 <= number <= len(_NAMES):
-        return "SIG" + _NAMES[number - 1]
-    if RTMIN <= number <= RTMAX:
-        return f"SIGRTMIN+{number - RTMIN}" if number > RTMIN else "SIGRTMIN"
-    return str(number)

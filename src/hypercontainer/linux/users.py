@@ -19,7 +19,6 @@ from typing import TypeVar
 
 from hypercontainer.linux.syscalls import X86_64
 
-MAX_GROUPS = 65_536  # NGROUPS_MAX of Linux
 _SO_PEERGROUPS = 59  # asm-generic/socket.h
 _AT_FDCWD, _AT_EACCESS, _AT_EMPTY_PATH = -100, 0x200, 0x1000
 _RESOLVE_NO_MAGICLINKS = 2

@@ -152,6 +152,6 @@ def _stop_signal(table: Table) -> str | None:
 
 def _ignored(table: Table) -> None:
     if table.said("logPath"):
-        table.warn("logPath", "ignored: hyperd keeps the logs, `hyper logs` shows them")
+        table.warn("logPath", "ignored: hyperd keeps the logs")
     if table.said("cache"):
         table.warn("cache", "ignored: how a disk is cached follows from what it is")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, Remedy
 from hypercontainer.podfile.containers import Shared, container_spec, policy
 from hypercontainer.podfile.fields import Table, Warnings, place
 from hypercontainer.podfile.ports import Ports
 from hypercontainer.podfile.storage import Fetch, Files, Volumes
 from hypercontainer.podfile.tree import Tree, parse, shown
 
-MAX_CONTAINERS = 256
 MAX_HOSTNAME_CHARS = 63
 MAX_VCPUS = 4096
 MIN_MEMORY_MIB = 4
@@ -51,7 +51,9 @@ def _root(tree: Tree, warnings: Warnings) -> Table:
         )
     table = Table(tree, "", warnings)
     if table.said("kind") and table.said("apiVersion"):
-        raise table.error("kind", "this is a Kubernetes manifest", "`hyper play FILE` runs it")
+        found = table.error("kind", "this is a Kubernetes manifest")
+        found.remedies = (Remedy("manifests.play", aim="to run it"),)
+        raise found
     return table
 
 
@@ -98,8 +100,8 @@ def _containers(pod: Table, shared: Shared) -> tuple[ContainerSpec, ...]:
     tables = pod.tables("containers")
     if not tables:
         raise pod.error("containers", "a pod has one at least")
-    if len(tables) > MAX_CONTAINERS:
-        raise pod.error("containers", f"more than {MAX_CONTAINERS}")
+    if len(tables) > CONTAINERS_MAX:
+        raise pod.error("containers", f"a pod has {CONTAINERS_MAX} containers at most")
     names: set[str] = set()
     containers = []
     for table in tables:
@@ -170,9 +172,7 @@ def _log(pod: Table) -> LogConfig:
         return LogConfig()
     driver = table.text("type").lower()
     if driver not in _LOG_DRIVERS:
-        raise table.error(
-            "type", f"{shown(driver)} is not to be had", "json-file or none; `hyper logs` reads them"
-        )
+        raise table.error("type", f"{shown(driver)} is not to be had", "json-file or none: hyperd keeps them")
     config = Table(table.pairs("config"), table.at("config"), table.warnings)
     size_bytes = _size(config, "max-size")
     max_files = config.number("max-file", 1, 1000)

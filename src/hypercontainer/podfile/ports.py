@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from hypercontainer.contract import ports
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.podfile.fields import Table
 from hypercontainer.podfile.tree import shown
 
 MAX_PORTS = 4096
-_RANGE = re.compile(r"\s*([0-9]{1,5})\s*(?:-\s*([0-9]{1,5})\s*)?")
-_RANGE_HINT = 'a port, or a range such as "8000-8080"'
 
 
 class Ports:
@@ -43,7 +40,7 @@ class Ports:
 
     def _add(self, table: Table) -> None:
         protocol = table.text("protocol", "tcp").lower()
-        if protocol not in ("tcp", "udp"):
+        if protocol not in ports.PROTOCOLS:
             raise table.error("protocol", f"{shown(protocol)} is not known", "tcp or udp")
         table.needed("containerPort")
         inside = _ports(table, "containerPort")
@@ -68,11 +65,7 @@ class Ports:
 
 def _ports(table: Table, key: str) -> range:
     text = table.text(key)
-    match = _RANGE.fullmatch(text)
-    if not match:
-        raise table.error(key, f"{shown(text)} is no port", _RANGE_HINT)
-    first = int(match[1])
-    last = int(match[2] or first)
-    if not 0 < first <= last <= 65535:
-        raise table.error(key, f"{shown(text)} is not within 1 to 65535", _RANGE_HINT)
-    return range(first, last + 1)
+    try:
+        return ports.numbers("-".join(part.strip() for part in text.split("-")))
+    except ValueError as error:
+        raise table.error(key, f"{shown(text)} {error}", 'a port, or a range such as "8000-8080"') from None

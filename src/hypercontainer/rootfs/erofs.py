@@ -88,7 +88,3 @@ def encode_device(major: int, minor: int) -> int:
     if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
         raise Refusal(f"device number {major}:{minor} is out of range")
     return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
-
-
-def decode_device(rdev: int) -> tuple[int, int]:
-    return (rdev & 0xFFF00) >> 8, (rdev & 0xFF) | ((rdev >> 12) & 0xFFF00)

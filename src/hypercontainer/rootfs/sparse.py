@@ -13,7 +13,6 @@ Segments = list[tuple[int, int]]
 BLOCK = 512
 MAX_SEGMENTS = 1 << 18
 MAX_FILE_BYTES = 1 << 44  # 16 TiB, the largest file of ext4, which holds the writable layer
-PAIR_BYTES = 24
 HEADER_PAIRS = slice(386, 482)
 HEADER_MORE, HEADER_SIZE = 482, slice(483, 495)
 CONTINUED_PAIRS, CONTINUED_MORE = slice(0, 504), 504

@@ -1,20 +1,23 @@
-"""What people write in a call becomes a ContainerSpec: sizes as text, mappings for ports, volumes and variables."""
+"""What people write in a call becomes a ContainerSpec: sizes as text, mappings for ports, volumes and variables.
+
+Every field is an option by its own name, but for ``LEFT_OUT`` and ``FORMS``; the options' types are written out in
+`container_options`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from hypercontainer.config.loading import size
 from hypercontainer.contract.spec import (
     ContainerSpec,
-    LogConfig,
     PortMapping,
     RestartPolicy,
     Tmpfs,
-    Ulimit,
 )
 from hypercontainer.contract.volumes import HostPath, InjectedFile, NamedVolume, Source, Volume, VolumeMount
 from hypercontainer.errors import InvalidArgument
@@ -23,70 +26,12 @@ Size = int | str  # bytes, or "256m"
 Ports = Mapping[int | str, int | str | tuple[str, int]]
 Pairs = Mapping[str, str]
 ANYWHERE = "0.0.0.0"  # noqa: S104 - Docker's default, and the API's
-
-
-class ContainerOptions(TypedDict, total=False):
-    """What may be said of a new container beside its image and command; see docs/sdk.md.
-
-    ``ports``: port in the container (80, "53/udp") -> port of the host (0: any free one), or (address, port).
-    ``volumes``: path in the container -> name of a volume, "/directory" of the host, or a source of
-    ``hypercontainer.contract.volumes``.  ``files``: path -> content.  ``restart``: "always", "on-failure:3", ...
-    Sizes: bytes, or "256m".  The rest is as in ContainerSpec.
-    """
-
-    name: str
-    entrypoint: Sequence[str]
-    env: Pairs
-    working_dir: str
-    user: str
-    groups: Sequence[str]
-    hostname: str
-    domainname: str
-    tty: bool
-    stdin_open: bool
-    init: bool
-    labels: Pairs
-    annotations: Pairs
-    network: str
-    ports: Ports
-    publish_all: bool
-    expose: Sequence[str]
-    dns: Sequence[str]
-    dns_search: Sequence[str]
-    dns_options: Sequence[str]
-    extra_hosts: Pairs
-    mac_address: str
-    read_only: bool
-    tmpfs: Pairs
-    shm_size: Size
-    disk_size: Size
-    volumes: Mapping[str, str | Source | Volume]
-    files: Mapping[str, bytes | str | InjectedFile]
-    memory: Size
-    cpus: float
-    cpu_shares: int
-    pids_limit: int
-    ulimits: Sequence[Ulimit]
-    sysctls: Pairs
-    oom_score_adj: int
-    privileged: bool
-    cap_add: Sequence[str]
-    cap_drop: Sequence[str]
-    no_new_privileges: bool
-    seccomp: str
-    stop_signal: str
-    stop_timeout_s: int
-    restart: str | RestartPolicy
-    auto_remove: bool
-    log: LogConfig
-    pod: str
-    platform: str
-    pull: str
-    kernel: str
-    initrd: str
-    kernel_args: Sequence[str]
-    accelerator: str
-    template: bool
+# Fields that the calls fill in themselves, and those that only make sense in a whole specification of a pod.
+LEFT_OUT = frozenset(
+    "image command rows columns stdin_once mounts pid_mode run_as_non_root role startup liveness readiness lifecycle"
+    " termination_message_path termination_message_fallback".split()
+)
+_LISTS = frozenset(one.name for one in msgspec.structs.fields(ContainerSpec) if "tuple[" in str(one.type))
 
 
 def container_spec(
@@ -99,12 +44,12 @@ def container_spec(
                 "a ContainerSpec says everything itself", hint="msgspec.structs.replace(spec, ...)"
             )
         return image
-    if unknown := options.keys() - ContainerOptions.__annotations__.keys():
+    if unknown := options.keys() - _PLAIN - FORMS.keys():
         raise InvalidArgument(f"a container has no option {min(unknown)!r}", hint="docs/sdk.md lists them")
     fields: dict[str, Any] = {"image": image, "command": words("command", command)}
     for name, value in options.items():
         if value is not None:
-            fields |= _TAKERS[name](value) if name in _TAKERS else {name: _plain(name, value)}
+            fields |= FORMS[name].fields(value) if name in FORMS else {name: _plain(name, value)}
     try:
         return msgspec.convert(msgspec.to_builtins(fields), ContainerSpec)
     except msgspec.ValidationError as error:
@@ -153,7 +98,7 @@ def _plain(name: str, value: Any) -> Any:
         return dict(value)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return tuple(value)
-    if isinstance(value, str) and "Sequence" in str(ContainerOptions.__annotations__[name]):
+    if isinstance(value, str) and name in _LISTS:
         words(name, value)
     return value
 
@@ -192,15 +137,36 @@ def _restart(value: str | RestartPolicy) -> dict[str, Any]:
     return {"restart": RestartPolicy(name, int(most or 0))}
 
 
-_TAKERS: dict[str, Any] = {
-    "env": lambda value: {"env": pairs(value)},
-    "extra_hosts": lambda value: {"extra_hosts": tuple(f"{name}:{at}" for name, at in value.items())},
-    "tmpfs": lambda value: {"tmpfs": [Tmpfs(path, options) for path, options in value.items()]},
-    "ports": lambda value: {"ports": port_mappings(value)},
-    "volumes": _volumes,
-    "files": _files,
-    "restart": _restart,
-    "memory": lambda value: {"memory_bytes": size_bytes("memory", value)},
-    "disk_size": lambda value: {"disk_size_bytes": size_bytes("disk_size", value)},
-    "shm_size": lambda value: {"shm_size_bytes": size_bytes("shm_size", value)},
+@dataclass(frozen=True)
+class Form:
+    """An option that takes the place of ``field``: its type, and the fields that are made of its value."""
+
+    field: str
+    type: str
+    fields: Callable[[Any], dict[str, Any]]
+
+
+def _size(option: str) -> Form:
+    field = f"{option}_bytes"
+    return Form(field, "Size", lambda value: {field: size_bytes(option, value)})
+
+
+FORMS: dict[str, Form] = {
+    "env": Form("env", "Pairs", lambda value: {"env": pairs(value)}),
+    "extra_hosts": Form(
+        "extra_hosts",
+        "Pairs",
+        lambda value: {"extra_hosts": tuple(f"{name}:{at}" for name, at in value.items())},
+    ),
+    "tmpfs": Form(
+        "tmpfs", "Pairs", lambda value: {"tmpfs": [Tmpfs(path, options) for path, options in value.items()]}
+    ),
+    "ports": Form("ports", "Ports", lambda value: {"ports": port_mappings(value)}),
+    "volumes": Form("volumes", "Mapping[str, str | Source | Volume]", _volumes),
+    "files": Form("files", "Mapping[str, bytes | str | InjectedFile]", _files),
+    "restart": Form("restart", "str | RestartPolicy", _restart),
+    "memory": _size("memory"),
+    "disk_size": _size("disk_size"),
+    "shm_size": _size("shm_size"),
 }
+_PLAIN = frozenset(ContainerSpec.__struct_fields__) - LEFT_OUT - {form.field for form in FORMS.values()}

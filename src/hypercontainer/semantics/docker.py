@@ -1,7 +1,7 @@
 """From what a user asks for to plain operations for the guest: Docker's semantics, as pure functions.
 
 ``effective`` puts specification, image and defaults together once, when a container is created; ``start`` and
-``exec_process`` make the operations of it.  What cannot be is an InvalidArgument that names the flag.
+``exec_process`` make the operations of it.  What cannot be is an InvalidArgument that names the field.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from hypercontainer.agent.operations import (
     Rlimit,
     Sysctl,
 )
+from hypercontainer.contract import ports
 from hypercontainer.contract.answers import Effective
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Ulimit
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux import capabilities, rlimits, seccomp, signals
+from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default, signals
 from hypercontainer.semantics import files as plan_files
 from hypercontainer.semantics import mounts as plan_mounts
 
@@ -92,7 +93,7 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
     args = (*entrypoint, *command)
     stop_signal = spec.stop_signal or image.stop_signal or (_SYSTEMD_STOP if is_systemd(args) else "SIGTERM")
     signals.parse(stop_signal)
-    _host_name("--domainname", spec.domainname)
+    _host_name("domainname", spec.domainname)
     for text in spec.expose:
         parse_ports(text)
     made = Effective(
@@ -102,7 +103,7 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
         user=image.user if spec.user is None else spec.user,
         working_dir=_working_dir(spec.working_dir, image.working_dir),
         stop_signal=stop_signal,
-        hostname=_host_name("--hostname", spec.hostname or container_id[:12]),
+        hostname=_host_name("hostname", spec.hostname or container_id[:12]),
     )
     if spec.run_as_non_root:
         _not_root(made.user)
@@ -115,8 +116,9 @@ def _not_root(user: str) -> None:
     name = user.partition(":")[0]
     if not (name.isascii() and name.isdigit() and int(name)):
         raise InvalidArgument(
-            f"runAsNonRoot: user {name or 'root'} is root, or a name that may stand for it",
-            hint="a number other than 0 in runAsUser",
+            f"user {name or 'root'} is root, or a name that may stand for it",
+            field="run_as_non_root",
+            takes="a user whose number is not 0",
         )
 
 
@@ -172,7 +174,7 @@ def exec_process(
 ) -> ProcessPlan:
     """One more process in a running container: with the container's environment, limits and privileges."""
     if not exec_spec.command:
-        raise InvalidArgument("no command specified", hint="hyper exec CONTAINER COMMAND [ARG...]")
+        raise InvalidArgument("no command specified")
     facts = Facts(Disk("", ""), None, process, kernel_version=kernel_version)
     return _process(
         spec,
@@ -197,7 +199,7 @@ def vm_process(exec_spec: ExecSpec, process: int, *, tools: str = "") -> Process
     """A process in the VM, outside of any container, with all of its privileges; its program is from the image of
     the container ``tools``."""
     if not exec_spec.command:
-        raise InvalidArgument("no command specified", hint="hyper exec --vm POD COMMAND [ARG...]")
+        raise InvalidArgument("no command specified")
     mask = capabilities.mask(capabilities.granted((), (), privileged=True))
     return ProcessPlan(
         container="",
@@ -268,7 +270,7 @@ def _process(
 def _cells(number: int) -> int:
     """As struct winsize has it (ioctl_tty(2))."""
     if not 0 <= number <= 65535:
-        raise InvalidArgument(f"a terminal of {number} rows or columns", hint="from 0 to 65535")
+        raise InvalidArgument(f"a terminal of {number} rows or columns", takes="from 0 to 65535")
     return number
 
 
@@ -284,11 +286,9 @@ def _command(spec: ContainerSpec, image: Image) -> tuple[tuple[str, ...], tuple[
         entrypoint = () if spec.entrypoint == ("",) else spec.entrypoint
         command = spec.command or ()
     if not entrypoint and not command:
-        raise InvalidArgument(
-            "no command specified", hint=f"image {spec.image} names none: hyper run IMAGE COMMAND [ARG...]"
-        )
+        raise InvalidArgument("no command specified", hint=f"image {spec.image} names none")
     if not (*entrypoint, *command)[0]:
-        raise InvalidArgument("the command is empty", hint="hyper run IMAGE COMMAND [ARG...]")
+        raise InvalidArgument("the command is empty", hint="its first word is the program")
     return entrypoint, command
 
 
@@ -304,7 +304,7 @@ def merged_env(*layers: Iterable[str]) -> tuple[str, ...]:
         name, equals, value = setting.partition("=")
         if not name or "\0" in setting:
             raise InvalidArgument(
-                f"--env: {setting!r} is no setting", hint="NAME=value, or NAME to remove it"
+                f"{setting!r} is no setting", field="env", takes="NAME=value, or NAME to remove it"
             )
         if equals:
             merged[name] = value
@@ -321,16 +321,19 @@ def environment(made: Effective, *, tty: bool, extra: Iterable[str] = ()) -> tup
 
 def _working_dir(asked: str | None, otherwise: str) -> str:
     if asked is not None and not asked.startswith("/"):
-        raise InvalidArgument(f"--workdir: {asked!r} is not an absolute path", hint="it begins with /")
+        raise InvalidArgument(
+            f"{asked!r} is not an absolute path", field="working_dir", takes="a path that begins with /"
+        )
     # Cleaned by its words alone, as Docker does: what it leads through need not be there yet.
     return posixpath.normpath("/" + (asked or otherwise).lstrip("/"))
 
 
-def _host_name(flag: str, name: str) -> str:
+def _host_name(field: str, name: str) -> str:
     if len(name) > HOSTNAME_MAX or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
         raise InvalidArgument(
-            f"{flag}: {name!r} is no host name",
-            hint=f"at most {HOSTNAME_MAX} letters, digits, hyphens and dots",
+            f"{name!r} is no host name",
+            field=field,
+            takes=f"at most {HOSTNAME_MAX} letters, digits, hyphens and dots",
         )
     return name
 
@@ -350,7 +353,7 @@ def _rlimits(asked: Iterable[Ulimit]) -> tuple[Rlimit, ...]:
 def _filter(profile: str | None, granted: frozenset[str], kernel_version: tuple[int, int]) -> bytes:
     if profile == UNCONFINED:
         return b""
-    chosen = seccomp.default_profile() if profile is None else seccomp.parse_profile(profile)
+    chosen = seccomp_default.PROFILE if profile is None else seccomp.parse_profile(profile)
     return seccomp.compile_filter(chosen, granted, kernel_version)
 
 
@@ -358,7 +361,7 @@ def _sysctl(name: str, value: str) -> Sysctl:
     parts = name.replace("/", ".").split(".")
     if len(parts) < 2 or not all(parts) or not all(c.isalnum() or c in "-_." for c in "".join(parts)):
         raise InvalidArgument(
-            f"--sysctl: {name!r} is no kernel parameter", hint="NAME=VALUE, as net.core.somaxconn=1024"
+            f"{name!r} is no kernel parameter", field="sysctls", takes="such as net.core.somaxconn"
         )
     return Sysctl(".".join(parts), value)
 
@@ -366,7 +369,7 @@ def _sysctl(name: str, value: str) -> Sysctl:
 def _pid_mode(text: str) -> int:
     if text not in ("", "pod"):
         raise InvalidArgument(
-            f"--pid: {text!r} is not known", hint='"pod", or nothing for processes of its own'
+            f"{text!r} is not known", field="pid_mode", takes='"pod", or nothing for processes of its own'
         )
     return int(text == "pod")
 
@@ -376,7 +379,7 @@ def _cpu_weight(shares: int | None) -> int | None:
     if not shares:
         return None
     if not 2 <= shares <= 262144:
-        raise InvalidArgument(f"--cpu-shares: {shares} is out of range", hint="2 to 262144")
+        raise InvalidArgument(f"{shares} is out of range", field="cpu_shares", takes="2 to 262144")
     return 1 + (shares - 2) * 9999 // 262142
 
 
@@ -391,7 +394,7 @@ def _pids_max(limit: int | None) -> int | None:
 
 def _oom_score_adj(value: int) -> int:
     if not -1000 <= value <= 1000:
-        raise InvalidArgument(f"--oom-score-adj: {value} is out of range", hint="-1000 to 1000")
+        raise InvalidArgument(f"{value} is out of range", field="oom_score_adj", takes="-1000 to 1000")
     return value
 
 
@@ -404,7 +407,7 @@ def _warnings(spec: ContainerSpec) -> Iterable[str]:
 
 
 def exposed_mappings(spec: ContainerSpec, image: Image) -> tuple[PortMapping, ...]:
-    """--publish-all: every exposed port that is not published by name, each on any free port of the host."""
+    """``publish_all``: every exposed port that is not published by name, each on any free port of the host."""
     published = {(port.container_port, port.protocol) for port in spec.ports}
     exposed: dict[tuple[int, str], None] = {}
     for text in (*image.exposed_ports, *spec.expose):
@@ -417,16 +420,10 @@ def exposed_mappings(spec: ContainerSpec, image: Image) -> tuple[PortMapping, ..
 
 
 def parse_ports(text: str) -> tuple[tuple[int, str], ...]:
-    """(port, protocol) for each of "80", "53/udp", "3000-3005/tcp"."""
-    ports, _, protocol = text.partition("/")
-    first, dash, last = ports.partition("-")
-    protocol = protocol.lower() or "tcp"
-    numbers = (first, last if dash else first)
-    if protocol not in ("tcp", "udp") or not all(
-        n.isascii() and n.isdigit() and len(n) <= 5 for n in numbers
-    ):
-        raise InvalidArgument(f"--expose: {text!r} is no port", hint="PORT or FIRST-LAST, with /tcp or /udp")
-    begin, end = map(int, numbers)
-    if not 1 <= begin <= end <= 65535:
-        raise InvalidArgument(f"--expose: {text!r} is out of range", hint="1 to 65535")
-    return tuple((number, protocol) for number in range(begin, end + 1))
+    """(port, protocol) for each of what ``expose`` has."""
+    try:
+        return ports.exposed(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{text!r} {error}", field="expose", takes="PORT or FIRST-LAST, with /tcp or /udp"
+        ) from None

@@ -33,9 +33,8 @@ def files(
     }
     bound = tuple(File(path, 0o644, text.encode(), bind=True) for path, text in contents.items())
     if spec.termination_message_path:  # whoever the program runs as may write its last words
-        bound += (
-            File(plan_mounts.place("--termination-message", spec.termination_message_path), 0o666, b""),
-        )
+        place = plan_mounts.place("termination_message_path", spec.termination_message_path)
+        bound += (File(place, 0o666, b""),)
     return bound + _injected(spec)
 
 
@@ -43,7 +42,7 @@ def _injected(spec: ContainerSpec) -> tuple[File, ...]:
     """Written into the container's root."""
     return tuple(
         File(
-            plan_mounts.place("a file's path", file.path),
+            plan_mounts.place("files", file.path),
             file.mode & 0o7777,
             file.content,
             owner=f"{file.user or '0'}:{file.group or '0'}" if file.user or file.group else "",
@@ -68,20 +67,22 @@ def _extra_host(text: str, gateway: str) -> str:
         address = gateway
     if not name or any(c.isspace() for c in name) or not _is_address(address):
         raise InvalidArgument(
-            f"--add-host: {text!r} is not understood", hint="NAME:ADDRESS, or NAME:host-gateway"
+            f"{text!r} is not understood", field="extra_hosts", takes="NAME:ADDRESS, or NAME:host-gateway"
         )
     return f"{address}\t{name}"
 
 
 def resolv_conf(spec: ContainerSpec, name_servers: Iterable[str]) -> str:
-    """The user's --dns in place of what the network has; --dns-search . is "none"."""
+    """The user's name servers in place of what the network has; the search domain "." is "none"."""
     for server in spec.dns:
         if not _is_address(server):
-            raise InvalidArgument(f"--dns: {server!r} is no address", hint="an IPv4 or IPv6 address")
+            raise InvalidArgument(f"{server!r} is no address", field="dns", takes="an IPv4 or IPv6 address")
     lines = [f"nameserver {server}" for server in spec.dns or name_servers]
-    for flag, words in (("--dns-search", spec.dns_search), ("--dns-option", spec.dns_options)):
+    for field, words in (("dns_search", spec.dns_search), ("dns_options", spec.dns_options)):
         if any(not word or any(c.isspace() or c == "\0" for c in word) for word in words):
-            raise InvalidArgument(f"{flag}: {' '.join(words)!r} is not understood", hint="one word at a time")
+            raise InvalidArgument(
+                f"{' '.join(words)!r} is not understood", field=field, takes="one word at a time"
+            )
     if spec.dns_search and "." not in spec.dns_search:
         lines.append(f"search {' '.join(spec.dns_search)}")
     if spec.dns_options:

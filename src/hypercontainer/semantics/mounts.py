@@ -1,4 +1,4 @@
-"""What is mounted in a container, in which order, and its devices: Docker's defaults and --tmpfs."""
+"""What is mounted in a container, in which order, and its devices: Docker's defaults."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def _memory(spec: ContainerSpec, shared: str) -> Mount:
 def memory_volume(size_bytes: int, *, in_pod: bool) -> str:
     """Which one is /dev/shm of a pod's or a lone container's size: the guest's own, one that is added, or none."""
     if size_bytes <= 0:
-        raise InvalidArgument(f"--shm-size: {size_bytes} is not positive", hint="64m, 1g, ...")
+        raise InvalidArgument(
+            f"{size_bytes} is not positive", field="shm_size_bytes", takes="a number of bytes"
+        )
     if size_bytes == SHARED_MEMORY_BYTES:
         return SHARED_MEMORY_VOLUME
     return SIZED_MEMORY_VOLUME if in_pod else ""
@@ -149,13 +151,15 @@ def _volume(wish: VolumeMount, *, single_file: bool) -> Mount:
     below = [part for part in wish.sub_path.split("/") if part not in ("", ".")]
     if wish.sub_path.startswith("/") or ".." in below or "\0" in wish.sub_path:
         raise InvalidArgument(
-            f"volume {wish.volume}: the path {wish.sub_path!r} in it is not below it", hint="a relative path"
+            f"volume {wish.volume}: the path {wish.sub_path!r} in it is not below it",
+            field="mounts",
+            takes="a relative path",
         )
     if single_file:
         below = [SHARED_FILE]
     return Mount(
         "bind",
-        place("a volume's place", wish.path),
+        place("mounts", wish.path),
         "/".join([guest_name(wish.volume), *below]),
         read_only=wish.read_only,
         copy_up=wish.copy_up,
@@ -175,8 +179,8 @@ def short_name(prefix: str, text: str) -> str:
 
 
 def tmpfs(wish: Tmpfs) -> Mount:
-    """--tmpfs PATH[:OPTIONS]: noexec, nosuid and nodev unless the options say otherwise."""
-    target = place("--tmpfs", wish.path)
+    """As Docker mounts them: noexec, nosuid and nodev unless the options say otherwise."""
+    target = place("tmpfs", wish.path)
     flags, data = _QUIET, {}
     for word in filter(None, wish.options.split(",")):
         name, equals, value = word.partition("=")
@@ -187,14 +191,18 @@ def tmpfs(wish: Tmpfs) -> Mount:
             data[name] = value
         else:
             raise InvalidArgument(
-                f"--tmpfs {wish.path}: {word!r} is no option of tmpfs",
-                hint=f"{', '.join(f'{key}=' for key in _TMPFS_DATA)} or one of {', '.join(_FLAGS)}",
+                f"{wish.path}: {word!r} is no option of tmpfs",
+                field="tmpfs",
+                takes=f"{', '.join(f'{key}=' for key in _TMPFS_DATA)} or one of {', '.join(_FLAGS)}",
             )
     return Mount("tmpfs", target, "tmpfs", flags, ",".join(f"{key}={value}" for key, value in data.items()))
 
 
-def place(what: str, path: str) -> str:
+def place(field: str, path: str) -> str:
+    """Where the guest is to put something; ``field``: what says so."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
-        raise InvalidArgument(f"{what}: {path!r} is no place in a container", hint="an absolute path, not /")
+        raise InvalidArgument(
+            f"{path!r} is no place in a container", field=field, takes="an absolute path, not /"
+        )
     return "/" + "/".join(parts)

@@ -1,6 +1,8 @@
-"""Answers of the native API in the shape of ``docker inspect``, so that people's templates and scripts go on working.
+"""Answers of the native API in the shape of ``docker inspect``, and pods in that of ``podman pod inspect``, so that
+people's templates and scripts go on working.
 
-What Docker does not have is under ``VM``; what Hyper does not have is left out or empty, as Docker leaves it.
+What these do not have is under ``VM`` (and ``Reason`` of a pod); what Hyper does not have is left out or empty, as they
+leave it.  What a pod's volumes hold is not shown.  The command line loads this.
 """
 
 from __future__ import annotations
@@ -169,9 +171,20 @@ def _network(found: dict[str, Any]) -> dict[str, Any]:
     return {"Ports": ports, **facts, "Networks": {found["spec"]["network"]: facts}}
 
 
+def _machine(vm: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "MemoryMiB": vm["memory_mib"],
+        "Vcpus": vm["vcpus"],
+        "Accelerator": vm["accelerator"],
+        "Kernel": vm["kernel"],
+        "KernelArgs": vm["kernel_args"],
+        "RunDir": vm["run_dir"],
+        "Pid": vm["pid"],
+    }
+
+
 def container(found: dict[str, Any]) -> dict[str, Any]:
-    """``found``: the answer to ``GET /v1/containers/ID``."""
-    vm = found["vm"]
+    """``found``: an ``Inspect``."""
     words = [*found["config"]["entrypoint"], *found["config"]["command"]]
     shaped = {
         "Id": found["id"],
@@ -191,23 +204,59 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
         "Config": _config(found),
         "NetworkSettings": _network(found),
         "Pod": found.get("pod", ""),
-        "VM": {
-            "MemoryMiB": vm["memory_mib"],
-            "Vcpus": vm["vcpus"],
-            "Accelerator": vm["accelerator"],
-            "Kernel": vm["kernel"],
-            "KernelArgs": vm["kernel_args"],
-            "RunDir": vm["run_dir"],
-            "Pid": vm["pid"],
-        },
+        "VM": _machine(found["vm"]),
     }
     if found.get("size_bytes") is not None:
         shaped["SizeRw"] = found["size_bytes"]
     return shaped
 
 
+def _member(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Id": found["id"],
+        "Name": found["name"],
+        "State": found["state"],
+        "Status": found["status"],
+        "ExitCode": found["exit_status"],
+        "Image": found["image"],
+    }
+
+
+def pod(found: dict[str, Any]) -> dict[str, Any]:
+    """``found``: a ``PodInspect``."""
+    spec, network = found["spec"], found["network"]
+    return {
+        "Id": found["id"],
+        "Name": found["name"],
+        "Created": found["created"],
+        "State": found["state"].capitalize(),
+        "Status": found["status"],
+        "Ready": found["ready"],
+        "Reason": found["reason"],
+        "Hostname": spec["hostname"] or "",
+        "Labels": found["labels"],
+        "Annotations": spec["annotations"],
+        "SharedNamespaces": ["ipc", "net", "uts", *(["pid"] if spec["share_pids"] else [])],
+        "NumContainers": len(found["containers"]),
+        "Containers": [_member(container) for container in found["containers"]],
+        "Ports": requested_ports([port for port in found["ports"] if port["host_port"]]),
+        "Mounts": {
+            container["name"] or container["image"]: shown
+            for container in spec["containers"]
+            if (shown := mounts([*spec["volumes"], *container["volumes"]], container["mounts"]))
+        },
+        "NetworkSettings": {
+            "NetworkMode": spec["network"],
+            "IPAddress": network["address"].partition("/")[0],
+            "Gateway": network["gateway"],
+            "MacAddress": network["mac_address"],
+        },
+        "VM": _machine(found["vm"]),
+    }
+
+
 def image(found: dict[str, Any]) -> dict[str, Any]:
-    """``found``: the answer to ``GET /v1/images/inspect``."""
+    """``found``: an ``ImageInspect``."""
     document = found["config"]
     return {
         "Id": found["id"],
@@ -233,3 +282,49 @@ def _familiar(reference: str) -> str:
     from hypercontainer.image.reference import parse
 
     return parse(reference).familiar()
+
+
+def info(found: dict[str, Any]) -> dict[str, Any]:
+    """``found``: an ``Info``.  Docker's keys where Docker has the fact; what of the host is Docker's is read here."""
+    import os
+    import platform
+
+    return {
+        "DaemonPid": found["daemon_pid"],
+        "ServerVersion": found["version"],
+        "Containers": found["containers"],
+        "ContainersRunning": found["running"],
+        "ContainersPaused": found["paused"],
+        "ContainersStopped": found["containers"] - found["running"] - found["paused"],
+        "Images": found["images"],
+        "Hypervisor": found["hypervisor"],
+        "Accelerator": found["accelerator"],
+        "AcceleratorReason": found["accelerator_reason"],
+        "Sandbox": found["sandbox"],
+        "NotLimited": found["not_limited"],
+        "Kernel": found["kernel"],
+        "Templates": found["templates"],
+        "ReadyClones": found["ready_clones"],
+        "DefaultMemory": found["memory_bytes"],
+        "DefaultCpus": found["cpus"],
+        "Root": found["root"],
+        "Run": found["run"],
+        "Host": found["host"],
+        "ConfigFile": found["config_file"],
+        "Rootless": found["rootless"],
+        "OperatingSystem": _os_name(),
+        "KernelVersion": platform.release(),
+        "Architecture": platform.machine(),
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "SystemTime": found["time"],
+    }
+
+
+def _os_name() -> str:
+    import platform
+
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"

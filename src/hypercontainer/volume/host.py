@@ -41,11 +41,6 @@ def resolve(
     return path
 
 
-def check_access(path: str, user: User | None, *, write: bool) -> None:
-    """InvalidArgument where ``user`` may not read (and ``write``) what is there; NotFound where nothing is."""
-    resolve(HostPath(path), user=user, write=write)
-
-
 def _check(source: HostPath) -> None:
     if (
         not source.path.startswith("/")

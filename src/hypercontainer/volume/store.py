@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy, Unavailable
 from hypercontainer.linux import disk
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
@@ -163,10 +163,10 @@ class VolumeStore:
     def _check_free(self, name: str) -> None:
         names = self._names()
         if name in names:
-            raise Conflict(f"there is a volume {name} already", hint=f"remove it: hyper volume rm {name}")
+            raise Conflict(f"there is a volume {name} already", remedies=[Remedy("volumes.remove", name)])
         if len(names) >= MAX_VOLUMES:
             raise Unavailable(
-                f"there are {MAX_VOLUMES} volumes, no more can be made", hint="hyper volume prune"
+                f"there are {MAX_VOLUMES} volumes, no more can be made", remedies=[Remedy("volumes.prune")]
             )
 
     def _give_name(self, folder: Path, name: str) -> None:
@@ -198,7 +198,7 @@ def _record(name: str, size_bytes: int, labels: Mapping[str, str]) -> _Record:
 
 
 def _no_volume(name: str) -> NotFound:
-    return NotFound(f"there is no volume {name}", hint="see them: hyper volume ls")
+    return NotFound(f"there is no volume {name}", remedies=[Remedy("volumes.find", aim="to see them")])
 
 
 def _write(path: Path, data: bytes) -> None:

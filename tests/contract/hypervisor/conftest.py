@@ -16,14 +16,15 @@ from typing import Any, Protocol
 
 import pytest
 
-from fake_driver import FakeDriver
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Driver, UserNetwork, VMSpec
+from fake_driver import FakeDriver, FakeMachine
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Driver, VMSpec
 from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio
 from hypercontainer.linux import tsc
+from nics import nat_nic
 
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
 HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT = "h", "s", "r", "f", "d", "m"
@@ -106,7 +107,7 @@ class Base:
             kernel_args=(guest,),
             memory_mib=16,
             vcpus=1,
-            network=UserNetwork("52:54:00:12:34:56"),
+            nics=(nat_nic(),),
             owner_uid=TEST_UID if os.geteuid() == 0 else None,
         )
         return replace(spec, **changes)
@@ -165,13 +166,21 @@ class FakeHarness(Base):
             machine.write_console(b"x" * MEBIBYTE)
         elif guest in (POWER_OFF, REBOOT):
             end = machine.power_off if guest == POWER_OFF else machine.reboot
-            asyncio.get_running_loop().call_later(0.3, end)
+            asyncio.get_running_loop().call_later(0.3, ending, machine, end)
         return vm
 
     async def launch_to_save(self, guest: str = HALT, **changes: Any) -> VM:
         vm = await super().launch_to_save(guest, **changes)
         self._driver.machine(vm.record.id).write_console(f"{BANNER}\n".encode())
         return vm
+
+
+def ending(machine: FakeMachine, end: Callable[[], None]) -> None:
+    """The guest's end, for which it has to run."""
+    if machine.paused:
+        asyncio.get_running_loop().call_later(0.05, ending, machine, end)
+    else:
+        end()
 
 
 def of_user(uid: int) -> set[int]:

@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import (
     Conflict,
     HypervisorError,
@@ -27,20 +29,19 @@ from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
     ExitReason,
-    PortForward,
-    UserNetwork,
     VMRecord,
 )
+from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.run_dir import read_record
+from nics import nat_nic
 
 HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG = "h", "s", "r", "f", "d"
 BANNER = "test guest is up"
-MAC = "52:54:00:12:34:56"
 Run = Callable[[Callable[[Any], Awaitable[None]]], None]
 
 
-def to_port(port: int, protocol: str = "tcp") -> PortForward:
-    return PortForward("127.0.0.1", port, 80, protocol)
+def to_port(port: int, protocol: str = "tcp") -> PortMapping:
+    return PortMapping(80, port, "127.0.0.1", protocol)
 
 
 def raw_file(path: Path, size: int = 1 << 20) -> Path:
@@ -69,7 +70,6 @@ def test_launch_gives_a_running_vm_that_its_record_describes(run: Run) -> None:
         vm = await harness.launch()
         assert Path(f"/proc/{vm.pid}").exists()
         assert stat.S_IMODE(vm.record.run_dir.stat().st_mode) == 0o700
-        assert vm.agent_socket.parent == vm.record.run_dir
         assert VMRecord.from_json(json.loads(json.dumps(vm.record.to_json()))) == vm.record
         assert read_record(vm.record.run_dir) == vm.record
         usage = await vm.stats()
@@ -123,13 +123,16 @@ def test_a_cancelled_waiter_leaves_the_vm_and_the_others_alone(run: Run) -> None
 def test_pause_and_resume_as_often_as_one_likes(run: Run) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch(POWER_OFF)
+        assert not await vm.paused()
         await vm.pause()
         await vm.pause()
+        assert await vm.paused()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await vm.wait()
         await vm.resume()
         await vm.resume()
+        assert not await vm.paused()
         assert (await vm.wait()).reason is ExitReason.GUEST_SHUTDOWN
 
     run(test)
@@ -162,6 +165,57 @@ def test_an_adopted_vm_still_tells_why_its_guest_ended(run: Run) -> None:
         again = await harness.another_driver().adopt(vm.record)
         assert again is not None
         assert (await again.wait()).reason is ExitReason.GUEST_SHUTDOWN
+
+    run(test)
+
+
+def test_a_paused_vm_is_adopted_paused_and_goes_on_when_it_is_told(run: Run) -> None:
+    async def test(harness: Any) -> None:
+        vm = await harness.launch(POWER_OFF)
+        await vm.connect_agent()
+        await vm.pause()
+        await vm.close()
+        again = await harness.another_driver().adopt(vm.record)
+        assert again is not None
+        assert await again.paused()
+        _, writer = await again.connect_agent()  # a port is the hypervisor's, whatever its guest does
+        writer.write(b"for later")
+        await writer.drain()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await again.wait()
+        await again.resume()
+        assert (await again.wait()).reason is ExitReason.GUEST_SHUTDOWN
+
+    run(test)
+
+
+def test_a_vm_is_its_drivers_by_the_record_that_it_left(run: Run) -> None:
+    async def test(harness: Any) -> None:
+        vm = await harness.launch()
+        await vm.close()
+        record = read_record(vm.record.run_dir)
+        assert record is not None
+        its, other = harness.another_driver(), SimpleNamespace(name="other")
+        drivers = Drivers(other, its)
+        assert drivers.default is other
+        again = await drivers.of(record).adopt(record)
+        assert again is not None
+        assert again.pid == vm.pid
+        await again.kill()
+        with pytest.raises(Unavailable, match=rf"'{its.name}'.*other"):
+            Drivers(other).of(record)
+
+    run(test)
+
+
+def test_limits_leave_the_guest_its_memory_and_its_time(run: Run) -> None:
+    async def test(harness: Any) -> None:
+        bare = harness.driver.limits(256, None, Accelerator.KVM)
+        more = harness.driver.limits(256, 1.5, Accelerator.KVM, boot_files_bytes=1000, shares=1)
+        assert (bare.cpus, more.cpus) == (None, 1.5)
+        assert bare.memory_bytes >= 256 << 20
+        assert more.memory_bytes >= bare.memory_bytes + 1000
 
     run(test)
 
@@ -227,9 +281,25 @@ def test_forwards_come_and_go(run: Run, free_port: int) -> None:
     run(test)
 
 
+def test_a_forward_leads_to_the_nic_that_it_names(run: Run, free_port: int) -> None:
+    async def test(harness: Any) -> None:
+        vm = await harness.launch(nics=(nat_nic(), nat_nic(mac="52:54:00:12:34:57")))
+        port = to_port(free_port)
+        await vm.add_forward(port, nic=1)
+        assert reachable(free_port)
+        with pytest.raises(NotFound):
+            await vm.remove_forward(port, nic=0)
+        await vm.remove_forward(port, nic=1)
+        assert not reachable(free_port)
+        with pytest.raises(Unavailable, match=str(free_port)):
+            await vm.add_forward(port, nic=2)
+
+    run(test)
+
+
 def test_a_forward_of_the_specification_is_there_from_the_start(run: Run, free_port: int) -> None:
     async def test(harness: Any) -> None:
-        vm = await harness.launch(network=UserNetwork(MAC, forwards=(to_port(free_port),)))
+        vm = await harness.launch(nics=(nat_nic(to_port(free_port)),))
         assert reachable(free_port)
         await vm.kill()
         assert not reachable(free_port)
@@ -331,7 +401,7 @@ def test_failed_launches_name_the_cause_and_leave_nothing(run: Run, tmp_path: Pa
         assert "gone.img" in str(await refused(harness, disks=(missing,)))
         assert "short" in str(await refused(harness, disks=(short,)))
         with socket.create_server(("127.0.0.1", free_port)):
-            await refused(harness, network=UserNetwork(MAC, forwards=(to_port(free_port),)))
+            await refused(harness, nics=(nat_nic(to_port(free_port)),))
 
     run(test)
 

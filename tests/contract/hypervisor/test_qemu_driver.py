@@ -18,20 +18,20 @@ from typing import Any
 
 import pytest
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
     ExitReason,
     Limits,
-    PortForward,
-    UserNetwork,
 )
 from hypercontainer.hypervisor.qemu import driver as qemu_driver
 from hypercontainer.hypervisor.qemu import probe
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.linux.cgroup import Cgroups
+from nics import nat_nic
 
 pytestmark = pytest.mark.vm
 
@@ -355,8 +355,7 @@ def test_a_full_disk_says_so(run_qemu: Run, full_disk: Path) -> None:
 @as_root
 def test_a_low_port_needs_no_root(run_qemu: Run) -> None:
     async def test(harness: Any) -> None:
-        forward = PortForward("127.0.0.1", 987, 80)
-        vm = await harness.launch(network=UserNetwork("52:54:00:12:34:56", forwards=(forward,)))
+        vm = await harness.launch(nics=(nat_nic(PortMapping(80, 987, "127.0.0.1")),))
         assert int(status(vm.pid)["CapEff"], 16) in (0, 1 << 10)
 
     run_qemu(test)

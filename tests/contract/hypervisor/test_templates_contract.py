@@ -446,7 +446,7 @@ def test_a_fingerprint_is_of_what_a_guest_sees(run_qemu: Run) -> None:
                 for changes in (
                     {"memory_mib": 32},
                     {"vcpus": 2},
-                    {"network": None},
+                    {"nics": ()},
                     {"kernel_args": ("x", "quiet")},
                     {"drives": DRIVES},
                     {"hotplug_slots": 1},

@@ -161,7 +161,7 @@ def test_a_private_registry(new_registry: NewRegistry, new_store: NewStore, tmp_
     with pytest.raises(Unauthorized):
         store.check_credentials(host, Credentials("me", "no"))
     store.import_(io.BytesIO(root_tar(b"x")), reference=f"{host}/app:1")
-    with pytest.raises(Unauthorized, match=f"hyper login {host}"):
+    with pytest.raises(Unauthorized, match=f"images.authenticate {host}"):
         store.push(f"{host}/app:1")
     digest = store.push(f"{host}/app:1", credentials=me)
     assert new_store("b").pull(f"{host}/app@{digest}", credentials=me).manifest_digest == digest

@@ -24,7 +24,7 @@ def test_basic(fake: Any, new_store: NewStore) -> None:
     assert store.check_credentials(fake.host, Credentials("me", "p:w")) == ""
     with pytest.raises(Unauthorized, match="refused the credentials"):
         store.check_credentials(fake.host, Credentials("me", "wrong"))
-    with pytest.raises(Unauthorized, match="hyper login"):
+    with pytest.raises(Unauthorized, match=r"images\.authenticate"):
         store.pull(f"{fake.host}/x:1")
 
 

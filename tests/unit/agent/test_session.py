@@ -14,7 +14,6 @@ from fake_agent import FakeGuest, connected
 from fake_process import FakeProcess
 from hypercontainer.agent.operations import (
     ContainerPlan,
-    ContainerUpdate,
     Disk,
     Event,
     ProcessExited,
@@ -141,7 +140,6 @@ def test_operations() -> None:
             assert host.guest.frozen == {"c"}
             await agent.freeze("c", False)
             assert not host.guest.frozen
-            await agent.update(ContainerUpdate("c", pids_max=3))
             await agent.resize(1, 50, 132)
             assert (host.guest.processes[1].rows, host.guest.processes[1].columns) == (50, 132)
             await agent.set_time(123)

@@ -96,13 +96,13 @@ def test_which_file(tmp_path: Path) -> None:
     ("env", "flags", "says"),
     [
         ({"HYPER_ROOT": "here"}, {}, "HYPER_ROOT: 'here' is not an absolute path"),
-        ({}, {"run": "here"}, "--run: 'here' is not an absolute path"),
+        ({}, {"run": "here"}, "run: 'here' is not an absolute path"),
         ({"HYPER_HOST": "tcp://0.0.0.0:1"}, {}, "HYPER_HOST: 'tcp://0.0.0.0:1': only unix:///"),
-        ({}, {"host": "/a/b"}, "--host: '/a/b': only unix:///"),
+        ({}, {"host": "/a/b"}, "host: '/a/b': only unix:///"),
         ({"HYPER_RUN": "/" + "a" * 100}, {}, "at most 107 bytes"),
         ({"HYPER_HOST": "unix:///" + "ä" * 54}, {}, "HYPER_HOST: a socket's path has at most 107 bytes"),
         ({"HYPER_CONFIG": "/nonexistent/c"}, {}, "HYPER_CONFIG: there is no file /nonexistent/c"),
-        ({}, {"file": "/nonexistent/c"}, "--config: there is no file /nonexistent/c"),
+        ({}, {"file": "/nonexistent/c"}, "config: there is no file /nonexistent/c"),
     ],
 )
 def test_wrong_places(env: dict[str, str], flags: dict[str, Any], says: str) -> None:

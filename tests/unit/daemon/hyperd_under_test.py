@@ -46,4 +46,4 @@ class FakeEngine:
 
 if __name__ == "__main__":
     service.DRAIN_S = 0.2
-    sys.exit(main(sys.argv[1:], make_engine=FakeEngine))
+    sys.exit(main(sys.argv[1:], make_engine=FakeEngine))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hypercontainer.engine.network.user import free_uid
+from hypercontainer.engine.sandbox.uids import free_uid
 from hypercontainer.errors import Unavailable
 
 

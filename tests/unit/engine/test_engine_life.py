@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fake_process import FakeProcess
 from fake_world import IMAGE, World, read_all, world
-from hypercontainer.agent.wire import Operation
+from hypercontainer.agent.wire import Operation, Stream
 from hypercontainer.config import Defaults, Logging
 from hypercontainer.contract.answers import Created, Event, Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
@@ -24,7 +25,7 @@ Story = Callable[[World], Awaitable[None]]
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:
@@ -56,7 +57,7 @@ def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callab
     async def story(w: World) -> None:
         assert await run(w, spec(w, "echo", "hello", name="one")) == (b"hello\n", 0)
         assert await run(w, spec(w, "exit", "7", name="two")) == (b"", 7)
-        shown = await w.engine.containers.find(include_stopped=True)
+        shown = await w.engine.containers.find(all=True)
         assert [(c.name, c.state, c.exit_status) for c in shown] == [
             ("two", "exited", 7),
             ("one", "exited", 0),
@@ -70,7 +71,7 @@ def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callab
 def test_rm_leaves_nothing(tell: Callable[[Story], None]) -> None:
     async def story(w: World) -> None:
         assert await run(w, spec(w, "exit", "3", auto_remove=True)) == (b"", 3)
-        assert await w.engine.containers.find(include_stopped=True) == []
+        assert await w.engine.containers.find(all=True) == []
         assert list((w.config.root / "containers").iterdir()) == []
         assert list((w.config.run / "pods").iterdir()) == []
 
@@ -83,7 +84,7 @@ def test_a_program_that_is_missing_fails_the_start(tell: Callable[[Story], None]
         with pytest.raises(GuestError) as caught:
             await run(w, spec(w, "nosuch", name="bad", auto_remove=auto_remove))
         assert caught.value.errno == 2
-        left = await w.engine.containers.find(include_stopped=True)
+        left = await w.engine.containers.find(all=True)
         assert [(c.name, c.state, c.exit_status) for c in left] == (
             [] if auto_remove else [("bad", "created", 127)]
         )
@@ -307,16 +308,16 @@ def test_exec(tell: Callable[[Story], None]) -> None:
             await containers.exec_create("host", ExecSpec(("echo", "x")))
         await containers.start("host")
         exec_id = await containers.exec_create("host", ExecSpec(("cat",), stdin=True))
-        attachment = await containers.exec_start(exec_id)
+        attachment = await w.engine.execs.start(exec_id)
         assert attachment is not None
         await attachment.write(b"through")
         await attachment.end_input()
         assert await read_all(attachment) == b"through"
         assert (await attachment.exit()).exit_status == 0
-        assert (await containers.exec_inspect(exec_id)).exit_status == 0
+        assert (await w.engine.execs.inspect(exec_id)).exit_status == 0
         missing = await containers.exec_create("host", ExecSpec(("nosuch",)))
         with pytest.raises(GuestError):
-            await containers.exec_start(missing)
+            await w.engine.execs.start(missing)
 
     tell(story)
 
@@ -335,7 +336,7 @@ def test_pause_and_remove(tell: Callable[[Story], None]) -> None:
         with pytest.raises(Conflict, match="running"):
             await containers.remove("c")
         await containers.remove("c", force=True)
-        assert await containers.find(include_stopped=True) == []
+        assert await containers.find(all=True) == []
         assert list((w.config.root / "containers").iterdir()) == []
 
     tell(story)
@@ -347,7 +348,7 @@ def test_a_failed_launch_leaves_nothing_and_says_why(tell: Callable[[Story], Non
         with pytest.raises(HyperError) as caught:
             await run(w, wish)
         assert "nosuch" in str(caught.value)
-        assert [c.state for c in await w.engine.containers.find(include_stopped=True)] == ["created"]
+        assert [c.state for c in await w.engine.containers.find(all=True)] == ["created"]
         assert list((w.config.run / "pods").iterdir()) == []
 
     tell(story)
@@ -367,6 +368,60 @@ def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None])
             Operation.SET_TIME,
             Operation.PROCESS_START,
         ]
+
+    tell(story)
+
+
+def test_an_attached_client_that_asks_for_the_log_has_it_from_its_beginning(
+    tell: Callable[[Story], None],
+) -> None:
+    """Wherever it joins: without gap or repetition, on each channel."""
+    count = 3000
+
+    async def counts(process: FakeProcess) -> int:
+        for number in range(count):
+            await process.write(b"o%d\n" % number)
+            await process.write(b"e%d\n" % number, Stream.STDERR)
+            await asyncio.sleep(0)
+        await process.read()
+        return 0
+
+    async def story(w: World) -> None:
+        w.driver.programs = {"counts": counts}
+        containers = w.engine.containers
+        await containers.create(spec(w, "counts", name="c", stdin_open=True))
+        await containers.start("c")
+        clients = []
+        for _ in range(5):
+            clients.append(await containers.attach("c", logs=True))
+            seen = clients[-1]
+            while b"o%d\n" % (len(clients) * count // 8) not in await seen.read(1):
+                pass
+        late = await containers.attach("c", logs=True)
+        whole = [asyncio.gather(read_all(late, 1), read_all(late, 2))]
+        drained = [asyncio.gather(read_all(one, 1), read_all(one, 2)) for one in clients]
+        await clients[0].write(b"end")
+        assert [(await late.exit()).exit_status, *await asyncio.gather(*whole)] == [
+            0,
+            [b"".join(b"%s%d\n" % (letter, n) for n in range(count)) for letter in (b"o", b"e")],
+        ]
+        for _, errors in await asyncio.gather(*drained):
+            assert errors == b"".join(b"e%d\n" % n for n in range(count))
+        # One that joins between two runs has the earlier one's, and the next one's.
+        between = await containers.attach("c", logs=True)
+        await containers.start("c")
+        await between.write(b"end")
+        assert len(await read_all(between, 1)) == 2 * len((await asyncio.gather(*whole))[0][0])
+
+    tell(story)
+
+
+def test_no_log_is_promised_where_none_is_kept(tell: Callable[[Story], None]) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(spec(w, "sleep", name="c", log=LogConfig("none")))
+        await w.engine.containers.start("c")
+        with pytest.raises(Conflict, match="keeps no log"):
+            await w.engine.containers.attach("c", logs=True)
 
     tell(story)
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fake_world import IMAGE, World, read_all, world
 from hypercontainer.contract.answers import PodCreated
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.probes import Exec, Lifecycle, Probe
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping, RestartPolicy
 from hypercontainer.contract.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
@@ -24,7 +29,7 @@ FOREVER = ("cat",)
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.find_kernel", _any_kernel)
+    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
 
     def run(story: Story) -> None:
         async def whole() -> None:
@@ -49,11 +54,12 @@ def member(name: str, *command: str, **more: Any) -> ContainerSpec:
 
 async def pod(w: World, *members: ContainerSpec, **more: Any) -> PodCreated:
     spec = PodSpec(name=more.pop("name", "p"), containers=members, **{**w.spec_defaults, **more})
-    return await w.engine.pods.create(spec)
+    created: PodCreated = await w.engine.pods.create(spec)
+    return created
 
 
 async def states(w: World) -> dict[str, str]:
-    return {c.name: c.state for c in await w.engine.containers.find(include_stopped=True)}
+    return {c.name: c.state for c in await w.engine.containers.find(all=True)}
 
 
 def test_containers_of_a_pod_share_a_vm_which_goes_with_the_last(tell: Tell) -> None:
@@ -73,6 +79,109 @@ def test_containers_of_a_pod_share_a_vm_which_goes_with_the_last(tell: Tell) -> 
         assert await states(w) == {"a": "exited", "b": "exited"}
         assert not (await w.engine.pods.inspect("p")).vm.pid
         assert list((w.config.run / "pods").iterdir()) == []
+
+    tell(story)
+
+
+def stands_still(w: World) -> bool:
+    (spec,) = w.driver.launched
+    return w.driver.machine(spec.id).paused
+
+
+def test_a_paused_pod_costs_no_cpu_and_goes_on(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"), member("b"))
+        await w.engine.pods.start("p")
+        await w.engine.pods.pause("p")
+        assert stands_still(w)
+        assert (await w.engine.pods.inspect("p")).state == "paused"
+        assert await states(w) == {"a": "paused", "b": "paused"}
+        for refused in (
+            w.engine.pods.pause("p"),
+            w.engine.any_pods.exec_create("p", ExecSpec(("true",))),
+            w.engine.containers.exec_create("a", ExecSpec(("true",))),
+            w.engine.containers.start("a"),
+            w.engine.containers.unpause("a"),
+        ):
+            with pytest.raises(Conflict, match=r"paused|not running"):
+                await refused
+        await w.engine.pods.unpause("p")
+        assert not stands_still(w)
+        assert await states(w) == {"a": "running", "b": "running"}
+        (guest,) = w.driver.guests.values()
+        assert guest.frozen == set()
+        assert guest.time_ns is not None
+        assert abs(time.time_ns() - guest.time_ns) < 10**10  # its clock stood still meanwhile
+        with pytest.raises(Conflict, match="pod p is not paused"):
+            await w.engine.pods.unpause("p")
+
+    tell(story)
+
+
+def test_one_of_a_paused_pod_is_ended_and_the_others_stay_paused(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"), member("b"), member("c"), member("d"))
+        await w.engine.pods.start("p")
+        await w.engine.pods.pause("p")
+        await w.engine.containers.stop("a")
+        await w.engine.containers.kill("b")
+        await w.engine.containers.remove("c", force=True)
+        assert (await w.engine.containers.stats("d")).name == "d"
+        assert await states(w) == {"a": "exited", "b": "exited", "d": "paused"}
+        assert stands_still(w)
+        (guest,) = w.driver.guests.values()
+        assert len(guest.frozen) == 1
+        await w.engine.pods.unpause("p")
+        assert (await states(w))["d"] == "running"
+
+    tell(story)
+
+
+def test_a_paused_pod_is_stopped_and_removed_as_any_other(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        for end in (w.engine.pods.stop, functools.partial(w.engine.pods.remove, force=True)):
+            await pod(w, member("a"), member("b"))
+            await w.engine.pods.start("p")
+            await w.engine.pods.pause("p")
+            await end("p")
+            assert list((w.config.run / "pods").iterdir()) == []
+            with contextlib.suppress(NotFound):
+                await w.engine.pods.start("p")
+                assert (await w.engine.pods.inspect("p")).state == "running"
+                await w.engine.pods.remove("p", force=True)
+
+    tell(story)
+
+
+def test_a_paused_pod_outlives_hyperd(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"), member("b"))
+        await w.engine.pods.start("p")
+        await w.engine.pods.pause("p")
+        await w.engine.close()
+        await w.open()
+        assert (await w.engine.pods.inspect("p")).state == "paused"
+        assert stands_still(w)
+        await w.engine.pods.unpause("p")
+        assert await states(w) == {"a": "running", "b": "running"}
+
+    tell(story)
+
+
+def test_a_limit_of_containers_is_kept_before_anything_is_made(tell: Tell) -> None:
+    refusal = rf"pod p: a pod has {CONTAINERS_MAX} containers at most"
+
+    async def story(w: World) -> None:
+        many = [member(f"m{number}") for number in range(CONTAINERS_MAX + 1)]
+        with pytest.raises(InvalidArgument, match=refusal):
+            await pod(w, *many)
+        assert await w.engine.pods.find() == []
+        await pod(w, *many[:-1])
+        late = msgspec.structs.replace(many[-1], pod="p", image="localhost/not-even-fetched")
+        with pytest.raises(InvalidArgument, match=refusal):
+            await w.engine.containers.create(late)
+        assert len(await states(w)) == CONTAINERS_MAX
+        assert len(list((w.config.root / "containers").iterdir())) == CONTAINERS_MAX
 
     tell(story)
 
@@ -98,7 +207,7 @@ def test_a_pod_is_created_whole_or_not_at_all(tell: Tell) -> None:
     async def story(w: World) -> None:
         with pytest.raises(InvalidArgument, match="there is no volume v"):
             await pod(w, member("a"), member("b", mounts=(VolumeMount("v", "/v"),)))
-        with pytest.raises(InvalidArgument, match="--publish of a container in pod p: the pod decides it"):
+        with pytest.raises(InvalidArgument, match="ports: pod p decides it"):
             await pod(w, member("a", ports=(PortMapping(80),)))
         with pytest.raises(NotFound):
             await pod(w, member("a"), ContainerSpec(image="localhost/nothing", pull="never"))
@@ -235,14 +344,14 @@ def test_ports_change_while_the_pod_runs(tell: Tell) -> None:
     async def story(w: World) -> None:
         await pod(w, member("a"), ports=(PortMapping(80, 0),))
         await w.engine.pods.start("p")
-        (first,) = await w.engine.pods.ports("p")
+        (first,) = await w.engine.any_pods.ports("p")
         assert first.host_port > 0
-        (added,) = await w.engine.pods.add_ports("p", [PortMapping(81)])
-        assert {port.container_port for port in await w.engine.pods.ports("p")} == {80, 81}
+        (added,) = await w.engine.any_pods.add_ports("p", [PortMapping(81)])
+        assert {port.container_port for port in await w.engine.any_pods.ports("p")} == {80, 81}
         with pytest.raises(NotFound, match="port 82/tcp is not published"):
-            await w.engine.pods.remove_ports("p", [PortMapping(80), PortMapping(82)])
-        await w.engine.pods.remove_ports("p", [PortMapping(81, added.host_port)])
-        assert await w.engine.pods.ports("p") == [first]
+            await w.engine.any_pods.remove_ports("p", [PortMapping(80), PortMapping(82)])
+        await w.engine.any_pods.remove_ports("p", [PortMapping(81, added.host_port)])
+        assert await w.engine.any_pods.ports("p") == [first]
 
     tell(story)
 
@@ -258,7 +367,7 @@ def test_volumes_are_shared_and_a_used_one_is_kept(tell: Tell) -> None:
         with pytest.raises(Conflict, match="used by p"):
             await w.engine.volumes.remove("data")
         await w.engine.pods.remove("p", force=True)
-        assert (await w.engine.volumes.prune())[0] == ["data"]
+        assert (await w.engine.volumes.prune()).removed == ["data"]
 
     tell(story)
 
@@ -282,10 +391,10 @@ def test_exec_in_the_vm(tell: Tell) -> None:
     async def story(w: World) -> None:
         await pod(w, member("a"))
         with pytest.raises(Conflict, match="the VM of pod p does not run"):
-            await w.engine.pods.exec_create("p", ExecSpec(command=("echo", "hi")))
+            await w.engine.any_pods.exec_create("p", ExecSpec(command=("echo", "hi")))
         await w.engine.pods.start("p")
-        identifier = await w.engine.pods.exec_create("p", ExecSpec(command=("echo", "hi")))
-        attachment = await w.engine.containers.exec_start(identifier)
+        identifier = await w.engine.any_pods.exec_create("p", ExecSpec(command=("echo", "hi")))
+        attachment = await w.engine.execs.start(identifier)
         assert attachment is not None
         assert await read_all(attachment) == b"hi\n"
 

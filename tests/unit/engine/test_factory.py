@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,29 +13,30 @@ from typing import Any
 import pytest
 
 from hypercontainer.config import Factory as Policies
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.network.user import UserNetwork
 from hypercontainer.engine.sandbox import factory as module
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.errors import HypervisorError, Unavailable
-from hypercontainer.hypervisor.driver import PortForward, UserNetwork, VMSpec
+from hypercontainer.hypervisor.driver import VMSpec
+from nics import nat_nic
 
-SPEC = VMSpec(
-    "a", "a", Path("/run/a"), Path("/k"), None, (), 128, 1, network=UserNetwork("02:00:00:00:00:09")
-)
-HARDWARE = Hardware(SPEC, release_disks=False, cpus=1.0)
+SPEC = VMSpec("a", "a", Path("/run/a"), Path("/k"), None, (), 128, 1, nics=(nat_nic(),))
+HARDWARE = Hardware(SPEC, release_disks=False, cpus=1.0, network=UserNetwork())
 
 
 class Vm:
     def __init__(self, spec: VMSpec) -> None:
         self.record = SimpleNamespace(id=spec.id)
         self.alive = True
-        self.forwards: list[PortForward] = []
+        self.forwards: list[PortMapping] = []
 
     async def kill(self) -> None:
         self.alive = False
 
-    async def add_forward(self, forward: PortForward) -> None:
+    async def add_forward(self, forward: PortMapping) -> None:
         if not self.alive:
             raise HypervisorError("it is gone")
         self.forwards.append(forward)
@@ -217,11 +219,7 @@ def test_ready_ones_that_died_are_passed_over() -> None:
         await world.until(lambda: world.ready() == 2)
         for vm in world.vms[1:]:
             vm.alive = False
-        forward = PortForward("127.0.0.1", 8080, 80)
-        spec = SPEC.__class__(
-            **{**SPEC.__dict__, "network": UserNetwork("02:00:00:00:00:09", forwards=(forward,))}
-        )
-        found = await world.start(Hardware(spec, release_disks=False, cpus=1.0))
+        found = await world.start(replace(HARDWARE, published=(PortMapping(80, 8080, "127.0.0.1"),)))
         assert found is not None
         assert found.kind == "clone"
 
@@ -240,9 +238,7 @@ def test_a_size_that_is_not_used_has_none_ready(monkeypatch: pytest.MonkeyPatch)
         now += 301
         world.factory._wake()
         world.kept.add("256")
-        other = Hardware(
-            SPEC.__class__(**{**SPEC.__dict__, "memory_mib": 256}), release_disks=False, cpus=1.0
-        )
+        other = replace(HARDWARE, spec=replace(SPEC, memory_mib=256))
         await world.start(other)
         await world.until(lambda: list(world.factory._sizes) == [("256", 1.0)] and world.ready() == 2)
 

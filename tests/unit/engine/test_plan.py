@@ -64,7 +64,7 @@ def test_environment() -> None:
     bare = start(ImageConfig(cmd=("x",)), tty=True, hostname="me").process
     assert bare.env == (plan.PATH, "HOSTNAME=me", "TERM=xterm")
     assert "TERM=dumb" in start(tty=True, env=("TERM=dumb",)).process.env
-    with pytest.raises(InvalidArgument, match="--env"):
+    with pytest.raises(InvalidArgument, match=r"^env: "):
         effective(env=("=x",))
 
 
@@ -75,7 +75,7 @@ def test_working_dir() -> None:
     assert effective(ImageConfig(cmd=("x",))).working_dir == "/"
     assert effective(ImageConfig(cmd=("x",), working_dir="a/../../b//c/.")).working_dir == "/b/c"
     assert effective(working_dir="//a/..").working_dir == "/"
-    with pytest.raises(InvalidArgument, match="--workdir"):
+    with pytest.raises(InvalidArgument, match=r"^working_dir: "):
         effective(working_dir="rel")
 
 
@@ -133,8 +133,9 @@ def test_limits() -> None:
         {"ulimits": (Ulimit("x", 1, 1),)},
         {"pid_mode": "host"},
     ):
-        with pytest.raises(InvalidArgument, match="--"):
+        with pytest.raises(InvalidArgument) as refused:
             effective(**wish)
+        assert [refused.value.field] == list(wish)
 
 
 def test_a_terminal_has_its_size_from_the_start() -> None:
@@ -148,7 +149,7 @@ def test_sysctls() -> None:
     (sysctl,) = start(sysctls={"net/ipv4/ip_forward": "1"}).container.sysctls
     assert (sysctl.name, sysctl.value) == ("net.ipv4.ip_forward", "1")
     for name in ("", "net", "net..x", "net.../../x", "net.ipv4 x"):
-        with pytest.raises(InvalidArgument, match="--sysctl"):
+        with pytest.raises(InvalidArgument, match=r"^sysctls: "):
             effective(sysctls={name: "1"})
 
 
@@ -172,7 +173,7 @@ def test_mounts_of_the_user_replace_defaults_and_nest() -> None:
     assert targets.index("/a") < targets.index("/a/b")
     assert targets.index("/dev") < targets.index("/dev/shm")
     assert targets.index("/sys") < targets.index("/sys/fs/cgroup")
-    with pytest.raises(InvalidArgument, match="--shm-size"):
+    with pytest.raises(InvalidArgument, match=r"^shm_size_bytes: "):
         mounts(ContainerSpec("x", shm_size_bytes=0), systemd=False)
 
 
@@ -199,7 +200,7 @@ def test_tmpfs_options() -> None:
     ],
 )
 def test_tmpfs_that_is_refused(path: str, options: str) -> None:
-    with pytest.raises(InvalidArgument, match="--tmpfs"):
+    with pytest.raises(InvalidArgument, match=r"^tmpfs: "):
         effective(tmpfs=(Tmpfs(path, options),))
 
 
@@ -220,7 +221,7 @@ def test_hosts() -> None:
         "a:fe80::1%eth0",
         "a:1.2.3.4\n5.6.7.8 evil",
     ):
-        with pytest.raises(InvalidArgument, match="--add-host"):
+        with pytest.raises(InvalidArgument, match=r"^extra_hosts: "):
             effective(extra_hosts=(text,))
 
 
@@ -234,7 +235,7 @@ def test_resolv_conf() -> None:
     )
     assert "search" not in resolv_conf(ContainerSpec("x", dns_search=(".",)), ())
     for wish in ({"dns": ("one",)}, {"dns_search": ("a b",)}, {"dns_options": ("x\ny",)}):
-        with pytest.raises(InvalidArgument, match="--dns"):
+        with pytest.raises(InvalidArgument, match=r"^dns"):
             effective(**wish)
 
 
@@ -269,7 +270,7 @@ def test_ports() -> None:
     assert plan.exposed_mappings(spec, image) == (PortMapping(80), PortMapping(3000), PortMapping(3001))
     assert plan.parse_ports("1-2/UDP") == ((1, "udp"), (2, "udp"))
     for text in ("", "0", "65536", "5-4", "80/sctp", "80-", "x", "1-2-3"):
-        with pytest.raises(InvalidArgument, match="--expose"):
+        with pytest.raises(InvalidArgument, match=r"^expose: "):
             plan.parse_ports(text)
 
 

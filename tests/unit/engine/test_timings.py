@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from hypercontainer.contract.answers import Timings
-from hypercontainer.engine.container.timings import Stopwatch, attributes, text
+from hypercontainer.engine.timings import Stopwatch, attributes, text
 
 MS = 1_000_000
 

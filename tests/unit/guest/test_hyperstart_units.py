@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parents[3] / "guest/init"
-NAMES = ("wire", "user", "place", "stream", "session")
+MESSAGES = Path(__file__).parents[2] / "golden/wire/messages.txt"
+NAMES = ("wire", "user", "place", "stream", "session", "container")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ def run(*argv: str | Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_units(programs: Path, tmp_path: Path, name: str) -> None:
-    arguments = [tmp_path] if name in ("place", "session") else []
+    arguments = {"wire": [MESSAGES], "place": [tmp_path], "session": [tmp_path]}.get(name, [])
     run(programs / f"test_{name}", *arguments)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.hypervisor.driver import (
     P9,
     VIRTIOFS,
     Accelerator,
     DiskSpec,
     DriveSpec,
-    PortForward,
     ShareSpec,
-    UserNetwork,
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu.argv import (
@@ -30,6 +28,7 @@ from hypercontainer.hypervisor.qemu.argv import (
 )
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.validate import check_spec
+from nics import nat_nic
 
 PLAIN = VMSpec(
     "a1", "web", Path("/r/a1"), Path("/k"), None, ("console=ttyS0", "quiet"), 128, 1, hotplug_slots=0
@@ -43,14 +42,17 @@ FULL = replace(
     vcpus=2,
     accelerator=Accelerator.KVM,
     disks=(
-        DiskSpec("root", ((Path("/d/root"), 4096),), read_only=False, cache="unsafe"),
+        DiskSpec("root", ((Path("/d/root"), 4096),), read_only=False),
         DiskSpec("layers", ((Path("/d/1"), 512), (Path("/d/2"), 1024)), read_only=True),
     ),
-    network=UserNetwork(
-        "52:54:00:00:00:01",
-        forwards=(PortForward("127.0.0.1", 8080, 80), PortForward("0.0.0.0", 53, 5353, "udp")),
-        restrict=True,
-        hostname="web.example",
+    nics=(
+        nat_nic(
+            PortMapping(80, 8080, "127.0.0.1"),
+            PortMapping(5353, 53, protocol="udp"),
+            mac="52:54:00:00:00:01",
+            restrict=True,
+            hostname="web.example",
+        ),
     ),
 )
 
@@ -92,8 +94,8 @@ FULL_LINES = f"""\
 -device virtio-balloon-pci,disable-legacy=on,free-page-reporting=on
 -add-fd fd=9,set=9,opaque=disk-root
 -blockdev {{"driver":"raw","node-name":"disk-root","read-only":false,"discard":"unmap",\
-"cache":{{"direct":false,"no-flush":true}},"file":{{"driver":"file","filename":"/dev/fdset/9","locking":"on",\
-"discard":"unmap","cache":{{"direct":false,"no-flush":true}}}},"size":4096}}
+"cache":{{"direct":false,"no-flush":false}},"file":{{"driver":"file","filename":"/dev/fdset/9","locking":"on",\
+"discard":"unmap","cache":{{"direct":false,"no-flush":false}}}},"size":4096}}
 -device {{"driver":"virtio-blk-pci","id":"dev-root","drive":"disk-root","serial":"root","werror":"report",\
 "disable-legacy":"on"}}
 -add-fd fd=10,set=10,opaque=disk-layers
@@ -209,11 +211,22 @@ def test_a_clone_may_have_disks_too() -> None:
     assert plan == FdPlan(4, 5, 6, 7, None, (DiskFds((8,), None), DiskFds((9, 10), 11)), memory=12)
 
 
-def test_a_disk_past_the_page_cache() -> None:
-    disk = DiskSpec("d", ((Path("/d"), 512),), read_only=True, cache="none")
-    node = blockdev(disk, "/dev/fdset/1")
-    assert node["cache"] == {"direct": True, "no-flush": False}
-    assert json.loads(json.dumps(node))["size"] == 512
+NICS_LINES = """\
+-netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=off,\
+hostfwd=tcp:0.0.0.0:8080-:80
+-device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
+-netdev user,id=net1,net=10.0.3.0/24,host=10.0.3.2,dns=10.0.3.3,dhcpstart=10.0.3.15,ipv6=off,restrict=on
+-device virtio-net-pci,netdev=net1,mac=52:54:00:00:00:02,disable-legacy=on,guest_announce=off,romfile=
+"""
+
+
+def test_two_nics() -> None:
+    inner = {"guest_cidr": "10.0.3.15/24", "gateway": "10.0.3.2", "dns": "10.0.3.3", "restrict": True}
+    first = nat_nic(PortMapping(80, 8080), mac="52:54:00:00:00:01")
+    spec = replace(PLAIN, nics=(first, nat_nic(mac="52:54:00:00:00:02", **inner)))
+    check_spec(spec)
+    *plain, last = lines(PLAIN_LINES)
+    assert qemu_argv(OLD, spec, plan_fds(spec)) == [*plain, *lines(NICS_LINES), last]
 
 
 def test_a_qcow2_disk() -> None:
@@ -254,8 +267,8 @@ def test_shares() -> None:
 
 
 def test_forward_rules() -> None:
-    forward = PortForward("127.0.0.1", 8080, 80)
+    forward = PortMapping(80, 8080, "127.0.0.1")
     assert hostfwd(forward) == "tcp:127.0.0.1:8080-:80"
     assert hostfwd_key(forward) == "tcp:127.0.0.1:8080"
-    assert needs_low_port([forward, PortForward("127.0.0.1", 80, 80)], 1024)
+    assert needs_low_port([forward, PortMapping(80, 80)], 1024)
     assert not needs_low_port([forward], 1024)

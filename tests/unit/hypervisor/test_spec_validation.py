@@ -8,29 +8,30 @@ from typing import Any
 import pytest
 
 from fake_driver import FakeDriver
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
-    PortForward,
-    UserNetwork,
     VMRecord,
     VMSpec,
     choose_accelerator,
 )
-from hypercontainer.hypervisor.resources import limits_for, vcpus_for
+from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.hypervisor.validate import check_spec
+from nics import nat_nic
 
 GOOD = VMSpec("a1", "web", Path("/r/a1"), Path("/k"), None, ("quiet",), 128, 1)
-MAC = "52:54:00:00:00:01"
 
 
-def network(**changes: Any) -> dict[str, Any]:
-    return {"network": UserNetwork(**{"mac": MAC, **changes})}
+def nic(**changes: Any) -> dict[str, Any]:
+    return {"nics": (nat_nic(**changes),)}
 
 
-def forward(*fields: Any) -> dict[str, Any]:
-    return network(forwards=(PortForward(*fields),))
+def forward(host_ip: str, host_port: int, port: int, protocol: str = "tcp") -> dict[str, Any]:
+    return {"nics": (nat_nic(PortMapping(port, host_port, host_ip, protocol)),)}
 
 
 def disk(*fields: Any) -> dict[str, Any]:
@@ -58,13 +59,14 @@ ONE = ((Path("/d"), 512),)
         (disk("a", (), True), "at least one extent"),
         (disk("a", ((Path("/d"), 100),), True), "multiple of 512"),
         (disk("a", ((Path("/d"), 0),), True), "multiple of 512"),
-        (disk("a", ONE, True, "writethrough"), "cache"),
+        (disk("a", ONE, True, "vhd"), "format"),
         ({"disks": (DiskSpec("a", ONE, True), DiskSpec("a", ONE, True))}, "one disk each"),
-        (network(mac="52:54:00:00:00"), "MAC"),
-        (network(hostname="a,restrict=off"), "hostname"),
-        (network(guest_cidr="nonsense"), "user network"),
-        (network(gateway="10.0.3.2"), "not in"),
-        (network(dns="10.0.2.15"), "three addresses"),
+        (nic(mac="52:54:00:00:00"), "MAC"),
+        ({"nics": (nat_nic(), nat_nic())}, "one NIC each"),
+        (nic(hostname="a,restrict=off"), "hostname"),
+        (nic(guest_cidr="nonsense"), "user network"),
+        (nic(gateway="10.0.3.2"), "not in"),
+        (nic(dns="10.0.2.15"), "three addresses"),
         (forward("127.0.0.1", 0, 80), "port 0"),
         (forward("127.0.0.1", 80, 65536), "port 65536"),
         (forward("127.0.0.1", 80, 80, "sctp"), "sctp"),
@@ -89,9 +91,10 @@ def test_vcpus(cpus: float | None, expected: int) -> None:
     assert vcpus_for(cpus, host=4) == expected
 
 
-def test_limits_leave_the_guest_its_memory() -> None:
-    tcg = limits_for(256, 1.5, Accelerator.TCG, boot_files_bytes=1000)
-    kvm = limits_for(256, None, Accelerator.KVM)
+def test_limits_leave_qemu_its_own(tmp_path: Path) -> None:
+    driver = QemuDriver(tmp_path / "facts.json")
+    tcg = driver.limits(256, 1.5, Accelerator.TCG, boot_files_bytes=1000)
+    kvm = driver.limits(256, None, Accelerator.KVM)
     assert tcg.memory_bytes is not None
     assert kvm.memory_bytes is not None
     assert tcg.memory_bytes > kvm.memory_bytes > 256 << 20
@@ -104,6 +107,11 @@ RECORD = VMRecord("qemu", "a", "n", 1, 2, "b", Path("/r"), Accelerator.TCG, (Pat
 
 def test_a_record_survives_json() -> None:
     assert VMRecord.from_json(RECORD.to_json()) == RECORD
+
+
+def test_a_record_that_is_there_already_is_qemus(tmp_path: Path) -> None:
+    qemu = QemuDriver(tmp_path / "facts.json")
+    assert Drivers(FakeDriver(), qemu).of(RECORD) is qemu
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_what_is_there_is_kept_or_replaced_in_place() -> None:
     ],
 )
 def test_refused(change: str) -> None:
-    with pytest.raises(InvalidArgument, match="--change"):
+    with pytest.raises(InvalidArgument, match=r"^change: "):
         applied(change)
 
 

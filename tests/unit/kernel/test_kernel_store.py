@@ -46,7 +46,7 @@ def install(cache: Path, name: str, *, source: str, age_s: int = 0, version: str
 def test_an_empty_cache_says_how_to_get_a_kernel(tmp_path: Path) -> None:
     store = KernelStore(tmp_path / "absent")
     assert store.list() == []
-    with pytest.raises(Unavailable, match=r"make kernel.*hyper kernel fetch"):
+    with pytest.raises(Unavailable, match=r"make kernel.*kernels\.fetch"):
         store.default()
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from hypercontainer import kube
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.errors import InvalidArgument
 
 CONTAINER = "{name: c, image: 'x:1'}"
@@ -17,6 +18,13 @@ def pod(spec: str = "", container: str = "", metadata: str = "") -> str:
         f"{{apiVersion: v1, kind: Pod, metadata: {{name: p, {metadata}}}, "
         f"spec: {{containers: [{{name: c, image: 'x:1', {container}}}], {spec}}}}}"
     )
+
+
+def crowd(inits: int, mains: int) -> str:
+    """A pod of so many containers."""
+    first = ", ".join(f"{{name: i{n}, image: x}}" for n in range(inits))
+    others = ", ".join(f"{{name: m{n}, image: x}}" for n in range(mains))
+    return pod(f"initContainers: [{first}]").replace("containers: [{", f"containers: [{others}, {{", 1)
 
 
 def volume(source: str, mount: str = "") -> str:
@@ -73,6 +81,10 @@ REFUSED = [
     (pod(metadata="namespace: UP"), "metadata.namespace: 'UP' is no DNS label"),
     (pod().replace("name: p", "name: P"), "metadata.name: 'P' is no DNS name"),
     (pod().replace("name: c", "name: c_1"), "spec.containers[0].name: 'c_1' is no DNS label"),
+    (
+        crowd(inits=8, mains=CONTAINERS_MAX - 8),
+        f"spec.containers: a pod has {CONTAINERS_MAX} containers at most",
+    ),
     (pod().replace("name: p", f"name: {'p' * 62}"), "spec.containers[0].name: 'pppp"),
     # types and fields
     (

@@ -48,7 +48,7 @@ def test_privileged_has_all() -> None:
     assert granted([], ["ALL"], privileged=True) == ALL
 
 
-@pytest.mark.parametrize(("add", "drop", "flag"), [(["FLY"], [], "--cap-add"), ([], ["CAP_"], "--cap-drop")])
+@pytest.mark.parametrize(("add", "drop", "flag"), [(["FLY"], [], "cap_add"), ([], ["CAP_"], "cap_drop")])
 def test_unknown_names_the_flag(add: list[str], drop: list[str], flag: str) -> None:
     with pytest.raises(InvalidArgument, match=flag):
         granted(add, drop)

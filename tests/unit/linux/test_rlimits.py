@@ -24,5 +24,5 @@ def test_parse() -> None:
     ("name", "soft", "hard"), [("files", 1, 1), ("nofile", 2, 1), ("nofile", -1, 5), ("nofile", -2, 1)]
 )
 def test_refused(name: str, soft: int, hard: int) -> None:
-    with pytest.raises(InvalidArgument, match="--ulimit"):
+    with pytest.raises(InvalidArgument, match=r"^ulimits: "):
         parse(name, soft, hard)

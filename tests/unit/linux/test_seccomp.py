@@ -32,15 +32,18 @@ from hypercontainer.linux.seccomp import (
     Profile,
     Rule,
     compile_filter,
-    default_profile,
     parse_profile,
     verdicts,
 )
-from hypercontainer.linux.seccomp_default import CLONE_NAMESPACES
+from hypercontainer.linux.seccomp_default import CLONE_NAMESPACES, PROFILE
 
 EPERM = ERRNO | errno.EPERM
 U64 = (1 << 64) - 1
 ZERO = (0,) * 6
+
+
+def disassembled(program: bytes) -> bpf.Code:
+    return [bpf.Instruction(code, k, jt, jf) for code, jt, jf, k in struct.iter_unpack("<HBBI", program)]
 
 
 def run(
@@ -120,7 +123,7 @@ def telling_args(profile: Profile, generator: random.Random) -> Iterator[tuple[i
 def check(
     profile: Profile, granted: frozenset[str], kernel: tuple[int, int] = (6, 1)
 ) -> list[bpf.Instruction]:
-    program = bpf.disassemble(compile_filter(profile, granted, kernel))
+    program = disassembled(compile_filter(profile, granted, kernel))
     assert len(program) <= 4096
     generator = random.Random(1)
     for arch, table, bit in TABLES:
@@ -137,14 +140,14 @@ def check(
 @pytest.mark.parametrize("granted", [DEFAULT, ALL, frozenset(), DEFAULT | {"CAP_SYS_PTRACE"}], ids=range(4))
 @pytest.mark.parametrize("kernel", [(6, 1), (4, 4)])
 def test_dockers_default_for_every_call(granted: frozenset[str], kernel: tuple[int, int]) -> None:
-    program = check(default_profile(), granted, kernel)
+    program = check(PROFILE, granted, kernel)
     assert len(program) < 1000
 
 
 def default_verdict(
     call: str, *args: int, granted: frozenset[str] = DEFAULT, kernel: tuple[int, int] = (6, 1)
 ) -> int:
-    program = bpf.disassemble(compile_filter(default_profile(), granted, kernel))
+    program = disassembled(compile_filter(PROFILE, granted, kernel))
     padded = (*args, *ZERO)[:6]
     return run(program, syscalls.X86_64[call], AUDIT_X86_64, padded)
 
@@ -173,7 +176,7 @@ def test_dockers_default_in_words() -> None:
     assert default_verdict("socket", 40) == EPERM
     assert default_verdict("personality", 0xFFFFFFFF) == ALLOW
     assert default_verdict("personality", 0x0040000) == EPERM  # ADDR_NO_RANDOMIZE
-    program = bpf.disassemble(compile_filter(default_profile(), DEFAULT))
+    program = disassembled(compile_filter(PROFILE, DEFAULT))
     assert run(program, 600) == ENOSYS  # from the future: programs fall back
 
 
@@ -197,7 +200,7 @@ def test_comparisons_are_of_64_bits(op: Op) -> None:
             arg = Arg(2, op, value, two)
             rule = Rule(("getpid",), ALLOW, (Arg(0, Op.EQ, 7), arg))
             other = Rule(("getpid",), TRAP, (Arg(1, Op.GT, 1),))
-            program = bpf.disassemble(compile_filter(Profile(EPERM, (rule, other)), ()))
+            program = disassembled(compile_filter(Profile(EPERM, (rule, other)), ()))
             for given in values:
                 for first, second in ((7, 0), (7, 2), (8, 0), (8, 2)):
                     args = (first, second, given, 0, 0, 0)
@@ -284,7 +287,7 @@ def test_dockers_json() -> None:
     assert run(program, ioctl, args=(0, 21522, 0, 0, 0, 0)) == ERRNO | 25
     assert run(program, ioctl) == ENOSYS
     assert run(program, syscalls.X86_64["open"]) == KILL_PROCESS
-    without = bpf.disassemble(compile_filter(profile, frozenset()))
+    without = disassembled(compile_filter(profile, frozenset()))
     assert run(without, ioctl, args=(0, 21522, 0, 0, 0, 0)) == ENOSYS
 
 
@@ -389,7 +392,7 @@ def test_every_name_of_the_default_profile_is_a_call() -> None:
     known = {*syscalls.X86_64, *syscalls.I386}
     # Calls that i386 has inside of socketcall and ipc, or only other 32-bit machines have.
     absent = set("recv send".split())
-    assert {name for rule in default_profile().rules for name in rule.names} - known == absent
+    assert {name for rule in PROFILE.rules for name in rule.names} - known == absent
 
 
 def in_child(program: bytes, script: str) -> int:
@@ -414,7 +417,7 @@ def in_child(program: bytes, script: str) -> int:
 
 
 def test_the_kernel_takes_the_default_and_does_what_it_says() -> None:
-    program = compile_filter(default_profile(), DEFAULT)
+    program = compile_filter(PROFILE, DEFAULT)
     call = syscalls.X86_64
     assert in_child(program, f"{call['getppid']}") == 0
     assert in_child(program, f"{call['unshare']} 0") == errno.EPERM

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hypercontainer import podfile
+from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.errors import InvalidArgument, NotFound, Unavailable
 
 
@@ -45,7 +46,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (pod(containers={"image": "x"}), "containers", "a mapping where a list"),
     (pod(containers=["busybox"]), "containers[0]", "text where a mapping"),
     (pod(containers=[None]), "containers[0]", "nothing where a mapping"),
-    (pod(containers=[{"image": "x"}] * 257), "containers", "more than 256"),
+    (
+        pod(containers=[{"image": "x"}] * (CONTAINERS_MAX + 1)),
+        "containers",
+        f"a pod has {CONTAINERS_MAX} containers at most",
+    ),
     (pod(id="../p"), "id", "is no name"),
     (pod(hostname="a" * 64), "hostname", "64 characters, at most 63"),
     (pod(hostname="/myname"), "hostname", "'/myname' is no host name"),
@@ -70,7 +75,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (pod(log={"config": {"max-size": "big"}}), "log.config.max-size", "'big' is no size"),
     (pod(labels=["a"]), "labels", "a list where a mapping"),
     (pod(labels={"a": {"b": "c"}}), "labels.'a'", "a mapping where text"),
-    (pod(kind="Pod", apiVersion="v1"), "kind", "hyper play"),
+    (pod(kind="Pod", apiVersion="v1"), "kind", "manifests.play"),
     (pod(ID="q"), "", "'id' and 'ID' are one key"),
     # what needs networks
     (pod(services=[{"serviceIP": "10.0.0.1", "servicePort": 80}]), "services", "not there before"),
@@ -287,7 +292,8 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 
 def test_warnings_are_bounded() -> None:
     value = pod(
-        containers=[{"image": "x", f"k{n}": 1} for n in range(200)], **{f"k{n}": 1 for n in range(50)}
+        containers=[{"image": "x", f"k{n}": 1, f"l{n}": 1} for n in range(100)],
+        **{f"k{n}": 1 for n in range(50)},
     )
     _, warnings = podfile.read(json.dumps(value), where="w", fetch=nothing)
     assert len(warnings) == 101

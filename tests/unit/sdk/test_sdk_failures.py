@@ -24,8 +24,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def every_kind() -> list[type[errors.HyperError]]:
-    found = [value for value in vars(errors).values() if isinstance(value, type)]
-    return [kind for kind in found if issubclass(kind, errors.HyperError)]
+    kinds = [value for value in vars(errors).values() if isinstance(value, type)]
+    return [kind for kind in kinds if issubclass(kind, errors.HyperError)]
 
 
 @pytest.mark.parametrize("kind", every_kind())
@@ -41,6 +41,9 @@ def test_errors_carry_their_data() -> None:
     launch = wire_error({"code": "launch", "message": "m", "details": details})
     assert isinstance(launch, errors.LaunchError)
     assert (launch.command, launch.exit_code, launch.stderr) == (("qemu",), 1, "no")
+    remedies = [{"call": "containers.remove", "of": "web", "aim": "first", "options": {"force": True}}]
+    conflict = wire_error({"code": "conflict", "message": "m", "details": {"remedies": remedies}})
+    assert str(conflict) == "m (containers.remove web force=True first)"
     layer = wire_error({"code": "layer", "message": "layer x: m", "details": {"layer": "x", "entry": "e"}})
     assert isinstance(layer, errors.LayerError)
     assert (layer.message, layer.layer, layer.entry) == ("layer x: m", "x", "e")

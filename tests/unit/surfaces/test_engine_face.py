@@ -13,16 +13,16 @@ import fake_engine
 from hypercontainer.contract.calls import Nothing, Request
 from hypercontainer.contract.routes import JSON
 from hypercontainer.engine.container.container import Container
-from hypercontainer.engine.container.execs import Exec
+from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.service.containers import ContainerService
-from hypercontainer.engine.service.images import ImageService
 from hypercontainer.engine.service.pods import PodService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.surfaces.hyper.handlers import HANDLERS
 from hypercontainer.surfaces.hyper.typed import OPERATIONS, Operation
-from hypercontainer.surfaces.kube.manifests import ManifestService
+from hypercontainer.surfaces.kube.manifests import Manifests
 
 # What a route's method is one of: by the collection, of itself or of what it holds.
 FAKES: dict[tuple[str, bool], tuple[type, type | None]] = {
@@ -34,7 +34,7 @@ FAKES: dict[tuple[str, bool], tuple[type, type | None]] = {
     ("volumes", False): (fake_collections.FakeVolumes, VolumeService),
     ("images", False): (fake_collections.FakeImages, ImageService),
     ("system", False): (fake_collections.FakeSystem, SystemService),
-    ("manifests", False): (fake_collections.FakeManifests, ManifestService),
+    ("manifests", False): (fake_collections.FakeManifests, Manifests),
 }
 # Calls that hyperd itself answers.
 OWN = {"system.ping", "system.openapi", "system.shutdown"}

@@ -15,7 +15,7 @@ import pytest
 from hypercontainer.contract.volumes import HostPath
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.users import User, as_user, peer
-from hypercontainer.volume.host import check_access, resolve
+from hypercontainer.volume.host import resolve
 from hypercontainer.volume.images import check
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as other users")
@@ -119,20 +119,20 @@ def test_nobody_shares_what_they_may_not_use(place: Path) -> None:
     for path in (closed, inside, secret, group):
         for write in (False, True):
             with pytest.raises(InvalidArgument, match="may not"):
-                check_access(str(path), USER, write=write)
-        check_access(str(path), User(0, 0), write=True)
-        check_access(str(path), None, write=True)
+                resolve(HostPath(str(path)), user=USER, write=write)
+        resolve(HostPath(str(path)), user=User(0, 0), write=True)
+        resolve(HostPath(str(path)), user=None, write=True)
     for path in (others, readable):
-        check_access(str(path), USER, write=False)
+        resolve(HostPath(str(path)), user=USER, write=False)
         with pytest.raises(InvalidArgument, match="may not read and write"):
-            check_access(str(path), USER, write=True)
-    check_access(str(group), MEMBER, write=True)
+            resolve(HostPath(str(path)), user=USER, write=True)
+    resolve(HostPath(str(group)), user=MEMBER, write=True)
     (place / "link").symlink_to(inside)
     with pytest.raises(InvalidArgument, match="may not"):
-        check_access(str(place / "link"), USER, write=False)
+        resolve(HostPath(str(place / "link")), user=USER, write=False)
     only_list = made(place / "dir-list", 0o754)
     with pytest.raises(InvalidArgument, match="may not"):
-        check_access(str(only_list), USER, write=False)
+        resolve(HostPath(str(only_list)), user=USER, write=False)
 
 
 @as_root

@@ -23,6 +23,8 @@ from hypercontainer.agent.operations import (
     Disk,
     ProcessExited,
 )
+from hypercontainer.contract.limits import CONTAINERS_MAX
+from hypercontainer.errors import GuestError
 
 pytestmark = pytest.mark.vm
 
@@ -51,6 +53,31 @@ def test_containers_share_disks(pod: RunPod) -> None:
             == len((await sh(session, "a", "ls -d /sys/class/block/vd*")).split())
             >= 5
         )
+        await power_off(vm, session)
+
+    pod(scenario)
+
+
+def test_as_many_containers_as_are_promised(pod: RunPod) -> None:
+    """All at once, in a VM of 256 MiB; some more fit beside them, the next is refused, and all go on."""
+
+    async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
+        agent = session.agent
+        plans = [member(f"c{n}", (one, two)[n % 2]) for n in range(CONTAINERS_MAX)]
+        await asyncio.gather(*(start(session, plan, process) for process, plan in enumerate(plans, 1)))
+        assert await sh(session, plans[-1].container, "cat /name; echo x >/mine; cat /mine") == "two\nx\n"
+        spare = 0
+        with pytest.raises(GuestError) as refused:
+            while True:
+                await agent.create_container(member(f"spare{spare}", one))
+                spare += 1
+        assert refused.value.errno == errno.ENOSPC
+        assert spare > 1
+        await agent.destroy_container("spare0", discard=True)
+        await agent.destroy_container("c0")
+        await start(session, plans[0], CONTAINERS_MAX + 1)
+        assert await sh(session, "c0", "cat /name") == "one\n"
+        await asyncio.gather(*(agent.destroy_container(plan.container) for plan in plans))
         await power_off(vm, session)
 
     pod(scenario)

@@ -28,9 +28,7 @@ def _image(call: Call, name: str) -> dict[str, Any]:
 
 
 def _pod(call: Call, name: str) -> dict[str, Any]:
-    from hypercontainer.semantics.pod_shape import pod
-
-    return pod(call.session.client.call("pods.inspect", name))
+    return docker_shape.pod(call.session.client.call("pods.inspect", name))
 
 
 def _volume(call: Call, name: str) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hypercontainer.cli.container_options import MACHINE, NETWORK
-from hypercontainer.cli.options import Call, Command, UsageError, flag, many, text
+from hypercontainer.cli.container_options import POD_OPTIONS
+from hypercontainer.cli.options import Call, Command, UsageError
 from hypercontainer.cli.pod_spec import pod_spec
 from hypercontainer.cli.session import tell
 from hypercontainer.client.api import RemoteError
@@ -40,34 +40,11 @@ def exists(call: Call) -> int:
     return 0
 
 
-_POD_NETWORK = tuple(option for option in NETWORK if option.name not in ("publish-all", "expose"))
 CREATE = Command(
     create,
     "[OPTIONS] [NAME]",
     count=(0, 1),
-    options=(
-        text("--name", "NAME", "the same as NAME"),
-        text("-h --hostname", "NAME", "of the pod's virtual machine"),
-        text("--domainname", "NAME", "inside"),
-        many("-l --label", "NAME[=VALUE]", "attach a label"),
-        many("--label-file", "FILE", "read labels from a file, a line each"),
-        many("--annotation", "NAME=VALUE", "attach an annotation"),
-        flag("--share-pid", "its containers share their process IDs"),
-        text("--share", "NAMESPACES", "ipc, net and uts are always shared; 'pid' is as --share-pid"),
-        flag("--replace", "remove a pod of this name first"),
-        *_POD_NETWORK,
-        text(
-            "-m --memory",
-            "SIZE",
-            "of the virtual machine; as much as its containers may use, if it is not said",
-        ),
-        text("--cpus", "NUMBER", "processors of the virtual machine, such as 2 or 0.5"),
-        text("--cpu", "NUMBER", "the same as --cpus"),
-        text("--shm-size", "SIZE", "of /dev/shm"),
-        many("--sysctl", "NAME=VALUE", "kernel parameter of the guest"),
-        many("--storage-opt", "size=SIZE", "size of the disk that holds what the containers write"),
-        *MACHINE,
-    ),
+    options=POD_OPTIONS,
     text="""A pod is one virtual machine for several containers, which reach one another on localhost. It begins empty;
 hyper create --pod and hyper run --pod put containers into it.""",
     examples=(

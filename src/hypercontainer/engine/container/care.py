@@ -1,8 +1,8 @@
 """A container's hooks and probes, while it runs.
 
-One object per run.  The record's ``begun`` is set when its startup probe has passed and its post_start hook is done;
-``is_ready`` says whether its readiness probe passes.  What fails here ends the container, and its restart policy does
-the rest.
+One object per run.  ``begin`` is told when its startup probe has passed and its post_start hook is done; ``is_ready``
+says whether its readiness probe passes.  What fails here ends the run, and the container's restart policy does the
+rest.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
 
 from hypercontainer.contract.probes import Action, Probe
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec
-from hypercontainer.contract.states import State
-from hypercontainer.engine.container.process import ProcessAttachment
 from hypercontainer.engine.health import actions, connect
 from hypercontainer.engine.health.probe import Probes, watch_container
 from hypercontainer.engine.health.result import Result
+from hypercontainer.engine.process.process import ProcessAttachment
+from hypercontainer.engine.sandbox.execs import Execs, Tell
 from hypercontainer.errors import AgentError, HyperError
-
-if TYPE_CHECKING:
-    from hypercontainer.engine.container.container import Container
 
 DEFAULT_STOP_S = 10
 OUTPUT_MAX_BYTES = 10 * 1024
@@ -31,28 +29,49 @@ OUTPUT_MAX_BYTES = 10 * 1024
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How a container is got at by who cares for it.
+
+    ``execs`` are in it, ``outside`` in its VM.  ``begin``: it has begun; ``changed``: it is ready, or is not any more;
+    ``end``: it has so many seconds to end.
+    """
+
+    what: str
+    execs: Execs
+    outside: Execs
+    paused: Callable[[], bool]
+    begin: Callable[[], None]
+    changed: Callable[[], None]
+    end: Callable[[float], Coroutine[Any, Any, None]]
+    tell: Tell
+
+
 def wanted(spec: ContainerSpec) -> bool:
     return bool(spec.startup or spec.liveness or spec.readiness or spec.lifecycle.post_start)
 
 
 class Care:
-    """``running_for_s``: since the start, of a container that an earlier hyperd started."""
+    """``running_for_s``: since the start, of a container that an earlier hyperd started; ``begun``: it had begun
+    then."""
 
-    def __init__(self, container: Container, *, running_for_s: float = 0.0) -> None:
-        self._container = container
-        self._spec = container.record.spec
+    def __init__(
+        self, spec: ContainerSpec, reach: Reach, *, begun: bool = False, running_for_s: float = 0.0
+    ) -> None:
+        self._spec = spec
+        self._reach = reach
+        self._begun = begun
         self._resumed = running_for_s > 0.0
-        plain = not (self._spec.startup or self._spec.lifecycle.post_start)
-        if plain and not container.record.begun:
-            container.change(begun=True)
-        self.is_ready = self._spec.readiness is None
+        if not (spec.startup or spec.lifecycle.post_start):
+            self.started()
+        self.is_ready = spec.readiness is None
         self._why_ended = ""
         self._tasks: list[asyncio.Task[None]] = []
-        if wanted(self._spec):
-            self._begin(self._tend(running_for_s))
+        if wanted(spec):
+            self._do(self._tend(running_for_s))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work, name=f"care for {self._container.what}"))
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=f"care for {self._reach.what}"))
 
     async def close(self) -> str:
         """The run is over; why, where it was ended from here."""
@@ -75,7 +94,7 @@ class Care:
             self._ask,
             self,
             running_for_s=running_for_s,
-            started=self._resumed and self._container.record.begun,
+            started=self._resumed and self._begun,
         )
 
     async def before_stop(self, timeout_s: float | None) -> None:
@@ -84,18 +103,19 @@ class Care:
         if hook is not None:
             result = await self._perform(hook, timeout_s)
             if not result.ok:
-                self._container.tell("pre_stop_failed", detail=result.detail)
+                self._reach.tell("pre_stop_failed", detail=result.detail)
 
     # ------------------------------------------------------------------------------------- for watch_container
 
     def started(self) -> None:
-        if not self._container.record.begun:
-            self._container.change(begun=True)
+        if not self._begun:
+            self._begun = True
+            self._reach.begin()
 
     def ready(self, ready: bool) -> None:
         self.is_ready = ready
-        self._container.tell("ready" if ready else "not_ready")
-        self._container.pod.poke()
+        self._reach.tell("ready" if ready else "not_ready")
+        self._reach.changed()
 
     def unhealthy(self, kind: str, probe: Probe, detail: str) -> None:
         self._end(f"its {kind} probe failed: {detail}", probe.termination_grace_s)
@@ -103,25 +123,24 @@ class Care:
     # ------------------------------------------------------------------------------------- how it is asked
 
     async def _ask(self, probe: Probe) -> Result | None:
-        if self._container.record.state is State.PAUSED:
+        if self._reach.paused():
             return None
-        return await actions.check(probe.check, self._reach(), probe.timeout_s)
+        return await actions.check(probe.check, self._ways(), probe.timeout_s)
 
     async def _perform(self, action: Action, timeout_s: float | None) -> Result:
         try:
-            return await actions.perform(action, self._reach(), timeout_s)
+            return await actions.perform(action, self._ways(), timeout_s)
         except AgentError as error:
             return Result(False, error.message)
 
-    def _reach(self) -> actions.Reach:
+    def _ways(self) -> actions.Reach:
         async def start(command: tuple[str, ...]) -> ProcessAttachment:
-            spec = ExecSpec(command=command, stdin=True)
-            return await self._container.pod.execs.start_quietly(spec)
+            return await self._reach.outside.start_quietly(ExecSpec(command=command, stdin=True))
 
         return actions.Reach(self._execute, connect.through(start))
 
     async def _execute(self, command: tuple[str, ...], timeout_s: float | None) -> tuple[int, bytes]:
-        attachment = await self._container.execs.start_quietly(ExecSpec(command=command))
+        attachment = await self._reach.execs.start_quietly(ExecSpec(command=command))
         try:
             async with asyncio.timeout(timeout_s):
                 said = await asyncio.gather(_beginning(attachment, 1), _beginning(attachment, 2))
@@ -138,11 +157,11 @@ class Care:
         if self._why_ended:
             return
         self._why_ended = why
-        self._container.tell("unhealthy", why=why)
+        self._reach.tell("unhealthy", why=why)
         own = self._spec.stop_timeout_s
         if grace_s is None:
             grace_s = float(DEFAULT_STOP_S if own is None else own)
-        self._begin(self._container.end_init(grace_s, None))
+        self._do(self._reach.end(grace_s))
 
 
 async def _beginning(attachment: ProcessAttachment, channel: int) -> bytes:

@@ -1,24 +1,20 @@
 """A container that an earlier hyperd left: taken back as it was, or truthfully what became of it.
 
-Its pod's VM ends when all containers of the pod are recovered and none has use for it (``registry``).
+Its pod's VM ends when all containers of the pod are recovered and none has use for it (``pod.Pod.recover``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 from hypercontainer.agent.operations import ProcessState, Welcome
 from hypercontainer.contract.states import State
 from hypercontainer.engine import times
+from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.restart import wanted_at_boot
+from hypercontainer.engine.container.run import LOST
 from hypercontainer.errors import AgentError, HyperError
-
-if TYPE_CHECKING:
-    from hypercontainer.engine.container.container import Container
-
-LOST = 255  # the exit status of a container whose VM was lost
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +30,7 @@ async def recover(container: Container) -> None:
 
 
 async def _recover(container: Container) -> None:
-    welcome = await container.pod.adopted()
+    welcome = await container.sandbox.adopted()
     if container.alive and (init := _init(container, welcome)) is not None:
         assert welcome is not None
         container.take_back(welcome, init)
@@ -60,7 +56,7 @@ async def _destroy(container: Container, welcome: Welcome | None) -> None:
     """What the guest has of it, though it does not run."""
     if welcome is not None and container.id in welcome.containers:
         with contextlib.suppress(AgentError):
-            await container.pod.agent.destroy_container(container.id)
+            await container.sandbox.agent.destroy_container(container.id)
 
 
 async def _write_off(container: Container) -> None:

@@ -113,6 +113,27 @@ class ContainerLog:
             self, follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail, timestamps=timestamps
         )
 
+    def until_now(self) -> Callable[[int], AsyncIterator[bytes]]:
+        """All that is kept at this moment, by stream; what is appended from now on is not of it."""
+        end = (self._sequence, self._size if self._fd >= 0 else self._size_on_disk())
+
+        async def of(stream: int) -> AsyncIterator[bytes]:
+            everything = read_log(
+                self, follow=False, since_ns=None, until_ns=None, tail=None, timestamps=False, end=end
+            )
+            async for each, data in everything:
+                if each == stream:
+                    yield data
+
+        return of
+
+    def _size_on_disk(self) -> int:
+        """Of the newest file, which is not open."""
+        try:
+            return self.path(self._sequence).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def sequences(self) -> list[int]:
         """The numbers of the files there are, oldest first."""
         try:

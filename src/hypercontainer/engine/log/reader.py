@@ -28,7 +28,7 @@ READ_BYTES = 128 * 1024
 # Records that nobody asked for are passed over, but the event loop gets its turn.
 RECORDS_PER_TURN = 256
 _Key = tuple[int, int]  # run, stream
-_Place = tuple[int, int]  # file, position in it
+Place = tuple[int, int]  # file, position in it
 
 
 class Source(Protocol):
@@ -53,9 +53,9 @@ class _Start:
     sequence: int
     position: int
     cuts: dict[_Key, float] = field(default_factory=dict)
-    scanned: _Place = (0, 0)  # up to where ``cuts`` say what counts
+    scanned: Place = (0, 0)  # up to where ``cuts`` say what counts
 
-    def clip(self, place: _Place, record: Record) -> bytes:
+    def clip(self, place: Place, record: Record) -> bytes:
         if place >= self.scanned:
             return record.payload
         cut = self.cuts.get((record.run, record.stream), math.inf) - record.offset
@@ -70,8 +70,9 @@ async def read_log(
     until_ns: int | None,
     tail: int | None,
     timestamps: bool,
+    end: Place | None = None,
 ) -> AsyncIterator[tuple[int, bytes]]:
-    """See ``ContainerLog.read``."""
+    """See ``ContainerLog.read``; what lies at ``end`` or behind it is not read."""
     stamper = _Stamper() if timestamps else None
     run = source.run
     start = _find_start(source, since_ns, until_ns, tail)
@@ -82,6 +83,8 @@ async def read_log(
             for count, (place, item) in enumerate(cursor.records()):
                 if count % RECORDS_PER_TURN == 0:
                     await asyncio.sleep(0)
+                if end is not None and place >= end:
+                    return
                 if isinstance(item, Damage):
                     log.warning("%s: %d bytes at %d are damaged", source.path(place[0]), item.size, place[1])
                     yield STDERR, _note(f"{item.size} bytes of this log are damaged")
@@ -149,7 +152,7 @@ class _Cursor:
         self._position = position
         self._file: BinaryIO | None = None
 
-    def records(self) -> Iterator[tuple[_Place, Record | Damage]]:
+    def records(self) -> Iterator[tuple[Place, Record | Damage]]:
         """What there is from here to the present end of the log."""
         while True:
             if self._file is not None or self._open(self._sequence):
@@ -280,7 +283,7 @@ class _TailFinder:
             self._open.discard(key)
 
 
-def _backward(source: Source, sequences: list[int]) -> Iterator[tuple[_Place, Record]]:
+def _backward(source: Source, sequences: list[int]) -> Iterator[tuple[Place, Record]]:
     """Every record, the last one first; damage is passed over."""
     for sequence in reversed(sequences):
         try:

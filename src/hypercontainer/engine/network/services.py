@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from hypercontainer.engine.directory import Registry
-from hypercontainer.engine.pod import views as pod_views
-from hypercontainer.engine.pod.pod import Pod
-from hypercontainer.engine.state import ServiceEnd, ServiceRecord
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.state import ServiceEnd, ServiceRecord, StateStore
 from hypercontainer.errors import HyperError, Unavailable
 
 LOOPBACK = "127.0.0.1"
@@ -27,18 +26,28 @@ CONNECT_S = 10.0
 log = logging.getLogger(__name__)
 
 
-class Services:
-    """Owner of the listening sockets and of the connections that they took."""
+@dataclass(frozen=True)
+class Endpoint:
+    """A pod, as services see it."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    labels: Mapping[str, str]
+    ready: bool
+    published: tuple[PortMapping, ...]
+
+
+class Services:
+    """Owner of the listening sockets and of the connections that they took.  ``endpoints``: all pods as they are."""
+
+    def __init__(self, state: StateStore, endpoints: Callable[[], Iterable[Endpoint]]) -> None:
+        self._state = state
+        self._endpoints = endpoints
         self._listeners: dict[str, list[asyncio.Server]] = {}
         self._records: dict[str, ServiceRecord] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self._turn = itertools.count()
 
     async def open(self) -> None:
-        for record in self._registry.parts.state.services():
+        for record in self._state.services():
             self._records[record.name] = record
             try:
                 await self._listen(record)
@@ -56,12 +65,12 @@ class Services:
                     await self._listen(former)
             raise
         self._records[record.name] = record
-        self._registry.parts.state.put_service(record)
+        self._state.put_service(record)
 
     async def remove(self, name: str) -> bool:
         """Whether there was one."""
         await self._silence(name)
-        self._registry.parts.state.remove_service(name)
+        self._state.remove_service(name)
         return self._records.pop(name, None) is not None
 
     def get(self, name: str) -> ServiceRecord | None:
@@ -119,7 +128,7 @@ class Services:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        ports = [port for pod in self._registry.named_pods() if (port := _port(record, end, pod))]
+        ports = [port for pod in self._endpoints() if (port := _port(record, end, pod))]
         if not ports:
             return  # as from a port that nobody listens on
         port = ports[next(self._turn) % len(ports)]
@@ -135,11 +144,11 @@ def selects(record: ServiceRecord, labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in record.selector.items())
 
 
-def _port(record: ServiceRecord, end: ServiceEnd, pod: Pod) -> int | None:
+def _port(record: ServiceRecord, end: ServiceEnd, pod: Endpoint) -> int | None:
     """The host's port that leads to this pod, if it is one to be chosen."""
-    if not selects(record, pod.labels) or not pod_views.ready(pod):
+    if not pod.ready or not selects(record, pod.labels):
         return None
-    for port in pod.record.published:
+    for port in pod.published:
         if port.container_port == end.container_port and port.protocol == "tcp":
             return port.host_port
     return None

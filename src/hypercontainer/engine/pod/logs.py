@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 from hypercontainer.contract.answers import PodLogLine
-from hypercontainer.engine.container import observe
 from hypercontainer.engine.container.container import Container
 
 WAITING_LINES = 64  # of all containers, for a client that is slow
@@ -17,7 +16,7 @@ WAITING_LINES = 64  # of all containers, for a client that is slow
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """As ``observe.read_log`` takes it."""
+    """As ``ContainerLog.read`` takes it."""
 
     follow: bool
     since_ns: int | None
@@ -54,9 +53,8 @@ async def _read(member: Container, wish: Wish, waiting: asyncio.Queue[PodLogLine
     try:
         while True:
             run = member.record.run
-            lines = observe.read_log(
-                member,
-                follow=wish.follow,
+            lines = member.log.read(
+                follow=wish.follow and member.alive,
                 since_ns=wish.since_ns,
                 until_ns=wish.until_ns,
                 tail=wish.tail,

@@ -1,12 +1,11 @@
 """A pod's runs: from its start to its end, resumed by the next hyperd where the last one left it.
 
-``PodRuns`` owns the task of each run, and what the order of start and end (``health.order``) sees of a container.
+``Runs`` owns the task of the present one, and what the order of start and end (``health.order``) sees of a container.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,18 +14,19 @@ from hypercontainer.engine import times
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.restart import wanted
 from hypercontainer.engine.health.order import Finished, Phase, PodRun
-from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox.execs import Tell
+from hypercontainer.engine.state import PodRecord
 
 DEFAULT_GRACE_S = 30.0
 
-log = logging.getLogger(__name__)
-
 
 class PodMember:
-    """``health.order.Member``: a container in the pod's present run."""
+    """``health.order.Member``: a container in the pod's present run; ``since``: how often it had been started before."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, since: int) -> None:
         self._container = container
+        self._since = since
 
     @property
     def name(self) -> str:
@@ -38,14 +38,14 @@ class PodMember:
 
     @property
     def phase(self) -> Phase:
-        record, since = self._container.record, self._container.pod.record.since
+        record = self._container.record
         if record.state is State.STARTING:
             return Phase.STARTING
         if record.state in (State.RUNNING, State.PAUSED):
             return Phase.STARTED if self._container.begun else Phase.STARTING
         if record.state is State.RESTARTING:
             return Phase.STARTED if record.begun else Phase.STARTING
-        if record.state is State.CREATED or record.run <= since.get(record.id, 0):
+        if record.state is State.CREATED or record.run <= self._since:
             return Phase.WAITING
         if wanted(record) and self._container.comes_back:
             return Phase.STARTED if record.begun else Phase.STARTING
@@ -61,68 +61,79 @@ class PodMember:
         await self._container.stop(timeout_s=0)
 
 
-class PodRuns:
-    """``removed`` is called for a pod that removes itself at its end."""
+class Runs:
+    """Of one pod.  ``over`` is called when a run of a pod that removes itself has ended."""
 
-    def __init__(self, remove: Callable[[Pod], Awaitable[None]]) -> None:
-        self._remove = remove
-        self._runs: dict[str, PodRun] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+    def __init__(
+        self,
+        record: Kept[PodRecord],
+        members: Callable[[], list[Container]],
+        tell: Tell,
+        over: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.present: PodRun | None = None
+        self._record = record
+        self._members = members
+        self._tell = tell
+        self._over = over
+        self._task: asyncio.Task[None] | None = None
 
-    def running(self, pod: Pod) -> PodRun | None:
-        return self._runs.get(pod.id)
+    @property
+    def grace_s(self) -> float:
+        wish = self._record.value.spec.stop_timeout_s
+        return DEFAULT_GRACE_S if wish is None else float(wish)
 
-    def begin(self, pod: Pod) -> PodRun:
-        """The pod's next run, from its first container on."""
-        since = {member.id: member.record.run for member in pod.members.values()}
-        pod.change(wanted=True, failure="", started=times.now(), since=since)
-        pod.tell("start")
-        return self.resume(pod)
+    def poke(self) -> None:
+        """Something has changed of a member."""
+        if self.present is not None:
+            self.present.poke()
 
-    def resume(self, pod: Pod) -> PodRun:
-        """The run that an earlier hyperd began."""
-        members = [PodMember(container) for container in pod.members.values()]
-        run = self._runs[pod.id] = PodRun(members, grace_s=_grace_s(pod))
-        pod.run = run
-        self._tasks[pod.id] = asyncio.create_task(self._run(pod, run), name=f"run of pod {pod.record.name}")
-        return run
+    def present_or_next(self) -> PodRun:
+        """The run that goes on, or one from its first container on."""
+        if self.present is not None:
+            return self.present
+        since = {member.id: member.record.run for member in self._members()}
+        self._record.change(wanted=True, failure="", started=times.now(), since=since)
+        self._tell("start")
+        return self.resume()
 
-    async def _run(self, pod: Pod, run: PodRun) -> None:
+    def resume(self) -> PodRun:
+        """The run that an earlier hyperd began, or goes on already."""
+        if self.present is None:
+            since = self._record.value.since
+            members = [PodMember(member, since.get(member.id, 0)) for member in self._members()]
+            self.present = run = PodRun(members, grace_s=self.grace_s)
+            self._task = asyncio.create_task(self._run(run), name=f"run of pod {self._record.value.name}")
+        return self.present
+
+    async def _run(self, run: PodRun) -> None:
+        spec = self._record.value.spec
         body = asyncio.create_task(run.run())
-        spec = pod.record.spec
         late = ""
         try:
-            if spec is not None and spec.deadline_s is not None:
-                began_ns = times.to_ns(pod.record.started)
+            if spec.deadline_s is not None:
+                began_ns = times.to_ns(self._record.value.started)
                 left_s = spec.deadline_s - (time.time_ns() - began_ns) / 1e9
                 done, _ = await asyncio.wait([body], timeout=max(0.0, left_s))
                 if not done:
                     late = f"it ran longer than its {spec.deadline_s} s"
-                    await run.stop(_grace_s(pod))
-            self._ended(pod, await body, late)
+                    await run.stop(self.grace_s)
+            self._ended(await body, late)
         except asyncio.CancelledError:
             body.cancel()
             await asyncio.gather(body, return_exceptions=True)
             raise
-        if spec is not None and spec.auto_remove:
-            await self._remove(pod)
+        if spec.auto_remove:
+            await self._over()
 
-    def _ended(self, pod: Pod, end: Finished, late: str) -> None:
-        self._runs.pop(pod.id, None)
-        self._tasks.pop(pod.id, None)
-        pod.run = None
+    def _ended(self, end: Finished, late: str) -> None:
+        self.present = self._task = None
         failure = late or (f"container {end.failed} failed" if end.failed else "")
-        pod.change(wanted=False, failure=failure)
-        pod.tell("die", failure=failure)
+        self._record.change(wanted=False, failure=failure)
+        self._tell("die", failure=failure)
 
     async def close(self) -> None:
-        """Lets go: hyperd ends, the pods live on."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _grace_s(pod: Pod) -> float:
-    spec = pod.record.spec
-    return DEFAULT_GRACE_S if spec is None or spec.stop_timeout_s is None else float(spec.stop_timeout_s)
+        """Lets go: hyperd ends, the pod lives on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

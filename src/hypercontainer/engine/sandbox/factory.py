@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from hypercontainer.agent.operations import Preparation
+from hypercontainer.agent.operations import Interface, Preparation
 from hypercontainer.config import Factory as Policies
 from hypercontainer.config import Policy
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.engine.events import EventBus
-from hypercontainer.engine.network import user as addresses
-from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
+from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.engine.sandbox.rehearsal import Stage, rehearse
 from hypercontainer.engine.sandbox.templates import Templates
 from hypercontainer.errors import HyperError, Unavailable
@@ -137,7 +136,7 @@ class Factory:
         self._events.publish("template", "discard", key)
 
     def counts(self) -> dict[str, int]:
-        """How many of what there are, for `hyper info`."""
+        """How many of what there are."""
         return {
             "templates": self._templates.count(),
             "ready": sum(len(size.ready) for size in self._sizes.values()),
@@ -154,7 +153,7 @@ class Factory:
         return self._able
 
     async def _size(self, hardware: Hardware) -> _Size:
-        prepared = preparation(online=hardware.spec.network is not None, release_disks=hardware.release_disks)
+        prepared = preparation(hardware.interfaces, release_disks=hardware.release_disks)
         key = await self._templates.key(hardware.clone, prepared)
         size = self._sizes.get((key, hardware.cpus))
         if size is None:
@@ -163,12 +162,11 @@ class Factory:
         return size
 
     async def _take_ready(self, size: _Size, hardware: Hardware) -> Found | None:
-        forwards = hardware.spec.network.forwards if hardware.spec.network else ()
         while size.ready:
             found = size.ready.pop()
             try:
-                for forward in forwards:
-                    await found.vm.add_forward(forward)
+                if hardware.published:
+                    await hardware.network.publish(found.vm, hardware.published)
             except BaseException as error:
                 # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
                 await asyncio.shield(found.vm.kill())
@@ -309,9 +307,9 @@ class Factory:
 
 
 @functools.cache
-def preparation(*, online: bool, release_disks: bool) -> Preparation:
+def preparation(interfaces: tuple[Interface, ...], *, release_disks: bool) -> Preparation:
     return Preparation(
-        (addresses.interface(TEMPLATE_MAC),) if online else (),
+        interfaces,
         release_disks,
         plan_mounts.mounts(
             ContainerSpec(image=""), systemd=False, shared_memory=plan_mounts.SHARED_MEMORY_VOLUME

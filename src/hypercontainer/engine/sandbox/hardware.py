@@ -7,8 +7,12 @@ interface with ``TEMPLATE_MAC``, which each clone's guest replaces by its own.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hypercontainer.agent.operations import Interface
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.network.network import Network
 from hypercontainer.hypervisor.driver import DriveSpec, VMSpec
 
 IMAGE_SERIAL = "image"
@@ -19,11 +23,14 @@ TEMPLATE_MAC = "02:00:00:00:00:01"
 
 @dataclass(frozen=True)
 class Hardware:
-    """``spec`` is for a boot; ``release_disks``: the kernel reads a disk's size only when its driver is bound."""
+    """``spec`` is for a boot, with the ``published`` ports in it; ``release_disks``: the kernel reads a disk's size
+    only when its driver is bound."""
 
     spec: VMSpec
     release_disks: bool
     cpus: float
+    network: Network
+    published: tuple[PortMapping, ...] = ()
 
     @property
     def clones(self) -> bool:
@@ -32,13 +39,19 @@ class Hardware:
 
     @property
     def clone(self) -> VMSpec:
-        """With the devices that the template has; forwards, which a guest does not see, are its own."""
-        network = self.spec.network and replace(self.spec.network, mac=TEMPLATE_MAC)
-        return replace(self.spec, disks=(), drives=DRIVES, network=network)
+        """With the devices that the template has; published ports, which a guest does not see, are its own."""
+        return self._clone(self.published)
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The network as it is prepared in a template's guest."""
+        return self.network.attach(TEMPLATE_MAC).interfaces
 
     def unowned(self, kind: str, uid: int | None) -> VMSpec:
-        """A clone that is nobody's yet, with a name, a run directory and a user ID of its own, and no forwards."""
-        clone, name = self.clone, f"{kind}-{secrets.token_hex(6)}"
-        network = clone.network and replace(clone.network, forwards=())
-        run_dir = clone.run_dir.with_name(name)
-        return replace(clone, id=name, name=name, run_dir=run_dir, owner_uid=uid, network=network)
+        """A clone that is nobody's yet, with a name, a run directory and a user ID of its own, publishing nothing."""
+        clone, name = self._clone(()), f"{kind}-{secrets.token_hex(6)}"
+        return replace(clone, id=name, name=name, run_dir=clone.run_dir.with_name(name), owner_uid=uid)
+
+    def _clone(self, published: Sequence[PortMapping]) -> VMSpec:
+        nics = self.network.attach(TEMPLATE_MAC, published).nics
+        return replace(self.spec, disks=(), drives=DRIVES, nics=nics)

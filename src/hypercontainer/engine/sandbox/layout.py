@@ -1,18 +1,30 @@
 """How a pod's images and changes lie on its disks; pure.
 
 All images that a pod has when its VM starts are one disk, one after the other, so that a pod of many has the devices
-of a pod of one, and the same template.  Containers of one image share its part.
+of a pod of one, and the same template.  Containers of one image share its part.  A container that is alone has the
+writable disk to itself, one of a pod a directory of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypercontainer.agent.operations import Disk
+from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
-from hypercontainer.engine.state import ContainerRecord, ImagePart, PodRecord
+from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.hypervisor.driver import DiskSpec
 from hypercontainer.rootfs import RootDisk
+
+
+def disk_folder(places: Places, pod: PodRecord) -> Path:
+    return places.container(pod.id) if pod.alone else places.pod(pod.id)
+
+
+def disk_path(places: Places, pod: PodRecord) -> Path:
+    """The disk with what its containers write; not every container that is alone has one."""
+    return disk_folder(places, pod) / "disk.img"
 
 
 def image_disk(serial: str, roots: Sequence[RootDisk]) -> tuple[DiskSpec, tuple[ImagePart, ...]]:
@@ -36,8 +48,16 @@ def lower(part: ImagePart) -> Disk:
     return Disk(part.serial, part.filesystem, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes)
 
 
-def upper(pod: PodRecord, record: ContainerRecord) -> Disk | None:
-    """A container that is alone has its disk to itself, one of a pod a directory of the pod's."""
-    if record.spec.read_only:
-        return None
-    return Disk(DISK_SERIAL, "ext4", directory=f"container-{record.id[:12]}" if pod.name else "")
+def upper(pod: PodRecord, container: str) -> Disk:
+    """Where it writes."""
+    return Disk(DISK_SERIAL, "ext4") if pod.alone else disk_directory(directory(container))
+
+
+def disk_directory(name: str) -> Disk:
+    """A directory of the pod's disk."""
+    return Disk(DISK_SERIAL, "ext4", directory=name)
+
+
+def directory(container: str) -> str:
+    """Of a container, on its pod's disk."""
+    return f"container-{container[:12]}"

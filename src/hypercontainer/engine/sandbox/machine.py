@@ -1,143 +1,144 @@
-"""From a pod's record to the VM that it needs."""
+"""From a pod's record and contents to the VM that it needs: kernel, initrd, accelerator, devices, limits."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hypercontainer.contract.spec import PortMapping
-from hypercontainer.engine.network import user as addresses
-from hypercontainer.engine.parts import Parts
-from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.config import Machine
+from hypercontainer.engine import network
+from hypercontainer.engine.network import ports
+from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
-from hypercontainer.engine.state import PodRecord
-from hypercontainer.errors import NotFound
-from hypercontainer.hypervisor.driver import (
-    Accelerator,
-    DiskSpec,
-    Limits,
-    PortForward,
-    UserNetwork,
-    VMSpec,
-    choose_accelerator,
-)
-from hypercontainer.hypervisor.resources import limits_for, vcpus_for
-from hypercontainer.kernel import Kernel, build_initrd, command_line
+from hypercontainer.engine.state import ImagePart, PodRecord
+from hypercontainer.errors import NotFound, Remedy
+from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec, choose_accelerator
+from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.hypervisor.resources import vcpus_for
+from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_line
 from hypercontainer.linux import tsc
-from hypercontainer.rootfs import RootDisk
+from hypercontainer.rootfs import LayerStore, RootDisk
+from hypercontainer.volume.store import VolumeStore
 
 
-async def plan_hardware(pod: Pod, parts: Parts, roots: Sequence[RootDisk]) -> Hardware:
-    """The VM with the images ``roots`` and all that the pod's containers may mount."""
-    wish = pod.record
-    kernel = await asyncio.to_thread(find_kernel, parts, wish.kernel)
-    initrd = await asyncio.to_thread(_initrd, parts, wish, kernel)
-    accelerator = await _accelerator(parts, wish, kernel)
-    arguments = command_line(
-        kernel,
-        emulated=accelerator is Accelerator.TCG,
-        console=True,
-        extra=wish.kernel_args,
-        tsc_khz=await asyncio.to_thread(tsc.rate_khz),
-    )
-    boot_files = _size_bytes(kernel.path) + _size_bytes(initrd)
-    shares = await storage.shares(pod, parts)
-    published = addresses.publish(wish.ports)
-    image, images = layout.image_disk(IMAGE_SERIAL, roots)
-    pod.change(
-        published=published,
-        images=images,
-        vm_kernel=str(kernel.path),
-        vm_kernel_args=arguments,
-        vm_accelerator=accelerator.value,
-    )
-    spec = VMSpec(
-        id=wish.id[:12],
-        name=wish.name or pod.records()[0].name,
-        run_dir=parts.run_dir(wish.id),
-        kernel=kernel.path,
-        initrd=initrd,
-        kernel_args=arguments,
-        memory_mib=wish.memory_mib,
-        vcpus=vcpus_for(wish.cpus),
-        disks=(image, *_writable(pod, parts), *await storage.disks(pod, parts)),
-        shares=shares,
-        network=_network(wish.mac, published) if wish.network != "none" else None,
-        accelerator=accelerator,
-        owner_uid=wish.uid,
-        limits=_limits(wish, accelerator, boot_files, len(shares)),
-    )
-    return Hardware(spec, release_disks=kernel.source != "own", cpus=wish.cpus)
+@dataclass(frozen=True)
+class Supplies:
+    """What VMs are made of and from, of one engine.  ``hyperstart`` finds the guest's init, which may be missing and
+    is needed late; ``cache`` holds initrds."""
 
+    machine: Machine
+    cache: Path
+    places: Places
+    drivers: Drivers
+    kernels: KernelStore
+    layers: LayerStore
+    volumes: VolumeStore
+    hyperstart: Callable[[], Path]
 
-def _limits(wish: PodRecord, accelerator: Accelerator, boot_files_bytes: int, shares: int) -> Limits:
-    return limits_for(
-        wish.memory_mib, wish.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=shares
-    )
+    def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
+        """Blocks."""
+        return [self.layers.root_disk(diff_ids) for diff_ids in images]
 
-
-async def _accelerator(parts: Parts, wish: PodRecord, kernel: Kernel) -> Accelerator:
-    asked = wish.accelerator or parts.config.machine.accelerator
-    wanted = None if asked == "auto" else Accelerator(asked)
-    return (await choose_accelerator(parts.driver, wanted, kernel.path)).accelerator
-
-
-def runs_as_root() -> bool:
-    return os.geteuid() == 0
-
-
-def _writable(pod: Pod, parts: Parts) -> tuple[DiskSpec, ...]:
-    path = disk_path(parts, pod.record, pod.records()[0].id)
-    return (DiskSpec(DISK_SERIAL, ((path, path.stat().st_size),), read_only=False),) if path.exists() else ()
-
-
-def disk_path(parts: Parts, pod: PodRecord, container: str) -> Path:
-    """The disk with what containers write: of a pod in all, or of the container that is alone."""
-    return (parts.pod_dir(pod.id) if pod.name else parts.container_dir(container)) / "disk.img"
-
-
-def _network(mac: str, published: tuple[PortMapping, ...]) -> UserNetwork:
-    return UserNetwork(
-        mac=mac,
-        guest_cidr=f"{addresses.GUEST_ADDRESS}/{addresses.GUEST_PREFIX}",
-        gateway=addresses.GATEWAY,
-        dns=addresses.NAME_SERVER,
-        forwards=tuple(forward(port) for port in published),
-    )
-
-
-def forward(port: PortMapping) -> PortForward:
-    return PortForward(port.host_ip, port.host_port, port.container_port, port.protocol)
-
-
-def find_kernel(parts: Parts, wish: str | None) -> Kernel:
-    """The kernel called ``wish``: a path, or a name that `hyper kernel ls` shows; without one the default."""
-    name = wish or parts.config.machine.kernel
-    if name is None:
-        return parts.kernels.default()
-    if "/" in name:
-        return parts.kernels.user(Path(name))
-    for kernel in parts.kernels.list():
-        if name in (kernel_name(kernel), kernel.version):
-            return kernel
-    raise NotFound(f"no kernel called {name}", hint="`hyper kernel ls` lists them; a path has a slash in it")
+    def find_kernel(self, wish: str | None) -> Kernel:
+        """The kernel called ``wish``: a path, or the name of one of ours; without one the default.  Blocks."""
+        name = wish or self.machine.kernel
+        if name is None:
+            return self.kernels.default()
+        if "/" in name:
+            return self.kernels.user(Path(name))
+        for kernel in self.kernels.list():
+            if name in (kernel_name(kernel), kernel.version):
+                return kernel
+        raise NotFound(
+            f"no kernel called {name}",
+            hint="a path has a slash in it",
+            remedies=(Remedy("system.kernels", aim="lists them"),),
+        )
 
 
 def kernel_name(kernel: Kernel) -> str:
     return f"{kernel.source}-{kernel.version}"
 
 
+async def plan_hardware(
+    record: PodRecord, contents: Contents, supplies: Supplies
+) -> tuple[Hardware, dict[str, Any]]:
+    """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
+    kernel = await asyncio.to_thread(supplies.find_kernel, record.kernel)
+    initrd = await asyncio.to_thread(_initrd, supplies, record, kernel)
+    accelerator = await _accelerator(supplies, record, kernel)
+    arguments = command_line(
+        kernel,
+        emulated=accelerator is Accelerator.TCG,
+        console=True,
+        extra=record.kernel_args,
+        tsc_khz=await asyncio.to_thread(tsc.rate_khz),
+    )
+    boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
+    shares = await storage.shares(contents.volumes.values(), supplies.places)
+    published = ports.choose(record.ports)
+    disks, images = await _disks(record, contents, supplies)
+    joined = network.find(record.network)
+    limits = supplies.drivers.default.limits(
+        record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
+    )
+    spec = VMSpec(
+        id=record.id[:12],
+        name=contents.name,
+        run_dir=supplies.places.vm(record.id),
+        kernel=kernel.path,
+        initrd=initrd,
+        kernel_args=arguments,
+        memory_mib=record.memory_mib,
+        vcpus=vcpus_for(record.cpus),
+        disks=disks,
+        shares=shares,
+        nics=joined.attach(record.mac, published).nics,
+        accelerator=accelerator,
+        owner_uid=record.uid,
+        limits=limits,
+    )
+    facts = {"published": published, "images": images, "vm_kernel": str(kernel.path)}
+    facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
+    return Hardware(spec, kernel.source != "own", record.cpus, joined, published), facts
+
+
+async def _disks(
+    record: PodRecord, contents: Contents, supplies: Supplies
+) -> tuple[tuple[DiskSpec, ...], tuple[ImagePart, ...]]:
+    """All that the VM has from the start, and where the images are on the first."""
+    roots = await asyncio.to_thread(supplies.roots, contents.images)
+    image, parts = layout.image_disk(IMAGE_SERIAL, roots)
+    volumes = await storage.disks(contents.volumes.values(), supplies.volumes)
+    return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts
+
+
+async def _accelerator(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Accelerator:
+    asked = record.accelerator or supplies.machine.accelerator
+    wanted = None if asked == "auto" else Accelerator(asked)
+    return (await choose_accelerator(supplies.drivers.default, wanted, kernel.path)).accelerator
+
+
+def _writable(record: PodRecord, places: Places) -> tuple[DiskSpec, ...]:
+    path = layout.disk_path(places, record)
+    return (DiskSpec(DISK_SERIAL, ((path, path.stat().st_size),), read_only=False),) if path.exists() else ()
+
+
 def _size_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise NotFound(f"boot file {path}: {error.strerror}", hint="see --kernel and --initrd") from error
+        raise NotFound(
+            f"boot file {path}: {error.strerror}", hint="is it a kernel's, or an initrd's, path?"
+        ) from error
 
 
-def _initrd(parts: Parts, wish: PodRecord, kernel: Kernel) -> Path:
-    if wish.initrd:
-        return Path(wish.initrd)
-    return build_initrd(parts.hyperstart(), kernel, parts.config.cache)
+def _initrd(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Path:
+    if record.initrd:
+        return Path(record.initrd)
+    return build_initrd(supplies.hyperstart(), kernel, supplies.cache)

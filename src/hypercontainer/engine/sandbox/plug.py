@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping
 
+from hypercontainer.agent.session import Agent
 from hypercontainer.contract.volumes import HostPath
-from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox import layout
+from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.storage import serial
+from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor.driver import VM, DiskSpec
-from hypercontainer.rootfs import RootDisk, chain_id
+from hypercontainer.rootfs import RootDisk
 from hypercontainer.semantics.mounts import guest_name, short_name
-
-if TYPE_CHECKING:
-    from hypercontainer.engine.pod.pod import Pod
 
 PLUGGED = "i"  # begins the serial of an image that came later
 
 
-async def image(pod: Pod, root: RootDisk) -> None:
+async def image(vm: VM, record: Kept[PodRecord], root: RootDisk) -> None:
     """Has the VM have the image."""
-    if pod.image_part(root.chain_id) is not None:
+    if any(part.chain_id == root.chain_id for part in record.value.images):
         return
-    own = short_name(PLUGGED, root.chain_id)
-    disk, parts = layout.image_disk(own, [root])
-    await _vm(pod).attach_disk(disk)
-    pod.change(images=(*pod.record.images, *parts))
+    disk, parts = layout.image_disk(short_name(PLUGGED, root.chain_id), [root])
+    await vm.attach_disk(disk)
+    record.change(images=(*record.value.images, *parts))
 
 
-async def volumes(pod: Pod, disks: Iterable[DiskSpec]) -> None:
-    """Has the VM have the volumes' ``disks``."""
+async def volumes(vm: VM, pod: PodRecord, wanted: Mapping[str, Brought], disks: Iterable[DiskSpec]) -> None:
+    """Has the VM have the ``disks`` of those that are ``wanted`` and that it has not yet."""
     missing = {
-        serial(volume): volume
-        for volume in pod.volumes.values()
-        if guest_name(volume.name) not in pod.record.mounted
+        serial(brought.volume): brought.volume
+        for brought in wanted.values()
+        if guest_name(brought.volume.name) not in pod.mounted
     }
     for volume in missing.values():
         if isinstance(volume.source, HostPath):
@@ -44,25 +43,22 @@ async def volumes(pod: Pod, disks: Iterable[DiskSpec]) -> None:
             )
     for disk in disks:
         if disk.serial in missing:
-            await _vm(pod).attach_disk(disk)
+            await vm.attach_disk(disk)
 
 
-async def unused(pod: Pod) -> None:
-    """Takes out what came with containers that are gone."""
-    wanted = storage.plans(pod)
-    for name, disk in tuple(pod.record.mounted.items()):
-        if name not in wanted:
-            await pod.agent.remove_volume(name)
-            pod.change(mounted={other: kept for other, kept in pod.record.mounted.items() if other != name})
+async def unused(
+    vm: VM, agent: Agent, record: Kept[PodRecord], *, volumes: Collection[str], images: Collection[str]
+) -> None:
+    """Takes out all but ``volumes``, by the guest's names, and ``images``, by their chain IDs."""
+    for name, disk in tuple(record.value.mounted.items()):
+        if name not in volumes:
+            await agent.remove_volume(name)
+            record.change(
+                mounted={other: kept for other, kept in record.value.mounted.items() if other != name}
+            )
             if disk:
-                await _vm(pod).detach_disk(disk)
-    used = {chain_id(record.diff_ids) for record in pod.records()}
-    for part in pod.record.images:
-        if part.chain_id not in used and part.serial.startswith(f"{PLUGGED}-"):
-            pod.change(images=tuple(other for other in pod.record.images if other != part))
-            await _vm(pod).detach_disk(part.serial)
-
-
-def _vm(pod: Pod) -> VM:
-    assert pod.vm is not None
-    return pod.vm
+                await vm.detach_disk(disk)
+    for part in record.value.images:
+        if part.chain_id not in images and part.serial.startswith(f"{PLUGGED}-"):
+            record.change(images=tuple(other for other in record.value.images if other != part))
+            await vm.detach_disk(part.serial)

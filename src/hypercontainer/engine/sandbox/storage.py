@@ -9,32 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from asyncio import Future
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hypercontainer.agent.operations import Disk, File, FileSystem, VolumePlan
-from hypercontainer.contract.spec import ContainerSpec
-from hypercontainer.contract.volumes import Contents, DiskImage, EmptyDir, HostPath, NamedVolume, Volume
+from hypercontainer.contract.spec import ContainerSpec, PodSpec
+from hypercontainer.contract.volumes import Contents as Files
+from hypercontainer.contract.volumes import DiskImage, EmptyDir, HostPath, NamedVolume, Volume
+from hypercontainer.engine.places import Places
+from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
-from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
-from hypercontainer.semantics import mounts as plan_mounts
-from hypercontainer.semantics.mounts import (
-    MS_NODEV,
-    MS_NOSUID,
-    SIZED_MEMORY_VOLUME,
-    guest_name,
-    short_name,
-)
+from hypercontainer.semantics import mounts
+from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
 from hypercontainer.volume import host, images
-
-if TYPE_CHECKING:
-    from hypercontainer.engine.parts import Parts
-    from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.volume.store import VolumeStore
 
 _SAFE = MS_NOSUID | MS_NODEV
 # QEMU's largest message, and files that programs may map to write.
@@ -49,19 +41,19 @@ def serial(volume: Volume) -> str:
 # ------------------------------------------------------------------------------------- the host's side
 
 
-async def disks(pod: Pod, parts: Parts) -> tuple[DiskSpec, ...]:
+async def disks(volumes: Iterable[Brought], store: VolumeStore) -> tuple[DiskSpec, ...]:
     """The disks of all volumes that are disks; named volumes that are not there are made."""
     found = []
-    for volume in pod.volumes.values():
-        user = asking(pod.asked_by(volume.name))
-        found.append(await asyncio.to_thread(_disk, volume, parts, user))
+    for brought in volumes:
+        user = asking(brought.asked_by)
+        found.append(await asyncio.to_thread(_disk, brought.volume, store, user))
     return tuple(disk for disk in found if disk is not None)
 
 
-def _disk(volume: Volume, parts: Parts, user: User | None) -> DiskSpec | None:
+def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | None:
     match volume.source:
         case NamedVolume(name, size_bytes):
-            path = parts.volumes.obtain(name, size_bytes)
+            path = store.obtain(name, size_bytes)
             return DiskSpec(serial(volume), ((path, path.stat().st_size),), volume.read_only)
         case DiskImage(path, form):
             checked = images.check(path, form, write=not volume.read_only, user=user)
@@ -71,12 +63,11 @@ def _disk(volume: Volume, parts: Parts, user: User | None) -> DiskSpec | None:
             return None
 
 
-async def shares(pod: Pod, parts: Parts) -> tuple[ShareSpec, ...]:
+async def shares(volumes: Iterable[Brought], places: Places) -> tuple[ShareSpec, ...]:
     found = []
-    for volume in pod.volumes.values():
+    for volume, user in ((each.volume, asking(each.asked_by)) for each in volumes):
         if isinstance(volume.source, HostPath):
-            user = asking(pod.asked_by(volume.name))
-            path = await asyncio.to_thread(_shared, volume, parts, user)
+            path = await asyncio.to_thread(_shared, volume, places, user)
             found.append(ShareSpec(serial(volume), path, volume.read_only, user))
     return tuple(found)
 
@@ -87,10 +78,9 @@ def single_files(volumes: Iterable[Volume]) -> frozenset[str]:
     return frozenset(name for name, source in hosts.items() if Path(source.path).is_file())
 
 
-def _shared(volume: Volume, parts: Parts, user: User | None) -> Path:
+def _shared(volume: Volume, places: Places, user: User | None) -> Path:
     assert isinstance(volume.source, HostPath)
-    forbidden = (parts.config.root, parts.config.run)
-    return host.resolve(volume.source, user=user, write=not volume.read_only, forbidden=forbidden)
+    return host.resolve(volume.source, user=user, write=not volume.read_only, forbidden=places.own)
 
 
 def asking(uid: int | None) -> User | None:
@@ -104,51 +94,38 @@ def asking(uid: int | None) -> User | None:
     return User(uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
-def check_host(volumes: Iterable[Volume], parts: Parts, asked_by: int | None) -> None:
+def check_host(volumes: Iterable[Volume], store: VolumeStore, places: Places, asked_by: int | None) -> None:
     """That files of the host may be used by who asks for them, who learns it at once."""
     user = asking(asked_by)
     for volume in volumes:
         if isinstance(volume.source, HostPath):
-            _shared(volume, parts, user)
+            _shared(volume, places, user)
         elif isinstance(volume.source, DiskImage):
-            _disk(volume, parts, user)
+            _disk(volume, store, user)
 
 
-def needs_disk(volumes: dict[str, Volume]) -> bool:
+def needs_disk(volumes: Iterable[Volume]) -> bool:
     """Whether one of them is a directory of the pod's disk."""
-    return any(isinstance(v.source, EmptyDir) and not v.source.memory for v in volumes.values())
+    return any(isinstance(v.source, EmptyDir) and not v.source.memory for v in volumes)
 
 
 # ------------------------------------------------------------------------------------- the guest's side
 
 
-def add(pod: Pod, *, timeout_s: float) -> list[Future[None]]:
-    """Tells the guest of all volumes that it does not have."""
-    missing = {name: planned for name, planned in plans(pod).items() if name not in pod.record.mounted}
-    if missing:
-        serials = {name: planned.mount.serial if planned.mount else "" for name, planned in missing.items()}
-        pod.change(mounted=pod.record.mounted | serials)
-    return [pod.agent.add_volume(planned, timeout_s=timeout_s) for planned in missing.values()]
-
-
-def plans(pod: Pod) -> dict[str, VolumePlan]:
-    """By the guest's name for each."""
-    spec = pod.record.spec
-    group = spec.fs_group if spec is not None else None
-    shares = pod.vm.record.shares if pod.vm else ""
-    made = [plan(volume, group, shares) for volume in pod.volumes.values()]
-    if spec is not None and memory_volume(pod, None) == SIZED_MEMORY_VOLUME:
-        data = f"mode=1777,size={spec.shm_size_bytes}"
+def plans(pod: PodRecord, volumes: Iterable[Brought], shares: str) -> dict[str, VolumePlan]:
+    """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host."""
+    made = [plan(brought.volume, pod.spec.fs_group, shares) for brought in volumes]
+    if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
+        data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
     return {each.name: each for each in made}
 
 
-def memory_volume(pod: Pod, container: ContainerSpec | None) -> str:
-    """The volume that is a container's /dev/shm: the pod's, whatever it wishes itself; "" for memory of its own."""
-    if pod.record.spec is not None:
-        return plan_mounts.memory_volume(pod.record.spec.shm_size_bytes, in_pod=True)
-    assert container is not None
-    return plan_mounts.memory_volume(container.shm_size_bytes, in_pod=False)
+def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
+    """The volume that is a container's /dev/shm: its pod's, whatever it wishes itself; "" for memory of its own."""
+    if pod.alone:
+        return mounts.memory_volume(wish.shm_size_bytes, in_pod=False)
+    return mounts.memory_volume(pod.spec.shm_size_bytes, in_pod=True)
 
 
 def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
@@ -172,7 +149,7 @@ def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
         case HostPath():
             share = FileSystem(shares, own, _SAFE, _SHARE_DATA[shares], read_only=volume.read_only)
             return VolumePlan(name, mount=share)
-        case Contents(files, mode):
+        case Files(files, mode):
             readable = 0 if group is None else 0o440  # the group is there to read them, whatever their modes
             written = tuple(
                 File(
@@ -197,10 +174,10 @@ def _relative(volume: Volume, path: str) -> str:
     return path
 
 
-def check(volumes: dict[str, Volume], records: Sequence[ContainerRecord], what: str) -> None:
+def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], what: str) -> None:
     """That what containers mount is there, and can be.  Raises InvalidArgument."""
-    for record in records:
-        for mount in record.spec.mounts:
+    for container in containers:
+        for mount in container.mounts:
             if mount.volume not in volumes:
                 raise InvalidArgument(
                     f"{what}: there is no volume {mount.volume}", hint="define it beside the containers"

@@ -1,4 +1,4 @@
-"""``engine.interface.Volumes``: hyperd's named volumes, and which pods use them."""
+"""Named volumes, and which pods use them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.contract.calls import VolumesPruned
 from hypercontainer.engine import views
 from hypercontainer.engine.creation import named_volumes
-from hypercontainer.engine.directory import Registry
+from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.events import EventBus
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
+from hypercontainer.volume.store import VolumeStore
 
 _FILTERS = ("name", "label", "dangling")
 
 
 class VolumeService:
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._store = registry.parts.volumes
+    def __init__(self, directory: Directory, store: VolumeStore, events: EventBus) -> None:
+        self._directory = directory
+        self._store = store
+        self._events = events
 
     async def create(
         self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
     ) -> VolumeInfo:
         made = await asyncio.to_thread(self._store.create, name, size_bytes, labels or {})
-        self._registry.parts.events.publish("volume", "create", name, **(labels or {}))
+        self._events.publish("volume", "create", name, **(labels or {}))
         return made
 
-    async def find(self, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
+    async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
         users = self._users()
         found = [self._told(info, users) for info in await asyncio.to_thread(self._store.find)]
         return [info for info in found if _matches(info, filters or {})]
@@ -37,6 +41,7 @@ class VolumeService:
         return self._told(await asyncio.to_thread(self._store.inspect, name), self._users())
 
     async def remove(self, name: str, *, force: bool = False) -> None:
+        """Conflict, which names the pods, where one uses it."""
         if users := self._users().get(name):
             raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
         try:
@@ -45,9 +50,10 @@ class VolumeService:
             if not force:
                 raise
             return
-        self._registry.parts.events.publish("volume", "remove", name)
+        self._events.publish("volume", "remove", name)
 
-    async def prune(self) -> tuple[list[str], int]:
+    async def prune(self) -> VolumesPruned:
+        """Those that no pod uses."""
         removed, freed = [], 0
         for info in await self.find():
             if info.pods:
@@ -58,12 +64,12 @@ class VolumeService:
                 continue  # used since, or gone
             removed.append(info.name)
             freed += info.used_bytes
-        return removed, freed
+        return VolumesPruned(removed, freed)
 
     def _users(self) -> dict[str, tuple[str, ...]]:
         """Names of pods, and of containers that are alone, by the volume that they use."""
         users: dict[str, tuple[str, ...]] = {}
-        for pod in self._registry.pods.values():
+        for pod in self._directory.pods.values():
             records = pod.records()
             name = pod.record.name or (records[0].name if records else "")
             for volume in named_volumes(pod.record.spec, records):

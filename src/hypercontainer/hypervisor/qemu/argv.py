@@ -7,27 +7,26 @@ initrd as ``/dev/fd/N`` and disks as ``/dev/fdset/N``.  Set N holds descriptor N
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.hypervisor.driver import (
     VIRTIOFS,
     Accelerator,
     DiskSpec,
     DriveSpec,
-    PortForward,
+    Nic,
     ShareSpec,
-    UserNetwork,
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu.binary import QBOOT, SANDBOX, Binary
-from hypercontainer.hypervisor.resources import TCG_CACHE_MIB
+from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
 
 AGENT_PORT = "hyper.agent"
-NETDEV = "net0"
 # The first descriptor that is QEMU's: 3 is the launcher's gate.
 FIRST_FD = 4
 # `q35`, because a kernel finds its interrupts there in a table: for `pc`, QEMU's ACPI code computes them in a loop,
@@ -41,11 +40,8 @@ MACHINE = (
 EMPTY_DRIVE_BYTES = 1 << 44
 # Requests that a guest may have waiting at a share; QEMU's default, 128, slows many files down.
 SHARE_QUEUE = 1024
-_CACHE: Mapping[str, Mapping[str, bool]] = {
-    "writeback": {"direct": False, "no-flush": False},
-    "unsafe": {"direct": False, "no-flush": True},
-    "none": {"direct": True, "no-flush": False},
-}
+# In the host's page cache, and the guest's flushes are honoured.
+_CACHE = {"direct": False, "no-flush": False}
 
 
 @dataclass(frozen=True)
@@ -124,8 +120,8 @@ def qemu_argv(
         argv += _drive(drive)
     for share, number in zip(spec.shares, fds.shares, strict=True):
         argv += _share(share, number, shares)
-    if spec.network is not None:
-        argv += _network(spec.network)
+    for place, nic in enumerate(spec.nics):
+        argv += _nic(nic, netdev(place))
     for number in range(1, spec.hotplug_slots + 1):
         argv += ["-device", f"pcie-root-port,id={slot_id(number)},chassis={number},slot={number}"]
     # No guest runs before this side listens: QEMU drops what is said on a console that nobody has connected to.
@@ -219,17 +215,23 @@ def _share(share: ShareSpec, fd: int, filesystem: str) -> list[str]:
     return [*backend, "-device", msgspec.json.encode(device).decode()]
 
 
-def _network(network: UserNetwork) -> list[str]:
+def netdev(nic: int) -> str:
+    """The network of the NIC at this place of the specification."""
+    return f"net{nic}"
+
+
+def _nic(nic: Nic, name: str) -> list[str]:
+    network = nic.backend
     guest = ipaddress.IPv4Interface(network.guest_cidr)
     options = [
-        f"user,id={NETDEV},net={guest.network},host={network.gateway},dns={network.dns}",
+        f"user,id={name},net={guest.network},host={network.gateway},dns={network.dns}",
         f"dhcpstart={guest.ip},ipv6=off,restrict={'on' if network.restrict else 'off'}",
     ]
     if network.hostname:
         options.append(f"hostname={network.hostname}")
-    options += [f"hostfwd={hostfwd(forward)}" for forward in network.forwards]
+    options += [f"hostfwd={hostfwd(port)}" for port in network.forwards]
     # A clone has nobody to tell that it has moved.
-    device = f"virtio-net-pci,netdev={NETDEV},mac={network.mac},disable-legacy=on,guest_announce=off,romfile="
+    device = f"virtio-net-pci,netdev={name},mac={nic.mac},disable-legacy=on,guest_announce=off,romfile="
     return ["-netdev", ",".join(options), "-device", device]
 
 
@@ -254,7 +256,6 @@ def slot_id(number: int) -> str:
 
 def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
     """The ``blockdev-add`` arguments for a disk in ``filename``: a raw or qcow2 file, or a VMDK descriptor."""
-    cache = _CACHE[disk.cache]
     # A read-only file is shared by any number of VMs and has no writer; a lock on it protects nothing.
     locking = "off" if disk.read_only else "on"
     file: dict[str, object] = {
@@ -262,14 +263,14 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
         "filename": filename,
         "locking": locking,
         "discard": "unmap",
-        "cache": cache,
+        "cache": _CACHE,
     }
     node: dict[str, object] = {
         "driver": "raw",
         "node-name": node_name(disk.serial),
         "read-only": disk.read_only,
         "discard": "unmap",
-        "cache": cache,
+        "cache": _CACHE,
         "file": file,
     }
     if disk.format == "qcow2":
@@ -299,18 +300,18 @@ def block_device_of(serial: str, drive: str) -> dict[str, object]:
     }
 
 
-def hostfwd(forward: PortForward) -> str:
+def hostfwd(port: PortMapping) -> str:
     """The rule as ``-netdev`` and ``hostfwd_add`` take it; no guest address means the first that DHCP gives."""
-    return f"{hostfwd_key(forward)}-:{forward.guest_port}"
+    return f"{hostfwd_key(port)}-:{port.container_port}"
 
 
-def hostfwd_key(forward: PortForward) -> str:
+def hostfwd_key(port: PortMapping) -> str:
     """What ``hostfwd_remove`` takes."""
-    return f"{forward.protocol}:{forward.host_ip}:{forward.host_port}"
+    return f"{port.protocol}:{port.host_ip}:{port.host_port}"
 
 
-def needs_low_port(forwards: Sequence[PortForward], first_free_port: int) -> bool:
-    return any(forward.host_port < first_free_port for forward in forwards)
+def needs_low_port(ports: Iterable[PortMapping], first_free_port: int) -> bool:
+    return any(port.host_port < first_free_port for port in ports)
 
 
 def _option(text: str) -> str:

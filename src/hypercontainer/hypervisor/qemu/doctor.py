@@ -1,22 +1,35 @@
-"""What ``hyper doctor`` says about QEMU, its accelerators and its confinement."""
+"""What an examination of the host says about QEMU, its accelerators and its confinement."""
 
 from __future__ import annotations
 
 import os
 import pwd
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Check
+from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import kvm, shares
+from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import setpriv_path
 
-if TYPE_CHECKING:
-    from hypercontainer.hypervisor.qemu.driver import QemuDriver
+
+class Examined(Protocol):
+    """What is looked at of a driver."""
+
+    @property
+    def cgroups(self) -> Cgroups: ...
+    @property
+    def uids(self) -> range: ...
+    async def capabilities(self) -> Capabilities: ...
+    async def probe(
+        self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
+    ) -> Verdict: ...
+    async def probe_shares(self, *, refresh: bool = False) -> shares.Usable: ...
 
 
-async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
+async def diagnose(driver: Examined, name: str) -> list[Check]:
     """Every check, whatever the others say."""
     checks = [_setpriv(), _cgroups(driver.cgroups.not_limited)]
     if driver.uids:
@@ -36,7 +49,7 @@ async def diagnose(driver: QemuDriver, name: str) -> list[Check]:
     ]
 
 
-async def _shares(driver: QemuDriver) -> Check:
+async def _shares(driver: Examined) -> Check:
     usable = await driver.probe_shares(refresh=True)
     if usable.filesystem == VIRTIOFS:
         return Check("directories of the host", True, "virtiofsd serves them, confined")
@@ -58,7 +71,7 @@ def uids_for_vms(uids: range) -> Check:
     return Check("uids for VMs", True, f"{span}, one for each VM")
 
 
-async def _accelerator(driver: QemuDriver, accelerator: Accelerator, *, required: bool) -> Check:
+async def _accelerator(driver: Examined, accelerator: Accelerator, *, required: bool) -> Check:
     title = f"accelerator {accelerator.value}"
     try:
         verdict = await driver.probe(accelerator, refresh=True)

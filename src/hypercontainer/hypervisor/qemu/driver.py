@@ -35,6 +35,7 @@ from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, needs_low_port, 
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.cache import FactCache
 from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
+from hypercontainer.hypervisor.qemu.overhead import overhead_bytes
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
 from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch, clean
@@ -162,16 +163,27 @@ class QemuDriver:
     async def diagnose(self) -> list[Check]:
         return await doctor.diagnose(self, self._name)
 
+    def limits(
+        self,
+        memory_mib: int,
+        cpus: float | None,
+        accelerator: Accelerator,
+        *,
+        boot_files_bytes: int = 0,
+        shares: int = 0,
+    ) -> Limits:
+        beside = overhead_bytes(accelerator, boot_files_bytes=boot_files_bytes, shares=shares)
+        return Limits(memory_bytes=(memory_mib << 20) + beside, cpus=cpus)
+
     async def launch(self, spec: VMSpec) -> QemuVM:
         check_spec(spec)
         return await self._launched(spec, BOOT)
 
     async def fingerprint(self, spec: VMSpec) -> str:
         binary = await self._binary()
-        network = spec.network and replace(spec.network, forwards=())
         # The rate of the time stamp counter is measured, a little different each time; a saved guest refined it.
         arguments = tuple(word for word in spec.kernel_args if not word.startswith("tsc_early_khz="))
-        plain = replace(spec, id="template", name="template", network=network, kernel_args=arguments)
+        plain = replace(spec.without_forwards(), id="template", name="template", kernel_args=arguments)
         argv = qemu_argv(binary, plain, plan_fds(plain, Role.SAVE), Role.SAVE)
         processor = probe.cpu_model() if spec.accelerator is Accelerator.KVM else ""
         return "\0".join([binary.key, binary.version, processor, *argv])
@@ -472,14 +484,13 @@ def _confined(spec: VMSpec, argv: Sequence[str]) -> list[str]:
     setpriv = setpriv_path()
     if setpriv is None:
         raise LaunchError(f"VM {spec.name}: there is no setpriv to confine QEMU with", hint=SETPRIV_HINT)
-    forwards = spec.network.forwards if spec.network else ()
     return unprivileged(
         setpriv,
         argv,
         root=os.geteuid() == 0,
         uid=spec.owner_uid,
         groups=kvm.groups_for_vm() if spec.accelerator is Accelerator.KVM else (),
-        bind_low_ports=needs_low_port(forwards, unprivileged_port_start()),
+        bind_low_ports=needs_low_port((port for _, port in spec.forwards), unprivileged_port_start()),
     )
 
 

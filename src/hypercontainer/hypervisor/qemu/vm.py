@@ -10,20 +10,19 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import (
     DiskSpec,
     ExitReason,
-    PortForward,
     VMExit,
     VMRecord,
     VMStats,
 )
-from hypercontainer.hypervisor.qemu.argv import NETDEV, hostfwd, hostfwd_key
+from hypercontainer.hypervisor.qemu.argv import hostfwd, hostfwd_key, netdev
 from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
 from hypercontainer.hypervisor.qemu.saving import Migration
@@ -137,10 +136,6 @@ class QemuVM:
     def pid(self) -> int:
         return self.record.pid
 
-    @property
-    def agent_socket(self) -> Path:
-        return self._run.agent
-
     @classmethod
     def to_save(
         cls, record: VMRecord, process: Process, watch: Watch, qmp: QmpClient, memory_fd: int
@@ -199,6 +194,13 @@ class QemuVM:
     async def resume(self) -> None:
         await self._qmp.execute("cont")
 
+    async def paused(self) -> bool:
+        answer = await self._qmp.execute("query-status")
+        running = answer.get("running") if isinstance(answer, Mapping) else None
+        if not isinstance(running, bool):
+            raise HypervisorError(f"VM {self.record.id}: QEMU does not say whether it runs")
+        return not running
+
     async def attach_disk(self, disk: DiskSpec) -> None:
         with _usable(disk):
             await self._watch.plugs.attach(self._qmp, disk, self.record.hotplug_slots)
@@ -213,18 +215,18 @@ class QemuVM:
     async def eject_disk(self, serial: str) -> None:
         await eject(self._qmp, serial)
 
-    async def add_forward(self, forward: PortForward) -> None:
-        check_forward(forward)
-        if problem := await self._qmp.monitor(f"hostfwd_add {NETDEV} {hostfwd(forward)}"):
-            where = f"{forward.host_ip}:{forward.host_port}/{forward.protocol}"
+    async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        check_forward(port)
+        if problem := await self._qmp.monitor(f"hostfwd_add {netdev(nic)} {hostfwd(port)}"):
+            where = f"{port.host_ip}:{port.host_port}/{port.protocol}"
             raise Unavailable(f"cannot forward {where}: {problem}", hint="is the port taken, or privileged?")
 
-    async def remove_forward(self, forward: PortForward) -> None:
-        check_forward(forward)
+    async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        check_forward(port)
         # Unlike every other command, this one has something to say when it succeeds.
-        answer = await self._qmp.monitor(f"hostfwd_remove {NETDEV} {hostfwd_key(forward)}")
+        answer = await self._qmp.monitor(f"hostfwd_remove {netdev(nic)} {hostfwd_key(port)}")
         if not answer.endswith("removed"):
-            raise NotFound(f"no forward of {hostfwd_key(forward)}: {answer}")
+            raise NotFound(f"no forward of {hostfwd_key(port)}: {answer}")
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         if self._ended.done() and not self._ended.cancelled():
@@ -232,9 +234,7 @@ class QemuVM:
         return self._watch.console(max_bytes)
 
     async def stats(self) -> VMStats:
-        # Adding up a large process's page tables takes milliseconds.
-        rss, pss = await asyncio.to_thread(processes.memory_bytes, self.pid)
-        return VMStats(processes.cpu_ns(self.pid), rss, pss)
+        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
 
     async def wait(self) -> VMExit:
         await asyncio.wait([self._ended])  # which does not end with this caller

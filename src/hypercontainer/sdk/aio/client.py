@@ -32,8 +32,9 @@ from hypercontainer.sdk.aio.pods import AsyncPods
 from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.aio.volumes import AsyncVolumes
+from hypercontainer.sdk.container_options import ContainerOptions
 from hypercontainer.sdk.failures import ContainerFailed, deadline
-from hypercontainer.sdk.options import ContainerOptions, container_spec
+from hypercontainer.sdk.options import container_spec
 from hypercontainer.sdk.results import RunResult
 from hypercontainer.sdk.start import start as start_hyperd
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded

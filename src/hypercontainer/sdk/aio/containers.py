@@ -23,8 +23,9 @@ from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec,
 from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
+from hypercontainer.sdk.container_options import ContainerOptions
 from hypercontainer.sdk.failures import ContainerFailed, TooMuchOutput, deadline, wire_error
-from hypercontainer.sdk.options import ContainerOptions, Pairs, container_spec
+from hypercontainer.sdk.options import Pairs, container_spec
 from hypercontainer.sdk.results import Output, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
 

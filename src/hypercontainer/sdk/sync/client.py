@@ -17,7 +17,7 @@ from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import client as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
-from hypercontainer.sdk.options import ContainerOptions
+from hypercontainer.sdk.container_options import ContainerOptions
 from hypercontainer.sdk.portal import Facade, Portal
 from hypercontainer.sdk.results import RunResult
 from hypercontainer.sdk.sync.containers import Containers

@@ -15,7 +15,8 @@ from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import containers as aio
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
-from hypercontainer.sdk.options import ContainerOptions, Pairs
+from hypercontainer.sdk.container_options import ContainerOptions
+from hypercontainer.sdk.options import Pairs
 from hypercontainer.sdk.portal import Facade
 from hypercontainer.sdk.results import Output, RunResult
 from hypercontainer.sdk.sync.life import Life

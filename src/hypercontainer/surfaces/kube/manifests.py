@@ -1,4 +1,4 @@
-"""``engine.interface.Manifests``: Kubernetes' objects become pods, volumes and services."""
+"""Kubernetes' objects become pods, volumes and services of an engine."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ import msgspec
 
 from hypercontainer import kube
 from hypercontainer.contract.answers import Played
-from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec, PortMapping
+from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec, PortMapping, alone
 from hypercontainer.contract.volumes import NamedVolume
-from hypercontainer.engine.creation import POD_OVERHEAD_BYTES
-from hypercontainer.engine.directory import Registry
+from hypercontainer.engine.creation import POD_OVERHEAD_BYTES, Asker
+from hypercontainer.engine.engine import Engine
 from hypercontainer.engine.interface import Credentials, ProgressSink
-from hypercontainer.engine.network import user as addresses
-from hypercontainer.engine.network.services import LOOPBACK, Services, selects
-from hypercontainer.engine.pod import views as pod_views
-from hypercontainer.engine.service.pods import PodService
-from hypercontainer.engine.service.volumes import VolumeService
+from hypercontainer.engine.network.services import LOOPBACK, selects
+from hypercontainer.engine.network.user import GATEWAY
+from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.pod.views import whole
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
 from hypercontainer.image.reference import parse
 from hypercontainer.semantics import defaults
+from hypercontainer.surfaces.kube.wording import in_manifest
 
 CLUSTER_DOMAIN = "svc.cluster.local"
 NAMESPACE = "default"
 KEPT = ("ConfigMap", "Secret")
 
 
-class ManifestService:
-    def __init__(
-        self, registry: Registry, pods: PodService, volumes: VolumeService, services: Services
-    ) -> None:
-        self._registry = registry
-        self._pods = pods
-        self._volumes = volumes
-        self._services = services
+class Manifests:
+    """As text: YAML or JSON, several documents in one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._directory = engine.directory
+        self._pods = engine.pods
+        self._volumes = engine.volumes
+        self._services = engine.services
+        self._state = engine.state
+
+    def _find(self, name: str | None) -> Pod | None:
+        return next((pod for pod in self._directory.named_pods() if pod.record.name == name), None)
 
     # ------------------------------------------------------------------------------------- play
 
@@ -78,16 +83,15 @@ class ManifestService:
 
     async def _start(self, names: Iterable[str]) -> None:
         """All at once, as one pod's init containers may wait for another pod.  What has succeeded is left alone."""
-        starts = [
-            self._pods.start(name) for name in names if not pod_views.done(self._registry.get_pod(name))
-        ]
+        pods = [self._directory.get_pod(name) for name in names]
+        starts = [pod.start() for pod in pods if not pod.succeeded()]
         for result in await asyncio.gather(*starts, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 
     def _unchanged(self, spec: PodSpec, *, replace: bool) -> bool:
         """Whether the pod is there just so.  Conflict where it is there otherwise, and shall not be replaced."""
-        found = next((p for p in self._registry.named_pods() if p.record.name == spec.name), None)
+        found = self._find(spec.name)
         if found is None:
             return False
         if found.record.spec == spec:
@@ -95,7 +99,7 @@ class ManifestService:
         if not replace:
             raise Conflict(
                 f"there is a pod {spec.name} already, and it is another",
-                hint="--replace puts this in its place",
+                remedies=(Remedy("manifests.play", aim="puts this in its place", options={"replace": True}),),
             )
         return False
 
@@ -107,22 +111,28 @@ class ManifestService:
         progress: ProgressSink | None,
         asked_by: int | None,
     ) -> str:
-        assert spec.name is not None
-        action = "created"
-        if any(pod.record.name == spec.name for pod in self._registry.named_pods()):
-            await self._pods.stop(spec.name)
-            await self._pods.remove(spec.name, force=True)
+        action, found = "created", self._find(spec.name)
+        if found is not None:
+            await self._take_down(found)
             action = "replaced"
-        for member in spec.containers:
-            secret = _secret(plan, member)
-            await self._pods.creation.fetch(member, secret or credentials, progress)
-        ready = msgspec.structs.replace(
-            spec, containers=tuple(msgspec.structs.replace(c, pull="missing") for c in spec.containers)
-        )
-        await self._pods.create(ready, progress=progress, asked_by=asked_by)
-        created = self._registry.get_pod(spec.name)
-        created.change(spec=spec)  # as it was asked for, to be compared with the next time
+        creation = self._engine.creation
+        try:
+            for member in spec.containers:
+                secret = _secret(plan, member)
+                await creation.fetch(member, Asker(asked_by, secret or credentials, progress))
+            there = tuple(msgspec.structs.replace(member, pull="missing") for member in spec.containers)
+            ready = msgspec.structs.replace(spec, containers=there)
+            made = await creation.pod(ready, Asker(asked_by, progress=progress))
+        except InvalidArgument as error:
+            raise in_manifest(error, "/".join(plan.owner)) from error
+        # As it was asked for, to be compared with the next time.
+        self._directory.get_pod(made.id).change_spec(spec)
         return action
+
+    async def _take_down(self, pod: Pod) -> None:
+        await pod.recovered.wait()
+        await pod.stop()
+        await pod.remove(force=True)
 
     async def _check_claims(self, specs: Sequence[PodSpec], claims: Sequence[NamedVolume]) -> None:
         """A claim that is not in the manifest has to be there."""
@@ -133,7 +143,8 @@ class ManifestService:
                 if isinstance(source, NamedVolume) and source.size_bytes is None and source.name not in known:
                     raise NotFound(
                         f"pod {spec.name}: there is no claim {source.name}",
-                        hint="put its PersistentVolumeClaim into the manifest, or `hyper volume create` it",
+                        hint="put its PersistentVolumeClaim into the manifest, or make the volume",
+                        remedies=(Remedy("volumes.create", source.name),),
                     )
 
     async def _make_claims(self, claims: Sequence[NamedVolume]) -> list[Played]:
@@ -148,7 +159,7 @@ class ManifestService:
 
     def _kept(self) -> kube.Objects:
         """The ConfigMaps and Secrets of earlier manifests."""
-        documents = self._registry.parts.state.objects()
+        documents = self._state.objects()
         return (
             kube.read("\n---\n".join(body.decode() for body in documents))[0] if documents else kube.Objects()
         )
@@ -160,7 +171,7 @@ class ManifestService:
         for one in objects:
             if one.kind in KEPT:
                 before = kept.get((one.kind, one.name))
-                self._registry.parts.state.put_object(one.kind, one.name, msgspec.json.encode(one.document))
+                self._state.put_object(one.kind, one.name, msgspec.json.encode(one.document))
                 action = (
                     "created" if before is None else "unchanged" if before == one.document else "replaced"
                 )
@@ -174,15 +185,13 @@ class ManifestService:
         plans = await asyncio.to_thread(kube.pods, objects, known=self._kept())
         played = []
         for plan in plans:
-            name = plan.spec.name or ""
-            if any(pod.record.name == name for pod in self._registry.named_pods()):
-                await self._pods.stop(name)
-                await self._pods.remove(name, force=True)
+            if (pod := self._find(plan.spec.name)) is not None:
+                await self._take_down(pod)
                 played.append(_told(plan, "removed", ()))
         for one in objects:
             if one.kind == "Service" and await self._services.remove(one.name):
                 played.append(Played(kind=one.kind, name=one.name, action="removed"))
-            if one.kind in KEPT and self._registry.parts.state.remove_object(one.kind, one.name):
+            if one.kind in KEPT and self._state.remove_object(one.kind, one.name):
                 played.append(Played(kind=one.kind, name=one.name, action="removed"))
             if one.kind == "PersistentVolumeClaim":
                 played.append(await self._claim_down(one.name, volumes=volumes))
@@ -203,25 +212,23 @@ class ManifestService:
 
     def _described(self, ref: str) -> tuple[PodSpec, kube.Names]:
         try:
-            pod = self._registry.get_pod(ref)
+            pod = self._directory.get_pod(ref)
         except NotFound:
-            record = self._registry.get(ref).record
+            record = self._directory.get(ref).record
             if record.spec.pod is not None:
                 raise InvalidArgument(
                     f"container {ref} is one of pod {record.spec.pod}", hint="name the pod"
                 ) from None
             return self._as_asked(_of_one(record.spec)), kube.Names(record.name, (record.name,))
-        assert pod.record.spec is not None
-        spec = pod_views.whole(pod)
+        members = pod.records()
+        spec = whole(pod.record, members)
         if spec != pod.record.spec:  # a manifest does not know what came later
             spec = msgspec.structs.replace(spec, manifest="")
-        return self._as_asked(spec), kube.Names(
-            pod.record.name, tuple(record.name for record in pod.records())
-        )
+        return self._as_asked(spec), kube.Names(pod.record.name, tuple(record.name for record in members))
 
     def _as_asked(self, spec: PodSpec) -> PodSpec:
         """Without what the configuration has put in, and what a client says that has fetched the image itself."""
-        usual = defaults.applied(ContainerSpec(image=""), self._registry.parts.config).log
+        usual = defaults.applied(ContainerSpec(image=""), self._engine.config).log
         members = tuple(
             msgspec.structs.replace(
                 member,
@@ -234,19 +241,11 @@ class ManifestService:
 
 
 def _of_one(spec: ContainerSpec) -> PodSpec:
-    return PodSpec(
+    return msgspec.structs.replace(
+        alone(spec),
         containers=(msgspec.structs.replace(spec, volumes=()),),
         labels=spec.labels,
         volumes=spec.volumes,
-        hostname=spec.hostname,
-        network=spec.network,
-        ports=spec.ports,
-        dns=spec.dns,
-        dns_search=spec.dns_search,
-        dns_options=spec.dns_options,
-        extra_hosts=spec.extra_hosts,
-        memory_bytes=spec.memory_bytes,
-        cpus=spec.cpus,
     )
 
 
@@ -281,7 +280,7 @@ def _with_services(plan: kube.PodPlan, services: Sequence[ServiceRecord]) -> Pod
     for service in services:
         if selects(service, spec.labels):
             ports += [PortMapping(end.container_port, 0, LOOPBACK) for end in service.ends]
-    hosts = [f"{name}:{addresses.GATEWAY}" for service in services for name in _names(service.name)]
+    hosts = [f"{name}:{GATEWAY}" for service in services for name in _names(service.name)]
     wanted = plan.memory_request_bytes
     memory = spec.memory_bytes or (wanted + POD_OVERHEAD_BYTES if wanted else None)
     limits = sum(member.memory_bytes or 0 for member in spec.containers)

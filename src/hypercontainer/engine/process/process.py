@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from hypercontainer.agent.operations import ProcessExited, exit_status
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.answers import Exit
-from hypercontainer.engine.container.streams import Pipe
+from hypercontainer.engine.process.streams import Pipe
 from hypercontainer.errors import AgentError, Conflict
 from hypercontainer.linux import signals
+
+log = logging.getLogger(__name__)
 
 
 class Process:
     """One process, from before its start until its end and its last byte of output.
 
     ``record`` gets every byte before it counts as delivered; a client that does not read holds up its channel.
-    ``ended`` is the future of its end; it fails with an AgentError when the guest is lost.
+    ``ended`` is the future of its end; it fails with an AgentError when the guest is lost.  ``going`` is not set while
+    its guest stands still and answers nobody.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class Process:
         tty: bool,
         stdin: bool,
         close_stdin: bool,
+        going: asyncio.Event,
         record: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self.agent = agent
@@ -39,6 +44,7 @@ class Process:
         self.ended.add_done_callback(
             lambda future: future.exception()
         )  # looked at: a lost guest is told elsewhere
+        self._going = going
         self._record = record
         self._stdin = agent.input(number) if stdin else None
         self._attachments: list[ProcessAttachment] = []
@@ -89,12 +95,21 @@ class Process:
         if self._stdin is not None:
             await self._stdin.eof()
 
+    async def resize(self, rows: int, columns: int) -> None:
+        await self._going.wait()
+        await self.agent.resize(self.number, rows, columns)
+
+    async def signal(self, name: str) -> None:
+        number = signals.parse(name)
+        await self._going.wait()
+        await self.agent.signal(self.number, number)
+
     def _sink(self, channel: int) -> Callable[[bytes], Awaitable[None]]:
         async def sink(data: bytes) -> None:
             if self._record is not None:
                 self._record(channel, data)
             for attachment in tuple(self._attachments):
-                await attachment.pipes[channel].put(data)
+                await attachment.deliver(channel, data)
 
         return sink
 
@@ -110,12 +125,24 @@ class Process:
 class ProcessAttachment:
     """A client's hold on a process (``engine.interface.Attachment``), which may be made before the process is.
 
-    ``outcome`` is what ``exit`` waits for: the process's end, or more that its owner does after it.
+    ``outcome`` is what ``exit`` waits for: the process's end, or more that its owner does after it.  ``earlier`` gives
+    for a channel what was written before, which comes first; every byte after it is delivered.
     """
 
-    def __init__(self, outcome: Awaitable[Exit], *, tty: bool, stdin: bool) -> None:
+    def __init__(
+        self,
+        outcome: Awaitable[Exit],
+        *,
+        tty: bool,
+        stdin: bool,
+        earlier: Callable[[int], AsyncIterator[bytes]] | None = None,
+    ) -> None:
         self.tty = tty
-        self.pipes: dict[int, Pipe] = {channel: Pipe() for channel in (Stream.STDOUT, Stream.STDERR)}
+        self._pipes: dict[int, Pipe] = {channel: Pipe() for channel in (Stream.STDOUT, Stream.STDERR)}
+        self._replays: dict[int, asyncio.Task[None]] = {}
+        if earlier is not None:
+            for channel, pipe in self._pipes.items():
+                self._replays[channel] = asyncio.create_task(_replay(earlier(channel), pipe))
         self._outcome = outcome
         self._stdin = stdin
         self._process: Process | None = None
@@ -132,8 +159,14 @@ class ProcessAttachment:
         elif self._size is not None:
             process.agent.resize(process.number, *self._size)
 
+    async def deliver(self, channel: int, data: bytes) -> None:
+        """The process has written it.  Waits while the client has no room."""
+        if channel in self._replays:
+            await asyncio.wait([self._replays[channel]])
+        await self._pipes[channel].put(data)
+
     async def read(self, channel: int) -> bytes:
-        return await self.pipes[channel].get()
+        return await self._pipes[channel].get()
 
     async def write(self, data: bytes) -> None:
         if not self._stdin:
@@ -149,32 +182,44 @@ class ProcessAttachment:
     async def resize(self, rows: int, columns: int) -> None:
         self._size = rows, columns
         if self._process is not None:
-            await self._process.agent.resize(self._process.number, rows, columns)
+            await self._process.resize(rows, columns)
 
     async def signal(self, name: str) -> None:
-        process = await self._running()
-        await process.agent.signal(process.number, signals.parse(name))
+        await (await self._running()).signal(name)
 
     async def exit(self) -> Exit:
         return await asyncio.shield(asyncio.ensure_future(self._outcome))
 
     async def close(self) -> None:
         self.left = True
-        for pipe in self.pipes.values():
+        for pipe in self._pipes.values():
             pipe.leave()
+        for replay in self._replays.values():
+            replay.cancel()
         if self._process is not None:
             self._process.detach(self)
             if not self.tty:
                 await self.end_input()
 
     def end_output(self) -> None:
-        for pipe in self.pipes.values():
-            pipe.end()
+        for channel, pipe in self._pipes.items():
+            if channel in self._replays:
+                self._replays[channel].add_done_callback(lambda _, pipe=pipe: pipe.end())  # type: ignore[misc]
+            else:
+                pipe.end()
 
     async def _running(self) -> Process:
         await self._started.wait()
         assert self._process is not None
         return self._process
+
+
+async def _replay(earlier: AsyncIterator[bytes], pipe: Pipe) -> None:
+    try:
+        async for data in earlier:
+            await pipe.put(data)
+    except OSError as error:  # what follows is not to be lost with it
+        log.warning("what was written before cannot be read: %s", error.strerror)
 
 
 def outcome(ended: ProcessExited) -> Exit:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
+from hypercontainer.contract.calls import AuthAnswer
 from hypercontainer.engine import views
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 class ImageService:
-    """``engine.interface.Images``.  ``users_of`` names the containers that use an image, by its ID."""
+    """``users_of`` names the containers that use an image, by its ID."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class ImageService:
         self._events = events
         self._users_of = users_of
 
-    async def find(self, filters: Mapping[str, Sequence[str]] | None = None) -> list[ImageSummary]:
+    async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[ImageSummary]:
         images = await asyncio.to_thread(self._store.list)
         return [self._summary(image) for image in images if _wanted(image, filters or {})]
 
@@ -116,6 +117,7 @@ class ImageService:
         return digest
 
     async def load(self, stream: BinaryIO, *, progress: ProgressSink | None = None) -> list[ImageSummary]:
+        """``stream`` is read in a worker thread, to its end or to the first error."""
         report = _reporter(progress)
         images = await _cancellable(
             lambda cancelled: self._store.load(
@@ -130,22 +132,23 @@ class ImageService:
             self._events.publish("image", "load", image.id, name=", ".join(image.references))
         return [self._summary(image) for image in images]
 
-    async def save(self, references: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
-        await asyncio.to_thread(self._store.save, references, out, format=format)
+    async def save(self, ref: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
+        await asyncio.to_thread(self._store.save, ref, out, format=format)
 
     async def import_(
         self,
         stream: BinaryIO,
         *,
         reference: str | None = None,
-        changes: Sequence[str] = (),
+        change: Sequence[str] = (),
         message: str = "",
     ) -> ImageSummary:
+        """``change``: Dockerfile instructions."""
         image = await _cancellable(
             lambda cancelled: self._store.import_(
                 stream,
                 reference=reference,
-                changes=changes,
+                changes=change,
                 message=message,
                 prepare=self._preparer(None, cancelled),
                 assemble=self._layers.root_disk,
@@ -166,11 +169,12 @@ class ImageService:
             self._events.publish("image", action, line.untagged or line.deleted)
         return [Removed(line.untagged, line.deleted) for line in removed]
 
-    async def check_credentials(self, registry: str, credentials: Wanted) -> tuple[str, str]:
+    async def authenticate(self, registry: str, credentials: Wanted) -> AuthAnswer:
+        """Whether the registry takes them: what to tell the user, and an identity token or ""."""
         own = _own(credentials)
         assert own is not None
         token = await asyncio.to_thread(self._store.check_credentials, registry, own)
-        return "Login Succeeded", token
+        return AuthAnswer("Login Succeeded", token)
 
     async def get(self, ref: str) -> Image:
         return await asyncio.to_thread(self._store.get, ref)

@@ -1,0 +1,232 @@
+"""One run of a container: its first process is launched, cared for, asked to end; its end, and its last words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hypercontainer.agent.operations import ProcessState, Welcome
+from hypercontainer.contract.answers import Exit
+from hypercontainer.contract.states import State
+from hypercontainer.engine import times
+from hypercontainer.engine.container import launch
+from hypercontainer.engine.container.care import Care, Reach
+from hypercontainer.engine.container.files import Files
+from hypercontainer.engine.container.last_words import last_words
+from hypercontainer.engine.log.container_log import ContainerLog
+from hypercontainer.engine.process.process import Process, ProcessAttachment, outcome
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox.contents import Contents
+from hypercontainer.engine.sandbox.execs import Execs, Tell
+from hypercontainer.engine.sandbox.sandbox import Sandbox
+from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.engine.timings import Stopwatch
+from hypercontainer.errors import AgentError, Conflict, HyperError
+from hypercontainer.linux import signals
+from hypercontainer.semantics import docker
+
+LOST = 255  # the exit status of a container whose VM was lost
+KILL_S = 10.0
+SIGNAL_S = 5.0  # a guest that takes longer to hear of a signal is not worth the wait
+KILL = signals.parse("KILL")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A container, as its runs see it.  ``contents`` is what its sandbox is to have; ``changed``: it is ready, or is
+    not any more."""
+
+    record: Kept[ContainerRecord]
+    sandbox: Sandbox
+    contents: Callable[[], Contents]
+    log: ContainerLog
+    files: Files
+    execs: Execs
+    tell: Tell
+    changed: Callable[[], None]
+    begin: Callable[[], None]
+
+    @property
+    def id(self) -> str:
+        return self.record.value.id
+
+    @property
+    def what(self) -> str:
+        return f"container {self.record.value.name}"
+
+    @property
+    def write_log(self) -> Callable[[int, bytes], None] | None:
+        return None if self.record.value.spec.log.driver == "none" else self.log.append
+
+    @property
+    def paused(self) -> bool:
+        return self.record.value.state is State.PAUSED
+
+
+@dataclass(frozen=True)
+class Ending:
+    """``message``: the program's last words."""
+
+    result: Exit
+    oom: bool
+    message: str
+
+
+class Run:
+    """``settled`` is set by its owner when the run is over and everything after it is done."""
+
+    def __init__(self, body: Body) -> None:
+        self.stopwatch = Stopwatch()
+        self.settled = asyncio.Event()
+        self.init: Process
+        self._body = body
+        self._care: Care
+        self._launching: asyncio.Task[Process] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._care.is_ready
+
+    # ------------------------------------------------------------------------------------- its beginning
+
+    async def launch(self) -> None:
+        """A task, so that whoever wants an end of the container does not wait for a guest that hangs."""
+        body = self._body
+        start = launch.start(body.sandbox, body.contents(), body.record.value, body.write_log, self.stopwatch)
+        self._launching = task = asyncio.create_task(start, name=f"start of {body.what}")
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._launching = None
+            if task.cancel():
+                await asyncio.wait([task])
+        if task.cancelled():
+            raise Conflict(f"{body.what} was ended while it was starting")
+        self.init = task.result()
+
+    @property
+    def launching(self) -> bool:
+        return self._launching is not None
+
+    def give_up(self) -> None:
+        """Its launch."""
+        if self._launching is not None:
+            self._launching.cancel()
+
+    def begin(self, attachments: Iterable[ProcessAttachment]) -> None:
+        """Lets its output flow to these clients, and has it cared for."""
+        for attachment in attachments:
+            self.init.attach(attachment)
+        self.init.open_output({})
+        self._look_after()
+
+    def take_back(self, welcome: Welcome, state: ProcessState) -> None:
+        """An earlier hyperd began it: ``state`` is its process."""
+        body, record, live = self._body, self._body.record.value, self._body.sandbox.running()
+        offsets = body.log.offsets(record.run)
+        self.init = launch.resume(live, record.spec, state, offsets, body.write_log)
+        launch.drain_others(live, welcome, record.id, state.process)
+        ran_s = (time.time_ns() - times.to_ns(record.started)) / 1e9 if record.started else 0.0
+        self._look_after(running_for_s=max(ran_s, 0.001))
+
+    def _look_after(self, *, running_for_s: float = 0.0) -> None:
+        body = self._body
+        reach = Reach(
+            what=body.what,
+            execs=body.execs,
+            outside=Execs(body.id, body.sandbox.running, docker.vm_process, body.tell),
+            paused=lambda: body.paused,
+            begin=body.begin,
+            changed=body.changed,
+            end=lambda grace_s: self.end(grace_s, None),
+            tell=body.tell,
+        )
+        record = body.record.value
+        self._care = Care(record.spec, reach, begun=record.begun, running_for_s=running_for_s)
+
+    # ------------------------------------------------------------------------------------- its end
+
+    async def over(self) -> Ending:
+        """Waits for its end; all output is in the log then, and its guest still has its files."""
+        body = self._body
+        try:
+            ended = await self.init.finished()
+            result, oom = outcome(ended), ended.oom or body.id in body.sandbox.oom_killed
+        except AgentError as lost:
+            await body.sandbox.ended()
+            result, oom = Exit(LOST, lost.message), False
+        self.stopwatch.lap("run")
+        if unhealthy := await self._care.close():
+            result = Exit(result.exit_status, unhealthy)
+        body.log.end_run()
+        spec = body.record.value.spec
+        return Ending(result, oom, await last_words(spec, body.files, body.log, result.exit_status))
+
+    async def end(self, patience_s: float | None, signal: str | None) -> None:
+        """By its pre_stop hook and its stop signal, and within ``patience_s`` (None: whenever it likes)."""
+        body = self._body
+        number = signals.parse(signal or body.record.value.effective.stop_signal)
+        begun = time.monotonic()
+        await self._care.before_stop(patience_s)
+        if self.settled.is_set():
+            return
+        with contextlib.suppress(AgentError):
+            await self.signal(number, timeout_s=SIGNAL_S)
+            await self.thaw()
+        left_s = None if patience_s is None else max(0.0, patience_s - (time.monotonic() - begun))
+        if await self.ends_within(left_s):
+            return
+        with contextlib.suppress(AgentError):
+            await self.signal(KILL, timeout_s=SIGNAL_S)
+        if not await self.ends_within(KILL_S):
+            logger.warning("%s does not end; it is ended from outside", body.what)
+            await self.end_hard()
+
+    async def end_hard(self) -> None:
+        """Whatever it does: by its VM, if that is for nobody else."""
+        await self._end_hard()
+        await self.settled.wait()
+
+    async def _end_hard(self) -> None:
+        body = self._body
+        if body.sandbox.used_by_others(body.id) or body.contents().keeps_data:
+            with contextlib.suppress(AgentError):
+                live = body.sandbox.running()
+                async with live.awake():
+                    await live.agent.destroy_container(body.id)
+                return
+        await body.sandbox.end(orderly=False)
+
+    async def leave(self, *, orderly: bool, comes_back: bool = False) -> None:
+        """The sandbox; one that ``comes_back`` keeps its VM."""
+        body = self._body
+        fresh = comes_back and body.record.value.spec.restart.backoff == "kubernetes"
+        try:
+            await body.sandbox.leave(body.id, orderly=orderly, comes_back=comes_back, fresh=fresh)
+        except HyperError as error:
+            logger.error("%s: its VM cannot be ended: %s", body.what, error)
+
+    async def signal(self, number: int, *, timeout_s: float = KILL_S) -> None:
+        await self.init.agent.signal(self.init.number, number, timeout_s=timeout_s)
+
+    async def thaw(self) -> None:
+        """What is frozen hears no signal."""
+        if self._body.paused:
+            await self._body.sandbox.agent.freeze(self._body.id, False)
+
+    async def ends_within(self, timeout_s: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.settled.wait()
+                return True
+        return False
+
+    async def close(self) -> None:
+        """Lets go: the process lives on."""
+        await self._care.close()

@@ -1,0 +1,151 @@
+"""The engine, put together from the configuration; the one place that knows every part's constructor."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+import msgspec
+
+from hypercontainer.config import Config
+from hypercontainer.engine.creation import Creation
+from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.images import ImageService
+from hypercontainer.engine.network.services import Endpoint, Services
+from hypercontainer.engine.places import Places
+from hypercontainer.engine.sandbox.factory import Factory
+from hypercontainer.engine.sandbox.machine import Supplies
+from hypercontainer.engine.sandbox.rehearsal import Stage
+from hypercontainer.engine.sandbox.templates import Templates
+from hypercontainer.engine.service.containers import ContainerService, ExecService
+from hypercontainer.engine.service.pods import PodService
+from hypercontainer.engine.service.system import SystemService
+from hypercontainer.engine.service.volumes import VolumeService
+from hypercontainer.engine.state import StateStore
+from hypercontainer.hypervisor.driver import Driver
+from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.image.model import RegistriesConfig
+from hypercontainer.image.store import ImageStore
+from hypercontainer.kernel import KernelStore, hyperstart_path
+from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
+from hypercontainer.volume.store import VolumeStore
+
+
+class Engine:
+    """What surfaces ask, by kind.  ``services`` and ``state``'s objects are for what makes several of them at once.
+
+    ``start`` it first.
+    """
+
+    def __init__(self, config: Config, *, driver: Driver | None = None) -> None:
+        """``driver`` is QEMU's unless a test brings its own."""
+        self.config = config
+        places = Places(config.root, config.run)
+        places.make()
+        events = EventBus()
+        self.state = StateStore(config.root / "state.db")
+        self._store = _images(config)
+        supplies = _supplies(config, places, driver or _qemu(config))
+        self._factory = _factory(config, supplies, events)
+        self.directory = directory = Directory(self.state, supplies, self._factory, events)
+        self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
+        self.creation = Creation(directory, self.images, supplies.volumes, places, config)
+        self.containers = ContainerService(directory, self.creation, places)
+        self.execs = ExecService(directory)
+        self.pods = PodService(directory, self.creation)
+        self.volumes = VolumeService(directory, supplies.volumes, events)
+        self.services = Services(self.state, self._endpoints)
+        _build_types()
+        self.system = SystemService(
+            config,
+            supplies,
+            self._factory,
+            events,
+            self._store,
+            directory,
+            self.containers,
+            self.images,
+            self.volumes,
+        )
+
+    def _endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(pod.record.spec.labels, pod.summary().ready, pod.record.published)
+            for pod in self.directory.named_pods()
+        ]
+
+    async def start(self) -> None:
+        """Opens the state and takes every living pod back; returns when containers can be asked for."""
+        await self.directory.open()
+        await self.services.open()
+
+    async def close(self, *, stop_containers: bool = False) -> None:
+        """Lets go of everything; pods live on unless told otherwise."""
+        await self.services.close()
+        await self.directory.close(stop=stop_containers)
+        await self._factory.close()
+        await asyncio.to_thread(self._store.close)
+        self.state.close()
+
+
+def _build_types() -> None:
+    """Of all structures that there are by now, so that no two threads do it at once at their first use, which would
+    bring the process down (msgspec 0.22)."""
+    waiting = [msgspec.Struct]
+    while waiting:
+        found = waiting.pop().__subclasses__()
+        waiting += found
+        for kind in found:
+            msgspec.json.Decoder(kind)
+
+
+def _qemu(config: Config) -> Driver:
+    machine = config.machine
+    return QemuDriver(
+        config.root / "cache" / "hypervisor.json",
+        binary=machine.qemu,
+        uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
+    )
+
+
+def _supplies(config: Config, places: Places, driver: Driver) -> Supplies:
+    limits = LayerLimits(
+        max_bytes=config.layers.max_bytes,
+        max_entries=config.layers.max_entries,
+        max_image_bytes=config.layers.max_image_bytes,
+    )
+    return Supplies(
+        machine=config.machine,
+        cache=config.cache,
+        places=places,
+        drivers=Drivers(driver),
+        kernels=KernelStore(config.cache),
+        layers=LayerStore(config.root / "layers", limits),
+        volumes=VolumeStore(
+            config.root / "volumes",
+            lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache),
+        ),
+        hyperstart=hyperstart_path,
+    )
+
+
+def _images(config: Config) -> ImageStore:
+    registries = config.registries
+    return ImageStore(
+        config.root / "images",
+        RegistriesConfig(
+            mirrors=registries.mirrors,
+            insecure=frozenset(registries.insecure),
+            ca=registries.ca,
+            parallel_downloads=registries.parallel_downloads,
+        ),
+    )
+
+
+def _factory(config: Config, supplies: Supplies, events: EventBus) -> Factory:
+    driver = supplies.drivers.default
+    templates = Templates(config.cache / "templates", driver)
+    stage = functools.cache(lambda: Stage.build(supplies.hyperstart(), supplies.places.cache / "rehearsal"))
+    return Factory(driver, templates, config.factory, events, stage)

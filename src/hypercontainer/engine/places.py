@@ -1,0 +1,47 @@
+"""Where on the host the engine keeps what; the one place that knows the folders' names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypercontainer.engine import files
+
+
+@dataclass(frozen=True)
+class Places:
+    """``root`` outlives a boot of the host, ``run`` does not."""
+
+    root: Path
+    run: Path
+
+    def make(self) -> None:
+        for folder in ("containers", "pods", "images", "layers", "cache"):
+            files.make_private(self.root / folder)
+        files.make_private(self.sockets)
+
+    def container(self, identifier: str) -> Path:
+        return self.root / "containers" / identifier
+
+    def log(self, container: str) -> Path:
+        return self.container(container) / "log"
+
+    def pod(self, identifier: str) -> Path:
+        return self.root / "pods" / identifier
+
+    @property
+    def sockets(self) -> Path:
+        """With a folder for each VM that runs."""
+        return self.run / "pods"
+
+    def vm(self, pod: str) -> Path:
+        return self.sockets / pod[:12]
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """What no guest is given a share of."""
+        return (self.root, self.run)

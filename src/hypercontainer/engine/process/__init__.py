@@ -1,0 +1,1 @@
+"""Processes in a guest, as the engine holds them."""

@@ -1,0 +1,22 @@
+"""A record in memory and its row in the state file: read as ``value``, changed in one way only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Kept(Generic[R]):
+    """``write`` puts it into the state file: the record first, and effects after it."""
+
+    def __init__(self, value: R, write: Callable[[R], None]) -> None:
+        self.value = value
+        self._write = write
+
+    def change(self, **changes: Any) -> None:
+        self.value = msgspec.structs.replace(self.value, **changes)
+        self._write(self.value)

@@ -1,0 +1,440 @@
+"""A sandbox: one VM's place, whether or not it runs, and whoever lives in it.
+
+It is brought up with what it is to contain and needs no container; ``join`` and ``leave`` say who has use for it, and
+with the last that leaves the VM ends.  ``busy`` orders what begins and ends the VM, and what is plugged into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from asyncio import Future
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hypercontainer.agent.operations import ContainerPlan, Sysctl, VmConfig, Welcome
+from hypercontainer.agent.session import Agent
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine import network
+from hypercontainer.engine.network import ports
+from hypercontainer.engine.network.network import Attached
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox import layout, plug, storage
+from hypercontainer.engine.sandbox.contents import Contents
+from hypercontainer.engine.sandbox.factory import Factory, Found
+from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
+from hypercontainer.engine.sandbox.live import Live
+from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
+from hypercontainer.engine.state import ImagePart, PodRecord
+from hypercontainer.engine.timings import Stopwatch
+from hypercontainer.errors import (
+    AgentError,
+    AgentProtocolError,
+    AgentTimeout,
+    Conflict,
+    GuestError,
+    HyperError,
+    LaunchError,
+    Remedy,
+)
+from hypercontainer.hypervisor.driver import VM, ExitReason, VMExit, VMRecord
+from hypercontainer.rootfs import chain_id
+
+WELCOME_S = 30.0
+OPERATION_S = 30.0
+# A clone speaks within tenths of a second; one that has not by now never will, on however busy a host.
+CLONE_GREETING_S = 15.0
+STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
+GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": {}, "paused": False}
+# Programs map more than they touch (postgres, Java, a forking redis).  On a host with a limit for the container that
+# works; in a VM of that size the kernel's guess would refuse it.
+SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
+
+_ENDINGS = {
+    ExitReason.GUEST_SHUTDOWN: "the guest powered off",
+    ExitReason.GUEST_RESET: "the guest's kernel panicked or rebooted",
+    ExitReason.OUT_OF_MEMORY: "the hypervisor needed more memory than its limit",
+    ExitReason.CRASH: "the hypervisor crashed or was killed",
+}
+
+log = logging.getLogger(__name__)
+
+
+class NoCloneError(Exception):
+    """A clone has come to nothing before its guest spoke.  There is one less to be found now: try again."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a guest was told and has not answered, by the stage of a start that its answer ends ("": none)."""
+
+    stages: list[tuple[str, Future[None]]]
+    timeout_s: float
+
+
+# Tells a guest more, behind what the sandbox has told it: given a deadline for each answer.
+Tell = Callable[[float], list[tuple[str, Future[None]]]]
+
+
+class Sandbox:
+    """``on_oom``: called with a container in which something was killed for memory."""
+
+    def __init__(
+        self, record: Kept[PodRecord], supplies: Supplies, factory: Factory, on_oom: Callable[[str], None]
+    ) -> None:
+        self.record = record
+        self.live: Live | None = None
+        self.oom_killed: set[str] = set()
+        self.busy = asyncio.Lock()
+        self._supplies = supplies
+        self._factory = factory
+        self._on_oom = on_oom
+        self._users: set[str] = set()
+        self._last: Live | None = None  # the present VM, or the one before
+        self._adoption: asyncio.Task[Welcome | None] | None = None
+
+    @property
+    def id(self) -> str:
+        return self.record.value.id
+
+    @property
+    def what(self) -> str:
+        return f"pod {self.record.value.name or self.id[:12]}"
+
+    def running(self) -> Live:
+        if self.live is None:
+            raise AgentError(f"the VM of {self.what} does not run")
+        return self.live
+
+    @property
+    def agent(self) -> Agent:
+        return self.running().agent
+
+    @property
+    def place(self) -> Attached:
+        """It in its network."""
+        record = self.record.value
+        return network.find(record.network).attach(record.mac, record.published)
+
+    # ------------------------------------------------------------------------------------- who lives in it
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self._users)
+
+    def used_by_others(self, container: str) -> bool:
+        return bool(self._users - {container})
+
+    def join(self, container: str) -> None:
+        """A container is about to run."""
+        self._users.add(container)
+        self.oom_killed.discard(container)
+
+    async def leave(
+        self, container: str, *, orderly: bool, comes_back: bool = False, fresh: bool = False
+    ) -> None:
+        """Its run is over.  With the last user the VM goes, if none ``comes_back`` soon; else only what the guest
+        has of this container, with what it has written if it is to come back ``fresh``."""
+        async with self.busy:
+            if not comes_back:
+                self._users.discard(container)
+            if not self._users:
+                await self.end(orderly=orderly)
+            elif self.live is not None:
+                with contextlib.suppress(AgentError):
+                    async with self.live.awake():
+                        await self.live.agent.destroy_container(container, discard=fresh)
+
+    def note_oom(self, container: str) -> None:
+        """The guest has told that something was killed for memory: by an event, or with a process's end."""
+        if container not in self.oom_killed:
+            self.oom_killed.add(container)
+            self._on_oom(container)
+
+    # ------------------------------------------------------------------------------------- brought up
+
+    def starting(self) -> contextlib.AbstractContextManager[None]:
+        """Around a start, in which nothing is made for later ones."""
+        return self._factory.starting()
+
+    async def up(
+        self, contents: Contents, tell: Tell, stopwatch: Stopwatch, image: tuple[str, ...] = ()
+    ) -> Told:
+        """Has the VM run and tells its guest of its volumes, and what ``tell`` adds: where the VM is started for
+        this, with all of ``contents``, in one burst; where it runs, with the ``image`` of these diff IDs at least.  A
+        clone is as good as a boot, or it is given up.
+        """
+        async with self.busy:
+            if self.record.value.paused:
+                raise Conflict(f"{self.what} is paused", remedies=(Remedy("pods.unpause", self.id[:12]),))
+            told = await (
+                self._bring_up(contents, tell, stopwatch)
+                if self.live is None
+                else self._add(self.live, contents, tell, stopwatch, image)
+            )
+            await self._discard_stale()
+        return told
+
+    async def _bring_up(self, contents: Contents, tell: Tell, stopwatch: Stopwatch) -> Told:
+        hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
+        self.record.change(**facts)
+        stopwatch.lap("prepare")
+        chosen = {"published": self.record.value.published, "images": self.record.value.images}
+        while self.record.value.spec.template and hardware.clones:
+            found = await self._factory.find(hardware)
+            if found is None:
+                break
+            try:
+                return await self._in_clone(found, hardware, contents, tell, stopwatch)
+            except NoCloneError as error:
+                await self.end(orderly=False)
+                self.record.change(**chosen)
+                await self._factory.failed(found, error)
+        stopwatch.kind = "cold"
+        live = await self._take(await self._supplies.drivers.default.launch(hardware.spec))
+        stopwatch.lap("vm")
+        boot_s = self._supplies.machine.boot_timeout_s
+        told = self._tell(live, contents, tell, boot_s, self._config(self.place.interfaces))
+        # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
+        await live.greeted(boot_s)
+        return self._greeted(live, told, stopwatch)
+
+    async def _in_clone(
+        self, found: Found, hardware: Hardware, contents: Contents, tell: Tell, stopwatch: Stopwatch
+    ) -> Told:
+        try:
+            live = await self._take(found.vm)
+            self.record.change(uid=found.uid)
+            drives = {drive.serial for drive in hardware.clone.drives}
+            for disk in hardware.spec.disks:
+                if disk.serial not in drives:
+                    await found.vm.attach_disk(disk)
+            await asyncio.gather(
+                *(found.vm.insert_disk(disk) for disk in hardware.spec.disks if disk.serial in drives)
+            )
+            renewed = hardware.network.renewed(TEMPLATE_MAC, self.record.value.mac)
+            told = self._tell(live, contents, tell, OPERATION_S, self._config(renewed))
+            await found.vm.resume()
+            stopwatch.kind = found.kind
+            stopwatch.lap("vm")
+            await live.greeted(CLONE_GREETING_S)
+        except (HyperError, OSError) as error:
+            raise NoCloneError(str(error)) from error
+        return self._greeted(live, told, stopwatch)
+
+    async def _take(self, vm: VM) -> Live:
+        """Makes a VM this sandbox's, whose guest has not been spoken to.  One that is paused gets what it is told
+        when it is resumed."""
+        try:
+            self.record.change(vm=vm.record.to_json())
+            return await self._hold(vm, resumed=False)
+        except BaseException:
+            await asyncio.shield(vm.kill())
+            raise
+
+    async def _hold(self, vm: VM, *, resumed: bool) -> Live:
+        live = await Live.hold(vm, resumed=resumed, on_end=self._gone, on_oom=self.note_oom)
+        self.live = self._last = live
+        self.oom_killed.clear()
+        return live
+
+    def _gone(self) -> None:
+        self.live = None
+        self.record.change(**GONE)
+
+    def _config(self, interfaces: tuple[Any, ...]) -> VmConfig:
+        record = self.record.value
+        return VmConfig(
+            hostname=record.hostname,
+            domainname=record.spec.domainname,
+            time_ns=time.time_ns(),
+            entropy=secrets.token_bytes(64),
+            interfaces=interfaces,
+            sysctls=SYSCTLS,
+        )
+
+    def _greeted(self, live: Live, told: Told, stopwatch: Stopwatch) -> Told:
+        """By now the time in the guest's configuration is older by a boot."""
+        stopwatch.lap("guest")
+        timed = live.agent.set_time(time.time_ns(), timeout_s=told.timeout_s)
+        return Told([*told.stages, ("", timed)], told.timeout_s)
+
+    async def _add(
+        self, live: Live, contents: Contents, tell: Tell, stopwatch: Stopwatch, image: tuple[str, ...]
+    ) -> Told:
+        """To a VM that runs."""
+        stopwatch.kind = "shared"
+        (root,) = await asyncio.to_thread(self._supplies.roots, [image])
+        await plug.image(live.vm, self.record, root)
+        disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
+        await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
+        stopwatch.lap("prepare")
+        return self._tell(live, contents, tell, OPERATION_S)
+
+    def _tell(
+        self, live: Live, contents: Contents, tell: Tell, timeout_s: float, config: VmConfig | None = None
+    ) -> Told:
+        stages: list[tuple[str, Future[None]]] = []
+        if config is not None:
+            stages.append(("configure", live.agent.configure(config, timeout_s=timeout_s)))
+        plans = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares)
+        missing = {name: plan for name, plan in plans.items() if name not in self.record.value.mounted}
+        if missing:
+            serials = {name: plan.mount.serial if plan.mount else "" for name, plan in missing.items()}
+            self.record.change(mounted=self.record.value.mounted | serials)
+        stages += [("", live.agent.add_volume(plan, timeout_s=timeout_s)) for plan in missing.values()]
+        return Told([*stages, *tell(timeout_s)], timeout_s)
+
+    def image_part(self, diff_ids: tuple[str, ...]) -> ImagePart:
+        """Where the VM that runs has the image."""
+        chain = chain_id(diff_ids)
+        return next(part for part in self.record.value.images if part.chain_id == chain)
+
+    async def explain(self, what: str, container: str, error: AgentError) -> HyperError:
+        """The error to tell the user of a start: what the guest said, or, where it said nothing, why its VM came to
+        nothing."""
+        if isinstance(error, GuestError) or self._last is None:
+            return error
+        if isinstance(error, AgentTimeout) and self.used_by_others(container):
+            return error
+        if isinstance(error, AgentTimeout | AgentProtocolError):
+            await self.end(orderly=False)
+        # Else the channel closed because the VM is going, and that will say why.
+        vm_exit = await self._last.ended()
+        return LaunchError(
+            f"{what}: its VM did not start: {_ENDINGS.get(vm_exit.reason, error.message)}",
+            exit_code=vm_exit.exit_code,
+            stderr=vm_exit.stderr,
+            console=vm_exit.console,
+            hint="are kernel, initrd, kernel arguments and memory right?",
+            remedies=(Remedy("system.doctor", aim="checks our own"),),
+        )
+
+    # ------------------------------------------------------------------------------------- while it runs
+
+    async def pause(self) -> None:
+        """The VM stands still: nobody in it is answered, and it costs no CPU."""
+        async with self.busy:
+            live = self.running()
+            self.record.change(paused=True)
+            await live.pause()
+
+    async def resume(self) -> None:
+        async with self.busy:
+            if self.live is not None:
+                await self.live.resume()
+            self.record.change(paused=False)
+
+    async def publish(self, wishes: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
+        """All or none, at once where the VM runs, and kept; the new ones, with their ports of the host."""
+        async with self.busy:
+            record, chosen = self.record.value, wishes
+            ports.check_new(wishes, record.ports)
+            if self.live is not None:
+                chosen = ports.choose(wishes)
+                await network.find(record.network).publish(self.live.vm, chosen)
+                self.record.change(published=(*record.published, *chosen))
+            self.record.change(ports=(*record.ports, *wishes))
+        return chosen
+
+    async def withdraw(self, wishes: tuple[PortMapping, ...]) -> None:
+        async with self.busy:
+            record = self.record.value
+            ports.check_there(wishes, (*record.ports, *record.published), record.name or self.id)
+            meant, kept = ports.split(record.published, wishes)
+            if self.live is not None:
+                await network.find(record.network).withdraw(self.live.vm, meant)
+            self.record.change(ports=ports.split(record.ports, wishes)[1], published=kept)
+
+    async def discard(self, container: str) -> None:
+        """What a container that is removed has written goes from the pod's disk: now, or when the VM runs next."""
+        self.record.change(stale=(*self.record.value.stale, layout.directory(container)))
+        async with self.busy:
+            if not self.record.value.paused:
+                await self._discard_stale()
+
+    async def _discard_stale(self) -> None:
+        """What was put off, if there is a guest for it."""
+        while self.live is not None and self.record.value.stale and self.record.value.images:
+            directory, *rest = self.record.value.stale
+            with contextlib.suppress(AgentError):
+                # For as long as it takes a container has it again, and goes with all that is its own.
+                upper = layout.disk_directory(directory)
+                lower = layout.lower(self.record.value.images[0])
+                await self.live.agent.create_container(ContainerPlan(STALE, lower, upper))
+                await self.live.agent.destroy_container(STALE, discard=True)
+            self.record.change(stale=tuple(rest))
+
+    async def tidy(self, contents: Contents) -> None:
+        """Takes disks that came with containers that are gone out of a VM that runs on."""
+        async with self.busy:
+            live = self.live
+            if live is None or not self._users or self.record.value.paused:
+                return
+            wanted = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares)
+            images = {chain_id(diff_ids) for diff_ids in contents.images}
+            try:
+                await plug.unused(live.vm, live.agent, self.record, volumes=wanted.keys(), images=images)
+            except HyperError as error:
+                log.warning("%s: %s", self.what, error)
+
+    # ------------------------------------------------------------------------------------- ended, let go of
+
+    async def ended(self) -> VMExit | None:
+        """Waits for the end of the VM that runs or ran last."""
+        return None if self._last is None else await self._last.ended()
+
+    async def end(self, *, orderly: bool) -> VMExit | None:
+        """Ends the VM, whatever state it is in; orderly: what the guest has written is on its disk first."""
+        return None if self.live is None else await self.live.end(orderly=orderly)
+
+    async def end_if_unused(self) -> None:
+        async with self.busy:
+            if not self._users:
+                await self.end(orderly=True)
+
+    async def close(self) -> None:
+        """Lets go of the VM, which lives on."""
+        if self._last is not None:
+            await self._last.close()
+
+    # ------------------------------------------------------------------------------------- another hyperd's
+
+    async def adopted(self) -> Welcome | None:
+        """The VM of an earlier hyperd is taken back, once for all who ask; None when it is gone, or cannot be spoken
+        to and was ended.  One that stood still goes on until ``settle``."""
+        if self._adoption is None:
+            self._adoption = asyncio.create_task(self._adopt(), name=f"adoption {self.id[:12]}")
+        return await asyncio.shield(self._adoption)
+
+    async def settle(self) -> None:
+        """All that an earlier hyperd left in it is taken back."""
+        if self.record.value.paused and self.live is not None:
+            await self.live.pause()
+
+    async def _adopt(self) -> Welcome | None:
+        """Unavailable where its driver is not there: then it is not known to be gone."""
+        if self.record.value.vm is None:
+            return None
+        record = VMRecord.from_json(self.record.value.vm)
+        driver = self._supplies.drivers.of(record)
+        try:
+            vm = await driver.adopt(record)
+            if vm is None:
+                self.record.change(**GONE)
+                return None
+            if await vm.paused():
+                await vm.resume()
+            live = await self._hold(vm, resumed=True)
+            return await live.greeted(WELCOME_S)
+        except HyperError as error:
+            log.warning("%s: %s", self.what, error)
+        if await self.end(orderly=False) is None:
+            with contextlib.suppress(HyperError):
+                await driver.destroy(record)
+            self.record.change(**GONE)
+        return None

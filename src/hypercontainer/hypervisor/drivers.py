@@ -1,0 +1,26 @@
+"""The drivers that there are, by name.
+
+A new VM is the default's.  One that is written down belongs to the driver that made it, whatever the default is by now.
+"""
+
+from __future__ import annotations
+
+from hypercontainer.errors import Unavailable
+from hypercontainer.hypervisor.driver import Driver, VMRecord
+
+
+class Drivers:
+    def __init__(self, default: Driver, *others: Driver) -> None:
+        """Each of them has a name of its own."""
+        self.default = default
+        self._by_name = {driver.name: driver for driver in (default, *others)}
+
+    def of(self, record: VMRecord) -> Driver:
+        """The one that made this VM; ``Unavailable`` where it is not there any more."""
+        driver = self._by_name.get(record.driver)
+        if driver is None:
+            raise Unavailable(
+                f"VM {record.name} belongs to driver {record.driver!r}, which is not there",
+                hint=f"there is {', '.join(sorted(self._by_name))}",
+            )
+        return driver

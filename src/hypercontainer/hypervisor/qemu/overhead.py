@@ -1,0 +1,19 @@
+"""What QEMU and its helpers take beside the guest's own memory; docs/hypervisor.md has the measurements."""
+
+from __future__ import annotations
+
+from hypercontainer.hypervisor.driver import Accelerator
+
+MIB = 1 << 20
+# Besides the guest's memory and boot files.
+QEMU_MIB = 96
+# The cache of translated code under software emulation.  QEMU's own default is 1 GiB.
+TCG_CACHE_MIB = 128
+# What serves a share; the files themselves are in the host's page cache, which gives way.
+SHARE_MIB = 16
+
+
+def overhead_bytes(accelerator: Accelerator, *, boot_files_bytes: int, shares: int) -> int:
+    """``boot_files_bytes``: kernel and initrd, which QEMU keeps a copy of."""
+    cache_mib = TCG_CACHE_MIB if accelerator is Accelerator.TCG else 0
+    return (QEMU_MIB + cache_mib + SHARE_MIB * shares) * MIB + boot_files_bytes

@@ -1,0 +1,98 @@
+"""The architecture as data; docs/architecture.md draws it."""
+
+from __future__ import annotations
+
+# A package may import itself, these, and what stands in its row; a part knows only the parts it names.
+EVERYBODYS = frozenset({"__init__", "contract", "errors"})
+ALLOWED: dict[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "contract": frozenset({"errors"}),
+    "config": frozenset(),
+    "linux": frozenset(),
+    "kernel": frozenset({"config", "linux"}),
+    "image": frozenset({"config", "linux"}),
+    "rootfs": frozenset({"linux"}),
+    "hypervisor": frozenset({"linux"}),
+    "agent": frozenset({"linux"}),
+    "podfile": frozenset(),
+    "kube": frozenset(),
+    "volume": frozenset({"linux"}),
+    "semantics": frozenset({"agent", "config", "hypervisor", "image", "linux"}),
+    "engine": frozenset(
+        {"agent", "config", "hypervisor", "image", "kernel", "linux", "rootfs", "semantics", "volume"}
+    ),
+    "surfaces": frozenset({"config", "engine", "image", "kube", "semantics"}),
+    "daemon": frozenset({"config", "engine", "hypervisor", "kernel", "linux", "surfaces"}),
+    "client": frozenset({"config"}),
+    "sdk": frozenset({"client", "config", "image", "podfile"}),
+    "cli": frozenset({"client", "config", "image", "kernel", "linux", "podfile", "semantics"}),
+}
+
+# Inside a package, from the ground up: a room knows itself and the rooms of lower storeys.  The modules and folders
+# of one string are one room.
+STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "engine": (
+        ("events files interface names places record state times timings",),
+        ("health", "log", "network", "process"),
+        ("views",),
+        ("images", "sandbox"),
+        ("container",),
+        ("pod",),
+        ("directory",),
+        ("creation",),
+        ("service",),
+        ("__init__ engine",),
+    ),
+    "surfaces": (
+        ("__init__ http",),
+        ("kube",),
+        ("hyper",),
+    ),
+}
+
+# Who may speak of flags and commands, and why.
+SPEAKERS = {
+    "cli": "it is the command line",
+    "contract": "its words are those of the API's document, which people of the command line read",
+    "client": "words what the command line says where no hyperd answers",
+    "daemon": "a program with flags of its own",
+    "sdk": "a surface",
+    "surfaces": "they word the errors",
+}
+# Where a flag is another program's, which has the same name: (module, flag) -> the program.
+OTHER_PROGRAMS = {
+    ("hypervisor/qemu/shares.py", "--version"): "virtiofsd",
+    ("kernel/debian.py", "--quiet"): "apt-get",
+}
+COMMAND_LINE = "cli"  # our flags are what the calls in this package declare
+COMMAND_TABLE = "cli/table.py"
+VERBS = "VERBS"  # group -> verb -> its place
+FAMILIES = "FAMILIES"  # first word -> its place
+
+# Whose names somebody outside uses.
+PUBLIC = ("hypercontainer.sdk",)
+ENTRY_POINTS = frozenset({"entry"})  # pyproject.toml's console scripts
+CALLED_FROM_OUTSIDE = {
+    "get_buffer": "asyncio",
+    "buffer_updated": "asyncio",
+    "eof_received": "asyncio",
+    "pause_writing": "asyncio",
+    "resume_writing": "asyncio",
+    "ignore_aliases": "yaml",
+}
+# Nobody in src uses them, and that is right.
+USED_ELSEWHERE = {
+    "cache_dir": "tools/fetch_kernel.py, guest/kernel and bench/",
+    "console_tail": "the suite that every driver passes reads its guests' consoles",
+    "hunt": "the fake guest reads frames as the host does",
+    "layer_blob": "the suite that image stores pass looks at their blobs",
+    "next_time": "a CronJob's schedule is understood, and nothing keeps it yet",
+}
+NAMES_IN_STRINGS = ("contract/routes.py",)  # each word of these modules' strings is a use
+
+# Where a path of the API may be written.
+PATHS = frozenset({"contract/routes.py", "surfaces/hyper/openapi.py"})
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 40
+MAX_C_FUNCTION_LINES = 50  # C needs room for its checks
