@@ -165,8 +165,31 @@ class FakeSystem(Noted, of="system"):
     async def version(self) -> dict[str, str]:
         return {"qemu": "7.2"}
 
-    async def info(self) -> dict[str, Any]:
-        return {"DaemonPid": 1}
+    async def info(self) -> a.Info:
+        return a.Info(
+            daemon_pid=1,
+            version="1.2",
+            containers=3,
+            running=1,
+            paused=1,
+            images=2,
+            hypervisor="qemu 7.2",
+            accelerator="tcg",
+            accelerator_reason="",
+            sandbox=True,
+            not_limited=(),
+            kernel="6.1",
+            templates=0,
+            ready_clones=0,
+            memory_bytes=1 << 27,
+            cpus=1.0,
+            root="/var/lib/hyper",
+            run="/run/hyper",
+            host="unix:///run/hyper/hyper.sock",
+            config_file="",
+            rootless=False,
+            time="2026-01-01T00:00:00Z",
+        )
 
     async def doctor(self) -> list[a.Check]:
         return [a.Check("kvm", None, "no kvm here")]

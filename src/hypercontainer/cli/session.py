@@ -7,7 +7,6 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hypercontainer.client.api import Client
-    from hypercontainer.errors import HyperError
 
 
 class Session:
@@ -65,13 +64,3 @@ def tell(text: str) -> None:
             sys.stderr.flush()
         except OSError:  # standard error is closed: nobody to tell
             pass
-
-
-def complain(error: HyperError) -> None:
-    """What went wrong, and the remedy, where a command goes on after it."""
-    from hypercontainer.cli.wording import word
-
-    word(error)
-    tell(f"hyper: {error.message}")
-    if error.hint:
-        tell(f"  hint: {error.hint}")

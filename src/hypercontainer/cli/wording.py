@@ -7,6 +7,7 @@ for whoever can type that.  Loaded only where there is an error.
 from __future__ import annotations
 
 from hypercontainer.cli.options import Values
+from hypercontainer.cli.session import tell
 from hypercontainer.cli.table import FAMILIES, find
 from hypercontainer.errors import Remedy
 
@@ -51,8 +52,16 @@ def word(error: HyperError, given: Iterable[Values] = ()) -> None:
         error.hint = f"{error.hint}, e.g. with {helps}" if error.hint else helps
 
 
+def complain(error: HyperError) -> None:
+    """What went wrong, and the remedy, where a command goes on after it."""
+    word(error)
+    tell(f"hyper: {error.message}")
+    if error.hint:
+        tell(f"  hint: {error.hint}")
+
+
 def command_of(call: str) -> str:
-    """As "unpause" for "containers.unpause", "pod unpause" for "pods.unpause"; "" where there is none."""
+    """As "stop" for "containers.stop", "pod stop" for "pods.stop"; "" where there is none."""
     if call in _COMMANDS:
         return _COMMANDS[call]
     collection, _, method = call.partition(".")
@@ -77,7 +86,7 @@ def flags_of(command: str, options: dict[str, Any]) -> Iterator[str]:
 
 
 def _phrase(remedy: Remedy) -> str:
-    """As "`hyper unpause web`", and what for; of a call without a command, the call."""
+    """As "`hyper stop web`", and what for; of a call without a command, the call."""
     command = command_of(remedy.call)
     if not command:
         return str(remedy)

@@ -14,7 +14,6 @@ from hypercontainer.cli.listing import (
     short_id,
 )
 from hypercontainer.cli.options import Call, Command, flag
-from hypercontainer.cli.session import complain
 from hypercontainer.cli.units import ago, decimal_size, local_time
 from hypercontainer.errors import HyperError
 
@@ -127,6 +126,8 @@ def remove(call: Call) -> int:
         try:
             answer = client.act("images.remove", query=query)
         except HyperError as error:
+            from hypercontainer.cli.wording import complain
+
             complain(error)
             if not (call.options.flag("force") and error.code == "not_found"):
                 status = 1

@@ -6,7 +6,6 @@ import sys
 
 from hypercontainer.cli.listing import unescape
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
-from hypercontainer.cli.session import complain
 from hypercontainer.client.api import RemoteError
 from hypercontainer.semantics import shape as docker_shape
 
@@ -84,6 +83,8 @@ def run(call: Call) -> int:
         try:
             found.append(_find(call, kind, name))
         except RemoteError as error:
+            from hypercontainer.cli.wording import complain
+
             complain(error)
             status = 1
     if render is not None:

@@ -7,7 +7,6 @@ A command is named as the call that it makes, but for ``rm``; the family says on
 from __future__ import annotations
 
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused, text
-from hypercontainer.cli.session import complain
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.errors import Conflict, HyperError
 
@@ -29,6 +28,8 @@ def each(names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool
         try:
             answer = act(name)
         except HyperError as error:
+            from hypercontainer.cli.wording import complain
+
             complain(error)
             if not (missing_ok and error.code == "not_found"):
                 status = 1

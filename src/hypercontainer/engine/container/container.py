@@ -124,6 +124,12 @@ class Container:
     def _remedy(self, method: str, **options: object) -> Remedy:
         return Remedy(f"containers.{method}", self.record.name, options=options)
 
+    def _check_pod(self) -> None:
+        """It is not paused as a whole."""
+        pod = self.sandbox.record.value
+        if pod.paused:
+            raise Conflict(f"pod {pod.name} is paused", remedies=(Remedy("pods.unpause", pod.name),))
+
     def change(self, action: str = "", /, **changes: Any) -> None:
         """Writes down new facts; ``action`` is told to those who follow events."""
         if "state" in changes:
@@ -147,6 +153,7 @@ class Container:
                 return
             if self.record.state is State.PAUSED:
                 raise Conflict(f"{self.what} is paused", remedies=(self._remedy("unpause"),))
+            self._check_pod()
             await self._cancel_restart()
             self.change(stopped_by_user=False, restart_count=0)
             self._backoff = Backoff()
@@ -214,12 +221,7 @@ class Container:
         self._run = None
         if ending.oom:
             self.sandbox.note_oom(self.id)
-        self.change(
-            exit_status=ending.result.exit_status,
-            error=ending.result.error,
-            oom_killed=ending.oom,
-            message=ending.message,
-        )
+        self.change(**ending.facts)
         again = wanted(self.record)
         keeps_data = self._ties.contents().keeps_data
         await run.leave(orderly=not spec.auto_remove or keeps_data, comes_back=again and not self._alone)
@@ -316,9 +318,7 @@ class Container:
         async with self._lock:
             if self.record.state is not State.PAUSED:
                 raise Conflict(f"{self.what} is not paused")
-            if self.sandbox.record.value.paused:
-                pod = self.sandbox.record.value.name
-                raise Conflict(f"{self.what} is paused with its pod", remedies=(Remedy("pods.unpause", pod),))
+            self._check_pod()
             await self.sandbox.agent.freeze(self.id, False)
             self.change("unpause", state=State.RUNNING)
 

@@ -79,7 +79,7 @@ class Files:
         """The file is whole or as it was; its directory has to be there.  ``content`` is read in a thread."""
         _check(path)
         if not 0 <= mode <= 0o7777:
-            raise InvalidArgument(f"{mode:o}: no mode of a file", field="mode", takes="from 0 to 7777")
+            raise InvalidArgument(f"mode {mode:o}: no mode of a file", hint="from 0 to 7777")
         if not (0 <= uid <= MAX_ID and 0 <= gid <= MAX_ID):
             raise InvalidArgument(f"uid {uid}, gid {gid}: no owner of a file")
         attachment = await self._start(WRITE, path, f"{mode:o}", str(uid), str(gid))

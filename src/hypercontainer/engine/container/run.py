@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from hypercontainer.agent.operations import ProcessState, Welcome
 from hypercontainer.contract.answers import Exit
@@ -76,6 +77,12 @@ class Ending:
     result: Exit
     oom: bool
     message: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As the record has them."""
+        told = {"exit_status": self.result.exit_status, "error": self.result.error}
+        return {**told, "oom_killed": self.oom, "message": self.message}
 
 
 class Run:

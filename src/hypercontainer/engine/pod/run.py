@@ -22,7 +22,7 @@ DEFAULT_GRACE_S = 30.0
 
 
 class PodMember:
-    """``health.order.Member``: a container in the pod's present run; ``since``: how often it had been started before."""
+    """``health.order.Member``: a container in the pod's present run.  ``since``: how often it had run before."""
 
     def __init__(self, container: Container, since: int) -> None:
         self._container = container

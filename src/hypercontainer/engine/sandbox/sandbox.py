@@ -170,7 +170,7 @@ class Sandbox:
         """
         async with self.busy:
             if self.record.value.paused:
-                raise Conflict(f"{self.what} is paused", remedies=(Remedy("pods.unpause", self.id[:12]),))
+                raise Conflict(f"{self.what} is paused")
             told = await (
                 self._bring_up(contents, tell, stopwatch)
                 if self.live is None
