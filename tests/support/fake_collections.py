@@ -21,6 +21,31 @@ FACTS: dict[str, Any] = {
     "os": "linux",
 }
 
+INFO = a.Info(
+    daemon_pid=1,
+    version="0",
+    containers=1,
+    running=1,
+    paused=0,
+    images=1,
+    hypervisor="none",
+    accelerator="",
+    accelerator_reason="",
+    sandbox=True,
+    not_limited=(),
+    kernel="6.1",
+    templates=0,
+    ready_clones=0,
+    memory_bytes=1 << 27,
+    cpus=1.0,
+    root="/r",
+    run="/u",
+    host="unix:///s",
+    config_file="",
+    rootless=True,
+    time="2026-01-01T00:00:00Z",
+)
+
 
 class FakeImages(Noted, of="images"):
     """``known``: reference -> ID."""
@@ -165,8 +190,8 @@ class FakeSystem(Noted, of="system"):
     async def version(self) -> dict[str, str]:
         return {"qemu": "7.2"}
 
-    async def info(self) -> dict[str, Any]:
-        return {"DaemonPid": 1}
+    async def info(self) -> a.Info:
+        return INFO
 
     async def doctor(self) -> list[a.Check]:
         return [a.Check("kvm", None, "no kvm here")]

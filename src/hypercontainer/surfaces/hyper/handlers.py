@@ -14,6 +14,7 @@ from hypercontainer.contract.frames import CONTROL, frames
 from hypercontainer.contract.routes import PROTOCOL, VERSION
 from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.semantics import shape
 from hypercontainer.surfaces.http.answers import Chunks, Reply, Upgrade, closed_after, json_reply, passed_on
 from hypercontainer.surfaces.http.pipes import written
 from hypercontainer.surfaces.hyper.call import Call, Handler
@@ -31,6 +32,12 @@ async def ping(call: Call) -> Reply:
 async def version(call: Call) -> Reply:
     method = await call.method()
     return call.reply(msgspec.to_builtins(Ping(__version__, VERSION)) | await method())
+
+
+async def info(call: Call) -> Reply:
+    """In Docker's words, as ``hyper info`` shows it."""
+    method = await call.method()
+    return call.reply(shape.info(msgspec.to_builtins(await method())))
 
 
 async def shutdown(call: Call) -> Reply:
@@ -150,6 +157,7 @@ def _need_upgrade(call: Call) -> None:
 HANDLERS: dict[str, Handler] = {
     "system.ping": ping,
     "system.version": version,
+    "system.info": info,
     "system.shutdown": shutdown,
     "system.openapi": openapi,
     "images.save": save,
