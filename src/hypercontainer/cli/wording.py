@@ -52,7 +52,7 @@ def word(error: HyperError, given: Iterable[Values] = ()) -> None:
 
 
 def command_of(call: str) -> str:
-    """As "unpause" for "containers.unpause", "pod unpause" for "pods.unpause"; "" where there is none."""
+    """As "pause" for "containers.pause", "pod pause" for "pods.pause"; "" where there is none."""
     if call in _COMMANDS:
         return _COMMANDS[call]
     collection, _, method = call.partition(".")
@@ -77,7 +77,7 @@ def flags_of(command: str, options: dict[str, Any]) -> Iterator[str]:
 
 
 def _phrase(remedy: Remedy) -> str:
-    """As "`hyper unpause web`", and what for; of a call without a command, the call."""
+    """As "`hyper pause web`", and what for; of a call without a command, the call."""
     command = command_of(remedy.call)
     if not command:
         return str(remedy)
