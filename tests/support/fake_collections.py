@@ -21,6 +21,31 @@ FACTS: dict[str, Any] = {
     "os": "linux",
 }
 
+INFO = a.Info(
+    daemon_pid=1,
+    version="0",
+    containers=1,
+    running=1,
+    paused=0,
+    images=1,
+    hypervisor="none",
+    accelerator="",
+    accelerator_reason="",
+    sandbox=True,
+    not_limited=(),
+    kernel="6.1",
+    templates=0,
+    ready_clones=0,
+    memory_bytes=1 << 27,
+    cpus=1.0,
+    root="/r",
+    run="/u",
+    host="unix:///s",
+    config_file="",
+    rootless=True,
+    time="2026-01-01T00:00:00Z",
+)
+
 
 class FakeImages(Noted, of="images"):
     """``known``: reference -> ID."""
@@ -166,30 +191,7 @@ class FakeSystem(Noted, of="system"):
         return {"qemu": "7.2"}
 
     async def info(self) -> a.Info:
-        return a.Info(
-            daemon_pid=1,
-            version="1.2",
-            containers=3,
-            running=1,
-            paused=1,
-            images=2,
-            hypervisor="qemu 7.2",
-            accelerator="tcg",
-            accelerator_reason="",
-            sandbox=True,
-            not_limited=(),
-            kernel="6.1",
-            templates=0,
-            ready_clones=0,
-            memory_bytes=1 << 27,
-            cpus=1.0,
-            root="/var/lib/hyper",
-            run="/run/hyper",
-            host="unix:///run/hyper/hyper.sock",
-            config_file="",
-            rootless=False,
-            time="2026-01-01T00:00:00Z",
-        )
+        return INFO
 
     async def doctor(self) -> list[a.Check]:
         return [a.Check("kvm", None, "no kvm here")]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
 
 import fake_collections
 import fake_engine
-from hypercontainer.contract.calls import Nothing, Request
-from hypercontainer.contract.routes import JSON
+from hypercontainer.contract.calls import Nothing, Request, Wrapper
+from hypercontainer.contract.routes import JSON, LINES
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.pod.pod import Pod
@@ -103,6 +104,22 @@ def test_a_method_takes_what_its_route_reads(each: Operation) -> None:
     if route.name == "images.save":
         given.add("out")
     inspect.signature(method_of(each, 0)).bind(None, **dict.fromkeys(given))
+
+
+@pytest.mark.parametrize(
+    "each",
+    [each for each in OF_THE_ENGINE if each.route.name not in HANDLERS],
+    ids=lambda each: each.route.name,
+)
+def test_a_method_gives_what_its_route_answers(each: Operation) -> None:
+    answer = each.answer
+    if isinstance(answer, type) and issubclass(answer, Wrapper):
+        answer = msgspec.structs.fields(answer)[0].type
+    if each.route.gives == LINES and not each.route.progress:
+        answer = AsyncIterator[answer]  # type: ignore[valid-type]
+    for side in (0, 1):
+        given = get_type_hints(method_of(each, side))["return"]
+        assert given == (type(None) if answer is None else answer)
 
 
 def test_a_handler_is_of_a_route_that_there_is() -> None:

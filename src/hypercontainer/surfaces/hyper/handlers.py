@@ -35,6 +35,7 @@ async def version(call: Call) -> Reply:
 
 
 async def info(call: Call) -> Reply:
+    """In Docker's words, as ``hyper info`` shows it."""
     method = await call.method()
     return call.reply(shape.info(msgspec.to_builtins(await method())))
 
