@@ -178,6 +178,54 @@ def test_one_ends_and_the_others_live(hyper: Hyper) -> None:
     hyper("pod", "rm", "p")
 
 
+BUSY = "echo busy; while :; do :; done"
+
+
+def cpu_ticks(pid: int) -> int:
+    """Used so far (proc(5), stat: utime, stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def used_meanwhile(hyper: Hyper, pid: int) -> int:
+    """By a process, while other containers come and go."""
+    before = cpu_ticks(pid)
+    for _ in range(3):
+        hyper("run", "--rm", BUSYBOX, "true")
+    return cpu_ticks(pid) - before
+
+
+def test_a_paused_pod_costs_no_cpu(hyper: Hyper) -> None:
+    create(hyper, "p", ("hot", BUSY), ("other", BUSY))
+    hyper("pod", "start", "p")
+    for name in ("hot", "other"):
+        hyper.wait_for_log(name, b"busy")
+    pid = hyper.vm_pid("hot")
+    assert used_meanwhile(hyper, pid) > 5
+    hyper("pod", "pause", "p")
+    assert used_meanwhile(hyper, pid) <= 1
+    assert hyper.json("pod", "inspect", "p")[0]["State"] == "Paused"
+    for words in (("exec", "hot", "true"), ("exec", "--vm", "p", "hyper-connect"), ("start", "hot")):
+        assert b"paused" in hyper(*words, check=False).stderr
+    assert b"hyper pod unpause p" in hyper("unpause", "hot", check=False).stderr
+
+    # One of them is ended, and the other goes on standing still: over the end of hyperd, too.
+    hyper("kill", "other")
+    assert state(hyper, "other") == ("exited", 137)
+    assert used_meanwhile(hyper, pid) <= 1
+    hyper("system", "stop")
+    assert state(hyper, "hot") == ("paused", 0)
+    assert used_meanwhile(hyper, pid) <= 1
+    hyper("pod", "unpause", "p")
+    assert state(hyper, "hot") == ("running", 0)
+    assert hyper.out("exec", "hot", "echo", "back") == "back"
+    assert hyper.vm_pid("hot") == pid
+    assert used_meanwhile(hyper, pid) > 5
+    hyper("pod", "pause", "p")
+    hyper("pod", "rm", "-f", "p")
+    assert hyper.out("ps", "-aq") == ""
+
+
 def test_one_is_killed_for_memory_and_the_others_live(hyper: Hyper) -> None:
     hog = r"x=$(head -c 100000000 /dev/zero | tr '\0' x); echo survived"
     manifest = {

@@ -258,6 +258,24 @@ def test_logs_are_followed_to_the_end_and_can_be_left(client: Client) -> None:
         assert sum(len(data) for _, data in box.logs(follow=True)) == len("out\nerr\n")
 
 
+def test_who_attaches_late_has_what_was_written_before(client: Client) -> None:
+    command = ["sh", "-c", "echo first; echo wrong >&2; read line; echo $line; read line"]
+    with client.containers.start("busybox", command, stdin_open=True) as box:
+        logs = box.logs(follow=True)
+        assert {next(logs), next(logs)} == {("stdout", b"first\n"), ("stderr", b"wrong\n")}
+        logs.close()
+        with box.attach(stdin=True, logs=True) as early:
+            early.write(b"second\n")
+            seen = {"stdout": b"", "stderr": b""}
+            while seen != {"stdout": b"first\nsecond\n", "stderr": b"wrong\n"}:
+                channel, data = next(early)
+                seen[channel] += data
+            with box.attach(stdin=True, logs=True) as late:
+                late.write(b"end\n")
+                result = late.communicate()
+        assert (result.exit_status, result.stdout, result.stderr) == (0, b"first\nsecond\n", b"wrong\n")
+
+
 def test_files_need_no_program_of_the_image(client: Client) -> None:
     with client.containers.start("busybox", ["/bin/busybox", "sleep", "1000"]) as box:
         box.exec(["rm", "/bin/cat", "/bin/dd"], check=True)
