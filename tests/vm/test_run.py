@@ -148,6 +148,23 @@ def test_the_writable_disk_survives_stop_and_start(hyper: Hyper) -> None:
     assert hyper.out("start", "-a", "c") == "line\nline"
 
 
+def test_umask(hyper: Hyper) -> None:
+    made = "umask; touch /tmp/x; mkdir /tmp/d; stat -c %a /tmp/x /tmp/d"
+    assert hyper.out("run", "--rm", BUSYBOX, "sh", "-c", made).split() == ["0022", "644", "755"]
+    assert hyper.out("run", "--rm", "--umask", "0027", BUSYBOX, "sh", "-c", made).split() == [
+        *("0027", "640", "750")
+    ]
+    hyper("run", "-d", "--name", "open", "--umask", "0", BUSYBOX, "sleep", "1000")
+    assert hyper.out("exec", "open", "sh", "-c", made).split() == ["0000", "666", "777"]
+    assert hyper.inspect("open")["HostConfig"]["Umask"] == 0
+    refused = hyper("create", "--umask", "1000", BUSYBOX, check=False)
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (
+        125,
+        b"hyper: --umask: 0o1000 is out of range",
+    )
+    assert b"not an octal number" in hyper("run", "--umask", "u=rwx", BUSYBOX, check=False).stderr
+
+
 def test_limits(hyper: Hyper) -> None:
     run = ("run", "--rm")
     total_kib = int(

@@ -5,7 +5,7 @@ Docker's options that cannot work here are listed with the reason, so that nobod
 
 from __future__ import annotations
 
-from hypercontainer.cli.options import Option, flag, many, number, refused, text
+from hypercontainer.cli.options import Option, flag, many, number, octal, refused, text
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
 _DEVICES = "a virtual machine sees no device of the host"
@@ -34,6 +34,7 @@ IDENTITY = (
     text("--cidfile", "FILE", "write the container's ID to this new file"),
     text("--entrypoint", "PROGRAM", "in place of the image's; '' for none", parsed="entrypoint"),
     many("--group-add", "GROUP", "one more group for the process", field="groups"),
+    octal("--umask", "MASK", "what new files deny to whom, such as 0027", field="umask"),
     flag("--init", "run a small init that forwards signals and reaps", field="init"),
     text("--pid", "MODE", "'pod' shares the process IDs with the pod's other containers", field="pid_mode"),
     text("--pod", "POD", "the pod to create it in; 'new:NAME' makes one of this name", field="pod"),

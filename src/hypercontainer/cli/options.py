@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hypercontainer.cli.session import Session
 
-FLAG, TEXT, NUMBER, LIST, REFUSED = "flag", "text", "number", "list", "refused"
+FLAG, TEXT, NUMBER, OCTAL, LIST, REFUSED = "flag", "text", "number", "octal", "list", "refused"
 
 TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
@@ -35,7 +35,7 @@ class HelpWanted(HyperError):
 
 
 class Option:
-    """``short`` is a letter or "".  ``kind``: FLAG, TEXT or NUMBER (the last one counts), LIST (repeated) or REFUSED.
+    """``short`` is a letter or "".  ``kind``: FLAG, TEXT, NUMBER or OCTAL (the last one counts), LIST (repeated) or REFUSED.
 
     ``field``: that of what is asked for (contract/spec.py) which takes the value as it is, "" where there is none;
     ``parsed``: those that are made of it, by hand.
@@ -72,7 +72,7 @@ class Option:
 
     @property
     def takes_value(self) -> bool:
-        return self.kind in (TEXT, NUMBER, LIST) or (self.kind == REFUSED and bool(self.metavar))
+        return self.kind in (TEXT, NUMBER, OCTAL, LIST) or (self.kind == REFUSED and bool(self.metavar))
 
     def __str__(self) -> str:
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
@@ -91,6 +91,10 @@ def text(
 
 def number(names: str, metavar: str, help_text: str, *, field: str) -> Option:
     return Option(names, NUMBER, help_text, metavar, field=field)
+
+
+def octal(names: str, metavar: str, help_text: str, *, field: str) -> Option:
+    return Option(names, OCTAL, help_text, metavar, field=field)
 
 
 def many(names: str, metavar: str, help_text: str, *, field: str = "", parsed: str = "") -> Option:
@@ -142,15 +146,22 @@ class Values:
         """None where it was not given."""
         if name not in self._given:
             return int(self._defaults[name]) if self._defaults[name] else None
+        return self._whole(name, 10, "not a number")
+
+    def octal(self, name: str) -> int:
+        """As chmod(1) and umask(1) have it."""
+        return self._whole(name, 8, "not an octal number")
+
+    def _whole(self, name: str, base: int, complaint: str) -> int:
         value = self.text(name)
         try:
-            return int(value)
+            return int(value, base)
         except ValueError:
-            raise UsageError(f"invalid argument {value!r} for --{name}: not a number") from None
+            raise UsageError(f"invalid argument {value!r} for --{name}: {complaint}") from None
 
     def fields(self) -> dict[str, Any]:
         """What was given to options that are a field each."""
-        take = {FLAG: self.flag, TEXT: self.text, NUMBER: self.number, LIST: self.many}
+        take = {FLAG: self.flag, TEXT: self.text, NUMBER: self.number, OCTAL: self.octal, LIST: self.many}
         given = [option for option in self._options if option.field and option.name in self._given]
         values = {option.field: take[option.kind](option.name) for option in given}
         return {field: value for field, value in values.items() if value is not False}

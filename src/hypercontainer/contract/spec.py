@@ -70,6 +70,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     working_dir: str | None = None
     user: str | None = None
     groups: tuple[str, ...] = ()
+    umask: int | None = None  # of its processes; None: 0o022
     hostname: str | None = None
     domainname: str = ""
     tty: bool = False

@@ -28,6 +28,7 @@ class ContainerOptions(TypedDict, total=False):
     working_dir: str
     user: str
     groups: Sequence[str]
+    umask: int
     hostname: str
     domainname: str
     tty: bool

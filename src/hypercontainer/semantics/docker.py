@@ -262,7 +262,7 @@ def _process(
         columns=_cells(columns),
         stdin=stdin,
         oom_score_adj=_oom_score_adj(spec.oom_score_adj),
-        umask=UMASK,
+        umask=_umask(spec.umask),
         reaper=reaper,
     )
 
@@ -390,6 +390,14 @@ def _cpu_max(cpus: float | None) -> str | None:
 
 def _pids_max(limit: int | None) -> int | None:
     return limit if limit is not None and limit > 0 else None
+
+
+def _umask(mask: int | None) -> int:
+    if mask is None:
+        return UMASK
+    if not 0 <= mask <= 0o777:
+        raise InvalidArgument(f"{mask:#o} is out of range", field="umask", takes="0 to 0o777")
+    return mask
 
 
 def _oom_score_adj(value: int) -> int:

@@ -92,6 +92,7 @@ SPEC: dict[str, Any] = {
     "working_dir": None,
     "user": None,
     "groups": [],
+    "umask": None,
     "hostname": None,
     "domainname": "",
     "tty": False,

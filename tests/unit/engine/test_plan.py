@@ -138,6 +138,18 @@ def test_limits() -> None:
         assert [refused.value.field] == list(wish)
 
 
+def test_umask() -> None:
+    assert start().process.umask == 0o022
+    assert start(umask=0).process.umask == 0
+    assert start(umask=0o777).process.umask == 0o777
+    added = plan.exec_process(ExecSpec(("true",)), ContainerSpec("x", umask=0o27), effective(), "c", 7)
+    assert added.umask == 0o027
+    for mask in (-1, 0o1000):
+        with pytest.raises(InvalidArgument, match=r"umask: .* is out of range") as refused:
+            effective(umask=mask)
+        assert refused.value.field == "umask"
+
+
 def test_a_terminal_has_its_size_from_the_start() -> None:
     process = start(tty=True, rows=33, columns=101).process
     assert (process.rows, process.columns) == (33, 101)
