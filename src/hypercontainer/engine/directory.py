@@ -86,6 +86,8 @@ class Directory:
                     files.remove_tree(path)
 
     async def close(self, *, stop: bool) -> None:
+        for pod in tuple(self.pods.values()):
+            await pod.let_go()
         if stop:
             stops = (container.stop() for container in self.containers.values())
             await asyncio.gather(*stops, return_exceptions=True)

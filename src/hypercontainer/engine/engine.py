@@ -72,7 +72,7 @@ class Engine:
 
     def _endpoints(self) -> list[Endpoint]:
         return [
-            Endpoint(pod.record.spec.labels, pod.summary().ready, pod.record.published)
+            Endpoint(pod.record.spec.labels, pod.ready(), pod.record.published)
             for pod in self.directory.named_pods()
         ]
 

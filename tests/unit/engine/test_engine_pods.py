@@ -19,6 +19,7 @@ from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.probes import Exec, Lifecycle, Probe
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping, RestartPolicy
 from hypercontainer.contract.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
+from hypercontainer.engine.state import StateStore
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
 
 Story = Callable[[World], Awaitable[None]]
@@ -164,6 +165,19 @@ def test_a_paused_pod_outlives_hyperd(tell: Tell) -> None:
         assert stands_still(w)
         await w.engine.pods.unpause("p")
         assert await states(w) == {"a": "running", "b": "running"}
+
+    tell(story)
+
+
+def test_a_hyperd_that_ends_with_its_containers_does_not_end_what_pods_were_wanted(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"), member("b"), auto_remove=True)
+        await w.engine.pods.start("p")
+        await w.engine.close(stop_containers=True)
+        state = StateStore(w.config.root / "state.db")
+        assert [(record.name, record.wanted) for record in state.pods()] == [("p", True)]
+        state.close()
+        await w.open()
 
     tell(story)
 

@@ -101,6 +101,10 @@ class Pod:
     def summary(self) -> PodSummary:
         return views.summary(self.record, self._members(), has_run=self.runs.present is not None)
 
+    def ready(self) -> bool:
+        """Every container that has a readiness probe passes it."""
+        return views.ready(self._members())
+
     def succeeded(self) -> bool:
         """Whether it has come to a good end, and nobody has ended it before."""
         mains = [record for record in self.records() if record.spec.role == "main"]
@@ -306,11 +310,14 @@ class Pod:
         elif self.record.wanted:
             self.runs.resume()
 
-    async def close(self) -> None:
-        """Lets go: hyperd ends, the pod lives on."""
+    async def let_go(self) -> None:
+        """Of its run, which the next hyperd goes on with, whatever becomes of the containers now."""
         if self._resumption is not None:
             self._resumption.cancel()
         await self.runs.close()
+
+    async def close(self) -> None:
+        """Lets go: hyperd ends, the containers live on."""
         for member in self._members():
             await member.close()
         await self.sandbox.close()

@@ -321,7 +321,11 @@ class Sandbox:
         async with self.busy:
             live = self.running()
             self.record.change(paused=True)
-            await live.pause()
+            try:
+                await live.pause()
+            except HyperError:
+                self.record.change(paused=False)
+                raise
 
     async def resume(self) -> None:
         async with self.busy:
