@@ -74,8 +74,8 @@ class HyperError(Exception):
         self.remedies = tuple(remedies)
 
     def __str__(self) -> str:
-        helps = ", e.g. with ".join(filter(None, (self.hint, ", or ".join(map(str, self.remedies)))))
-        return f"{self.message} ({helps})" if helps else self.message
+        """Without the remedies, which are for a surface to word."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
 class InvalidArgument(HyperError):

@@ -172,7 +172,7 @@ class FakeVolumes(Noted, of="volumes"):
             del self.known[self._volume(name).name]
 
     async def prune(self) -> VolumesPruned:
-        gone = [name for name in self.known if name not in self.used]
+        gone = tuple(name for name in self.known if name not in self.used)
         freed = sum(self.known.pop(name).used_bytes for name in gone)
         return VolumesPruned(gone, freed)
 

@@ -312,14 +312,13 @@ def test_a_client_that_goes_leaves_no_program_in_the_guest(here: Hyper) -> None:
             box = await client.containers.get("box")
             await sh("echo old >/file; dd if=/dev/zero of=/much bs=1M count=16 2>/dev/null")
             api = Api(str(here.run_dir / "hyper.sock"))
-            path = f"/v1/containers/{box.id}/files"
-            async with api.exchange("GET", path, query={"path": "/much"}):
+            async with api.exchange("containers.read_file", box.id, query={"path": "/much"}):
                 await until(f"{running}read")
             await until(f"! {running}[rw]")
             reading, writing = os.pipe()
             with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as more:
                 more.write(b"half")
-                write = asyncio.create_task(put(api, path, source))
+                write = asyncio.create_task(put(api, box.id, source))
                 await until(f"{running}write")
                 write.cancel()
                 await asyncio.gather(write, return_exceptions=True)
@@ -330,8 +329,8 @@ def test_a_client_that_goes_leaves_no_program_in_the_guest(here: Hyper) -> None:
     asyncio.run(play())
 
 
-async def put(api: Api, path: str, source: BinaryIO) -> None:
-    async with api.exchange("PUT", path, query={"path": "/file"}, upload=source):
+async def put(api: Api, box: str, source: BinaryIO) -> None:
+    async with api.exchange("containers.write_file", box, query={"path": "/file"}, upload=source):
         pass
 
 

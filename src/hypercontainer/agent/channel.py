@@ -57,7 +57,8 @@ class Channel(asyncio.BufferedProtocol):
         self._turn: asyncio.Handle | None = None
         self._reason: AgentError | None = None
         self._previous: asyncio.BaseProtocol | None = None
-        self.heard_at = self._loop.time()
+        self._heard_at = self._loop.time()
+        self._excused = False
 
     def take_over(self, writer: asyncio.StreamWriter) -> None:
         """Read and write in place of ``writer``'s own protocol from now on.
@@ -81,7 +82,7 @@ class Channel(asyncio.BufferedProtocol):
         return self._frames.writable()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.heard_at = self._loop.time()
+        self._heard_at = self._loop.time()
         self._frames.advance(nbytes)
         self._read()
 
@@ -147,9 +148,15 @@ class Channel(asyncio.BufferedProtocol):
     def closed_because(self) -> AgentError | None:
         return self._reason
 
-    @property
-    def in_frame(self) -> bool:
-        return self._frames.in_frame
+    def excuse(self, silence: bool) -> None:
+        """Whether the guest stands still: then its silence means nothing."""
+        self._excused = silence
+        self._heard_at = self._loop.time()
+
+    def stuck(self, for_s: float) -> bool:
+        """Whether it has been silent in the middle of a frame for so long."""
+        silent_s = self._loop.time() - self._heard_at
+        return self._frames.in_frame and not self._excused and silent_s >= for_s
 
     def send(self, message: bytes) -> None:
         """Queue a message; Unavailable where too much waits already."""

@@ -128,7 +128,7 @@ class Requests:
         call = request.call
         error = AgentTimeout(f"{call.name} ({call.what}): the guest did not answer within {timeout_s:g} s")
         _settle(request.future, None, error)
-        if self._channel.in_frame and self._loop.time() - self._channel.heard_at >= timeout_s:
+        if self._channel.stuck(timeout_s):
             self._channel.abort(
                 AgentTimeout(f"the guest fell silent in the middle of a frame, {timeout_s:g} s ago")
             )

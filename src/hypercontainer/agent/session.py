@@ -156,6 +156,10 @@ class Agent:
         """End the session now.  The guest goes on, and waits for the next one."""
         self._channel.abort(reason or AgentError("the session was closed"))
 
+    def excuse(self, silence: bool) -> None:
+        """Whether the VM stands still: a guest that does so in the middle of a frame breaks nothing."""
+        self._channel.excuse(silence)
+
     async def ping(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Returns when the guest has answered; a guest that does not is closed."""
         if (reason := self._channel.closed_because) is not None:

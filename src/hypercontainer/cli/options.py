@@ -35,7 +35,7 @@ class HelpWanted(HyperError):
 
 
 class Option:
-    """``short`` is a letter or "".  ``kind``: FLAG, TEXT, NUMBER or OCTAL (the last one counts), LIST (repeated) or REFUSED.
+    """``short`` is a letter or "".  ``kind``: FLAG, TEXT, NUMBER or OCTAL (the last counts), LIST (repeated), REFUSED.
 
     ``field``: that of what is asked for (contract/spec.py) which takes the value as it is, "" where there is none;
     ``parsed``: those that are made of it, by hand.

@@ -46,10 +46,13 @@ def word(error: HyperError, given: Iterable[Values] = ()) -> None:
     option = next(filter(None, (values.option_of(field) for values in given)), None)
     if option and error.message.startswith(f"{field}: "):
         error.message = f"--{option.name}{error.message.removeprefix(field)}"
-    helps = ", or ".join(map(_phrase, error.remedies))
+    helps, clause = ", or ".join(map(_phrase, error.remedies)), any(each.aim for each in error.remedies)
     error.remedies = ()
-    if helps:
-        error.hint = f"{error.hint}, e.g. with {helps}" if error.hint else helps
+    if helps and error.hint:
+        between = " " if error.hint.endswith("?") else "; " if clause else ", e.g. with "
+        error.hint += between + helps
+    elif helps:
+        error.hint = helps
 
 
 def complain(error: HyperError) -> None:

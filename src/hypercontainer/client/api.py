@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hypercontainer.client.http import BrokenAnswer, Response, connect, quote, request_head, target
 from hypercontainer.client.wirejson import dumps, loads
-from hypercontainer.contract.routes import JSON, NAMES, PROTOCOL, route
+from hypercontainer.contract.routes import JSON, NAMES, PROTOCOL, in_words, route
 from hypercontainer.errors import HyperError, Remedy, Unavailable
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+OWN = ("kernels.fetch",)  # what the command line does without hyperd
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 ANSWER_TIMEOUT_S = 60.0
 LIFECYCLE_TIMEOUT_S = 900.0  # hyperd bounds each step of these itself; this is for a hyperd that hangs
@@ -52,7 +53,7 @@ def remote_error(answer: Any) -> RemoteError:
     details = details if isinstance(details, dict) else {}
     remedies = _remedies(details)
     hint = answer.get("hint") or None
-    if hint == ", ".join(route(remedy.call).words(quote(remedy.of)) for remedy in remedies):
+    if hint == in_words(remedies, quote):
         hint = None  # it says only how the API makes these calls
     return RemoteError(
         answer["message"],
@@ -66,8 +67,9 @@ def remote_error(answer: Any) -> RemoteError:
 def _remedies(details: dict[str, Any]) -> list[Remedy]:
     """Those that are known here."""
     found = []
-    for each in details.get("remedies", ()):
-        if isinstance(each, dict) and each.get("call") in NAMES:
+    given = details.get("remedies")
+    for each in given if isinstance(given, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("call"), str) and each["call"] in (*NAMES, *OWN):
             of, aim, options = str(each.get("of", "")), str(each.get("aim", "")), each.get("options")
             found.append(
                 Remedy(each["call"], of, aim=aim, options=options if isinstance(options, dict) else None)

@@ -308,7 +308,7 @@ class VolumeList(Wrapper, frozen=True):
 
 
 class VolumesPruned(Struct, frozen=True):
-    removed: list[str]
+    removed: tuple[str, ...]
     space_reclaimed_bytes: int
 
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
+
+    from hypercontainer.errors import Remedy
 
 VERSION = "1"
 JSON, LINES, FRAMES, TAR, BYTES = (
@@ -235,14 +237,26 @@ class Route:
         """``identifier`` in the place of ID, escaped already."""
         return self.path.replace("/ID", f"/{identifier}")
 
-    def words(self, identifier: str) -> str:
-        """As a user of the API makes the call: its method, and its path with ``identifier``."""
-        return f"{self.method} {self.path_of(identifier or 'ID')}"
+    def words(self, identifier: str, options: Mapping[str, object]) -> str:
+        """As a user of the API makes the call: its method, its path with ``identifier``, and what is to be said."""
+        made = f"{self.method} {self.path_of(identifier or 'ID')}"
+        said = [(name, "true" if value is True else str(value)) for name, value in options.items()]
+        if not said:
+            return made
+        if self.body == "Nothing":
+            return f"{made}?{'&'.join('='.join(pair) for pair in said)}"
+        return f"{made} with {', '.join(' '.join(pair) for pair in said)}"
 
 
 _ROWS = [line for line in _TABLE.split("\n") if line]
 _SAID = {line.partition(" ")[0]: (line, below) for line, below in zip(_ROWS[::2], _ROWS[1::2], strict=True)}
 NAMES = _SAID.keys()
+
+
+def in_words(remedies: Iterable[Remedy], quote: Callable[[str], str]) -> str:
+    """How a user of the API makes the calls that help; "" where there is none."""
+    known = (remedy for remedy in remedies if remedy.call in NAMES)
+    return " or ".join(route(each.call).words(quote(each.of), each.options) for each in known)
 
 
 def route(name: str) -> Route:

@@ -48,8 +48,10 @@ class Collections(Mapping[str, Any]):
     @functools.cached_property
     def _manifests(self) -> Any:
         # Kubernetes' types cost a tenth of a second, which nobody pays who plays no manifest.
+        from hypercontainer.engine.engine import build_types
         from hypercontainer.surfaces.kube.manifests import Manifests
 
+        build_types()  # Kubernetes', too
         return Manifests(self._engine)
 
 

@@ -126,7 +126,9 @@ class Creation:
             what = f"pod {name}" if name else f"container {drafts[0].record.name}"
             brought = [volume for draft in drafts for volume in draft.record.spec.volumes]
             volumes = _known({}, [*spec.volumes, *brought], what)
-            await self._check_storage(volumes, [draft.record.spec for draft in drafts], what, asker)
+            await self._check_storage(
+                volumes, volumes.values(), [draft.record.spec for draft in drafts], what, asker
+            )
             record = self._pod_record(spec, identifier, name, drafts, asker)
             for draft in drafts:
                 folder = self._places.container(draft.record.id)
@@ -184,7 +186,7 @@ class Creation:
             draft = await self._draft(wish, name, names.new_id(), pod.id, asker)
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
             volumes = _known(there, spec.volumes, pod.what)
-            await self._check_storage(volumes, [draft.record.spec], f"container {name}", asker)
+            await self._check_storage(volumes, spec.volumes, [draft.record.spec], f"container {name}", asker)
             folder = self._places.container(draft.record.id)
             async with _made(folder, partial(files.make_private, folder)):
                 check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
@@ -217,10 +219,16 @@ class Creation:
         return _Draft(record, image, warnings)
 
     async def _check_storage(
-        self, volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], what: str, asker: Asker
+        self,
+        volumes: Mapping[str, Volume],
+        brought: Iterable[Volume],
+        containers: Sequence[ContainerSpec],
+        what: str,
+        asker: Asker,
     ) -> None:
+        """``brought`` by those who ask, with their rights."""
         storage.check(volumes, containers, what)
-        await asyncio.to_thread(storage.check_host, volumes.values(), self._volumes, self._places, asker.uid)
+        await asyncio.to_thread(storage.check_host, tuple(brought), self._volumes, self._places, asker.uid)
 
 
 def check_count(pod: str, count: int) -> None:
@@ -253,7 +261,7 @@ def memory_mib(wish_bytes: int) -> int:
     whole = -(-wish_bytes // MIB)
     if whole < LEAST_MEMORY_MIB:
         raise InvalidArgument(
-            f"memory of {whole} MiB is too little for a VM", hint=f"at least {LEAST_MEMORY_MIB}m"
+            f"memory of {whole} MiB is too little for a VM", hint=f"at least {LEAST_MEMORY_MIB} MiB"
         )
     return whole
 
@@ -263,7 +271,9 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str) -> ContainerSpec:
     for field in POD_WIDE:
         if getattr(spec, field) != getattr(_PLAIN, field):
             raise InvalidArgument(
-                f"pod {name} decides it, for all of its containers", field=field, hint="give it to the pod"
+                f"pod {name} decides it, for all of its containers",
+                field=field,
+                hint="say it where the pod is made",
             )
     group = () if pod.fs_group is None else (str(pod.fs_group),)
     return msgspec.structs.replace(

@@ -22,7 +22,7 @@ from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import free_uid, runs_as_root
 from hypercontainer.engine.state import ContainerRecord, PodRecord, StateStore
-from hypercontainer.errors import Conflict, NotFound
+from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 
@@ -74,7 +74,11 @@ class Directory:
             record = read_record(path)
             if record is not None:
                 log.warning("VM %s is nobody's; it is ended", record.name)
-                await self._supplies.drivers.of(record).destroy(record)
+                try:
+                    await self._supplies.drivers.of(record).destroy(record)
+                except HyperError as error:  # where its driver is not there, it is not known to be gone
+                    log.error("VM %s cannot be ended: %s", record.name, error)
+                    continue
             await asyncio.to_thread(files.remove_tree, path)
 
     def _sweep(self) -> None:

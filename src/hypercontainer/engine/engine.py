@@ -57,7 +57,7 @@ class Engine:
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events)
         self.services = Services(self.state, self._endpoints)
-        _build_types()
+        build_types()
         self.system = SystemService(
             config,
             supplies,
@@ -90,7 +90,7 @@ class Engine:
         self.state.close()
 
 
-def _build_types() -> None:
+def build_types() -> None:
     """Of all structures that there are by now, so that no two threads do it at once at their first use, which would
     bring the process down (msgspec 0.22)."""
     waiting = [msgspec.Struct]

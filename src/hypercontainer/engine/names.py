@@ -66,4 +66,6 @@ def resolve(
         return found[0]
     if found:
         raise InvalidArgument(f"{ref} is the beginning of {len(found)} {kind}s' IDs", hint="use more digits")
-    raise NotFound(f"no such {kind}: {ref}", remedies=(Remedy(f"{kind}s.find", aim="lists them"),))
+    everything = {"all": True} if kind == "container" else {}
+    remedy = Remedy(f"{kind}s.find", aim="lists them", options=everything)
+    raise NotFound(f"no such {kind}: {ref}", remedies=(remedy,))

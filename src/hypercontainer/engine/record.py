@@ -11,12 +11,14 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Kept(Generic[R]):
-    """``write`` puts it into the state file: the record first, and effects after it."""
+    """``write`` puts it into the state file: the record first, and effects after it.  What could not be written is
+    not so."""
 
     def __init__(self, value: R, write: Callable[[R], None]) -> None:
         self.value = value
         self._write = write
 
     def change(self, **changes: Any) -> None:
-        self.value = msgspec.structs.replace(self.value, **changes)
-        self._write(self.value)
+        changed = msgspec.structs.replace(self.value, **changes)
+        self._write(changed)
+        self.value = changed

@@ -43,6 +43,8 @@ def parse(name: str, soft: int, hard: int) -> tuple[int, int, int]:
     soft_value, hard_value = (UNLIMITED if value == -1 else value for value in (soft, hard))
     if soft_value > hard_value:
         raise InvalidArgument(
-            f"{name}: the soft limit {soft} is above the hard limit {hard}", field="ulimits"
+            f"{name}: the soft limit {soft} is above the hard limit {hard}",
+            field="ulimits",
+            takes="a soft limit of at most the hard one",
         )
     return number, soft_value, hard_value

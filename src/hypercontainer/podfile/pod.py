@@ -172,7 +172,7 @@ def _log(pod: Table) -> LogConfig:
         return LogConfig()
     driver = table.text("type").lower()
     if driver not in _LOG_DRIVERS:
-        raise table.error("type", f"{shown(driver)} is not to be had", "json-file or none: hyperd keeps them")
+        raise table.error("type", f"{shown(driver)} is not to be had", "json-file or none")
     config = Table(table.pairs("config"), table.at("config"), table.warnings)
     size_bytes = _size(config, "max-size")
     max_files = config.number("max-file", 1, 1000)

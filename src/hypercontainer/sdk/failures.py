@@ -17,7 +17,7 @@ from typing import Any
 
 from hypercontainer import errors
 from hypercontainer.client.api import RemoteError, remote_error
-from hypercontainer.errors import HyperError
+from hypercontainer.errors import HyperError, Remedy
 from hypercontainer.sdk.results import RunResult
 
 SHOWN_STDERR_CHARS = 2000
@@ -31,6 +31,12 @@ _DATA: dict[type[HyperError], dict[str, Any]] = {
     errors.LaunchError: {"command": (), "exit_code": None, "stderr": "", "console": ""},
     errors.GuestError: {"errno": 0, "operation": ""},
 }
+
+
+_COLLECTIONS = frozenset(("containers", "pods"))
+_ON_ONE = frozenset(("start", "stop", "unpause", "remove", "ports"))
+_ON_ALL = {f"{kind}.find": f"{kind}.list" for kind in ("containers", "pods", "images", "volumes")}
+_ON_ALL["volumes.create"] = "volumes.create"
 
 
 class ContainerFailed(HyperError):
@@ -79,6 +85,18 @@ def _kinds(kind: type[HyperError]) -> dict[str, type[HyperError]]:
 _BY_CODE = _kinds(HyperError)
 
 
+def _call(remedy: Remedy) -> str:
+    """As a program makes it with a ``Client`` called hyper; "" where the SDK has no such call."""
+    kind, _, method = remedy.call.partition(".")
+    options = ", ".join(f"{name}={value!r}" for name, value in remedy.options.items())
+    if kind in _COLLECTIONS and method in _ON_ONE:
+        return f"hyper.{kind}.get({remedy.of!r}).{method}({options})"
+    if remedy.call in _ON_ALL:
+        given = ", ".join(filter(None, (remedy.of and repr(remedy.of), options)))
+        return f"hyper.{_ON_ALL[remedy.call]}({given})"
+    return ""
+
+
 def local_error(remote: RemoteError) -> HyperError:
     """The error of the tree that hyperd means."""
     kind = _BY_CODE.get(remote.code)
@@ -86,7 +104,9 @@ def local_error(remote: RemoteError) -> HyperError:
         return remote
     error = kind.__new__(kind)
     # The message is whole already.
-    HyperError.__init__(error, remote.message, hint=remote.hint, remedies=remote.remedies)
+    helps = " or ".join(filter(None, map(_call, remote.remedies)))
+    hint = ": ".join(filter(None, (remote.hint, helps))) or None
+    HyperError.__init__(error, remote.message, hint=hint, remedies=remote.remedies)
     for name, absent in _DATA.get(kind, {}).items():
         value = remote.details.get(name)
         setattr(

@@ -210,8 +210,8 @@ class Api:
         upload: BinaryIO | None = None,
     ) -> AsyncGenerator[Exchange, None]:
         """An answer whose head has been read.  ``upload`` is sent as the request's body."""
-        exchange = await self._open()
         method, request_target = _line(name, of, query)
+        exchange = await self._open()
         sending: asyncio.Task[None] | None = None
         try:
             fields = {"Connection": "close"}

@@ -140,7 +140,7 @@ def memory_volume(size_bytes: int, *, in_pod: bool) -> str:
     """Which one is /dev/shm of a pod's or a lone container's size: the guest's own, one that is added, or none."""
     if size_bytes <= 0:
         raise InvalidArgument(
-            f"{size_bytes} is not positive", field="shm_size_bytes", takes="a number of bytes"
+            f"{size_bytes} is not positive", field="shm_size_bytes", takes="more than 0 bytes"
         )
     if size_bytes == SHARED_MEMORY_BYTES:
         return SHARED_MEMORY_VOLUME

@@ -81,7 +81,7 @@ def _host_config(found: dict[str, Any]) -> dict[str, Any]:
         "CapDrop": spec["cap_drop"],
         "SecurityOpt": security,
         "GroupAdd": spec["groups"],
-        "Umask": spec["umask"],
+        "Umask": spec.get("umask"),
         "PidMode": spec["pid_mode"],
         "Init": spec["init"],
         "Dns": spec["dns"],

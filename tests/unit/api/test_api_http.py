@@ -67,7 +67,7 @@ async def test_what_helps_is_said_as_calls_of_this_api(serving: Serving) -> None
     async with serving() as harness:
         harness.notes.error = e.Conflict("it does not run", remedies=(start, remove))
         _, answer = await harness.call("POST", "/v1/containers/web/kill")
-        assert answer["error"]["hint"] == "POST /v1/containers/a%20b/start, DELETE /v1/pods/ID"
+        assert answer["error"]["hint"] == "POST /v1/containers/a%20b/start or DELETE /v1/pods/ID?force=true"
         assert answer["error"]["details"]["remedies"] == [
             {"call": "containers.start", "of": "a b", "aim": "", "options": {}},
             {"call": "pods.remove", "of": "", "aim": "", "options": {"force": True}},

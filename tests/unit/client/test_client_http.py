@@ -159,7 +159,7 @@ def test_remedies_come_back_and_their_words_for_the_wire_do_not(hyperd: FakeHype
         "/v1/info",
         409,
         **error,
-        hint="POST /v1/containers/a%20b/start",
+        hint="POST /v1/containers/a%20b/start?n=1",
         details={"remedies": [remedy]},
     )
     hyperd.fail("GET", "/v1/info", 409, **error, hint="wait", details={"remedies": [unknown, remedy, 3]})

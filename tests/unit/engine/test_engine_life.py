@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fake_process import FakeProcess
-from fake_world import IMAGE, World, read_all, world
+from fake_world import IMAGE, World, read_all
 from hypercontainer.agent.wire import Operation, Stream
 from hypercontainer.config import Defaults, Logging
 from hypercontainer.contract.answers import Created, Event, Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 from hypercontainer.engine import files
 from hypercontainer.errors import Conflict, GuestError, HyperError, InvalidArgument, NotFound, Unavailable
-
-Story = Callable[[World], Awaitable[None]]
-
-
-@pytest.fixture
-def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
-    """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
-
-    def run(story: Story) -> None:
-        async def whole() -> None:
-            async with asyncio.timeout(30), world(tmp_path) as made:
-                await story(made)
-
-        asyncio.run(whole())
-
-    return run
-
-
-def _any_kernel(parts: Any, wish: str | None) -> Any:
-    from hypercontainer.kernel import Kernel
-
-    return Kernel(Path(wish or "/dev/null"), "6.1", "user", (), True, "sha256:0")
+from stories import Story, Tell
 
 
 def spec(w: World, *command: str, **more: Any) -> ContainerSpec:
@@ -53,7 +30,7 @@ async def run(w: World, wish: ContainerSpec) -> tuple[bytes, int]:
     return output, (await attachment.exit()).exit_status
 
 
-def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callable[[Story], None]) -> None:
+def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Tell) -> None:
     async def story(w: World) -> None:
         assert await run(w, spec(w, "echo", "hello", name="one")) == (b"hello\n", 0)
         assert await run(w, spec(w, "exit", "7", name="two")) == (b"", 7)
@@ -68,7 +45,7 @@ def test_run_gives_output_and_status_and_leaves_a_stopped_container(tell: Callab
     tell(story)
 
 
-def test_rm_leaves_nothing(tell: Callable[[Story], None]) -> None:
+def test_rm_leaves_nothing(tell: Tell) -> None:
     async def story(w: World) -> None:
         assert await run(w, spec(w, "exit", "3", auto_remove=True)) == (b"", 3)
         assert await w.engine.containers.find(all=True) == []
@@ -79,7 +56,7 @@ def test_rm_leaves_nothing(tell: Callable[[Story], None]) -> None:
 
 
 @pytest.mark.parametrize("auto_remove", [True, False])
-def test_a_program_that_is_missing_fails_the_start(tell: Callable[[Story], None], auto_remove: bool) -> None:
+def test_a_program_that_is_missing_fails_the_start(tell: Tell, auto_remove: bool) -> None:
     async def story(w: World) -> None:
         with pytest.raises(GuestError) as caught:
             await run(w, spec(w, "nosuch", name="bad", auto_remove=auto_remove))
@@ -93,7 +70,7 @@ def test_a_program_that_is_missing_fails_the_start(tell: Callable[[Story], None]
     tell(story)
 
 
-def test_stop_sends_the_signal_waits_and_start_runs_again(tell: Callable[[Story], None]) -> None:
+def test_stop_sends_the_signal_waits_and_start_runs_again(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         made = await containers.create(spec(w, "trap", name="web"))
@@ -110,7 +87,7 @@ def test_stop_sends_the_signal_waits_and_start_runs_again(tell: Callable[[Story]
     tell(story)
 
 
-def test_stop_kills_what_does_not_listen(tell: Callable[[Story], None]) -> None:
+def test_stop_kills_what_does_not_listen(tell: Tell) -> None:
     async def story(w: World) -> None:
         await w.engine.containers.create(spec(w, "deaf", name="deaf", stop_signal="SIGUSR1"))
         await w.engine.containers.start("deaf")
@@ -132,7 +109,7 @@ def test_stop_kills_what_does_not_listen(tell: Callable[[Story], None]) -> None:
     tell(with_deaf(story))
 
 
-def test_names_are_unique_checked_and_resolved(tell: Callable[[Story], None]) -> None:
+def test_names_are_unique_checked_and_resolved(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         made = await containers.create(spec(w, "true", name="a"))
@@ -155,7 +132,7 @@ def test_names_are_unique_checked_and_resolved(tell: Callable[[Story], None]) ->
     tell(story)
 
 
-def test_restart_policy_starts_again_until_the_user_stops_it(tell: Callable[[Story], None]) -> None:
+def test_restart_policy_starts_again_until_the_user_stops_it(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         await containers.create(spec(w, "exit", "4", name="flaky", restart=RestartPolicy("on-failure", 2)))
@@ -181,7 +158,7 @@ def stages(event: Event) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("auto_remove", [True, False])
-def test_every_run_says_where_its_time_went(tell: Callable[[Story], None], auto_remove: bool) -> None:
+def test_every_run_says_where_its_time_went(tell: Tell, auto_remove: bool) -> None:
     async def story(w: World) -> None:
         attachment = await w.engine.containers.run(
             spec(w, "exit", "3", auto_remove=auto_remove), created=lambda _: None
@@ -202,7 +179,7 @@ def test_every_run_says_where_its_time_went(tell: Callable[[Story], None], auto_
 
 
 def test_a_run_that_another_hyperd_began_has_no_timings_and_the_next_has(
-    tell: Callable[[Story], None],
+    tell: Tell,
 ) -> None:
     async def story(w: World) -> None:
         await w.engine.containers.create(spec(w, "trap", name="web"))
@@ -223,7 +200,7 @@ def test_a_run_that_another_hyperd_began_has_no_timings_and_the_next_has(
 
 
 def test_a_removal_that_was_interrupted_is_finished_by_the_next_hyperd(
-    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(w: World) -> None:
         await w.engine.containers.create(spec(w, "trap", name="web"))
@@ -244,7 +221,7 @@ def test_a_removal_that_was_interrupted_is_finished_by_the_next_hyperd(
     tell(story)
 
 
-def test_labels_may_be_called_as_anything(tell: Callable[[Story], None]) -> None:
+def test_labels_may_be_called_as_anything(tell: Tell) -> None:
     async def story(w: World) -> None:
         names = ("name", "image", "kind", "action", "identifier", "self", "vm", "timings")
         wish = spec(w, "exit", "0", name="web", labels=dict.fromkeys(names, "label"))
@@ -257,7 +234,7 @@ def test_labels_may_be_called_as_anything(tell: Callable[[Story], None]) -> None
     tell(story)
 
 
-def test_pods_outlive_the_engine(tell: Callable[[Story], None]) -> None:
+def test_pods_outlive_the_engine(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         await containers.create(spec(w, "trap", name="stays"))
@@ -276,7 +253,7 @@ def test_pods_outlive_the_engine(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_a_lost_vm_is_reported(tell: Callable[[Story], None]) -> None:
+def test_a_lost_vm_is_reported(tell: Tell) -> None:
     async def story(w: World) -> None:
         await w.engine.containers.create(spec(w, "sleep", name="victim"))
         await w.engine.containers.start("victim")
@@ -287,7 +264,7 @@ def test_a_lost_vm_is_reported(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_a_vm_that_went_while_hyperd_was_away_is_reported(tell: Callable[[Story], None]) -> None:
+def test_a_vm_that_went_while_hyperd_was_away_is_reported(tell: Tell) -> None:
     async def story(w: World) -> None:
         await w.engine.containers.create(spec(w, "sleep", name="victim"))
         await w.engine.containers.start("victim")
@@ -300,7 +277,7 @@ def test_a_vm_that_went_while_hyperd_was_away_is_reported(tell: Callable[[Story]
     tell(story)
 
 
-def test_exec(tell: Callable[[Story], None]) -> None:
+def test_exec(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         await containers.create(spec(w, "sleep", name="host"))
@@ -322,7 +299,7 @@ def test_exec(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_pause_and_remove(tell: Callable[[Story], None]) -> None:
+def test_pause_and_remove(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         made = await containers.create(spec(w, "sleep", name="c"))
@@ -342,7 +319,7 @@ def test_pause_and_remove(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_a_failed_launch_leaves_nothing_and_says_why(tell: Callable[[Story], None]) -> None:
+def test_a_failed_launch_leaves_nothing_and_says_why(tell: Tell) -> None:
     async def story(w: World) -> None:
         wish = spec(w, "true", name="c", kernel=str(w.tmp / "nosuch"))
         with pytest.raises(HyperError) as caught:
@@ -354,7 +331,7 @@ def test_a_failed_launch_leaves_nothing_and_says_why(tell: Callable[[Story], Non
     tell(story)
 
 
-def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None]) -> None:
+def test_hostname_and_environment_reach_the_guest(tell: Tell) -> None:
     async def story(w: World) -> None:
         output, _ = await run(w, spec(w, "env", hostname="box", env=("A=b",)))
         assert {b"HOSTNAME=box", b"A=b"} <= set(output.split(b"\n"))
@@ -373,7 +350,7 @@ def test_hostname_and_environment_reach_the_guest(tell: Callable[[Story], None])
 
 
 def test_an_attached_client_that_asks_for_the_log_has_it_from_its_beginning(
-    tell: Callable[[Story], None],
+    tell: Tell,
 ) -> None:
     """Wherever it joins: without gap or repetition, on each channel."""
     count = 3000
@@ -416,7 +393,7 @@ def test_an_attached_client_that_asks_for_the_log_has_it_from_its_beginning(
     tell(story)
 
 
-def test_no_log_is_promised_where_none_is_kept(tell: Callable[[Story], None]) -> None:
+def test_no_log_is_promised_where_none_is_kept(tell: Tell) -> None:
     async def story(w: World) -> None:
         await w.engine.containers.create(spec(w, "sleep", name="c", log=LogConfig("none")))
         await w.engine.containers.start("c")
@@ -426,7 +403,7 @@ def test_no_log_is_promised_where_none_is_kept(tell: Callable[[Story], None]) ->
     tell(story)
 
 
-def test_a_client_may_attach_before_the_start(tell: Callable[[Story], None]) -> None:
+def test_a_client_may_attach_before_the_start(tell: Tell) -> None:
     async def story(w: World) -> None:
         containers = w.engine.containers
         await containers.create(spec(w, "cat", name="c", stdin_open=True, stdin_once=True))
@@ -444,7 +421,7 @@ def test_a_client_may_attach_before_the_start(tell: Callable[[Story], None]) -> 
     tell(story)
 
 
-def test_the_configuration_speaks_where_the_user_does_not(tell: Callable[[Story], None]) -> None:
+def test_the_configuration_speaks_where_the_user_does_not(tell: Tell) -> None:
     async def story(w: World) -> None:
         await w.engine.close()
         w.config = dataclasses.replace(

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from fake_world import IMAGE, World, read_all, world
-from hypercontainer.contract.answers import PodCreated
+from fake_world import IMAGE, World, read_all
 from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.probes import Exec, Lifecycle, Probe
-from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping, RestartPolicy
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, RestartPolicy
 from hypercontainer.contract.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
 from hypercontainer.engine.state import StateStore
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
-
-Story = Callable[[World], Awaitable[None]]
-Tell = Callable[[Story], None]
-FOREVER = ("cat",)
-
-
-@pytest.fixture
-def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
-    """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
-
-    def run(story: Story) -> None:
-        async def whole() -> None:
-            async with asyncio.timeout(30), world(tmp_path) as made:
-                await story(made)
-
-        asyncio.run(whole())
-
-    return run
-
-
-def _any_kernel(parts: Any, wish: str | None) -> Any:
-    from hypercontainer.kernel import Kernel
-
-    return Kernel(Path(wish or "/dev/null"), "6.1", "user", (), True, "sha256:0")
-
-
-def member(name: str, *command: str, **more: Any) -> ContainerSpec:
-    more = {"stdin_open": True, **more}
-    return ContainerSpec(image=IMAGE, name=name, command=command or FOREVER, **more)
-
-
-async def pod(w: World, *members: ContainerSpec, **more: Any) -> PodCreated:
-    spec = PodSpec(name=more.pop("name", "p"), containers=members, **{**w.spec_defaults, **more})
-    created: PodCreated = await w.engine.pods.create(spec)
-    return created
-
-
-async def states(w: World) -> dict[str, str]:
-    return {c.name: c.state for c in await w.engine.containers.find(all=True)}
+from stories import Tell, member, pod, states
 
 
 def test_containers_of_a_pod_share_a_vm_which_goes_with_the_last(tell: Tell) -> None:
@@ -80,91 +34,6 @@ def test_containers_of_a_pod_share_a_vm_which_goes_with_the_last(tell: Tell) -> 
         assert await states(w) == {"a": "exited", "b": "exited"}
         assert not (await w.engine.pods.inspect("p")).vm.pid
         assert list((w.config.run / "pods").iterdir()) == []
-
-    tell(story)
-
-
-def stands_still(w: World) -> bool:
-    (spec,) = w.driver.launched
-    return w.driver.machine(spec.id).paused
-
-
-def test_a_paused_pod_costs_no_cpu_and_goes_on(tell: Tell) -> None:
-    async def story(w: World) -> None:
-        await pod(w, member("a"), member("b"))
-        await w.engine.pods.start("p")
-        await w.engine.pods.pause("p")
-        assert stands_still(w)
-        assert (await w.engine.pods.inspect("p")).state == "paused"
-        assert await states(w) == {"a": "paused", "b": "paused"}
-        for refused in (
-            w.engine.pods.pause("p"),
-            w.engine.any_pods.exec_create("p", ExecSpec(("true",))),
-            w.engine.containers.exec_create("a", ExecSpec(("true",))),
-            w.engine.containers.start("a"),
-            w.engine.containers.unpause("a"),
-        ):
-            with pytest.raises(Conflict, match=r"paused|not running"):
-                await refused
-        await w.engine.pods.unpause("p")
-        assert not stands_still(w)
-        assert await states(w) == {"a": "running", "b": "running"}
-        (guest,) = w.driver.guests.values()
-        assert guest.frozen == set()
-        assert guest.time_ns is not None
-        assert abs(time.time_ns() - guest.time_ns) < 10**10  # its clock stood still meanwhile
-        with pytest.raises(Conflict, match="pod p is not paused"):
-            await w.engine.pods.unpause("p")
-
-    tell(story)
-
-
-def test_one_of_a_paused_pod_is_ended_and_the_others_stay_paused(tell: Tell) -> None:
-    async def story(w: World) -> None:
-        await pod(w, member("a"), member("b"), member("c"), member("d"))
-        await w.engine.pods.start("p")
-        await w.engine.pods.pause("p")
-        await w.engine.containers.stop("a")
-        await w.engine.containers.kill("b")
-        await w.engine.containers.remove("c", force=True)
-        assert (await w.engine.containers.stats("d")).name == "d"
-        assert await states(w) == {"a": "exited", "b": "exited", "d": "paused"}
-        assert stands_still(w)
-        (guest,) = w.driver.guests.values()
-        assert len(guest.frozen) == 1
-        await w.engine.pods.unpause("p")
-        assert (await states(w))["d"] == "running"
-
-    tell(story)
-
-
-def test_a_paused_pod_is_stopped_and_removed_as_any_other(tell: Tell) -> None:
-    async def story(w: World) -> None:
-        for end in (w.engine.pods.stop, functools.partial(w.engine.pods.remove, force=True)):
-            await pod(w, member("a"), member("b"))
-            await w.engine.pods.start("p")
-            await w.engine.pods.pause("p")
-            await end("p")
-            assert list((w.config.run / "pods").iterdir()) == []
-            with contextlib.suppress(NotFound):
-                await w.engine.pods.start("p")
-                assert (await w.engine.pods.inspect("p")).state == "running"
-                await w.engine.pods.remove("p", force=True)
-
-    tell(story)
-
-
-def test_a_paused_pod_outlives_hyperd(tell: Tell) -> None:
-    async def story(w: World) -> None:
-        await pod(w, member("a"), member("b"))
-        await w.engine.pods.start("p")
-        await w.engine.pods.pause("p")
-        await w.engine.close()
-        await w.open()
-        assert (await w.engine.pods.inspect("p")).state == "paused"
-        assert stands_still(w)
-        await w.engine.pods.unpause("p")
-        assert await states(w) == {"a": "running", "b": "running"}
 
     tell(story)
 
@@ -381,7 +250,7 @@ def test_volumes_are_shared_and_a_used_one_is_kept(tell: Tell) -> None:
         with pytest.raises(Conflict, match="used by p"):
             await w.engine.volumes.remove("data")
         await w.engine.pods.remove("p", force=True)
-        assert (await w.engine.volumes.prune()).removed == ["data"]
+        assert (await w.engine.volumes.prune()).removed == ("data",)
 
     tell(story)
 

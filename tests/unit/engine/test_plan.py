@@ -144,9 +144,9 @@ def test_umask() -> None:
     assert start(umask=0o777).process.umask == 0o777
     added = plan.exec_process(ExecSpec(("true",)), ContainerSpec("x", umask=0o27), effective(), "c", 7)
     assert added.umask == 0o027
-    for mask in (-1, 0o1000):
+    for wrong in (-1, 0o1000):
         with pytest.raises(InvalidArgument, match=r"umask: .* is out of range") as refused:
-            effective(umask=mask)
+            effective(umask=wrong)
         assert refused.value.field == "umask"
 
 

@@ -75,7 +75,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (pod(log={"config": {"max-size": "big"}}), "log.config.max-size", "'big' is no size"),
     (pod(labels=["a"]), "labels", "a list where a mapping"),
     (pod(labels={"a": {"b": "c"}}), "labels.'a'", "a mapping where text"),
-    (pod(kind="Pod", apiVersion="v1"), "kind", "manifests.play"),
+    (pod(kind="Pod", apiVersion="v1"), "kind", "a Kubernetes manifest"),
     (pod(ID="q"), "", "'id' and 'ID' are one key"),
     # what needs networks
     (pod(services=[{"serviceIP": "10.0.0.1", "servicePort": 80}]), "services", "not there before"),

@@ -43,7 +43,7 @@ def test_errors_carry_their_data() -> None:
     assert (launch.command, launch.exit_code, launch.stderr) == (("qemu",), 1, "no")
     remedies = [{"call": "containers.remove", "of": "web", "aim": "first", "options": {"force": True}}]
     conflict = wire_error({"code": "conflict", "message": "m", "details": {"remedies": remedies}})
-    assert str(conflict) == "m (containers.remove web force=True first)"
+    assert str(conflict) == "m (hyper.containers.get('web').remove(force=True))"
     layer = wire_error({"code": "layer", "message": "layer x: m", "details": {"layer": "x", "entry": "e"}})
     assert isinstance(layer, errors.LayerError)
     assert (layer.message, layer.layer, layer.entry) == ("layer x: m", "x", "e")
@@ -66,9 +66,9 @@ def test_what_is_wrong_and_what_helps_come_back() -> None:
         }
     )
     assert isinstance(error, errors.InvalidArgument)
-    assert (error.field, error.why, error.hint) == ("cpus", "too many", None)
+    assert (error.field, error.why, error.hint) == ("cpus", "too many", "hyper.containers.get('web').start()")
     assert [(remedy.call, remedy.of) for remedy in error.remedies] == [("containers.start", "web")]
-    assert str(error) == "cpus: too many (containers.start web)"
+    assert str(error) == "cpus: too many (hyper.containers.get('web').start())"
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", {}, {"message": 3}, {"code": "new", "message": "m"}])

@@ -34,6 +34,8 @@ TITLES = {
     "MemTotal": "Total memory",
     "SystemTime": "System time",
 }
+# What mends what `doctor` finds, on top of what hyperd says of it.
+COMMANDS = {"guest kernel": "hyper kernel fetch", "disk space": "hyper system prune"}
 SIZES = frozenset(("DefaultMemory", "MemTotal"))
 
 
@@ -78,8 +80,10 @@ def doctor(call: Call) -> int:
         marks = MARKS if encoding.startswith("utf") else {True: "ok", False: "FAILED", None: "-"}
         for check in checks:
             print(f"{marks[check['ok']]} {check['name']}: {check['detail']}")
-            if check["ok"] is not True and check.get("remedy"):
-                print(f"    remedy: {check['remedy']}")
+            command = COMMANDS.get(check["name"])
+            helps = [word for word in (check.get("remedy"), command and f"`{command}`") if word]
+            if check["ok"] is not True and helps:
+                print(f"    remedy: {'; '.join(helps)}")
     return 1 if any(check["ok"] is False for check in checks) else 0
 
 

@@ -71,6 +71,8 @@ def _names(call: Call) -> list[str]:
 
 def _each(call: Call, body: object = None, *, timeout_s: float | None = LIFECYCLE_TIMEOUT_S) -> int:
     client, name = call.session.client, f"{'pods' if _of_pods(call) else 'containers'}.{_verb(call)}"
+    if _of_pods(call):
+        timeout_s = None  # hyperd keeps the times that its containers have
     return each(_names(call), lambda one: client.call(name, one, body=body, timeout_s=timeout_s))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.spec import ContainerSpec
@@ -23,7 +23,7 @@ class Clients:
         spec: ContainerSpec,
         *,
         stdin: bool,
-        earlier: Callable[[int], AsyncIterator[bytes]] | None,
+        earlier: Callable[[int], AsyncGenerator[bytes, None]] | None,
     ) -> ProcessAttachment:
         """To ``process``, or to the next one; ``earlier`` as of `ProcessAttachment`."""
         attachment = ProcessAttachment(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import Any, BinaryIO
 
 from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
@@ -49,22 +50,14 @@ class Container:
         self._clients = Clients()
         self._supervisor: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
+        self._retries = False  # its restart policy starts it right now
         self._backoff = Backoff()
         self._changed = asyncio.Event()
         self._files = Files(self.id, lambda: self.what, self.sandbox.running)
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
         self.log = ContainerLog.open(ties.places.log(self.id), self.record.spec.log)
-        self._body = Body(
-            record=record,
-            sandbox=self.sandbox,
-            contents=ties.contents,
-            log=self.log,
-            files=self._files,
-            execs=self.execs,
-            tell=self.tell,
-            changed=ties.news,
-            begin=lambda: self.change(begun=True),
-        )
+        begin = partial(self.change, begun=True)
+        self._body = Body(record, ties, self.log, self._files, self.execs, self.tell, begin)
         self.removed = asyncio.Event()
         self.recovered = asyncio.Event()
         self.recovered.set()
@@ -99,7 +92,7 @@ class Container:
     @property
     def comes_back(self) -> bool:
         """Its restart policy is about to start it again."""
-        return self.restarting or (self._supervisor is not None and not self._supervisor.done())
+        return self.restarting or self._retries or self._run is not None
 
     @property
     def ready(self) -> bool:
@@ -107,8 +100,8 @@ class Container:
 
     @property
     def _begun(self) -> Run | None:
-        """The present run, once it has been launched."""
-        return None if self._run is None or self._run.launching else self._run
+        """The present run, while its process runs."""
+        return self._run if self._run is not None and self._run.begun else None
 
     @property
     def _alone(self) -> bool:
@@ -123,12 +116,6 @@ class Container:
 
     def _remedy(self, method: str, **options: object) -> Remedy:
         return Remedy(f"containers.{method}", self.record.name, options=options)
-
-    def _check_pod(self) -> None:
-        """It is not paused as a whole."""
-        pod = self.sandbox.record.value
-        if pod.paused:
-            raise Conflict(f"pod {pod.name} is paused", remedies=(Remedy("pods.unpause", pod.name),))
 
     def change(self, action: str = "", /, **changes: Any) -> None:
         """Writes down new facts; ``action`` is told to those who follow events."""
@@ -148,12 +135,16 @@ class Container:
     # ------------------------------------------------------------------------------------- start
 
     async def start(self) -> None:
-        async with self._lock:
+        await self.start_in_turn(patient=False)
+
+    async def start_in_turn(self, *, patient: bool) -> None:
+        """``patient``: where its pod is paused, when it goes on."""
+        async with self.sandbox.turn(self._lock, patient=patient):
+            await self._order()
             if self.record.state is State.RUNNING:
                 return
             if self.record.state is State.PAUSED:
                 raise Conflict(f"{self.what} is paused", remedies=(self._remedy("unpause"),))
-            self._check_pod()
             await self._cancel_restart()
             self.change(stopped_by_user=False, restart_count=0)
             self._backoff = Backoff()
@@ -161,7 +152,8 @@ class Container:
 
     async def start_attached(self) -> ProcessAttachment:
         """Starts it with a client attached from the first byte on."""
-        async with self._lock:
+        async with self.sandbox.turn(self._lock):
+            await self._order()
             if self.alive:
                 raise Conflict(f"{self.what} is already running")
             await self._cancel_restart()
@@ -171,21 +163,21 @@ class Container:
 
     async def _start(self) -> None:
         first = self.record.state is State.CREATED
-        self.sandbox.join(self.id)
-        self._run = run = Run(self._body)
-        self.log.begin_run(self.record.run + 1)
         self.change(
             state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False, begun=False, message=""
         )
+        self.sandbox.join(self.id)
+        self._run = run = Run(self._body)
         try:
+            self.log.begin_run(self.record.run)
             await run.launch()
+            self.change(state=State.RUNNING, started=times.now(), finished="")
+            run.begin(self._clients.started())
         except BaseException as error:
             self._run = None
             await asyncio.shield(self._start_failed(run, error, first=first))
             raise
-        self.change(state=State.RUNNING, started=times.now(), finished="")
         self.tell("start", **timings.attributes(run.stopwatch.timings()))
-        run.begin(self._clients.started())
         self._supervisor = asyncio.create_task(self._supervise(run), name=self.what)
 
     def _give_up_start(self) -> None:
@@ -197,12 +189,8 @@ class Container:
         self.log.end_run()
         message = str(error) or "whoever started it left before it ran"
         status = launch.exit_status(error)
-        self.change(
-            state=State.CREATED if first else State.EXITED,
-            error=message,
-            exit_status=status,
-            finished=times.now(),
-        )
+        state = State.CREATED if first and self.record.state is State.STARTING else State.EXITED
+        self.change(state=state, error=message, exit_status=status, finished=times.now())
         if self.record.spec.auto_remove:
             await self._delete_quietly()
         self._clients.dismiss(Exit(status, message))
@@ -214,11 +202,16 @@ class Container:
         try:
             await self._finish(run)
         finally:
+            self._run = None
             run.settled.set()
+
+    async def _order(self) -> None:
+        """With the lock: one that has ended just now is put in order first."""
+        if self._run is not None and not self._run.begun:
+            await self._run.settled.wait()
 
     async def _finish(self, run: Run) -> None:
         spec, ending = self.record.spec, await run.over()
-        self._run = None
         if ending.oom:
             self.sandbox.note_oom(self.id)
         self.change(**ending.facts)
@@ -243,10 +236,10 @@ class Container:
     async def _start_again(self) -> None:
         delay_s = self._backoff.next_delay_s(self.record)
         await asyncio.sleep(delay_s)  # which the user asked for: no poll
-        async with self._lock:
+        async with self.sandbox.turn(self._lock, patient=True):
             if self.record.state is not State.RESTARTING:
                 return
-            self._restart = None
+            self._restart, self._retries = None, True
             self.change(restart_count=self.record.restart_count + 1)
             try:
                 await self._start()
@@ -255,6 +248,9 @@ class Container:
                 if wanted(self.record):
                     self.change(state=State.RESTARTING)
                     self._come_back()
+            finally:
+                self._retries = False
+                self._ties.news()
 
     async def _cancel_restart(self) -> None:
         if self._restart is not None:
@@ -273,21 +269,22 @@ class Container:
 
     async def restart(self, *, timeout_s: int | None = None) -> None:
         self._give_up_start()
-        async with self._lock:
+        async with self.sandbox.turn(self._lock):
             await self._stop(timeout_s, None)
             self.change(stopped_by_user=False)
             await self._start()
             self.tell("restart")
 
     async def _stop(self, timeout_s: int | None, signal: str | None) -> None:
+        if self.alive:
+            self.change(stopped_by_user=True)
+        await self._order()
         await self._cancel_restart()
-        run = self._begun
-        if not self.alive or run is None:
+        if not self.alive or (run := self._begun) is None:
             return
-        self.change(stopped_by_user=True)
         wish = self.record.spec.stop_timeout_s if timeout_s is None else timeout_s
         patience_s = DEFAULT_STOP_S if wish is None else wish
-        async with self.sandbox.running().awake():
+        async with self.sandbox.awake():
             await run.end(None if patience_s < 0 else patience_s, signal)
         self.tell("stop")
 
@@ -297,11 +294,11 @@ class Container:
         if run is not None and run.launching and number == KILL:
             await self.stop(timeout_s=0)
             return
-        if not self.alive or run is None or run.launching:
+        if not self.alive or run is None or not run.begun:
             raise Conflict(f"{self.what} is not running")
         if number == KILL:
             self.change(stopped_by_user=True)
-        async with self.sandbox.running().awake():
+        async with self.sandbox.awake():
             await run.signal(number)
             self.tell("kill", signal=str(number))
             if number == KILL:
@@ -318,7 +315,7 @@ class Container:
         async with self._lock:
             if self.record.state is not State.PAUSED:
                 raise Conflict(f"{self.what} is not paused")
-            self._check_pod()
+            self.sandbox.check_going()
             await self.sandbox.agent.freeze(self.id, False)
             self.change("unpause", state=State.RUNNING)
 
@@ -454,6 +451,8 @@ class Container:
 
     async def delete(self, *, begun: bool = False) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""
+        if self.alive:
+            self.change(state=State.EXITED, finished=times.now())
         if not begun:
             self.change(state=State.REMOVING)
         self.log.close()
@@ -468,8 +467,6 @@ class Container:
 
     async def _delete_quietly(self) -> None:
         try:
-            if self.record.state in ALIVE:
-                self.change(state=State.EXITED, finished=times.now())
             await self.delete()
         except HyperError as error:
             log.error("%s cannot be removed: %s", self.what, error)
@@ -478,9 +475,10 @@ class Container:
 
     def take_back(self, welcome: Welcome, init: ProcessState) -> None:
         """It runs: ``init`` is its process."""
-        self.sandbox.join(self.id)
-        self._run = run = Run(self._body)
+        run = Run(self._body)
         run.take_back(welcome, init)
+        self._run = run
+        self.sandbox.join(self.id)
         self._supervisor = asyncio.create_task(self._supervise(run), name=self.what)
 
     def start_later(self) -> None:
@@ -491,8 +489,8 @@ class Container:
 
     async def close(self) -> None:
         """Lets go: hyperd ends, the container lives on."""
-        if self._begun is not None:
-            await self._begun.close()
+        if self._run is not None:
+            await self._run.close()
         for task in (self._supervisor, self._restart):
             if task is not None:
                 task.cancel()

@@ -19,7 +19,7 @@ from hypercontainer.engine.process.process import Process
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.live import Live
-from hypercontainer.engine.sandbox.sandbox import Sandbox, Told
+from hypercontainer.engine.sandbox.sandbox import Newcomer, Sandbox, Told
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import AgentError, GuestError
@@ -36,7 +36,7 @@ WriteLog = Callable[[int, bytes], None]
 
 async def start(
     sandbox: Sandbox,
-    contents: Contents,
+    contents: Callable[[], Contents],
     record: ContainerRecord,
     write_log: WriteLog | None,
     stopwatch: Stopwatch,
@@ -46,19 +46,20 @@ async def start(
     Only what the guest says of the container counts as an error of a clone.
     """
     begun = _Start(sandbox, contents, record, write_log, stopwatch)
+    newcomer = Newcomer(record.id, f"container {record.name}", record.diff_ids, begun.tell)
     with sandbox.starting():
+        told = await sandbox.up(newcomer, contents, stopwatch)
         try:
-            told = await sandbox.up(contents, begun.tell, stopwatch, record.diff_ids)
             return await begun.process(told)
         except AgentError as error:
-            raise await sandbox.explain(f"container {record.name}", record.id, error) from error
+            raise await sandbox.explain(newcomer, error) from error
 
 
 class _Start:
     def __init__(
         self,
         sandbox: Sandbox,
-        contents: Contents,
+        contents: Callable[[], Contents],
         record: ContainerRecord,
         write_log: WriteLog | None,
         stopwatch: Stopwatch,
@@ -88,7 +89,9 @@ class _Start:
             address=place.address,
             gateway=place.gateway,
             name_servers=(record.spec.dns or place.resolvers) if place.address else (),
-            single_files=storage.single_files(brought.volume for brought in self._contents.volumes.values()),
+            single_files=storage.single_files(
+                brought.volume for brought in self._contents().volumes.values()
+            ),
             shared_memory=storage.memory_volume(pod, record.spec),
             in_pod=not pod.alone,
         )

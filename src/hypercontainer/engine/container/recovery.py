@@ -31,10 +31,8 @@ async def recover(container: Container) -> None:
 
 async def _recover(container: Container) -> None:
     welcome = await container.sandbox.adopted()
-    if container.alive and (init := _init(container, welcome)) is not None:
-        assert welcome is not None
-        container.take_back(welcome, init)
-    else:
+    init = _init(container, welcome) if container.alive else None
+    if init is None or welcome is None or not _taken_back(container, welcome, init):
         await _destroy(container, welcome)
         if container.record.state is State.REMOVING:
             await container.delete(begun=True)
@@ -43,6 +41,16 @@ async def _recover(container: Container) -> None:
     record = container.record
     if record.state in (State.EXITED, State.RESTARTING) and wanted_at_boot(record):
         container.start_later()
+
+
+def _taken_back(container: Container, welcome: Welcome, init: ProcessState) -> bool:
+    """False, where its VM has ended just now."""
+    try:
+        container.take_back(welcome, init)
+    except HyperError as error:
+        log.warning("%s: %s", container.what, error)
+        return False
+    return True
 
 
 def _init(container: Container, welcome: Welcome | None) -> ProcessState | None:

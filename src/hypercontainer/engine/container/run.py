@@ -18,10 +18,10 @@ from hypercontainer.engine.container import launch
 from hypercontainer.engine.container.care import Care, Reach
 from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.last_words import last_words
+from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.process.process import Process, ProcessAttachment, outcome
 from hypercontainer.engine.record import Kept
-from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.execs import Execs, Tell
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import ContainerRecord
@@ -40,18 +40,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Body:
-    """A container, as its runs see it.  ``contents`` is what its sandbox is to have; ``changed``: it is ready, or is
-    not any more."""
+    """A container, as its runs see it.  ``begin`` is told when one has begun for those who wait for that."""
 
     record: Kept[ContainerRecord]
-    sandbox: Sandbox
-    contents: Callable[[], Contents]
+    ties: Ties
     log: ContainerLog
     files: Files
     execs: Execs
     tell: Tell
-    changed: Callable[[], None]
     begin: Callable[[], None]
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return self.ties.sandbox
 
     @property
     def id(self) -> str:
@@ -93,19 +94,27 @@ class Run:
         self.settled = asyncio.Event()
         self.init: Process
         self._body = body
-        self._care: Care
+        self._care: Care | None = None
+        self._ended = False
         self._launching: asyncio.Task[Process] | None = None
 
     @property
+    def begun(self) -> bool:
+        """Its process runs, as far as is known."""
+        return self._care is not None and not self._ended
+
+    @property
     def ready(self) -> bool:
-        return self._care.is_ready
+        return self._care is not None and self._care.is_ready
 
     # ------------------------------------------------------------------------------------- its beginning
 
     async def launch(self) -> None:
         """A task, so that whoever wants an end of the container does not wait for a guest that hangs."""
         body = self._body
-        start = launch.start(body.sandbox, body.contents(), body.record.value, body.write_log, self.stopwatch)
+        start = launch.start(
+            body.sandbox, body.ties.contents, body.record.value, body.write_log, self.stopwatch
+        )
         self._launching = task = asyncio.create_task(start, name=f"start of {body.what}")
         try:
             await asyncio.wait([task])
@@ -150,7 +159,7 @@ class Run:
             outside=Execs(body.id, body.sandbox.running, docker.vm_process, body.tell),
             paused=lambda: body.paused,
             begin=body.begin,
-            changed=body.changed,
+            changed=body.ties.news,
             end=lambda grace_s: self.end(grace_s, None),
             tell=body.tell,
         )
@@ -169,18 +178,22 @@ class Run:
             await body.sandbox.ended()
             result, oom = Exit(LOST, lost.message), False
         self.stopwatch.lap("run")
-        if unhealthy := await self._care.close():
+        if self._care is not None and (unhealthy := await self._care.close()):
             result = Exit(result.exit_status, unhealthy)
         body.log.end_run()
         spec = body.record.value.spec
-        return Ending(result, oom, await last_words(spec, body.files, body.log, result.exit_status))
+        async with body.sandbox.awake():
+            message = await last_words(spec, body.files, body.log, result.exit_status)
+        self._ended = True
+        return Ending(result, oom, message)
 
     async def end(self, patience_s: float | None, signal: str | None) -> None:
         """By its pre_stop hook and its stop signal, and within ``patience_s`` (None: whenever it likes)."""
         body = self._body
         number = signals.parse(signal or body.record.value.effective.stop_signal)
         begun = time.monotonic()
-        await self._care.before_stop(patience_s)
+        if self._care is not None:
+            await self._care.before_stop(patience_s)
         if self.settled.is_set():
             return
         with contextlib.suppress(AgentError):
@@ -197,16 +210,15 @@ class Run:
 
     async def end_hard(self) -> None:
         """Whatever it does: by its VM, if that is for nobody else."""
-        await self._end_hard()
-        await self.settled.wait()
+        async with self._body.sandbox.awake():  # until its last output is out
+            await self._end_hard()
+            await self.settled.wait()
 
     async def _end_hard(self) -> None:
         body = self._body
-        if body.sandbox.used_by_others(body.id) or body.contents().keeps_data:
+        if body.sandbox.used_by_others(body.id) or body.ties.contents().keeps_data:
             with contextlib.suppress(AgentError):
-                live = body.sandbox.running()
-                async with live.awake():
-                    await live.agent.destroy_container(body.id)
+                await body.sandbox.agent.destroy_container(body.id)
                 return
         await body.sandbox.end(orderly=False)
 
@@ -236,4 +248,5 @@ class Run:
 
     async def close(self) -> None:
         """Lets go: the process lives on."""
-        await self._care.close()
+        if self._care is not None:
+            await self._care.close()

@@ -14,7 +14,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from hypercontainer.contract.spec import LogConfig
@@ -113,17 +113,18 @@ class ContainerLog:
             self, follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail, timestamps=timestamps
         )
 
-    def until_now(self) -> Callable[[int], AsyncIterator[bytes]]:
+    def until_now(self) -> Callable[[int], AsyncGenerator[bytes, None]]:
         """All that is kept at this moment, by stream; what is appended from now on is not of it."""
         end = (self._sequence, self._size if self._fd >= 0 else self._size_on_disk())
 
-        async def of(stream: int) -> AsyncIterator[bytes]:
+        async def of(stream: int) -> AsyncGenerator[bytes, None]:
             everything = read_log(
                 self, follow=False, since_ns=None, until_ns=None, tail=None, timestamps=False, end=end
             )
-            async for each, data in everything:
-                if each == stream:
-                    yield data
+            async with contextlib.aclosing(everything):
+                async for each, data in everything:
+                    if each == stream:
+                        yield data
 
         return of
 

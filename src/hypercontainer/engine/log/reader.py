@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,7 @@ async def read_log(
     tail: int | None,
     timestamps: bool,
     end: Place | None = None,
-) -> AsyncIterator[tuple[int, bytes]]:
+) -> AsyncGenerator[tuple[int, bytes], None]:
     """See ``ContainerLog.read``; what lies at ``end`` or behind it is not read."""
     stamper = _Stamper() if timestamps else None
     run = source.run

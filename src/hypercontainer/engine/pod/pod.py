@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from hypercontainer.agent.operations import ProcessPlan, Welcome
 from hypercontainer.contract.answers import Exit, PodInspect, PodLogLine, PodSummary, Port, Sample
@@ -85,10 +86,12 @@ class Pod:
         """What its sandbox is to have."""
         members = self.records()
         volumes = {volume.name: Brought(volume, self.record.asked_by) for volume in self.record.spec.volumes}
-        for record in reversed(members):
-            volumes |= {volume.name: Brought(volume, record.asked_by) for volume in record.spec.volumes}
+        brought: dict[str, Brought] = {}
+        for record in members:
+            for volume in record.spec.volumes:
+                brought.setdefault(volume.name, Brought(volume, record.asked_by))
         name = self.record.name or (members[0].name if members else self.id[:12])
-        return Contents(name, tuple(record.diff_ids for record in members), volumes)
+        return Contents(name, tuple(record.diff_ids for record in members), volumes | brought)
 
     def in_state(self, *states: State) -> list[Container]:
         """The members that are in one of these; Conflict, where none is."""
@@ -125,6 +128,7 @@ class Pod:
 
     async def start(self) -> None:
         """Returns when every container runs that shall: init containers have ended, sidecars have started."""
+        self.sandbox.check_going()
         await self.runs.present_or_next().begun()
 
     async def stop(self, *, timeout_s: int | None = None) -> None:
@@ -154,19 +158,36 @@ class Pod:
     async def pause(self) -> None:
         """Its VM stands still and costs no CPU; its containers are frozen besides, so that one of them can be ended
         without the others going on."""
-        running = self.in_state(State.RUNNING)
-        await asyncio.gather(*(member.pause() for member in running))
-        await self.sandbox.pause()
+        self.in_state(State.RUNNING)
+        frozen: list[Container] = []
+        try:
+            await self.sandbox.pause(partial(self._freeze, frozen))
+        except BaseException:
+            if not self.record.paused:
+                await asyncio.shield(_thaw(frozen))
+            raise
         self.tell("pause")
 
+    async def _freeze(self, frozen: list[Container]) -> None:
+        async def freeze(member: Container) -> None:
+            with contextlib.suppress(Conflict):  # it has ended just now
+                await member.pause()
+                frozen.append(member)
+
+        running = self.in_state(State.RUNNING)
+        await asyncio.gather(*(freeze(member) for member in running))
+        self.in_state(State.PAUSED)
+
     async def unpause(self) -> None:
-        paused = self.in_state(State.PAUSED)
+        paused = [member for member in self._members() if member.record.state is State.PAUSED]
+        if not paused and not self.record.paused:
+            raise Conflict(f"{self.what} is not paused")
         await self._go_on()
         await asyncio.gather(*(member.unpause() for member in paused))
         self.tell("unpause")
 
     async def _go_on(self) -> None:
-        if self.record.paused:
+        if self.sandbox.stands_still:
             await self.sandbox.resume()
 
     async def remove(self, *, force: bool = False) -> None:
@@ -238,8 +259,7 @@ class Pod:
         one runs."""
         if self.sandbox.live is None:
             raise Conflict(f"the VM of {self.what} does not run")
-        if self.record.paused:
-            raise Conflict(f"{self.what} is paused", remedies=(Remedy("pods.unpause", self.record.name),))
+        self.sandbox.check_going()
         running = [member.id for member in self._members() if member.alive]
         return docker.vm_process(spec, number, tools=running[0] if running else "")
 
@@ -286,10 +306,20 @@ class Pod:
 
     async def recover(self) -> None:
         """Takes it back as an earlier hyperd left it; ``recovered`` is set when that has come to an end."""
+        try:
+            await self._recover()
+        except HyperError as error:
+            log.error("%s could not be taken back: %s", self.what, error)
+        finally:
+            self.recovered.set()
+
+    async def _recover(self) -> None:
         members = self._members()
         for member in members:
             member.recovered.clear()
-        await asyncio.gather(*(recover(member) for member in members))
+        for result in await asyncio.gather(*(recover(member) for member in members), return_exceptions=True):
+            if isinstance(result, Exception):
+                log.error("%s: one of its containers could not be taken back", self.what, exc_info=result)
         welcome = await self.sandbox.adopted()
         if welcome is not None and self.sandbox.live is not None:
             _end_vm_processes(self.sandbox.live, welcome)
@@ -297,7 +327,6 @@ class Pod:
         if self.record.alone and not self.members:
             await self.forget()
         await self.sandbox.settle()
-        self.recovered.set()
 
     def resume(self) -> None:
         """Goes on with the run that an earlier hyperd began, once it is recovered."""
@@ -321,6 +350,10 @@ class Pod:
         for member in self._members():
             await member.close()
         await self.sandbox.close()
+
+
+async def _thaw(members: Sequence[Container]) -> None:
+    await asyncio.gather(*(member.unpause() for member in members), return_exceptions=True)
 
 
 def _end_vm_processes(live: Live, welcome: Welcome) -> None:

@@ -52,7 +52,7 @@ class PodMember:
         return Phase.SUCCEEDED if record.exit_status == 0 and not record.error else Phase.FAILED
 
     async def start(self) -> None:
-        await self._container.start()
+        await self._container.start_in_turn(patient=True)
 
     async def stop(self, grace_s: float) -> None:
         await self._container.stop(timeout_s=round(grace_s))

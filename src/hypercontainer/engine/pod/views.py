@@ -22,7 +22,7 @@ _FILTERS = ("id", "name", "label", "status", "ctr-names", "ctr-ids")
 def state(record: PodRecord, members: Members, *, has_run: bool) -> str:
     """``has_run``: it was started as a whole, and goes on."""
     states = {member.record.state for member in members}
-    if State.PAUSED in states and State.RUNNING not in states:
+    if record.paused or (State.PAUSED in states and State.RUNNING not in states):
         return "paused"
     if states & {State.RUNNING, State.PAUSED, State.RESTARTING}:
         return "running" if record.wanted or not has_run else "stopping"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from hypercontainer.agent.operations import ProcessExited, exit_status
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.answers import Exit
 from hypercontainer.engine.process.streams import Pipe
-from hypercontainer.errors import AgentError, Conflict
+from hypercontainer.errors import AgentError, Conflict, HyperError
 from hypercontainer.linux import signals
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class Process:
         self._stdin = agent.input(number) if stdin else None
         self._attachments: list[ProcessAttachment] = []
         self._drained: asyncio.Task[None] | None = None
+        self._put_off: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._late: asyncio.Task[None] | None = None
 
     @property
     def channels(self) -> tuple[Stream, ...]:
@@ -84,11 +87,15 @@ class Process:
         """The guest is gone, and its output with it."""
         if not self.ended.done():
             self.ended.set_exception(error)
+        if self._late is not None:
+            self._late.cancel()
         self._end_output()
 
     async def write(self, data: bytes) -> None:
         if self._stdin is None:
-            raise Conflict("the process was started without input", hint="start it with -i")
+            raise Conflict(
+                "the process was started without input", hint="it has to be created with its input open"
+            )
         await self._stdin.write(data)
 
     async def end_input(self) -> None:
@@ -96,13 +103,27 @@ class Process:
             await self._stdin.eof()
 
     async def resize(self, rows: int, columns: int) -> None:
-        await self._going.wait()
-        await self.agent.resize(self.number, rows, columns)
+        await self._when_going("resize", lambda: self.agent.resize(self.number, rows, columns))
 
     async def signal(self, name: str) -> None:
         number = signals.parse(name)
+        await self._when_going(f"signal {number}", lambda: self.agent.signal(self.number, number))
+
+    async def _when_going(self, what: str, act: Callable[[], Awaitable[None]]) -> None:
+        """At once; while its guest stands still, later, the newest of each kind: nobody waits for that."""
+        if self._going.is_set():
+            await act()
+            return
+        self._put_off[what] = act
+        if self._late is None:
+            self._late = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
         await self._going.wait()
-        await self.agent.signal(self.number, number)
+        put_off, self._put_off, self._late = self._put_off, {}, None
+        for act in put_off.values():
+            with contextlib.suppress(HyperError):  # it has ended meanwhile
+                await act()
 
     def _sink(self, channel: int) -> Callable[[bytes], Awaitable[None]]:
         async def sink(data: bytes) -> None:
@@ -135,7 +156,7 @@ class ProcessAttachment:
         *,
         tty: bool,
         stdin: bool,
-        earlier: Callable[[int], AsyncIterator[bytes]] | None = None,
+        earlier: Callable[[int], AsyncGenerator[bytes, None]] | None = None,
     ) -> None:
         self.tty = tty
         self._pipes: dict[int, Pipe] = {channel: Pipe() for channel in (Stream.STDOUT, Stream.STDERR)}
@@ -170,7 +191,7 @@ class ProcessAttachment:
 
     async def write(self, data: bytes) -> None:
         if not self._stdin:
-            raise Conflict("this client is not attached to the process's input", hint="attach with -i")
+            raise Conflict("this client is not attached to the process's input", hint="attach with input")
         await (await self._running()).write(data)
 
     async def end_input(self) -> None:
@@ -214,10 +235,11 @@ class ProcessAttachment:
         return self._process
 
 
-async def _replay(earlier: AsyncIterator[bytes], pipe: Pipe) -> None:
+async def _replay(earlier: AsyncGenerator[bytes, None], pipe: Pipe) -> None:
     try:
-        async for data in earlier:
-            await pipe.put(data)
+        async with contextlib.aclosing(earlier):
+            async for data in earlier:
+                await pipe.put(data)
     except OSError as error:  # what follows is not to be lost with it
         log.warning("what was written before cannot be read: %s", error.strerror)
 

@@ -148,6 +148,9 @@ class Execs:
         return attachment
 
     def plan(self, spec: ExecSpec) -> tuple[ProcessPlan, Live]:
+        self._plan(
+            spec, 1
+        )  # what is wrong with the owner is told in its own words, before its VM is asked for
         live = self._live()
         return self._plan(spec, live.new_process_number()), live
 

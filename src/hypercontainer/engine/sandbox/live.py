@@ -75,7 +75,13 @@ class Live:
         """It costs no CPU from now on; nobody is answered."""
         async with self._standing:
             self._paused = True
-            await self._stand_still()
+            try:
+                await self._stand_still()
+            except HyperError:
+                self._paused = False
+                with contextlib.suppress(HyperError):  # it may stand still all the same
+                    await self._go_on()
+                raise
 
     async def resume(self) -> None:
         async with self._standing:
@@ -84,30 +90,40 @@ class Live:
 
     @contextlib.asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
-        """Within, a guest that is paused answers: its containers are frozen all the same, each by itself."""
-        async with self._standing:
-            self._wakers += 1
-            if self._paused:
-                await self._go_on()
+        """Within, a guest that is paused answers: its containers are frozen all the same, each by itself.  One that
+        cannot be woken says so by not answering."""
+        self._wakers += 1
         try:
+            async with self._standing:
+                try:
+                    await self._go_on()
+                except HyperError as error:
+                    log.warning("VM %s: %s", self.vm.record.id, error)
             yield
         finally:
-            async with self._standing:
-                self._wakers -= 1
-                if self._paused and not self._watcher.done():
-                    with contextlib.suppress(HyperError):  # it is ending
-                        await self._stand_still()
+            self._wakers -= 1
+            await asyncio.shield(self._rest())
+
+    async def _rest(self) -> None:
+        """It stands still again, if it is paused."""
+        async with self._standing:
+            if self._paused and not self._watcher.done():
+                with contextlib.suppress(HyperError):  # it is ending
+                    await self._stand_still()
 
     async def _stand_still(self) -> None:
         if not self._wakers:
             self.going.clear()
+            self.agent.excuse(True)
             await self.vm.pause()
 
     async def _go_on(self) -> None:
         if not self.going.is_set():
             await self.vm.resume()
+            self.agent.excuse(False)
             self.going.set()
-            await self.agent.set_time(time.time_ns())
+            with contextlib.suppress(AgentError):  # what it is asked next tells more
+                self.agent.set_time(time.time_ns())
 
     # ------------------------------------------------------------------------------------- its processes
 
@@ -153,7 +169,7 @@ class Live:
     async def end(self, *, orderly: bool) -> VMExit:
         """Whatever state it is in; orderly: what the guest has written is on its disk first."""
         if orderly and not self._watcher.done():
-            with contextlib.suppress(AgentError, TimeoutError):
+            with contextlib.suppress(HyperError, TimeoutError):
                 async with asyncio.timeout(ORDERLY_END_S):
                     await self.resume()
                     await self.agent.shutdown()
@@ -166,6 +182,7 @@ class Live:
         self._watcher.cancel()
         await asyncio.gather(self._watcher, return_exceptions=True)
         self.agent.close()
+        self.going.set()
         await self.vm.close()
 
     async def _watch(self, on_end: Callable[[], None]) -> VMExit:
@@ -187,6 +204,7 @@ class Live:
             silent.cancel()
         self._lose(AgentError(how_it_ended(vm_exit, broken)))
         self.agent.close()
+        self.going.set()
         on_end()
         return vm_exit
 

@@ -105,7 +105,7 @@ async def plan_hardware(
     )
     facts = {"published": published, "images": images, "vm_kernel": str(kernel.path)}
     facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
-    return Hardware(spec, kernel.source != "own", record.cpus, joined, published), facts
+    return Hardware(spec, kernel.source != "own", record.cpus, joined, published if spec.nics else ()), facts
 
 
 async def _disks(

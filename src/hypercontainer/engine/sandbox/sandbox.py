@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.factory import Factory, Found
+from hypercontainer.engine.sandbox.gate import Gate
 from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
@@ -76,8 +77,15 @@ class Told:
     timeout_s: float
 
 
-# Tells a guest more, behind what the sandbox has told it: given a deadline for each answer.
-Tell = Callable[[float], list[tuple[str, Future[None]]]]
+@dataclass(frozen=True)
+class Newcomer:
+    """Who has need of the VM: ``what`` names it for people, ``image`` are the diff IDs of its image.  ``tell`` tells a
+    guest more, behind what the sandbox has told it: given a deadline for each answer."""
+
+    id: str
+    what: str
+    image: tuple[str, ...]
+    tell: Callable[[float], list[tuple[str, Future[None]]]]
 
 
 class Sandbox:
@@ -96,6 +104,7 @@ class Sandbox:
         self._users: set[str] = set()
         self._last: Live | None = None  # the present VM, or the one before
         self._adoption: asyncio.Task[Welcome | None] | None = None
+        self._gate = Gate(is_open=not record.value.paused)
 
     @property
     def id(self) -> str:
@@ -113,6 +122,15 @@ class Sandbox:
     @property
     def agent(self) -> Agent:
         return self.running().agent
+
+    @contextlib.asynccontextmanager
+    async def awake(self) -> AsyncIterator[None]:
+        """Within, the guest answers although its VM is paused; if there is one."""
+        if (live := self.live) is None:
+            yield
+            return
+        async with live.awake():
+            yield
 
     @property
     def place(self) -> Attached:
@@ -144,10 +162,10 @@ class Sandbox:
                 self._users.discard(container)
             if not self._users:
                 await self.end(orderly=orderly)
-            elif self.live is not None:
+                return
+            async with self.awake():
                 with contextlib.suppress(AgentError):
-                    async with self.live.awake():
-                        await self.live.agent.destroy_container(container, discard=fresh)
+                    await self.agent.destroy_container(container, discard=fresh)
 
     def note_oom(self, container: str) -> None:
         """The guest has told that something was killed for memory: by an event, or with a process's end."""
@@ -161,25 +179,43 @@ class Sandbox:
         """Around a start, in which nothing is made for later ones."""
         return self._factory.starting()
 
-    async def up(
-        self, contents: Contents, tell: Tell, stopwatch: Stopwatch, image: tuple[str, ...] = ()
-    ) -> Told:
-        """Has the VM run and tells its guest of its volumes, and what ``tell`` adds: where the VM is started for
-        this, with all of ``contents``, in one burst; where it runs, with the ``image`` of these diff IDs at least.  A
-        clone is as good as a boot, or it is given up.
+    @contextlib.asynccontextmanager
+    async def turn(self, lock: asyncio.Lock, *, patient: bool = False) -> AsyncIterator[None]:
+        """For a start: holds the lock while it is not paused, and is not paused within.  Conflict where it is;
+        ``patient``: later."""
+        while True:
+            if patient:
+                await self._gate.opened()
+            async with lock:
+                if patient and not self._gate.is_open:
+                    continue
+                self.check_going()
+                with self._gate.within():
+                    yield
+                return
+
+    def check_going(self) -> None:
+        """Conflict where it is paused as a whole."""
+        if not self._gate.is_open:
+            raise Conflict(
+                f"{self.what} is paused", remedies=(Remedy("pods.unpause", self.record.value.name),)
+            )
+
+    async def up(self, newcomer: Newcomer, contents: Callable[[], Contents], stopwatch: Stopwatch) -> Told:
+        """Has the VM run and tells its guest of its volumes, and what the newcomer adds: where the VM is started for
+        this, with all of ``contents``, in one burst; where it runs, with the newcomer's image at least.  A clone is as
+        good as a boot, or it is given up.
         """
         async with self.busy:
-            if self.record.value.paused:
-                raise Conflict(f"{self.what} is paused")
             told = await (
-                self._bring_up(contents, tell, stopwatch)
+                self._bring_up(newcomer, contents(), stopwatch)
                 if self.live is None
-                else self._add(self.live, contents, tell, stopwatch, image)
+                else self._add(self.live, newcomer, contents(), stopwatch)
             )
             await self._discard_stale()
         return told
 
-    async def _bring_up(self, contents: Contents, tell: Tell, stopwatch: Stopwatch) -> Told:
+    async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
         self.record.change(**facts)
         stopwatch.lap("prepare")
@@ -189,7 +225,7 @@ class Sandbox:
             if found is None:
                 break
             try:
-                return await self._in_clone(found, hardware, contents, tell, stopwatch)
+                return await self._in_clone(found, hardware, newcomer, contents, stopwatch)
             except NoCloneError as error:
                 await self.end(orderly=False)
                 self.record.change(**chosen)
@@ -198,13 +234,16 @@ class Sandbox:
         live = await self._take(await self._supplies.drivers.default.launch(hardware.spec))
         stopwatch.lap("vm")
         boot_s = self._supplies.machine.boot_timeout_s
-        told = self._tell(live, contents, tell, boot_s, self._config(self.place.interfaces))
-        # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
-        await live.greeted(boot_s)
+        try:
+            told = self._tell(live, newcomer, contents, boot_s, self._config(self.place.interfaces))
+            # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
+            await live.greeted(boot_s)
+        except AgentError as error:  # whoever is next finds no VM that is going
+            raise await self.explain(newcomer, error) from error
         return self._greeted(live, told, stopwatch)
 
     async def _in_clone(
-        self, found: Found, hardware: Hardware, contents: Contents, tell: Tell, stopwatch: Stopwatch
+        self, found: Found, hardware: Hardware, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch
     ) -> Told:
         try:
             live = await self._take(found.vm)
@@ -217,7 +256,7 @@ class Sandbox:
                 *(found.vm.insert_disk(disk) for disk in hardware.spec.disks if disk.serial in drives)
             )
             renewed = hardware.network.renewed(TEMPLATE_MAC, self.record.value.mac)
-            told = self._tell(live, contents, tell, OPERATION_S, self._config(renewed))
+            told = self._tell(live, newcomer, contents, OPERATION_S, self._config(renewed))
             await found.vm.resume()
             stopwatch.kind = found.kind
             stopwatch.lap("vm")
@@ -244,6 +283,7 @@ class Sandbox:
 
     def _gone(self) -> None:
         self.live = None
+        self._gate.open()
         self.record.change(**GONE)
 
     def _config(self, interfaces: tuple[Any, ...]) -> VmConfig:
@@ -263,20 +303,23 @@ class Sandbox:
         timed = live.agent.set_time(time.time_ns(), timeout_s=told.timeout_s)
         return Told([*told.stages, ("", timed)], told.timeout_s)
 
-    async def _add(
-        self, live: Live, contents: Contents, tell: Tell, stopwatch: Stopwatch, image: tuple[str, ...]
-    ) -> Told:
+    async def _add(self, live: Live, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         """To a VM that runs."""
         stopwatch.kind = "shared"
-        (root,) = await asyncio.to_thread(self._supplies.roots, [image])
+        (root,) = await asyncio.to_thread(self._supplies.roots, [newcomer.image])
         await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
         await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
         stopwatch.lap("prepare")
-        return self._tell(live, contents, tell, OPERATION_S)
+        return self._tell(live, newcomer, contents, OPERATION_S)
 
     def _tell(
-        self, live: Live, contents: Contents, tell: Tell, timeout_s: float, config: VmConfig | None = None
+        self,
+        live: Live,
+        newcomer: Newcomer,
+        contents: Contents,
+        timeout_s: float,
+        config: VmConfig | None = None,
     ) -> Told:
         stages: list[tuple[str, Future[None]]] = []
         if config is not None:
@@ -287,26 +330,26 @@ class Sandbox:
             serials = {name: plan.mount.serial if plan.mount else "" for name, plan in missing.items()}
             self.record.change(mounted=self.record.value.mounted | serials)
         stages += [("", live.agent.add_volume(plan, timeout_s=timeout_s)) for plan in missing.values()]
-        return Told([*stages, *tell(timeout_s)], timeout_s)
+        return Told([*stages, *newcomer.tell(timeout_s)], timeout_s)
 
     def image_part(self, diff_ids: tuple[str, ...]) -> ImagePart:
         """Where the VM that runs has the image."""
         chain = chain_id(diff_ids)
         return next(part for part in self.record.value.images if part.chain_id == chain)
 
-    async def explain(self, what: str, container: str, error: AgentError) -> HyperError:
+    async def explain(self, newcomer: Newcomer, error: AgentError) -> HyperError:
         """The error to tell the user of a start: what the guest said, or, where it said nothing, why its VM came to
         nothing."""
         if isinstance(error, GuestError) or self._last is None:
             return error
-        if isinstance(error, AgentTimeout) and self.used_by_others(container):
+        if isinstance(error, AgentTimeout) and self.used_by_others(newcomer.id):
             return error
         if isinstance(error, AgentTimeout | AgentProtocolError):
             await self.end(orderly=False)
         # Else the channel closed because the VM is going, and that will say why.
         vm_exit = await self._last.ended()
         return LaunchError(
-            f"{what}: its VM did not start: {_ENDINGS.get(vm_exit.reason, error.message)}",
+            f"{newcomer.what}: its VM did not start: {_ENDINGS.get(vm_exit.reason, error.message)}",
             exit_code=vm_exit.exit_code,
             stderr=vm_exit.stderr,
             console=vm_exit.console,
@@ -316,22 +359,35 @@ class Sandbox:
 
     # ------------------------------------------------------------------------------------- while it runs
 
-    async def pause(self) -> None:
-        """The VM stands still: nobody in it is answered, and it costs no CPU."""
-        async with self.busy:
-            live = self.running()
-            self.record.change(paused=True)
-            try:
-                await live.pause()
-            except HyperError:
-                self.record.change(paused=False)
-                raise
+    @property
+    def stands_still(self) -> bool:
+        return self.record.value.paused or (self.live is not None and not self.live.going.is_set())
+
+    async def pause(self, freeze: Callable[[], Awaitable[None]]) -> None:
+        """The VM stands still: nobody in it is answered, and it costs no CPU.  Starts that are under way come first,
+        then ``freeze``."""
+        try:
+            await self._gate.shut()
+            await freeze()
+            async with self.busy:
+                live = self.running()
+                self.record.change(paused=True)
+                try:
+                    await live.pause()
+                except HyperError:
+                    self.record.change(paused=False)
+                    raise
+        except BaseException:
+            if not self.record.value.paused:
+                self._gate.open()
+            raise
 
     async def resume(self) -> None:
         async with self.busy:
             if self.live is not None:
                 await self.live.resume()
             self.record.change(paused=False)
+            self._gate.open()
 
     async def publish(self, wishes: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
         """All or none, at once where the VM runs, and kept; the new ones, with their ports of the host."""
@@ -357,9 +413,8 @@ class Sandbox:
     async def discard(self, container: str) -> None:
         """What a container that is removed has written goes from the pod's disk: now, or when the VM runs next."""
         self.record.change(stale=(*self.record.value.stale, layout.directory(container)))
-        async with self.busy:
-            if not self.record.value.paused:
-                await self._discard_stale()
+        async with self.busy, self.awake():
+            await self._discard_stale()
 
     async def _discard_stale(self) -> None:
         """What was put off, if there is a guest for it."""
@@ -377,14 +432,15 @@ class Sandbox:
         """Takes disks that came with containers that are gone out of a VM that runs on."""
         async with self.busy:
             live = self.live
-            if live is None or not self._users or self.record.value.paused:
+            if live is None or not self._users:
                 return
             wanted = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares)
             images = {chain_id(diff_ids) for diff_ids in contents.images}
-            try:
-                await plug.unused(live.vm, live.agent, self.record, volumes=wanted.keys(), images=images)
-            except HyperError as error:
-                log.warning("%s: %s", self.what, error)
+            async with live.awake():
+                try:
+                    await plug.unused(live.vm, live.agent, self.record, volumes=wanted.keys(), images=images)
+                except HyperError as error:
+                    log.warning("%s: %s", self.what, error)
 
     # ------------------------------------------------------------------------------------- ended, let go of
 
@@ -429,7 +485,7 @@ class Sandbox:
         try:
             vm = await driver.adopt(record)
             if vm is None:
-                self.record.change(**GONE)
+                self._gone()
                 return None
             if await vm.paused():
                 await vm.resume()
@@ -440,5 +496,5 @@ class Sandbox:
         if await self.end(orderly=False) is None:
             with contextlib.suppress(HyperError):
                 await driver.destroy(record)
-            self.record.change(**GONE)
+            self._gone()
         return None

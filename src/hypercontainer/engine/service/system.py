@@ -160,14 +160,14 @@ class SystemService:
         stored = await asyncio.to_thread(self._store.list)
         keep = {tuple(layer.diff_id for layer in image.layers) for image in stored} | self._directory.chains()
         reclaimed += await asyncio.to_thread(self._supplies.layers.prune, keep)
-        gone_volumes: list[str] = []
+        gone_volumes: tuple[str, ...] = ()
         if volumes:  # after the containers: what they used may be free by now
             pruned = await self._volumes.prune()
             gone_volumes, reclaimed = pruned.removed, reclaimed + pruned.space_reclaimed_bytes
         return SystemPruned(
             containers_deleted=tuple(gone_containers),
             images_deleted=tuple(gone_images),
-            volumes_deleted=tuple(gone_volumes),
+            volumes_deleted=gone_volumes,
             space_reclaimed_bytes=reclaimed,
         )
 

@@ -64,7 +64,7 @@ class VolumeService:
                 continue  # used since, or gone
             removed.append(info.name)
             freed += info.used_bytes
-        return VolumesPruned(removed, freed)
+        return VolumesPruned(tuple(removed), freed)
 
     def _users(self) -> dict[str, tuple[str, ...]]:
         """Names of pods, and of containers that are alone, by the volume that they use."""

@@ -44,13 +44,7 @@ from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
-from hypercontainer.linux.confine import (
-    GATE_OPEN,
-    gated,
-    setpriv_path,
-    unprivileged,
-    unprivileged_port_start,
-)
+from hypercontainer.linux.confine import GATE_OPEN, gated, setpriv_path, unprivileged, unprivileged_port_start
 from hypercontainer.linux.process import Identity, Process
 
 LAUNCH_TIMEOUT_S = 30.0
@@ -271,7 +265,10 @@ class QemuDriver:
                 programs = Programs(await self._binary(), server)
             except Unavailable as error:
                 raise LaunchError(
-                    f"VM {spec.name}: {error.message}", command=[self._name], hint=error.hint
+                    f"VM {spec.name}: {error.message}",
+                    command=[self._name],
+                    hint=error.hint,
+                    remedies=error.remedies,
                 ) from error
             try:
                 started = await self._start(spec, programs, origin, undo)

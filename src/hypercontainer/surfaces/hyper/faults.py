@@ -5,6 +5,7 @@ What is not in the project's tree is a defect: the client gets an identifier, th
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from typing import Any
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from msgspec import Struct, field
 
-from hypercontainer.contract.routes import route
+from hypercontainer.contract.routes import in_words
 from hypercontainer.engine.container.launch import START_OPERATION, exit_status
 from hypercontainer.errors import (
     DigestMismatch,
@@ -44,8 +45,7 @@ def fault_of(error: BaseException) -> tuple[int, Fault]:
     """HTTP status and wire form; logs what nobody raised on purpose."""
     error = leaf(error)
     if isinstance(error, HyperError):
-        remedies = (route(remedy.call).words(quote(remedy.of, safe="")) for remedy in error.remedies)
-        hint = error.hint or ", ".join(remedies) or None
+        hint = error.hint or in_words(error.remedies, functools.partial(quote, safe="")) or None
         return status_of(error), Fault(error.code, error.message, hint, details_of(error))
     identifier = os.urandom(4).hex()
     logger.error("internal error %s", identifier, exc_info=error)

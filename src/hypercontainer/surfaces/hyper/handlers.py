@@ -69,10 +69,8 @@ async def _log_frames(entries: AsyncIterator[tuple[int, bytes]]) -> AsyncGenerat
 
 
 async def stats(call: Call) -> Reply | Chunks:
-    held = await call.target()
-
     async def sample() -> Any:
-        return call.wrapped(await held.stats())
+        return call.wrapped(await (await call.target()).stats())
 
     first = await sample()
     if not call.query.stream:

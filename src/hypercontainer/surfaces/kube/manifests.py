@@ -83,7 +83,7 @@ class Manifests:
 
     async def _start(self, names: Iterable[str]) -> None:
         """All at once, as one pod's init containers may wait for another pod.  What has succeeded is left alone."""
-        pods = [self._directory.get_pod(name) for name in names]
+        pods = [await self._pods.held(name) for name in names]
         starts = [pod.start() for pod in pods if not pod.succeeded()]
         for result in await asyncio.gather(*starts, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -124,7 +124,7 @@ class Manifests:
             ready = msgspec.structs.replace(spec, containers=there)
             made = await creation.pod(ready, Asker(asked_by, progress=progress))
         except InvalidArgument as error:
-            raise in_manifest(error, "/".join(plan.owner)) from error
+            raise in_manifest(error, "/".join(plan.owner)) from None
         # As it was asked for, to be compared with the next time.
         self._directory.get_pod(made.id).change_spec(spec)
         return action
