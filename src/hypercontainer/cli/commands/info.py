@@ -34,8 +34,8 @@ TITLES = {
     "MemTotal": "Total memory",
     "SystemTime": "System time",
 }
-# What mends what `doctor` finds, on top of what hyperd says of it.
-COMMANDS = {"guest kernel": "hyper kernel fetch", "disk space": "hyper system prune"}
+# The command that does what a remedy of hyperd's ends with.
+COMMANDS = {"fetch Debian's": "hyper kernel fetch", "are not used": "hyper system prune"}
 SIZES = frozenset(("DefaultMemory", "MemTotal"))
 
 
@@ -68,6 +68,11 @@ def info(call: Call) -> int:
 MARKS = {True: "✓", False: "✗", None: "-"}
 
 
+def worded(remedy: str) -> str:
+    commands = (command for end, command in COMMANDS.items() if remedy.endswith(end))
+    return "".join((remedy, *(f", with `{command}`" for command in commands)))
+
+
 def doctor(call: Call) -> int:
     """1 if something that is needed is not there."""
     checks = call.session.client.call("system.doctor")["checks"]
@@ -80,10 +85,8 @@ def doctor(call: Call) -> int:
         marks = MARKS if encoding.startswith("utf") else {True: "ok", False: "FAILED", None: "-"}
         for check in checks:
             print(f"{marks[check['ok']]} {check['name']}: {check['detail']}")
-            command = COMMANDS.get(check["name"])
-            helps = [word for word in (check.get("remedy"), command and f"`{command}`") if word]
-            if check["ok"] is not True and helps:
-                print(f"    remedy: {'; '.join(helps)}")
+            if check["ok"] is not True and check.get("remedy"):
+                print(f"    remedy: {worded(check['remedy'])}")
     return 1 if any(check["ok"] is False for check in checks) else 0
 
 
