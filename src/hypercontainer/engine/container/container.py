@@ -109,6 +109,7 @@ class Container:
 
     def _running(self) -> Run:
         if self.record.state is State.PAUSED:
+            self.sandbox.check_going()  # then it is the pod that is to be unpaused
             raise Conflict(f"{self.what} is paused", remedies=(self._remedy("unpause"),))
         if self._begun is None or self.record.state is not State.RUNNING:
             raise Conflict(f"{self.what} is not running", remedies=(self._remedy("start"),))
