@@ -1,7 +1,7 @@
 """Hyper runs Docker and OCI images directly on a hypervisor.
 
 The data flow, and so the direction of imports, is ``image -> rootfs -> hypervisor -> agent -> engine ->
-surfaces`` (``api``, ``cli``); see ``docs/architecture.md``.
+surfaces``, with ``contract`` below all that speaks with a client; see ``docs/architecture.md``.
 
 For programs that use it (``docs/sdk.md``) the names of ``hypercontainer.sdk.names`` are here; they are imported when
 one of them is first asked for, since the command line imports this too.
