@@ -14,10 +14,12 @@ import fake_agent
 from fake_world import World
 from hypercontainer.agent.frames import FrameReader
 from hypercontainer.agent.session import Agent
+from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, RestartPolicy
 from hypercontainer.contract.volumes import NamedVolume, Volume, VolumeMount
+from hypercontainer.engine.container import run
 from hypercontainer.engine.sandbox.live import Live
-from hypercontainer.errors import Conflict, HypervisorError, NotFound
+from hypercontainer.errors import AgentTimeout, Conflict, HypervisorError, NotFound
 from stories import Tell, member, pod, states
 
 
@@ -362,5 +364,115 @@ def test_resizes_of_a_paused_terminal_hold_up_nobody(tell: Tell) -> None:
         container = await w.engine.containers.held("a")
         await container.resize(7, 8)
         await attachment.close()
+
+    tell(story)
+
+
+async def waiting_for_its_turn(w: World, monkeypatch: pytest.MonkeyPatch, **more: Any) -> asyncio.Task[Any]:
+    """A pod whose main container is to start while it is paused."""
+    await pod(w, member("side", role="sidecar"), member("first", role="init"), member("main"), **more)
+    start = asyncio.create_task(w.engine.pods.start("p"))
+    await until(w, "first", "running")
+    await w.engine.pods.pause("p")
+    monkeypatch.setattr(run, "outcome", lambda ended: Exit(0))
+    await w.engine.containers.stop("first")
+    await asyncio.sleep(0.05)
+    assert await states(w) == {"side": "paused", "first": "exited", "main": "created"}
+    return start
+
+
+def test_a_pod_is_removed_whose_container_waits_for_its_turn(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(w: World) -> None:
+        start = await waiting_for_its_turn(w, monkeypatch)
+        async with asyncio.timeout(5):
+            await w.engine.pods.remove("p", force=True)
+        assert await states(w) == {}
+        await asyncio.gather(start, return_exceptions=True)
+
+    tell(story)
+
+
+def test_a_deadline_ends_a_pod_whose_container_waits_for_its_turn(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(w: World) -> None:
+        start = await waiting_for_its_turn(w, monkeypatch, deadline_s=1)
+        async with asyncio.timeout(5):
+            await w.engine.pods.wait("p")
+        assert (await states(w))["main"] == "created"
+        await asyncio.gather(start, return_exceptions=True)
+
+    tell(story)
+
+
+def test_a_vm_that_is_begun_anew_while_a_pause_waits_is_paused_all_the_same(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await started(w, member("a"), member("b"))
+        await w.engine.containers.stop("b")
+        restart = asyncio.create_task(w.engine.containers.restart("a"))
+        while (await live(w)).untouched or not (await w.engine.pods.held("p")).sandbox._gate._inside:
+            await asyncio.sleep(0)
+        pause = asyncio.create_task(w.engine.pods.pause("p"))
+        await asyncio.gather(restart, pause)
+        assert len(w.driver.launched) == 2
+        with pytest.raises(Conflict, match="pod p is paused"):
+            await w.engine.containers.start("b")
+        await w.engine.pods.unpause("p")
+        await w.engine.containers.start("b")
+        assert await states(w) == {"a": "running", "b": "running"}
+
+    tell(story)
+
+
+def test_of_two_pauses_the_one_that_is_left_does_not_undo_the_other(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await started(w, member("a"), member("b"))
+        await w.engine.containers.stop("b")
+        async with (await w.engine.pods.held("p")).sandbox.busy:
+            first = asyncio.create_task(w.engine.pods.pause("p"))
+            await asyncio.sleep(0)
+            second = asyncio.create_task(w.engine.pods.pause("p"))
+            await asyncio.sleep(0.05)
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+        await first
+        with pytest.raises(Conflict, match="pod p is paused"):
+            await w.engine.containers.start("b")
+
+    tell(story)
+
+
+@pytest.mark.parametrize("how", ["fails", "is left"])
+def test_a_pause_that_breaks_off_leaves_nobody_frozen(tell: Tell, how: str) -> None:
+    async def story(w: World) -> None:
+        await started(w, member("a"), member("b"))
+        agent, first = (await live(w)).agent, (await w.engine.containers.held("a")).id
+        freeze, asked = agent.freeze, asyncio.Event()
+
+        def slow(container: str, frozen: bool, **more: Any) -> Any:
+            answer = freeze(container, frozen, **more)
+
+            async def later() -> None:
+                await answer
+                asked.set()
+                if how == "fails" and container == first:
+                    raise AgentTimeout("the guest did not answer")
+                await asyncio.sleep(0.05)
+
+            return later() if frozen else answer
+
+        agent.freeze = slow  # type: ignore[method-assign]
+        pause = asyncio.create_task(w.engine.pods.pause("p"))
+        await asked.wait()
+        if how == "is left":
+            pause.cancel()
+        assert isinstance((await asyncio.gather(pause, return_exceptions=True))[0], BaseException)
+        assert await states(w) == {"a": "running", "b": "running"}
+        await agent.stats(first)  # everything before has been done
+        (guest,) = w.driver.guests.values()
+        assert guest.frozen == set()
+        assert not stands_still(w)
 
     tell(story)

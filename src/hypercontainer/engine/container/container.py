@@ -309,7 +309,7 @@ class Container:
     async def pause(self) -> None:
         async with self._lock:
             self._running()
-            await self.sandbox.agent.freeze(self.id, True)
+            await self.sandbox.running().freeze(self.id)
             self.change("pause", state=State.PAUSED)
 
     async def unpause(self) -> None:

@@ -312,6 +312,8 @@ class PodRun:
             await asyncio.gather(stop, alarm, return_exceptions=True)
             self._gone.add(member)
             self._ending.pop(member, None)
+            if (start := self._starting.get(member)) is not None:
+                start.cancel()  # one that waits for its turn: what was stopped does not begin
             self.poke()
 
     async def _kill(self, member: Member) -> None:

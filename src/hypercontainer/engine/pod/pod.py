@@ -175,7 +175,9 @@ class Pod:
                 frozen.append(member)
 
         running = self.in_state(State.RUNNING)
-        await asyncio.gather(*(freeze(member) for member in running))
+        for result in await asyncio.gather(*(freeze(member) for member in running), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
         self.in_state(State.PAUSED)
 
     async def unpause(self) -> None:

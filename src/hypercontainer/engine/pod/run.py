@@ -93,7 +93,7 @@ class Runs:
         if self.present is not None:
             return self.present
         since = {member.id: member.record.run for member in self._members()}
-        self._record.change(wanted=True, failure="", started=times.now(), since=since)
+        self._record.change(wanted=True, stopping=False, failure="", started=times.now(), since=since)
         self._tell("start")
         return self.resume()
 

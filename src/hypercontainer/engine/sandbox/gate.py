@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 
 class Gate:
@@ -14,7 +14,7 @@ class Gate:
         self._open = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._within = 0
+        self._inside = 0
         if is_open:
             self._open.set()
 
@@ -25,22 +25,32 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
-    async def opened(self) -> None:
-        """Waits for it; it may be shut again when the waiter has its turn."""
-        await self._open.wait()
-
     async def shut(self) -> None:
         self._open.clear()
         await self._empty.wait()
 
+    @contextlib.asynccontextmanager
+    async def turn(self, lock: asyncio.Lock, refuse: Callable[[], None] | None) -> AsyncIterator[None]:
+        """Holds the lock while it is open, and it is not shut within.  Where it is shut ``refuse`` raises; without
+        that, later."""
+        while True:
+            if refuse is None:
+                await self._open.wait()
+            async with lock:
+                if self.is_open:
+                    with self._within():
+                        yield
+                    return
+                if refuse is not None:
+                    refuse()
+
     @contextlib.contextmanager
-    def within(self) -> Iterator[None]:
-        """Of one that is open."""
-        self._within += 1
+    def _within(self) -> Iterator[None]:
+        self._inside += 1
         self._empty.clear()
         try:
             yield
         finally:
-            self._within -= 1
-            if not self._within:
+            self._inside -= 1
+            if not self._inside:
                 self._empty.set()

@@ -88,6 +88,15 @@ class Live:
             self._paused = False
             await self._go_on()
 
+    async def freeze(self, container: str) -> None:
+        """That container alone; not at all, where this fails or nobody waits for it any more."""
+        try:
+            await self.agent.freeze(container, True)
+        except BaseException:
+            with contextlib.suppress(AgentError):
+                self.agent.freeze(container, False)
+            raise
+
     @contextlib.asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
         """Within, a guest that is paused answers: its containers are frozen all the same, each by itself.  One that

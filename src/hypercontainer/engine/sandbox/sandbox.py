@@ -105,6 +105,7 @@ class Sandbox:
         self._last: Live | None = None  # the present VM, or the one before
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
+        self._pausing = asyncio.Lock()
 
     @property
     def id(self) -> str:
@@ -179,20 +180,12 @@ class Sandbox:
         """Around a start, in which nothing is made for later ones."""
         return self._factory.starting()
 
-    @contextlib.asynccontextmanager
-    async def turn(self, lock: asyncio.Lock, *, patient: bool = False) -> AsyncIterator[None]:
+    def turn(
+        self, lock: asyncio.Lock, *, patient: bool = False
+    ) -> contextlib.AbstractAsyncContextManager[None]:
         """For a start: holds the lock while it is not paused, and is not paused within.  Conflict where it is;
         ``patient``: later."""
-        while True:
-            if patient:
-                await self._gate.opened()
-            async with lock:
-                if patient and not self._gate.is_open:
-                    continue
-                self.check_going()
-                with self._gate.within():
-                    yield
-                return
+        return self._gate.turn(lock, None if patient else self.check_going)
 
     def check_going(self) -> None:
         """Conflict where it is paused as a whole."""
@@ -283,7 +276,8 @@ class Sandbox:
 
     def _gone(self) -> None:
         self.live = None
-        self._gate.open()
+        if self.record.value.paused:  # else a pause that is under way opens it
+            self._gate.open()
         self.record.change(**GONE)
 
     def _config(self, interfaces: tuple[Any, ...]) -> VmConfig:
@@ -366,20 +360,24 @@ class Sandbox:
     async def pause(self, freeze: Callable[[], Awaitable[None]]) -> None:
         """The VM stands still: nobody in it is answered, and it costs no CPU.  Starts that are under way come first,
         then ``freeze``."""
+        async with self._pausing:
+            try:
+                await self._gate.shut()
+                await freeze()
+                async with self.busy:
+                    await self._pause()
+            except BaseException:
+                if not self.record.value.paused:
+                    self._gate.open()
+                raise
+
+    async def _pause(self) -> None:
+        live = self.running()
+        self.record.change(paused=True)
         try:
-            await self._gate.shut()
-            await freeze()
-            async with self.busy:
-                live = self.running()
-                self.record.change(paused=True)
-                try:
-                    await live.pause()
-                except HyperError:
-                    self.record.change(paused=False)
-                    raise
-        except BaseException:
-            if not self.record.value.paused:
-                self._gate.open()
+            await live.pause()
+        except HyperError:
+            self.record.change(paused=False)
             raise
 
     async def resume(self) -> None:
