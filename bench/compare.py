@@ -30,6 +30,8 @@ class Revision(Measured):
     def __init__(self, name: str, tree: Path) -> None:
         self.name = name
         self._command = tree / ".venv" / "bin" / "hyper"
+        # Where the environment forbids Python to write bytecode, what was edited last would be compiled at each start.
+        run([tree / ".venv" / "bin" / "python", "-m", "compileall", "-q", tree / "src"])
         self.clones = "--no-template" in run([self._command, "run", "--help"])
         super().__init__("[factory]\ncache = 0\n" if self.clones else "", templates=self.clones)
 

@@ -10,6 +10,7 @@ from hyper import Hyper
 from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE
+DEAF = "trap '' TERM; echo ready; while :; do sleep 1; done"
 TRAP = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 1 & wait $!; done"
 
 
@@ -23,8 +24,11 @@ def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
     hyper.wait_for_log("c", b"ready", times=2)
     hyper("restart", "c")
     assert hyper.out("ps", "--format", "{{.Names}} {{.State}}") == "c running"
-    hyper("stop", "-t", "0", "c")
-    assert hyper.inspect("c")["State"]["ExitCode"] == 137
+    hyper("stop", "c")
+    hyper("run", "-d", "--name", "deaf", BUSYBOX, "sh", "-c", DEAF)
+    hyper.wait_for_log("deaf", b"ready")
+    hyper("stop", "-t", "0", "deaf")
+    assert hyper.inspect("deaf")["State"]["ExitCode"] == 137
     assert hyper.out("ps", "-q") == ""
 
 

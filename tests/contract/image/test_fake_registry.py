@@ -440,9 +440,10 @@ def test_a_full_disk_is_said_and_not_taken_for_a_broken_connection(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     store = new_store()
-    with monkeypatch.context() as patch, pytest.raises(Unavailable, match=r"No space left.*prune"):
+    with monkeypatch.context() as patch, pytest.raises(Unavailable, match="No space left") as caught:
         patch.setattr("os.write", full)
         store.pull(f"{fake.host}/x:1")
+    assert [remedy.call for remedy in caught.value.remedies] == ["system.prune"]
     assert len(fake.asked(digest)) == 1
     store.pull(f"{fake.host}/x:1")
 

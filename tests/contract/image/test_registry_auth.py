@@ -24,8 +24,9 @@ def test_basic(fake: Any, new_store: NewStore) -> None:
     assert store.check_credentials(fake.host, Credentials("me", "p:w")) == ""
     with pytest.raises(Unauthorized, match="refused the credentials"):
         store.check_credentials(fake.host, Credentials("me", "wrong"))
-    with pytest.raises(Unauthorized, match=r"images\.authenticate"):
+    with pytest.raises(Unauthorized, match="wants credentials") as caught:
         store.pull(f"{fake.host}/x:1")
+    assert [remedy.call for remedy in caught.value.remedies] == ["images.authenticate"]
 
 
 class TokenServer:
