@@ -241,8 +241,8 @@ class Container:
             if self.record.state is not State.RESTARTING:
                 return
             self._restart, self._retries = None, True
-            self.change(restart_count=self.record.restart_count + 1)
             try:
+                self.change(restart_count=self.record.restart_count + 1)
                 await self._start()
             except HyperError as error:
                 log.warning("restart of %s: %s", self.what, error)
