@@ -26,6 +26,7 @@ from hypercontainer.agent.frames import (
     message,
 )
 from hypercontainer.agent.operations import (
+    REQUESTS,
     ContainerDestroy,
     ContainerFreeze,
     ContainerName,
@@ -234,7 +235,7 @@ class FakeGuest:
         errno, answer = 0, None
         try:
             operation = Operation(code)
-            record = decode(_RECORDS[operation], payload[REQUEST.size :])
+            record = decode(REQUESTS[operation], payload[REQUEST.size :])
             self.requests.append((operation, record))
             answer = getattr(self, f"_{operation.name.lower()}")(record)
         except Refused as refused:
@@ -357,22 +358,3 @@ class FakeGuest:
 def _volumes_of(plan: ContainerPlan) -> set[str]:
     sources = (mount.source for mount in plan.mounts if mount.type == "bind")
     return {source.split("/", 1)[0] for source in sources if not source.startswith("/")}
-
-
-_RECORDS: dict[Operation, type[Any]] = {
-    Operation.CONFIGURE: VmConfig,
-    Operation.CONTAINER_CREATE: ContainerPlan,
-    Operation.PROCESS_START: ProcessPlan,
-    Operation.PROCESS_SIGNAL: ProcessSignal,
-    Operation.PROCESS_RESIZE: ProcessResize,
-    Operation.PROCESS_FORGET: ProcessName,
-    Operation.CONTAINER_DESTROY: ContainerDestroy,
-    Operation.CONTAINER_FREEZE: ContainerFreeze,
-    Operation.CONTAINER_PROCESSES: ContainerName,
-    Operation.STATS: StatsOf,
-    Operation.SHUTDOWN: Nothing,
-    Operation.SET_TIME: Time,
-    Operation.PREPARE: Preparation,
-    Operation.VOLUME_ADD: VolumePlan,
-    Operation.VOLUME_REMOVE: VolumeName,
-}

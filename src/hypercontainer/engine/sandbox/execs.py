@@ -148,10 +148,11 @@ class Execs:
         return attachment
 
     def plan(self, spec: ExecSpec) -> tuple[ProcessPlan, Live]:
-        self._plan(
-            spec, 1
-        )  # what is wrong with the owner is told in its own words, before its VM is asked for
-        live = self._live()
+        try:
+            live = self._live()
+        except AgentError:
+            self._plan(spec, 1)  # says in the owner's own words why there is none
+            raise
         return self._plan(spec, live.new_process_number()), live
 
     def watch(self, work: Coroutine[Any, Any, None]) -> None:
