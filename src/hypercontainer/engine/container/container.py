@@ -13,17 +13,18 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
 from hypercontainer.contract.answers import Exit, FileFacts, Inspect, Sample
 from hypercontainer.contract.answers import Process as ProcessLine
 from hypercontainer.contract.spec import ExecSpec
-from hypercontainer.contract.states import ALIVE, State, moved
+from hypercontainer.contract.states import State
 from hypercontainer.engine import files, times, timings, views
 from hypercontainer.engine.container import launch, observe
 from hypercontainer.engine.container.care import DEFAULT_STOP_S
 from hypercontainer.engine.container.clients import Clients
+from hypercontainer.engine.container.facts import Facts
 from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.restart import Backoff, wanted
 from hypercontainer.engine.container.run import KILL, KILL_S, Body, Run
@@ -33,17 +34,16 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.state import ContainerRecord
-from hypercontainer.errors import Conflict, HyperError, Remedy
+from hypercontainer.errors import Conflict, HyperError
 from hypercontainer.linux import signals
 from hypercontainer.semantics import docker
 
 log = logging.getLogger(__name__)
 
 
-class Container:
+class Container(Facts):
     def __init__(self, record: Kept[ContainerRecord], ties: Ties) -> None:
-        self._kept = record
-        self._ties = ties
+        super().__init__(record, ties)
         self.sandbox = ties.sandbox
         self._lock = asyncio.Lock()
         self._run: Run | None = None  # the present one, from its launch until its end
@@ -52,37 +52,15 @@ class Container:
         self._restart: asyncio.Task[None] | None = None
         self._retries = False  # its restart policy starts it right now
         self._backoff = Backoff()
-        self._changed = asyncio.Event()
         self._files = Files(self.id, lambda: self.what, self.sandbox.running)
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
         self.log = ContainerLog.open(ties.places.log(self.id), self.record.spec.log)
         begin = partial(self.change, begun=True)
         self._body = Body(record, ties, self.log, self._files, self.execs, self.tell, begin)
-        self.removed = asyncio.Event()
         self.recovered = asyncio.Event()
         self.recovered.set()
 
     # ------------------------------------------------------------------------------------- facts
-
-    @property
-    def record(self) -> ContainerRecord:
-        return self._kept.value
-
-    @property
-    def id(self) -> str:
-        return self.record.id
-
-    @property
-    def what(self) -> str:
-        return f"container {self.record.name}"
-
-    @property
-    def alive(self) -> bool:
-        return self.record.state in ALIVE
-
-    @property
-    def restarting(self) -> bool:
-        return self.record.state is State.RESTARTING
 
     @property
     def begun(self) -> bool:
@@ -110,28 +88,10 @@ class Container:
     def _running(self) -> Run:
         if self.record.state is State.PAUSED:
             self.sandbox.check_going()  # then it is the pod that is to be unpaused
-            raise Conflict(f"{self.what} is paused", remedies=(self._remedy("unpause"),))
+            raise Conflict(f"{self.what} is paused", remedies=(self.remedy("unpause"),))
         if self._begun is None or self.record.state is not State.RUNNING:
-            raise Conflict(f"{self.what} is not running", remedies=(self._remedy("start"),))
+            raise Conflict(f"{self.what} is not running", remedies=(self.remedy("start"),))
         return self._begun
-
-    def _remedy(self, method: str, **options: object) -> Remedy:
-        return Remedy(f"containers.{method}", self.record.name, options=options)
-
-    def change(self, action: str = "", /, **changes: Any) -> None:
-        """Writes down new facts; ``action`` is told to those who follow events."""
-        if "state" in changes:
-            moved(self.record.state, changes["state"], what=self.what)
-        self._kept.change(**changes)
-        self._changed.set()
-        self._ties.news()
-        if action:
-            self.tell(action)
-
-    def tell(self, action: str, /, **attributes: str) -> None:
-        record = self.record
-        told = {**record.labels, "name": record.name, "image": record.image, **attributes}
-        self._ties.events.publish("container", action, record.id, **told)
 
     # ------------------------------------------------------------------------------------- start
 
@@ -145,7 +105,7 @@ class Container:
             if self.record.state is State.RUNNING:
                 return
             if self.record.state is State.PAUSED:
-                raise Conflict(f"{self.what} is paused", remedies=(self._remedy("unpause"),))
+                raise Conflict(f"{self.what} is paused", remedies=(self.remedy("unpause"),))
             await self._cancel_restart()
             self.change(stopped_by_user=False, restart_count=0)
             self._backoff = Backoff()
@@ -339,7 +299,7 @@ class Container:
         self._running()
         return docker.exec_process(spec, self.record.spec, self.record.effective, self.id, number)
 
-    # ------------------------------------------------------------------------------------- attached, waited for
+    # ------------------------------------------------------------------------------------- attached
 
     async def attach(self, *, stdin: bool = True, logs: bool = False) -> ProcessAttachment:
         """To the process that runs, or to the next one.  ``logs``: all that is kept of earlier output comes first."""
@@ -352,28 +312,6 @@ class Container:
             stdin=stdin,
             earlier=self.log.until_now() if logs else None,
         )
-
-    async def wait(self, condition: str = "not-running") -> Exit:
-        if condition == "removed":
-            await self.removed.wait()
-        elif condition == "next-exit":
-            run = self.record.run + (0 if self.alive else 1)
-            while self.record.run < run or self.alive:
-                await self._change()
-        else:
-            while self.alive or self.restarting:
-                await self._change()
-        return Exit(self.record.exit_status, self.record.error)
-
-    async def next_run(self, after: int) -> bool:
-        """Waits for the run that follows that one; False where there will be none."""
-        while self.record.run <= after and (self.alive or self.restarting):
-            await self._change()
-        return self.record.run > after
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
 
     # ------------------------------------------------------------------------------------- questions
 
@@ -439,7 +377,7 @@ class Container:
             if self.record.state is State.REMOVING:
                 raise Conflict(f"{self.what} is already being removed")
             if self.alive and not force:
-                remedies = (self._remedy("stop"), self._remedy("remove", force=True))
+                remedies = (self.remedy("stop"), self.remedy("remove", force=True))
                 raise Conflict(f"{self.what} is {self.record.state.value}", remedies=remedies)
             if self.alive:
                 self.change(stopped_by_user=True)

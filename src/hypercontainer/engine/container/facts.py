@@ -1,0 +1,86 @@
+"""What is known of a container, written down as it changes, and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypercontainer.contract.answers import Exit
+from hypercontainer.contract.states import ALIVE, State, moved
+from hypercontainer.engine.container.ties import Ties
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.errors import Remedy
+
+
+class Facts:
+    """Of one container, whose record nobody else changes.  ``removed`` is set by its owner."""
+
+    def __init__(self, record: Kept[ContainerRecord], ties: Ties) -> None:
+        self.removed = asyncio.Event()
+        self._kept = record
+        self._ties = ties
+        self._changed = asyncio.Event()
+
+    @property
+    def record(self) -> ContainerRecord:
+        return self._kept.value
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def what(self) -> str:
+        return f"container {self.record.name}"
+
+    @property
+    def alive(self) -> bool:
+        return self.record.state in ALIVE
+
+    @property
+    def restarting(self) -> bool:
+        return self.record.state is State.RESTARTING
+
+    def remedy(self, method: str, **options: object) -> Remedy:
+        """What may be asked of it."""
+        return Remedy(f"containers.{method}", self.record.name, options=options)
+
+    def change(self, action: str = "", /, **changes: Any) -> None:
+        """Writes down new facts; ``action`` is told to those who follow events."""
+        if "state" in changes:
+            moved(self.record.state, changes["state"], what=self.what)
+        self._kept.change(**changes)
+        self._changed.set()
+        self._ties.news()
+        if action:
+            self.tell(action)
+
+    def tell(self, action: str, /, **attributes: str) -> None:
+        record = self.record
+        told = {**record.labels, "name": record.name, "image": record.image, **attributes}
+        self._ties.events.publish("container", action, record.id, **told)
+
+    # ------------------------------------------------------------------------------------- waited for
+
+    async def wait(self, condition: str = "not-running") -> Exit:
+        if condition == "removed":
+            await self.removed.wait()
+        elif condition == "next-exit":
+            run = self.record.run + (0 if self.alive else 1)
+            while self.record.run < run or self.alive:
+                await self._change()
+        else:
+            while self.alive or self.restarting:
+                await self._change()
+        return Exit(self.record.exit_status, self.record.error)
+
+    async def next_run(self, after: int) -> bool:
+        """Waits for the run that follows that one; False where there will be none."""
+        while self.record.run <= after and (self.alive or self.restarting):
+            await self._change()
+        return self.record.run > after
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
