@@ -15,7 +15,7 @@ import hypercontainer
 from hyper import Hyper, close
 from hypercontainer.kernel import KernelStore, cache_dir
 
-UID = 12345
+UID, GROUP = 12345, 12346
 PYTHON = "/usr/bin/python3"
 PACKAGES = (
     *("backports", "h11", "h2", "isal", "lightkube", "msgspec", "urllib3", "yaml"),
@@ -25,7 +25,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class OrdinaryHyper(Hyper):
-    """As ``Hyper``, with every command run by user ``UID``, without any group or privilege."""
+    """As ``Hyper``, with every command run by user ``UID``, in a second group as users are, without any privilege."""
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
@@ -38,7 +38,7 @@ class OrdinaryHyper(Hyper):
         }
 
     def argv(self, *words: str) -> list[str]:
-        user = ["--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--bounding-set=-all"]
+        user = ["--reuid", str(UID), "--regid", str(UID), f"--groups={UID},{GROUP}", "--bounding-set=-all"]
         return ["setpriv", *user, "--", PYTHON, "-P", str(self.base / "hyper"), *words]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import busybox_image
 from hyper import Hyper
 from hyper import hyper as hyper_context
-from ordinary_user import UID, ordinary_hyper
+from ordinary_user import UID, OrdinaryHyper, ordinary_hyper
 
 BUSYBOX = busybox_image.REFERENCE
 
@@ -44,3 +45,18 @@ def test_an_ordinary_user() -> None:
         assert "Rootless: yes" in info
         assert "Not limited: memory: " in info  # said, where this user was given no cgroup
         hyper("rm", "-f", "c")
+        shares_a_directory(hyper)
+
+
+def shares_a_directory(hyper: OrdinaryHyper) -> None:
+    """As an ordinary user has it: root's in the guest, their own outside."""
+    (shared := hyper.base / "home/shared").mkdir()
+    (shared / "theirs").write_text("from the host\n")
+    for path in (shared, shared / "theirs"):
+        os.chown(path, UID, UID)
+    script = "cat /d/theirs; echo more >> /d/theirs; echo x > /d/made; stat -c %u:%g /d/theirs /d/made"
+    said = hyper.out("run", "--rm", "-v", f"{shared}:/d", BUSYBOX, "sh", "-c", script)
+    assert said == "from the host\n0:0\n0:0"
+    assert (shared / "theirs").read_text() == "from the host\nmore\n"
+    assert {path.stat().st_uid for path in shared.iterdir()} == {UID}
+    assert "directories of the host: virtiofsd serves them" in hyper("doctor", check=False).stdout.decode()

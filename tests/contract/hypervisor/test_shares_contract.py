@@ -337,7 +337,10 @@ def test_what_serves_is_found_out_by_asking_it(
         return broken
 
     monkeypatch.setattr(shares, "find", found)
+    monkeypatch.setattr(shares, "PROBE_TIMEOUT_S", None)  # its end is waited for, not a deadline
     assert asyncio.run(shares.probe(facts)) == shares.Usable("", "/bin/true does not answer")
+    broken = Server(tmp_path / "gone", server.kind)
+    assert "No such file" in asyncio.run(shares.probe(facts, refresh=True)).reason
 
 
 def test_modern_servers_have_other_options() -> None:
@@ -349,3 +352,22 @@ def test_modern_servers_have_other_options() -> None:
     of_old = shares.server_argv(Server(Path("/v"), Kind.OLD))
     options = "source=/share,sandbox=chroot,cache=auto,modcaps=-mknod:-setfcap,log_level=err"
     assert of_old == ["/v", "--fd=4", "-f", "-o", options, "--rlimit-nofile=0"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "kind"),
+    [
+        ("virtiofsd version 7.2.22 (Debian 1:7.2)", 0, Kind.OLD),
+        ("setgroups() failed: Operation not permitted", 1, Kind.OLD),  # to who has groups and is not root
+        ("virtiofsd backend 1.4.0", 0, Kind.MODERN),
+        ("virtiofsd 1.13.2", 0, Kind.MODERN),
+    ],
+)
+def test_kinds_of_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, status: int, kind: Kind
+) -> None:
+    program = tmp_path / "virtiofsd"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert asyncio.run(shares.find(FactCache(tmp_path / "facts"))).kind is kind

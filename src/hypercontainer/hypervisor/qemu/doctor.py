@@ -56,7 +56,7 @@ async def _shares(driver: Examined) -> Check:
     if usable.filesystem:
         detail = "virtfs-proxy-helper serves them by 9p, confined; virtiofsd would be faster"
         return Check("directories of the host", True, detail, shares.INSTALL_HINT)
-    return Check("directories of the host", None, f"cannot be shared: {usable.reason}", shares.INSTALL_HINT)
+    return Check("directories of the host", None, f"cannot be shared: {usable.reason}", usable.remedy)
 
 
 def uids_for_vms(uids: range) -> Check:

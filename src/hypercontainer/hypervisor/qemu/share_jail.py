@@ -44,6 +44,7 @@ SOCKET_FD, SHARE_FD = 4, 5  # 3 was the gate
 SHARE, FILE = "share", "file"
 PROGRAM_PLACES = ("usr", "bin", "sbin", "lib", "lib32", "lib64")
 FAILED = 125
+FAILURE = "a share cannot be served"
 LAST_CAPABILITY = 63
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = (
@@ -80,7 +81,7 @@ def main() -> NoReturn:
         os.execv(jail["server"], jail["argv"])  # noqa: S606 - no shell is what is wanted
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        sys.stderr.write(f"a share cannot be served: {error.strerror}{where}\n")
+        sys.stderr.write(f"{FAILURE}: {error.strerror}{where}\n")
     sys.exit(FAILED)
 
 

@@ -13,6 +13,7 @@ import base64
 import contextlib
 import os
 import platform
+import re
 import shutil
 import socket
 import stat
@@ -31,6 +32,8 @@ from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Helper, ShareSpec, VM
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import share_jail
 from hypercontainer.hypervisor.qemu.cache import FactCache
+from hypercontainer.hypervisor.run_dir import read_stderr
+from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux import capabilities, unix
 from hypercontainer.linux.confine import GATE_OPEN, gated
 from hypercontainer.linux.process import Identity, Process
@@ -39,7 +42,10 @@ from hypercontainer.linux.users import User, as_user, open_theirs
 
 PROGRAM, PROXY = "virtiofsd", "virtfs-proxy-helper"
 INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
+NAMESPACES_HINT = "allow user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone"
+UNSHARED = f"{share_jail.FAILURE}: Operation not permitted: unshare"
 PLACES = ("/usr/libexec", "/usr/lib/qemu", "/usr/libexec/qemu")
+MODERN_VERSION = re.compile(r"virtiofsd (backend )?v?\d")
 EPERM = 1
 # For a user's share, whose files are all that user's: the server is told that it has become who asks.
 SQUASHED = ("setresuid", "setresgid", "setgroups")
@@ -93,20 +99,22 @@ class Server:
 
 @dataclass(frozen=True)
 class Usable:
-    """What a test of it has found: the file system to mount, "" for none; ``reason`` says why."""
+    """What a test of it has found: the file system to mount, "" for none, with why and what helps."""
 
     filesystem: str
     reason: str = ""
+    remedy: str = ""
 
 
 async def find(cache: FactCache) -> Server:
     """virtiofsd, or else QEMU's helper for 9p.  Raises ``Unavailable``."""
     if path := _installed(PROGRAM):
-        key = f"server {binaries.file_key(path)}"
+        key = f"server of a kind {binaries.file_key(path)}"
         known = cache.get(key, Server)
         if known is None:
             _, text = await binaries.ask(path, "--version")
-            known = Server(path, Kind.OLD if "version" in text.partition("\n")[0] else Kind.MODERN)
+            # QEMU's gives up its groups before it reads its options, which only root may: then it says no version.
+            known = Server(path, Kind.MODERN if MODERN_VERSION.match(text) else Kind.OLD)
             cache.put(key, known)
         return known
     if path := _installed(PROXY):
@@ -259,7 +267,9 @@ async def probe(cache: FactCache, *, refresh: bool = False) -> Usable:
                 known = await _answers(server, Path(directory))
             cache.put(key, known)
         return known
-    except (HyperError, OSError) as error:
+    except HyperError as error:
+        return Usable("", error.message, error.hint or "")
+    except OSError as error:
         return Usable("", str(error))
 
 
@@ -276,22 +286,39 @@ async def _answers(server: Server, directory: Path) -> Usable:
         try:
             serving.open_gate()
             with socket.socket(fileno=os.dup(serving.client)) as client:
-                answer = await _asked(client, _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES)
+                question = _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES
+                answer = await _asked(client, question, serving.process)
         finally:
             await end(serving.process)
         if answer:
             return Usable(server.filesystem)
-        with contextlib.suppress(BlockingIOError):
-            said = os.read(words, 4096).decode(errors="replace").strip()
-            return Usable("", said.splitlines()[-1] if said else f"{server.path} does not answer")
-        return Usable("", f"{server.path} does not answer")
+        return _unusable(server, read_stderr(words))
 
 
-async def _asked(client: socket.socket, question: bytes) -> bytes:
-    loop = asyncio.get_running_loop()
+def _unusable(server: Server, said: bytes) -> Usable:
+    """Where the server has ended, or says nothing, having said this."""
+    lines = [line for line in printable(said).splitlines() if line.strip()]
+    reason = f"{server.path}: {lines[-1].strip()[:200]}" if lines else f"{server.path} does not answer"
+    return Usable("", reason, NAMESPACES_HINT if UNSHARED in reason else "")
+
+
+async def _asked(client: socket.socket, question: bytes, server: Process) -> bytes:
+    """Its answer, or b"" once it has ended: somebody else holds the socket's other end, so that tells nothing."""
     client.setblocking(False)
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await loop.sock_sendall(client, question)
-            return await loop.sock_recv(client, _ANSWER_BYTES)
+    answering = asyncio.create_task(_answer(client, question))
+    ending = asyncio.create_task(server.wait())
+    try:
+        await asyncio.wait([answering, ending], timeout=PROBE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else b""
+    finally:
+        for task in (answering, ending):
+            task.cancel()
+        await asyncio.wait([answering, ending])
+
+
+async def _answer(client: socket.socket, question: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        await loop.sock_sendall(client, question)
+        return await loop.sock_recv(client, _ANSWER_BYTES)
     return b""
