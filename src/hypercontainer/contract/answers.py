@@ -258,8 +258,9 @@ class PodCreated(Struct, frozen=True):
 
 
 class PodSummary(Struct, frozen=True, kw_only=True):
-    """A line of ``hyper pod ls``.  ``state``: created, starting, running, paused, stopping, succeeded or failed
-    (all its containers have ended, for good).  ``ready``: every container that has a readiness probe passes it."""
+    """A line of ``hyper pod ls``.  ``state``: created, starting, running, paused, stopping; or, when all its containers
+    have ended for good, succeeded, failed, or stopped: because somebody wanted it.  ``ready``: every container that
+    has a readiness probe passes it."""
 
     id: str
     name: str

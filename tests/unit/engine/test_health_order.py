@@ -30,9 +30,9 @@ from hypercontainer.engine.health.order import (
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from virtual_clock import VirtualClock, settle
 
-W, S, R, X, OK, BAD = Phase
+W, S, R, X, OK, GONE, BAD = Phase
 RUNS = {*BEGUN, Phase.STOPPING}
-NEXT = {S: [R, OK, BAD], R: [OK, BAD], X: [OK, BAD]}
+NEXT = {S: [R, OK, GONE, BAD], R: [OK, GONE, BAD], X: [OK, GONE, BAD]}
 SHAPES = [shape for size in range(4) for shape in itertools.product((INIT, SIDECAR, MAIN), repeat=size)]
 
 
@@ -99,6 +99,10 @@ def test_every_small_pod_in_every_state(stopping: bool, lasting: bool) -> None:
         (pod((INIT, BAD), (MAIN, W)), Finished("init0")),
         (pod((SIDECAR, BAD), (MAIN, W)), Finished("sidecar0")),
         (pod((SIDECAR, BAD), (MAIN, R)), Wait()),
+        (pod((MAIN, GONE), (MAIN, R)), Wait()),
+        (pod((MAIN, OK), (MAIN, GONE)), Finished()),
+        (pod((INIT, GONE), (MAIN, W)), Finished()),
+        (pod((SIDECAR, R), (INIT, GONE), (MAIN, W)), Stop(("sidecar0",))),
     ],
 )
 def test_steps(members: list[Standing], step: Step) -> None:

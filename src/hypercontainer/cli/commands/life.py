@@ -162,6 +162,7 @@ KILL = Command(
     "[OPTIONS] CONTAINER...",
     count=_MANY,
     options=(_SIGNAL,),
+    text="By KILL and by its stop signal (by any, where none was chosen) its restart policy ends too.",
     examples=("hyper kill web", "hyper kill -s HUP web"),
 )
 PAUSE = Command(act, "CONTAINER...", count=_MANY, examples=("hyper pause web",))
@@ -190,7 +191,9 @@ RENAME = Command(rename, "CONTAINER NEW-NAME", count=(2, 2), examples=("hyper re
 
 _ANY = (0, None)
 _ALL = flag("-a --all", "all of them")
-_POD_TIME = text("-t --time", "SECONDS", "for its containers to end, before they are killed")
+_POD_TIME = text(
+    "-t --time", "SECONDS", "for its containers to end, before they are killed; else 10, or as it says itself"
+)
 POD_START = Command(
     start, "[OPTIONS] POD...", count=_ANY, options=(_ALL,), examples=("hyper pod start shop",)
 )

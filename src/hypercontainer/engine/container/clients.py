@@ -24,10 +24,15 @@ class Clients:
         *,
         stdin: bool,
         earlier: Callable[[int], AsyncGenerator[bytes, None]] | None,
+        on_signal: Callable[[int], None],
     ) -> ProcessAttachment:
-        """To ``process``, or to the next one; ``earlier`` as of `ProcessAttachment`."""
+        """To ``process``, or to the next one; ``earlier`` and ``on_signal`` as of `ProcessAttachment`."""
         attachment = ProcessAttachment(
-            self._outcome, tty=spec.tty, stdin=stdin and spec.stdin_open, earlier=earlier
+            self._outcome,
+            tty=spec.tty,
+            stdin=stdin and spec.stdin_open,
+            earlier=earlier,
+            on_signal=on_signal,
         )
         if process is not None:
             process.attach(attachment)

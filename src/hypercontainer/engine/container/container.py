@@ -27,7 +27,7 @@ from hypercontainer.engine.container.clients import Clients
 from hypercontainer.engine.container.facts import Facts
 from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.restart import Backoff, wanted
-from hypercontainer.engine.container.run import KILL, KILL_S, Body, Run
+from hypercontainer.engine.container.run import KILL, KILL_S, TERM, Body, GivenUp, Run
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.process.process import ProcessAttachment
@@ -147,13 +147,15 @@ class Container(Facts):
 
     async def _start_failed(self, run: Run, error: BaseException, *, first: bool) -> None:
         await run.leave(orderly=False)
-        self.log.end_run()
         message = str(error) or "whoever started it left before it ran"
         status = launch.exit_status(error)
         state = State.CREATED if first and self.record.state is State.STARTING else State.EXITED
-        self.change(state=state, error=message, exit_status=status, finished=times.now())
+        # Of one that was given up the end of the run before it is told.
+        told = {} if isinstance(error, GivenUp) else {"error": message, "exit_status": status}
+        self.change(state=state, finished=times.now(), **told)
         if self.record.spec.auto_remove:
             await self._delete_quietly()
+        self.log.end_run()
         self._clients.dismiss(Exit(status, message))
 
     # ------------------------------------------------------------------------------------- end
@@ -172,6 +174,7 @@ class Container(Facts):
             await self._run.settled.wait()
 
     async def _finish(self, run: Run) -> None:
+        """Its state comes first: whoever learns of the end by an event, its log or an attachment finds it ended."""
         spec, ending = self.record.spec, await run.over()
         if ending.oom:
             self.sandbox.note_oom(self.id)
@@ -179,13 +182,13 @@ class Container(Facts):
         again = wanted(self.record)
         keeps_data = self._ties.contents().keeps_data
         await run.leave(orderly=not spec.auto_remove or keeps_data, comes_back=again and not self._alone)
+        self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
         self.tell("die", exit_status=str(ending.result.exit_status))
         if spec.auto_remove:
             await self._delete_quietly()
-        else:
-            self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
+        self.log.end_run()
         self._clients.conclude(timings.timed(ending.result, run.stopwatch, self.tell))
-        if again and not spec.auto_remove:
+        if again:
             self._come_back()
 
     def _come_back(self) -> None:
@@ -237,7 +240,7 @@ class Container(Facts):
             self.tell("restart")
 
     async def _stop(self, timeout_s: int | None, signal: str | None) -> None:
-        if self.alive:
+        if self.alive or self.restarting:
             self.change(stopped_by_user=True)
         await self._order()
         await self._cancel_restart()
@@ -252,19 +255,35 @@ class Container(Facts):
     async def kill(self, signal: str = "KILL") -> None:
         number = signals.parse(signal)
         run = self._run
-        if run is not None and run.launching and number == KILL:
+        if (self.restarting and self._means_end(number)) or (
+            run is not None and run.launching and number in (KILL, self._stop_signal)
+        ):
             await self.stop(timeout_s=0)
             return
         if not self.alive or run is None or not run.begun:
             raise Conflict(f"{self.what} is not running")
-        if number == KILL:
-            self.change(stopped_by_user=True)
+        self._hear(number)
         async with self.sandbox.awake():
             await run.signal(number)
             self.tell("kill", signal=str(number))
             if number == KILL:
                 await run.thaw()
                 await run.ends_within(KILL_S)
+
+    @property
+    def _stop_signal(self) -> int:
+        return signals.parse(self.record.effective.stop_signal)
+
+    def _means_end(self, number: int) -> bool:
+        """Whether a user who sends this signal wants the container ended for good, as dockerd takes it: by KILL, by its
+        stop signal, and by any where nobody has said which that is."""
+        said = self.record.spec.stop_signal is not None or self._stop_signal != TERM
+        return not said or number in (KILL, self._stop_signal)
+
+    def _hear(self, number: int) -> None:
+        """A user sends it this signal."""
+        if self._means_end(number):
+            self.change(stopped_by_user=True)
 
     async def pause(self) -> None:
         async with self._lock:
@@ -311,6 +330,7 @@ class Container(Facts):
             self.record.spec,
             stdin=stdin,
             earlier=self.log.until_now() if logs else None,
+            on_signal=self._hear,
         )
 
     # ------------------------------------------------------------------------------------- questions
@@ -394,13 +414,13 @@ class Container(Facts):
             self.change(state=State.EXITED, finished=times.now())
         if not begun:
             self.change(state=State.REMOVING)
-        self.log.close()
         if not self._alone and self.record.run and not self.record.spec.read_only:
             await self.sandbox.discard(self.id)
         await asyncio.to_thread(files.remove_tree, self._ties.places.container(self.id))
         self._ties.removed(self.record)
         self.tell("destroy")
         self.removed.set()
+        self.log.close()
         if not self._alone:
             await self.sandbox.tidy(self._ties.contents())
 

@@ -33,9 +33,14 @@ from hypercontainer.semantics import docker
 LOST = 255  # the exit status of a container whose VM was lost
 KILL_S = 10.0
 SIGNAL_S = 5.0  # a guest that takes longer to hear of a signal is not worth the wait
-KILL = signals.parse("KILL")
+KILL, TERM = signals.parse("KILL"), signals.parse("TERM")
+KILLED = 128 + KILL
 
 logger = logging.getLogger(__name__)
+
+
+class GivenUp(Conflict):
+    """A start that a user has ended."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class Run:
         self._body = body
         self._care: Care | None = None
         self._ended = False
+        self._killed = False  # from outside, because a user wanted it
         self._launching: asyncio.Task[Process] | None = None
 
     @property
@@ -123,7 +129,7 @@ class Run:
             if task.cancel():
                 await asyncio.wait([task])
         if task.cancelled():
-            raise Conflict(f"{body.what} was ended while it was starting")
+            raise GivenUp(f"{body.what} was ended while it was starting")
         self.init = task.result()
 
     @property
@@ -176,11 +182,10 @@ class Run:
             result, oom = outcome(ended), ended.oom or body.id in body.sandbox.oom_killed
         except AgentError as lost:
             await body.sandbox.ended()
-            result, oom = Exit(LOST, lost.message), False
+            result, oom = Exit(KILLED) if self._killed else Exit(LOST, lost.message), False
         self.stopwatch.lap("run")
         if self._care is not None and (unhealthy := await self._care.close()):
             result = Exit(result.exit_status, unhealthy)
-        body.log.end_run()
         spec = body.record.value.spec
         async with body.sandbox.awake():
             message = await last_words(spec, body.files, body.log, result.exit_status)
@@ -210,6 +215,7 @@ class Run:
 
     async def end_hard(self) -> None:
         """Whatever it does: by its VM, if that is for nobody else."""
+        self._killed = True
         async with self._body.sandbox.awake():  # until its last output is out
             await self._end_hard()
             await self.settled.wait()

@@ -35,11 +35,12 @@ class Phase(enum.Enum):
     STARTED = "started"  # goes on: runs, or will be started again by its restart policy
     STOPPING = "stopping"  # its stop is under way
     SUCCEEDED = "succeeded"  # ended for good, with 0
+    STOPPED = "stopped"  # ended for good, otherwise, because a user wanted its end
     FAILED = "failed"  # ended for good, otherwise
 
 
 BEGUN = frozenset({Phase.STARTING, Phase.STARTED})
-ENDED = frozenset({Phase.SUCCEEDED, Phase.FAILED})
+ENDED = frozenset({Phase.SUCCEEDED, Phase.STOPPED, Phase.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _prelude_passed(members: Iterable[Standing]) -> bool:
 def _prelude_failed(members: Iterable[Standing], mains: Iterable[Standing]) -> bool:
     """A sidecar that is gone counts as long as no main container has begun, which would be without it."""
     unbegun = all(main.phase is Phase.WAITING for main in mains)
-    failed = [member.role for member in members if member.phase is Phase.FAILED]
+    failed = [member.role for member in members if member.phase in (Phase.STOPPED, Phase.FAILED)]
     return INIT in failed or (unbegun and SIDECAR in failed)
 
 

@@ -110,8 +110,7 @@ class Pod:
 
     def succeeded(self) -> bool:
         """Whether it has come to a good end, and nobody has ended it before."""
-        mains = [record for record in self.records() if record.spec.role == "main"]
-        return self.summary().state == "succeeded" and not any(record.stopped_by_user for record in mains)
+        return self.summary().state == "succeeded"
 
     def tell(self, action: str, /, **attributes: str) -> None:
         self._events.publish("pod", action, self.id, name=self.record.name, **attributes)
@@ -150,7 +149,7 @@ class Pod:
         await self.start()
 
     async def kill(self, signal: str = "KILL") -> None:
-        alive = [member for member in self._members() if member.alive]
+        alive = [member for member in self._members() if member.alive or member.restarting]
         if not alive:
             raise Conflict(f"{self.what} is not running")
         await asyncio.gather(*(member.kill(signal) for member in alive))
@@ -300,9 +299,12 @@ class Pod:
             tail,
             timestamps,
         )
+        run = self.runs.present
         async with contextlib.aclosing(logs.read(self._members(), wish)) as lines:
             async for line in lines:
                 yield line
+        if follow and run is not None:
+            await run.finished()
 
     # ------------------------------------------------------------------------------------- another hyperd's
 

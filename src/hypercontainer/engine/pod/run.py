@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable
 
 from hypercontainer.contract.states import State
 from hypercontainer.engine import times
+from hypercontainer.engine.container.care import DEFAULT_STOP_S
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.restart import wanted
 from hypercontainer.engine.health.order import Finished, Phase, PodRun
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Tell
 from hypercontainer.engine.state import PodRecord
-
-DEFAULT_GRACE_S = 30.0
 
 
 class PodMember:
@@ -49,7 +48,9 @@ class PodMember:
             return Phase.WAITING
         if wanted(record) and self._container.comes_back:
             return Phase.STARTED if record.begun else Phase.STARTING
-        return Phase.SUCCEEDED if record.exit_status == 0 and not record.error else Phase.FAILED
+        if record.exit_status == 0 and not record.error:
+            return Phase.SUCCEEDED
+        return Phase.STOPPED if record.stopped_by_user else Phase.FAILED
 
     async def start(self) -> None:
         await self._container.start_in_turn(patient=True)
@@ -80,8 +81,11 @@ class Runs:
 
     @property
     def grace_s(self) -> float:
-        wish = self._record.value.spec.stop_timeout_s
-        return DEFAULT_GRACE_S if wish is None else float(wish)
+        """What the pod says, or the longest that one of its containers does."""
+        if (wish := self._record.value.spec.stop_timeout_s) is not None:
+            return float(wish)
+        wishes = [member.record.spec.stop_timeout_s for member in self._members()]
+        return float(max((DEFAULT_STOP_S if own is None else own for own in wishes), default=DEFAULT_STOP_S))
 
     def poke(self) -> None:
         """Something has changed of a member."""

@@ -32,11 +32,17 @@ def state(record: PodRecord, members: Members, *, has_run: bool) -> str:
         return "created"
     if record.failure or any(_failed(member.record) for member in members):
         return "failed"
-    return "succeeded"
+    return "stopped" if any(_stopped(member.record) for member in members) else "succeeded"
 
 
 def _failed(record: ContainerRecord) -> bool:
-    return record.state is State.EXITED and record.exit_status != 0 and record.spec.role != "sidecar"
+    ended_badly = record.state is State.EXITED and record.exit_status != 0 and not record.stopped_by_user
+    return ended_badly and record.spec.role != "sidecar"
+
+
+def _stopped(record: ContainerRecord) -> bool:
+    """By a user; sidecars are stopped when the others are done, too."""
+    return record.stopped_by_user and record.spec.role != "sidecar"
 
 
 def status(record: PodRecord, members: Members, now: str) -> str:
@@ -44,7 +50,10 @@ def status(record: PodRecord, members: Members, now: str) -> str:
     if now in ("running", "paused", "stopping"):
         since = record.started or min((m.record.started for m in members if m.record.started), default="")
         up = f"Up {views.since(since)}" if since else "Up"
-        return up if now == "running" else f"{up} ({now.capitalize()})"
+        back = ", ".join(member.record.name for member in members if member.record.state is State.RESTARTING)
+        about = f"restarting: {back}" if back else ""
+        about = about if now == "running" else now.capitalize()
+        return f"{up} ({about})" if about else up
     return now.capitalize()
 
 

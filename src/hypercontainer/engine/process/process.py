@@ -147,7 +147,8 @@ class ProcessAttachment:
     """A client's hold on a process (``engine.interface.Attachment``), which may be made before the process is.
 
     ``outcome`` is what ``exit`` waits for: the process's end, or more that its owner does after it.  ``earlier`` gives
-    for a channel what was written before, which comes first; every byte after it is delivered.
+    for a channel what was written before, which comes first; every byte after it is delivered.  ``on_signal``: the
+    client is about to send this one.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class ProcessAttachment:
         tty: bool,
         stdin: bool,
         earlier: Callable[[int], AsyncGenerator[bytes, None]] | None = None,
+        on_signal: Callable[[int], None] | None = None,
     ) -> None:
         self.tty = tty
         self._pipes: dict[int, Pipe] = {channel: Pipe() for channel in (Stream.STDOUT, Stream.STDERR)}
@@ -165,6 +167,7 @@ class ProcessAttachment:
             for channel, pipe in self._pipes.items():
                 self._replays[channel] = asyncio.create_task(_replay(earlier(channel), pipe))
         self._outcome = outcome
+        self._on_signal = on_signal
         self._stdin = stdin
         self._process: Process | None = None
         self._started = asyncio.Event()
@@ -206,7 +209,10 @@ class ProcessAttachment:
             await self._process.resize(rows, columns)
 
     async def signal(self, name: str) -> None:
-        await (await self._running()).signal(name)
+        process = await self._running()
+        if self._on_signal is not None:
+            self._on_signal(signals.parse(name))
+        await process.signal(name)
 
     async def exit(self) -> Exit:
         return await asyncio.shield(asyncio.ensure_future(self._outcome))

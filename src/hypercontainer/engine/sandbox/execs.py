@@ -88,7 +88,8 @@ class Exec:
         try:
             result = outcome(await process.finished())
         except AgentError as error:
-            result = Exit(137, str(error))  # as if killed: what it ran in is gone
+            # As if killed: what it ran in is gone.
+            result = Exit(137, "" if live.ended_on_purpose else str(error))
         self._exit_status = result.exit_status
         if not ended.done():
             ended.set_result(result)

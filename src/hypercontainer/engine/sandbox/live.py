@@ -47,6 +47,7 @@ class Live:
         self._wakers = 0
         self._standing = asyncio.Lock()
         self._paused = False
+        self.ended_on_purpose = False
 
     @classmethod
     async def hold(
@@ -177,6 +178,7 @@ class Live:
 
     async def end(self, *, orderly: bool) -> VMExit:
         """Whatever state it is in; orderly: what the guest has written is on its disk first."""
+        self.ended_on_purpose = True
         if orderly and not self._watcher.done():
             with contextlib.suppress(HyperError, TimeoutError):
                 async with asyncio.timeout(ORDERLY_END_S):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hypercontainer.contract.answers import Created, Summary
 from hypercontainer.contract.spec import ContainerSpec
-from hypercontainer.contract.states import ALIVE
 from hypercontainer.engine import files, views
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.creation import Asker, Creation
@@ -66,13 +65,14 @@ class ContainerService:
         filters: Mapping[str, Sequence[str]] | None = None,
         size: bool = False,
     ) -> list[Summary]:
-        """Newest first; those that run, unless ``all`` or a filter by state asks for more."""
+        """Newest first; those that run or are about to again, unless ``all`` or a filter by state asks for more."""
         filters = filters or {}
         everything = all or "status" in filters or "exited" in filters
         chosen = [
             container
             for container in self._directory.containers.values()
-            if (everything or container.record.state in ALIVE) and views.matches(container.record, filters)
+            if (everything or container.alive or container.restarting)
+            and views.matches(container.record, filters)
         ]
         chosen.sort(key=lambda container: container.record.created, reverse=True)
         sizes = await asyncio.to_thread(self._sizes, chosen) if size else {}
