@@ -188,7 +188,13 @@ def web(pods: int, node_port: int, port: int) -> list[Document]:
     serve = f"hostname > /tmp/index.html; httpd -p 80 -h /tmp; {FOREVER}"
     names = ("web", "web.default", "web.default.svc.cluster.local")
     ask = "; ".join(f"until wget -qO- http://{name}:{port}/ 2>&-; do sleep 0.2; done" for name in names * 2)
-    deployment, service = golden("deployment", {"web": serve})
+
+    def listens(spec: Document) -> None:
+        # Without it a pod is one of the service's as soon as its program runs, whether that listens yet or not.
+        probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1}
+        spec["containers"][0]["readinessProbe"] = probe
+
+    deployment, service = golden("deployment", {"web": serve}, listens)
     deployment["spec"]["replicas"] = pods
     service["spec"]["ports"] = [{"port": port, "targetPort": "http", "nodePort": node_port}]
     return [deployment, service, pod("client", container("client", ask))]
@@ -198,7 +204,11 @@ def test_a_service_in_front_of_two_pods(cluster: Cluster) -> None:
     node_port, port = free_port(), free_port()
     documents = web(2, node_port, port)
     expected = ("deployment/web", "service/web", "pod/client")
-    assert cluster.play(*documents) == dict.fromkeys(expected, "created")
+    assert cluster.play(*documents[:2]) == dict.fromkeys(expected[:2], "created")
+    cluster.until_pod("web-0", "Ready", True)
+    cluster.until_pod("web-1", "Ready", True)
+    known = dict.fromkeys(expected[:2], "unchanged")
+    assert cluster.play(*documents) == {**known, "pod/client": "created"}
     _, text = cluster.ends("client-client")
     assert len(lines(text)) == 6
     assert set(lines(text)) == {"web-0", "web-1"}
@@ -209,6 +219,7 @@ def test_a_service_in_front_of_two_pods(cluster: Cluster) -> None:
     assert {http_get(f"127.0.0.1:{port}")[1] for _ in range(4)} == {b"web-1\n"}
 
     assert cluster.play(*documents) == dict.fromkeys(expected, "unchanged")
+    cluster.until_pod("web-0", "Ready", True)
     assert {http_get(f"127.0.0.1:{port}")[1] for _ in range(8)} == {b"web-0\n", b"web-1\n"}
     assert cluster.down(*documents) == dict.fromkeys(expected, "removed")
     assert cluster.hyper.out("ps", "-aq") == ""

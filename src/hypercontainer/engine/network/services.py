@@ -44,7 +44,6 @@ class Services:
         self._listeners: dict[str, list[asyncio.Server]] = {}
         self._records: dict[str, ServiceRecord] = {}
         self._connections: set[asyncio.Task[None]] = set()
-        self._turn = itertools.count()
 
     async def open(self) -> None:
         for record in self._state.services():
@@ -101,12 +100,16 @@ class Services:
         self._listeners[record.name] = servers
 
     async def _server(self, record: ServiceRecord, end: ServiceEnd, host: str, port: int) -> asyncio.Server:
+        turns = (
+            itertools.count()
+        )  # this port's: of shared ones, who asks two services would find the same pods
+
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
             self._connections.add(task)
             try:
-                await self._carry(record, end, reader, writer)
+                await self._carry(record, end, next(turns), (reader, writer))
             except (OSError, TimeoutError) as error:
                 log.info("service %s: %s", record.name, error)
             finally:
@@ -125,17 +128,17 @@ class Services:
         self,
         record: ServiceRecord,
         end: ServiceEnd,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        turn: int,
+        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         ports = [port for pod in self._endpoints() if (port := _port(record, end, pod))]
         if not ports:
             return  # as from a port that nobody listens on
-        port = ports[next(self._turn) % len(ports)]
+        port = ports[turn % len(ports)]
         async with asyncio.timeout(CONNECT_S):
             far_reader, far_writer = await asyncio.open_connection(LOOPBACK, port)
         try:
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            await asyncio.gather(_copy(near[0], far_writer), _copy(far_reader, near[1]))
         finally:
             far_writer.close()
 
