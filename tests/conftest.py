@@ -1,0 +1,57 @@
+"""What every test may rely on, however the suite was started: signals that are delivered, and waits that end.
+
+A suite in the background of a script, under nohup or some CI runners inherits ignored signals, and so does each program
+that it starts: Ctrl-C of a test then reaches nobody.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TextIO
+
+import pytest
+
+ORDINARY = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+
+
+STDERR = pytest.StashKey[TextIO]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[STDERR] = os.fdopen(os.dup(2), "w")  # each test has another one
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for each in ORDINARY:
+        signal.signal(each, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    subprocess.Popen.__exit__ = _leave  # type: ignore[method-assign, assignment]
+
+
+_wait = subprocess.Popen.__exit__
+
+
+def _leave(
+    self: subprocess.Popen[bytes],
+    kind: type[BaseException] | None,
+    value: BaseException | None,
+    traceback: TracebackType | None,
+) -> None:
+    """A test that failed, or ran out of its time, in the middle of a process does not wait for that process."""
+    if kind is not None:
+        self.kill()
+    _wait(self, kind, value, traceback)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """pytest-timeout interrupts a test once; who waits again after that ends the run, and the stacks say where."""
+    timeout_s = float(item.config.getoption("timeout") or item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(2 * timeout_s + 60, exit=True, file=item.config.stash[STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
