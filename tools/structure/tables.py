@@ -32,10 +32,10 @@ ALLOWED: dict[str, frozenset[str]] = {
 # of one string are one room.
 STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
-        ("events files interface names places record state times timings",),
+        ("events expressions files filters interface names places record state times timings",),
         ("health", "log", "network", "process"),
         ("views",),
-        ("images", "sandbox"),
+        ("images image_filters", "sandbox"),
         ("container",),
         ("pod",),
         ("directory",),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from hypercontainer.cli.labels import LabelTitle
 from hypercontainer.cli.options import UsageError, flag, many, text
 from hypercontainer.cli.session import visible
 from hypercontainer.client.wirejson import dumps
@@ -97,7 +98,8 @@ class Listing:
         render: Callable[[Row], str] = compile_template(source)
         if source is form:
             return "".join(f"{render(row)}\n" for row in rows)
-        lines = [render(dict(self.headers)), *(render(row) for row in rows)]
+        titles = {**self.headers, "Labels": LabelTitle(self.headers.get("Labels", ""))}
+        lines = [render(titles), *(render(row) for row in rows)]
         return table([line.split("\t") for line in lines])
 
     def show(self, rows: Iterable[Row], values: Values, *, only: str | None = None) -> None:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.options import UsageError
 from hypercontainer.cli.template_functions import FUNCTIONS, go_text, truth
 
@@ -192,8 +193,7 @@ class _Compiler:
 
         def look(dot: Any, scope: Scope) -> Any:
             labels = fields(owner(dot, scope), "Labels")
-            pairs = dict(item.partition("=")[::2] for item in str(labels).split(","))
-            return pairs.get(str(key(dot, scope)), "")
+            return labels.label(str(key(dot, scope))) if isinstance(labels, Labels) else ""
 
         return look
 

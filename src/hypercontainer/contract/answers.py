@@ -42,8 +42,18 @@ class Port(Struct, frozen=True):
     protocol: str
 
 
+class MountPoint(Struct, frozen=True):
+    """``kind``: volume (one of hyperd's), disk or bind (of the host), or none of these: "".  ``source``: the volume's
+    name, or the path on the host; ``path``: in the container."""
+
+    kind: str
+    source: str
+    path: str
+
+
 class Summary(Struct, frozen=True, kw_only=True):
-    """A line of ``hyper ps``."""
+    """A line of ``hyper ps``.  ``image``: as it was asked for, or the image's ID where that name has gone to another
+    image or is no more (in an ``Inspect``: as it was asked for)."""
 
     id: str
     name: str
@@ -59,6 +69,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     pod: str = ""
+    networks: tuple[str, ...] = ()
+    mounts: tuple[MountPoint, ...] = ()
     size_bytes: int | None = None
 
 

@@ -52,7 +52,7 @@ class Engine:
         self.directory = directory = Directory(self.state, supplies, self._factory, events)
         self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
         self.creation = Creation(directory, self.images, supplies.volumes, places, config)
-        self.containers = ContainerService(directory, self.creation, places)
+        self.containers = ContainerService(directory, self.creation, places, self.images)
         self.execs = ExecService(directory)
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events)

@@ -14,11 +14,10 @@ from typing import Any, BinaryIO, TypeVar
 
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 from hypercontainer.contract.calls import AuthAnswer
-from hypercontainer.engine import views
+from hypercontainer.engine import image_filters
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
-from hypercontainer.errors import InvalidArgument
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
@@ -45,8 +44,16 @@ class ImageService:
         self._users_of = users_of
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[ImageSummary]:
-        images = await asyncio.to_thread(self._store.list)
-        return [self._summary(image) for image in images if _wanted(image, filters or {})]
+        """The latest arrival first.  Filters: see `image_filters`."""
+
+        def find() -> list[Image]:
+            return image_filters.chosen(self._store.list(), filters, self._store.get)
+
+        return [self._summary(image) for image in await asyncio.to_thread(find)]
+
+    async def names(self) -> dict[str, str]:
+        """Of all images, canonical: the ID of the image that each leads to."""
+        return await asyncio.to_thread(self._store.names)
 
     async def inspect(self, ref: str) -> ImageInspect:
         image = await self.get(ref)
@@ -250,32 +257,4 @@ def _own(credentials: Wanted | None) -> Credentials | None:
         password=credentials.password,
         identity_token=credentials.identity_token,
         registry_token=credentials.registry_token,
-    )
-
-
-_FILTERS = ("dangling", "label", "reference")
-
-
-def _wanted(image: Image, filters: Mapping[str, Sequence[str]]) -> bool:
-    for key, values in filters.items():
-        if key == "dangling":
-            if image.dangling != (values[-1].lower() in ("true", "1")):
-                return False
-        elif key == "label":
-            if not all(views.label_matches(image.config.labels, value) for value in values):
-                return False
-        elif key == "reference":
-            if not any(_refers(image, value) for value in values):
-                return False
-        else:
-            raise InvalidArgument(
-                f"unknown filter {key!r}", hint=f"images can be filtered by {', '.join(_FILTERS)}"
-            )
-    return True
-
-
-def _refers(image: Image, wanted: str) -> bool:
-    return any(
-        reference == wanted or reference.rpartition(":")[0] == wanted or reference.endswith("/" + wanted)
-        for reference in image.references
     )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypercontainer.contract.answers import Inspect, Machine, NetworkState, Port, Summary
+from hypercontainer.contract.answers import Inspect, Machine, MountPoint, NetworkState, Port, Summary
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import State
+from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume
 from hypercontainer.engine import network as networks
 from hypercontainer.engine import times
 from hypercontainer.engine.state import ContainerRecord, PodRecord
-from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.semantics import docker as plan
 
@@ -80,8 +79,29 @@ def ports(record: ContainerRecord, pod: PodRecord) -> tuple[Port, ...]:
     return tuple(published)
 
 
-def summary(record: ContainerRecord, pod: PodRecord, size_bytes: int | None = None) -> Summary:
-    return Summary(**_common(record, pod), size_bytes=size_bytes)
+def mount_points(record: ContainerRecord, pod: PodRecord) -> tuple[MountPoint, ...]:
+    """Of volumes; those of other containers of the pod have their names alone."""
+    sources = {volume.name: volume.source for volume in (*pod.spec.volumes, *record.spec.volumes)}
+    found = []
+    for mount in record.spec.mounts:
+        match sources.get(mount.volume):
+            case NamedVolume(name=name):
+                found.append(MountPoint("volume", name, mount.path))
+            case HostPath(path=path):
+                found.append(MountPoint("bind", path, mount.path))
+            case DiskImage(path=path):
+                found.append(MountPoint("disk", path, mount.path))
+            case _:
+                found.append(MountPoint("", mount.volume, mount.path))
+    return tuple(found)
+
+
+def summary(
+    record: ContainerRecord, pod: PodRecord, size_bytes: int | None = None, *, image: str = ""
+) -> Summary:
+    """``image``: what to call its image, in place of what it was asked for by."""
+    facts = _common(record, pod)
+    return Summary(**{**facts, "image": image or facts["image"]}, size_bytes=size_bytes)
 
 
 def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tuple[str, ...]) -> Inspect:
@@ -137,42 +157,6 @@ def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:
         "ports": ports(record, pod),
         "labels": record.labels,
         "pod": record.pod,
+        "networks": (pod.network,),
+        "mounts": mount_points(record, pod),
     }
-
-
-_FILTERS = ("id", "name", "label", "status", "ancestor", "exited")
-
-
-def matches(record: ContainerRecord, filters: Mapping[str, Sequence[str]]) -> bool:
-    """All keys must match, each by one of its values, as `docker ps` does (labels: by all)."""
-    for key, values in filters.items():
-        if key not in _FILTERS:
-            raise InvalidArgument(
-                f"unknown filter {key!r}", hint=f"containers can be filtered by {', '.join(_FILTERS)}"
-            )
-        if key == "label":
-            if not all(label_matches(record.labels, value) for value in values):
-                return False
-        elif not any(_matches(record, key, value) for value in values):
-            return False
-    return True
-
-
-def label_matches(labels: Mapping[str, str], wanted: str) -> bool:
-    """``wanted`` is "key" or "key=value"."""
-    key, equals, value = wanted.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _matches(record: ContainerRecord, key: str, value: str) -> bool:
-    if key == "id":
-        return record.id.startswith(value)
-    if key == "name":
-        return value.removeprefix("/") in record.name
-    if key == "status":
-        return record.state.value == value
-    if key == "exited":
-        return record.state is State.EXITED and str(record.exit_status) == value
-    return record.image == value or record.image_id.removeprefix("sha256:").startswith(
-        value.removeprefix("sha256:")
-    )

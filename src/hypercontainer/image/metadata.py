@@ -258,6 +258,11 @@ class Metadata:
             )
         ]
 
+    def names(self) -> dict[str, str]:
+        """Every tag and every ``name@digest``, and the ID of the image that it leads to."""
+        tags = self._rows("SELECT reference, image_id FROM tag")
+        return dict(tags + self._rows("SELECT name || '@' || digest, image_id FROM repo_digest"))  # type: ignore[arg-type]
+
     def layer_digests(self) -> set[str]:
         """Every blob that an image needs."""
         return {digest for (digest,) in self._rows("SELECT DISTINCT digest FROM layer")}

@@ -241,6 +241,10 @@ class ImageStore:
         found = (self._metadata.image(image_id) for image_id in self._metadata.ids())
         return [image for image in found if image is not None]
 
+    def names(self) -> dict[str, str]:
+        """Of all images, canonical: the ID of the image that each leads to."""
+        return self._metadata.names()
+
     def tag(self, source: str, target: str) -> None:
         reference = parse(target)
         if reference.digest:

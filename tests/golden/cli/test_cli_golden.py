@@ -37,6 +37,8 @@ def summary(number: int, **more: Any) -> dict[str, Any]:
         "ports": [],
         "labels": {},
         "pod": f"{number:064x}",
+        "networks": ["user"],
+        "mounts": [],
     } | more
 
 
@@ -53,10 +55,21 @@ CONTAINERS = [
             {"host_ip": "", "host_port": 0, "container_port": 443, "protocol": "tcp"},
         ],
         labels={"tier": "front", "a": "b"},
+        mounts=[
+            {"kind": "volume", "source": "a-long-volume-name", "path": "/data"},
+            {"kind": "bind", "source": "/srv/site", "path": "/site"},
+            {"kind": "", "source": "anonymous-2", "path": "/tmp"},
+        ],
         size_bytes=1234567,
     ),
     summary(
-        2, state="exited", status="Exited (3) 2 hours ago", command='sh -c "exit 3"', exit_status=3, pod=SHOP
+        2,
+        image="sha256:" + "ab" * 32,
+        state="exited",
+        status="Exited (3) 2 hours ago",
+        command='sh -c "exit 3"',
+        exit_status=3,
+        pod=SHOP,
     ),
 ]
 IMAGES = [
@@ -367,6 +380,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "ps-quiet": ("ps", "-aq"),
     "ps-json": ("ps", "-a", "--format", "json"),
     "ps-table": ("ps", "-a", "--format", 'table {{.Names}}\\t{{.Status}}\\t{{.Label "tier"}}'),
+    "ps-mounts": ("ps", "-a", "--format", "{{.Names}}|{{.Mounts}}|{{.LocalVolumes}}|{{.Size}}|{{.Image}}"),
     "ps-template": ("container", "ls", "-a", "--format", "{{.ID}}\\t{{.Ports}}"),
     "ps-pod": ("ps", "-a", "--pod"),
     "ps-pod-template": ("ps", "-a", "--format", "{{.Names}} {{.PodName}} {{.Pod}}"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.template import TemplateError, compile_template
 
 VALUE = {
@@ -18,7 +19,7 @@ VALUE = {
         "Networks": {"user": {"IPAddress": "10.0.2.15"}},
     },
     "Config": {"Env": ["A=1", "B=2"], "Cmd": []},
-    "Labels": "a=b,c=d",
+    "Labels": Labels({"a": "b", "c": "d"}),
     "Rate": 1.5,
 }
 

@@ -57,6 +57,6 @@ EVENTS = Command(
         text("--since", "TIME", "begin with what happened since then"),
         text("--until", "TIME", "end then"),
     ),
-    text="Filters: type, event, container, image, label.",
+    text="Filters: container, event, image, label (KEY[=VALUE]), pod, type, volume.",
     examples=("hyper events --since 10m", "hyper events --filter container=web --format json"),
 )

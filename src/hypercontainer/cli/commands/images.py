@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import (
     FILTER,
     FORMAT,
@@ -92,7 +93,7 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
             "Size": size,
             "VirtualSize": size,
             "Containers": str(image.get("containers", 0)),
-            "Labels": ",".join(f"{key}={value}" for key, value in image.get("labels", {}).items()),
+            "Labels": Labels(image.get("labels", {})),
         }
 
 
@@ -169,9 +170,12 @@ IMAGES = Command(
         NO_TRUNC,
         QUIET,
     ),
-    text="Filters: dangling, label, reference.",
+    text="""REPOSITORY[:TAG] may be a pattern; * and ? do not go beyond a slash. Only names that it matches are shown.
+
+Filters: before, since (an image), dangling (true or false), label (KEY[=VALUE]), reference (a pattern).""",
     examples=(
         "hyper images",
+        "hyper images 'ghcr.io/*/app'",
         "hyper images --format '{{.Repository}}:{{.Tag}}'",
         "hyper images -q -f dangling=true",
     ),

@@ -7,6 +7,7 @@ import sys
 from hypercontainer.cli.commands import stats as containers_stats
 from hypercontainer.cli.commands import top as containers_top
 from hypercontainer.cli.commands.logs import LOG_OPTIONS, log_query
+from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import (
     FILTER,
     FORMAT,
@@ -64,7 +65,7 @@ def row(pod: dict[str, Any], values: Values) -> Row:
         "NumberOfContainers": str(len(containers)),
         "Ready": "true" if pod["ready"] else "false",
         "Ports": ports_text(pod["ports"]),
-        "Labels": ",".join(f"{key}={value}" for key, value in pod["labels"].items()),
+        "Labels": Labels(pod["labels"]),
         "ContainerIds": ",".join(short_id(one["id"], values) for one in containers),
         "ContainerNames": ",".join(one["name"] for one in containers),
         "ContainerStatuses": ",".join(one["state"] for one in containers),
@@ -143,7 +144,10 @@ LS = Command(
         NO_TRUNC,
         QUIET,
     ),
-    text="Filters: id, name, label, status, ctr-names, ctr-ids.",
+    text="""STATUS names the containers that wait for their restart.
+
+Filters: ctr-ids, ctr-names, ctr-number, ctr-status, id, label (KEY[=VALUE]), name (a regular expression, as is
+ctr-names), status.""",
     examples=("hyper pod ls", "hyper pod ps --ctr-names --filter status=running", "hyper pod ls -q"),
 )
 LOGS = Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import (
     FILTER,
     FORMAT,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hypercontainer.cli.options import Values
 
 COMMAND_WIDTH = 20
+MOUNT_WIDTH = 15
 
 LISTING = Listing(
     {
@@ -50,14 +52,15 @@ LISTING = Listing(
 
 def row(summary: dict[str, Any], values: Values, pods: dict[str, str] | None) -> Row:
     """``pods``: names by ID, None where nobody asks for them; a container alone has a pod that is not among them."""
-    command = summary["command"]
-    if not values.flag("no-trunc"):
-        command = ellipsis(command, COMMAND_WIDTH)
+    whole = values.flag("no-trunc")
+    command = summary["command"] if whole else ellipsis(summary["command"], COMMAND_WIDTH)
+    mounts = [mount for mount in summary.get("mounts", ()) if mount["kind"]]
+    sources = [mount["source"] for mount in mounts]
     escaped = command.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     size = summary.get("size_bytes")
     return {
         "ID": short_id(summary["id"], values),
-        "Image": summary["image"],
+        "Image": _image(summary["image"], values),
         "Command": f'"{escaped}"',
         "CreatedAt": local_time(summary["created"]),
         "RunningFor": ago(summary["created"]),
@@ -66,12 +69,17 @@ def row(summary: dict[str, Any], values: Values, pods: dict[str, str] | None) ->
         "Status": summary["status"],
         "Size": "0B" if size is None else decimal_size(size),
         "Names": summary["name"],
-        "Labels": ",".join(f"{key}={value}" for key, value in summary.get("labels", {}).items()),
-        "Mounts": "",
-        "LocalVolumes": "0",
-        "Networks": "user",
+        "Labels": Labels(summary.get("labels", {})),
+        "Mounts": ",".join(source if whole else ellipsis(source, MOUNT_WIDTH) for source in sources),
+        "LocalVolumes": str(sum(mount["kind"] == "volume" for mount in mounts)),
+        "Networks": ",".join(summary.get("networks", ())),
         **_pod(summary.get("pod", ""), values, pods),
     }
+
+
+def _image(name: str, values: Values) -> str:
+    """An image whose name has gone is called by its ID."""
+    return short_id(name, values) if name.startswith("sha256:") else name
 
 
 def _pod(pod: str, values: Values, pods: dict[str, str] | None) -> Row:
@@ -86,7 +94,8 @@ def run(call: Call) -> int:
     if last is not None and last < -1:
         raise UsageError("--last takes a number of containers", exit_status=1)
     everything = values.flag("all") or (last is not None and last >= 0)
-    query = {"all": everything, "filters": filters_of(values), "size": values.flag("size")}
+    size = values.flag("size") or ".Size" in values.text("format")
+    query = {"all": everything, "filters": filters_of(values), "size": size}
     found = call.session.client.call("containers.find", query=query)["containers"]
     if last is not None and last >= 0:
         found = found[:last]
@@ -115,9 +124,14 @@ PS = Command(
         QUIET,
         flag("-s --size", "show the size of the writable disks"),
     ),
-    text="Filters: id, name, label, status, ancestor, pod, exited, before, since and others that hyperd knows.",
+    text="""Containers that keep failing and wait for their restart are among those that run.
+
+Filters: ancestor (an image, by name or ID), before, since (a container), exited (a status), expose, publish (a port of
+the container, of the host; PORT[/PROTOCOL] or a range), health, id, is-task, label (KEY[=VALUE]), name (a regular
+expression), network, pod, status, volume (its name, or where it is mounted).""",
     examples=(
         "hyper ps -a",
+        "hyper ps --filter name='^web$' --filter publish=8000-8999",
         "hyper ps -q --filter status=exited",
         "hyper ps --format 'table {{.Names}}\\t{{.Status}}'",
     ),

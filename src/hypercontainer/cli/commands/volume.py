@@ -7,6 +7,7 @@ import os
 from hypercontainer.cli.commands.life import each
 from hypercontainer.cli.commands.system import FORCE, confirmed
 from hypercontainer.cli.environment import pairs
+from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, filters_of
 from hypercontainer.cli.mounts import volume_name
 from hypercontainer.cli.options import Call, Command, flag, many, text
@@ -43,7 +44,7 @@ def row(volume: dict[str, Any]) -> Row:
         "Links": str(len(volume["pods"])),
         "Pods": ",".join(volume["pods"]),
         "CreatedAt": volume["created"],
-        "Labels": ",".join(f"{key}={value}" for key, value in volume["labels"].items()),
+        "Labels": Labels(volume["labels"]),
         "Scope": "local",
         "Mountpoint": "",
     }
@@ -130,7 +131,9 @@ LS = Command(
     ls,
     "[OPTIONS]",
     options=(FILTER, FORMAT, flag("-q --quiet", "names only")),
-    text="LINKS is the number of pods that use it.",
+    text="""LINKS is the number of pods that use it.
+
+Filters: dangling (true or false), driver, label (KEY[=VALUE]), name (a regular expression).""",
     examples=("hyper volume ls", "hyper volume ls -q --filter label=of=shop"),
 )
 RM = Command(

@@ -9,14 +9,11 @@ import msgspec
 from hypercontainer.contract.answers import PodInspect, PodSummary
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.contract.states import State
-from hypercontainer.engine import views
+from hypercontainer.engine import filters, views
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.state import ContainerRecord, PodRecord
-from hypercontainer.errors import InvalidArgument
 
 Members = Sequence[Container]
-
-_FILTERS = ("id", "name", "label", "status", "ctr-names", "ctr-ids")
 
 
 def state(record: PodRecord, members: Members, *, has_run: bool) -> str:
@@ -96,30 +93,16 @@ def whole(record: PodRecord, members: Sequence[ContainerRecord]) -> PodSpec:
     return msgspec.structs.replace(record.spec, containers=(*record.spec.containers, *later))
 
 
-def matches(shown: PodSummary, filters: Mapping[str, Sequence[str]]) -> bool:
-    """All keys must match, each by one of its values (labels: by all)."""
-    for key, values in filters.items():
-        if key not in _FILTERS:
-            raise InvalidArgument(
-                f"unknown filter {key!r}", hint=f"pods can be filtered by {', '.join(_FILTERS)}"
-            )
-        if key == "label":
-            if not all(views.label_matches(shown.labels, value) for value in values):
-                return False
-        elif not any(_matches(shown, key, value) for value in values):
-            return False
-    return True
-
-
-def _matches(shown: PodSummary, key: str, value: str) -> bool:
-    match key:
-        case "id":
-            return shown.id.startswith(value)
-        case "name":
-            return value in shown.name
-        case "status":
-            return shown.state == value
-        case "ctr-names":
-            return any(value in member.name for member in shown.containers)
-        case _:
-            return any(member.id.startswith(value) for member in shown.containers)
+STATES = ("created", "starting", "running", "paused", "stopping", "succeeded", "failed")
+READERS: Mapping[str, filters.Reader[PodSummary]] = {
+    "id": filters.beginning(lambda pod: (pod.id,)),
+    "name": filters.expression(lambda pod: (pod.name,)),
+    "label": filters.labels(lambda pod: pod.labels),
+    "status": filters.one_of(STATES, lambda pod: (pod.state,)),
+    "ctr-names": filters.expression(lambda pod: [member.name for member in pod.containers]),
+    "ctr-ids": filters.beginning(lambda pod: [member.id for member in pod.containers]),
+    "ctr-status": filters.one_of(
+        tuple(each.value for each in State), lambda pod: {member.state for member in pod.containers}
+    ),
+    "ctr-number": filters.number(lambda pod: len(pod.containers)),
+}

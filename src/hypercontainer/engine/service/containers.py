@@ -12,21 +12,27 @@ from hypercontainer.engine import files, views
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.creation import Asker, Creation
 from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.filters import question
+from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.execs import Exec
+from hypercontainer.engine.service import container_filters
 from hypercontainer.errors import HyperError
 
 log = logging.getLogger(__name__)
 
 
 class ContainerService:
-    def __init__(self, directory: Directory, creation: Creation, places: Places) -> None:
+    def __init__(
+        self, directory: Directory, creation: Creation, places: Places, images: ImageService
+    ) -> None:
         self._directory = directory
         self._creation = creation
         self._places = places
+        self._images = images
 
     async def create(
         self,
@@ -65,18 +71,28 @@ class ContainerService:
         filters: Mapping[str, Sequence[str]] | None = None,
         size: bool = False,
     ) -> list[Summary]:
-        """Newest first; those that run or are about to again, unless ``all`` or a filter by state asks for more."""
-        filters = filters or {}
-        everything = all or "status" in filters or "exited" in filters
+        """Newest first; those that run or are about to again, unless ``all`` or a filter by state asks for more.
+
+        Filters: see `container_filters`."""
+        everything = all or not {"status", "exited"}.isdisjoint(filters or {})
+        names = await self._images.names()
+        wanted = question("containers", container_filters.readers(names, self._directory.get), filters)
         chosen = [
             container
             for container in self._directory.containers.values()
-            if (everything or container.alive or container.restarting)
-            and views.matches(container.record, filters)
+            if (everything or container.alive or container.restarting) and wanted(container)
         ]
-        chosen.sort(key=lambda container: container.record.created, reverse=True)
+        chosen.sort(key=container_filters.order, reverse=True)
         sizes = await asyncio.to_thread(self._sizes, chosen) if size else {}
-        return [views.summary(c.record, c.sandbox.record.value, sizes.get(c.id)) for c in chosen]
+        return [
+            views.summary(
+                c.record,
+                c.sandbox.record.value,
+                sizes.get(c.id),
+                image=container_filters.image_name(c.record, names),
+            )
+            for c in chosen
+        ]
 
     def _sizes(self, containers: Sequence[Container]) -> dict[str, int]:
         return {

@@ -8,6 +8,7 @@ from hypercontainer.contract.answers import PodCreated, PodSummary
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.engine.creation import Asker, Creation
 from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.filters import question
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.pod import views
 from hypercontainer.engine.pod.pod import Pod
@@ -37,6 +38,7 @@ class PodService:
         return await self._directory.held_pod(ref, also_of_one=also_of_one)
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[PodSummary]:
-        """Newest first.  Filters: id, name, label, status, ctr-names, ctr-ids."""
+        """Newest first.  Filters: see `views.READERS`."""
+        wanted = question("pods", views.READERS, filters)
         shown = [pod.summary() for pod in self._directory.named_pods()]
-        return [one for one in reversed(shown) if views.matches(one, filters or {})]
+        return [one for one in reversed(shown) if wanted(one)]

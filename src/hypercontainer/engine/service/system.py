@@ -13,20 +13,20 @@ from hypercontainer.config import Config
 from hypercontainer.contract.answers import Check, Event, Info, KernelLine
 from hypercontainer.contract.calls import API_VERSION, SystemPruned
 from hypercontainer.contract.states import State
-from hypercontainer.engine import files, times, views
+from hypercontainer.engine import files, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.filters import question
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies, kernel_name
 from hypercontainer.engine.sandbox.uids import runs_as_root
+from hypercontainer.engine.service import event_filters
 from hypercontainer.engine.service.containers import ContainerService
 from hypercontainer.engine.service.volumes import VolumeService
-from hypercontainer.errors import HyperError, InvalidArgument
+from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Verdict, choose_accelerator
 from hypercontainer.image.store import ImageStore
-
-_EVENT_FILTERS = ("type", "event", "container", "image", "label")
 
 
 class SystemService:
@@ -108,14 +108,10 @@ class SystemService:
     def events(
         self, *, since: str = "", until: str = "", filters: Mapping[str, Sequence[str]] | None = None
     ) -> AsyncIterator[Event]:
-        wanted = dict(filters or {})
-        for key in wanted:
-            if key not in _EVENT_FILTERS:
-                raise InvalidArgument(f"unknown filter {key!r}", hint=f"one of {', '.join(_EVENT_FILTERS)}")
         return self._events.follow(
             since_ns=times.moment_ns(since, what="since"),
             until_ns=times.moment_ns(until, what="until"),
-            wanted=lambda event: _event_matches(event, wanted),
+            wanted=question("events", event_filters.READERS, filters),
         )
 
     async def disk_usage(self) -> dict[str, Any]:
@@ -238,20 +234,3 @@ class SystemService:
         enough = free_mib >= 1024
         remedy = "" if enough else "remove images and containers that are not used"
         return Check("disk space", enough or None, f"{free_mib} MiB free at {self._config.root}", remedy)
-
-
-def _event_matches(event: Event, filters: Mapping[str, Sequence[str]]) -> bool:
-    return all(any(_event_is(event, key, value) for value in values) for key, values in filters.items())
-
-
-def _event_is(event: Event, key: str, value: str) -> bool:
-    if key == "type":
-        return event.type == value
-    if key == "event":
-        return event.action == value
-    if key == "container":
-        named = event.id.startswith(value) or event.attributes.get("name") == value
-        return event.type == "container" and named
-    if key == "image":
-        return value in (event.id, event.attributes.get("name"), event.attributes.get("image"))
-    return views.label_matches(event.attributes, value)

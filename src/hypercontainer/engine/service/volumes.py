@@ -9,14 +9,20 @@ import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.calls import VolumesPruned
-from hypercontainer.engine import views
+from hypercontainer.engine import filters
 from hypercontainer.engine.creation import named_volumes
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
-from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
+from hypercontainer.engine.filters import question
+from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.volume.store import VolumeStore
 
-_FILTERS = ("name", "label", "dangling")
+_READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
+    "name": filters.expression(lambda volume: (volume.name,)),
+    "label": filters.labels(lambda volume: volume.labels),
+    "dangling": filters.truth(lambda volume: not volume.pods),
+    "driver": filters.among(lambda volume: ("local",)),
+}
 
 
 class VolumeService:
@@ -33,9 +39,10 @@ class VolumeService:
         return made
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
+        wanted = question("volumes", _READERS, filters)
         users = self._users()
         found = [self._told(info, users) for info in await asyncio.to_thread(self._store.find)]
-        return [info for info in found if _matches(info, filters or {})]
+        return [info for info in found if wanted(info)]
 
     async def inspect(self, name: str) -> VolumeInfo:
         return self._told(await asyncio.to_thread(self._store.inspect, name), self._users())
@@ -78,18 +85,3 @@ class VolumeService:
 
     def _told(self, info: VolumeInfo, users: Mapping[str, tuple[str, ...]]) -> VolumeInfo:
         return msgspec.structs.replace(info, pods=users.get(info.name, ()))
-
-
-def _matches(info: VolumeInfo, filters: Mapping[str, Sequence[str]]) -> bool:
-    for key, values in filters.items():
-        if key not in _FILTERS:
-            raise InvalidArgument(
-                f"unknown filter {key!r}", hint=f"volumes can be filtered by {', '.join(_FILTERS)}"
-            )
-        if key == "label" and not all(views.label_matches(info.labels, value) for value in values):
-            return False
-        if key == "name" and not any(value in info.name for value in values):
-            return False
-        if key == "dangling" and not any((value in ("true", "1")) is (not info.pods) for value in values):
-            return False
-    return True
