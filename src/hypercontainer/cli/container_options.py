@@ -16,7 +16,10 @@ _CGROUP = "limits apply to the virtual machine; use --cpus and --memory"
 
 PROCESS = (
     many(
-        "-e --env", "NAME[=VALUE]", "set an environment variable; without a value, this shell's", parsed="env"
+        "-e --env",
+        "NAME[=VALUE]",
+        "set an environment variable; without a value, to this shell's; where it has none, the image's goes",
+        parsed="env",
     ),
     many("--env-file", "FILE", "read environment variables from a file", parsed="env"),
     text("-w --workdir", "DIRECTORY", "where the process starts", field="working_dir"),

@@ -21,31 +21,33 @@ def _lines(path: str, what: str) -> Iterator[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{what} {path}: not UTF-8: {error.reason} at byte {error.start}") from None
-    for line in text.splitlines():
-        stripped = line.lstrip()
+    for line in text.split(
+        "\n"
+    ):  # alone, or behind a carriage return: whatever else is in a line is a value's
+        stripped = line.removesuffix("\r").lstrip()
         if stripped and not stripped.startswith("#"):
+            name = stripped.partition("=")[0]
+            if not name or any(letter.isspace() for letter in name):
+                raise UsageError(f"{what} {path}: {stripped[:60]!r}: a name has no space and is not empty")
             yield stripped
 
 
-def _resolved(items: Sequence[str], environ: Mapping[str, str], what: str) -> Iterator[str]:
-    for item in items:
-        name, equals, _ = item.partition("=")
-        if not name or any(letter.isspace() for letter in name):
-            raise UsageError(f"invalid {what} {item!r}: a name has no space and is not empty")
-        if equals:
-            yield item
-        elif name in environ:
-            yield f"{name}={environ[name]}"
-
-
 def environment(items: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """``NAME=value`` for the API: files first, so that -e wins; a bare name that is not set here is left out."""
-    wanted = [line for path in files for line in _lines(path, "environment file")]
+    """``NAME=value`` for the API, or ``NAME``, which takes the image's away: a bare -e that is not set here.  Files
+    first, so that -e wins; in them, a bare name that is not set here says nothing."""
     found: dict[str, str] = {}
-    for pair in _resolved([*wanted, *items], environ, "environment variable"):
-        name, _, value = pair.partition("=")
-        found[name] = value
-    return [f"{name}={value}" for name, value in found.items()]
+    wanted = [(line, False) for path in files for line in _lines(path, "environment file")]
+    for item, removes in (*wanted, *((item, True) for item in items)):
+        name, equals, _ = item.partition("=")
+        if not name:
+            raise UsageError(f"invalid environment variable {item!r}: its name is empty")
+        if equals:
+            found[name] = item
+        elif name in environ:
+            found[name] = f"{name}={environ[name]}"
+        elif removes:
+            found[name] = name
+    return list(found.values())
 
 
 def pairs(items: Sequence[str], files: Sequence[str] = (), *, what: str = "label") -> dict[str, str]:

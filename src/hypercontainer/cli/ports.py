@@ -27,7 +27,8 @@ def _numbers(text: str, spec: str) -> range:
 
 
 def parse_publish(spec: str) -> list[dict[str, object]]:
-    """``-p``'s value as the API's port mappings; ranges give one each."""
+    """``-p``'s value as the API's port mappings; ranges give one each, and of a range for one port a free one is
+    taken."""
     rest, slash, protocol = spec.partition("/")
     if not slash and rest.partition(":")[0] in ports.PROTOCOLS:  # tcp:8080:80, as Hyper always took it
         protocol, _, rest = rest.partition(":")
@@ -46,17 +47,19 @@ def parse_publish(spec: str) -> list[dict[str, object]]:
         raise _bad(spec, "too many colons")
     inside = _numbers(parts[-1], spec)
     outside = parts[0] if len(parts) == 2 else ""
-    if not outside:
-        host_ports = [0] * len(inside)
-    else:
-        published = _numbers(outside, spec)
-        if len(published) != len(inside):
-            raise _bad(spec, "the two ranges differ in length")
-        host_ports = list(published)
-    return [
-        {"container_port": port, "host_port": host_port, "host_ip": address or ANYWHERE, "protocol": protocol}
-        for port, host_port in zip(inside, host_ports, strict=True)
+    found: list[dict[str, object]] = [
+        {"container_port": port, "host_port": 0, "host_ip": address or ANYWHERE, "protocol": protocol}
+        for port in inside
     ]
+    if outside not in ("", "0"):
+        published = _numbers(outside, spec)
+        if len(published) != len(inside) and len(inside) > 1:
+            raise _bad(spec, "the two ranges differ in length")
+        for mapping, host_port in zip(found, published, strict=False):
+            mapping["host_port"] = host_port
+        if len(published) > len(inside):
+            found[0]["host_port_last"] = published[-1]
+    return found
 
 
 def parse_expose(spec: str) -> list[str]:

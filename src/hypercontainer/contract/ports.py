@@ -16,6 +16,8 @@ def numbers(text: str) -> range:
     if not all(end.isascii() and end.isdigit() and len(end) <= _DIGITS for end in ends):
         raise ValueError("is no port and no range of ports")
     low, high = map(int, ends)
+    if low > high:
+        raise ValueError("ends before it begins")
     if not 0 < low <= high <= 65535:
         raise ValueError("is not within 1 to 65535")
     return range(low, high + 1)

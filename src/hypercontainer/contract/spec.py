@@ -13,12 +13,14 @@ from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
 
 class PortMapping(Struct, frozen=True, forbid_unknown_fields=True):
-    """``host_port`` 0: any free port.  ``protocol``: tcp or udp."""
+    """``host_port`` 0: any free port; with a ``host_port_last``, the first free one from there to that.
+    ``protocol``: tcp or udp."""
 
     container_port: int
     host_port: int = 0
     host_ip: str = "0.0.0.0"  # noqa: S104 - Docker's default, and what users of -p expect
     protocol: str = "tcp"
+    host_port_last: int = 0
 
 
 class Tmpfs(Struct, frozen=True, forbid_unknown_fields=True):

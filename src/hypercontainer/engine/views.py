@@ -66,7 +66,9 @@ def status(record: ContainerRecord) -> str:
 
 
 def port(mapping: PortMapping) -> Port:
-    return Port(mapping.host_ip, mapping.host_port, mapping.container_port, mapping.protocol)
+    """Of a range none is chosen yet."""
+    host_port = 0 if mapping.host_port_last else mapping.host_port
+    return Port(mapping.host_ip, host_port, mapping.container_port, mapping.protocol)
 
 
 def ports(record: ContainerRecord, pod: PodRecord) -> tuple[Port, ...]:

@@ -152,7 +152,7 @@ def _published(members: Iterable[Member], ctx: Context) -> tuple[PortMapping, ..
             if not port.hostPort:
                 continue
             where = ctx.at(f"{path}.ports[{index}]")
-            address = _address(port.hostIP, f"{where}.hostIP") if port.hostIP else "0.0.0.0"  # noqa: S104
+            address = _host_address(port.hostIP, f"{where}.hostIP") if port.hostIP else "0.0.0.0"  # noqa: S104
             protocol = (port.protocol or "TCP").lower()
             key = (address, port.hostPort, protocol)
             if key in found:
@@ -166,6 +166,15 @@ def _address(text: str, where: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise InvalidArgument(f"{where}: {text[:60]!r} is no IP address") from None
+
+
+def _host_address(text: str, where: str) -> str:
+    address = _address(text, where)
+    if ":" in address:
+        raise InvalidArgument(
+            f"{where}: {address}: ports are published on IPv4 alone", hint="an IPv4 address"
+        )
+    return address
 
 
 def _host_name(spec: core_v1.PodSpec, ctx: Context) -> tuple[str, str]:

@@ -237,6 +237,9 @@ class _Pod:
         """A pod's ports belong to no container of it in particular."""
         for port in self._all("ports"):
             made: Document = {"containerPort": port.container_port}
+            if port.host_port_last:
+                others = f"{port.host_port + 1} to {port.host_port_last}"
+                self.notes.add(f"host ports {others} for {port.container_port}/{port.protocol}")
             if port.host_port:
                 made["hostPort"] = port.host_port
             else:

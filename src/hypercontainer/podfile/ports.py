@@ -1,4 +1,6 @@
-"""Port mappings: single ports or ranges of one length; of pods, and in the old form of containers."""
+"""Port mappings: single ports, ranges of one length, or a range of the host's for one port.
+
+Of pods, and in the old form of containers."""
 
 from __future__ import annotations
 
@@ -47,11 +49,11 @@ class Ports:
         outside: range | None = None
         if table.text("hostPort", "0").strip() != "0":
             outside = _ports(table, "hostPort")
-            if len(outside) != len(inside):
+            if len(outside) != len(inside) and len(inside) > 1:
                 raise table.error(
                     "hostPort",
                     f"{len(outside)} ports for {len(inside)} in the container",
-                    "ranges of one length",
+                    "ranges of one length, or a range for one port",
                 )
         if len(self._found) + len(inside) > MAX_PORTS:
             raise table.error("", f"more than {MAX_PORTS} ports")
@@ -59,8 +61,10 @@ class Ports:
             host_port = outside[number] if outside else 0
             if host_port and (protocol, host_port) in self._taken:
                 raise table.error("hostPort", f"{host_port}/{protocol} is taken by another mapping")
-            self._taken.add((protocol, host_port))
-            self._found.append(PortMapping(port, host_port, protocol=protocol))
+            if outside is None or len(outside) == len(inside):
+                self._taken.add((protocol, host_port))
+            last = outside[-1] if outside and len(outside) > len(inside) else 0
+            self._found.append(PortMapping(port, host_port, protocol=protocol, host_port_last=last))
 
 
 def _ports(table: Table, key: str) -> range:

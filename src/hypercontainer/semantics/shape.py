@@ -143,7 +143,10 @@ def _policies(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _binding(port: dict[str, Any]) -> dict[str, str]:
-    return {"HostIp": port["host_ip"], "HostPort": str(port["host_port"]) if port["host_port"] else ""}
+    number = str(port["host_port"]) if port["host_port"] else ""
+    if last := port.get("host_port_last"):
+        number += f"-{last}"
+    return {"HostIp": port["host_ip"], "HostPort": number}
 
 
 def requested_ports(ports: list[dict[str, Any]]) -> dict[str, list[dict[str, str]]]:

@@ -41,7 +41,9 @@ ROWS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("-it",), {"tty": True, "stdin_open": True}),
     (("-e", "A=b=c", "-e", "E="), {"env": ["A=b=c", "E="]}),
     (("-e", "A=1", "-e", "A=2"), {"env": ["A=2"]}),
-    (("-e", "SET", "-e", "UNSET"), {"env": ["SET=here"]}),
+    (("-e", "SET", "-e", "UNSET"), {"env": ["SET=here", "UNSET"]}),
+    (("-e", "A=1", "-e", "A"), {"env": ["A"]}),
+    (("-e", "A B=1"), {"env": ["A B=1"]}),
     (("-w", "/tmp", "-u", "1:2"), {"working_dir": "/tmp", "user": "1:2"}),
     (("-h", "box", "--domainname", "lan"), {"hostname": "box", "domainname": "lan"}),
     (("-m", "256m"), {"memory_bytes": 256 << 20}),
@@ -113,6 +115,10 @@ def port(container: int, host: int = 0, ip: str = "0.0.0.0", protocol: str = "tc
         ("[::1]:8080:80", [port(80, 8080, "::1")]),
         ("8000-8001:80-81", [port(80, 8000), port(81, 8001)]),
         (":80", [port(80)]),
+        ("0:80", [port(80)]),
+        ("0:80-81", [port(80), port(81)]),
+        ("18080-18085:80", [port(80, 18080) | {"host_port_last": 18085}]),
+        ("127.0.0.1:9000-9001:53/udp", [port(53, 9000, "127.0.0.1", "udp") | {"host_port_last": 9001}]),
     ],
 )
 def test_published_ports(text: str, ports: list[dict[str, object]]) -> None:
@@ -120,7 +126,7 @@ def test_published_ports(text: str, ports: list[dict[str, object]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "0", "65536", "1-", "80:", "1:2:3:4", "80/sctp", "1-2:3", "9-8", "[::1:80", "-1", "٣"]
+    "text", ["", "x", "0", "65536", "1-", "80:", "1:2:3:4", "80/sctp", "1-2:3-5", "9-8", "[::1:80", "-1", "٣"]
 )
 def test_ports_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="invalid port"):
@@ -134,7 +140,6 @@ def test_ports_that_are_none(text: str) -> None:
         ("--cpus", "0"),
         ("--cpus", "nan"),
         ("-e", "=x"),
-        ("-e", "A B=1"),
         ("--tmpfs", "run"),
         ("--ulimit", "nofile"),
         ("--ulimit", "nofile=5:4"),
@@ -197,6 +202,23 @@ def test_files_of_variables_and_labels(tmp_path: Path, monkeypatch: pytest.Monke
     labels.write_text("x=y\nz\n")
     spec = spec_of("--env-file", str(env), "-e", "A=2", "--label-file", str(labels))
     assert spec == {"env": ["A=2", "B=with space ", "FROM_SHELL=yes", "C="], "labels": {"x": "y", "z": ""}}
+
+
+def test_only_newlines_end_lines_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("F=a\fb\nV=a\vb\r\nC=a\rb\nN=a\x85b\nU=a\u2028b\nS=a\x1cb", encoding="utf-8", newline="")
+    values = {"F": "a\fb", "V": "a\vb", "C": "a\rb", "N": "a\x85b", "U": "a\u2028b", "S": "a\x1cb"}
+    assert spec_of("--label-file", str(path)) == {"labels": values}
+    assert spec_of("--env-file", str(path)) == {"env": [f"{name}={value}" for name, value in values.items()]}
+
+
+@pytest.mark.parametrize("line", ["A B=1", "=1", "A\tB"])
+def test_a_line_without_a_name(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(line)
+    for option in ("--env-file", "--label-file"):
+        with pytest.raises(UsageError, match="a name has no space and is not empty"):
+            spec_of(option, str(path))
 
 
 def test_a_file_of_variables_that_is_none(tmp_path: Path) -> None:

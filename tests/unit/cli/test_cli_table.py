@@ -104,6 +104,13 @@ def test_families_show_their_commands(
         (("run", "-v", "a:b", "x"), 125, "hyper: invalid mount 'a:b': 'b' is no absolute path below /\n"),
         (("run", "--volumes-from", "a", "x"), 125, "hyper: --volumes-from: name the volumes themselves"),
         (("run", "-p", "web.json", "x"), 125, "hyper: invalid port 'web.json'"),
+        (
+            ("run", "-p", "web.json"),
+            125,
+            "hyper: invalid port 'web.json': 'web.json' is no port and no range of ports\n"
+            "  hint: a podfile runs with --podfile web.json\n",
+        ),
+        (("run", "-p", "20-10:80", "x"), 125, "hyper: invalid port '20-10:80': '20-10' ends before it begins\n"),
         (("create", "--podfile", "/none"), 1, "hyper: /none: No such file or directory\n"),
         (("run", "--podfile", "x", "image"), 125, "hyper: --podfile takes the place of an image: 'image'"),
         (("run", "--podfile", "x", "-e", "A=1"), 125, "hyper: --env does not go with --podfile\n"),

@@ -183,6 +183,10 @@ REFUSED = [
         "published already",
     ),
     (pod(container="ports: [{containerPort: 1, hostPort: 2, hostIP: here}]"), "ports[0].hostIP: 'here'"),
+    (
+        pod(container="ports: [{containerPort: 1, hostPort: 2, hostIP: '::1'}]"),
+        "ports[0].hostIP: ::1: ports are",
+    ),
     (pod(container="terminationMessagePath: here"), "terminationMessagePath: 'here'"),
     (pod(container="livenessProbe: {}"), "livenessProbe: says nothing"),
     (pod(container="livenessProbe: {exec: {command: [a]}, tcpSocket: {port: 1}}"), "exclude one another"),

@@ -11,6 +11,7 @@ from hypercontainer.cli.commands.life import each
 from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS, TIMINGS
 from hypercontainer.cli.container_spec import container_spec
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.ports import parse_publish
 from hypercontainer.cli.pulling import with_image
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.signals import raise_interrupts
@@ -115,6 +116,8 @@ def _create(call: Call, spec: dict[str, Any], file: IdFile) -> str:
 
 def _check_image(call: Call) -> None:
     if not call.arguments:
+        for item in call.options.many("publish"):  # of a podfile's name, as the original Hyper had it
+            parse_publish(item)
         command = RUN if call.name.endswith("run") else CREATE
         raise UsageError(
             f"hyper {call.name} requires at least 1 argument",
