@@ -11,7 +11,7 @@ from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 _DEVICES = "a virtual machine sees no device of the host"
 _NETWORKS = "networks of one's own come with a later release"
 _HEALTH = "health checks come with a later release"
-_SHARED_KERNEL = "every container has a kernel of its own here, so there is no host namespace to choose"
+_SCHEDULING = "real-time shares of the host's processors are not given to virtual machines"
 _CGROUP = "limits apply to the virtual machine; use --cpus and --memory"
 
 PROCESS = (
@@ -61,6 +61,10 @@ RESOURCES = (
     text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes", parsed="memory_bytes"),
     text("--cpus", "NUMBER", "processors of the virtual machine, such as 2 or 0.5", parsed="cpus"),
     text("--cpu", "NUMBER", "the same as --cpus", parsed="cpus"),
+    number(
+        "--cpu-quota", "MICROSECONDS", "of a processor's time in each period, as --cpus has it", parsed="cpus"
+    ),
+    number("--cpu-period", "MICROSECONDS", "for --cpu-quota; 100000, if it is not said", parsed="cpus"),
     number("--pids-limit", "NUMBER", "processes inside; -1 for no limit", field="pids_limit"),
     many("--ulimit", "NAME=SOFT[:HARD]", "resource limit of the process", parsed="ulimits"),
     many("--sysctl", "NAME=VALUE", "kernel parameter of the guest", parsed="sysctls"),
@@ -92,7 +96,7 @@ SECURITY = (
     many(
         "--security-opt",
         "OPTION",
-        "no-new-privileges, seccomp=FILE, seccomp=unconfined",
+        "no-new-privileges, seccomp=FILE, seccomp=unconfined; apparmor=unconfined and label=disable, as it is anyway",
         parsed="no_new_privileges seccomp",
     ),
 )
@@ -130,6 +134,23 @@ TERMINAL = (
     TIMINGS,
 )
 
+# Docker's, which change nothing in a virtual machine of a container's own: field and value are checked, no more.
+WITHOUT_EFFECT = (
+    text("--memory-swap", "SIZE", "no effect: a virtual machine has no swap"),
+    text("--memory-swappiness", "NUMBER", "no effect: a virtual machine has no swap"),
+    text("--memory-reservation", "SIZE", "no effect: the virtual machine's memory is --memory"),
+    text("--kernel-memory", "SIZE", "no effect, as with Docker: the kernel's memory is in --memory"),
+    text("--cpuset-cpus", "CPUS", "no effect: the host places the virtual machine's processors"),
+    text("--cpuset-mems", "NODES", "no effect: the host places the virtual machine's memory"),
+    text("--ipc", "MODE", "'private' or 'shareable', as it is anyway; containers of a pod share it"),
+    text("--uts", "MODE", "'', as it is anyway: a host name of its own"),
+    text(
+        "--userns", "MODE", "'' or 'host', as it is anyway: nothing is mapped in a virtual machine of its own"
+    ),
+    text("--cgroupns", "MODE", "'private', as it is anyway"),
+    text("--isolation", "TECHNOLOGY", "'default': every container is in a virtual machine"),
+)
+
 REFUSED = (
     refused("--volumes-from", "CONTAINER", "name the volumes themselves, with -v"),
     refused("--volume-driver", "DRIVER", "volumes are hyperd's own disks; see hyper volume"),
@@ -152,29 +173,19 @@ REFUSED = (
     refused("--health-start-interval", "TIME", _HEALTH),
     refused("--health-start-period", "TIME", _HEALTH),
     refused("--health-timeout", "TIME", _HEALTH),
-    refused("--ipc", "MODE", _SHARED_KERNEL),
-    refused("--uts", "MODE", _SHARED_KERNEL),
-    refused("--userns", "MODE", _SHARED_KERNEL),
-    refused("--cgroupns", "MODE", _SHARED_KERNEL),
     refused("--cgroup-parent", "GROUP", _CGROUP),
-    refused("--blkio-weight", "WEIGHT", _CGROUP),
-    refused("--blkio-weight-device", "WEIGHT", _CGROUP),
+    refused("--blkio-weight", "WEIGHT", "the disks of virtual machines are not weighed against one another"),
+    refused(
+        "--blkio-weight-device", "WEIGHT", "the disks of virtual machines are not weighed against one another"
+    ),
     refused("--cpu-count", "NUMBER", "for Windows; use --cpus"),
     refused("--cpu-percent", "NUMBER", "for Windows; use --cpus"),
-    refused("--cpu-period", "TIME", _CGROUP),
-    refused("--cpu-quota", "TIME", _CGROUP),
-    refused("--cpu-rt-period", "TIME", _CGROUP),
-    refused("--cpu-rt-runtime", "TIME", _CGROUP),
-    refused("--cpuset-cpus", "CPUS", _CGROUP),
-    refused("--cpuset-mems", "NODES", _CGROUP),
+    refused("--cpu-rt-period", "TIME", _SCHEDULING),
+    refused("--cpu-rt-runtime", "TIME", _SCHEDULING),
     refused("--io-maxbandwidth", "LIMIT", "for Windows"),
     refused("--io-maxiops", "LIMIT", "for Windows"),
-    refused("--isolation", "TECHNOLOGY", "every container is a virtual machine already"),
-    refused("--kernel-memory", "SIZE", _CGROUP),
-    refused("--memory-reservation", "SIZE", "a virtual machine's memory has one size; use --memory"),
-    refused("--memory-swap", "SIZE", "a virtual machine has no swap; use --memory"),
-    refused("--memory-swappiness", "NUMBER", "a virtual machine has no swap"),
     refused("--oom-kill-disable", "", "a virtual machine without memory has to kill something"),
+    refused("--use-api-socket", "", "there is no Docker's socket that a container could be given"),
     refused("--runtime", "NAME", "the hypervisor is the runtime; see --accel"),
 )
 
@@ -187,6 +198,7 @@ _COMMON = (
     *SECURITY,
     *LIFE,
     *MACHINE,
+    *WITHOUT_EFFECT,
     *REFUSED,
 )
 _SHARES = "relative weight against other containers"
@@ -198,6 +210,7 @@ CREATE_OPTIONS: tuple[Option, ...] = (
         "the same as --pod; a number is Docker's -c, --cpu-shares",
         parsed="pod cpu_shares",
     ),
+    many("-a --attach", "STREAM", "accepted; start --attach says what is connected"),
     number("--cpu-shares", "NUMBER", _SHARES, field="cpu_shares"),
 )
 RUN_OPTIONS: tuple[Option, ...] = (

@@ -12,12 +12,14 @@ from hypercontainer.cli.mounts import mounts_spec
 from hypercontainer.cli.options import UsageError, Values
 from hypercontainer.cli.ports import parse_expose, parse_publish
 from hypercontainer.cli.units import bytes_of
+from hypercontainer.cli.without_effect import check_without_effect
 from hypercontainer.errors import NotSupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+PERIOD_US = 100_000  # Docker's
 MIN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_PROFILE_BYTES = 1024 * 1024
 NETWORKS = {"": "user", "user": "user", "default": "user", "bridge": "user", "none": "none"}
@@ -37,6 +39,7 @@ def container_spec(values: Values, image: str, command: list[str]) -> dict[str, 
         spec["entrypoint"] = [entrypoint] if entrypoint else []
     for part in (_names, _pod, network, resources, _files, _security, _life, _pull, machine):
         spec |= part(values)
+    check_without_effect(values)
     return spec
 
 
@@ -84,9 +87,8 @@ def resources(values: Values) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     if values.given("memory"):
         spec["memory_bytes"] = memory_bytes(values.text("memory"))
-    option = "cpus" if values.given("cpus") else "cpu"
-    if values.given(option):
-        spec["cpus"] = _cpus(values.text(option), option)
+    if (cpus := _processors(values)) is not None:
+        spec["cpus"] = cpus
     if values.given("shm-size"):
         spec["shm_size_bytes"] = bytes_of(values.text("shm-size"), "--shm-size")
     if ulimits := [_ulimit(item) for item in values.many("ulimit")]:
@@ -106,6 +108,22 @@ def memory_bytes(text: str) -> int:
         hint = f"a plain number is bytes: did you mean {text}m?" if text.isdigit() else "at least 4m"
         raise UsageError(f"--memory {text}: too little for a machine", hint=hint)
     return count
+
+
+def _processors(values: Values) -> float | None:
+    option = "cpus" if values.given("cpus") else "cpu"
+    quota, period = (
+        values.number(name) if values.given(name) else None for name in ("cpu-quota", "cpu-period")
+    )
+    if quota is None and period is None:
+        return _cpus(values.text(option), option) if values.given(option) else None
+    if values.given(option):
+        raise UsageError(f"conflicting options: --{option} says the same as --cpu-quota and --cpu-period")
+    if quota is None or quota <= 0:  # as much as there is
+        return None
+    if not 1000 <= (period or PERIOD_US) <= 1_000_000 or quota < 1000:
+        raise UsageError("--cpu-quota is from 1000 on, --cpu-period from 1000 to 1000000")
+    return _cpus(str(quota / (period or PERIOD_US)), "cpu-quota")
 
 
 def _cpus(text: str, option: str) -> float:
@@ -155,6 +173,8 @@ def _security(values: Values) -> dict[str, Any]:
             spec["no_new_privileges"] = value != "false"
         elif name == "seccomp" and separator and value:
             spec["seccomp"] = value if value == "unconfined" else _profile(value)
+        elif (name, value) in (("apparmor", "unconfined"), ("label", "disable")):
+            continue  # nothing of the kind is in the guest
         elif name in ("apparmor", "label", "systempaths"):
             raise NotSupported(
                 f"--security-opt {item}: the guest has no {name}", hint="the machine is the boundary"

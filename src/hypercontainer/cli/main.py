@@ -7,6 +7,7 @@ import os
 import sys
 from io import TextIOWrapper
 
+from hypercontainer import __version__
 from hypercontainer.cli.options import Call, Command, HelpWanted, UsageError, check_count, flag, parse, text
 from hypercontainer.cli.session import Session, tell
 from hypercontainer.errors import HyperError
@@ -76,7 +77,8 @@ def main(words: Sequence[str]) -> int:
         given.append(values)
         debug = values.flag("debug")
         if values.flag("version"):
-            rest = ["version"]
+            print(f"Hyper version {__version__}")
+            return 0
         session = Session(
             host=values.text("host"),
             config=values.text("config"),
@@ -125,9 +127,13 @@ def _find(words: list[str]) -> tuple[str, Command | None, list[str]]:
 
 
 def _unknown(words: list[str]) -> UsageError:
+    from hypercontainer.cli.missing import MEANT, why
     from hypercontainer.cli.options import nearest
     from hypercontainer.cli.table import FAMILIES, verbs
 
+    if found := why(words):
+        name, reason, instead = found
+        return UsageError(f"hyper {name}: {reason}", hint=instead, exit_status=FAILED)
     if words[0] in FAMILIES:
         known, typed = list(FAMILIES[words[0]][1]), words[1]
         overview = f"hyper {words[0]} --help"
@@ -135,7 +141,7 @@ def _unknown(words: list[str]) -> UsageError:
         known, typed = [*verbs(), *FAMILIES], words[0]
         overview = "hyper --help"
     shown = " ".join(words[:2]) if words[0] in FAMILIES else typed
-    hint = nearest(typed, known) or f"{overview} lists the commands"
+    hint = MEANT.get(shown) or nearest(typed, known) or f"{overview} lists the commands"
     return UsageError(f"unknown command: hyper {shown}", hint=hint, exit_status=FAILED)
 
 

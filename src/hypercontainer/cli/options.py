@@ -89,8 +89,8 @@ def text(
     return Option(names, TEXT, help_text, metavar, default, field, parsed)
 
 
-def number(names: str, metavar: str, help_text: str, *, field: str) -> Option:
-    return Option(names, NUMBER, help_text, metavar, field=field)
+def number(names: str, metavar: str, help_text: str, *, field: str = "", parsed: str = "") -> Option:
+    return Option(names, NUMBER, help_text, metavar, field=field, parsed=parsed)
 
 
 def octal(names: str, metavar: str, help_text: str, *, field: str) -> Option:
@@ -239,7 +239,7 @@ class _Parser:
         if option is None:
             if name == "help":
                 raise HelpWanted("help")
-            raise UsageError(f"unknown flag: --{name}", hint=nearest(name, self.long))
+            raise UsageError(f"unknown flag: --{name}", hint=nearest(name, self.long, before="--"))
         if equals:
             self.take(option, value)
         elif not option.takes_value:
@@ -314,9 +314,9 @@ def check_count(name: str, command: Command, arguments: Sequence[str]) -> None:
     )
 
 
-def nearest(word: str, known: Sequence[str] | dict[str, Option]) -> str | None:
-    """A hint with the known words that are like ``word``."""
+def nearest(word: str, known: Sequence[str] | dict[str, Option], *, before: str = "") -> str | None:
+    """A hint with the known words that are like ``word``; ``before``: what is typed before each."""
     import difflib
 
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else None
+    return f"did you mean {' or '.join(before + each for each in close)}?" if close else None

@@ -86,6 +86,12 @@ credentials are fetched by `hyper play`; hyperd is given none.
 Options stand behind one more colon: `ro`, and `nocopy`, without which what the image has at `/path` goes into a volume
 that is empty. Docker's options about SELinux labels and consistency are taken and have no effect here.
 
+## Docker's commands that are not there
+
+Each says so, and what does the same:
+
+%m
+
 ## Docker's options that are refused
 
 Nothing that Docker knows is dropped silently. These options of `run` and `create` are refused, with the reason:
@@ -112,6 +118,18 @@ def _refused() -> Iterator[str]:
         yield f"| {', '.join(names)} | {reason} |"
 
 
+def _missing() -> Iterator[str]:
+    from hypercontainer.cli.missing import MISSING
+
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for verb, said in sorted(MISSING.items()):
+        reasons.setdefault(said, []).append(f"`{verb}`")
+    yield "| command | reason | instead |"
+    yield "| --- | --- | --- |"
+    for (reason, instead), verbs in reasons.items():
+        yield f"| {', '.join(verbs)} | {reason} | {instead.replace('|', chr(92) + '|')} |"
+
+
 def commands() -> Iterator[tuple[str, Command]]:
     """Every command under the name it is documented by, in the order of the overview."""
     for verb, place in table.verbs().items():
@@ -133,7 +151,8 @@ def _block(text: str) -> list[str]:
 
 
 def reference() -> str:
-    lines = [HEAD.replace("%s", _functions()) + "\n".join(_refused()), "", "## Overview", ""]
+    head = HEAD.replace("%s", _functions()).replace("%m", "\n".join(_missing()))
+    lines = [head + "\n".join(_refused()), "", "## Overview", ""]
     lines += _block(overview(GLOBAL_OPTIONS))
     for name in table.FAMILIES:
         lines += [f"### hyper {name}", "", *_block(family_help(name))]

@@ -124,7 +124,7 @@ def test_what_is_wrong_is_said(words: tuple[str, ...], message: str) -> None:
 def test_near_names_are_offered() -> None:
     with pytest.raises(UsageError) as caught:
         given_to("--publsh", "1")
-    assert caught.value.hint == "did you mean publish?"
+    assert caught.value.hint == "did you mean --publish?"
 
 
 @pytest.mark.parametrize("words", [("-v", "a:b"), ("--volume=a",), ("-va:b",), ("--oom",), ("-itv", "x")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def test_help_has_usage_options_and_an_example(name: str, command: Command) -> N
     assert "\nExample" in text
     assert all(len(line) <= 120 for line in text.splitlines())
     for option in command.options:
-        assert (f"--{option.name}" in text.partition("Options:")[2]) == (option.kind != REFUSED)
+        there = re.search(rf"--{option.name}(?![a-z-])", text.partition("Options:")[2])
+        assert bool(there) == (option.kind != REFUSED), option
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS.items(), ids=COMMANDS)
@@ -107,10 +109,13 @@ def test_families_show_their_commands(
         (
             ("run", "-p", "web.json"),
             125,
-            "hyper: invalid port 'web.json': 'web.json' is no port and no range of ports\n"
-            "  hint: a podfile runs with --podfile web.json\n",
+            "hyper: invalid port 'web.json': 'web.json' is no port and no range of ports\n  hint: a podfile runs with",
         ),
-        (("run", "-p", "20-10:80", "x"), 125, "hyper: invalid port '20-10:80': '20-10' ends before it begins\n"),
+        (
+            ("run", "-p", "20-10:80", "x"),
+            125,
+            "hyper: invalid port '20-10:80': '20-10' ends before it begins\n",
+        ),
         (("create", "--podfile", "/none"), 1, "hyper: /none: No such file or directory\n"),
         (("run", "--podfile", "x", "image"), 125, "hyper: --podfile takes the place of an image: 'image'"),
         (("run", "--podfile", "x", "-e", "A=1"), 125, "hyper: --env does not go with --podfile\n"),

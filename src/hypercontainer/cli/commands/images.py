@@ -14,7 +14,7 @@ from hypercontainer.cli.listing import (
     filters_of,
     short_id,
 )
-from hypercontainer.cli.options import Call, Command, flag
+from hypercontainer.cli.options import Call, Command, flag, refused
 from hypercontainer.cli.units import ago, decimal_size, local_time
 from hypercontainer.errors import HyperError
 
@@ -158,6 +158,7 @@ def history(call: Call) -> int:
     return 0
 
 
+_ONE_PLATFORM = "an image here is of one platform"
 IMAGES = Command(
     images,
     "[OPTIONS] [REPOSITORY[:TAG]]",
@@ -169,6 +170,7 @@ IMAGES = Command(
         FORMAT,
         NO_TRUNC,
         QUIET,
+        refused("--tree", "", _ONE_PLATFORM),
     ),
     text="""REPOSITORY[:TAG] may be a pattern; * and ? do not go beyond a slash. Only names that it matches are shown.
 
@@ -190,6 +192,7 @@ RMI = Command(
     options=(
         flag("-f --force", "also one with several names"),
         flag("--no-prune", "accepted; parents are no images here"),
+        refused("--platform", "OS/ARCH", _ONE_PLATFORM),
     ),
     examples=("hyper rmi debian:12",),
 )
@@ -200,6 +203,7 @@ HISTORY = Command(
     options=(
         FORMAT,
         flag("-H --human", "sizes and times for people", default=True),
+        refused("--platform", "OS/ARCH", _ONE_PLATFORM),
         NO_TRUNC,
         QUIET,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from hypercontainer.cli.listing import unescape
-from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.options import Call, Command, UsageError, flag, refused, text
 from hypercontainer.client.api import RemoteError
 from hypercontainer.semantics import shape as docker_shape
 
@@ -106,6 +106,7 @@ INSPECT = Command(
         text("-f --format", "TEMPLATE", "'json' or a Go template such as '{{.State.ExitCode}}'"),
         flag("-s --size", "the size of a container's writable disk too"),
         text("--type", "TYPE", "container, image, pod or volume"),
+        refused("--platform", "OS/ARCH", "an image here is of one platform"),
     ),
     text="The keys are those of docker inspect; what concerns the virtual machine is under VM.",
     examples=(

@@ -21,14 +21,15 @@ def _write_all(fd: int, data: memoryview) -> None:
 
 def log_query(values: Values) -> dict[str, object]:
     tail = values.text("tail")
-    if tail != "all" and not (tail.isascii() and tail.isdigit()):
+    number = tail.removeprefix("-")
+    if tail != "all" and not (number.isascii() and number.isdigit()):
         raise UsageError(f"invalid --tail {tail!r}", hint="a number of lines, or all")
     return {
         "follow": values.flag("follow"),
         "timestamps": values.flag("timestamps"),
         "since": values.text("since"),
         "until": values.text("until"),
-        "tail": None if tail == "all" else tail,
+        "tail": None if tail == "all" or tail.startswith("-") else tail,
     }
 
 
@@ -57,13 +58,14 @@ LOG_OPTIONS = (
     flag("-f --follow", "go on with what comes"),
     text("--since", "TIME", "only what is newer: RFC 3339, Unix seconds, or a duration such as 10m"),
     text("--until", "TIME", "only what is older"),
-    text("-n --tail", "N", "only the last N lines", "all"),
+    text("-n --tail", "N", "only the last N lines; all, if N is negative", "all"),
     flag("-t --timestamps", "the time before each line"),
 )
+_DETAILS = flag("--details", "no effect: logs here keep no labels or variables")
 LOGS = Command(
     run,
     "[OPTIONS] CONTAINER",
     count=(1, 1),
-    options=LOG_OPTIONS,
+    options=(*LOG_OPTIONS, _DETAILS),
     examples=("hyper logs -f web", "hyper logs --tail 20 --since 10m web"),
 )

@@ -10,7 +10,7 @@ from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
 from hypercontainer.cli.commands.life import each
 from hypercontainer.cli.container_options import CREATE_OPTIONS, RUN_OPTIONS, TIMINGS
 from hypercontainer.cli.container_spec import container_spec
-from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.options import Call, Command, UsageError, flag, refused, text
 from hypercontainer.cli.ports import parse_publish
 from hypercontainer.cli.pulling import with_image
 from hypercontainer.cli.session import tell
@@ -266,6 +266,7 @@ CREATE = Command(
     text="With --podfile there is no IMAGE, and the pod's ID is printed.",
     examples=("hyper create --name job debian:12 true", "hyper create -c shop --name cache redis"),
 )
+_NO_CHECKPOINTS = "no state of a running container is kept; hyper pause lets it stand still"
 START = Command(
     start,
     "[OPTIONS] CONTAINER...",
@@ -276,6 +277,8 @@ START = Command(
         text("--detach-keys", "KEYS", "keys that leave the container running", DETACH_DEFAULT),
         flag("--sig-proxy", "pass signals on to the process", default=True),
         TIMINGS,
+        refused("--checkpoint", "NAME", _NO_CHECKPOINTS),
+        refused("--checkpoint-dir", "DIRECTORY", _NO_CHECKPOINTS),
     ),
     examples=("hyper start web", "hyper start -ai shell"),
 )

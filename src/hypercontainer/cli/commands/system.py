@@ -8,7 +8,7 @@ import sys
 
 from hypercontainer.cli.commands.images import NONE, split_reference
 from hypercontainer.cli.listing import FORMAT, Listing, Row, table
-from hypercontainer.cli.options import Call, Command, UsageError, flag
+from hypercontainer.cli.options import Call, Command, UsageError, flag, refused
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.units import ago, decimal_size
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S, NotRunning
@@ -170,6 +170,11 @@ def stop(call: Call) -> int:
 
 
 FORCE = flag("-f --force", "without asking")
+_FILTER = refused(
+    "--filter",
+    "NAME=VALUE",
+    "all that is not used goes; hyper ps --filter and hyper images --filter choose for rm",
+)
 _ALL = flag("-a --all", "every image that no container uses, not only those without a name")
 DF = Command(
     disk_usage,
@@ -181,13 +186,15 @@ DF = Command(
 PRUNE = Command(
     prune,
     "[OPTIONS]",
-    options=(_ALL, FORCE, flag("--volumes", "volumes that no pod uses too, with what is in them")),
+    options=(_ALL, FORCE, _FILTER, flag("--volumes", "volumes that no pod uses too, with what is in them")),
     examples=("hyper system prune -f", "hyper system prune -af --volumes"),
 )
 CONTAINER_PRUNE = Command(
-    container_prune, "[OPTIONS]", options=(FORCE,), examples=("hyper container prune -f",)
+    container_prune, "[OPTIONS]", options=(FORCE, _FILTER), examples=("hyper container prune -f",)
 )
-IMAGE_PRUNE = Command(image_prune, "[OPTIONS]", options=(_ALL, FORCE), examples=("hyper image prune -a",))
+IMAGE_PRUNE = Command(
+    image_prune, "[OPTIONS]", options=(_ALL, FORCE, _FILTER), examples=("hyper image prune -a",)
+)
 START = Command(
     start,
     "",

@@ -66,6 +66,7 @@ def run_push(call: Call) -> int:
     return 0
 
 
+_NO_TRUST = "accepted; signatures of Docker's Notary are not looked at"
 PULL = Command(
     run_pull,
     "[OPTIONS] NAME[:TAG|@DIGEST]",
@@ -74,6 +75,7 @@ PULL = Command(
         refused("-a --all-tags", "", _ALL_TAGS),
         text("--platform", "OS/ARCH", "of an image with several"),
         flag("-q --quiet", "only the image's name"),
+        flag("--disable-content-trust", _NO_TRUST),
     ),
     text="Credentials are those of hyper login or docker login. Progress goes to standard error.",
     examples=("hyper pull debian:12", "hyper pull localhost:5000/app@sha256:..."),
@@ -85,6 +87,8 @@ PUSH = Command(
     options=(
         refused("-a --all-tags", "", _ALL_TAGS),
         flag("-q --quiet", "only the image's name"),
+        flag("--disable-content-trust", _NO_TRUST),
+        refused("--platform", "OS/ARCH", "an image here is of one platform"),
     ),
     examples=("hyper push localhost:5000/app:1",),
 )

@@ -10,7 +10,7 @@ from hypercontainer.cli.environment import pairs
 from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, filters_of
 from hypercontainer.cli.mounts import volume_name
-from hypercontainer.cli.options import Call, Command, flag, many, text
+from hypercontainer.cli.options import Call, Command, flag, many, refused, text
 from hypercontainer.cli.units import bytes_of, decimal_size
 from hypercontainer.errors import NotSupported
 
@@ -113,6 +113,10 @@ def prune(call: Call) -> int:
     return 0
 
 
+_CLUSTER = "there is no swarm, and so no cluster volume"
+_CLUSTERS = (
+    "availability group limit-bytes required-bytes scope secret sharing topology-preferred topology-required type"
+).split()
 CREATE = Command(
     create,
     "[OPTIONS] [NAME]",
@@ -123,6 +127,7 @@ CREATE = Command(
         text("--name", "NAME", "the same as NAME"),
         many("-o --opt", "size=SIZE", "the same as --size"),
         text("--size", "SIZE", "of its file system; the disk takes what is written"),
+        *(refused(f"--{name}", "VALUE", _CLUSTER) for name in _CLUSTERS),
     ),
     text="A volume is an ext4 disk of hyperd's. Without a name it gets one of 32 digits.",
     examples=("hyper volume create data", "hyper volume create --size 20g --label of=shop data"),
@@ -130,7 +135,7 @@ CREATE = Command(
 LS = Command(
     ls,
     "[OPTIONS]",
-    options=(FILTER, FORMAT, flag("-q --quiet", "names only")),
+    options=(FILTER, FORMAT, flag("-q --quiet", "names only"), refused("--cluster", "", _CLUSTER)),
     text="""LINKS is the number of pods that use it.
 
 Filters: dangling (true or false), driver, label (KEY[=VALUE]), name (a regular expression).""",
