@@ -93,7 +93,7 @@ def whole(record: PodRecord, members: Sequence[ContainerRecord]) -> PodSpec:
     return msgspec.structs.replace(record.spec, containers=(*record.spec.containers, *later))
 
 
-STATES = ("created", "starting", "running", "paused", "stopping", "succeeded", "failed")
+STATES = ("created", "starting", "running", "paused", "stopping", "stopped", "succeeded", "failed")
 READERS: Mapping[str, filters.Reader[PodSummary]] = {
     "id": filters.beginning(lambda pod: (pod.id,)),
     "name": filters.expression(lambda pod: (pod.name,)),
