@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from hypercontainer.contract.calls import CredentialsBody, Request, Wrapper
-from hypercontainer.contract.routes import Route
+from hypercontainer.contract.routes import NAMES, Route
+from hypercontainer.errors import HyperError, NotFound, Remedy
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Fields, Reply, json_reply
 from hypercontainer.surfaces.hyper.typed import Operation
 
@@ -46,7 +47,25 @@ class Call:
             return collection
         if self.route.also_of_one:
             return await collection.held(self.id, also_of_one=True)
-        return await collection.held(self.id)
+        try:
+            return await collection.held(self.id)
+        except NotFound as error:
+            await self._explain(error)
+            raise
+
+    async def _explain(self, error: NotFound) -> None:
+        """Where a pod is asked for what containers do: what does it, and what there is in the pod."""
+        kind, _, method = self.route.name.partition(".")
+        if kind != "containers":
+            return
+        try:
+            pod = await (await self.collections["pods"].held(self.id)).inspect()
+        except HyperError:
+            return
+        members = ", ".join(member.name for member in pod.containers)
+        error.hint = f"{self.id} is a pod" + (f", with the containers {members}" if members else "")
+        call = f"pods.{method}"
+        error.remedies = (Remedy(call, self.id, aim="is for pods"),) if call in NAMES else ()
 
     async def method(self) -> Callable[..., Any]:
         """With its arguments, but those that only an answer under way can give (``progress``, ``created``)."""
