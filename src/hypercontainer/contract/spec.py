@@ -11,6 +11,10 @@ from msgspec import Struct, field
 from hypercontainer.contract.probes import Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
+NAME_MAX = (
+    255  # characters of a container's or a pod's name; Docker has no limit, and file names have this one
+)
+
 
 class PortMapping(Struct, frozen=True, forbid_unknown_fields=True):
     """``host_port`` 0: any free port; with a ``host_port_last``, the first free one from there to that.

@@ -119,7 +119,7 @@ class Creation:
             for place, member in enumerate(members):
                 own = stack.enter_context(self._directory.reserved(member.name))
                 if name:
-                    member_id, wish = names.new_id(), in_pod(member, spec, name)
+                    member_id, wish = names.new_id(), in_pod(member, spec, name, identifier)
                 else:
                     member_id, wish = identifier, member
                 drafts.append(await self._draft(wish, own, member_id, identifier, asker, place))
@@ -182,7 +182,7 @@ class Creation:
         with self._directory.reserved(spec.name) as name:
             await pod.recovered.wait()
             check_count(pod.record.name, len(pod.members) + 1)
-            wish = in_pod(spec, pod.record.spec, pod.record.name)
+            wish = in_pod(spec, pod.record.spec, pod.record.name, pod.id)
             draft = await self._draft(wish, name, names.new_id(), pod.id, asker)
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
             volumes = _known(there, spec.volumes, pod.what)
@@ -266,7 +266,7 @@ def memory_mib(wish_bytes: int) -> int:
     return whole
 
 
-def in_pod(spec: ContainerSpec, pod: PodSpec, name: str) -> ContainerSpec:
+def in_pod(spec: ContainerSpec, pod: PodSpec, name: str, identifier: str) -> ContainerSpec:
     """A member's specification with what its pod decides.  Raises InvalidArgument where it says that itself."""
     for field in POD_WIDE:
         if getattr(spec, field) != getattr(_PLAIN, field):
@@ -278,7 +278,7 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str) -> ContainerSpec:
     group = () if pod.fs_group is None else (str(pod.fs_group),)
     return msgspec.structs.replace(
         spec,
-        hostname=pod.hostname or name[:63],
+        hostname=pod.hostname or names.host_name(name, identifier),
         domainname=pod.domainname,
         network=pod.network,
         dns=pod.dns,

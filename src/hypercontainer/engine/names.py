@@ -6,9 +6,13 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 
+from hypercontainer.contract.spec import NAME_MAX
 from hypercontainer.errors import InvalidArgument, NotFound, Remedy
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+HOST_NAME_MAX = 64  # Linux's
 
 _QUALITIES = (
     "amber bold brisk calm candid clever cosy crisp deft eager early even fair fleet fond frank fresh gentle glad "
@@ -41,12 +45,19 @@ def new_name(taken: Collection[str]) -> str:
 
 
 def check_name(name: str, *, kind: str = "container") -> str:
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(name) > NAME_MAX:
+        shown = name if len(name) <= NAME_MAX else f"{name[:NAME_MAX]}..."
         raise InvalidArgument(
-            f"invalid {kind} name {name!r}",
-            hint="1 to 63 of [a-zA-Z0-9_.-], beginning with a letter or digit",
+            f"invalid {kind} name {shown!r}",
+            hint=f"1 to {NAME_MAX} of [a-zA-Z0-9_.-], beginning with a letter or digit",
         )
     return name
+
+
+def host_name(name: str, identifier: str) -> str:
+    """Of what is called ``name``, if that is one; otherwise the ID's short form, as Docker has it."""
+    fits = len(name) <= HOST_NAME_MAX and HOST_NAME.fullmatch(name)
+    return name if fits else identifier[:12]
 
 
 def resolve(

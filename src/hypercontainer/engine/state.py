@@ -19,12 +19,12 @@ from msgspec import Struct, field
 from hypercontainer.contract.answers import Effective
 from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, alone
 from hypercontainer.contract.states import State
+from hypercontainer.engine import names
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 4
 CHECKPOINT_PAGES = 64
-HOSTNAME_MAX = 63  # of what a name is cut to; a label of the domain name system
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def hostname(self) -> str:
-        return self.spec.hostname or self.name[:HOSTNAME_MAX] or self.id[:12]
+        return self.spec.hostname or names.host_name(self.name, self.id)
 
 
 class ContainerRecord(Struct, frozen=True, kw_only=True):

@@ -12,11 +12,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hypercontainer.contract.spec import NAME_MAX
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.podfile.tree import Tree, shown
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
-NAME_HINT = "1 to 63 of [a-zA-Z0-9_.-], beginning with a letter or digit"
+NAME = re.compile(rf"[a-zA-Z0-9][a-zA-Z0-9_.-]{{0,{NAME_MAX - 1}}}")
+NAME_HINT = f"1 to {NAME_MAX} of [a-zA-Z0-9_.-], beginning with a letter or digit"
 MAX_WARNINGS = 100
 _MAX_KEYS_SHOWN = 10
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")

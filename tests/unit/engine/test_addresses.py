@@ -100,3 +100,38 @@ def test_a_port_of_a_range_is_told_once_it_is_chosen(tell: Tell, neighbours: tup
         assert await w.engine.any_pods.ports("p") == []
 
     tell(story)
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("shop", "shop"),
+        ("shop-1.example", "shop-1.example"),
+        ("my_shop", ""),
+        ("shop-", ""),
+        ("a" * 63, "a" * 63),
+        ("a" * 64, ""),
+        ("a.." + "b", ""),
+    ],
+)
+def test_a_pods_host_name_is_its_name_where_that_is_one(tell: Tell, name: str, host: str) -> None:
+    async def story(w: World) -> None:
+        made = await pod(w, member("c"), name=name)
+        assert (await w.engine.containers.inspect("c")).config.hostname == (host or made.id[:12])
+        await w.engine.containers.create(member("later", pod=name))
+        assert (await w.engine.containers.inspect("later")).config.hostname == (host or made.id[:12])
+
+    tell(story)
+
+
+def test_names_are_as_long_as_file_names(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        made = await w.engine.containers.create(member("a" * 255, **w.spec_defaults))
+        assert (await w.engine.containers.inspect("a" * 255)).config.hostname == made.id[:12]
+        for name in ("b" * 256, "-b", "b/c", "", "ü"):
+            if name:
+                with pytest.raises(InvalidArgument, match="invalid container name"):
+                    await w.engine.containers.create(member(name, **w.spec_defaults))
+        await w.engine.containers.start("a" * 255)
+
+    tell(story)
