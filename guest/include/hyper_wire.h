@@ -176,6 +176,7 @@ enum hyper_tag {
 	HYPER_FROZEN = 120,
 	HYPER_REAPER = 121, /* with INIT: a small reaping init of the agent's is PID 1, the program its child */
 	HYPER_TOOLS = 122,
+	HYPER_PATIENT = 123,
 
 	/* answers */
 	HYPER_TASK = 128,

@@ -14,6 +14,7 @@
 #include "child.h"
 #include "launch.h"
 #include "session.h"
+#include "signals.h"
 #include "system.h"
 
 #define BUCKETS 256
@@ -301,7 +302,7 @@ void op_process_start(struct request *request)
 
 /* ---- life and end ---- */
 
-static struct process *named(struct request *request, bool running)
+struct process *process_named(struct request *request, bool running)
 {
 	struct failure failure;
 	struct process *process = process_find(request->process);
@@ -313,42 +314,10 @@ static struct process *named(struct request *request, bool running)
 	return NULL;
 }
 
-struct signal_all {
-	int signal;
-	int error;
-};
-
-static int signal_one(pid_t pid, void *context)
-{
-	struct signal_all *all = context;
-	if (kill(pid, all->signal) != 0 && errno != ESRCH)
-		all->error = errno;
-	return 0;
-}
-
-void op_process_signal(struct request *request)
-{
-	struct failure failure;
-	struct process *process = named(request, true);
-	if (!process)
-		return;
-	struct signal_all all = {(int)find_u32(request->fields, HYPER_SIGNAL, 0), 0};
-	struct container *container = container_find(process->container);
-	if (all.signal < 0 || all.signal > 64)
-		all.error = EINVAL;
-	else if (find_flag(request->fields, HYPER_ALL) && process->init && container)
-		(void)cgroup_each(container->cgroup, signal_one, &all);
-	else if (kill(process->pid, all.signal) != 0)
-		all.error = errno;
-	if (all.error)
-		(void)fail(&failure, all.error, "process %" PRIu32 ": signal %d: %s", process->id, all.signal, reason(all.error));
-	request_done(request, all.error ? &failure : NULL, NULL);
-}
-
 void op_process_resize(struct request *request)
 {
 	struct failure failure;
-	struct process *process = named(request, true);
+	struct process *process = process_named(request, true);
 	if (!process)
 		return;
 	struct winsize size = {.ws_row = (unsigned short)find_u32(request->fields, HYPER_ROWS, 0),
@@ -365,7 +334,7 @@ void op_process_resize(struct request *request)
 void op_process_forget(struct request *request)
 {
 	struct failure failure;
-	struct process *process = named(request, false);
+	struct process *process = process_named(request, false);
 	if (!process)
 		return;
 	if (process->state != PROCESS_EXITED) {
@@ -409,6 +378,7 @@ static void exited(struct process *process, int wait_status)
 			stream_finish(&process->streams[i]);
 	}
 	close_fd(&process->terminal_peer);
+	signal_forget(process);
 	say_exited(process);
 }
 

@@ -6,6 +6,7 @@
 #define PROCESS_H
 
 #include "container.h"
+#include "hearing.h"
 #include "request.h"
 #include "stream.h"
 
@@ -16,6 +17,14 @@ enum process_state {
 	PROCESS_STARTING, /* the child is on its way to exec */
 	PROCESS_RUNNING,
 	PROCESS_EXITED,
+};
+
+/* A signal that waits until its process hears it (signals.h). */
+struct call {
+	int signal;
+	struct patience patience;
+	int next_ms, waited_ms;
+	struct deadline deadline;
 };
 
 struct process {
@@ -32,6 +41,7 @@ struct process {
 	struct stream streams[3];
 	struct watch report; /* from the child until its exec */
 	struct failure failure;
+	struct call call;
 	struct request *request; /* the PROCESS_START that waits for the exec */
 	int terminal_peer; /* keeps the terminal from hanging up while nobody has it open */
 };
@@ -43,13 +53,15 @@ struct process *process_register(const struct request *request, struct failure *
 void process_abandon(uint32_t id);
 
 struct process *process_find(uint32_t id);
+
+/* The one that a request names; NULL, and the request is answered, where there is none, or with `running` none that runs. */
+struct process *process_named(struct request *request, bool running);
 struct stream *process_stream(uint32_t number);
 
 void processes_describe(struct buffer *payload);
 void processes_new_session(void);
 
 void op_process_start(struct request *request);
-void op_process_signal(struct request *request);
 void op_process_resize(struct request *request);
 void op_process_forget(struct request *request);
 

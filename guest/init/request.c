@@ -9,6 +9,7 @@
 #include "process.h"
 #include "schema.h"
 #include "session.h"
+#include "signals.h"
 #include "volume.h"
 
 static struct request *requests, **requests_tail = &requests;

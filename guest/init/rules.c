@@ -131,6 +131,7 @@ static const struct rule process_signal_rules[] = {
 	{HYPER_PROCESS, U32, REQUIRED, 0, NULL},
 	{HYPER_SIGNAL, U32, REQUIRED, 0, NULL},
 	{HYPER_ALL, FLAG, 0, 0, NULL},
+	{HYPER_PATIENT, FLAG, 0, 0, NULL},
 	END,
 };
 

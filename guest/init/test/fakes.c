@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../operations.h"
+#include "../signals.h"
 #include "../util.h"
 #include "check.h"
 

@@ -246,11 +246,13 @@ class ProcessPlan:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSignal:
-    """``all``: every process of the container whose init this is."""
+    """``all``: every process of the container whose init this is.  ``patient``: one that would not hear it yet, as it
+    is PID 1 of its namespace and has no handler, gets it when it has one."""
 
     process: Annotated[int, Tag.PROCESS]
     signal: Annotated[int, Tag.SIGNAL]
     all: Annotated[bool, Tag.ALL] = False
+    patient: Annotated[bool, Tag.PATIENT] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,10 +208,12 @@ class Agent:
         signal: int,
         *,
         all: bool = False,  # noqa: A002 - the wire's name for it
+        patient: bool = False,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Future[None]:
-        """``all``: every process of the container whose init this is."""
-        record = ProcessSignal(process, signal, all)
+        """``all``: every process of the container whose init this is.  ``patient``: one that does not hear it yet gets
+        it when it does; the answer does not wait for that."""
+        record = ProcessSignal(process, signal, all, patient)
         return self._do(Operation.PROCESS_SIGNAL, f"process {process}", record, timeout_s)
 
     def resize(

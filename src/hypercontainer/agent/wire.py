@@ -226,6 +226,11 @@ class Tag(IntEnum):
         NAME_MAX,
     )  # of a process of the VM: whose root its program and libraries are taken from
 
+    PATIENT = (
+        123,
+        Kind.FLAG,
+    )  # PID 1 of a namespace that has no handler for SIGNAL yet gets it when it has one; answered at once
+
     # answers
     TASK = 128, Kind.NESTED
     PARENT = 129, Kind.U32

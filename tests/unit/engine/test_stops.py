@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from fake_agent import EINVAL, FakeGuest, Refused
 from fake_process import FakeProcess
 from fake_world import World
+from hypercontainer.agent.operations import ProcessSignal
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, RestartPolicy
 from hypercontainer.engine.container.restart import Backoff
@@ -30,6 +32,13 @@ async def _end_at_any(process: FakeProcess) -> int:
     await process.write(b"ready\n")
     await process.signals.get()
     return 0
+
+
+def _signals(w: World) -> list[tuple[int, bool]]:
+    guests = w.driver.guests.values()
+    return [
+        (r.signal, r.patient) for guest in guests for _, r in guest.requests if isinstance(r, ProcessSignal)
+    ]
 
 
 async def _died(w: World) -> None:
@@ -70,6 +79,39 @@ def test_a_signal_that_is_to_end_it_ends_its_restart_policy(
             await attachment.signal(signal)
         await _died(w)
         assert await states(w) == {"a": state}
+
+    tell(story)
+
+
+def test_a_stop_is_patient_with_a_program_that_has_just_begun_and_a_kill_is_not(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        w.driver.programs = {"any": _end_at_any}
+        for name in ("a", "b"):
+            await w.engine.containers.create(alone(w, name, "any"))
+            await w.engine.containers.start(name)
+        await w.engine.containers.kill("a", "TERM")
+        await w.engine.containers.stop("b", signal="INT")
+        assert sorted(_signals(w)) == [(INT, True), (TERM, False)]
+
+    tell(story)
+
+
+def test_a_guest_of_an_earlier_release_is_stopped_without_patience(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = FakeGuest._process_signal
+
+    def strict(self: FakeGuest, record: ProcessSignal) -> None:
+        if record.patient:
+            raise Refused(EINVAL, "field 123 is not known here")
+        take(self, record)
+
+    async def story(w: World) -> None:
+        monkeypatch.setattr(FakeGuest, "_process_signal", strict)
+        await w.engine.containers.create(alone(w, "a", "trap"))
+        await w.engine.containers.start("a")
+        await w.engine.containers.stop("a")
+        assert (await w.engine.containers.inspect("a")).exit_status == 0
 
     tell(story)
 

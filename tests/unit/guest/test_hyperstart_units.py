@@ -9,7 +9,7 @@ import pytest
 
 SOURCES = Path(__file__).parents[3] / "guest/init"
 MESSAGES = Path(__file__).parents[2] / "golden/wire/messages.txt"
-NAMES = ("wire", "user", "place", "stream", "session", "container")
+NAMES = ("wire", "user", "place", "stream", "session", "container", "hearing")
 
 
 @pytest.fixture(scope="session")

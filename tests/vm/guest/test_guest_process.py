@@ -210,6 +210,33 @@ async def signals(vm: Machine, session: Session) -> None:
     with pytest.raises(GuestError) as caught:
         await session.run("c", "true")
     assert caught.value.errno == errno.ESRCH
+    await agent.destroy_container("c")
+    for number, patient in ((4, True), (5, False)):
+        await _signalled_too_early(session, number, patient=patient)
+
+
+async def _signalled_too_early(session: Session, number: int, *, patient: bool) -> None:
+    """A program that has no handler yet, and an exec beside it, which needs none."""
+    agent = session.agent
+    await agent.create_container(container_plan("c"))
+    script = "read a; trap 'echo heard; exit 4' TERM; read b; echo deaf; sleep 1000"
+    started = agent.start_process(process_plan("c", number, "sh", "-c", script, init=True, stdin=True))
+    output, stdin = session.collect(number), agent.input(number)
+    await started
+    await agent.start_process(process_plan("c", number + 10, "sleep", "1000"))
+    for process in (number, number + 10):
+        await agent.signal(process, signal.SIGTERM, patient=patient)
+    assert await session.status(number + 10) == 128 + signal.SIGTERM
+    await stdin.write(b"\n")
+    if patient:
+        assert await session.status(number) == 4
+        assert await output.text() == "heard\n"
+    else:
+        await stdin.write(b"\n")
+        await output.until(b"deaf\n")
+        await agent.signal(number, signal.SIGKILL)
+        assert await session.status(number) == 128 + signal.SIGKILL
+    await agent.destroy_container("c")
 
 
 async def reapers(vm: Machine, session: Session) -> None:
