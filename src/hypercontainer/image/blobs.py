@@ -91,6 +91,7 @@ class PartialBlob:
         self._path.unlink()
 
     def append(self, data: bytes | memoryview) -> None:
+        disk.keep_room(self._fd)
         view = memoryview(data)
         self._hash.update(view)
         self.offset += len(view)

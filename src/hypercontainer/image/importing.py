@@ -17,6 +17,7 @@ from hypercontainer.image.blobs import compression_of
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.platforms import Platform
 from hypercontainer.image.streams import Metered, damage_errors, decompressed, pieces
+from hypercontainer.linux import disk
 
 _WHAT = "import"
 _BLOCK = 512
@@ -28,6 +29,7 @@ def take_layer(stream: BinaryIO, path: Path, limit: int, guard: Guard) -> tuple[
     with path.open("xb") as out:
 
         def keep(data: bytes) -> None:
+            disk.keep_room(out.fileno())
             raw_hash.update(data)
             out.write(data)
 

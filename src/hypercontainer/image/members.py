@@ -18,6 +18,7 @@ from hypercontainer.errors import DigestMismatch, ImageError
 from hypercontainer.image.blobs import CHUNK_BYTES, hasher
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.streams import Metered, damage_errors, sniffed
+from hypercontainer.linux import disk
 
 MAX_MEMBERS = 50_000
 MAX_LINKS = 16
@@ -133,6 +134,7 @@ def _take_one(tar: tarfile.TarFile, info: tarfile.TarInfo, members: Members, pat
         size = 0
         with path.open("xb", buffering=0) as file:
             while data := source.read(CHUNK_BYTES):
+                disk.keep_room(file.fileno())
                 made.update(data)
                 file.write(data)
                 size += len(data)

@@ -24,6 +24,7 @@ from hypercontainer.image.reference import Reference, parse
 from hypercontainer.image.registry import Repository
 from hypercontainer.image.streams import compressor
 from hypercontainer.image.transport import Backoff, TransientError
+from hypercontainer.linux import disk
 
 
 class _Upload(io.RawIOBase):
@@ -170,6 +171,7 @@ def _compressed(store: BlobStore, layer: Layer, guard: Guard, folder: Path) -> L
         ):
             while data := source.read(CHUNK_BYTES):
                 guard.check()
+                disk.keep_room(target.fileno())
                 out.write(data)
     made = hasher("sha256:")
     with path.open("rb") as file:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from hypercontainer.errors import Remedy, Unavailable
 
+ROOM_BYTES = 512 << 20
+ROOM_SHARE = 20  # of a small disk, this part of it
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -17,6 +20,17 @@ def unavailable(what: str, where: Path | str, error: OSError) -> Unavailable:
     if error.errno in FULL:
         return Unavailable(message, hint="free some space there", remedies=[Remedy("system.prune")])
     return Unavailable(message, hint="see to the disk's health")
+
+
+def keep_room(fd: int) -> None:
+    """OSError (ENOSPC) where the disk of an open file has less room than what is kept for those who must go on: for
+    guests' disks, and for writing down what happens.  For whoever brings what can be brought again."""
+    room = os.fstatvfs(fd)
+    floor = min(ROOM_BYTES, room.f_blocks * room.f_frsize // ROOM_SHARE)
+    if room.f_bavail * room.f_frsize < floor:
+        raise OSError(
+            errno.ENOSPC, f"less than {floor >> 20} MiB are left, which are kept free for what runs"
+        )
 
 
 def folder_of(fd: int) -> Path:

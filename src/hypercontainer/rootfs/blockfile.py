@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 from hypercontainer.linux import disk
@@ -13,17 +14,21 @@ from .tree import BLOCK_SIZE
 
 BUFFER_BYTES = 1 << 20
 HOLE_BYTES = 1 << 16  # a shorter gap is cheaper written than skipped
+ZEROS = bytes(HOLE_BYTES)
 
 
 class BlockFile:
     """Invariant: everything before ``position`` is in the file or in the buffer, which is at most some
-    ``BUFFER_BYTES`` long.  Does not own the descriptor.  Raises Refusal past ``max_bytes``."""
+    ``BUFFER_BYTES`` long.  Does not own the descriptor, whose file is empty at first.  Raises Refusal past
+    ``max_bytes``, CancelledError once ``cancelled`` returns true, Unavailable where the host's disk is full or would
+    be left with too little room."""
 
-    def __init__(self, fd: int, max_bytes: int) -> None:
+    def __init__(self, fd: int, max_bytes: int, cancelled: Callable[[], bool] | None = None) -> None:
         self._fd = fd
         self._buffer = bytearray()
         self._start = 0
         self._max_bytes = max_bytes
+        self._cancelled = cancelled
 
     @property
     def position(self) -> int:
@@ -53,9 +58,18 @@ class BlockFile:
         self.skip_to(end + -end % BLOCK_SIZE)
         return self.position // BLOCK_SIZE
 
+    def look(self) -> None:
+        if self._cancelled is not None and self._cancelled():
+            raise CancelledError
+
     def flush(self) -> None:
+        """Blocks of zeros become holes, which take no room."""
+        self.look()
+        with self._host_disk():
+            disk.keep_room(self._fd)
         with memoryview(self._buffer) as view:
-            self.overwrite(self._start, view)
+            for start, end in _filled(self._buffer, self._start):
+                self.overwrite(self._start + start, view[start:end])
         self._start += len(self._buffer)
         self._buffer.clear()
 
@@ -81,3 +95,18 @@ class BlockFile:
             yield
         except OSError as error:
             raise disk.unavailable("cannot write a disk image", disk.folder_of(self._fd), error) from error
+
+
+def _filled(data: bytearray, at: int) -> Iterator[tuple[int, int]]:
+    """The parts of ``data``, which belongs at ``at`` of a file, without what is zeros in a whole block of `HOLE_BYTES`,
+    or in as much of it as ``data`` has."""
+    begin = start = 0
+    while start < len(data):
+        end = min(len(data), start + HOLE_BYTES - (at + start) % HOLE_BYTES)
+        if data.startswith(ZEROS[: end - start], start):
+            if begin < start:
+                yield begin, start
+            begin = end
+        start = end
+    if begin < start:
+        yield begin, start

@@ -54,7 +54,7 @@ def convert(
     Raises LayerError for content that is refused (``layer`` is what it calls the layer), CancelledError, and what
     ``source`` raises.
     """
-    out = BlockFile(fd, limits.max_image_bytes)
+    out = BlockFile(fd, limits.max_image_bytes, cancelled)
     out.skip_to(BLOCK_SIZE)
     with layer_stream(source, compression, limits.max_bytes, progress, cancelled) as stream:
         reader = tar.TarReader(stream, limits)

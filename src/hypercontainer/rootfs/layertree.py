@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import stat
 
-from .limits import LayerLimits, Refusal
+from .limits import LayerLimits, Refusal, Tally
 from .tree import (
     MAX_NAME_BYTES,
     Directory,
@@ -40,6 +40,7 @@ class LayerTree:
         self.root = implied_directory()
         self._aside = implied_directory()
         self._limits = limits
+        self._walked = Tally("the ways to its entries have more directories and links than", limits.max_steps)
         self._entries = 0
         self._metadata_bytes = 0
         self._whiteouts: dict[Directory, set[bytes]] = {}
@@ -67,7 +68,7 @@ class LayerTree:
         parts = split_path(target)
         if not parts:
             raise Refusal("a hard link to the root")
-        container = find_directory(self._aside if _is_aufs(parts) else self.root, parts[:-1])
+        container = find_directory(self._aside if _is_aufs(parts) else self.root, parts[:-1], self._walked)
         found = container.children.get(parts[-1]) if container is not None else None
         if found is None:
             self.account(len(target))
@@ -102,7 +103,7 @@ class LayerTree:
                 return Directory(), None
             start = self._aside if _is_aufs(parts) else self.root
             name = parts.pop()
-            parent = find_directory(start, parts, lambda part: self._implied(part, mtime_ns))
+            parent = find_directory(start, parts, self._walked, lambda part: self._implied(part, mtime_ns))
             assert parent is not None
             self._last_path = parent_path if usual else None
             self._last_directory = parent

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 
-from .limits import Refusal
+from .limits import Refusal, Tally
 from .tree import Directory, FarLink, Inode, find_directory, implied_directory
 
 
@@ -17,14 +17,14 @@ def empty() -> Inode:
     return implied_directory()
 
 
-def apply_layer(lower: Inode, upper: Inode) -> None:
-    """Put a layer's tree over ``lower``, which becomes their union.
+def apply_layer(lower: Inode, upper: Inode, tally: Tally) -> None:
+    """Put a layer's tree over ``lower``, which becomes their union; ``tally`` counts what is looked at on the way.
 
     A directory over a directory merges with it and takes the upper's attributes, unless the upper's is implicit;
     anything else replaces what had the name.  The result has no marks.  Raises Refusal for a hard link to
     what is not there.
     """
-    _resolve_far_links(lower, upper)
+    _resolve_far_links(lower, upper, tally)
     stack = [(lower, upper)]
     while stack:
         below, above = stack.pop()
@@ -36,6 +36,7 @@ def apply_layer(lower: Inode, upper: Inode) -> None:
         if above_body.opaque:
             children.clear()
         for name, child in above_body.children.items():
+            tally.add()
             if child.is_whiteout:
                 children.pop(name, None)
             elif not isinstance(child.body, Directory):
@@ -48,12 +49,12 @@ def apply_layer(lower: Inode, upper: Inode) -> None:
                 stack.append((existing, child))
 
 
-def _resolve_far_links(lower: Inode, upper: Inode) -> None:
+def _resolve_far_links(lower: Inode, upper: Inode, tally: Tally) -> None:
     """Replace the hard links to files of lower layers by those files, as they were below this layer."""
     for parent, path, target in list(_far_links(upper)):
         *way, last = target.split(b"/")
         try:
-            container = find_directory(lower, way)
+            container = find_directory(lower, way, tally)
         except Refusal as refusal:
             raise Refusal(f"hard link to {target!r}: {refusal}", entry=path) from None
         found = container.children.get(last) if container is not None else None

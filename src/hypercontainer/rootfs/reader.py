@@ -20,7 +20,10 @@ from types import TracebackType
 from hypercontainer.errors import ImageError
 
 from . import erofs, xattr
+from .limits import Tally
 from .tree import BLOCK_BITS, BLOCK_SIZE, HOLE, Data, Directory, FarLink, Inode
+
+AGAIN = "pull or load the image again"
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, struct.error, KeyError, IndexError) as error:
-        raise ImageError(
-            f"root disk image {path} is damaged: {error}", hint="remove the image and pull it again"
-        ) from error
+        raise ImageError(f"root disk image {path} is damaged: {error}", hint=AGAIN) from error
 
 
 class RootReader:
@@ -121,10 +122,11 @@ class RootReader:
         with _damage_named(self._path):
             return dict(xattr.entries(inode.xattrs))
 
-    def tree(self, base_block: int = 0) -> Inode:
-        """The whole tree, marks included, with ``base_block`` added to every data address and nothing planned."""
+    def tree(self, base_block: int, tally: Tally) -> Inode:
+        """The whole tree, marks included, with ``base_block`` added to every data address and nothing planned;
+        ``tally`` counts its names."""
         with _damage_named(self._path):
-            return self._tree(base_block)
+            return self._tree(base_block, tally)
 
     @staticmethod
     def _place(data: Data, offset: int) -> tuple[int | None, int]:
@@ -220,7 +222,7 @@ class RootReader:
             if name not in (b".", b".."):
                 yield name, nid
 
-    def _tree(self, base_block: int) -> Inode:
+    def _tree(self, base_block: int, tally: Tally) -> Inode:
         root = self._inode(erofs.ROOT_NID, base_block)
         assert isinstance(root.body, Directory)
         root.body.implicit = not self.superblock.own_root
@@ -232,6 +234,7 @@ class RootReader:
             assert isinstance(parent.body, Directory)
             children = parent.body.children
             for name, nid in self.entries(parent):
+                tally.add()
                 child = shared.get(nid)
                 if child is None:
                     child = self._inode(nid, base_block)

@@ -20,16 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hypercontainer.errors import DigestMismatch, InvalidArgument, NotFound
+from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, NotFound
 from hypercontainer.linux import disk
 
+from . import erofs
 from .blockfile import BlockFile
 from .convert import convert
-from .limits import LayerLimits, refusal_named
+from .limits import LayerLimits, Refusal, Tally, refusal_named
 from .merge import apply_layer, empty
-from .reader import Extent, RootReader
+from .reader import AGAIN, Extent, RootReader
 from .stream import Readable
-from .tree import BLOCK_SIZE
+from .tree import BLOCK_SIZE, Inode
 from .writer import MAX_IMAGE_BYTES, write_merged
 
 DIGEST = re.compile(r"([a-z0-9]+):([0-9a-f]{64})")
@@ -95,11 +96,14 @@ class LayerStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def has(self, diff_id: str) -> bool:
-        return self._layer_path(diff_id).exists()
+        return _superblock(self._layer_path(diff_id), _uuid(diff_id)) is not None
 
     def size_bytes(self, diff_id: str) -> int:
-        """What a layer's image takes on the host's disk."""
-        return self._stat(diff_id).st_blocks * SECTOR_BYTES
+        """What a layer's image takes on the host's disk; 0 where there is none."""
+        try:
+            return self._layer_path(diff_id).stat().st_blocks * SECTOR_BYTES
+        except FileNotFoundError:
+            return 0
 
     def convert(
         self,
@@ -120,7 +124,7 @@ class LayerStore:
         host's disk fails, and what reading ``source`` raises.
         """
         path = self._layer_path(diff_id)
-        with _making(path) as fd:
+        with _making(path, _uuid(diff_id)) as fd:
             if fd is None:
                 return LayerImage(diff_id, path, path.stat().st_size, 0)
             with _opened(source) as stream:
@@ -140,24 +144,25 @@ class LayerStore:
                 )
         return LayerImage(diff_id, path, done.image_bytes, done.tar_bytes)
 
-    def root_disk(self, diff_ids: Sequence[str]) -> RootDisk:
+    def root_disk(self, diff_ids: Sequence[str], *, cancelled: Callable[[], bool] | None = None) -> RootDisk:
         """The disk of an image with these layers, the lowest first; all must have been converted.
 
-        One layer without marks is its own disk; any other image gets a merged tree, made once.
+        One layer without marks is its own disk; any other image gets a merged tree, made once.  Raises NotFound for
+        a layer that is missing, ImageError for one that is damaged, CancelledError once ``cancelled`` returns true.
         """
         chain = chain_id(diff_ids)
+        found = {diff_id: self._found(diff_id) for diff_id in diff_ids}
         layers = {
-            diff_id: Extent(self._layer_path(diff_id), self._stat(diff_id).st_size) for diff_id in diff_ids
+            diff_id: Extent(self._layer_path(diff_id), superblock.blocks * BLOCK_SIZE)
+            for diff_id, superblock in found.items()
         }
-        if len(layers) == 1:
-            (only,) = layers.values()
-            with RootReader([only]) as reader:
-                if not reader.superblock.marks:
-                    return RootDisk(chain, (only,))
+        if len(layers) == 1 and not any(superblock.marks for superblock in found.values()):
+            return RootDisk(chain, tuple(layers.values()))
         path = self._images / _file_name(chain)
-        with _making(path) as fd:
+        data_bytes = sum(extent.size_bytes for extent in layers.values())
+        with _making(path, _uuid(chain), data_bytes) as fd:
             if fd is not None:
-                self._merge(fd, diff_ids, layers, _uuid(chain))
+                self._merge(fd, diff_ids, layers, _uuid(chain), cancelled)
         return RootDisk(chain, (Extent(path, path.stat().st_size), *layers.values()))
 
     def prune(self, keep: Collection[tuple[str, ...]]) -> int:
@@ -176,28 +181,63 @@ class LayerStore:
                 freed += _remove(path)
         return freed
 
-    def _merge(self, fd: int, diff_ids: Sequence[str], layers: dict[str, Extent], uuid: bytes) -> None:
+    def _merge(
+        self,
+        fd: int,
+        diff_ids: Sequence[str],
+        layers: dict[str, Extent],
+        uuid: bytes,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
         bases, blocks = {}, 0
         for diff_id, extent in layers.items():
             bases[diff_id] = blocks
             blocks += extent.size_bytes // BLOCK_SIZE
         tree = empty()
-        for diff_id in diff_ids:
-            with RootReader([layers[diff_id]]) as reader:
-                upper = reader.tree(bases[diff_id])
+        tally = Tally("the image has more entries than", self._limits.max_image_entries, cancelled)
+        for diff_id, before in zip(diff_ids, (None, *diff_ids), strict=False):
+            if diff_id == before:
+                continue  # a layer over itself changes nothing
             with refusal_named(diff_id):
-                apply_layer(tree, upper)
+                apply_layer(tree, self._tree(layers[diff_id], bases[diff_id], tally), tally)
         with refusal_named(diff_ids[-1] if diff_ids else ""):
-            write_merged(BlockFile(fd, MAX_IMAGE_BYTES), tree, uuid, blocks)
+            if blocks * BLOCK_SIZE > self._limits.max_image_bytes:
+                raise Refusal(f"the image's layers have more than {self._limits.max_image_bytes} bytes")
+            write_merged(BlockFile(fd, MAX_IMAGE_BYTES, cancelled), tree, uuid, blocks)
+
+    @staticmethod
+    def _tree(extent: Extent, base: int, tally: Tally) -> Inode:
+        try:
+            with RootReader([extent]) as reader:
+                return reader.tree(base, tally)
+        except ImageError:  # the file is damaged: without it, the next one to bring the layer makes it anew
+            extent.path.unlink(missing_ok=True)
+            raise
 
     def _layer_path(self, diff_id: str) -> Path:
         return self._layers / _file_name(diff_id)
 
-    def _stat(self, diff_id: str) -> os.stat_result:
-        try:
-            return self._layer_path(diff_id).stat()
-        except FileNotFoundError:
-            raise NotFound(f"layer {diff_id} has not been converted", hint="pull the image again") from None
+    def _found(self, diff_id: str) -> erofs.Superblock:
+        path = self._layer_path(diff_id)
+        superblock = _superblock(path, _uuid(diff_id))
+        if superblock is None:
+            if path.exists():
+                raise ImageError(f"root disk image {path} is damaged", hint=AGAIN)
+            raise NotFound(f"layer {diff_id} has not been converted", hint=AGAIN)
+        return superblock
+
+
+def _superblock(path: Path, uuid: bytes, following_bytes: int = 0) -> erofs.Superblock | None:
+    """Of an image that is whole, as far as its size and its superblock can tell, with ``following_bytes`` of other
+    files behind it; None otherwise."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            found = erofs.Superblock.unpack(os.pread(file.fileno(), BLOCK_SIZE, erofs.SUPERBLOCK_AT))
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = found.uuid == uuid and found.blocks * BLOCK_SIZE == size + following_bytes
+    return found if whole else None
 
 
 @contextmanager
@@ -210,12 +250,16 @@ def _opened(source: BinaryIO | Path) -> Iterator[Readable]:
 
 
 @contextmanager
-def _making(path: Path) -> Iterator[int | None]:
+def _making(path: Path, uuid: bytes, following_bytes: int = 0) -> Iterator[int | None]:
     """A new, empty file that becomes ``path`` when the block ends well and vanishes otherwise; None where ``path``
-    is there, maybe after a wait for another maker."""
+    is there and whole (see `_superblock`), maybe after a wait for another maker."""
     part = path.with_name(f".{path.name}{PART_SUFFIX}")
+
+    def is_there() -> bool:
+        return _superblock(path, uuid, following_bytes) is not None
+
     with ExitStack() as stack:
-        fd = _lock_part(path, part, stack)
+        fd = _lock_part(path, part, is_there, stack)
         if fd is None:
             yield None
             return
@@ -231,19 +275,19 @@ def _making(path: Path) -> Iterator[int | None]:
             raise
 
 
-def _lock_part(path: Path, part: Path, stack: ExitStack) -> int | None:
-    """The descriptor of the locked ``part``, which ``stack`` closes; None once ``path`` exists.
+def _lock_part(path: Path, part: Path, is_there: Callable[[], bool], stack: ExitStack) -> int | None:
+    """The descriptor of the locked ``part``, which ``stack`` closes; None once ``path`` is there.
 
     After a wait the locked file may have become ``path`` or have been removed, so it is looked at again.
     """
-    while not path.exists():
+    while not is_there():
         with ExitStack() as attempt, _host_disk(path):
             fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             attempt.callback(os.close, fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
             if not _is_file(fd, part):
                 continue
-            if path.exists():
+            if is_there():
                 part.unlink()
                 break
             os.ftruncate(fd, 0)

@@ -19,14 +19,14 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .limits import Refusal
+from .limits import Refusal, Tally
 
 BLOCK_SIZE = 4096
 BLOCK_BITS = 12
 HOLE = 0xFFFFFFFF
 MAX_NAME_BYTES = 255
 MAX_SYMLINKS = 40
-MAX_DEPTH = 4096  # links can lead deeper than a path is long
+MAX_STEPS = 4096  # of one lookup, and so its depth; 40 links may be 80,000 parts long
 DEFAULT_DIRECTORY_MODE = stat.S_IFDIR | 0o755
 
 
@@ -109,17 +109,21 @@ def split_path(path: bytes) -> list[bytes]:
 
 
 def find_directory(
-    root: Inode, parts: list[bytes], make: Callable[[bytes], Inode] | None = None
+    root: Inode, parts: list[bytes], walked: Tally, make: Callable[[bytes], Inode] | None = None
 ) -> Directory | None:
     """The directory at ``parts``, links on the way followed inside ``root`` and nowhere else.
 
-    A missing one is made by ``make``, which gets its name; None without ``make``.  Raises Refusal where something
-    on the way is neither a directory nor a link, or for links without end.
+    A missing one is made by ``make``, which gets its name; None without ``make``.  ``walked`` counts the steps.
+    Raises Refusal where something on the way is neither a directory nor a link, or for links without end.
     """
     trail = [root]
     rest = parts[::-1]
-    links = 0
+    links = steps = 0
     while rest:
+        steps += 1
+        if steps > MAX_STEPS:
+            raise Refusal(f"more than {MAX_STEPS} directories and links on the way")
+        walked.add()
         name = rest.pop()
         if name == b"..":
             del trail[max(1, len(trail) - 1) :]
@@ -140,8 +144,6 @@ def find_directory(
             rest.extend(part for part in reversed(child.body.split(b"/")) if part not in (b"", b"."))
         elif isinstance(child.body, Directory):
             trail.append(child)
-            if len(trail) > MAX_DEPTH:
-                raise Refusal(f"directories nested deeper than {MAX_DEPTH}")
         else:
             raise Refusal(f"{name!r}, on the way to it, is not a directory")
     assert isinstance(trail[-1].body, Directory)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from . import erofs, xattr
@@ -40,14 +40,15 @@ class Plan:
         return self.outside_blocks + -(-self.inode_bytes // BLOCK_SIZE)
 
 
-def plan(root: Inode) -> Plan:
+def plan(root: Inode, look: Callable[[], None] = lambda: None) -> Plan:
     """Places for all inodes of a tree that has not been planned before; the root comes first, as its 16-bit nid
-    demands, and a directory's files follow it."""
+    demands, and a directory's files follow it.  ``look`` is called at times, and may raise what ends it."""
     result = Plan()
     _place(result, root)
     result.parents[root.nid] = root.nid
     stack = [root]
     while stack:
+        look()
         parent = stack.pop()
         parent.links = 2
         assert isinstance(parent.body, Directory)
@@ -217,14 +218,14 @@ class _Emitter:
 def write_layer(out: BlockFile, root: Inode, uuid: bytes) -> int:
     """Finish a layer's image, whose data is in ``out``; returns its size in bytes."""
     own_root = not _take_implicit(root)
-    return _write(out, plan(root), uuid, own_root=own_root, shift=0, following_blocks=0)
+    return _write(out, plan(root, out.look), uuid, own_root=own_root, shift=0, following_blocks=0)
 
 
 def write_merged(out: BlockFile, root: Inode, uuid: bytes, data_blocks: int) -> int:
     """Write the metadata of a tree whose data is in ``data_blocks`` blocks that follow the file; returns its size
     in bytes.  Addresses in the tree count from the end of this file."""
     _take_implicit(root)
-    planned = plan(root)
+    planned = plan(root, out.look)
     out.skip_to(BLOCK_SIZE)
     shift = 1 + planned.total_blocks
     if shift + data_blocks > MAX_BLOCKS:

@@ -264,7 +264,17 @@ def test_links_lead_no_deeper_than_paths(tmp_path: Path) -> None:
     # Each link is made at the end of the one before, and passed through by the last entry.
     entries.append(lt.entry(b"l/l/x/y"))
     entries += [lt.entry(b"l/l/l", lt.SYMLINK, target=step), lt.entry(b"l/l/l/f")]
-    refused(tmp_path, lt.tar(*entries), "l/l/l/f", "nested deeper")
+    refused(tmp_path, lt.tar(*entries), "l/l/l/f", "more than 4096")
+
+
+def test_links_through_long_links_are_no_way_to_make_work(tmp_path: Path) -> None:
+    target = b"d/../" * 800 + b"l"  # 1600 parts, and on to the next link
+    links = [lt.entry(b"l%d" % index, lt.SYMLINK, target=target + b"%d" % (index + 1)) for index in range(39)]
+    way = [lt.directory(b"d"), lt.directory(b"l39"), *links]
+    refused(tmp_path / "one", lt.tar(*way, lt.entry(b"l0/f")), "l0/f", "more than 4096")
+    many = [lt.entry(b"l38/%d/f" % index) for index in range(50)]
+    refused(tmp_path / "many", lt.tar(*way, *many), None, "ways to its", LayerLimits(max_steps=40_000))
+    lt.root_disk(tmp_path / "few", lt.tar(*way, *many))
 
 
 MEASURED = """
