@@ -86,15 +86,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Fake(ThreadingHTTPServer):
-    """A registry on a port of 127.0.0.1.  ``faults``: (part of a path, actions used up one by one)."""
+    """A registry on a port of ``address``.  ``faults``: (part of a path, actions used up one by one)."""
 
     daemon_threads = True
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), Handler)
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.host = f"127.0.0.1:{self.server_port}"
+        self.host = f"{address}:{self.server_port}"
         self.lock = threading.Lock()
         self.log: list[tuple[str, str, dict[str, str]]] = []
         self.blobs: dict[str, bytes] = {}

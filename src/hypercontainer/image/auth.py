@@ -153,7 +153,7 @@ class Authenticator:
     def _ask(
         self, realm: str, challenge: Challenge, scopes: tuple[str, ...], what: str, guard: Guard
     ) -> _TokenAnswer:
-        response = self._transport.send(self._token_request(realm, challenge, scopes))
+        response = self._transport.send(self._token_request(realm, challenge, scopes), guard)
         body = read_body(response, MAX_TOKEN_BYTES, what, guard, TOKEN_DEADLINE_S)
         if response.status in (400, 401, 403):
             raise self.refused(what)
@@ -177,7 +177,7 @@ class Authenticator:
             }
             body = urlencode(form).encode()
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
-            return Request("POST", realm, kind, body=lambda: body)
+            return Request("POST", realm, kind, self._host, body=lambda: body, secret=True)
         query = [("service", service)] if service else []
         query += [("scope", scope) for scope in wanted]
         if user.username:
@@ -185,4 +185,4 @@ class Authenticator:
             if not scopes:  # a login: ask for what may be kept instead of the password
                 query.append(("offline_token", "true"))
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}" if query else realm
-        return Request("GET", url, {}, authorization=basic(user) if user.username else None)
+        return Request("GET", url, {}, self._host, authorization=basic(user) if user.username else None)

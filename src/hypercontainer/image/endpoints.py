@@ -64,6 +64,27 @@ def is_insecure(host: str, config: RegistriesConfig) -> bool:
     return any(address in network for network in _networks(config.insecure))
 
 
+def is_listed(host: str, config: RegistriesConfig) -> bool:
+    """Whether the configuration names ``HOST[:PORT]``, so that whoever wrote it knows of it."""
+    listed = not is_loopback(host) and is_insecure(host, config)
+    return listed or host in config.ca or host in config.insecure or (config.certs_dir / host).is_dir()
+
+
+def may_lead(own: str, place: str) -> bool:
+    """Whether a registry that is itself at ``own`` may lead us to an address at ``place`` (`dialing.place_of`): to
+    the public, to its neighbours, and from this machine to the local network."""
+    return place in ("public", own) or (own, place) == ("loopback", "private")
+
+
+def as_address(host: str) -> str | None:
+    """The IP address of ``HOST[:PORT]`` where HOST is one."""
+    name, _ = split_host(host)
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return None
+
+
 def endpoints(reference: Reference, config: RegistriesConfig) -> list[Endpoint]:
     """The servers to ask for ``reference``, mirrors first, its own registry last."""
     found = [mirror(text, config) for text in config.mirrors.get(reference.registry, ())]

@@ -25,6 +25,9 @@ class RegistriesConfig:
     parallel_downloads: int = 3
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 30.0
+    header_timeout_s: float = (
+        60.0  # from connecting to the end of an answer's header, the sending of a body aside
+    )
     stall_window_s: float = 60.0  # a transfer slower than 1 KiB/s over this long is taken for stalled
     attempts: int = 5  # in a row without progress
     backoff_s: float = 0.5  # doubled each time, with jitter

@@ -205,7 +205,9 @@ class Repository:
             url = path if "://" in path else urljoin(f"{base}/v2/{self.name}/", path)
             ours = urlsplit(url)[:2] == urlsplit(base)[:2]
             sent = self._auth.header(scopes, self._guard) if ours else None
-            response = self._transport.send(Request(method, url, headers, sent, body))
+            response = self._transport.send(
+                Request(method, url, headers, self.endpoint.host, sent, body), self._guard
+            )
             if response.status != 401 or not ours:
                 return response
             discard(response, self._guard)
@@ -219,7 +221,7 @@ class Repository:
             return f"{schemes[0]}://{host}"
         if host not in self._transport.schemes:
             try:
-                self._transport.send(Request("GET", f"https://{host}/v2/", {})).close()
+                self._transport.send(Request("GET", f"https://{host}/v2/", {}, host), self._guard).close()
                 self._transport.schemes[host] = "https"
             except (TLSRefused, Unreachable) as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):

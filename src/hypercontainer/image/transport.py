@@ -1,8 +1,10 @@
 """HTTP for registries: pools, proxies, TLS, redirects, deadlines, retries.  Knows nothing of registries' words.
 
-Rules: every read has a deadline; redirects are followed here, at most five, over http and https alone, never
-from https down to http of a host that is not insecure, and ``Authorization`` goes to the host it was meant
-for only; a failure that may pass is a `TransientError`, which `retrying` waits for, bounded and cancellable.
+Rules: every read has a deadline, and so has all that comes before an answer's body; redirects are followed here, at
+most five, over http and https alone, never from https down to http of a host that is not insecure, never with a
+secret body to another origin, and ``Authorization`` goes to the host it was meant for only; nobody else than a
+registry of this machine or of the local network leads into these; a failure that may pass is a `TransientError`,
+which `retrying` waits for, bounded and cancellable.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -25,7 +27,15 @@ from urllib3 import exceptions as http_errors
 from hypercontainer import __version__
 from hypercontainer.errors import RegistryError
 from hypercontainer.image.cancel import Guard
-from hypercontainer.image.endpoints import is_insecure, proxy_for, tls_context
+from hypercontainer.image.dialing import Call, place_of, watched
+from hypercontainer.image.endpoints import (
+    as_address,
+    is_insecure,
+    is_listed,
+    may_lead,
+    proxy_for,
+    tls_context,
+)
 from hypercontainer.image.model import RegistriesConfig
 
 MAX_REDIRECTS = 5
@@ -61,13 +71,27 @@ class TLSRefused(RegistryError):
 
 @dataclass(frozen=True)
 class Request:
-    """``headers`` go along on redirects, ``authorization`` does not leave the host."""
+    """``home`` is the registry that it is for, HOST[:PORT].  ``headers`` go along on redirects, ``authorization`` does
+    not leave the host; nor does the body where it is ``secret``."""
 
     method: str
     url: str
     headers: Mapping[str, str]
+    home: str
     authorization: str | None = None
     body: Body | None = None
+    secret: bool = False
+
+
+class _Paced:
+    """A request's body; while it is being sent the call gets somewhere."""
+
+    def __init__(self, file: IO[bytes], call: Call) -> None:
+        self._file, self._call = file, call
+
+    def read(self, size: int = -1) -> bytes:
+        self._call.renew()
+        return self._file.read(size)
 
 
 class Transport:
@@ -77,7 +101,8 @@ class Transport:
         self.config = config
         self.schemes: dict[str, str] = {}  # HOST[:PORT] -> the scheme that it turned out to speak
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, str], urllib3.PoolManager] = {}
+        self._places: dict[str, str] = {}  # registry -> where it was reached, in `place_of`'s words
 
     def close(self) -> None:
         with self._lock:
@@ -85,66 +110,109 @@ class Transport:
         for pool in pools.values():
             pool.clear()
 
-    def send(self, request: Request) -> BaseHTTPResponse:
+    def send(self, request: Request, guard: Guard) -> BaseHTTPResponse:
         """The response of the last hop, body unread; TransientError for statuses that may pass."""
-        url, authorization = request.url, request.authorization
-        method, body = request.method, request.body
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._once(method, url, request.headers, authorization, body)
+            response = self._once(request, guard)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or not location:
-                _raise_transient(response, url)
+                _raise_transient(response, request.url)
                 return response
             response.close()
-            target = urljoin(url, location)
-            self._check_redirect(url, target)
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                authorization = None
-            if response.status == 303:
-                method, body = "GET", None
-            url = target
+            request = self._redirected(request, urljoin(request.url, location), response.status)
         raise RegistryError(f"{request.url}: more than {MAX_REDIRECTS} redirects", url=request.url)
 
-    def _check_redirect(self, source: str, target: str) -> None:
-        old, new = urlsplit(source), urlsplit(target)
+    def _redirected(self, request: Request, target: str, status: int) -> Request:
+        old, new = urlsplit(request.url), urlsplit(target)
         downgrade = old.scheme == "https" and new.scheme == "http"
         if new.scheme not in ("http", "https") or not new.hostname:
-            raise RegistryError(f"{source}: redirects to {target[:200]!r}, which is not HTTP", url=source)
-        if downgrade and not is_insecure(new.netloc, self.config):
-            raise RegistryError(f"{source}: redirects from https to {target[:200]!r}", url=source)
-
-    def _once(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body | None
-    ) -> BaseHTTPResponse:
-        sent = {"User-Agent": f"hypercontainer/{__version__}", "Accept-Encoding": "identity", **headers}
-        if authorization:
-            sent["Authorization"] = authorization
-        try:
-            return self._pool(url).request(
-                method,
-                url,
-                body=body() if body else None,
-                headers=sent,
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                retries=False,
-                timeout=urllib3.Timeout(
-                    connect=self.config.connect_timeout_s, read=self.config.read_timeout_s
-                ),
+            raise RegistryError(
+                f"{request.url}: redirects to {target[:200]!r}, which is not HTTP", url=request.url
             )
-        except (http_errors.HTTPError, OSError) as error:
-            raise translated(error, f"{method} {url}", url) from error
+        if downgrade and not is_insecure(new.netloc, self.config):
+            raise RegistryError(f"{request.url}: redirects from https to {target[:200]!r}", url=request.url)
+        request = replace(request, url=target)
+        if status == 303:
+            request = replace(request, method="GET", body=None, secret=False)
+        if new[:2] != old[:2]:
+            if request.secret:
+                raise RegistryError(
+                    f"{old.scheme}://{old.netloc}: redirects a request with credentials to {new.netloc[:200]!r}",
+                    url=target,
+                )
+            request = replace(request, authorization=None)
+        return request
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        parts = urlsplit(url)
+    def _once(self, request: Request, guard: Guard) -> BaseHTTPResponse:
+        sent = {
+            "User-Agent": f"hypercontainer/{__version__}",
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
+        if request.authorization:
+            sent["Authorization"] = request.authorization
+        what = f"{request.method} {request.url}"
+        seconds = self.config.header_timeout_s
+        call = Call(seconds, *self._rules(request))
+        with guard.calling(call.shut), call:
+            body = request.body() if request.body else None
+            try:
+                response = self._pool(request).request(
+                    request.method,
+                    request.url,
+                    body=body if body is None or isinstance(body, bytes) else _Paced(body, call),  # type: ignore[arg-type]
+                    headers=sent,
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=urllib3.Timeout(
+                        connect=self.config.connect_timeout_s, read=self.config.read_timeout_s
+                    ),
+                )
+                call.go_on()  # a header that ends with its connection is taken for a whole one
+                return response
+            except READ_ERRORS as error:
+                guard.check()
+                if call.expired:
+                    raise TransientError(
+                        f"{what}: no answer within {seconds:g} s", url=request.url
+                    ) from error
+                raise translated(error, what, request.url) from error
+
+    def _rules(self, request: Request) -> tuple[Callable[[str], None], Callable[[str], None]]:
+        """What may be connected to for the request, and who is told what was: see `Call`."""
+        home, host = request.home, urlsplit(request.url).netloc
+
+        def check(address: str) -> None:
+            place, own = place_of(address), self._places.get(home, "public")
+            if not may_lead(own, place) and not is_listed(host, self.config):
+                raise RegistryError(
+                    f"registry {home} leads to {host[:200]}, which is {address}, a {place} address",
+                    url=request.url,
+                    hint=f"list {host[:200]} among the insecure registries, or its CA, where that is meant",
+                )
+
+        def connected(address: str) -> None:
+            if host == home:
+                self._places[home] = place_of(address)
+
+        if host == home:
+            return lambda _: None, connected
+        if literal := as_address(host):
+            check(literal)  # a proxy, too, is not asked for it
+        return check, connected
+
+    def _pool(self, request: Request) -> urllib3.PoolManager:
+        """Connections kept for one registry serve no other: what may be connected to depends on who leads there."""
+        parts = urlsplit(request.url)
         proxy = proxy_for(parts.scheme, parts.netloc, self.config.environ) or ""
-        key = (proxy, parts.netloc if parts.scheme == "https" else "")
+        key = (request.home, proxy, parts.netloc if parts.scheme == "https" else "")
         with self._lock:
             if key not in self._pools:
                 if len(self._pools) >= MAX_POOLS:
                     self._pools.pop(next(iter(self._pools)))
-                self._pools[key] = self._new_pool(proxy, key[1])
+                self._pools[key] = watched(self._new_pool(proxy, key[2]))
             return self._pools[key]
 
     def _new_pool(self, proxy: str, tls_host: str) -> urllib3.PoolManager:
