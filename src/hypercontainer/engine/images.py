@@ -1,7 +1,8 @@
 """Images for the engine: the store's verified blobs, and the root disks made of them.
 
 An image is registered only after its layers have become a root disk, so whatever is listed can run.
-The store's calls block; each runs in a thread, and a cancelled caller cancels it.
+The store's calls block; each runs in a thread, and a cancelled caller cancels it.  What waits for a registry or for a
+client has threads of its own (`Workers`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 from hypercontainer.contract.calls import AuthAnswer
@@ -18,6 +19,7 @@ from hypercontainer.engine import image_filters
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
+from hypercontainer.engine.workers import Workers
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
@@ -25,7 +27,9 @@ from hypercontainer.image.model import Image, Layer, Progress
 from hypercontainer.image.store import ImageStore
 from hypercontainer.rootfs import LayerStore
 
-T = TypeVar("T")
+# Each pull brings its layers in a few threads more.
+TRANSFERS_MAX = 16
+ARCHIVES_MAX = 64
 
 
 class ImageService:
@@ -42,6 +46,8 @@ class ImageService:
         self._layers = layers
         self._events = events
         self._users_of = users_of
+        self._transfers = Workers("transfers", TRANSFERS_MAX, waits=True)
+        self._archives = Workers("archives", ARCHIVES_MAX)
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[ImageSummary]:
         """The latest arrival first.  Filters: see `image_filters`."""
@@ -97,13 +103,13 @@ class ImageService:
         progress: ProgressSink | None = None,
     ) -> Image:
         report = _reporter(progress)
-        image = await _cancellable(
+        image = await self._transfers.cancellable(
             lambda cancelled: self._store.pull(
                 reference,
                 platform=platforms.parse(platform) if platform else None,
                 credentials=_own(credentials),
                 prepare=self._preparer(report, cancelled),
-                assemble=self._layers.root_disk,
+                assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 progress=report,
                 cancelled=cancelled,
             )
@@ -115,7 +121,7 @@ class ImageService:
         self, reference: str, *, credentials: Wanted | None = None, progress: ProgressSink | None = None
     ) -> str:
         report = _reporter(progress)  # here: it is bound to this thread's event loop
-        digest = await _cancellable(
+        digest = await self._transfers.cancellable(
             lambda cancelled: self._store.push(
                 reference, credentials=_own(credentials), progress=report, cancelled=cancelled
             )
@@ -126,11 +132,11 @@ class ImageService:
     async def load(self, stream: BinaryIO, *, progress: ProgressSink | None = None) -> list[ImageSummary]:
         """``stream`` is read in a worker thread, to its end or to the first error."""
         report = _reporter(progress)
-        images = await _cancellable(
+        images = await self._archives.cancellable(
             lambda cancelled: self._store.load(
                 stream,
                 prepare=self._preparer(report, cancelled),
-                assemble=self._layers.root_disk,
+                assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 progress=report,
                 cancelled=cancelled,
             )
@@ -140,7 +146,13 @@ class ImageService:
         return [self._summary(image) for image in images]
 
     async def save(self, ref: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
-        await asyncio.to_thread(self._store.save, ref, out, format=format)
+        """``out`` is written, and flushed, in a worker thread."""
+
+        def write(cancelled: Cancellation) -> None:
+            self._store.save(ref, out, format=format, cancelled=cancelled)
+            out.flush()
+
+        await self._archives.cancellable(write)
 
     async def import_(
         self,
@@ -151,14 +163,14 @@ class ImageService:
         message: str = "",
     ) -> ImageSummary:
         """``change``: Dockerfile instructions."""
-        image = await _cancellable(
+        image = await self._archives.cancellable(
             lambda cancelled: self._store.import_(
                 stream,
                 reference=reference,
                 changes=change,
                 message=message,
                 prepare=self._preparer(None, cancelled),
-                assemble=self._layers.root_disk,
+                assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 cancelled=cancelled,
             )
         )
@@ -180,7 +192,9 @@ class ImageService:
         """Whether the registry takes them: what to tell the user, and an identity token or ""."""
         own = _own(credentials)
         assert own is not None
-        token = await asyncio.to_thread(self._store.check_credentials, registry, own)
+        token = await self._transfers.cancellable(
+            lambda cancelled: self._store.check_credentials(registry, own, cancelled=cancelled)
+        )
         return AuthAnswer("Login Succeeded", token)
 
     async def get(self, ref: str) -> Image:
@@ -222,18 +236,6 @@ class ImageService:
 
     def _summary(self, image: Image) -> ImageSummary:
         return ImageSummary(**self._facts(image))
-
-
-async def _cancellable(call: Callable[[Cancellation], T]) -> T:
-    """Runs ``call`` in a thread; a cancelled caller sets its event and waits for it to come to an end."""
-    cancelled = Cancellation()
-    work = asyncio.ensure_future(asyncio.to_thread(call, cancelled))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        cancelled.set()
-        await asyncio.gather(work, return_exceptions=True)
-        raise
 
 
 def _reporter(sink: ProgressSink | None) -> Callable[[Progress], None] | None:

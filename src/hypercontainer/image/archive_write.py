@@ -10,7 +10,7 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -24,12 +24,14 @@ from hypercontainer.image.model import Layer
 from hypercontainer.image.platforms import Platform
 from hypercontainer.image.reference import parse
 from hypercontainer.image.streams import Metered, damage_errors, decompressed, pieces
+from hypercontainer.linux import disk
 
 
 class _Archive:
     """A tar stream being written; a name that is there already is not written again."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, guard: Guard) -> None:
+        self.guard = guard
         self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT)  # noqa: SIM115
         self._names: set[str] = set()
 
@@ -40,14 +42,20 @@ class _Archive:
         info = tarfile.TarInfo(name)
         info.size, info.mode = size, 0o644
         self._names.add(name)
-        self._tar.addfile(info, content)
+        self._tar.addfile(info, cast(BinaryIO, Metered(content, self.guard, size, name)))
 
     def add_bytes(self, name: str, content: bytes) -> None:
         if not self.has(name):
             self.add(name, io.BytesIO(content), len(content))
 
-    def close(self) -> None:
-        self._tar.close()
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._tar.close()
+        else:  # or the library writes an end when it is collected, wherever that leads by then
+            self._tar.fileobj.closed = True  # type: ignore[attr-defined]
 
 
 def write_docker(
@@ -56,24 +64,31 @@ def write_docker(
     records: Mapping[str, Record],
     out: BinaryIO,
     limit: int,
+    guard: Guard,
 ) -> None:
     """``images``: image ID -> canonical tags it is saved under."""
-    archive = _Archive(out)
-    entries = []
-    for image_id, tags in images.items():
-        record = records[image_id]
-        config_name = f"{image_id.partition(':')[2]}.json"
-        archive.add_bytes(config_name, record.config)
-        names = []
-        for layer in record.layers:
-            name = f"{layer.diff_id.partition(':')[2]}.tar"
-            names.append(name)
-            if not archive.has(name):
-                _add_plain_layer(archive, store, name, layer, limit)
-        familiar = [parse(tag).familiar() for tag in tags]
-        entries.append({"Config": config_name, "RepoTags": familiar, "Layers": names})
-    archive.add_bytes("manifest.json", msgspec.json.encode(entries))
-    archive.close()
+    with _Archive(out, guard) as archive:
+        entries = [
+            _add_docker_image(archive, store, records[image_id], tags, limit)
+            for image_id, tags in images.items()
+        ]
+        archive.add_bytes("manifest.json", msgspec.json.encode(entries))
+
+
+def _add_docker_image(
+    archive: _Archive, store: BlobStore, record: Record, tags: Sequence[str], limit: int
+) -> dict[str, Any]:
+    """Returns the image's entry of manifest.json."""
+    config_name = f"{record.id.partition(':')[2]}.json"
+    archive.add_bytes(config_name, record.config)
+    names = []
+    for layer in record.layers:
+        name = f"{layer.diff_id.partition(':')[2]}.tar"
+        names.append(name)
+        if not archive.has(name):
+            _add_plain_layer(archive, store, name, layer, limit)
+    familiar = [parse(tag).familiar() for tag in tags]
+    return {"Config": config_name, "RepoTags": familiar, "Layers": names}
 
 
 def _add_plain_layer(archive: _Archive, store: BlobStore, name: str, layer: Layer, limit: int) -> None:
@@ -84,21 +99,21 @@ def _add_plain_layer(archive: _Archive, store: BlobStore, name: str, layer: Laye
         return
     with store.staging() as folder:
         plain = folder / "layer"
-        size = unpack(path, plain, layer, limit)
+        size = unpack(path, plain, layer, limit, archive.guard)
         with plain.open("rb") as file:
             archive.add(name, file, size)
 
 
-def unpack(source: Path, target: Path, layer: Layer, limit: int) -> int:
+def unpack(source: Path, target: Path, layer: Layer, limit: int, guard: Guard) -> int:
     """Decompress a layer into ``target``, check its diff ID, return its size in bytes."""
     made = hasher(layer.diff_id)
     what = f"layer {layer.digest}"
     size = 0
-    guard = Guard(what)
     with source.open("rb") as file, target.open("xb") as out, damage_errors(what):
         compressed = Metered(file, guard, layer.size_bytes, what)
         plain = Metered(decompressed(compressed, layer.compression), guard, limit, what)
         for data in pieces(plain):  # type: ignore[arg-type]
+            disk.keep_room(out.fileno())
             made.update(data)
             out.write(data)
             size += len(data)
@@ -114,34 +129,34 @@ def write_oci(
     records: Mapping[str, Record],
     platforms: Mapping[str, Platform],
     out: BinaryIO,
+    guard: Guard,
 ) -> None:
     """Arguments as for `write_docker`; blobs and manifests go out exactly as they are."""
-    archive = _Archive(out)
-    archive.add_bytes("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-    manifests: list[dict[str, Any]] = []
-    for image_id, tags in images.items():
-        record = records[image_id]
-        archive.add_bytes(_blob_name(record.id), record.config)
-        archive.add_bytes(_blob_name(record.manifest_digest), record.manifest)
-        for layer in record.layers:
-            name = _blob_name(layer.digest)
-            if not archive.has(name):
-                with store.path(layer.digest).open("rb") as file:
-                    archive.add(name, file, layer.size_bytes)
-        descriptor = {
-            "mediaType": record.manifest_type,
-            "digest": record.manifest_digest,
-            "size": len(record.manifest),
-            "platform": _platform(platforms[image_id]),
-        }
-        for tag in tags:
-            names = {CONTAINERD_NAME: tag, OCI_REF_NAME: tag}
-            manifests.append({**descriptor, "annotations": names})
-        if not tags:
-            manifests.append(descriptor)
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
-    archive.add_bytes("index.json", msgspec.json.encode(index))
-    archive.close()
+    with _Archive(out, guard) as archive:
+        archive.add_bytes("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        manifests: list[dict[str, Any]] = []
+        for image_id, tags in images.items():
+            record = records[image_id]
+            archive.add_bytes(_blob_name(record.id), record.config)
+            archive.add_bytes(_blob_name(record.manifest_digest), record.manifest)
+            for layer in record.layers:
+                name = _blob_name(layer.digest)
+                if not archive.has(name):
+                    with store.path(layer.digest).open("rb") as file:
+                        archive.add(name, file, layer.size_bytes)
+            descriptor = {
+                "mediaType": record.manifest_type,
+                "digest": record.manifest_digest,
+                "size": len(record.manifest),
+                "platform": _platform(platforms[image_id]),
+            }
+            for tag in tags:
+                names = {CONTAINERD_NAME: tag, OCI_REF_NAME: tag}
+                manifests.append({**descriptor, "annotations": names})
+            if not tags:
+                manifests.append(descriptor)
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+        archive.add_bytes("index.json", msgspec.json.encode(index))
 
 
 def _platform(platform: Platform) -> dict[str, str]:

@@ -209,7 +209,14 @@ class ImageStore:
             self._register(record, tags)
             return self._image(record.id)
 
-    def save(self, references: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
+    def save(
+        self,
+        references: Sequence[str],
+        out: BinaryIO,
+        *,
+        format: str = "docker",  # noqa: A002
+        cancelled: threading.Event | None = None,
+    ) -> None:
         """Write images as one archive; ``format``: docker or oci.  What is named by ID is saved without a tag."""
         if format not in ("docker", "oci"):
             raise InvalidArgument(f"save: format {format!r} is not docker or oci")
@@ -222,13 +229,13 @@ class ImageStore:
         if not chosen:
             raise InvalidArgument("save: no image is named")
         names = {image_id: list(tags) for image_id, tags in chosen.items()}
-        with self._operation("save", None):
+        with self._operation("save", cancelled) as guard:
             records = {image_id: self._whole(image_id) for image_id in names}
             if format == "docker":
-                write_docker(self._blobs, names, records, out, self._config.max_blob_bytes)
+                write_docker(self._blobs, names, records, out, self._config.max_blob_bytes, guard)
             else:
                 platforms = {i: parse_config(r.config, f"image {i}").platform for i, r in records.items()}
-                write_oci(self._blobs, names, records, platforms, out)
+                write_oci(self._blobs, names, records, platforms, out, guard)
 
     # Images that are here
 
@@ -304,13 +311,15 @@ class ImageStore:
         total = sum(sizes.values()) + partial
         return DiskUsage(len(self._metadata.ids()), len(kept), total, total - sum(kept.values()))
 
-    def check_credentials(self, registry: str, credentials: Credentials) -> str:
+    def check_credentials(
+        self, registry: str, credentials: Credentials, *, cancelled: threading.Event | None = None
+    ) -> str:
         """Log in: Unauthorized unless the registry takes ``credentials``.
 
         Returns the identity token to keep instead of the password, '' where the registry has none.
         """
         name = normalize_registry(registry)
-        with self._operation(f"log in to {name}", None) as guard:
+        with self._operation(f"log in to {name}", cancelled) as guard:
             return Repository(self._transport, origin(name, self._config), "", credentials, guard).ping()
 
     # Inside

@@ -5,12 +5,12 @@ Whoever breaks off ends the program, which leaves no trace; only a `write` that 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import re
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import FileFacts
@@ -18,6 +18,7 @@ from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.sandbox.live import Live
+from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, StreamClosed
 from hypercontainer.semantics import docker
 
@@ -27,6 +28,9 @@ CHUNK_BYTES = 64 * 1024
 HEAD_MAX_BYTES = 64
 HEAD = re.compile(rb"([0-7]{1,4}) ([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,19})\n")
 MAX_ID = 2**32 - 2  # the last one is "as it is" to the kernel
+WRITES_MAX = 64
+
+_READS = Workers("files for containers", WRITES_MAX)  # of whatever clients send
 
 
 class Files:
@@ -85,7 +89,7 @@ class Files:
         attachment = await self._start(WRITE, path, f"{mode:o}", str(uid), str(gid))
         try:
             try:
-                while data := await asyncio.to_thread(content.read, CHUNK_BYTES):
+                while data := await _READS.run(partial(content.read, CHUNK_BYTES)):
                     await attachment.write(data)
                 await attachment.end_input()
             except StreamClosed:

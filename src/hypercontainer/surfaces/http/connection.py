@@ -32,6 +32,7 @@ class Limits:
     idle_s: float = 120.0
     body_bytes: int = 8 << 20  # of a body that is read whole
     body_s: float = 30.0
+    silence_s: float = 600.0  # within a body that is read as it comes
     write_s: float = 60.0  # for an answer that is written whole
     ahead_bytes: int = 65536  # that a client may send before its request has been answered
 
@@ -143,9 +144,13 @@ class Connection:
         return self._h11.their_state is not h11.SEND_BODY
 
     async def chunks(self) -> AsyncIterator[Bytes]:
-        """The body as it comes; raises ClientGone where it stops short."""
+        """The body as it comes; raises ClientGone where it stops short, BadRequest where nothing comes for long."""
         while not self.body_done:
-            event = await self._event()
+            try:
+                async with asyncio.timeout(self.limits.silence_s):
+                    event = await self._event()
+            except TimeoutError:
+                raise BadRequest(f"nothing of the body came for {self.limits.silence_s:g} s", 408) from None
             if isinstance(event, h11.Data):
                 yield event.data
             elif isinstance(event, h11.ConnectionClosed):

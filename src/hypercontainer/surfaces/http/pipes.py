@@ -61,13 +61,14 @@ class BodyPipe:
     def finish(self) -> None:
         """The body is whole: the thread sees the end of the file."""
         self._raw.complete = True
-        self._close_fd()
+        self.cut()
 
     def close(self) -> None:
-        self._close_fd()
+        self.cut()
         self.file.close()
 
-    def _close_fd(self) -> None:
+    def cut(self) -> None:
+        """No more comes: the thread sees an error, where the body is not whole."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -79,7 +80,8 @@ class OutputPipe:
     def __init__(self) -> None:
         self._fd, writing = os.pipe()
         os.set_blocking(self._fd, False)
-        self.file = io.BufferedWriter(io.FileIO(writing, "wb"), CHUNK_BYTES)
+        self._raw = io.FileIO(writing, "wb")
+        self.file = io.BufferedWriter(self._raw, CHUNK_BYTES)
 
     async def read(self) -> bytes:
         """b"" at the end."""
@@ -90,9 +92,9 @@ class OutputPipe:
             except BlockingIOError:
                 await _ready(self._fd, loop.add_reader, loop.remove_reader)
 
-    async def finish(self) -> None:
-        """What is buffered goes out, then the loop sees the end."""
-        await asyncio.to_thread(self.file.close)
+    def finish(self) -> None:
+        """The loop sees the end.  What the thread has not flushed is lost: waiting for room would stop the loop."""
+        self._raw.close()
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -103,13 +105,13 @@ class OutputPipe:
 
 
 async def written(write: Callable[[BinaryIO], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
-    """What ``write`` writes, which does it in threads.  Closing the iterator cancels it."""
+    """What ``write`` writes, which does it in threads, and flushes there.  Closing the iterator cancels it."""
 
     async def work(pipe: OutputPipe) -> None:
         try:
             await write(pipe.file)
         finally:
-            await pipe.finish()
+            pipe.finish()
 
     with contextlib.closing(OutputPipe()) as pipe:
         task = asyncio.create_task(work(pipe))

@@ -187,13 +187,22 @@ async def _send_chunks(connection: Connection, answer: Chunks) -> None:
 
 
 async def _watch(connection: Connection, pipe: BodyPipe | None) -> None:
-    """Returns when the client has gone; until then, brings its body to whoever reads ``pipe``."""
-    if pipe is not None:
-        with contextlib.suppress(ClientGone):
-            if not await _pump(connection, pipe):
-                await asyncio.get_running_loop().create_future()  # answered early: the rest is for `linger`
-    if connection.body_done:
-        await connection.gone()
+    """Returns when the client has gone; until then, brings its body to whoever reads ``pipe``.
+
+    When it ends, nothing more comes through the pipe: whoever blocks on it does so no longer, and can be waited for.
+    """
+    try:
+        if pipe is not None:
+            with contextlib.suppress(ClientGone):
+                if not await _pump(connection, pipe):
+                    await (
+                        asyncio.get_running_loop().create_future()
+                    )  # answered early: the rest is for `linger`
+        if connection.body_done:
+            await connection.gone()
+    finally:
+        if pipe is not None:
+            pipe.cut()
 
 
 async def _pump(connection: Connection, pipe: BodyPipe) -> bool:
