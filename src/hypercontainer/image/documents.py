@@ -8,7 +8,7 @@ checked for type and bounded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -21,8 +21,12 @@ from hypercontainer.image.reference import is_digest
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_CONFIG_BYTES = 8 << 20
 MAX_LAYERS = 1024
+MAX_ITEMS = 131_072  # values of a document, of whatever kind: they take far more memory than text
 MAX_STRINGS = 16_384
-MAX_STRING_CHARS = 1 << 20
+MAX_CHARS = 1 << 20  # of a field, all of its strings together
+# They go with each event of each container of the image.
+MAX_LABELS = 4096
+MAX_LABEL_CHARS = 256 << 10
 # (uid_t)-1 is no user: the kernel takes it for "leave as it is".
 MAX_ID = 0xFFFF_FFFE
 
@@ -42,6 +46,9 @@ _LAYER_TYPE = re.compile(
     r"application/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+gzip|\+zstd)?"
     r"|application/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd)?"
 )
+
+# What is before the next string, and that string.
+_TO_STRING = re.compile(rb'([^"]*+)(?:"(?:[^"\\]|\\.)*+"|\Z)', re.DOTALL)
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 _T = TypeVar("_T")
@@ -68,6 +75,13 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
 
     def annotation(self, key: str) -> str:
         return (self.annotations or {}).get(key, "")
+
+    @property
+    def is_attestation(self) -> bool:
+        """What is said about an image, and none itself."""
+        if self.platform is None:
+            return False
+        return self.platform.os == "unknown" or bool(self.annotation("vnd.docker.reference.type"))
 
 
 class _WireManifest(msgspec.Struct, frozen=True, rename="camel"):
@@ -150,21 +164,39 @@ class ImageDocument(msgspec.Struct, frozen=True):
     """A checked image configuration."""
 
     config: ImageConfig
-    platform: Platform
-    created: str
-    author: str
-    diff_ids: tuple[str, ...]
-    history: tuple[WireHistory, ...]
+    platform: Platform = Platform()
+    created: str = ""
+    author: str = ""
+    diff_ids: tuple[str, ...] = ()
+    history: tuple[WireHistory, ...] = ()
 
 
 def decode(raw: bytes, kind: type[_T], what: str) -> _T:
     """``raw`` as ``kind``; ImageError names ``what`` and the field that is wrong."""
+    if _items(raw) > MAX_ITEMS:
+        raise ImageError(f"{what}: more than {MAX_ITEMS} values")
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ImageError(f"{what}: {error}") from error
     except RecursionError as error:
         raise ImageError(f"{what}: nested too deeply") from error
+
+
+def _items(raw: bytes) -> int:
+    """At least as many values as ``raw`` has, as long as that is not more than `MAX_ITEMS`."""
+
+    def marks(text: bytes) -> int:
+        return text.count(b",") + text.count(b"{") + text.count(b"[")
+
+    count = marks(raw)
+    if count <= MAX_ITEMS:  # strings and all
+        return count
+    count = at = 0
+    while at < len(raw) and count <= MAX_ITEMS and (match := _TO_STRING.match(raw, at)):
+        count += marks(match[1])
+        at = match.end()
+    return count
 
 
 def parse_manifest(raw: bytes, content_type: str, what: str) -> Manifest | Index:
@@ -225,30 +257,34 @@ def _checked(descriptors: list[Descriptor] | None, what: str) -> tuple[Descripto
 
 
 def select(
-    index: Index, wanted: Platform, what: str, available: Callable[[Descriptor], bool] = lambda _: True
+    index: Index,
+    wanted: Sequence[Platform],
+    what: str,
+    available: Callable[[Descriptor], bool] = lambda _: True,
 ) -> Descriptor:
-    """The ``available`` entry of ``index`` that suits ``wanted`` best; of equals the first."""
-    best: tuple[int, Descriptor] | None = None
-    seen: list[str] = []
-    for entry in index.manifests:
-        if (entry.media_type and entry.media_type not in INDEX_TYPES | MANIFEST_TYPES) or not available(
-            entry
-        ):
-            continue
-        if entry.platform is None:
-            score: int | None = 0  # an index in an index, or an image that does not say: better than nothing
-        elif entry.platform.os == "unknown" or entry.annotation("vnd.docker.reference.type"):
-            continue  # an attestation, not an image
-        else:
-            platform = entry.platform.normalized()
-            seen.append(str(platform))
-            score = suitability(platform, wanted)
-        if score is not None and (best is None or score > best[0]):
-            best = (score, entry)
-    if best is None:
-        has = ", ".join(dict.fromkeys(seen)) or "no image"
-        raise ImageError(f"{what}: no image for {wanted}; it has {has[:500]}", hint="choose another platform")
-    return best[1]
+    """The ``available`` entry of ``index`` that suits the first of ``wanted`` that any suits, and that best; of
+    equals the first."""
+    entries = [
+        entry
+        for entry in index.manifests
+        if (not entry.media_type or entry.media_type in INDEX_TYPES | MANIFEST_TYPES)
+        and not entry.is_attestation
+        and available(entry)
+    ]
+    for platform in wanted:
+        scored = [(_score(entry, platform), -number) for number, entry in enumerate(entries)]
+        best = max(((score, place) for score, place in scored if score is not None), default=None)
+        if best is not None:
+            return entries[-best[1]]
+    seen = (str(entry.platform.normalized()) for entry in entries if entry.platform)
+    has = ", ".join(dict.fromkeys(seen)) or "no image"
+    raise ImageError(f"{what}: no image for {wanted[-1]}; it has {has[:500]}", hint="choose another platform")
+
+
+def _score(entry: Descriptor, wanted: Platform) -> int | None:
+    if entry.platform is None:
+        return 0  # an index in an index, or an image that does not say: better than nothing
+    return suitability(entry.platform.normalized(), wanted)
 
 
 def parse_config(raw: bytes, what: str) -> ImageDocument:
@@ -297,7 +333,7 @@ def _run_config(wire: _WireConfig, raw: bytes, what: str) -> ImageConfig:
         cmd=_strings(wire.cmd, "Cmd", what),
         volumes=_strings(list(wire.volumes or ()), "Volumes", what) or (),
         working_dir=_text(wire.working_dir, "WorkingDir", what),
-        labels={_text(k, "Labels", what): _text(v, "Labels", what) for k, v in (wire.labels or {}).items()},
+        labels=_labels(wire.labels or {}, what),
         stop_signal=_text(wire.stop_signal, "StopSignal", what),
         healthcheck=_healthcheck(wire.healthcheck, what),
         shell=_strings(wire.shell, "Shell", what),
@@ -330,19 +366,32 @@ def _healthcheck(wire: _WireHealth | None, what: str) -> Healthcheck | None:
     )
 
 
+def _labels(values: dict[str, str | None], what: str) -> dict[str, str]:
+    labels = {_text(key, "Labels", what): _text(value, "Labels", what) for key, value in values.items()}
+    chars = sum(len(key) + len(value) for key, value in labels.items())
+    if len(labels) > MAX_LABELS or chars > MAX_LABEL_CHARS:
+        raise ImageError(
+            f"{what}: {len(labels)} labels of {chars} characters, "
+            f"at most {MAX_LABELS} of {MAX_LABEL_CHARS} are taken"
+        )
+    return labels
+
+
 def _strings(values: list[str] | None, field: str, what: str) -> tuple[str, ...] | None:
     if values is None:
         return None
     if len(values) > MAX_STRINGS:
         raise ImageError(f"{what}: {field} has {len(values)} entries, at most {MAX_STRINGS}")
+    if (chars := sum(map(len, values))) > MAX_CHARS:
+        raise ImageError(f"{what}: {field} has {chars} characters, at most {MAX_CHARS}")
     return tuple(_text(value, field, what) for value in values)
 
 
 def _text(value: str | None, field: str, what: str) -> str:
     if value is None:
         return ""
-    if len(value) > MAX_STRING_CHARS or "\0" in value:
-        raise ImageError(f"{what}: {field} has a NUL character or more than {MAX_STRING_CHARS} characters")
+    if len(value) > MAX_CHARS or "\0" in value:
+        raise ImageError(f"{what}: {field} has a NUL character or more than {MAX_CHARS} characters")
     return value
 
 

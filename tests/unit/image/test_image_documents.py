@@ -158,6 +158,11 @@ def test_ordinary_users(user: str) -> None:
         {"Env": ["A=\0"]},
         {"Env": ["A=b"] * 16_385},
         {"Labels": {"a": 1}},
+        {"Labels": {f"{number}": "" for number in range(4097)}},
+        {"Labels": {"a": "x" * 200_000, "b": "x" * 100_000}},
+        {"Env": ["A=" + "x" * 600_000] * 2},
+        {"Cmd": ["x" * 1000] * 1100},
+        {"Volumes": {f"/{number}": {} for number in range(16_385)}},
         {"User": 0},
         {"Volumes": ["/a"]},
         {"Healthcheck": {"Interval": "30s"}},
@@ -166,6 +171,40 @@ def test_ordinary_users(user: str) -> None:
 def test_refused_configs(run: dict[str, Any]) -> None:
     with pytest.raises(ImageError):
         parse_config(config(**run), "test")
+
+
+def test_many_labels_and_long_ones() -> None:
+    labels = {f"org.example.label.{number}": "x" * 40 for number in range(4096)}
+    assert parse_config(config(Labels=labels), "test").config.labels == labels
+    assert parse_config(config(Labels={"a": "x" * 250_000}), "test").config.labels["a"]
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b'{"history":[' + b"{}," * 200_000 + b"{}]}",
+        b'{"config":{"Volumes":{"/a":[' + b"[]," * 200_000 + b"[]]}}}",
+        b'{"config":{"Labels":{' + b'"\\"a":"",' * 200_000 + b'"b":""}}}',
+        b'{"unknown":[' + b"1," * 200_000 + b"1]}",
+    ],
+)
+def test_floods_of_small_values_are_refused_before_they_are_values(
+    flood: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("msgspec.json.decode", decoded)
+    with pytest.raises(ImageError, match="more than 131072 values"):
+        parse_config(flood, "test")
+
+
+def test_marks_in_strings_are_no_values() -> None:
+    step = {"created_by": "RUN echo " + '{[,"\\' * 100_000}
+    raw = json.dumps({"rootfs": {"diff_ids": [DIGEST]}, "history": [step]}).encode()
+    assert parse_config(raw, "test").history[0].created_by == step["created_by"]
+    with pytest.raises(ImageError, match="test"):
+        parse_config(b'{"a":"' + b'\\",' * 200_000, "test")  # a string without an end, and linear time
 
 
 def test_layers_and_diff_ids_must_match() -> None:
