@@ -15,6 +15,7 @@ import msgspec
 
 from hypercontainer.errors import ImageError, InvalidArgument
 from hypercontainer.image.documents import check_user
+from hypercontainer.linux import signals
 
 Config = dict[str, Any]  # the "config" object of an image's configuration
 
@@ -156,6 +157,10 @@ def _cmd(config: Config, text: str) -> None:
 
 
 def _stop_signal(config: Config, text: str) -> None:
+    try:
+        signals.parse(text)
+    except InvalidArgument as error:
+        raise ValueError(error.why) from error
     config["StopSignal"] = text
 
 

@@ -91,8 +91,7 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
     """What applies to the container, and warnings for its user.  Everything in ``spec`` is checked."""
     entrypoint, command = _command(spec, image)
     args = (*entrypoint, *command)
-    stop_signal = spec.stop_signal or image.stop_signal or (_SYSTEMD_STOP if is_systemd(args) else "SIGTERM")
-    signals.parse(stop_signal)
+    stop_signal, warnings = _stop_signal(spec, image, args)
     _host_name("domainname", spec.domainname)
     for text in spec.expose:
         parse_ports(text)
@@ -108,7 +107,21 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
     if spec.run_as_non_root:
         _not_root(made.user)
     start(spec, made, container_id, _ANY_FACTS)  # whatever cannot be planned is refused now
-    return made, tuple(_warnings(spec))
+    return made, (*warnings, *_warnings(spec))
+
+
+def _stop_signal(spec: ContainerSpec, image: Image, args: tuple[str, ...]) -> tuple[str, list[str]]:
+    """The signal, and warnings: what an image has wrong is no fault of who runs it."""
+    usual = _SYSTEMD_STOP if is_systemd(args) else "SIGTERM"
+    if spec.stop_signal:
+        signals.parse(spec.stop_signal)
+        return spec.stop_signal, []
+    try:
+        signals.parse(image.stop_signal or usual)
+    except InvalidArgument:
+        shown = image.stop_signal[:60]
+        return usual, [f"image {spec.image} has a stop signal that there is not, {shown!r}: {usual} is sent"]
+    return image.stop_signal or usual, []
 
 
 def _not_root(user: str) -> None:
@@ -278,13 +291,16 @@ def _cells(number: int) -> int:
 
 
 def _command(spec: ContainerSpec, image: Image) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(entrypoint, command): an entry point of the user's own drops the image's command too."""
+    """(entrypoint, command): an entry point of the user's own drops the image's command too; one that is an empty
+    string is none."""
     if spec.entrypoint is None:
         entrypoint = image.entrypoint or ()
         command = spec.command or image.cmd or ()
     else:
-        entrypoint = () if spec.entrypoint == ("",) else spec.entrypoint
+        entrypoint = spec.entrypoint
         command = spec.command or ()
+    if entrypoint == ("",):
+        entrypoint = ()
     if not entrypoint and not command:
         raise InvalidArgument("no command specified", hint=f"image {spec.image} names none")
     if not (*entrypoint, *command)[0]:

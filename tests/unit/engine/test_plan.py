@@ -49,6 +49,22 @@ def test_entry_point_and_command(wish: dict[str, Any], args: tuple[str, ...]) ->
     assert start(**wish).process.args == args
 
 
+@pytest.mark.parametrize(("wish", "args"), [({}, ("cmd",)), ({"command": ("x", "y")}, ("x", "y"))])
+def test_an_images_entry_point_of_nothing_is_none(wish: dict[str, Any], args: tuple[str, ...]) -> None:
+    assert start(ImageConfig(entrypoint=("",), cmd=("cmd",)), **wish).process.args == args
+
+
+def test_an_impossible_stop_signal_of_an_image_is_told_and_not_sent() -> None:
+    image = ImageConfig(cmd=("x",), stop_signal="SIGNONSENSE")
+    made, (warning,) = plan.effective(ContainerSpec("app:1"), image, ID)
+    assert made.stop_signal == "SIGTERM"
+    assert "app:1" in warning and "SIGNONSENSE" in warning
+    assert plan.effective(ContainerSpec("app:1", stop_signal="9"), image, ID) == (
+        effective(ImageConfig(cmd=("x",)), stop_signal="9"),
+        (),
+    )
+
+
 @pytest.mark.parametrize(
     ("image", "wish"), [(EMPTY, {}), (IMAGE, {"entrypoint": ()}), (ImageConfig(entrypoint=(), cmd=()), {})]
 )

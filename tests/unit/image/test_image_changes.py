@@ -66,6 +66,7 @@ def test_what_is_there_is_kept_or_replaced_in_place() -> None:
         "USER 4294967296",
         'VOLUME [""]',
         "ONBUILD ONBUILD RUN x",
+        "STOPSIGNAL SIGNONSENSE",
         "HEALTHCHECK curl",
         "HEALTHCHECK --interval=soon CMD x",
         "HEALTHCHECK --what=1 CMD x",
