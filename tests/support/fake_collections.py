@@ -98,7 +98,9 @@ class FakeImages(Noted, of="images"):
         self._image(reference)
         return "sha256:3"
 
-    async def load(self, stream: BinaryIO, *, progress: ProgressSink | None = None) -> list[a.ImageSummary]:
+    async def load(
+        self, stream: BinaryIO, *, platform: str | None = None, progress: ProgressSink | None = None
+    ) -> list[a.ImageSummary]:
         await asyncio.to_thread(stream.read)
         return [self._summary("sha256:1")]
 
@@ -106,6 +108,7 @@ class FakeImages(Noted, of="images"):
         for each in ref:
             self._image(each)
         await asyncio.to_thread(out.write, b"tar of " + ",".join(ref).encode())
+        await asyncio.to_thread(out.flush)
 
     async def import_(
         self,

@@ -77,6 +77,10 @@ class SaveQuery(Request, frozen=True):
     format: Literal["docker", "oci"] = "docker"
 
 
+class LoadQuery(Request, frozen=True):
+    platform: str | None = None
+
+
 class ImportQuery(Request, frozen=True):
     reference: str | None = None
     message: str = ""

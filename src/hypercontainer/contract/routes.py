@@ -63,8 +63,8 @@ images.pull POST /images/pull body=PullBody answer=ImageSummary progress
     Fetches an image from its registry.
 images.push POST /images/push body=PushBody answer=Pushed progress
     Brings an image to its registry.
-images.load POST /images/load takes=tar answer=ImageList progress
-    Takes images from an archive.
+images.load POST /images/load query=LoadQuery takes=tar answer=ImageList progress
+    Takes images from an archive, each under the names that it has there.
 images.save GET /images/save query=SaveQuery gives=tar
     Images as an archive.
 images.import POST /images/import does=images.import_ query=ImportQuery takes=tar answer=ImageSummary progress silent

@@ -30,6 +30,7 @@ from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import defaults, docker, mounts
@@ -93,10 +94,13 @@ class Creation:
             return await self._pod(spec, name, spec.containers, asker)
 
     async def fetch(self, spec: ContainerSpec, asker: Asker) -> Image:
-        """The image of one that is to be created, pulled where that is wanted."""
+        """The image of one that is to be created, pulled where that is wanted.  NotSupported, before anything is
+        fetched, for a platform that does not run here."""
+        if spec.platform:
+            platforms.check_runs(platforms.parse(spec.platform), f"image {spec.image}")
         if spec.pull != "always":
             try:
-                return await self._images.get(spec.image)
+                return await self._images.get(spec.image, platform=spec.platform)
             except NotFound:
                 if spec.pull == "never":
                     raise
@@ -198,6 +202,7 @@ class Creation:
         self, spec: ContainerSpec, name: str, identifier: str, pod: str, asker: Asker, place: int = 0
     ) -> _Draft:
         image = await self.fetch(spec, asker)
+        platforms.check_runs(image.platform, f"image {spec.image}")
         spec = defaults.applied(spec, self._config)
         ports.check(spec.ports)
         check_mac(spec.mac_address)

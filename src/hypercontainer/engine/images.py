@@ -20,6 +20,7 @@ from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.engine.workers import Workers
+from hypercontainer.errors import NotFound, Remedy
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
@@ -71,7 +72,7 @@ class ImageService:
         )
 
     async def history(self, ref: str) -> list[HistoryLine]:
-        entries = await asyncio.to_thread(self._store.history, ref)
+        entries = await asyncio.to_thread(self._store.history, ref, self._layer_bytes)
         return [
             HistoryLine(
                 id=entry.image,
@@ -129,12 +130,17 @@ class ImageService:
         self._events.publish("image", "push", reference, digest=digest)
         return digest
 
-    async def load(self, stream: BinaryIO, *, progress: ProgressSink | None = None) -> list[ImageSummary]:
-        """``stream`` is read in a worker thread, to its end or to the first error."""
+    async def load(
+        self, stream: BinaryIO, *, platform: str | None = None, progress: ProgressSink | None = None
+    ) -> list[ImageSummary]:
+        """``stream`` is read in a worker thread, to its end or to the first error.  Each image under the names that the
+        archive has for it."""
         report = _reporter(progress)
+        wanted = platforms.parse(platform) if platform else None
         images = await self._archives.cancellable(
             lambda cancelled: self._store.load(
                 stream,
+                platform=wanted,
                 prepare=self._preparer(report, cancelled),
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 progress=report,
@@ -197,8 +203,19 @@ class ImageService:
         )
         return AuthAnswer("Login Succeeded", token)
 
-    async def get(self, ref: str) -> Image:
-        return await asyncio.to_thread(self._store.get, ref)
+    async def get(self, ref: str, *, platform: str | None = None) -> Image:
+        """NotFound, too, where what is here is for another platform than ``platform``."""
+        image = await asyncio.to_thread(self._store.get, ref)
+        if platform:
+            wanted = platforms.parse(platform)
+            if all(
+                platforms.suitability(image.platform, each) is None for each in platforms.candidates(wanted)
+            ):
+                raise NotFound(
+                    f"image {ref} is here for {image.platform}, not for {wanted}",
+                    remedies=[Remedy("images.pull", ref, options={"platform": platform})],
+                )
+        return image
 
     def _preparer(
         self, report: Callable[[Progress], None] | None, cancelled: Cancellation
@@ -221,13 +238,17 @@ class ImageService:
 
         return prepare
 
+    def _layer_bytes(self, diff_id: str) -> int:
+        """A layer's size is what it takes on disk unpacked, however it came and wherever it goes."""
+        return self._layers.size_bytes(diff_id)
+
     def _facts(self, image: Image) -> dict[str, Any]:
         return {
             "id": image.id,
             "references": image.references,
             "repo_digests": image.repo_digests,
             "created": image.created,
-            "size_bytes": image.size_bytes,
+            "size_bytes": sum(self._layer_bytes(diff_id) for diff_id in {x.diff_id for x in image.layers}),
             "architecture": image.architecture,
             "os": image.os,
             "labels": dict(image.config.labels),

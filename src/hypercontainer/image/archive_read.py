@@ -1,18 +1,19 @@
 """Images out of archives: docker-archive and OCI layout, as files or streams.
 
 Sources: Docker image specification 1.2 (combined image JSON + filesystem changeset format), OCI image layout.
-An archive that has both is taken as an OCI layout, which keeps the digests of manifests.
+An archive that has both is taken as an OCI layout, which keeps the digests of manifests; names that it lacks are
+those of the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from hypercontainer.errors import ImageError, InvalidArgument, Remedy
-from hypercontainer.image.blobs import compression_of, digest_of
+from hypercontainer.image.blobs import digest_of
 from hypercontainer.image.documents import (
     MAX_CONFIG_BYTES,
     MAX_LAYERS,
@@ -24,11 +25,12 @@ from hypercontainer.image.documents import (
     Index,
     Manifest,
     decode,
+    parse_config,
     parse_manifest,
     select,
 )
 from hypercontainer.image.members import Member, Members, verify
-from hypercontainer.image.platforms import Platform, host_platform
+from hypercontainer.image.platforms import Platform, candidates, suitability
 from hypercontainer.image.pull import find_manifest
 from hypercontainer.image.reference import parse
 
@@ -56,10 +58,11 @@ class _DockerEntry(msgspec.Struct, frozen=True, rename="pascal"):
     repo_tags: list[str] | None = None
 
 
-def images(members: Members) -> list[Loaded]:
-    """All images of the archive; ImageError where it is none that is known, or refers to what is not there."""
+def images(members: Members, platform: Platform | None = None) -> list[Loaded]:
+    """All images of the archive, of several for one name that for ``platform``, or for this machine; ImageError where
+    it is none that is known, refers to what is not there, or has none for a ``platform`` that is asked for."""
     if members.get("index.json") is not None:
-        found = list(_oci_images(members))
+        found = list(_oci_images(members, platform))
     elif members.get("manifest.json") is not None:
         found = list(_docker_images(members))
     else:
@@ -69,7 +72,22 @@ def images(members: Members) -> list[Loaded]:
         )
     if not found:
         raise ImageError("image archive: there is no image in it")
-    return found
+    return found if platform is None else _of_platform(found, platform)
+
+
+def _of_platform(found: list[Loaded], wanted: Platform) -> list[Loaded]:
+    has = [parse_config(loaded.config, "image archive").platform for loaded in found]
+    suiting = [
+        loaded
+        for loaded, platform in zip(found, has, strict=True)
+        if any(suitability(platform, each) is not None for each in candidates(wanted))
+    ]
+    if not suiting:
+        said = ", ".join(dict.fromkeys(map(str, has)))[:500]
+        raise ImageError(
+            f"image archive: no image for {wanted}; it has {said}", hint="choose another platform"
+        )
+    return suiting
 
 
 def generated_manifest(config: bytes, layers: list[tuple[str, int, str]]) -> bytes:
@@ -87,27 +105,26 @@ def generated_manifest(config: bytes, layers: list[tuple[str, int, str]]) -> byt
     )
 
 
-def _docker_images(members: Members) -> Iterator[Loaded]:
+def _docker_entries(members: Members) -> list[_DockerEntry]:
     raw = members.read("manifest.json", MAX_MANIFEST_BYTES)
     entries = decode(raw, list[_DockerEntry], "image archive: manifest.json")
     if len(entries) > MAX_IMAGES:
         raise ImageError(f"image archive: {len(entries)} images, at most {MAX_IMAGES}")
-    for entry in entries:
+    return entries
+
+
+def _docker_images(members: Members) -> Iterator[Loaded]:
+    for entry in _docker_entries(members):
         config = members.read(entry.config, MAX_CONFIG_BYTES)
         if len(entry.layers or ()) > MAX_LAYERS:
             raise ImageError(f"image archive: an image has more than {MAX_LAYERS} layers")
-        layers = tuple(members.need(name) for name in entry.layers or ())
-        described = [(x.digest, x.size, _compression(x)) for x in layers]
+        layers = tuple(members.storable(name) for name in entry.layers or ())
+        described = [(x.digest, x.size, x.compression()) for x in layers]
         manifest_raw = generated_manifest(config, described)
         manifest = parse_manifest(manifest_raw, "", "image archive")
         assert isinstance(manifest, Manifest)
         tags = tuple(_tag(name) for name in entry.repo_tags or ())
         yield Loaded(manifest, digest_of(manifest_raw), config, layers, tags, generated=True)
-
-
-def _compression(member: Member) -> str:
-    with member.path.open("rb") as file:
-        return compression_of(file.read(8), f"layer {member.digest}")
 
 
 def _tag(name: str) -> str:
@@ -117,7 +134,7 @@ def _tag(name: str) -> str:
     return reference.canonical
 
 
-def _oci_images(members: Members) -> Iterator[Loaded]:
+def _oci_images(members: Members, platform: Platform | None) -> Iterator[Loaded]:
     raw = members.read("index.json", MAX_MANIFEST_BYTES)
     index = parse_manifest(raw, "", "image archive: index.json")
     if not isinstance(index, Index):
@@ -125,14 +142,28 @@ def _oci_images(members: Members) -> Iterator[Loaded]:
     groups: dict[str, list[Descriptor]] = {}
     for descriptor in index.manifests:
         groups.setdefault(_name_of(descriptor), []).append(descriptor)
-    wanted = host_platform()
+    wanted = candidates(platform)
+    others = _docker_tags(members)
     for name, group in groups.items():
         chosen = group
         if len(group) > 1 and all(descriptor.platform for descriptor in group):
             available = Index(index.media_type, tuple(group))
             chosen = [select(available, wanted, "image archive", lambda d: _present(members, d))]
         for descriptor in chosen:
-            yield _oci_image(members, descriptor, wanted, name)
+            loaded = _oci_image(members, descriptor, wanted)
+            tags = (name,) if name else others.get(loaded.manifest.config.digest, ())
+            yield replace(loaded, tags=tags)
+
+
+def _docker_tags(members: Members) -> dict[str, tuple[str, ...]]:
+    """Config's digest -> what manifest.json, where there is one, calls its image."""
+    found: dict[str, tuple[str, ...]] = {}
+    if members.get("manifest.json") is not None:
+        for entry in _docker_entries(members):
+            if config := members.get(entry.config):
+                tags = tuple(_tag(name) for name in entry.repo_tags or ())
+                found[config.digest] = (*found.get(config.digest, ()), *tags)
+    return found
 
 
 def _name_of(descriptor: Descriptor) -> str:
@@ -144,7 +175,9 @@ def _name_of(descriptor: Descriptor) -> str:
     return reference.canonical if reference.tag and not reference.digest else ""
 
 
-def _oci_image(members: Members, descriptor: Descriptor, wanted: Platform, name: str) -> Loaded:
+def _oci_image(members: Members, descriptor: Descriptor, wanted: Sequence[Platform]) -> Loaded:
+    """Without its names."""
+
     def get(digest: str) -> tuple[bytes, str, str]:
         raw = members.read(_blob_name(digest), MAX_MANIFEST_BYTES)
         verify(members.need(_blob_name(digest)), digest, len(raw), f"manifest {digest}")
@@ -157,7 +190,7 @@ def _oci_image(members: Members, descriptor: Descriptor, wanted: Platform, name:
     for blob in (manifest.config, *manifest.layers):
         verify(members.need(_blob_name(blob.digest)), blob.digest, blob.size, f"blob {blob.digest}")
     layers = tuple(members.need(_blob_name(layer.digest)) for layer in manifest.layers)
-    return Loaded(manifest, digest, config, layers, (name,) if name else (), generated=False)
+    return Loaded(manifest, digest, config, layers, (), generated=False)
 
 
 def _present(members: Members, descriptor: Descriptor) -> bool:

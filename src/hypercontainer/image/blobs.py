@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypercontainer.errors import DigestMismatch, ImageError
+from hypercontainer.errors import DigestMismatch
 from hypercontainer.image.cancel import Guard
 from hypercontainer.linux import disk
 
@@ -224,9 +224,9 @@ class BlobStore:
         return sizes
 
     def compression(self, digest: str) -> str:
-        """How the blob is compressed, by its first bytes; ImageError for what layers are not made of."""
+        """How the blob is compressed, by its first bytes."""
         with self.path(digest).open("rb") as file:
-            return compression_of(file.read(8), f"layer {digest}")
+            return compression_of(file.read(8))
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for algorithm in ALGORITHMS:
@@ -237,15 +237,15 @@ class BlobStore:
         return os.open(self.root / "session.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def compression_of(head: bytes, what: str) -> str:
-    """none, gzip or zstd; ImageError for bzip2 and xz, which no specification has."""
+def compression_of(head: bytes) -> str:
+    """none, gzip, zstd, xz or bzip2, by the first bytes."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
     if head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50):
         return "zstd"  # the second is a skippable frame, with which zstd:chunked files may begin
-    if head.startswith((b"BZh", b"\xfd7zXZ\0")):
-        raise ImageError(f"{what}: bzip2 and xz are not supported", hint="compress it with gzip or zstd")
-    return "none"
+    if head.startswith(b"\xfd7zXZ\0"):
+        return "xz"
+    return "bzip2" if head.startswith(b"BZh") else "none"
 
 
 def _locked(path: Path, guard: Guard) -> int:

@@ -8,9 +8,8 @@ from hypercontainer.image.documents import WireHistory, timestamp
 from hypercontainer.image.model import HistoryEntry, Image
 
 
-def entries(image: Image, steps: Sequence[WireHistory]) -> list[HistoryEntry]:
-    """Newest first.  Sizes are those of the layers as stored; a step without a layer has none."""
-    sizes = [layer.size_bytes for layer in image.layers]
+def entries(image: Image, steps: Sequence[WireHistory], sizes: Sequence[int]) -> list[HistoryEntry]:
+    """Newest first.  ``sizes``: of the layers, in bytes; a step without a layer has none."""
     if not steps:  # nothing is written down: at least the layers
         steps = [WireHistory() for _ in sizes]
     remaining = iter(sizes)

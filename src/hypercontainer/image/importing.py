@@ -16,7 +16,7 @@ from hypercontainer.image import changes
 from hypercontainer.image.blobs import compression_of
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.platforms import Platform
-from hypercontainer.image.streams import Metered, damage_errors, decompressed, pieces
+from hypercontainer.image.streams import STORED, Metered, damage_errors, decompressed, pieces
 from hypercontainer.linux import disk
 
 _WHAT = "import"
@@ -24,28 +24,31 @@ _BLOCK = 512
 
 
 def take_layer(stream: BinaryIO, path: Path, limit: int, guard: Guard) -> tuple[str, str, int, str]:
-    """Keep the stream's bytes as they are at ``path``; returns digest, diff ID, size in bytes, compression."""
-    raw_hash, plain_hash = hashlib.sha256(), hashlib.sha256()
+    """Keep the stream's bytes at ``path``, as they are or, in a compression that layers do not have, plain; returns
+    digest, diff ID, size in bytes, compression."""
+    kept_hash, plain_hash = hashlib.sha256(), hashlib.sha256()
     with path.open("xb") as out:
 
         def keep(data: bytes) -> None:
             disk.keep_room(out.fileno())
-            raw_hash.update(data)
+            kept_hash.update(data)
             out.write(data)
 
-        raw = Metered(stream, guard, limit, _WHAT, keep)
-        compression = compression_of(raw.peek(), _WHAT)
+        raw = Metered(stream, guard, limit, _WHAT)
+        compression = compression_of(raw.peek())
         with damage_errors(_WHAT):
-            plain = decompressed(raw, compression)
-            first = plain.read(_BLOCK)
-            while 0 < len(first) < _BLOCK and (more := plain.read(_BLOCK - len(first))):
+            plain = Metered(decompressed(raw, compression), guard, limit, _WHAT)
+            kept = raw if compression in STORED else plain
+            kept.observe = keep
+            first = b""
+            while len(first) < _BLOCK and (more := plain.read(_BLOCK - len(first))):
                 first += more
             _check_tar(first)
             plain_hash.update(first)
-            bounded = Metered(plain, guard, limit, _WHAT)
-            for data in pieces(bounded):  # type: ignore[arg-type]
+            for data in pieces(plain):  # type: ignore[arg-type]
                 plain_hash.update(data)
-    return f"sha256:{raw_hash.hexdigest()}", f"sha256:{plain_hash.hexdigest()}", raw.count, compression
+    digest, diff_id = f"sha256:{kept_hash.hexdigest()}", f"sha256:{plain_hash.hexdigest()}"
+    return digest, diff_id, kept.count, compression if kept is raw else "none"
 
 
 def _check_tar(first: bytes) -> None:

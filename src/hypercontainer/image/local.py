@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
 from hypercontainer.image.metadata import Metadata
@@ -44,6 +45,18 @@ def find(metadata: Metadata, text: str) -> tuple[str, Reference | None]:
         if found_ids:
             return found_ids[0], None
     raise _missing(text)
+
+
+def find_all(metadata: Metadata, text: str) -> list[tuple[str, str]]:
+    """Image IDs that ``text`` means, each with the canonical tag that leads there, or "": a repository without a tag
+    or digest means all of its tags."""
+    if "@" not in text and ":" not in text.rpartition("/")[2]:
+        with suppress(InvalidArgument):  # it may be an ID
+            if tags := metadata.tags_of(parse(text).name):
+                return [(image_id, tag) for tag, image_id in tags]
+    image_id, reference = find(metadata, text)
+    tagged = reference is not None and reference.tag and not reference.digest
+    return [(image_id, reference.canonical if reference is not None and tagged else "")]
 
 
 def by_reference(metadata: Metadata, reference: Reference) -> str | None:

@@ -12,18 +12,22 @@ import posixpath
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from hypercontainer.errors import DigestMismatch, ImageError
-from hypercontainer.image.blobs import CHUNK_BYTES, hasher
+from hypercontainer.image.blobs import CHUNK_BYTES, compression_of, hasher
 from hypercontainer.image.cancel import Guard
-from hypercontainer.image.streams import Metered, damage_errors, sniffed
+from hypercontainer.image.streams import HEAD_BYTES, STORED, Metered, damage_errors, decompressed, sniffed
 from hypercontainer.linux import disk
 
 MAX_MEMBERS = 50_000
 MAX_LINKS = 16
 MAX_HEADER_BYTES = 4 << 20
 _WHAT = "image archive"
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,19 @@ class Member:
     size: int
     digest: str
 
+    def compression(self) -> str:
+        with self.path.open("rb") as file:
+            return compression_of(file.read(HEAD_BYTES))
+
 
 class Members:
-    """The archive's files by normalized name."""
+    """The archive's files by normalized name.  ``limit_bytes``: of one that is unpacked."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int, guard: Guard) -> None:
         self._files: dict[str, Member] = {}
         self._links: dict[str, str] = {}
+        self._unpacked: dict[Path, Member] = {}
+        self._limit_bytes, self._guard = limit_bytes, guard
 
     def add(self, name: str, member: Member) -> None:
         self._links.pop(name, None)
@@ -64,6 +74,20 @@ class Members:
         if member is None:
             raise ImageError(f"{_WHAT}: it has no entry {name[:300]!r}, which it refers to")
         return member
+
+    def storable(self, name: str) -> Member:
+        """The file ``name``, unpacked where no specification of images has its compression."""
+        member = self.need(name)
+        compression = member.compression()
+        if compression in STORED:
+            return member
+        if member.path not in self._unpacked:
+            target = member.path.with_suffix(".plain")
+            with member.path.open("rb") as file, damage_errors(f"{_WHAT}: entry {name[:300]!r}"):
+                raw = Metered(file, self._guard, member.size, _WHAT)
+                plain = Metered(decompressed(raw, compression), self._guard, self._limit_bytes, _WHAT)
+                self._unpacked[member.path] = _kept(plain, target)
+        return self._unpacked[member.path]
 
     def read(self, name: str, limit: int) -> bytes:
         member = self.need(name)
@@ -96,9 +120,9 @@ def take(stream: BinaryIO, folder: Path, limit_bytes: int, guard: Guard) -> Memb
     """Read the whole archive, plain or compressed, into ``folder``."""
     raw = Metered(stream, guard, limit_bytes, _WHAT)
     with damage_errors(_WHAT):
-        plain = Metered(sniffed(raw, _WHAT), guard, limit_bytes, _WHAT)
+        plain = Metered(sniffed(raw), guard, limit_bytes, _WHAT)
         plain.budget = MAX_HEADER_BYTES  # opening reads the first header
-        members, count = Members(), 0
+        members, count = Members(limit_bytes, guard), 0
         try:
             with tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK_BYTES) as tar:
                 while (info := _next(tar, plain)) is not None:
@@ -130,12 +154,17 @@ def _take_one(tar: tarfile.TarFile, info: tarfile.TarInfo, members: Members, pat
     elif info.isfile():
         source = tar.extractfile(info)
         assert source is not None, "a regular file has content"
-        made = hashlib.sha256()
-        size = 0
-        with path.open("xb", buffering=0) as file:
-            while data := source.read(CHUNK_BYTES):
-                disk.keep_room(file.fileno())
-                made.update(data)
-                file.write(data)
-                size += len(data)
-        members.add(name, Member(path, size, f"sha256:{made.hexdigest()}"))
+        members.add(name, _kept(source, path))
+
+
+def _kept(source: Readable, path: Path) -> Member:
+    """``source`` in a new file at ``path``."""
+    made = hashlib.sha256()
+    size = 0
+    with path.open("xb", buffering=0) as file:
+        while data := source.read(CHUNK_BYTES):
+            disk.keep_room(file.fileno())
+            made.update(data)
+            file.write(data)
+            size += len(data)
+    return Member(path, size, f"sha256:{made.hexdigest()}")

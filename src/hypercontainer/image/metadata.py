@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypercontainer.errors import Unavailable
-from hypercontainer.image.documents import parse_config
-from hypercontainer.image.model import Image, Layer
+from hypercontainer.errors import ImageError, Unavailable
+from hypercontainer.image.documents import ImageDocument, parse_config
+from hypercontainer.image.model import Image, ImageConfig, Layer
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 1
@@ -201,7 +201,11 @@ class Metadata:
             digests = self._rows(
                 "SELECT name, digest FROM repo_digest WHERE image_id = ? ORDER BY name, digest", image_id
             )
-        document = parse_config(record.config, f"image {image_id}")
+        fault = ""
+        try:
+            document = parse_config(record.config, f"image {image_id}")
+        except ImageError as error:
+            document, fault = ImageDocument(config=ImageConfig(raw=record.config)), error.message
         return Image(
             id=image_id,
             references=tuple(reference for (reference,) in tags),
@@ -216,6 +220,7 @@ class Metadata:
             os=document.platform.os,
             variant=document.platform.variant,
             author=document.author,
+            fault=fault,
         )
 
     def _layers(self, image_id: str) -> tuple[Layer, ...]:
@@ -236,6 +241,11 @@ class Metadata:
 
     def by_tag(self, reference: str) -> str | None:
         return self._one("SELECT image_id FROM tag WHERE reference = ?", reference)
+
+    def tags_of(self, name: str) -> list[tuple[str, str]]:
+        """(canonical tag, image ID) of every tag of a repository, in order."""
+        rows = self._rows("SELECT reference, image_id FROM tag ORDER BY reference")
+        return [(reference, image_id) for reference, image_id in rows if reference.rpartition(":")[0] == name]
 
     def by_digest(self, name: str, digest: str) -> str | None:
         """The image of ``name@digest``: as pulled or pushed, or its own manifest under one of its names."""

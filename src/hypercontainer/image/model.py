@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hypercontainer.image.platforms import Platform
+
 
 @dataclass(frozen=True)
 class RegistriesConfig:
@@ -50,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it is stored.  ``compression``: none, gzip or zstd, found in the bytes themselves."""
+    """One layer as it is stored.  ``compression``: none, gzip, zstd, xz or bzip2, found in the bytes themselves."""
 
     digest: str
     diff_id: str
@@ -108,7 +110,7 @@ class Image:
     """An image in the store.
 
     ``references`` and ``repo_digests`` are canonical (``docker.io/library/debian:12``); ``created`` is RFC 3339
-    or ''; ``size_bytes`` is what its layers take in the store (compressed as they came).
+    or ''; ``size_bytes`` is what its layers' blobs take in the store.
     """
 
     id: str
@@ -124,10 +126,15 @@ class Image:
     os: str
     variant: str = ""
     author: str = ""
+    fault: str = ""  # why it cannot be used, of one that was stored when more was taken: it can be removed
 
     @property
     def short_id(self) -> str:
         return self.id.partition(":")[2][:12]
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(self.os, self.architecture, self.variant)
 
     @property
     def dangling(self) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, NotSupported, Remedy
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -27,6 +28,14 @@ _ARCHITECTURES = {
 _VARIANTS = {"armhf": "v7", "armv7l": "v7", "armel": "v6"}
 # What a platform without a variant means.
 _IMPLIED = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
+# Whose programs a machine runs as well.
+_OLDER = {"amd64": "386", "arm64": "arm"}
+# What levels 2, 3 and 4 add (x86-64 psABI, "Micro-architecture levels"), in Linux's words.
+_LEVEL_FLAGS = (
+    frozenset("cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3".split()),
+    frozenset("abm avx avx2 bmi1 bmi2 f16c fma movbe xsave".split()),
+    frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split()),
+)
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _LEVEL = re.compile(r"v([0-9]+)")
 
@@ -68,8 +77,52 @@ def parse(text: str) -> Platform:
 
 
 def host_platform() -> Platform:
-    """Linux on this machine's architecture."""
+    """Linux on this machine's architecture, at its lowest level."""
     return normalized("linux", os.uname().machine)
+
+
+def candidates(wanted: Platform | None) -> tuple[Platform, ...]:
+    """What to look for, in this order, where ``wanted`` is asked for; None is this machine.
+
+    Of this machine's architecture what everybody runs comes first, as other tools choose; then the highest level
+    that its processor has, since some images are made for no other.
+    """
+    usual = host_platform()
+    if wanted not in (None, usual):
+        assert wanted is not None
+        return (wanted,)
+    level = host_level() if usual.architecture == "amd64" else 1
+    return (usual, Platform(usual.os, usual.architecture, f"v{level}")) if level > 1 else (usual,)
+
+
+def host_level(cpuinfo: Path = Path("/proc/cpuinfo"), kvm: Path = Path("/dev/kvm")) -> int:
+    """The level of the x86-64 psABI, 1 to 4, that a virtual machine's processor has.
+
+    That is this machine's; one that is emulated has no AVX-512.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return 1
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    level = 1
+    while level < 4 and _LEVEL_FLAGS[level - 1] <= flags:
+        level += 1
+    return level if kvm.exists() else min(level, 3)
+
+
+def check_runs(platform: Platform, what: str) -> None:
+    """NotSupported where images for ``platform`` do not run here; ``what`` is for it."""
+    usual = host_platform()
+    older = _OLDER.get(usual.architecture, "")
+    if any(suitability(platform, each) is not None for each in candidates(None)):
+        return
+    if (platform.os, platform.architecture) == (usual.os, older):
+        return  # if the kernel takes its programs
+    raise NotSupported(
+        f"{what} is for {platform}: this machine runs {candidates(None)[-1]}",
+        remedies=[Remedy("images.pull", options={"platform": str(usual)}, aim="to get the one for it")],
+    )
 
 
 def suitability(candidate: Platform, wanted: Platform) -> int | None:

@@ -28,7 +28,7 @@ from hypercontainer.image.download import fetch
 from hypercontainer.image.flights import Flights, Report
 from hypercontainer.image.metadata import Record
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
-from hypercontainer.image.platforms import Platform, host_platform, suitability
+from hypercontainer.image.platforms import Platform, candidates, suitability
 from hypercontainer.image.registry import Repository
 
 MAX_INDEX_DEPTH = 4
@@ -51,11 +51,11 @@ class Resolved:
 def find_manifest(
     get: Callable[[str], tuple[bytes, str, str]],
     reference: str,
-    platform: Platform,
+    wanted: Sequence[Platform],
     what: str,
     available: Callable[[Descriptor], bool] = lambda _: True,
 ) -> tuple[str, str, Manifest]:
-    """Follow indexes to one image: the named digest, the manifest's digest and the manifest.
+    """Follow indexes to one image (`select`): the named digest, the manifest's digest and the manifest.
 
     ``get`` gives bytes, content type and digest.  An index that leads back to itself cannot be made without
     breaking the hash, but a server can answer with anything: depth and digests seen are checked.
@@ -71,7 +71,7 @@ def find_manifest(
         document = parse_manifest(raw, content_type, f"manifest {digest} of {what}")
         if isinstance(document, Manifest):
             return named, digest, document
-        entry = select(document, platform, what, available)
+        entry = select(document, wanted, what, available)
         if entry.digest in seen:
             raise ImageError(f"{what}: the index {digest} refers to itself")
         reference = entry.digest
@@ -89,7 +89,7 @@ def resolve(sources: Sequence[Repository], reference: str, platform: Platform | 
 
 
 def _resolve(source: Repository, reference: str, platform: Platform | None) -> Resolved:
-    wanted = platform or host_platform()
+    wanted = candidates(platform)
 
     def get(digest: str) -> tuple[bytes, str, str]:
         served = source.manifest(digest)
@@ -99,7 +99,7 @@ def _resolve(source: Repository, reference: str, platform: Platform | None) -> R
     config = source.small_blob(manifest.config, f"image config {manifest.config.digest} of {source}")
     document = parse_config(config, f"image config {manifest.config.digest} of {source}")
     check_layers(manifest, document, str(source))
-    if platform is not None and suitability(document.platform, platform) is None:
+    if platform is not None and all(suitability(document.platform, each) is None for each in wanted):
         raise ImageError(f"{source}: the image is for {document.platform}, not for {platform}")
     return Resolved(source, named, digest, manifest, config)
 

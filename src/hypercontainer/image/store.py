@@ -12,10 +12,11 @@ import builtins
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from hypercontainer.errors import DigestMismatch, InvalidArgument, LayerError, NotFound, Remedy
+from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
 from hypercontainer.image import importing, local
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
@@ -141,18 +142,20 @@ class ImageStore:
         self,
         stream: BinaryIO,
         *,
+        platform: Platform | None = None,
         prepare: Prepare | None = None,
         assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> builtins.list[Image]:
-        """Take in every image of a docker-archive or OCI layout tar, plain or compressed, of any stream."""
+        """Take in every image (see `archive_read.images`) of a docker-archive or OCI layout tar, plain or compressed,
+        of any stream; their ``references`` are those of the archive alone."""
         with (
             self._operation("load", cancelled) as guard,
             disk_errors("load", self._blobs.root),
             self._blobs.staging() as folder,
         ):
-            found = images(take(stream, folder, self._config.max_archive_bytes, guard))
+            found = images(take(stream, folder, self._config.max_archive_bytes, guard), platform)
             # What is not registered in the end goes; what is, no sweep takes.
             self._doomed |= {x.digest for loaded in found for x in loaded.manifest.layers}
             records = [self._adopt(loaded) for loaded in found]
@@ -160,9 +163,11 @@ class ImageStore:
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
             in_parallel([_job(work, x) for x in unique.values()], self._config.parallel_downloads, guard)
             _assemble(records, assemble, guard)
+            names: dict[str, dict[str, None]] = {}
             for record, loaded in zip(records, found, strict=True):
                 self._register(record, loaded.tags)
-            return [self._image(image_id) for image_id in dict.fromkeys(record.id for record in records)]
+                names.setdefault(record.id, {}).update(dict.fromkeys(loaded.tags))
+            return [replace(self._image(each), references=tuple(tags)) for each, tags in names.items()]
 
     def _adopt(self, loaded: Loaded) -> Record:
         for descriptor, member in zip(loaded.manifest.layers, loaded.layers, strict=True):
@@ -217,15 +222,14 @@ class ImageStore:
         format: str = "docker",  # noqa: A002
         cancelled: threading.Event | None = None,
     ) -> None:
-        """Write images as one archive; ``format``: docker or oci.  What is named by ID is saved without a tag."""
+        """Write images as one archive; ``format``: docker or oci.  A repository without a tag is all of its tags; what
+        is named by ID is saved without one."""
         if format not in ("docker", "oci"):
             raise InvalidArgument(f"save: format {format!r} is not docker or oci")
         chosen: dict[str, dict[str, None]] = {}  # image ID -> its tags, in order
         for text in references:
-            image_id, reference = local.find(self._metadata, text)
-            tags = chosen.setdefault(image_id, {})
-            if reference is not None and reference.tag and not reference.digest:
-                tags[reference.canonical] = None
+            for image_id, tag in local.find_all(self._metadata, text):
+                chosen.setdefault(image_id, {}).update({tag: None} if tag else {})
         if not chosen:
             raise InvalidArgument("save: no image is named")
         names = {image_id: list(tags) for image_id, tags in chosen.items()}
@@ -240,8 +244,12 @@ class ImageStore:
     # Images that are here
 
     def get(self, reference: str) -> Image:
-        """The image that a name, a tag, a ``name@digest`` or (the beginning of) an ID means; NotFound."""
-        return self._image(local.find(self._metadata, reference)[0])
+        """The image that a name, a tag, a ``name@digest`` or (the beginning of) an ID means; NotFound, and ImageError
+        for one that cannot be used."""
+        image = self._image(local.find(self._metadata, reference)[0])
+        if image.fault:
+            raise ImageError(image.fault, remedies=[Remedy("images.remove", reference)])
+        return image
 
     def list(self) -> builtins.list[Image]:
         """All images, the latest arrival first."""
@@ -292,10 +300,11 @@ class ImageStore:
         self._sweep(leftovers=True)
         return PruneReport(tuple(removed), max(0, before - sum(self._blobs.usage().values())))
 
-    def history(self, reference: str) -> builtins.list[HistoryEntry]:
-        """How the image was made, newest step first."""
+    def history(self, reference: str, size_of: Callable[[str], int]) -> builtins.list[HistoryEntry]:
+        """How the image was made, newest step first.  ``size_of`` gives a layer's size in bytes by its diff ID."""
         image = self.get(reference)
-        return entries(image, parse_config(image.config.raw, f"image {image.id}").history)
+        steps = parse_config(image.config.raw, f"image {image.id}").history
+        return entries(image, steps, [size_of(layer.diff_id) for layer in image.layers])
 
     def layer_blob(self, image: Image, index: int) -> tuple[Layer, Path]:
         """A layer with the file of its verified blob; NotFound if the file is gone."""

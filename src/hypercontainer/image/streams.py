@@ -14,6 +14,7 @@ from isal import igzip, isal_zlib
 from hypercontainer.errors import ImageError
 from hypercontainer.image.blobs import CHUNK_BYTES, compression_of
 from hypercontainer.image.cancel import Guard
+from hypercontainer.linux.unpack import FORMATS, Damaged, Unpacked
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError, ZstdFile
@@ -28,7 +29,10 @@ DAMAGE: tuple[type[Exception], ...] = (
     cast(type[Exception], isal_zlib.error),
     igzip.BadGzipFile,
     ZstdError,
+    Damaged,
 )
+# As layers are kept; what comes in other compressions is unpacked.
+STORED = frozenset({"none", "gzip", "zstd"})
 GZIP_LEVEL = 1  # of isal's 0-3: a push is bound by it, and the others gain a few percent
 
 
@@ -47,7 +51,7 @@ class Metered(io.RawIOBase):
         observe: Callable[[bytes], object] = len,
     ) -> None:
         self._stream, self._guard, self._limit, self._what = stream, guard, limit_bytes, what
-        self._observe = observe
+        self.observe = observe
         self._ahead = b""
         self.count = 0
         self.budget: int | None = None
@@ -75,7 +79,7 @@ class Metered(io.RawIOBase):
                 raise ImageError(f"{self._what}: the header of an entry is too large")
         if self.count > self._limit:
             raise ImageError(f"{self._what}: larger than {self._limit} bytes")
-        self._observe(data)
+        self.observe(data)
         return data
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -85,7 +89,9 @@ class Metered(io.RawIOBase):
 
 
 def decompressed(stream: Metered, compression: str) -> BinaryIO:
-    """The plain bytes of ``stream``, which is none, gzip or zstd; several members or frames are one stream."""
+    """The plain bytes of ``stream``; several members or frames are one stream."""
+    if compression in FORMATS:
+        return cast(BinaryIO, Unpacked(stream, compression))
     if compression == "gzip":
         return cast(BinaryIO, igzip.GzipFile(fileobj=stream, mode="rb"))  # type: ignore[no-untyped-call]
     if compression == "zstd":
@@ -93,9 +99,9 @@ def decompressed(stream: Metered, compression: str) -> BinaryIO:
     return cast(BinaryIO, stream)
 
 
-def sniffed(stream: Metered, what: str) -> BinaryIO:
+def sniffed(stream: Metered) -> BinaryIO:
     """The plain bytes of a stream of unknown compression."""
-    return decompressed(stream, compression_of(stream.peek(), what))
+    return decompressed(stream, compression_of(stream.peek()))
 
 
 def compressor(target: BinaryIO) -> BinaryIO:

@@ -6,9 +6,7 @@ What waits between them is bounded by ``QUEUED_CHUNKS``.
 
 from __future__ import annotations
 
-import bz2
 import hashlib
-import lzma
 import queue
 import sys
 import threading
@@ -21,6 +19,7 @@ from typing import BinaryIO, Protocol, cast
 from isal import igzip, isal_zlib
 
 from hypercontainer.errors import NotSupported
+from hypercontainer.linux.unpack import Damaged, Unpacked
 
 from .limits import Refusal
 
@@ -33,9 +32,9 @@ CHUNK_BYTES = 1 << 18
 QUEUED_CHUNKS = 8
 MAGIC_BYTES = 6
 MAGICS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"))
-# The decompressors' own errors; gzip's and bzip2's are OSErrors, as a failing source's may be.
+# The decompressors' own errors; gzip's are OSErrors, as a failing source's may be.
 ISAL_ERROR = cast(type[Exception], isal_zlib.error)
-DAMAGE = (OSError, EOFError, zlib.error, ISAL_ERROR, zstd.ZstdError, lzma.LZMAError)
+DAMAGE = (OSError, EOFError, zlib.error, ISAL_ERROR, zstd.ZstdError, Damaged)
 
 
 class Readable(Protocol):
@@ -88,10 +87,8 @@ def open_decompressed(source: CompressedSource, compression: str) -> Readable:
             return cast(Readable, igzip.open(raw))  # type: ignore[no-untyped-call]
         case "zstd":
             return cast(Readable, zstd.ZstdFile(raw))
-        case "xz":
-            return lzma.LZMAFile(raw)
-        case "bzip2":
-            return bz2.BZ2File(raw)
+        case "xz" | "bzip2":
+            return Unpacked(source, compression)
     raise NotSupported(f"layer compression {compression!r}", hint="none, gzip, zstd, xz and bzip2 are")
 
 

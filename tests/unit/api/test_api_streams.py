@@ -272,7 +272,7 @@ def read_all(stream: BinaryIO) -> int:
 async def test_load_reads_a_chunked_body_in_a_thread_without_holding_it(serving: Serving) -> None:
     seen = []
 
-    async def load(stream: BinaryIO, *, progress: Any) -> Any:
+    async def load(stream: BinaryIO, *, platform: str | None = None, progress: Any) -> Any:
         progress(LayerProgress("l", "loading", 0, 0))
         seen.append(await asyncio.to_thread(read_all, stream))
         return [IMAGE]
@@ -300,7 +300,7 @@ async def test_load_reads_a_chunked_body_in_a_thread_without_holding_it(serving:
 async def test_a_reader_that_does_not_read_stops_the_client(serving: Serving) -> None:
     go = threading.Event()
 
-    async def load(stream: BinaryIO, *, progress: Any) -> Any:
+    async def load(stream: BinaryIO, *, platform: str | None = None, progress: Any) -> Any:
         await asyncio.to_thread(go.wait)
         await asyncio.to_thread(read_all, stream)
         return []
@@ -356,7 +356,7 @@ async def test_a_body_that_stops_short_is_an_error_to_its_reader(serving: Servin
             failed.append(error)
         ended.set()
 
-    async def load(stream: BinaryIO, *, progress: Any) -> Any:
+    async def load(stream: BinaryIO, *, platform: str | None = None, progress: Any) -> Any:
         await asyncio.to_thread(read, stream)
         return []
 
@@ -369,7 +369,7 @@ async def test_a_body_that_stops_short_is_an_error_to_its_reader(serving: Servin
 
 
 async def test_an_early_error_reaches_a_client_that_is_still_sending(serving: Serving) -> None:
-    async def load(stream: BinaryIO, *, progress: Any) -> Any:
+    async def load(stream: BinaryIO, *, platform: str | None = None, progress: Any) -> Any:
         await asyncio.to_thread(stream.read, 10)
         raise e.ImageError("not a tar")
 

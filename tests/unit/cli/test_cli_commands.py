@@ -239,7 +239,7 @@ def test_load_from_standard_input_and_from_a_file(hyperd: FakeHyperd, spawn: Spa
     loading(hyperd, "/v1/images/load", {"images": [image(), image(references=[], id="sha256:2")]})
     done = spawn("load", stdin=data)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == b"Loaded image: docker.io/library/x:1\nLoaded image ID: sha256:2\n"
+    assert done.stdout == b"Loaded image: x:1\nLoaded image ID: sha256:2\n"
     assert hyperd.requests[0].body == data
     path = tmp_path / "a.tar"
     path.write_bytes(data)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from hypercontainer.errors import ImageError, InvalidArgument
+from hypercontainer.errors import ImageError, InvalidArgument, NotSupported
+from hypercontainer.image import platforms
 from hypercontainer.image.documents import Descriptor, Index, WirePlatform, select
-from hypercontainer.image.platforms import Platform, parse, suitability
+from hypercontainer.image.platforms import Platform, candidates, check_runs, host_level, parse, suitability
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 
@@ -19,7 +24,7 @@ def index_of(*platforms: str, **annotations: str) -> Index:
 
 
 def chosen(index: Index, wanted: str) -> int:
-    return int(select(index, parse(wanted), "test").digest[-4:], 16)
+    return int(select(index, [parse(wanted)], "test").digest[-4:], 16)
 
 
 def test_spellings() -> None:
@@ -47,9 +52,68 @@ def test_the_best_variant_that_the_machine_runs_is_chosen() -> None:
 def test_attestations_are_no_images() -> None:
     assert chosen(index_of("unknown/unknown", "linux/amd64"), "linux/amd64") == 1
     with pytest.raises(ImageError, match="no image for linux/amd64"):
-        select(index_of("linux/amd64", **{"vnd.docker.reference.type": "x"}), parse("amd64"), "t")
+        select(index_of("linux/amd64", **{"vnd.docker.reference.type": "x"}), [parse("amd64")], "t")
 
 
 def test_what_there_is_is_said() -> None:
     with pytest.raises(ImageError, match="it has linux/arm64, linux/s390x"):
-        select(index_of("linux/arm64", "linux/s390x"), parse("linux/amd64"), "t")
+        select(index_of("linux/arm64", "linux/s390x"), [parse("linux/amd64")], "t")
+
+
+FLAGS = {
+    1: "fpu sse sse2",
+    2: "fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3",
+    3: "fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
+}
+FLAGS[4] = FLAGS[3] + " avx512f avx512bw avx512cd avx512dq avx512vl"
+
+
+@pytest.mark.parametrize("level", FLAGS)
+def test_levels_are_those_of_the_processor(tmp_path: Path, level: int) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {FLAGS[level]}\n\nprocessor\t: 1\n")
+    assert host_level(cpuinfo, kvm=tmp_path) == level
+    assert host_level(cpuinfo, kvm=tmp_path / "none") == min(level, 3), "an emulated one has no more"
+    assert host_level(tmp_path / "none", kvm=tmp_path) == 1
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    def be(name: str, level: int) -> None:
+        monkeypatch.setattr("os.uname", lambda: SimpleNamespace(machine=name))
+        monkeypatch.setattr(platforms, "host_level", lambda: level)
+
+    return be
+
+
+def test_an_index_of_levels_only(machine: Callable[[str, int], None]) -> None:
+    index = index_of("linux/arm64", "linux/amd64/v3", "linux/amd64/v2")
+
+    def place(wanted: str | None = None) -> int:
+        return int(select(index, candidates(parse(wanted) if wanted else None), "test").digest[-4:], 16)
+
+    machine("x86_64", 3)
+    assert place() == place("linux/amd64") == 1
+    assert place("linux/amd64/v2") == 2
+    machine("x86_64", 2)
+    assert place() == 2
+    machine("x86_64", 1)
+    with pytest.raises(ImageError, match=r"no image for linux/amd64; it has linux/arm64, linux/amd64/v3"):
+        place()
+    index = index_of("linux/amd64/v3", "linux/amd64")
+    machine("x86_64", 4)
+    assert place() == 1, "as other tools choose"
+
+
+def test_what_runs(machine: Callable[[str, int], None]) -> None:
+    machine("x86_64", 2)
+    for text in ("linux/amd64", "linux/amd64/v2", "linux/386"):
+        check_runs(parse(text), "it")
+    for text in ("linux/amd64/v3", "linux/arm64", "windows/amd64", "linux/arm"):
+        with pytest.raises(NotSupported, match="this machine runs linux/amd64/v2") as caught:
+            check_runs(parse(text), "it")
+        assert caught.value.remedies[0].options == {"platform": "linux/amd64"}
+    machine("aarch64", 1)
+    check_runs(parse("linux/arm/v6"), "it")
+    with pytest.raises(NotSupported, match="it is for linux/amd64: this machine runs linux/arm64"):
+        check_runs(parse("linux/amd64"), "it")

@@ -78,11 +78,15 @@ def load(call: Call) -> int:
     display = Display(quiet=values.flag("quiet"))
     path = values.text("input") or (call.arguments[0] if call.arguments else "")
     with _open(path, "load") as source:
-        answer = follow(call.session.client.lines("images.load", upload=sender(source)), display)
+        query = {"platform": values.text("platform") or None}
+        lines = call.session.client.lines("images.load", query=query, upload=sender(source))
+        answer = follow(lines, display)
     loaded = answer["images"] if isinstance(answer, dict) else answer
+    from hypercontainer.image.reference import parse
+
     for image in loaded:
         for reference in image["references"]:
-            print(f"Loaded image: {reference}")
+            print(f"Loaded image: {parse(reference).familiar()}")
         if not image["references"]:
             print(f"Loaded image ID: {image['id']}")
     return 0
@@ -166,9 +170,10 @@ LOAD = Command(
     count=(0, 1),
     options=(
         text("-i --input", "FILE", "read this archive (or directory) in place of standard input"),
+        text("--platform", "OS/ARCH", "of an archive with several, in place of this machine's"),
         flag("-q --quiet", "no progress"),
     ),
-    text="Takes what docker save writes and OCI layouts, compressed or not.",
+    text="Takes what docker save writes and OCI layouts, plain or compressed with gzip, zstd, xz or bzip2.",
     examples=("hyper load -i debian.tar", "docker save debian:12 | hyper load"),
 )
 SAVE = Command(
@@ -179,6 +184,7 @@ SAVE = Command(
         text("-o --output", "FILE", "write here in place of standard output"),
         text("--format", "FORMAT", "docker or oci", "docker"),
     ),
+    text="A repository without a tag is all of its tags.",
     examples=(
         "hyper save -o debian.tar debian:12",
         "hyper save --format oci debian:12 | gzip > debian.oci.tar.gz",
@@ -193,6 +199,7 @@ IMPORT = Command(
         text("-m --message", "TEXT", "for the image's history"),
         refused("--platform", "OS/ARCH", "an imported image is for this machine"),
     ),
+    text="Takes a tar, plain or compressed with gzip, zstd, xz or bzip2.",
     examples=(
         "hyper import rootfs.tar localhost/mine:1",
         "tar -C root -c . | hyper import -c 'CMD /bin/sh' - mine",

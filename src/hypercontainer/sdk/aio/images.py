@@ -132,9 +132,10 @@ class AsyncImages:
         return (await self._api.call("images.remove", RemovedList, query=query)).removed
 
     async def load(
-        self, archive: Archive, *, progress: OnProgress | None = None
+        self, archive: Archive, *, platform: str | None = None, progress: OnProgress | None = None
     ) -> builtins.list[ImageSummary]:
-        """The images of a tar that ``save`` or ``docker save`` has written: a path, bytes, or an open file.
+        """The images of a tar that ``save`` or ``docker save`` has written: a path, bytes, or an open file.  Each has
+        the names that the archive has for it.
 
         Example::
 
@@ -143,7 +144,9 @@ class AsyncImages:
             assert loaded[0].id == (await hyper.images.inspect("busybox")).id
         """
         async with _opened(archive, "rb") as stream:
-            done = await self._api.operation("images.load", ImageList, upload=stream, progress=progress)
+            done = await self._api.operation(
+                "images.load", ImageList, query={"platform": platform}, upload=stream, progress=progress
+            )
         return done.images
 
     async def save(
@@ -153,7 +156,7 @@ class AsyncImages:
         *,
         format: str = "docker",
     ) -> None:
-        """Writes images into a tar; ``format``: "docker" or "oci".
+        """Writes images into a tar; ``format``: "docker" or "oci".  A repository without a tag is all of its tags.
 
         Example::
 

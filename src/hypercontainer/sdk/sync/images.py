@@ -118,8 +118,11 @@ class Images(Facade[aio.AsyncImages]):
         """
         return self._portal.call(self._async.remove(ref, force=force))
 
-    def load(self, archive: Archive, *, progress: OnProgress | None = None) -> builtins.list[ImageSummary]:
-        """The images of a tar that ``save`` or ``docker save`` has written: a path, bytes, or an open file.
+    def load(
+        self, archive: Archive, *, platform: str | None = None, progress: OnProgress | None = None
+    ) -> builtins.list[ImageSummary]:
+        """The images of a tar that ``save`` or ``docker save`` has written: a path, bytes, or an open file.  Each has
+        the names that the archive has for it.
 
         Example::
 
@@ -127,7 +130,7 @@ class Images(Facade[aio.AsyncImages]):
             loaded = hyper.images.load("busybox.tar")
             assert loaded[0].id == hyper.images.inspect("busybox").id
         """
-        return self._portal.call(self._async.load(archive, progress=progress))
+        return self._portal.call(self._async.load(archive, platform=platform, progress=progress))
 
     def save(
         self,
@@ -136,7 +139,7 @@ class Images(Facade[aio.AsyncImages]):
         *,
         format: str = "docker",
     ) -> None:
-        """Writes images into a tar; ``format``: "docker" or "oci".
+        """Writes images into a tar; ``format``: "docker" or "oci".  A repository without a tag is all of its tags.
 
         Example::
 
