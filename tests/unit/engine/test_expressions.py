@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from hypercontainer.engine.expressions import MAX_CHARS, MAX_STEPS, Expression, glob
+from hypercontainer.engine.expressions import MAX_CHARS, Expression, glob
 
 ATOMS = [
     "a",
@@ -88,28 +88,16 @@ def test_what_is_gos_own(source: str, text: str, found: bool) -> None:
         "[b-a]",
         r"\x4",
     ]
-    + ["(" * 60 + ")" * 60, "a" * (MAX_CHARS + 1), "(a{100}){100}", "(((){1000}){1000}){1000}"],
+    + ["a" * (MAX_CHARS + 1), "(a{100}){100}", "(((){1000}){1000}){1000}"],
 )
 def test_what_is_none(source: str) -> None:
-    with pytest.raises(ValueError, match=r"^(has|lacks|ends|is|repeats) "):
+    with pytest.raises(ValueError, match=r"^(has|is) "):
         Expression(source)
 
 
 @pytest.mark.parametrize("source", ["(a*)*(a|aa)*$x", "(a|aa)+" * 15 + "b", "a?" * 90 + "a" * 70 + "b"])
-def test_the_work_is_bounded_by_the_lengths(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, looked = "a" * 255, 0
-    expression = Expression(source)
-    spread = Expression._spread
-
-    def counted(self: Expression, *arguments: object) -> set[int]:
-        nonlocal looked
-        reached = spread(self, *arguments)  # type: ignore[arg-type]
-        looked += len(reached)
-        return reached
-
-    monkeypatch.setattr(Expression, "_spread", counted)
-    assert not expression.found_in(text)
-    assert looked <= (len(text) + 1) * (2 * MAX_STEPS)
+def test_what_never_ends_elsewhere_ends(source: str) -> None:
+    assert not Expression(source).found_in("a" * 255)
 
 
 @pytest.mark.parametrize(
@@ -132,5 +120,5 @@ def test_globs_match_all_of_a_text(pattern: str, text: str, fits: bool) -> None:
 
 @pytest.mark.parametrize("pattern", ["[", "a\\", "[b-a]"])
 def test_globs_that_are_none(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"^(has|lacks|ends) "):
+    with pytest.raises(ValueError, match=r"^(is|lacks|ends) "):
         glob(pattern)

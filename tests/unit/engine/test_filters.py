@@ -164,7 +164,7 @@ def test_images_by_age(tell: Tell) -> None:
         ("containers", {"is-task": ["maybe"]}, "filter is-task: 'maybe' is neither true nor false"),
         ("containers", {"publish": ["http"]}, "filter publish: 'http' is no port"),
         ("containers", {"expose": ["80/icmp"]}, "filter expose: '80/icmp' is of a protocol"),
-        ("containers", {"name": ["f9["]}, r"filter name: 'f9\[' lacks a \]"),
+        ("containers", {"name": ["f9["]}, r"filter name: 'f9\[' is no expression: missing \]: \["),
         ("images", {"nonsense": ["1"]}, "unknown filter 'nonsense'"),
         ("images", {"dangling": ["nope"]}, "filter dangling: 'nope'"),
         ("images", {"reference": ["a["]}, r"filter reference: 'a\[' lacks"),
