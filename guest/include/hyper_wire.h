@@ -147,11 +147,12 @@ enum hyper_tag {
 	HYPER_DISCARD = 81, /* its UPPER's DIRECTORY is removed too */
 	HYPER_COPY_UP = 82, /* what the root has at TARGET is copied into SOURCE where that is empty */
 	HYPER_OWNER = 83, /* user[:group], looked up in the root, in place of UID and GID */
+	HYPER_TIDY = 84, /* an empty lost+found goes */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,
 	HYPER_ENV = 97, /* "NAME=value"; HOME comes from the image's passwd where it is missing */
-	HYPER_CWD = 98, /* made if it is missing, as Docker does for the init process */
+	HYPER_CWD = 98, /* of CONTAINER_CREATE: made if it is missing, while the root can be written to */
 	HYPER_USER = 99, /* "", "name", "uid", "name:group", "uid:gid", ... looked up in the root */
 	HYPER_GROUP = 100, /* name or number of one more group */
 	HYPER_CAP_BOUNDING = 101,

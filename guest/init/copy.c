@@ -17,9 +17,12 @@
 #define DEPTH_MAX 128
 #define NAMES_BYTES 65536
 
-static bool is_passed_over(const char *name)
+/* Of a directory into which an image's has been copied. */
+#define FILLED "trusted.hyper.filled"
+
+static bool is_itself(const char *name)
 {
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lost+found") == 0;
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
 static int is_empty(int directory)
@@ -33,7 +36,7 @@ static int is_empty(int directory)
 	struct dirent *entry;
 	do
 		entry = readdir(list);
-	while (entry && is_passed_over(entry->d_name));
+	while (entry && is_itself(entry->d_name));
 	(void)closedir(list);
 	return entry == NULL;
 }
@@ -136,7 +139,7 @@ static int copy_below(int from, int to, dev_t device, int depth)
 		return -1;
 	}
 	for (struct dirent *entry; done == 0 && (entry = readdir(list));) {
-		if (!is_passed_over(entry->d_name))
+		if (!is_itself(entry->d_name))
 			done = copy_entry(from, to, entry->d_name, device, depth);
 	}
 	int error = errno;
@@ -154,9 +157,16 @@ int copy_up(int from, int to, const char *name, struct failure *failure)
 		return 0;
 	int readable = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int writable = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int done = readable < 0 || writable < 0 ? -1 : copy_below(readable, writable, source.st_dev, 0);
-	if (done == 0)
-		done = copy_properties(readable, writable, &source);
+	bool again = writable >= 0 && fgetxattr(writable, FILLED, NULL, 0) >= 0;
+	int done = readable < 0 || writable < 0 ? -1 : 0;
+	/* Where there is nothing to copy, the owner and mode that somebody has given it since stand. */
+	if (done == 0 && !(again && is_empty(from) == 1)) {
+		done = copy_below(readable, writable, source.st_dev, 0);
+		if (done == 0)
+			done = copy_properties(readable, writable, &source);
+		if (done == 0)
+			(void)fsetxattr(writable, FILLED, "", 0, 0);
+	}
 	if (done != 0)
 		(void)fail(failure, errno, "%s: cannot copy it into the volume: %s", name, reason(errno));
 	close_fd(&readable);

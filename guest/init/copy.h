@@ -6,8 +6,9 @@
 
 /*
  * Copies what is in the directory `from` (O_PATH will do) into the directory `to`, with owners, modes, times and
- * extended attributes, and gives `to` those of `from`; nothing where `to` has anything but "lost+found", and where
- * either is no directory.  No link is followed; mounts are not entered.  `name` is for people.
+ * extended attributes, and gives `to` those of `from`; nothing where `to` has anything, where either is no directory,
+ * and where `from` is as empty as `to`, which had been filled before.  No link is followed; mounts are not entered.
+ * `name` is for people.
  */
 int copy_up(int from, int to, const char *name, struct failure *failure);
 

@@ -189,7 +189,7 @@ int disk_mount(struct span disk, const char *point, unsigned long flags, const c
 	return done;
 }
 
-int disk_directory(struct span disk, const char *point, struct failure *failure)
+int disk_directory(struct span disk, const char *point, bool *made, struct failure *failure)
 {
 	char path[192];
 	struct span name;
@@ -199,7 +199,8 @@ int disk_directory(struct span disk, const char *point, struct failure *failure)
 		return fail(failure, EINVAL, "not a name for a directory of a disk");
 	else
 		(void)snprintf(path, sizeof path, "%s/%.*s", point, (int)name.length, (const char *)name.data);
-	if (mkdir(path, 0755) != 0 && errno != EEXIST)
+	*made = mkdir(path, 0755) == 0;
+	if (!*made && errno != EEXIST)
 		return fail(failure, errno, "%s: cannot make it: %s", path, reason(errno));
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd >= 0 ? fd : fail(failure, errno, "%s: %s", path, reason(errno));

@@ -16,8 +16,8 @@ int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *fa
 /* Mounts a disk, or the part of it that OFFSET and LENGTH name.  `options` are ext4's. */
 int disk_mount(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure);
 
-/* The DIRECTORY of a disk that is mounted on `point`, made if it is missing: its descriptor, or -1. */
-int disk_directory(struct span disk, const char *point, struct failure *failure);
+/* The DIRECTORY of a disk that is mounted on `point`, `made` if it is missing: its descriptor, or -1. */
+int disk_directory(struct span disk, const char *point, bool *made, struct failure *failure);
 
 /*
  * Unbinds the driver of every virtio disk, until disk_find needs one: a clone has other disks than its template, and

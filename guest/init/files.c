@@ -85,8 +85,8 @@ static int file_bound(int root, const char *path, struct span file, int number, 
 	if (fill(root, fd, path, file, failure) != 0)
 		return -1;
 	int target = place_make_file(root, path, failure);
-	if (target < 0)
-		return -1;
+	if (target < 0) /* the user has mounted something read-only above it, and goes first */
+		return failure->error == EROFS ? 0 : -1;
 	fd_path(target, to);
 	int done = mount(from, to, NULL, MS_BIND, NULL);
 	if (done != 0)

@@ -12,6 +12,7 @@
 
 #include "child.h"
 #include "launch.h"
+#include "place.h"
 #include "root.h"
 #include "skeleton.h"
 #include "system.h"
@@ -67,12 +68,25 @@ static int furnish(int root, const struct span *planned, struct span fields, str
 	return root_protect(root, fields, failure);
 }
 
+/* While the root can be written to: the program's working directory, if it is not there. */
+static int make_cwd(int root, struct span fields, struct failure *failure)
+{
+	struct span value;
+	char *path = field_find(fields, HYPER_CWD, &value) ? span_text(value) : NULL;
+	int made = path ? place_make_directory(root, path, failure) : -1;
+	free(path);
+	if (path && made < 0)
+		return -1;
+	close_fd(&made);
+	return 0;
+}
+
 static int assemble(const struct span *planned, struct span fields, struct note *ready)
 {
 	struct failure *failure = &ready->failure;
 	int root = root_assemble(fields, failure);
-	if (root < 0 || furnish(root, planned, fields, failure) != 0 || sysctls_write(fields, failure) != 0 ||
-	    root_enter(root, fields, failure) != 0) {
+	if (root < 0 || furnish(root, planned, fields, failure) != 0 || make_cwd(root, fields, failure) != 0 ||
+	    sysctls_write(fields, failure) != 0 || root_enter(root, fields, failure) != 0) {
 		root_abandon();
 		return -1;
 	}

@@ -117,19 +117,12 @@ static int enter_directory(const struct launch *launch, bool *entered, struct fa
 		return fail(failure, ENOMEM, "no memory");
 	if (*path != '/' && !*entered)
 		return fail(failure, EINVAL, "chdir to cwd (\"%s\"): it is not absolute", path);
-	if (launch->init && !*entered) {
-		int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-		int made = place_make_directory(root, path, failure);
-		(void)close(root);
-		if (made < 0)
-			return -1;
-		(void)close(made);
-	}
 	/* Root's right to enter is enough; where even root has none (a mount), the user's is tried later. */
 	bool last = *entered;
 	*entered = chdir(path) == 0;
+	/* ENOENT and ENOTDIR would say that there is no such program. */
 	if (!*entered && (last || errno != EACCES))
-		return fail(failure, errno, "chdir to cwd (\"%s\"): %s", path, reason(errno));
+		return fail(failure, EACCES, "chdir to cwd (\"%s\"): %s", path, reason(errno));
 	free(path);
 	return 0;
 }

@@ -96,10 +96,13 @@ static int mount_bind(int root, const struct plan *plan, struct failure *failure
 	char from[FD_PATH_BYTES], to[FD_PATH_BYTES];
 	unsigned long later = plan->flags & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME);
 	int source = bind_source(root, plan, failure);
+	int there = source >= 0 && plan->copy_up ? place_find(root, plan->target, 0) : -1;
 	int target = source < 0 ? -1 : target_for(root, plan, source, failure);
+	bool in_image = there >= 0;
+	close_fd(&there);
 	if (target < 0)
 		return -1;
-	if (plan->copy_up && copy_up(target, source, plan->target, failure) != 0)
+	if (in_image && copy_up(target, source, plan->target, failure) != 0)
 		return -1;
 	fd_path(source, from);
 	fd_path(target, to);

@@ -33,6 +33,15 @@ static int upper_directories(int above, struct failure *failure)
 	return 0;
 }
 
+/* Programs such as df and mount ask it what is mounted.  An image's own stays. */
+static void make_mtab(int root)
+{
+	int etc = place_find(root, "/etc", O_DIRECTORY);
+	if (etc >= 0)
+		(void)symlinkat("/proc/mounts", etc, "mtab");
+	close_fd(&etc);
+}
+
 int root_assemble(struct span fields, struct failure *failure)
 {
 	struct span lower, upper = {NULL, 0};
@@ -50,7 +59,8 @@ int root_assemble(struct span fields, struct failure *failure)
 		if (mount("scratch", UPPER_POINT, "tmpfs", MS_NOATIME, "mode=0755") != 0)
 			return fail(failure, errno, "root in memory: %s", reason(errno));
 	}
-	int above = disk_directory(upper, UPPER_POINT, failure);
+	bool made;
+	int above = disk_directory(upper, UPPER_POINT, &made, failure);
 	if (above < 0 || upper_directories(above, failure) != 0)
 		return -1;
 	/* Where the options' directories are. */
@@ -58,7 +68,10 @@ int root_assemble(struct span fields, struct failure *failure)
 		return fail(failure, errno, "overlay root: %s", reason(errno));
 	(void)close(above);
 	int root = open(ROOT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return root >= 0 ? root : fail(failure, errno, "overlay root: cannot open it: %s", reason(errno));
+	if (root < 0)
+		return fail(failure, errno, "overlay root: cannot open it: %s", reason(errno));
+	make_mtab(root);
+	return root;
 }
 
 int root_enter(int root, struct span fields, struct failure *failure)

@@ -89,6 +89,7 @@ static const struct rule container_plan_rules[] = {
 	{HYPER_CPU_WEIGHT, U32, 0, 0, NULL},
 	{HYPER_PIDS_MAX, U64, 0, 0, NULL},
 	{HYPER_PRIVILEGED, FLAG, 0, 0, NULL},
+	{HYPER_CWD, TEXT, 0, 4095, NULL},
 	END,
 };
 
@@ -215,6 +216,7 @@ static const struct rule volume_plan_rules[] = {
 	{HYPER_MODE, U32, 0, 0, NULL},
 	{HYPER_FILE, NESTED, MANY, 0, file_rules},
 	{HYPER_READ_ONLY, FLAG, 0, 0, NULL},
+	{HYPER_TIDY, FLAG, 0, 0, NULL},
 	END,
 };
 

@@ -148,12 +148,12 @@ int volume_place(const char *source, struct failure *failure)
 
 /* ---- VOLUME_ADD ---- */
 
-static int mount_directory(struct span disk, const char *path, struct failure *failure)
+static int mount_directory(struct span disk, const char *path, bool *made, struct failure *failure)
 {
 	char from[FD_PATH_BYTES];
 	if (disk_mount(disk, DISK_POINT, MS_NOATIME, DISK_WRITABLE, failure) != 0)
 		return -1;
-	int directory = disk_directory(disk, DISK_POINT, failure), done = -1;
+	int directory = disk_directory(disk, DISK_POINT, made, failure), done = -1;
 	if (directory >= 0) {
 		fd_path(directory, from);
 		done = mount(from, path, NULL, MS_BIND, NULL);
@@ -165,11 +165,12 @@ static int mount_directory(struct span disk, const char *path, struct failure *f
 	return done;
 }
 
-static int set_root(int root, struct span fields, struct failure *failure)
+/* The mode is that of a new directory's beginning: what somebody has made of it since stands. */
+static int set_root(int root, struct span fields, bool made, struct failure *failure)
 {
 	struct span value;
 	struct stat info;
-	bool mode = field_find(fields, HYPER_MODE, &value), group = field_find(fields, HYPER_GID, &value);
+	bool mode = made && field_find(fields, HYPER_MODE, &value), group = field_find(fields, HYPER_GID, &value);
 	if (!mode && !group)
 		return 0;
 	if (fstat(root, &info) != 0)
@@ -182,13 +183,13 @@ static int set_root(int root, struct span fields, struct failure *failure)
 	return 0;
 }
 
-static int fill(const char *path, struct span fields, struct failure *failure)
+static int fill(const char *path, struct span fields, bool made, struct failure *failure)
 {
 	struct span each, other;
 	int root = open(path, O_RDONLY | O_CLOEXEC);
 	if (root < 0)
 		return fail(failure, errno, "its root: %s", reason(errno));
-	int done = set_root(root, fields, failure);
+	int done = set_root(root, fields, made, failure);
 	for (struct span rest = fields; done == 0 && field_each(&rest, HYPER_FILE, &each);) {
 		if (find_flag(each, HYPER_BIND) || field_find(each, HYPER_OWNER, &other))
 			done = fail(failure, EINVAL, "a file of a volume is not bound, and has a number for its owner");
@@ -199,18 +200,28 @@ static int fill(const char *path, struct span fields, struct failure *failure)
 	return done;
 }
 
+/* Data bases and installers ask whether a directory is empty.  What fsck has put there stays. */
+static void tidy(const char *path)
+{
+	char left[PATH_BYTES + sizeof "/lost+found"];
+	(void)snprintf(left, sizeof left, "%s/lost+found", path);
+	(void)rmdir(left);
+}
+
 static int add(struct span fields, const char *path, struct failure *failure)
 {
 	struct span source, value;
 	bool disk = field_find(fields, HYPER_UPPER, &source);
 	bool files = field_find(fields, HYPER_FILE, &value) || field_find(fields, HYPER_MODE, &value) ||
 	             field_find(fields, HYPER_GID, &value);
-	bool read_only = find_flag(fields, HYPER_READ_ONLY);
-	if (disk ? mount_directory(source, path, failure) != 0
+	bool read_only = find_flag(fields, HYPER_READ_ONLY), made = !disk;
+	if (disk ? mount_directory(source, path, &made, failure) != 0
 	         : field_find(fields, HYPER_MOUNT, &source) && mount_file_system(source, path, read_only && !files, failure) != 0)
 		return -1;
-	if (files && fill(path, fields, failure) != 0)
+	if (files && fill(path, fields, made, failure) != 0)
 		return -1;
+	if (find_flag(fields, HYPER_TIDY))
+		tidy(path);
 	/* The file system itself: a mount of it that a namespace has had since before would stay as it is. */
 	if (read_only && !disk && mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) != 0)
 		return fail(failure, errno, "cannot make it read-only: %s", reason(errno));

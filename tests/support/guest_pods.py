@@ -39,6 +39,7 @@ def two_images(directory: Path) -> tuple[Path, list[Disk]]:
     (root / "data/file").write_text("of the image\n")
     (root / "data/deep/link").symlink_to("../file")
     (root / "data/deep").chmod(0o2750)
+    (root / "hollow").mkdir(0o711)
     disk, parts, content = directory / "image", [], bytes(PADDING_BYTES)
     for name in ("one", "two"):
         (root / "name").write_text(name + "\n")

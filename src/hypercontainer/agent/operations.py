@@ -76,8 +76,8 @@ class Disk:
 class Mount:
     """``flags``: MS_* of mount(2); ``data``: the file system's own options; ``serial``: a disk as source.
 
-    A bind mount's ``source`` is a place in the container's root, or "VOLUME/path/below" of the pod's; ``copy_up``: what
-    the root has at ``target`` is copied into that, where it is empty.
+    A bind mount's ``source`` is a place in the container's root, or "VOLUME/path/below" of the pod's; ``copy_up``: the
+    directory that the root has at ``target`` is copied into that, where it is empty.
     """
 
     type: Annotated[str, Tag.TYPE]
@@ -121,7 +121,8 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class ContainerPlan:
     """A container's root and what is mounted in it.  Without ``upper`` the root is read-only, or with
-    ``scratch`` writable in memory.  ``cpu_max`` as cgroup v2 has it; ``pid_mode`` 1 shares the pod's."""
+    ``scratch`` writable in memory.  ``cpu_max`` as cgroup v2 has it; ``pid_mode`` 1 shares the pod's.  ``cwd`` is made
+    if it is missing."""
 
     container: Annotated[str, Tag.CONTAINER]
     lower: Annotated[Disk, Tag.LOWER]
@@ -140,6 +141,7 @@ class ContainerPlan:
     cpu_weight: Annotated[int | None, Tag.CPU_WEIGHT] = None
     pids_max: Annotated[int | None, Tag.PIDS_MAX] = None
     privileged: Annotated[bool, Tag.PRIVILEGED] = False
+    cwd: Annotated[str | None, Tag.CWD] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,9 @@ class FileSystem:
 class VolumePlan:
     """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``, made if missing.
 
-    ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's.
-    ``files`` are written into it (their paths relative to it).  One volume is always there: "hyper.shm", 64 MiB of
-    memory for the containers' /dev/shm.
+    ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's, where that
+    is made.  ``tidy``: an empty lost+found goes.  ``files`` are written into it (their paths relative to it).  One
+    volume is always there: "hyper.shm", 64 MiB of memory for the containers' /dev/shm.
     """
 
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
@@ -190,6 +192,7 @@ class VolumePlan:
     mode: Annotated[int | None, Tag.MODE] = None
     files: Annotated[tuple[File, ...], Tag.FILE] = ()
     read_only: Annotated[bool, Tag.READ_ONLY] = False
+    tidy: Annotated[bool, Tag.TIDY] = False
 
 
 @dataclass(frozen=True, slots=True)

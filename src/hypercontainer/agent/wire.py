@@ -192,11 +192,12 @@ class Tag(IntEnum):
     DISCARD = 81, Kind.FLAG  # its UPPER's DIRECTORY is removed too
     COPY_UP = 82, Kind.FLAG  # what the root has at TARGET is copied into SOURCE where that is empty
     OWNER = 83, Kind.TEXT, 255  # user[:group], looked up in the root, in place of UID and GID
+    TIDY = 84, Kind.FLAG  # an empty lost+found goes
 
     # PROCESS_START and after
     ARG = 96, Kind.TEXT
     ENV = 97, Kind.TEXT  # "NAME=value"; HOME comes from the image's passwd where it is missing
-    CWD = 98, Kind.TEXT, 4095  # made if it is missing, as Docker does for the init process
+    CWD = 98, Kind.TEXT, 4095  # of CONTAINER_CREATE: made if it is missing, while the root can be written to
     USER = 99, Kind.TEXT, 255  # "", "name", "uid", "name:group", "uid:gid", ... looked up in the root
     GROUP = 100, Kind.TEXT, 255  # name or number of one more group
     CAP_BOUNDING = 101, Kind.U64

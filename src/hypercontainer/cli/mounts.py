@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 MAX_NAME = 63
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
-_WITHOUT_EFFECT = frozenset(("z", "Z", "cached", "consistent", "delegated", "private", "rprivate"))
+# What each option of -v is about; as with Docker, each is spoken of once.
+_ABOUT = {
+    "ro": "access",
+    "rw": "access",
+    "nocopy": "copy",
+    "z": "label",
+    "Z": "label",
+    "cached": "consistency",
+    "consistent": "consistency",
+    "delegated": "consistency",
+    "private": "propagation",
+    "rprivate": "propagation",
+}
 _KEYS = {
     "src": "source",
     "dst": "target",
@@ -109,27 +121,18 @@ class Mounts:
 
     def short_form(self, typed: str) -> None:
         """``-v``'s value."""
-        source, path, options = "", typed, ""
+        source, path, options = "", typed, None
         parts = typed.split(":")
         if len(parts) == 2 and not parts[1].startswith("/") and parts[0].startswith("/"):
             path, options = parts  # /path:ro
         elif len(parts) in (2, 3):
-            source, path, options = parts[0], parts[1], "".join(parts[2:])
+            source, path, options = parts[0], parts[1], parts[2] if parts[2:] else None
             if not source:
                 raise UsageError(f"invalid --volume {typed!r}: no source before the colon", hint=_HINT)
         elif len(parts) > 3:
             raise UsageError(f"invalid --volume {typed!r}: too many colons", hint=_HINT)
-        read_only, copy = False, True
-        for option in filter(None, options.split(",")):
-            if option in ("ro", "readonly"):
-                read_only = True
-            elif option == "nocopy":
-                copy = False
-            elif option != "rw" and option not in _WITHOUT_EFFECT:
-                raise NotSupported(
-                    f"--volume {typed}: there is no option {option!r} here", hint="ro, rw, nocopy"
-                )
-        self.add(source, path, typed, read_only=read_only, copy=copy)
+        said = _options(typed, options)
+        self.add(source, path, typed, read_only=said.get("access") == "ro", copy="copy" not in said)
 
     def long_form(self, typed: str) -> None:
         """``--mount``'s value."""
@@ -150,7 +153,7 @@ class Mounts:
         source = values.get("source", "")
         if kind == "bind":
             source = _existing(source, typed)
-            if values.get("propagation", "rprivate") not in _WITHOUT_EFFECT:
+            if _ABOUT.get(values.get("propagation", "rprivate")) != "propagation":
                 raise NotSupported(
                     f"--mount {typed}: nothing propagates between the host and a virtual machine"
                 )
@@ -174,6 +177,23 @@ class Mounts:
         if not values["target"].startswith("/"):
             raise UsageError(f"invalid --mount {typed!r}: the target is not absolute")
         self._tmpfs.append({"path": values["target"], "options": ",".join(options)})
+
+
+def _options(typed: str, text: str | None) -> dict[str, str]:
+    """By what they are about; ``text`` None: none were given."""
+    said: dict[str, str] = {}
+    for option in [] if text is None else text.split(","):
+        word = "ro" if option == "readonly" else option
+        if not word:
+            raise UsageError(f"invalid --volume {typed!r}: an empty option", hint=_HINT)
+        if word not in _ABOUT:
+            raise NotSupported(f"--volume {typed}: there is no option {word!r} here", hint="ro, rw, nocopy")
+        if _ABOUT[word] in said:
+            raise UsageError(
+                f"invalid --volume {typed!r}: {said[_ABOUT[word]]!r} and {word!r} are both given", hint=_HINT
+            )
+        said[_ABOUT[word]] = word
+    return said
 
 
 def _fields(typed: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The writable disk of a container: a sparse raw file with an empty ext4, copied from one made once per size.
 
 What decided the options: the guest must not spend its first seconds initialising tables, so they are declared
-zeroed, which in a sparse file costs nothing; a VM can be killed at any time, so there is a journal, a small one.
+zeroed, which in a sparse file costs nothing; a VM can be killed at any time, so there is a journal, a small one.  It
+is empty: what mke2fs makes for fsck (lost+found) is taken out, for it would be the first thing in every new volume.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_BYTES = 1 << 44  # 16 TiB, the largest file of an ext4 host
 COPY_BYTES = 1 << 16
 MKFS_TIMEOUT_S = 60.0
 PROGRAM_PATH = f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin"
-FORMAT_VERSION = 1  # of the cached files: raise it with any change of the options
+FORMAT_VERSION = 2  # of the cached files: raise it with any change of the options
 FEATURES = (
     "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,"
     "dir_nlink,extra_isize,metadata_csum"
@@ -44,7 +45,7 @@ def mkfs_argv(program: str, path: Path, size_bytes: int) -> list[str]:
 
 
 def create_writable_disk(path: Path, size_bytes: int, cache: Path) -> None:
-    """Make ``path``, a disk of ``size_bytes`` (rounded down to 4096) that takes some hundred KiB of the host's.
+    """Make ``path``, a disk of ``size_bytes`` (rounded up to 4096) that takes some hundred KiB of the host's.
 
     ``cache`` is a folder for the empty disks of each size.  Raises Conflict where ``path`` exists,
     InvalidArgument for a size that cannot be, Unavailable where the host cannot make it.
@@ -53,7 +54,7 @@ def create_writable_disk(path: Path, size_bytes: int, cache: Path) -> None:
         raise InvalidArgument(
             f"writable disk of {size_bytes} bytes: from {MIN_BYTES} to {MAX_BYTES} are possible"
         )
-    size_bytes -= size_bytes % BLOCK_BYTES
+    size_bytes = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
     pristine = cache / f"ext4-v{FORMAT_VERSION}-{size_bytes}.img"
     with _host_disk(path):
         if not pristine.exists():
@@ -68,16 +69,18 @@ def _make_pristine(pristine: Path, size_bytes: int) -> None:
         made, copy = Path(folder, "made"), Path(folder, "copy")
         with made.open("xb") as file:
             file.truncate(size_bytes)
-        _run_mkfs(made, size_bytes)
+        _run(*mkfs_argv("mke2fs", made, size_bytes))
+        _run("debugfs", "-w", "-R", "rmdir lost+found", str(made))
         _copy_sparse(made, copy)
         copy.rename(pristine)
 
 
-def _run_mkfs(path: Path, size_bytes: int) -> None:
-    program = shutil.which("mke2fs", path=PROGRAM_PATH)
+def _run(name: str, *arguments: str) -> None:
+    """A program of e2fsprogs."""
+    program = shutil.which(name, path=PROGRAM_PATH)
     if program is None:
-        raise Unavailable("mke2fs is not installed", hint="apt-get install e2fsprogs")
-    argv = mkfs_argv(program, path, size_bytes)
+        raise Unavailable(f"{name} is not installed", hint="apt-get install e2fsprogs")
+    argv = (program, *arguments)
     try:
         done = subprocess.run(
             argv,

@@ -15,6 +15,7 @@ from typing import Protocol
 from hypercontainer.agent.operations import (
     ContainerPlan,
     Disk,
+    Mount,
     ProcessPlan,
     Rlimit,
     Sysctl,
@@ -75,6 +76,7 @@ class Facts:
     kernel_version: tuple[int, int] = (6, 1)
     single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
     shared_memory: str = ""  # the volume that is /dev/shm
+    unfilled: bool = True  # volumes: it has not been started before
     in_pod: bool = False  # memory and CPUs are this container's in the VM, not the VM's
 
 
@@ -144,9 +146,7 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         lower=facts.lower,
         upper=facts.upper,
         read_only=spec.read_only,
-        mounts=plan_mounts.mounts(
-            spec, systemd=systemd, shared_memory=facts.shared_memory, single_files=facts.single_files
-        ),
+        mounts=_mounts(spec, facts, systemd=systemd),
         files=plan_files.files(spec, made.hostname, facts.address, facts.gateway, facts.name_servers),
         devices=plan_mounts.DEVICES,
         masked_paths=() if spec.privileged else plan_mounts.MASKED_PATHS,
@@ -158,6 +158,7 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         cpu_weight=_cpu_weight(spec.cpu_shares),
         pids_max=_pids_max(spec.pids_limit),
         privileged=spec.privileged,
+        cwd=made.working_dir,
     )
     process = _process(
         spec,
@@ -175,6 +176,16 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         reaper=spec.init,
     )
     return Start(container, process)
+
+
+def _mounts(spec: ContainerSpec, facts: Facts, *, systemd: bool) -> tuple[Mount, ...]:
+    return plan_mounts.mounts(
+        spec,
+        systemd=systemd,
+        shared_memory=facts.shared_memory,
+        single_files=facts.single_files,
+        unfilled=facts.unfilled,
+    )
 
 
 def exec_process(

@@ -25,13 +25,17 @@ _LOCAL = (
 def files(
     spec: ContainerSpec, hostname: str, address: str, gateway: str, name_servers: tuple[str, ...]
 ) -> tuple[File, ...]:
-    """Bound over the image's own, so that they are right whatever disk the container has; and the user's own files."""
+    """Bound over the image's own, so that they are right whatever disk the container has, but not over what the user
+    mounts there; and the user's own files."""
     contents = {
         "/etc/hosts": hosts(spec, hostname, address, gateway),
         "/etc/hostname": hostname + "\n",
         "/etc/resolv.conf": resolv_conf(spec, name_servers),
     }
-    bound = tuple(File(path, 0o644, text.encode(), bind=True) for path, text in contents.items())
+    theirs = plan_mounts.places(spec)
+    bound = tuple(
+        File(path, 0o644, text.encode(), bind=True) for path, text in contents.items() if path not in theirs
+    )
     if spec.termination_message_path:  # whoever the program runs as may write its last words
         place = plan_mounts.place("termination_message_path", spec.termination_message_path)
         bound += (File(place, 0o666, b""),)

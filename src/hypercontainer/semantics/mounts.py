@@ -80,11 +80,21 @@ _TMPFS_DATA: Final = {
     "size": re.compile(r"[0-9]{1,20}[kmgKMG%]?"),
     "nr_blocks": re.compile(r"[0-9]{1,20}[kmgKMG]?"),
     "nr_inodes": re.compile(r"[0-9]{1,20}[kmgKMG]?"),
-    "mode": re.compile(r"[0-7]{1,4}"),
+    "mode": re.compile(r"0?[0-7]{1,4}"),
     "uid": re.compile(r"[0-9]{1,10}"),
     "gid": re.compile(r"[0-9]{1,10}"),
     "huge": re.compile(r"never|always|within_size|advise"),
     "mpol": re.compile(r"[a-z]+(=[a-z]+)?(:[0-9,-]+)?"),
+}
+_TMPFS_TAKES: Final = {
+    "size": "bytes, with k, m or g, or a share such as 50%",
+    "nr_blocks": "a number, with k, m or g",
+    "nr_inodes": "a number, with k, m or g",
+    "mode": "octal digits, such as 1777",
+    "uid": "a number",
+    "gid": "a number",
+    "huge": "never, always, within_size or advise",
+    "mpol": "a policy, such as interleave:0-3",
 }
 
 
@@ -94,10 +104,12 @@ def mounts(
     systemd: bool,
     shared_memory: str = "",
     single_files: frozenset[str] = frozenset(),
+    unfilled: bool = True,
 ) -> tuple[Mount, ...]:
     """In the order in which they are to be made; the user's own replace a default at the same place.
 
     ``shared_memory``: the volume that is /dev/shm; "": memory of this container's own, of the size it wants.
+    ``unfilled``: volumes are filled from the image, where the container asks for it.
     """
     read_only = 0 if spec.privileged else MS_RDONLY
     wanted = [
@@ -118,7 +130,7 @@ def mounts(
         ]
     own = [tmpfs(wish) for wish in spec.tmpfs]
     places = {mount.target for mount in own}
-    own += [_volume(wish, single_file=wish.volume in single_files) for wish in spec.mounts]
+    own += [_volume(wish, single_file=wish.volume in single_files, unfilled=unfilled) for wish in spec.mounts]
     for mount in own:
         if sum(other.target == mount.target for other in own) > 1:
             raise InvalidArgument(
@@ -127,6 +139,13 @@ def mounts(
     # A parent is mounted before what lies in it, whatever the user's order is.
     own.sort(key=lambda mount: mount.target.count("/"))
     return tuple(mount for mount in wanted if mount.target not in places) + tuple(own)
+
+
+def places(spec: ContainerSpec) -> set[str]:
+    """Where the user mounts something."""
+    return {place("tmpfs", wish.path) for wish in spec.tmpfs} | {
+        place("mounts", wish.path) for wish in spec.mounts
+    }
 
 
 def _memory(spec: ContainerSpec, shared: str) -> Mount:
@@ -147,7 +166,7 @@ def memory_volume(size_bytes: int, *, in_pod: bool) -> str:
     return SIZED_MEMORY_VOLUME if in_pod else ""
 
 
-def _volume(wish: VolumeMount, *, single_file: bool) -> Mount:
+def _volume(wish: VolumeMount, *, single_file: bool, unfilled: bool) -> Mount:
     below = [part for part in wish.sub_path.split("/") if part not in ("", ".")]
     if wish.sub_path.startswith("/") or ".." in below or "\0" in wish.sub_path:
         raise InvalidArgument(
@@ -162,7 +181,7 @@ def _volume(wish: VolumeMount, *, single_file: bool) -> Mount:
         place("mounts", wish.path),
         "/".join([guest_name(wish.volume), *below]),
         read_only=wish.read_only,
-        copy_up=wish.copy_up,
+        copy_up=wish.copy_up and unfilled,
     )
 
 
@@ -187,7 +206,11 @@ def tmpfs(wish: Tmpfs) -> Mount:
         if not equals and word in _FLAGS:
             flag, on = _FLAGS[word]
             flags = flags | flag if on else flags & ~flag
-        elif equals and name in _TMPFS_DATA and _TMPFS_DATA[name].fullmatch(value):
+        elif equals and name in _TMPFS_DATA:
+            if not _TMPFS_DATA[name].fullmatch(value):
+                raise InvalidArgument(
+                    f"{wish.path}: {value!r} is no {name} of a tmpfs", field="tmpfs", takes=_TMPFS_TAKES[name]
+                )
             data[name] = value
         else:
             raise InvalidArgument(

@@ -189,7 +189,7 @@ def _record(name: str, size_bytes: int, labels: Mapping[str, str]) -> _Record:
         )
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
-    record = _Record(created, size_bytes - size_bytes % BLOCK_BYTES, dict(labels))
+    record = _Record(created, -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES, dict(labels))
     if len(labels) > MAX_LABELS or len(msgspec.json.encode(record)) > MAX_RECORD_BYTES:
         raise InvalidArgument(
             f"labels of volume {name}: at most {MAX_LABELS}, and {MAX_RECORD_BYTES} bytes together"

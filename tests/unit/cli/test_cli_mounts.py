@@ -93,6 +93,25 @@ def test_volumes(words: tuple[str, ...], spec: dict[str, Any]) -> None:
     assert spec_of(*words) == spec
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("ro,rw", "'ro' and 'rw' are both given"),
+        ("ro,ro", "'ro' and 'ro' are both given"),
+        ("z,Z", "'z' and 'Z' are both given"),
+        ("nocopy,nocopy", "'nocopy' and 'nocopy' are both given"),
+        ("cached,delegated", "'cached' and 'delegated' are both given"),
+        ("private,rprivate", "'private' and 'rprivate' are both given"),
+        ("", "an empty option"),
+        ("ro,", "an empty option"),
+        (",ro", "an empty option"),
+    ],
+)
+def test_options_are_each_given_once(options: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        spec_of("-v", f"data:/d:{options}")
+
+
 def test_paths_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()

@@ -305,3 +305,22 @@ def test_logs_of_all_containers_go_on_over_restarts(tell: Tell) -> None:
         assert kept.count(("c", b"again\n")) >= 3
 
     tell(story)
+
+
+def test_the_vm_with_what_is_in_its_memory_stays_between_init_containers(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(
+            w, member("i", "exit", "0", role="init"), member("j", "exit", "0", role="init"), member("m")
+        )
+        await w.engine.pods.start("p")
+        assert len(w.driver.launched) == 1
+        await w.engine.pods.stop("p")
+        assert not (await w.engine.pods.inspect("p")).vm.pid
+        failing = member("k", "exit", "1", role="init"), member("n")
+        await pod(w, *failing, name="q")
+        with pytest.raises(HyperError, match="container k failed"):
+            await w.engine.pods.start("q")
+        await w.engine.pods.wait("q")
+        assert list((w.config.run / "pods").iterdir()) == []  # nobody is left whom it waits for
+
+    tell(story)

@@ -9,11 +9,12 @@ import pytest
 from hypercontainer.agent.operations import UNLIMITED, Disk, Rlimit
 from hypercontainer.contract.answers import Effective
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Tmpfs, Ulimit
+from hypercontainer.contract.volumes import VolumeMount
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.image.model import ImageConfig
 from hypercontainer.linux.capabilities import ALL, DEFAULT, mask
 from hypercontainer.semantics import docker as plan
-from hypercontainer.semantics.files import hosts, resolv_conf
+from hypercontainer.semantics.files import files, hosts, resolv_conf
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mounts, tmpfs
 
 ID = "abcdef0123456789" * 4
@@ -230,6 +231,31 @@ def test_tmpfs_options() -> None:
 def test_tmpfs_that_is_refused(path: str, options: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^tmpfs: "):
         effective(tmpfs=(Tmpfs(path, options),))
+
+
+def test_modes_of_tmpfs_begin_with_a_zero_or_not() -> None:
+    made = [tmpfs(Tmpfs("/t", f"mode={mode}")).data for mode in ("1777", "01777", "0700", "7")]
+    assert made == ["mode=1777", "mode=01777", "mode=0700", "mode=7"]
+    with pytest.raises(InvalidArgument, match="'99' is no mode of a tmpfs"):  # the option is known
+        effective(tmpfs=(Tmpfs("/t", "mode=99"),))
+
+
+@pytest.mark.parametrize("path", ["/etc/hosts", "/etc/hostname/", "//etc/./resolv.conf"])
+def test_what_the_user_mounts_goes_before_the_generated_files(path: str) -> None:
+    generated = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+    for spec in (
+        ContainerSpec("x", mounts=(VolumeMount("v", path),)),
+        ContainerSpec("x", tmpfs=(Tmpfs(path),)),
+    ):
+        left = generated - {file.path for file in files(spec, "x", "", "", ())}
+        assert left == {"/" + "/".join(part for part in path.split("/") if part not in ("", "."))}
+
+
+def test_volumes_are_filled_once() -> None:
+    spec = ContainerSpec("x", mounts=(VolumeMount("v", "/v", copy_up=True), VolumeMount("w", "/w")))
+    for unfilled in (True, False):
+        made = {mount.target: mount.copy_up for mount in mounts(spec, systemd=False, unfilled=unfilled)}
+        assert (made["/v"], made["/w"]) == (unfilled, False)
 
 
 def test_hosts() -> None:

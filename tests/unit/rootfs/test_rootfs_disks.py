@@ -19,11 +19,15 @@ SIZE = 2048 * MIB
 
 def test_writable_disk_is_a_clean_small_ext4(tmp_path: Path) -> None:
     disk = tmp_path / "disk.img"
-    create_writable_disk(disk, SIZE + 100, tmp_path / "cache")
+    create_writable_disk(disk, SIZE - 100, tmp_path / "cache")
     assert disk.stat().st_size == SIZE
     assert disk.stat().st_blocks * 512 < MIB
     checked = subprocess.run(["/usr/sbin/e2fsck", "-fn", disk], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+    listed = subprocess.run(
+        ["/usr/sbin/debugfs", "-R", "ls -p /", disk], capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split("/")[5] for line in listed.split()] == [".", ".."]
     described = subprocess.run(
         ["/usr/sbin/dumpe2fs", disk], capture_output=True, text=True, check=True
     ).stdout

@@ -52,7 +52,7 @@ def test_its_disk_is_an_ext4_of_its_size_that_takes_little(tmp_path: Path) -> No
     volumes = opened(
         tmp_path / "volumes", lambda path, size: create_writable_disk(path, size, tmp_path / "cache")
     )
-    made = volumes.create("data", (1 << 30) + 17)
+    made = volumes.create("data", (1 << 30) - 17)
     assert made.size_bytes == 1 << 30
     assert 0 < made.used_bytes < 4 << 20
     path = volumes.disk("data")
@@ -77,6 +77,13 @@ def test_sizes_that_cannot_be(tmp_path: Path, size: int) -> None:
     with pytest.raises(InvalidArgument, match="bytes"):
         opened(tmp_path).create("data", size)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", [500_000_000, MIN_BYTES, MIN_BYTES + 1, (1 << 30) - 1])
+def test_a_volume_has_at_least_what_was_asked_for(tmp_path: Path, asked: int) -> None:
+    made = opened(tmp_path).create("data", asked).size_bytes
+    assert asked <= made < asked + 4096
+    assert made % 4096 == 0
 
 
 def test_labels_are_bounded(tmp_path: Path) -> None:

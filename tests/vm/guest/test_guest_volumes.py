@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from guest_machine import STANDARD_DEVICES, STANDARD_MOUNTS, Machine, Session, container_plan
+from guest_machine import STANDARD_DEVICES, STANDARD_MOUNTS, Machine, Session, container_plan, process_plan
 from guest_pods import (
     ALMIGHTY,
     RunPod,
@@ -161,7 +161,7 @@ def test_the_container_made_ahead_has_volumes_too(pod: RunPod) -> None:
 def test_an_empty_volume_is_filled_from_the_image(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
         agent = session.agent
-        agent.add_volume(VolumePlan("named", FileSystem("ext4", serial="volume")))
+        agent.add_volume(VolumePlan("named", FileSystem("ext4", serial="volume"), tidy=True))
         mounts = bound(
             Mount("bind", "/data", source="named", copy_up=True),
             Mount("bind", "/nothing", source="named/other", copy_up=True),
@@ -174,6 +174,61 @@ def test_an_empty_volume_is_filled_from_the_image(pod: RunPod) -> None:
         assert await sh(session, "a", "cat /data/file; ls /nothing") == "changed\n"
         wrong = bound(Mount("bind", "/x", source="/data", copy_up=True))
         assert await refusal(agent.create_container(member("bad", one, **wrong))) == errno.EINVAL
+        await power_off(vm, session)
+
+    pod(scenario)
+
+
+def test_what_a_volume_has_become_stays(pod: RunPod) -> None:
+    """Its root has the image's owner and mode once, and a file system's own directory is no part of it."""
+
+    async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
+        agent = session.agent
+        emptied = VolumePlan("empty", upper=Disk("disk", "ext4", directory="v-empty"), mode=0o777)
+        agent.add_volume(VolumePlan("named", FileSystem("ext4", serial="volume"), tidy=True))
+        agent.add_volume(emptied)
+        nowhere = Mount("bind", "/nowhere", source="named", copy_up=True)
+        hollow = Mount("bind", "/hollow", source="named", copy_up=True)
+        empty = Mount("bind", "/empty", source="empty")
+        await start(session, member("a", one, **bound(nowhere, empty)), 1)
+        look = "stat -c '%a %u' {0}; ls -A {0}; chown 5 {0}; chmod 700 {0}"
+        assert await sh(session, "a", look.format("/nowhere")) == "755 0\n"  # the image says nothing of it
+        assert await sh(session, "a", look.format("/empty")) == "777 0\n"
+        await start(session, member("b", two, **bound(nowhere, empty)), 2)
+        for place in ("/nowhere", "/empty"):
+            assert await sh(session, "a", f"stat -c '%a %u' {place}") == "700 5\n", place
+        await start(session, member("c", one, **bound(hollow)), 3)
+        assert await sh(session, "c", look.format("/hollow")) == "711 0\n"  # as the first image that has it
+        await start(session, member("d", two, **bound(hollow)), 4)
+        assert await sh(session, "d", "stat -c '%a %u' /hollow") == "700 5\n"
+        for container in "abcd":
+            await agent.destroy_container(container)
+        await agent.remove_volume("empty")
+        await agent.add_volume(emptied)
+        await start(session, member("a", one, **bound(empty)), 5)
+        assert await sh(session, "a", "stat -c '%a %u' /empty") == "700 5\n"
+        await power_off(vm, session)
+
+    pod(scenario)
+
+
+def test_a_root_that_is_read_only_has_what_a_program_needs(pod: RunPod) -> None:
+    """All that is missing is made before: its working directory, /etc/mtab, files; but nothing in what a user mounts
+    read-only."""
+
+    async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
+        agent = session.agent
+        agent.add_volume(VolumePlan("etc", FileSystem("tmpfs"), files=(File("hosts", 0o644, b"mine\n"),)))
+        await start(session, member("a", one, read_only=True, cwd="/no/dir", mounts=STANDARD_MOUNTS), 1)
+        assert await sh(session, "a", "cd /no/dir && pwd; readlink /etc/mtab") == "/no/dir\n/proc/mounts\n"
+        files = (File("/etc/hosts", 0o644, b"ours\n", bind=True), File("/etc/new", 0o644, b"", bind=True))
+        theirs = bound(Mount("bind", "/etc", source="etc", read_only=True))
+        await start(session, member("b", two, files=files, **theirs), 2)
+        assert await sh(session, "b", "ls /etc; cat /etc/hosts") == "hosts\nours\n"
+        for missing in ("/no/where", "/name/x"):  # its program is there, and cannot be run
+            process = process_plan("a", 9, "true", cwd=missing)
+            assert await refusal(agent.start_process(process)) == errno.EACCES
+        assert await refusal(agent.create_container(member("c", one, cwd="/name"))) == errno.ENOTDIR
         await power_off(vm, session)
 
     pod(scenario)

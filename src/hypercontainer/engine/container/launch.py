@@ -93,6 +93,7 @@ class _Start:
                 brought.volume for brought in self._contents().volumes.values()
             ),
             shared_memory=storage.memory_volume(pod, record.spec),
+            unfilled=not record.started,
             in_pod=not pod.alone,
         )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -157,7 +157,8 @@ class PodRun:
     """One run of a pod, from any state of its members on.
 
     ``run`` is the task's body; cancelled, it leaves the members as they are.  It owns the tasks that start and stop
-    members.  ``grace_s``: for the sidecars, when the main containers have ended by themselves.
+    members.  ``grace_s``: for the sidecars, when the main containers have ended by themselves.  ``settled`` is called,
+    maybe more than once, when there is none left that has never been started, and at the end.
     """
 
     def __init__(
@@ -167,8 +168,10 @@ class PodRun:
         grace_s: float = 30.0,
         lasting: bool = False,
         clock: Clock = MONOTONIC,
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._members = list(members)
+        self._settled = settled
         self._grace_s = grace_s
         self._lasting = lasting
         self._clock = clock
@@ -224,10 +227,14 @@ class PodRun:
             while True:
                 self._changed.clear()
                 step = plan_next(self._standings(), stopping=self._stopping, lasting=self._lasting)
-                if isinstance(step, Finished) and not self._starting:
+                over = isinstance(step, Finished) and not self._starting
+                if not over:
+                    self._do(step)
+                if self._settled is not None and (over or self._begun.done()):
+                    await self._settled()
+                if isinstance(step, Finished) and over:
                     self._end(step)
                     return step
-                self._do(step)
                 await self._changed.wait()
         finally:
             await self._let_go()

@@ -59,7 +59,7 @@ class Pod:
         self.members: dict[str, Container] = {}  # by ID, in the order of their creation
         self.sandbox = Sandbox(record, supplies, factory, self._oom)
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
-        self.runs = Runs(record, self._members, self.tell, self._remove_quietly)
+        self.runs = Runs(record, self.sandbox, self._members, self.tell, self._remove_quietly)
         self.recovered = asyncio.Event()
 
     # ------------------------------------------------------------------------------------- facts
@@ -327,7 +327,10 @@ class Pod:
         welcome = await self.sandbox.adopted()
         if welcome is not None and self.sandbox.live is not None:
             _end_vm_processes(self.sandbox.live, welcome)
-        await self.sandbox.end_if_unused()
+        if (
+            self.record.stopping or not self.record.wanted
+        ):  # else its run goes on, and may have need of the VM
+            await self.sandbox.end_if_unused()
         if self.record.alone and not self.members:
             await self.forget()
         await self.sandbox.settle()

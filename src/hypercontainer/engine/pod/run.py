@@ -17,6 +17,7 @@ from hypercontainer.engine.container.restart import wanted
 from hypercontainer.engine.health.order import Finished, Phase, PodRun
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Tell
+from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import PodRecord
 
 
@@ -63,17 +64,20 @@ class PodMember:
 
 
 class Runs:
-    """Of one pod.  ``over`` is called when a run of a pod that removes itself has ended."""
+    """Of one pod, whose VM stays between its init containers.  ``over`` is called when a run of a pod that removes
+    itself has ended."""
 
     def __init__(
         self,
         record: Kept[PodRecord],
+        sandbox: Sandbox,
         members: Callable[[], list[Container]],
         tell: Tell,
         over: Callable[[], Awaitable[None]],
     ) -> None:
         self.present: PodRun | None = None
         self._record = record
+        self._sandbox = sandbox
         self._members = members
         self._tell = tell
         self._over = over
@@ -106,7 +110,8 @@ class Runs:
         if self.present is None:
             since = self._record.value.since
             members = [PodMember(member, since.get(member.id, 0)) for member in self._members()]
-            self.present = run = PodRun(members, grace_s=self.grace_s)
+            self._sandbox.hold()
+            self.present = run = PodRun(members, grace_s=self.grace_s, settled=self._sandbox.release)
             self._task = asyncio.create_task(self._run(run), name=f"run of pod {self._record.value.name}")
         return self.present
 

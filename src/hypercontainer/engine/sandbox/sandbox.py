@@ -25,6 +25,7 @@ from hypercontainer.engine.network.network import Attached
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
 from hypercontainer.engine.sandbox.contents import Contents
+from hypercontainer.engine.sandbox.endings import explained
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.gate import Gate
 from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
@@ -39,10 +40,9 @@ from hypercontainer.errors import (
     Conflict,
     GuestError,
     HyperError,
-    LaunchError,
     Remedy,
 )
-from hypercontainer.hypervisor.driver import VM, ExitReason, VMExit, VMRecord
+from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
 from hypercontainer.rootfs import chain_id
 
 WELCOME_S = 30.0
@@ -54,13 +54,6 @@ GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": {}
 # Programs map more than they touch (postgres, Java, a forking redis).  On a host with a limit for the container that
 # works; in a VM of that size the kernel's guess would refuse it.
 SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
-
-_ENDINGS = {
-    ExitReason.GUEST_SHUTDOWN: "the guest powered off",
-    ExitReason.GUEST_RESET: "the guest's kernel panicked or rebooted",
-    ExitReason.OUT_OF_MEMORY: "the hypervisor needed more memory than its limit",
-    ExitReason.CRASH: "the hypervisor crashed or was killed",
-}
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +95,7 @@ class Sandbox:
         self._factory = factory
         self._on_oom = on_oom
         self._users: set[str] = set()
+        self._held = False
         self._last: Live | None = None  # the present VM, or the one before
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
@@ -161,12 +155,21 @@ class Sandbox:
         async with self.busy:
             if not comes_back:
                 self._users.discard(container)
-            if not self._users:
+            if not self._users and not self._held:
                 await self.end(orderly=orderly)
                 return
             async with self.awake():
                 with contextlib.suppress(AgentError):
                     await self.agent.destroy_container(container, discard=fresh)
+
+    def hold(self) -> None:
+        """Its VM stays although nobody lives in it for a while, until ``release``: others are to come."""
+        self._held = True
+
+    async def release(self) -> None:
+        if self._held:
+            self._held = False
+            await self.end_if_unused()
 
     def note_oom(self, container: str) -> None:
         """The guest has told that something was killed for memory: by an event, or with a process's end."""
@@ -341,15 +344,7 @@ class Sandbox:
         if isinstance(error, AgentTimeout | AgentProtocolError):
             await self.end(orderly=False)
         # Else the channel closed because the VM is going, and that will say why.
-        vm_exit = await self._last.ended()
-        return LaunchError(
-            f"{newcomer.what}: its VM did not start: {_ENDINGS.get(vm_exit.reason, error.message)}",
-            exit_code=vm_exit.exit_code,
-            stderr=vm_exit.stderr,
-            console=vm_exit.console,
-            hint="are kernel, initrd, kernel arguments and memory right?",
-            remedies=(Remedy("system.doctor", aim="checks our own"),),
-        )
+        return explained(newcomer.what, error, await self._last.ended())
 
     # ------------------------------------------------------------------------------------- while it runs
 

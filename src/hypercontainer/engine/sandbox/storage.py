@@ -142,7 +142,7 @@ def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
             return VolumePlan(name, upper=directory, gid=group, mode=0o777)
         case NamedVolume():
             disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
-            return VolumePlan(name, mount=disk, gid=group)
+            return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only)
         case DiskImage(filesystem=filesystem):
             disk = FileSystem(filesystem, flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group)
