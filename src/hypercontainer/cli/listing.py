@@ -48,9 +48,14 @@ def filters_of(values: Values, more: Mapping[str, Sequence[str]] | None = None) 
 
 def short_id(identifier: str, values: Values) -> str:
     """Twelve digits, or all with --no-trunc (of a digest too)."""
-    if values.flag("no-trunc"):
+    if values.given("no-trunc") and values.flag("no-trunc"):
         return identifier
     return identifier.removeprefix("sha256:")[:12]
+
+
+def image_text(name: str, values: Values) -> str:
+    """A container's image: one whose name has gone is called by its ID."""
+    return short_id(name, values) if name.startswith("sha256:") else name
 
 
 def ellipsis(text_: str, width: int) -> str:

@@ -171,15 +171,22 @@ class LayerStore:
         What is being made stays; a layer that is complete and not in ``keep`` does not, so that the caller
         prunes while it registers nothing.
         """
-        kept = {self._images / _file_name(chain_id(chain)) for chain in keep}
-        kept |= {self._layer_path(diff_id) for chain in keep for diff_id in chain}
-        freed = 0
+        freed = sum(_remove(path) for path in self._needless(keep))
         for path in [*self._layers.iterdir(), *self._images.iterdir()]:
             if path.suffix == PART_SUFFIX:
                 freed += _remove_abandoned(path)
-            elif path not in kept:
-                freed += _remove(path)
         return freed
+
+    def needless_bytes(self, keep: Collection[tuple[str, ...]]) -> int:
+        """What `prune` would free of complete files."""
+        return sum(path.stat().st_blocks * 512 for path in self._needless(keep))
+
+    def _needless(self, keep: Collection[tuple[str, ...]]) -> list[Path]:
+        """Complete files that no chain of ``keep`` needs."""
+        kept = {self._images / _file_name(chain_id(chain)) for chain in keep}
+        kept |= {self._layer_path(diff_id) for chain in keep for diff_id in chain}
+        there = [*self._layers.iterdir(), *self._images.iterdir()]
+        return [path for path in there if path.suffix != PART_SUFFIX and path not in kept]
 
     def _merge(
         self,

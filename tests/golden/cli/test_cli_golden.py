@@ -258,14 +258,26 @@ CHECKS = [
     {"name": "accelerator kvm", "ok": None, "detail": "not usable", "remedy": "none needed"},
     {"name": "guest kernel", "ok": False, "detail": "there is none", "remedy": "make kernel"},
 ]
+VOLUME = {
+    "name": "data",
+    "created": "2026-01-01T11:00:00Z",
+    "size_bytes": 10 << 30,
+    "used_bytes": 70_000_000,
+    "labels": {"of": "shop"},
+    "pods": ["shop"],
+}
 DF = {
     "images": IMAGES,
     "containers": [CONTAINERS[0], CONTAINERS[1] | {"size_bytes": 1000}],
+    "volumes": [VOLUME, VOLUME | {"name": "spare", "pods": [], "used_bytes": 30_000_000}],
     "layers": {"size_bytes": 5},
     "totals": {
         "images_bytes": 130_384_456,
         "images_reclaimable_bytes": 4_261_000,
         "layers_bytes": 134_000_000,
+        "layers_reclaimable_bytes": 13_400_000,
+        "volumes_bytes": 100_000_000,
+        "volumes_reclaimable_bytes": 30_000_000,
         "containers_bytes": 1_235_567,
         "containers_reclaimable_bytes": 1000,
     },
@@ -359,14 +371,6 @@ POD_SAMPLE = {
     "block_write_bytes": 2_000_000,
     "pids": 3,
     "vm_rss_bytes": 100 << 20,
-}
-VOLUME = {
-    "name": "data",
-    "created": "2026-01-01T11:00:00Z",
-    "size_bytes": 10 << 30,
-    "used_bytes": 70_000_000,
-    "labels": {"of": "shop"},
-    "pods": ["shop"],
 }
 PLAYED = [
     {"kind": "ConfigMap", "name": "conf", "action": "created", "pods": [], "warnings": []},

@@ -12,6 +12,7 @@ from hypercontainer.cli.listing import (
     Row,
     ellipsis,
     filters_of,
+    image_text,
     short_id,
 )
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
@@ -60,7 +61,7 @@ def row(summary: dict[str, Any], values: Values, pods: dict[str, str] | None) ->
     size = summary.get("size_bytes")
     return {
         "ID": short_id(summary["id"], values),
-        "Image": _image(summary["image"], values),
+        "Image": image_text(summary["image"], values),
         "Command": f'"{escaped}"',
         "CreatedAt": local_time(summary["created"]),
         "RunningFor": ago(summary["created"]),
@@ -75,11 +76,6 @@ def row(summary: dict[str, Any], values: Values, pods: dict[str, str] | None) ->
         "Networks": ",".join(summary.get("networks", ())),
         **_pod(summary.get("pod", ""), values, pods),
     }
-
-
-def _image(name: str, values: Values) -> str:
-    """An image whose name has gone is called by its ID."""
-    return short_id(name, values) if name.startswith("sha256:") else name
 
 
 def _pod(pod: str, values: Values, pods: dict[str, str] | None) -> Row:

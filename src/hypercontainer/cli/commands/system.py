@@ -7,7 +7,7 @@ import select
 import sys
 
 from hypercontainer.cli.commands.images import NONE, split_reference
-from hypercontainer.cli.listing import FORMAT, Listing, Row, table
+from hypercontainer.cli.listing import FORMAT, Listing, Row, image_text, table
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.units import ago, decimal_size
@@ -30,12 +30,13 @@ DF_LISTING = Listing(
 )
 
 
-def _df_row(kind: str, total: int, active: int, size: int, reclaimable: int) -> Row:
+def _df_row(kind: str, total: int | None, active: int | None, size: int, reclaimable: int) -> Row:
+    """``total`` and ``active`` None: they are not counted."""
     share = f" ({reclaimable * 100 // size}%)" if size else ""
     return {
         "Type": kind,
-        "TotalCount": str(total),
-        "Active": str(active),
+        "TotalCount": "" if total is None else str(total),
+        "Active": "" if active is None else str(active),
         "Size": decimal_size(size),
         "Reclaimable": decimal_size(reclaimable) + share,
     }
@@ -43,6 +44,7 @@ def _df_row(kind: str, total: int, active: int, size: int, reclaimable: int) -> 
 
 def df_rows(found: dict[str, Any]) -> list[Row]:
     images, containers, totals = found["images"], found["containers"], found["totals"]
+    volumes = found.get("volumes", ())
     running = sum(container["state"] in ("running", "paused") for container in containers)
     used = sum(bool(image["containers"]) for image in images)
     return [
@@ -54,13 +56,14 @@ def df_rows(found: dict[str, Any]) -> list[Row]:
             totals["containers_bytes"],
             totals["containers_reclaimable_bytes"],
         ),
-        {
-            "Type": "Root disks",
-            "TotalCount": "",
-            "Active": "",
-            "Size": decimal_size(totals["layers_bytes"]),
-            "Reclaimable": "",
-        },
+        _df_row(
+            "Local Volumes",
+            len(volumes),
+            sum(bool(volume["pods"]) for volume in volumes),
+            totals.get("volumes_bytes", 0),
+            totals.get("volumes_reclaimable_bytes", 0),
+        ),
+        _df_row("Root disks", None, None, totals["layers_bytes"], totals.get("layers_reclaimable_bytes", 0)),
     ]
 
 
@@ -84,10 +87,19 @@ def disk_usage(call: Call) -> int:
         )
     containers = [("CONTAINER ID", "NAME", "IMAGE", "STATUS", "SIZE")]
     containers += [
-        (c["id"][:12], c["name"], c["image"], c["status"], decimal_size(c["size_bytes"] or 0))
+        (
+            c["id"][:12],
+            c["name"],
+            image_text(c["image"], call.options),
+            c["status"],
+            decimal_size(c["size_bytes"] or 0),
+        )
         for c in found["containers"]
     ]
-    sys.stdout.write(f"Images:\n\n{table(images)}\nContainers:\n\n{table(containers)}")
+    volumes = [("VOLUME NAME", "LINKS", "SIZE")]
+    volumes += [(v["name"], str(len(v["pods"])), decimal_size(v["used_bytes"])) for v in found["volumes"]]
+    parts = (("Images", images), ("Containers", containers), ("Local Volumes", volumes))
+    sys.stdout.write("\n".join(f"{title}:\n\n{table(lines)}" for title, lines in parts))
     return 0
 
 
@@ -179,8 +191,9 @@ _ALL = flag("-a --all", "every image that no container uses, not only those with
 DF = Command(
     disk_usage,
     "[OPTIONS]",
-    options=(FORMAT, flag("-v --verbose", "a line for each image and container")),
-    text="Root disks are the file system images that layers become, shared by all containers.",
+    options=(FORMAT, flag("-v --verbose", "a line for each image, container and volume")),
+    text="""RECLAIMABLE is what removing all that is not used would free. Root disks are the file system images that
+layers become, shared by all containers.""",
     examples=("hyper system df",),
 )
 PRUNE = Command(

@@ -117,23 +117,31 @@ class SystemService:
     async def disk_usage(self) -> dict[str, Any]:
         containers = await self._containers.find(all=True, size=True)
         images = await self._images.find()
-        layers_path = self._config.root / "layers"
-        layers_bytes = await asyncio.to_thread(files.used_bytes, layers_path)
+        volumes = await self._volumes.find()
+        layers_bytes = await asyncio.to_thread(files.used_bytes, self._config.root / "layers")
         usage = await asyncio.to_thread(self._store.disk_usage)
-        used = {image.id: image.containers for image in images}
+        users = {container.record.image_id for container in self._directory.containers.values()}
+        used = [image for image in await asyncio.to_thread(self._store.list) if image.id in users]
+        needed = {layer.digest: layer.size_bytes for image in used for layer in image.layers}
         return {
             "images": images,
             "containers": containers,
+            "volumes": volumes,
             "layers": {"size_bytes": layers_bytes},
             "totals": {
                 "images_bytes": usage.size_bytes,
-                "images_reclaimable_bytes": usage.reclaimable_bytes
-                + sum(image.size_bytes for image in images if not used[image.id]),
+                # Layers are shared, so that what images free together is not the sum of their sizes.
+                "images_reclaimable_bytes": max(0, usage.size_bytes - sum(needed.values())),
                 "layers_bytes": layers_bytes,
+                "layers_reclaimable_bytes": await asyncio.to_thread(
+                    self._supplies.layers.needless_bytes, self._directory.chains()
+                ),
                 "containers_bytes": sum(c.size_bytes or 0 for c in containers),
                 "containers_reclaimable_bytes": sum(
                     c.size_bytes or 0 for c in containers if c.state in ("created", "exited")
                 ),
+                "volumes_bytes": sum(volume.used_bytes for volume in volumes),
+                "volumes_reclaimable_bytes": sum(volume.used_bytes for volume in volumes if not volume.pods),
             },
         }
 
