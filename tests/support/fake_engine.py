@@ -108,7 +108,7 @@ class FakeContainer(_Living, Noted, of="containers"):
     async def stop(self, *, timeout_s: int | None = None, signal: str | None = None) -> None:
         self._become("exited", exit_status=143)
 
-    async def restart(self, *, timeout_s: int | None = None) -> None:
+    async def restart(self, *, timeout_s: int | None = None, signal: str | None = None) -> None:
         self._become("running")
 
     async def kill(self, signal: str = "KILL") -> None:

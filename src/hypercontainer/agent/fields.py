@@ -27,6 +27,7 @@ from hypercontainer.errors import AgentProtocolError, InvalidArgument
 T = TypeVar("T")
 
 LIST_MAX = 16384
+_SPACES = str.maketrans("\t\n\v\f\r", "     ")
 ALWAYS = "always"  # sent whatever its value is, though the guest can do without it
 
 
@@ -86,8 +87,8 @@ def _text(shown: bool, tag: Tag) -> tuple[Callable[[Any], bytes], Callable[[byte
 
 
 def printable(value: bytes) -> str:
-    """A guest's text with everything replaced that could do more on a terminal than be read."""
-    text = value.decode("utf-8", "replace")
+    """A guest's text in one line, with everything replaced that could do more on a terminal than be read."""
+    text = value.decode("utf-8", "replace").translate(_SPACES)
     return (
         text
         if text.isprintable()

@@ -86,7 +86,7 @@ containers.start POST /containers/ID/start status=204
     Starts a container, if it does not run.
 containers.stop POST /containers/ID/stop body=StopBody status=204
     Asks a container to end, and ends it if it does not.
-containers.restart POST /containers/ID/restart body=RestartBody status=204
+containers.restart POST /containers/ID/restart body=StopBody status=204
     Stops a container and starts it.
 containers.kill POST /containers/ID/kill body=KillBody status=204
     Sends a signal to a container's first process.

@@ -131,7 +131,7 @@ def test_values_that_do_not_fit_name_their_field() -> None:
 
 def test_what_a_guest_says_can_be_shown() -> None:
     assert printable("läuft".encode()) == "läuft"
-    assert printable(b"\x1b[2Jboo\n\xff") == "\ufffd[2Jboo\ufffd\ufffd"
+    assert printable(b"\x1b[2Jboo\n\tx\xff") == "\ufffd[2Jboo  x\ufffd"
     shown = decode(operations.GuestLog, field(Tag.MESSAGE, b"a\x1b]0;x\x07"))
     assert shown.message.isprintable()
 

@@ -47,6 +47,7 @@ def test_each_container_is_tried_and_a_failure_is_the_status(
     ("words", "path", "body"),
     [
         (("restart", "--time=5", "a"), "/v1/containers/a/restart", {"timeout_s": 5}),
+        (("restart", "-s", "INT", "a"), "/v1/containers/a/restart", {"signal": "INT"}),
         (("kill", "a"), "/v1/containers/a/kill", {"signal": "KILL"}),
         (("kill", "-s", "HUP", "a"), "/v1/containers/a/kill", {"signal": "HUP"}),
         (("pause", "a"), "/v1/containers/a/pause", None),

@@ -83,6 +83,10 @@ def test_stop_sends_the_signal_waits_and_start_runs_again(tell: Tell) -> None:
             del logs
             shown = await containers.inspect("web")
             assert (shown.state, shown.exit_status, shown.pid) == ("exited", 0, 0)
+        await containers.start("web")
+        await containers.restart("web", signal="INT")
+        ends = w.engine.system.events(since="1h", until="0s", filters={"event": ["die"]})
+        assert "130" in [end async for end in ends][-1].attributes.values()  # INT, which it does not catch
 
     tell(story)
 

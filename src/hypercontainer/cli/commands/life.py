@@ -86,15 +86,11 @@ def start(call: Call) -> int:
 
 
 def stop(call: Call) -> int:
-    """hyperd keeps the time that the user, or the container, gives the process to end."""
+    """And restart.  hyperd keeps the time that the user, or the container, gives the process to end."""
     body: dict[str, object] = {**_timeout(call)}
     if call.options.given("signal"):
         body["signal"] = call.options.text("signal")
     return _each(call, body, timeout_s=None)
-
-
-def restart(call: Call) -> int:
-    return _each(call, _timeout(call), timeout_s=None)
 
 
 def _timeout(call: Call) -> dict[str, object]:
@@ -146,16 +142,21 @@ _TIME = (
     text("--time", "SECONDS", "the same as --timeout"),
 )
 _SIGNAL = text("-s --signal", "SIGNAL", "name or number", "KILL")
+_FIRST = text("-s --signal", "SIGNAL", "to send first, in place of the container's own")
 _FORCE = flag("-f --force", "kill it first if it runs; what does not exist is no failure")
 STOP = Command(
     stop,
     "[OPTIONS] CONTAINER...",
     count=_MANY,
-    options=(text("-s --signal", "SIGNAL", "to send first, in place of the container's own"), *_TIME),
+    options=(_FIRST, *_TIME),
     examples=("hyper stop web", "hyper stop -t 30 web db"),
 )
 RESTART = Command(
-    restart, "[OPTIONS] CONTAINER...", count=_MANY, options=_TIME, examples=("hyper restart web",)
+    stop,
+    "[OPTIONS] CONTAINER...",
+    count=_MANY,
+    options=(_FIRST, *_TIME),
+    examples=("hyper restart web", "hyper restart -s INT -t 30 web"),
 )
 KILL = Command(
     kill,
@@ -205,7 +206,7 @@ POD_STOP = Command(
     examples=("hyper pod stop shop", "hyper pod stop -t 5 --all"),
 )
 POD_RESTART = Command(
-    restart,
+    stop,
     "[OPTIONS] POD...",
     count=_ANY,
     options=(_ALL, _POD_TIME),

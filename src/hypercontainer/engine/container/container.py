@@ -231,10 +231,10 @@ class Container(Facts):
         async with self._lock:
             await self._stop(timeout_s, signal)
 
-    async def restart(self, *, timeout_s: int | None = None) -> None:
+    async def restart(self, *, timeout_s: int | None = None, signal: str | None = None) -> None:
         self._give_up_start()
         async with self.sandbox.turn(self._lock):
-            await self._stop(timeout_s, None)
+            await self._stop(timeout_s, signal)
             self.change(stopped_by_user=False)
             await self._start()
             self.tell("restart")
