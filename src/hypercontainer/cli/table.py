@@ -51,7 +51,7 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
         "info": ("info", "INFO", "Show what this installation is and can do"),
         "doctor": ("info", "DOCTOR", "Check everything that is needed and say how to mend it"),
         "events": ("events", "EVENTS", "Show what happens, as it happens"),
-        "completion": ("completion", "COMPLETION", "Print a completion script for bash"),
+        "completion": ("completion", "COMPLETION", "Print a completion script for bash, zsh or fish"),
     },
 }
 

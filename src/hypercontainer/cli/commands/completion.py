@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 
 from hypercontainer.cli import table
@@ -74,11 +75,114 @@ def script() -> str:
     )
 
 
+FISH = """# fish completion for hyper; load it with: hyper completion fish | source
+function __hyper_words
+    set -l skipped 0
+    for word in (commandline -opc)[2..-1]
+        if test $skipped = 1
+            set skipped 0
+            continue
+        end
+        switch $word
+            case -H --host --config --log-level
+                set skipped 1
+            case '-*'
+            case '*'
+                echo $word
+        end
+    end
+end
+function __hyper_is
+    set -l words (__hyper_words)
+    set -l count (count $argv)
+    test (count $words) -ge $count; and test "$words[1..$count]" = "$argv"
+end
+function __hyper_begins
+    test (count (__hyper_words)) = (count $argv); and begin
+        test (count $argv) = 0; or __hyper_is $argv
+    end
+end
+complete -c hyper -f
+"""
+_LISTS = {
+    "containers": "hyper ps -a --format '{{.Names}}'",
+    "running": "hyper ps --format '{{.Names}}'",
+    "images": "hyper images --format '{{.Repository}}:{{.Tag}}'",
+    "pods": "hyper pod ls --format '{{.Name}}'",
+    "volumes": "hyper volume ls -q",
+}
+_OF_FAMILIES = {"pod": "pods", "ports": "pods", "volume": "volumes", "generate": "pods"}
+
+
+def _fish_quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _fish_options(words: str, place: tuple[str, str, str]) -> Iterator[str]:
+    command: Command = getattr(import_module(f"hypercontainer.cli.commands.{place[0]}"), place[1])
+    for option in command.options:
+        if option.kind != REFUSED:
+            short = f" -s {option.short}" if option.short else ""
+            value = " -r" if option.takes_value else ""
+            about = _fish_quoted(option.help)
+            yield f"complete -c hyper -n '__hyper_is {words}'{short} -l {option.name}{value} -d {about}"
+
+
+def _fish_names(words: str, kind: str) -> str:
+    listed = _fish_quoted(f"({_LISTS[kind]} 2>/dev/null)")
+    return f"complete -c hyper -n '__hyper_is {words}' -a {listed}"
+
+
+def fish() -> str:
+    lines = []
+    verbs = table.verbs()
+    named = [("containers", table.OF_CONTAINERS), ("running", table.OF_RUNNING), ("images", table.OF_IMAGES)]
+    for verb, place in verbs.items():
+        lines.append(f"complete -c hyper -n __hyper_begins -a {verb} -d {_fish_quoted(place[2])}")
+        lines += _fish_options(verb, place)
+        lines += [_fish_names(verb, kind) for kind, known in named if verb in known]
+    for family, (summary, members) in table.FAMILIES.items():
+        lines.append(f"complete -c hyper -n __hyper_begins -a {family} -d {_fish_quoted(summary)}")
+        for member, target in members.items():
+            place = verbs[target] if isinstance(target, str) else target
+            about = _fish_quoted(place[2])
+            lines.append(f"complete -c hyper -n '__hyper_begins {family}' -a {member} -d {about}")
+            lines += _fish_options(f"{family} {member}", place)
+            if family in _OF_FAMILIES and member not in ("create", "ls", "prune"):
+                lines.append(_fish_names(f"{family} {member}", _OF_FAMILIES[family]))
+    return FISH + "\n".join(lines) + "\n"
+
+
+ZSH = """#compdef hyper
+# zsh completion for hyper, by zsh's own stand-in for bash's; load it with: source <(hyper completion zsh)
+autoload -U +X compinit bashcompinit
+(( $+functions[compdef] )) || compinit
+bashcompinit
+"""
+
+
+def zsh() -> str:
+    return ZSH + script()
+
+
+SHELLS = {"bash": script, "zsh": zsh, "fish": fish}
+
+
 def run(call: Call) -> int:
-    if call.arguments[0] != "bash":
-        raise UsageError(f"no completion for {call.arguments[0]!r}", hint="bash", exit_status=1)
-    sys.stdout.write(script())
+    shell = call.arguments[0]
+    if shell not in SHELLS:
+        raise UsageError(f"no completion for {shell!r}", hint=", ".join(SHELLS), exit_status=1)
+    sys.stdout.write(SHELLS[shell]())
     return 0
 
 
-COMPLETION = Command(run, "bash", count=(1, 1), examples=("source <(hyper completion bash)",))
+COMPLETION = Command(
+    run,
+    "bash|zsh|fish",
+    count=(1, 1),
+    examples=(
+        "source <(hyper completion bash)",
+        "source <(hyper completion zsh)",
+        "hyper completion fish | source",
+    ),
+)
