@@ -107,6 +107,13 @@ def test_ps_asks_for_what_was_typed(hyperd: FakeHyperd, run: Run) -> None:
     )
 
 
+def test_sizes_are_asked_for_where_a_template_shows_them(hyperd: FakeHyperd, run: Run) -> None:
+    hyperd.answer("GET", "/v1/containers", {"containers": []})
+    for words, asked in (((), "false"), (("-s",), "true"), (("--format", "{{.Size}}"), "true")):
+        assert run("ps", *words) == 0
+        assert hyperd.requests[-1].target.endswith(f"size={asked}")
+
+
 def logs_of(*frames: bytes) -> bytes:
     return (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(map(chunk, frames)) + b"0\r\n\r\n"

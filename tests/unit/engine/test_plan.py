@@ -305,6 +305,8 @@ def test_exec() -> None:
         False,
     )
     assert process.env == ("PATH=/bin", "HOSTNAME=abcdef012345", "A=container", "B=2")
+    without = plan.exec_process(ExecSpec(("ls",), env=("B=2", "A")), spec, made, ID, 9)
+    assert without.env == ("PATH=/bin", "HOSTNAME=abcdef012345", "B=2")
     assert Rlimit(7, 5, 5) in process.rlimits
     assert process.seccomp
     other = plan.exec_process(
