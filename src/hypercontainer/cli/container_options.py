@@ -54,6 +54,7 @@ NETWORK = (
     many("--dns", "ADDRESS", "resolver", field="dns"),
     many("--dns-search", "DOMAIN", "search domain", field="dns_search"),
     many("--dns-option", "OPTION", "of resolv.conf", field="dns_options"),
+    many("--dns-opt", "OPTION", "the same as --dns-option", parsed="dns_options"),
     many("--add-host", "NAME:ADDRESS", "line in /etc/hosts", field="extra_hosts"),
     text("--mac-address", "ADDRESS", "of eth0", field="mac_address"),
 )

@@ -78,6 +78,8 @@ def network(values: Values) -> dict[str, Any]:
         spec["network"] = NETWORKS[mode]
     if ports := [port for item in values.many("publish") for port in parse_publish(item)]:
         spec["ports"] = ports
+    if values.given("dns-opt"):
+        spec["dns_options"] = values.many("dns-option") + values.many("dns-opt")
     if exposed := [port for item in values.many("expose") for port in parse_expose(item)]:
         spec["expose"] = exposed
     return spec

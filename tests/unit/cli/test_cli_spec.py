@@ -71,6 +71,7 @@ ROWS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--stop-signal", "INT", "--stop-timeout", "5"), {"stop_signal": "INT", "stop_timeout_s": 5}),
     (("--dns", "1.1.1.1", "--dns-search", "lan", "--dns-option", "ndots:1", "--add-host", "a:1.2.3.4"),
      {"dns": ["1.1.1.1"], "dns_search": ["lan"], "dns_options": ["ndots:1"], "extra_hosts": ["a:1.2.3.4"]}),
+    (("--dns-opt", "ndots:1", "--dns-option", "rotate"), {"dns_options": ["rotate", "ndots:1"]}),
     (("--mac-address", "02:00:00:00:00:01"), {"mac_address": "02:00:00:00:00:01"}),
     (("--network", "none"), {"network": "none"}),
     (("--network", "bridge"), {}),
