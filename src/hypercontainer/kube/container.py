@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from hypercontainer.contract.spec import ContainerSpec, RestartPolicy
+from hypercontainer.contract.spec import NAME_MAX, ContainerSpec, RestartPolicy
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import environment, names, probes, security, volumes
 from hypercontainer.kube.context import Context
@@ -90,9 +90,9 @@ def grace_s(pod: core_v1.PodSpec, ctx: Context) -> int:
 def _name(name: str, ctx: Context, path: str) -> str:
     names.label(name, ctx.at(f"{path}.name"))
     whole = f"{ctx.name}-{name}"
-    if len(whole) > names.MAX_NAME_CHARS:
+    if len(whole) > NAME_MAX:
         raise InvalidArgument(
-            f"{ctx.at(path)}.name: {whole!r} has more than {names.MAX_NAME_CHARS} characters",
+            f"{ctx.at(path)}.name: {whole!r} has more than {NAME_MAX} characters",
             hint="pod and container have a name together: shorten one",
         )
     return whole

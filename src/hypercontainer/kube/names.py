@@ -16,7 +16,7 @@ _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _VARIABLE = re.compile(r"[ -<>-~]+")  # printable ASCII but for "="
 MAX_PATH_CHARS = 4096
 MAX_PATH_PARTS = 64
-MAX_NAME_CHARS = 63  # of a container of ours
+MAX_NAME_CHARS = 63  # of a volume of ours
 
 
 def invalid(where: str, value: object, what: str, hint: str) -> InvalidArgument:

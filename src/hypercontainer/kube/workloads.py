@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from hypercontainer.contract.spec import RestartPolicy
+from hypercontainer.contract.spec import NAME_MAX, RestartPolicy
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import cron, names, pod, volumes
 from hypercontainer.kube.context import Context, Node
@@ -128,10 +128,8 @@ def _translate(
     metadata = document["metadata"]
     made = one if one.kind == "Pod" else parse(document, one.subject)
     name = metadata["name"]
-    if len(name) > names.MAX_NAME_CHARS:
-        raise InvalidArgument(
-            f"{one.subject}: the pod's name {name!r} has more than {names.MAX_NAME_CHARS} characters"
-        )
+    if len(name) > NAME_MAX:
+        raise InvalidArgument(f"{one.subject}: the pod's name {name!r} has more than {NAME_MAX} characters")
     identifier = metadata.get("uid") or uid(name)
     ctx = Context(made.subject, name, identifier, made.model, node, sources)
     return pod.translate(ctx, made.document, owner)

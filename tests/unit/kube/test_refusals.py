@@ -85,7 +85,10 @@ REFUSED = [
         crowd(inits=8, mains=CONTAINERS_MAX - 8),
         f"spec.containers: a pod has {CONTAINERS_MAX} containers at most",
     ),
-    (pod().replace("name: p", f"name: {'p' * 62}"), "spec.containers[0].name: 'pppp"),
+    (
+        pod().replace("name: p", f"name: {'p.' * 126 + 'p'}").replace("name: c", "name: ccc"),
+        "spec.containers[0].name: 'p.p.p",
+    ),
     # types and fields
     (
         pod("restartPolicyy: Always"),
