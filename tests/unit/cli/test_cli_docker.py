@@ -46,7 +46,7 @@ OPTIONS = dict(
     line.split(": ") for line in (Path(__file__).parent / "docker-28-options.txt").read_text().splitlines()
 )
 # Other work has these in hand.
-OPEN = {("load", "--platform"), ("save", "--platform"), ("volume prune", "--filter")}
+OPEN = {("volume prune", "--filter")}
 
 
 def command_of(words: list[str]) -> Command:

@@ -183,6 +183,7 @@ SAVE = Command(
     options=(
         text("-o --output", "FILE", "write here in place of standard output"),
         text("--format", "FORMAT", "docker or oci", "docker"),
+        refused("--platform", "OS/ARCH", "an image here is of one platform"),
     ),
     text="A repository without a tag is all of its tags.",
     examples=(
