@@ -11,6 +11,7 @@ from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE
 DEAF = "trap '' TERM; echo ready; while :; do sleep 1; done"
+EARLY = "sleep 0.3; trap 'exit 4' TERM; while :; do sleep 1 & wait $!; done"
 TRAP = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 1 & wait $!; done"
 
 
@@ -25,6 +26,9 @@ def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
     hyper("restart", "c")
     assert hyper.out("ps", "--format", "{{.Names}} {{.State}}") == "c running"
     hyper("stop", "c")
+    hyper("run", "-d", "--name", "early", BUSYBOX, "sh", "-c", EARLY)
+    hyper("stop", "-t", "-1", "early")  # which comes before it has its handler
+    assert hyper.inspect("early")["State"]["ExitCode"] == 4
     hyper("run", "-d", "--name", "deaf", BUSYBOX, "sh", "-c", DEAF)
     hyper.wait_for_log("deaf", b"ready")
     hyper("stop", "-t", "0", "deaf")
@@ -33,13 +37,37 @@ def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
 
 
 def test_pause(hyper: Hyper) -> None:
-    hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", TRAP)
+    check = (
+        "--health-cmd",
+        "echo asked; test ! -e /tmp/ill",
+        "--health-interval",
+        "50ms",
+        "--health-retries",
+        "2",
+    )
+    hyper("run", "-d", "--name", "c", *check, BUSYBOX, "sh", "-c", TRAP)
     hyper.wait_for_log("c", b"ready")
+    assert hyper.out("wait", "--condition", "healthy", "c") == "0"
+    assert hyper.out("ps", "--filter", "health=healthy", "--format", "{{.Status}}").endswith("(healthy)")
     hyper("pause", "c")
     assert hyper.inspect("c")["State"]["Paused"] is True
     assert hyper("exec", "c", "true", check=False).returncode != 0
     hyper("unpause", "c")
-    assert hyper.out("exec", "c", "echo", "awake") == "awake"
+    assert hyper.out("exec", "c", "sh", "-c", "touch /tmp/ill; echo awake") == "awake"
+    told = hyper.popen(
+        *("events", "--since", "10m", "--filter", "event=health_status", "--format", "{{.Action}}"),
+        stdout=subprocess.PIPE,
+    )
+    with told:
+        assert told.stdout is not None
+        assert [told.stdout.readline() for _ in range(2)] == [
+            b"health_status: healthy\n",
+            b"health_status: unhealthy\n",
+        ]
+        told.terminate()
+    state = hyper.inspect("c")["State"]["Health"]
+    assert (state["Status"], state["Log"][-1]["ExitCode"]) == ("unhealthy", 1)
+    assert state["Log"][-1]["Output"] == "asked\n"
 
 
 def test_top_stats_port_rename_events(hyper: Hyper) -> None:
@@ -86,13 +114,16 @@ def test_restart_policy(hyper: Hyper) -> None:
 
 
 def test_exec_ends_with_its_container(hyper: Hyper) -> None:
-    hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
-    process = hyper.popen("exec", "c", "sh", "-c", "echo in; sleep 1000", stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"in\n"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    words = ("sh", "-c", "echo in; sleep 1000")
+    clients = []
+    for command in (("run", "--name", "c", BUSYBOX, *words), ("exec", "c", *words)):
+        clients.append(client := hyper.popen(*command, **pipes))
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"in\n"
     hyper("rm", "-f", "c")
-    assert process.wait(timeout=30) != 0
-    process.stdout.close()
+    for client in clients:
+        assert (client.communicate(timeout=30), client.returncode) == ((b"", b""), 137)
 
 
 def test_two_at_once_do_not_meet(hyper: Hyper) -> None:

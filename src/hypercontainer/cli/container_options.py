@@ -10,7 +10,6 @@ from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
 _DEVICES = "a virtual machine sees no device of the host"
 _NETWORKS = "networks of one's own come with a later release"
-_HEALTH = "health checks come with a later release"
 _SCHEDULING = "real-time shares of the host's processors are not given to virtual machines"
 _CGROUP = "limits apply to the virtual machine; use --cpus and --memory"
 
@@ -111,8 +110,23 @@ LIFE = (
     text("--pull", "POLICY", "always, missing or never", "missing", parsed="pull"),
     text("--platform", "OS/ARCH", "of an image with several", field="platform"),
     flag("-q --quiet", "no progress while pulling"),
-    flag("--no-healthcheck", "accepted; health checks come with a later release"),
     flag("--disable-content-trust", "accepted; signatures of Docker's Notary are not looked at"),
+)
+HEALTH = (
+    text(
+        "--health-cmd", "COMMAND", "asks for its health: a line for the image's shell", parsed="healthcheck"
+    ),
+    text("--health-interval", "TIME", "between checks, such as 1m30s; 30s", parsed="healthcheck"),
+    text("--health-timeout", "TIME", "after which a check has failed; 30s", parsed="healthcheck"),
+    text("--health-start-period", "TIME", "in which failures count for nothing; 0s", parsed="healthcheck"),
+    text(
+        "--health-start-interval",
+        "TIME",
+        "between checks in the start period, until it is healthy; 5s",
+        parsed="healthcheck",
+    ),
+    number("--health-retries", "NUMBER", "failures in a row that make it unhealthy; 3", parsed="healthcheck"),
+    flag("--no-healthcheck", "not even the image's", parsed="healthcheck"),
 )
 MACHINE = (
     text(
@@ -168,12 +182,6 @@ REFUSED = (
     refused("--link-local-ip", "ADDRESS", _NETWORKS),
     refused("--network-alias", "NAME", _NETWORKS),
     refused("--net-alias", "NAME", _NETWORKS),
-    refused("--health-cmd", "COMMAND", _HEALTH),
-    refused("--health-interval", "TIME", _HEALTH),
-    refused("--health-retries", "NUMBER", _HEALTH),
-    refused("--health-start-interval", "TIME", _HEALTH),
-    refused("--health-start-period", "TIME", _HEALTH),
-    refused("--health-timeout", "TIME", _HEALTH),
     refused("--cgroup-parent", "GROUP", _CGROUP),
     refused("--blkio-weight", "WEIGHT", "the disks of virtual machines are not weighed against one another"),
     refused(
@@ -198,6 +206,7 @@ _COMMON = (
     *MOUNTS,
     *SECURITY,
     *LIFE,
+    *HEALTH,
     *MACHINE,
     *WITHOUT_EFFECT,
     *REFUSED,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from hypercontainer.cli.environment import environment, pairs
+from hypercontainer.cli.health import healthcheck
 from hypercontainer.cli.mounts import mounts_spec
 from hypercontainer.cli.options import UsageError, Values
 from hypercontainer.cli.ports import parse_expose, parse_publish
@@ -37,7 +38,7 @@ def container_spec(values: Values, image: str, command: list[str]) -> dict[str, 
     if values.given("entrypoint"):
         entrypoint = values.text("entrypoint")
         spec["entrypoint"] = [entrypoint] if entrypoint else []
-    for part in (_names, _pod, network, resources, _files, _security, _life, _pull, machine):
+    for part in (_names, _pod, network, resources, _files, _security, _life, healthcheck, _pull, machine):
         spec |= part(values)
     check_without_effect(values)
     return spec

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 
 
@@ -84,6 +85,26 @@ class Effective(Struct, frozen=True, kw_only=True):
     working_dir: str
     stop_signal: str
     hostname: str
+    healthcheck: Healthcheck | None = None  # None: neither the container nor its image has any
+    shell: tuple[str, ...] = ()  # the image's, for the shell form of its health check; (): /bin/sh -c
+
+
+class HealthResult(Struct, frozen=True, kw_only=True):
+    """Of one check: 0 is good, -1 that it could not be asked, or not in time.  ``output``: its first 4096 bytes."""
+
+    started: str
+    ended: str
+    exit_status: int
+    output: str
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """``status``: starting, healthy or unhealthy (any that does not run); ``log``: the last five, oldest first, of a
+    health check; of Kubernetes' probes none."""
+
+    status: str = "starting"
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -116,6 +137,7 @@ class Inspect(Summary, frozen=True, kw_only=True):
     log_path: str
     execs: tuple[str, ...] = ()
     message: str = ""  # the program's last words (``termination_message_path``)
+    health: Health | None = None  # None: nobody asks for it
 
 
 class Process(Struct, frozen=True, kw_only=True):

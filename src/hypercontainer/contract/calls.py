@@ -99,7 +99,7 @@ class ListQuery(Request, frozen=True):
 
 
 class WaitQuery(Request, frozen=True):
-    condition: Literal["not-running", "next-exit", "removed"] = "not-running"
+    condition: Literal["not-running", "next-exit", "removed", "healthy"] = "not-running"
 
 
 class ForceQuery(Request, frozen=True):

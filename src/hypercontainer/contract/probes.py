@@ -1,4 +1,5 @@
-"""How a container's health is asked for, and what is done at its beginning and end: Kubernetes' probes and hooks."""
+"""How a container's health is asked for, and what is done at its beginning and end: Kubernetes' probes and hooks, and
+Docker's health check."""
 
 from __future__ import annotations
 
@@ -53,6 +54,19 @@ class Probe(Struct, frozen=True, forbid_unknown_fields=True):
     success_threshold: int = 1
     failure_threshold: int = 3
     termination_grace_s: int | None = None  # of a container that this probe ends
+
+
+class Healthcheck(Struct, frozen=True, forbid_unknown_fields=True):
+    """Docker's health check, which ends nothing.  ``test``: () for the image's, ("NONE",) for none, ("CMD", program,
+    ...) or ("CMD-SHELL", line).  Nanoseconds, at least one millisecond; 0: as the image says, or 30 s, 30 s, 0 s, 5 s
+    and 3 in their order."""
+
+    test: tuple[str, ...] = ()
+    interval_ns: int = 0
+    timeout_ns: int = 0
+    start_period_ns: int = 0  # in which a failure counts for nothing
+    start_interval_ns: int = 0  # in place of the interval, while it is starting within that time
+    retries: int = 0  # failures in a row that make it unhealthy
 
 
 class Lifecycle(Struct, frozen=True, forbid_unknown_fields=True):

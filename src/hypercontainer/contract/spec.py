@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from hypercontainer.contract.probes import Lifecycle, Probe
+from hypercontainer.contract.probes import Healthcheck, Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
 NAME_MAX = (
@@ -134,6 +134,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     restart: RestartPolicy = RestartPolicy()
     auto_remove: bool = False
     log: LogConfig = LogConfig()
+    healthcheck: Healthcheck | None = None  # None: the image's
 
     # in a pod
     pod: str | None = None  # the pod it is created into; None: a pod of its own

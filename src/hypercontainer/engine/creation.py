@@ -17,6 +17,7 @@ import msgspec
 from hypercontainer.config import Config
 from hypercontainer.contract.answers import Created, PodCreated
 from hypercontainer.contract.limits import CONTAINERS_MAX
+from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
 from hypercontainer.contract.volumes import NamedVolume, Volume
 from hypercontainer.engine import files, names, times
@@ -293,6 +294,8 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str, identifier: str) -> Con
         pid_mode="pod" if pod.share_pids else spec.pid_mode,
         groups=(*spec.groups, *group),
         sysctls={**pod.sysctls, **spec.sysctls},
+        # Kubernetes has probes, and does not ask as images want it.
+        healthcheck=Healthcheck(("NONE",)) if pod.manifest else spec.healthcheck,
         pod=name,
     )
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.answers import Effective, Health
 from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, alone
 from hypercontainer.contract.states import State
 from hypercontainer.engine import names
@@ -129,6 +129,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     place: int = 0  # among those that were created with it
     message: str = ""  # what the program left at its end (``termination_message_path``)
     labels: dict[str, str] = field(default_factory=dict)
+    health: Health | None = None  # in its present or last run; None: nobody asks for it
 
 
 class ServiceEnd(Struct, frozen=True):

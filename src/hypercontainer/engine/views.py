@@ -6,9 +6,19 @@ import shlex
 import time
 from typing import Any
 
-from hypercontainer.contract.answers import Inspect, Machine, MountPoint, NetworkState, Port, Summary
+from msgspec.structs import replace
+
+from hypercontainer.contract.answers import (
+    Health,
+    Inspect,
+    Machine,
+    MountPoint,
+    NetworkState,
+    Port,
+    Summary,
+)
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.contract.states import State
+from hypercontainer.contract.states import ALIVE, State
 from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume
 from hypercontainer.engine import network as networks
 from hypercontainer.engine import times
@@ -59,10 +69,24 @@ def status(record: ContainerRecord) -> str:
     if record.state is State.REMOVING:
         return "Removal In Progress"
     if record.state in (State.RUNNING, State.PAUSED):
-        return f"Up {since(record.started)}" + (" (Paused)" if record.state is State.PAUSED else "")
+        return f"Up {since(record.started)}" + _beside_up(record)
     ago = f" {since(record.finished)} ago" if record.finished else ""
     verb = "Restarting" if record.state is State.RESTARTING else "Exited"
     return f"{verb} ({record.exit_status}){ago}"
+
+
+def _beside_up(record: ContainerRecord) -> str:
+    if record.state is State.PAUSED:
+        return " (Paused)"
+    if (known := health(record)) is None:
+        return ""
+    return f" (health: {known.status})" if known.status == "starting" else f" ({known.status})"
+
+
+def health(record: ContainerRecord) -> Health | None:
+    """What does not run is unhealthy, as dockerd has it."""
+    known = record.health
+    return known if known is None or record.state in ALIVE else replace(known, status="unhealthy")
 
 
 def port(mapping: PortMapping) -> Port:
@@ -114,6 +138,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tu
         pid=machine(pod).pid,
         error=record.error,
         message=record.message,
+        health=health(record),
         oom_killed=record.oom_killed,
         restart_count=record.restart_count,
         vm=machine(pod),

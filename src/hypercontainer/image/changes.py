@@ -21,8 +21,16 @@ Config = dict[str, Any]  # the "config" object of an image's configuration
 
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
-_UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_UNIT_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 _HEALTH_OPTIONS = {
     "interval": "Interval",
     "timeout": "Timeout",
@@ -194,7 +202,9 @@ def _healthcheck(config: Config, text: str) -> None:
 
 
 def duration_ns(text: str) -> int:
-    """``1m30s`` in nanoseconds; ValueError otherwise."""
+    """``1m30s`` in nanoseconds, ``0`` without a unit too; ValueError otherwise."""
+    if text == "0":
+        return 0
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is not a duration such as 30s or 1m30s")

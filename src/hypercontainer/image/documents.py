@@ -13,8 +13,9 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.errors import ImageError
-from hypercontainer.image.model import Healthcheck, ImageConfig
+from hypercontainer.image.model import ImageConfig
 from hypercontainer.image.platforms import Platform, normalized, suitability
 from hypercontainer.image.reference import is_digest
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.image.platforms import Platform
 
 
@@ -59,18 +60,6 @@ class Layer:
     media_type: str
     size_bytes: int
     compression: str
-
-
-@dataclass(frozen=True)
-class Healthcheck:
-    """Durations in nanoseconds, 0 means Docker's default."""
-
-    test: tuple[str, ...] = ()
-    interval_ns: int = 0
-    timeout_ns: int = 0
-    start_period_ns: int = 0
-    start_interval_ns: int = 0
-    retries: int = 0
 
 
 @dataclass(frozen=True)

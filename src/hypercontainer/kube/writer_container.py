@@ -16,7 +16,9 @@ from hypercontainer.kube.container import TERMINATION_LOG
 Document = dict[str, Any]
 
 # No word of Kubernetes' for these; ``rows`` and ``columns`` are of one moment.
-NOTED = ("annotations init labels log oom_score_adj pids_limit platform publish_all ulimits umask").split()
+NOTED = (
+    "annotations healthcheck init labels log oom_score_adj pids_limit platform publish_all ulimits umask"
+).split()
 _PULL = {"always": "Always", "missing": "IfNotPresent", "never": "Never"}
 _RESTART = {"no": "Never", "on-failure": "OnFailure", "always": "Always", "unless-stopped": "Always"}
 

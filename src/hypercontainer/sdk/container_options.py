@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import LogConfig, RestartPolicy, Ulimit
 from hypercontainer.contract.volumes import InjectedFile, Source, Volume
 from hypercontainer.sdk.options import Pairs, Ports, Size
@@ -68,6 +69,7 @@ class ContainerOptions(TypedDict, total=False):
     restart: str | RestartPolicy
     auto_remove: bool
     log: LogConfig
+    healthcheck: Healthcheck
     pod: str
     platform: str
     pull: str

@@ -22,10 +22,12 @@ from hypercontainer.agent.operations import (
 )
 from hypercontainer.contract import ports
 from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Ulimit
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default, signals
 from hypercontainer.semantics import files as plan_files
+from hypercontainer.semantics import health
 from hypercontainer.semantics import mounts as plan_mounts
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,6 +60,10 @@ class Image(Protocol):
     def volumes(self) -> tuple[str, ...]: ...
     @property
     def exposed_ports(self) -> tuple[str, ...]: ...
+    @property
+    def healthcheck(self) -> Healthcheck | None: ...
+    @property
+    def shell(self) -> tuple[str, ...] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +111,13 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
         working_dir=_working_dir(spec.working_dir, image.working_dir),
         stop_signal=stop_signal,
         hostname=_host_name("hostname", spec.hostname or container_id[:12]),
+        healthcheck=health.effective(spec.healthcheck, image.healthcheck),
+        shell=image.shell or (),
     )
     if spec.run_as_non_root:
         _not_root(made.user)
     start(spec, made, container_id, _ANY_FACTS)  # whatever cannot be planned is refused now
-    return made, (*warnings, *_warnings(spec))
+    return made, (*warnings, *_warnings(spec), *health.warnings(made.healthcheck))
 
 
 def _stop_signal(spec: ContainerSpec, image: Image, args: tuple[str, ...]) -> tuple[str, list[str]]:

@@ -29,7 +29,38 @@ def _state(found: dict[str, Any]) -> dict[str, Any]:
         "Message": found.get("message", ""),
         "StartedAt": found["started"] or NEVER,
         "FinishedAt": found["finished"] or NEVER,
+        **_health(found.get("health")),
     }
+
+
+def _health(known: dict[str, Any] | None) -> dict[str, Any]:
+    if known is None:
+        return {}
+    results = [
+        {
+            "Start": result["started"],
+            "End": result["ended"],
+            "ExitCode": result["exit_status"],
+            "Output": result["output"],
+        }
+        for result in known["log"]
+    ]
+    return {"Health": {"Status": known["status"], "FailingStreak": known["failing_streak"], "Log": results}}
+
+
+def _healthcheck(config: dict[str, Any]) -> dict[str, Any]:
+    check = config.get("healthcheck")
+    if check is None:
+        return {}
+    shown = {
+        "Test": check["test"],
+        "Interval": check["interval_ns"],
+        "Timeout": check["timeout_ns"],
+        "StartPeriod": check["start_period_ns"],
+        "StartInterval": check["start_interval_ns"],
+        "Retries": check["retries"],
+    }
+    return {"Healthcheck": {name: value for name, value in shown.items() if value}}
 
 
 def _config(found: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +82,8 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
         "StopSignal": config["stop_signal"],
         "StopTimeout": spec["stop_timeout_s"],
         "Labels": found.get("labels", {}),
+        **_healthcheck(config),
+        **({"Shell": config["shell"]} if config.get("shell") else {}),
     }
 
 

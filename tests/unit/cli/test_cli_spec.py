@@ -51,6 +51,12 @@ ROWS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--cpu=2",), {"cpus": 2.0}),
     (("-c", "512", "--pids-limit", "-1"), {"cpu_shares": 512, "pids_limit": -1}),
     (("-l", "a=b", "-l", "c"), {"labels": {"a": "b", "c": ""}}),
+    (("--no-healthcheck",), {"healthcheck": {"test": ["NONE"]}}),
+    (("--health-cmd", "curl -f x || exit 1"), {"healthcheck": {"test": ["CMD-SHELL", "curl -f x || exit 1"]}}),
+    (("--health-interval", "1m30s", "--health-timeout", "500ms", "--health-start-period", "0",
+      "--health-start-interval", "1.5s", "--health-retries", "2"),
+     {"healthcheck": {"interval_ns": 90_000_000_000, "timeout_ns": 500_000_000, "start_period_ns": 0,
+                      "start_interval_ns": 1_500_000_000, "retries": 2}}),
     (("--annotation", "a=b"), {"annotations": {"a": "b"}}),
     (("--entrypoint", "/bin/sh"), {"entrypoint": ["/bin/sh"]}),
     (("--entrypoint", ""), {"entrypoint": []}),
@@ -235,3 +241,18 @@ def test_a_seccomp_profile_is_read_here(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
     assert spec_of("--security-opt", f"seccomp={path}") == {"seccomp": path.read_text()}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--no-healthcheck", "--health-retries", "1"), "--no-healthcheck conflicts with --health-"),
+        (("--health-interval", "-1s"), "--health-interval cannot be negative"),
+        (("--health-timeout", "10us"), "--health-timeout cannot be less than 1ms"),
+        (("--health-start-period", "soon"), "invalid --health-start-period: 'soon' is not a duration"),
+        (("--health-retries", "-1"), "--health-retries cannot be negative"),
+    ],
+)
+def test_health_checks_that_cannot_be(words: tuple[str, ...], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        spec_of(*words)

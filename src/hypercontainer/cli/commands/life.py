@@ -172,8 +172,9 @@ WAIT = Command(
     wait,
     "[OPTIONS] CONTAINER...",
     count=_MANY,
-    options=(text("--condition", "CONDITION", "not-running, next-exit or removed", "not-running"),),
-    examples=("hyper wait job",),
+    options=(text("--condition", "CONDITION", "not-running, next-exit, removed or healthy", "not-running"),),
+    text="One that ends before it is healthy, and one that nobody asks for its health, is an error.",
+    examples=("hyper wait job", "hyper wait --condition healthy db"),
 )
 RM = Command(
     remove,

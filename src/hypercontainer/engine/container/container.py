@@ -16,13 +16,13 @@ from functools import partial
 from typing import BinaryIO
 
 from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
-from hypercontainer.contract.answers import Exit, FileFacts, Inspect, Sample
+from hypercontainer.contract.answers import Exit, FileFacts, Health, Inspect, Sample
 from hypercontainer.contract.answers import Process as ProcessLine
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.contract.states import State
 from hypercontainer.engine import files, times, timings, views
 from hypercontainer.engine.container import launch, observe
-from hypercontainer.engine.container.care import DEFAULT_STOP_S
+from hypercontainer.engine.container.care import DEFAULT_STOP_S, health_at_start
 from hypercontainer.engine.container.clients import Clients
 from hypercontainer.engine.container.facts import Facts
 from hypercontainer.engine.container.files import Files
@@ -56,7 +56,9 @@ class Container(Facts):
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
         self.log = ContainerLog.open(ties.places.log(self.id), self.record.spec.log)
         begin = partial(self.change, begun=True)
-        self._body = Body(record, ties, self.log, self._files, self.execs, self.tell, begin)
+        self._body = Body(
+            record, ties, self.log, self._files, self.execs, self.tell, begin, self._note_health
+        )
         self.recovered = asyncio.Event()
         self.recovered.set()
 
@@ -124,9 +126,9 @@ class Container(Facts):
 
     async def _start(self) -> None:
         first = self.record.state is State.CREATED
-        self.change(
-            state=State.STARTING, run=self.record.run + 1, error="", oom_killed=False, begun=False, message=""
-        )
+        health = health_at_start(self.record)
+        blank = {"error": "", "oom_killed": False, "begun": False, "message": "", "health": health}
+        self.change(state=State.STARTING, run=self.record.run + 1, **blank)
         self.sandbox.join(self.id)
         self._run = run = Run(self._body)
         try:
@@ -298,6 +300,12 @@ class Container(Facts):
             self.sandbox.check_going()
             await self.sandbox.agent.freeze(self.id, False)
             self.change("unpause", state=State.RUNNING)
+
+    def _note_health(self, health: Health) -> None:
+        before = self.record.health
+        self.change(health=health)
+        if before is None or health.status != before.status:
+            self.tell(f"health_status: {health.status}")
 
     async def rename(self, name: str) -> None:
         old = self.record.name

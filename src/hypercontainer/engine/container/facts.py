@@ -8,9 +8,10 @@ from typing import Any
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.states import ALIVE, State, moved
 from hypercontainer.engine.container.ties import Ties
+from hypercontainer.engine.health.healthcheck import HEALTHY
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.state import ContainerRecord
-from hypercontainer.errors import Remedy
+from hypercontainer.errors import Conflict, Remedy
 
 
 class Facts:
@@ -66,6 +67,8 @@ class Facts:
     async def wait(self, condition: str = "not-running") -> Exit:
         if condition == "removed":
             await self.removed.wait()
+        elif condition == "healthy":
+            return await self._healthy()
         elif condition == "next-exit":
             run = self.record.run + (0 if self.alive else 1)
             while self.record.run < run or self.alive:
@@ -74,6 +77,17 @@ class Facts:
             while self.alive or self.restarting:
                 await self._change()
         return Exit(self.record.exit_status, self.record.error)
+
+    async def _healthy(self) -> Exit:
+        """Conflict where nobody asks for its health, or it ends before."""
+        while self.alive or self.restarting:
+            health = self.record.health
+            if health is None:
+                raise Conflict(f"{self.what} has no health check")
+            if self.alive and health.status == HEALTHY:
+                return Exit(0)
+            await self._change()
+        raise Conflict(f"{self.what} is not running")
 
     async def next_run(self, after: int) -> bool:
         """Waits for the run that follows that one; False where there will be none."""

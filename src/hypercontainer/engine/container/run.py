@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypercontainer.agent.operations import ProcessState, Welcome
-from hypercontainer.contract.answers import Exit
+from hypercontainer.contract.answers import Exit, Health
 from hypercontainer.contract.states import State
 from hypercontainer.engine import times
 from hypercontainer.engine.container import launch
@@ -46,7 +46,8 @@ class GivenUp(Conflict):
 
 @dataclass(frozen=True)
 class Body:
-    """A container, as its runs see it.  ``begin`` is told when one has begun for those who wait for that."""
+    """A container, as its runs see it.  ``begin`` is told when one has begun for those who wait for that, ``health``
+    what is known of its health."""
 
     record: Kept[ContainerRecord]
     ties: Ties
@@ -55,6 +56,7 @@ class Body:
     execs: Execs
     tell: Tell
     begin: Callable[[], None]
+    health: Callable[[Health], None]
 
     @property
     def sandbox(self) -> Sandbox:
@@ -167,11 +169,11 @@ class Run:
             paused=lambda: body.paused,
             begin=body.begin,
             changed=body.ties.news,
+            health=body.health,
             end=lambda grace_s: self.end(grace_s, None),
             tell=body.tell,
         )
-        record = body.record.value
-        self._care = Care(record.spec, reach, begun=record.begun, running_for_s=running_for_s)
+        self._care = Care(body.record.value, reach, running_for_s=running_for_s)
 
     # ------------------------------------------------------------------------------------- its end
 

@@ -12,7 +12,7 @@ import enum
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hypercontainer.contract.probes import Probe
 from hypercontainer.engine.health.clock import MONOTONIC, Clock
@@ -49,6 +49,24 @@ class ProbeState:
 
 # None: nobody knows (the container is paused, say), which counts for nothing.
 Ask = Callable[[], Awaitable[Result | None]]
+R = TypeVar("R")
+
+
+async def ask_again(
+    due: Callable[[], float],
+    ask: Callable[[], Awaitable[R | None]],
+    take: Callable[[R], bool],
+    clock: Clock,
+) -> None:
+    """Asks at the time that ``due`` gives for the next, until ``take`` says False of an answer."""
+    while True:
+        await clock.sleep(due() - clock.now())
+        try:
+            answer = await ask()
+        except AgentError:
+            continue  # a guest that is out of reach says nothing about the container
+        if answer is not None and not take(answer):
+            return
 
 
 async def watch(
@@ -67,21 +85,18 @@ async def watch(
     state = ProbeState(probe, verdict)
     period_s = max(1, probe.period_s)
     first = clock.now() + max(0.0, probe.initial_delay_s - running_for_s)
-    turn = 0
-    while True:
-        await clock.sleep(first + turn * period_s - clock.now())
-        result = await _answer(ask)
-        changed = None if result is None else state.result(result.ok)
-        if result is not None and changed is not None and not on_change(changed, result):
-            return
+    turn = -1
+
+    def due() -> float:
+        nonlocal turn
         turn = max(turn + 1, math.ceil((clock.now() - first) / period_s))
+        return first + turn * period_s
 
+    def take(result: Result) -> bool:
+        changed = state.result(result.ok)
+        return changed is None or on_change(changed, result)
 
-async def _answer(ask: Ask) -> Result | None:
-    try:
-        return await ask()
-    except AgentError:
-        return None  # a guest that is out of reach says nothing about the container
+    await ask_again(due, ask, take, clock)
 
 
 @dataclass(frozen=True, slots=True)

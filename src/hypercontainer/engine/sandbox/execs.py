@@ -25,13 +25,14 @@ class Tell(Protocol):
 
 
 class Exec:
-    """One process, before, while and after it runs.  Use ``Execs.create``."""
+    """One process, before, while and after it runs.  Use ``Execs.create``.  ``tell`` None: nobody is told of it."""
 
-    def __init__(self, execs: Execs, spec: ExecSpec) -> None:
+    def __init__(self, execs: Execs, spec: ExecSpec, tell: Tell | None) -> None:
         self.id = names.new_id()
         self.spec = spec
         self.process: Process | None = None
         self._execs = execs
+        self._tell = tell
         self._live: Live | None = None
         self._pid = 0
         self._exit_status: int | None = None
@@ -43,15 +44,11 @@ class Exec:
     async def start(self) -> ProcessAttachment | None:
         """Executes the program; None where the client does not want to be attached.  GuestError, with its errno,
         where it cannot be executed."""
-        return await self.begin(tell=self._execs.tell)
-
-    async def begin(self, *, tell: Tell | None) -> ProcessAttachment | None:
-        """``tell`` None: nobody is told of it."""
         ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         attachment = await self._start(ended)
-        if tell is not None:
-            tell("exec_start", exec=self.id)
-        self._execs.watch(self._watch(ended, tell))
+        if self._tell is not None:
+            self._tell("exec_start", exec=self.id)
+        self._execs.watch(self._watch(ended))
         return attachment
 
     async def _start(self, ended: asyncio.Future[Exit]) -> ProcessAttachment | None:
@@ -82,7 +79,7 @@ class Exec:
         process.open_output({})
         return attachment
 
-    async def _watch(self, ended: asyncio.Future[Exit], tell: Tell | None) -> None:
+    async def _watch(self, ended: asyncio.Future[Exit]) -> None:
         process, live = self.process, self._live
         assert process is not None and live is not None
         try:
@@ -93,8 +90,8 @@ class Exec:
         self._exit_status = result.exit_status
         if not ended.done():
             ended.set_result(result)
-        if tell is not None:
-            tell("exec_die", exec=self.id, exit_status=str(result.exit_status))
+        if self._tell is not None:
+            self._tell("exec_die", exec=self.id, exit_status=str(result.exit_status))
         live.forget(process)
         live.give_up(process.number)
 
@@ -129,7 +126,7 @@ class Execs:
 
     def create(self, spec: ExecSpec) -> Exec:
         self._plan(spec, 1)
-        made = Exec(self, spec)
+        made = Exec(self, spec, self.tell)
         self._known[made.id] = made
         idle = [known for known in self._known.values() if not known.running]
         for known in idle[: max(0, len(self._known) - KEPT)]:
@@ -142,9 +139,12 @@ class Execs:
     def running(self) -> tuple[str, ...]:
         return tuple(known.id for known in self._known.values() if known.running)
 
-    async def start_quietly(self, spec: ExecSpec) -> ProcessAttachment:
+    def quiet(self, spec: ExecSpec) -> Exec:
         """Nobody is told of it, and it is not kept."""
-        attachment = await Exec(self, spec).begin(tell=None)
+        return Exec(self, spec, None)
+
+    async def start_quietly(self, spec: ExecSpec) -> ProcessAttachment:
+        attachment = await self.quiet(spec).start()
         assert attachment is not None
         return attachment
 

@@ -99,7 +99,8 @@ def _mounted(container: Container) -> set[str]:
 
 
 def _health(container: Container) -> tuple[str]:
-    return ("none",)  # nothing looks after a container's health yet
+    known = views.health(container.record)
+    return ("none" if known is None else known.status,)
 
 
 def _is_of_pod(container: Container, value: str) -> bool:
