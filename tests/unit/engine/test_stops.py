@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, RestartPolicy
 from hypercontainer.engine.container.restart import Backoff
 from hypercontainer.engine.sandbox.live import Live
-from hypercontainer.errors import Conflict
+from hypercontainer.errors import Conflict, HyperError
 from stories import Tell, member, pod, states
 from virtual_clock import settle
 
@@ -307,5 +308,19 @@ def test_a_pod_that_a_user_stops_in_its_prelude_has_not_failed(tell: Tell) -> No
             await start
         shown = await w.engine.pods.inspect("p")
         assert (shown.state, shown.reason) == ("stopped", "")
+
+    tell(story)
+
+
+def test_a_signal_that_comes_too_late_stops_no_later_run(tell: Tell, never_again: None) -> None:
+    async def story(w: World) -> None:
+        await w.engine.containers.create(alone(w, "a", "exit", "4", restart=ALWAYS))
+        attachment = await w.engine.containers.attach("a")
+        await w.engine.containers.start("a")
+        await attachment.exit()
+        with contextlib.suppress(HyperError):
+            await attachment.signal("TERM")
+        container = await w.engine.containers.held("a")
+        assert not container.record.stopped_by_user
 
     tell(story)

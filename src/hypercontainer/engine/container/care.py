@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -185,6 +186,8 @@ class Care:
         except TimeoutError:
             status, said = NOT_ASKED, f"Health check exceeded timeout ({plan.timeout_s:g}s)".encode()
         except GuestError as error:
+            if error.errno in (errno.EBUSY, errno.ESRCH):  # it is being frozen, or has ended
+                return None
             status, said = NOT_ASKED, error.message.encode()
         except (AgentError, Conflict):
             return None

@@ -284,7 +284,7 @@ class Container(Facts):
 
     def _hear(self, number: int) -> None:
         """A user sends it this signal."""
-        if self._means_end(number):
+        if self.alive and self._means_end(number):
             self.change(stopped_by_user=True)
 
     async def pause(self) -> None:
