@@ -273,6 +273,7 @@ class Info(Struct, frozen=True, kw_only=True):
     config_file: str
     rootless: bool
     time: str
+    set_aside: tuple[str, ...] = ()  # what no record names, in words
 
 
 class ExecState(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
 from hypercontainer.contract.volumes import NamedVolume, Volume
-from hypercontainer.engine import files, names, times
+from hypercontainer.engine import aside, files, names, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -136,8 +136,7 @@ class Creation:
             )
             record = self._pod_record(spec, identifier, name, drafts, asker)
             for draft in drafts:
-                folder = self._places.container(draft.record.id)
-                await stack.enter_async_context(_made(folder, partial(files.make_private, folder)))
+                await stack.enter_async_context(_made(self._places.container(draft.record.id)))
             disk = layout.disk_path(self._places, record)
             if name or not drafts[0].record.spec.read_only or storage.needs_disk(volumes.values()):
                 make = partial(self._make_disk, disk, spec.disk_size_bytes)
@@ -177,7 +176,6 @@ class Creation:
         )
 
     def _make_disk(self, disk: Path, size_bytes: int | None) -> None:
-        files.make_private(disk.parent)
         create_writable_disk(disk, size_bytes or DISK_BYTES, self._places.cache)
 
     # ------------------------------------------------------------------------------------- its containers
@@ -192,8 +190,7 @@ class Creation:
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
             volumes = _known(there, spec.volumes, pod.what)
             await self._check_storage(volumes, spec.volumes, [draft.record.spec], f"container {name}", asker)
-            folder = self._places.container(draft.record.id)
-            async with _made(folder, partial(files.make_private, folder)):
+            async with _made(self._places.container(draft.record.id)):
                 check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
                 (container,) = self._directory.add(None, [draft.record])
         container.tell("create")
@@ -253,14 +250,20 @@ def _known(there: Mapping[str, Volume], more: Iterable[Volume], what: str) -> di
 
 
 @contextlib.asynccontextmanager
-async def _made(directory: Path, make: Callable[[], None]) -> AsyncIterator[None]:
-    """A directory that is there afterwards, unless something fails."""
+async def _made(directory: Path, fill: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+    """A directory that is there afterwards, unless something fails; it is marked until then."""
+
+    def make() -> None:
+        aside.begin(directory)
+        fill()
+
     try:
         await asyncio.to_thread(make)
         yield
     except BaseException:
         await asyncio.shield(asyncio.to_thread(files.remove_tree, directory))
         raise
+    aside.finished(directory)
 
 
 def memory_mib(wish_bytes: int) -> int:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from hypercontainer.engine import files, names
+from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.events import EventBus
@@ -25,6 +26,7 @@ from hypercontainer.engine.state import ContainerRecord, PodRecord, StateStore
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
+from hypercontainer.linux.process import Identity, runs
 
 RECOVERY_PATIENCE_S = 3.0
 
@@ -32,7 +34,9 @@ log = logging.getLogger(__name__)
 
 
 class Directory:
-    def __init__(self, state: StateStore, supplies: Supplies, factory: Factory, events: EventBus) -> None:
+    def __init__(
+        self, state: StateStore, aside: Aside, supplies: Supplies, factory: Factory, events: EventBus
+    ) -> None:
         self.containers: dict[str, Container] = {}
         self.pods: dict[str, Pod] = {}
         self._state = state
@@ -40,6 +44,7 @@ class Directory:
         self._places = supplies.places
         self._factory = factory
         self._events = events
+        self.aside = aside
         self._reserved: set[str] = set()  # names of containers that are being created
         self._reserved_pods: set[str] = set()
         self._recoveries: list[asyncio.Task[None]] = []
@@ -52,27 +57,34 @@ class Directory:
 
         A guest that does not answer holds up nobody but those who ask for its containers.
         """
-        records = self._state.pods()
-        held = [VMRecord.from_json(pod.vm).run_dir for pod in records if pod.vm is not None]
-        await self._end_strays(set(held))
+        self.aside.records(self._state)
+        records, containers = self._state.pods(), self._state.containers()
+        known = {"containers": [each.id for each in containers], "pods": [each.id for each in records]}
+        await asyncio.to_thread(self.aside.folders, known)
+        vms = [VMRecord.from_json(pod.vm) for pod in records if pod.vm is not None]
+        await self._end_strays({vm.run_dir: vm for vm in vms})
         for record in records:
             self._hold_pod(record)
-        for container in sorted(self._state.containers(), key=lambda each: (each.created, each.place)):
+        for container in sorted(containers, key=lambda each: (each.created, each.place)):
             self._hold(container)
-        await asyncio.to_thread(self._sweep)
         self._recoveries = [asyncio.create_task(pod.recover()) for pod in self.pods.values()]
         if self._recoveries:
             await asyncio.wait(self._recoveries, timeout=RECOVERY_PATIENCE_S)
         for pod in self.named_pods():
             pod.resume()
 
-    async def _end_strays(self, expected: Collection[Path]) -> None:
-        """VMs that were started, but not written down, when an earlier hyperd was killed."""
+    async def _end_strays(self, expected: Mapping[Path, VMRecord]) -> None:
+        """VMs that were started, but not written down, when an earlier hyperd was killed.  One whose files were set
+        aside is left alone: with its records it is taken back."""
         for path in self._places.sockets.iterdir():
-            if path in expected:
-                continue
             record = read_record(path)
+            if path in expected and (record is None or _process(record) == _process(expected[path])):
+                continue
             if record is not None:
+                if self.aside.has_part_of(path.name) and runs(_process(record)):
+                    log.error("VM %s runs, with PID %d, and no record knows it", record.name, record.pid)
+                    self.aside.vms.append(record)
+                    continue
                 log.warning("VM %s is nobody's; it is ended", record.name)
                 try:
                     await self._supplies.drivers.of(record).destroy(record)
@@ -80,14 +92,6 @@ class Directory:
                     log.error("VM %s cannot be ended: %s", record.name, error)
                     continue
             await asyncio.to_thread(files.remove_tree, path)
-
-    def _sweep(self) -> None:
-        """Directories that no record names are left of a creation that was cut short."""
-        for folder, known in (("containers", set(self.containers)), ("pods", set(self.pods))):
-            place = self._places.root / folder
-            for path in place.iterdir() if place.is_dir() else ():
-                if path.name not in known:
-                    files.remove_tree(path)
 
     async def close(self, *, stop: bool) -> None:
         for pod in tuple(self.pods.values()):
@@ -222,4 +226,10 @@ class Directory:
             return None
         machine = self._supplies.machine
         taken = {pod.record.uid for pod in self.pods.values() if pod.record.uid is not None}
-        return free_uid(machine.uid_base, machine.uid_count, taken | self._factory.ready_uids())
+        return free_uid(
+            machine.uid_base, machine.uid_count, taken | self._factory.ready_uids() | self.aside.uids()
+        )
+
+
+def _process(vm: VMRecord) -> Identity:
+    return Identity(vm.pid, vm.start_ticks, vm.boot_id)

@@ -8,6 +8,7 @@ import functools
 import msgspec
 
 from hypercontainer.config import Config
+from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
@@ -45,11 +46,12 @@ class Engine:
         places = Places(config.root, config.run)
         places.make()
         events = EventBus()
-        self.state = StateStore(config.root / "state.db")
+        aside = Aside(places)
+        self.state = StateStore(config.root / "state.db", begin=aside.check_begin)
         self._store = _images(config)
         supplies = _supplies(config, places, driver or _qemu(config))
         self._factory = _factory(config, supplies, events)
-        self.directory = directory = Directory(self.state, supplies, self._factory, events)
+        self.directory = directory = Directory(self.state, aside, supplies, self._factory, events)
         self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
         self.creation = Creation(directory, self.images, supplies.volumes, places, config)
         self.containers = ContainerService(directory, self.creation, places, self.images)

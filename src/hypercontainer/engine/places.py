@@ -42,6 +42,11 @@ class Places:
         return self.root / "cache"
 
     @property
+    def aside(self) -> Path:
+        """What no record names, and records that cannot be read (``aside.Aside``)."""
+        return self.root / "set-aside"
+
+    @property
     def own(self) -> tuple[Path, ...]:
         """What no guest is given a share of."""
         return (self.root, self.run)

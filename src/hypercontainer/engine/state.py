@@ -8,10 +8,11 @@ take well under a millisecond and are made on the event loop's thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -149,14 +150,28 @@ class ServiceRecord(Struct, frozen=True, kw_only=True):
     ends: tuple[ServiceEnd, ...]
 
 
+class Row(NamedTuple):
+    """A record as it lies in the file: its table, what it is found by there, its JSON."""
+
+    table: str
+    key: tuple[str, ...]
+    body: bytes
+
+
+KEYS = {"pods": ("id",), "containers": ("id",), "services": ("name",), "objects": ("kind", "name")}
+DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what JSON that is none of ours raises
+
+
 class StateStore:
     """Owner of the file.  Raises Unavailable, naming the file, where it cannot be read or written.
 
-    On a full disk changes are written with the room of a `Reserve`: containers end, and can be removed.
+    ``begin`` is called before a file is begun anew, and raises where that must not be.  On a full disk changes are
+    written with the room of a `Reserve`: containers end, and can be removed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, begin: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._begin = begin
         self._reserve = Reserve(path.with_suffix(".reserve"))
         self._encode = msgspec.json.Encoder().encode
         self._pod = msgspec.json.Decoder(PodRecord)
@@ -225,8 +240,41 @@ class StateStore:
         self._do(self._change, ("DELETE FROM objects WHERE kind = ? AND name = ?", (kind, name)))
         return found
 
+    def rows(self) -> list[Row]:
+        """All records, whether or not they can be read."""
+        found = []
+        for table, columns in KEYS.items():
+            query = f"SELECT {', '.join(columns)}, body FROM {table}"  # noqa: S608 - literals
+            found += [Row(table, tuple(key), body) for *key, body in self._do(self._all, query)]
+        return found
+
+    def drop(self, rows: Iterable[Row]) -> None:
+        """Without a look at them, all or none."""
+        by_table = sorted(rows, key=lambda row: row.table)  # containers before their pods
+        statements = []
+        for row in by_table:
+            where = " AND ".join(f"{column} = ?" for column in KEYS[row.table])
+            statements.append((f"DELETE FROM {row.table} WHERE {where}", row.key))  # noqa: S608 - literals
+        self._do(self._change, *statements)
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Puts such back as can be read, all or none; Conflict where a name is taken meanwhile."""
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        for row in sorted(rows, key=lambda row: row.table, reverse=True):
+            values: tuple[Any, ...] = row.key
+            if row.table == "containers":
+                record = self._container.decode(row.body)
+                values = (record.id, record.name, record.pod)
+            marks = ", ".join("?" * (len(values) + 1))
+            insert = f"INSERT INTO {row.table} VALUES ({marks})"  # noqa: S608 - literals
+            statements.append((insert, (*values, row.body)))
+        self._do(self._change, *statements)
+
     def close(self) -> None:
         self._db.close()
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        return self._db.execute(query).fetchall()
 
     def _do(self, operation: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -237,11 +285,16 @@ class StateStore:
                 hint="remove or rename the other one, or choose another name",
             ) from error
         except sqlite3.Error as error:
-            hint = "is the disk full, or the file damaged?"
-            raise Unavailable(f"the state in {self._path}: {error}", hint=hint) from error
+            raise Unavailable(f"the state in {self._path}: {error}", hint=_hint(error)) from error
 
     def _open(self) -> None:
         self._db = db = sqlite3.connect(self._path, isolation_level=None)
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            try:
+                self._begin()
+            except BaseException:
+                db.close()
+                raise
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA foreign_keys=ON")
@@ -272,14 +325,24 @@ class StateStore:
                 self._db.execute(statement, values)
 
 
+def _hint(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            "the file is damaged: put a copy of it back; docs/recovery.md says how to begin without it and to keep "
+            "the containers' disks"
+        )
+    return "is the disk full, or the file damaged?"
+
+
 def _specify_lone_pods(db: sqlite3.Connection) -> None:
-    """Up to version 3 the pod of one container had no specification of its own."""
+    """Up to version 3 the pod of one container had no specification of its own.  What cannot be read stays as it is."""
     rows = db.execute(
         "SELECT pods.id, pods.body, containers.body FROM pods LEFT JOIN containers ON containers.pod = pods.id"
     )
     for identifier, body, member in rows.fetchall():
-        pod = msgspec.json.decode(body)
-        if pod.get("spec") is None:
-            spec = alone(msgspec.json.decode(member, type=ContainerRecord).spec) if member else PodSpec()
-            pod["spec"] = msgspec.to_builtins(spec)
-            db.execute("UPDATE pods SET body = ? WHERE id = ?", (msgspec.json.encode(pod), identifier))
+        with suppress(*DECODING):
+            pod = msgspec.json.decode(body, type=dict[str, Any])
+            if pod.get("spec") is None:
+                spec = alone(msgspec.json.decode(member, type=ContainerRecord).spec) if member else PodSpec()
+                pod["spec"] = msgspec.to_builtins(spec)
+                db.execute("UPDATE pods SET body = ? WHERE id = ?", (msgspec.json.encode(pod), identifier))

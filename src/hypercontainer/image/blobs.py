@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -29,6 +30,8 @@ from hypercontainer.linux import disk
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 512 << 10
 ALGORITHMS = ("sha256", "sha512")
@@ -191,16 +194,17 @@ class BlobStore:
         finally:
             os.close(fd)
 
-    def sweep(self, keep: Collection[str], doomed: Collection[str], older_than_s: float) -> int:
-        """Delete what is in neither ``keep`` nor young, and ``doomed`` at any age; only when `alone`.
+    def sweep(self, keep: Collection[str], doomed: Collection[str], older_than_s: float | None) -> int:
+        """Delete blobs that are ``doomed`` and not in ``keep``, and parts that are older; None: all that is not in
+        ``keep``.  Only when `alone`.
 
         Returns the bytes freed.
         """
-        horizon = time.time() - older_than_s
+        horizon = time.time() - (-1.0 if older_than_s is None else older_than_s)
         freed = 0
         for digest, path in list(self._files()):
             info = path.stat()
-            if digest not in keep and (digest in doomed or info.st_mtime <= horizon):
+            if digest not in keep and (digest in doomed or older_than_s is None):
                 path.unlink()
                 freed += info.st_size
         for path in (self.root / "partial").iterdir():
@@ -211,6 +215,30 @@ class BlobStore:
         for folder in (self.root / "staging").iterdir():
             shutil.rmtree(folder)
         return freed
+
+    @property
+    def aside(self) -> Path:
+        return self.root / "blobs.set-aside"
+
+    def set_aside(self) -> None:
+        """All blobs, of which no record is left."""
+        for digest, path in list(self._files()):
+            target = self.aside / digest.replace(":", "-")
+            self.aside.mkdir(mode=0o700, exist_ok=True)
+            path.rename(target)
+        if self.aside.exists():
+            log.error("no record names the image layers that were here; they are set aside in %s", self.aside)
+
+    def bring_back(self, digests: Collection[str]) -> None:
+        """Those that were set aside and have a record again."""
+        if not self.aside.exists():
+            return
+        for digest in digests:
+            kept = self.aside / digest.replace(":", "-")
+            if kept.exists() and not self.path(digest).exists():
+                kept.rename(self.path(digest))
+        with suppress(OSError):  # others are still there
+            self.aside.rmdir()
 
     def usage(self) -> dict[str, int]:
         """Digest -> bytes of every blob; partial files under the key ''."""

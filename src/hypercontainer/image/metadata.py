@@ -57,9 +57,10 @@ class Record:
 
 
 class Metadata:
-    """The database; thread safe.  Several processes may have it open."""
+    """The database; thread safe.  Several processes may have it open.  ``begun``: it was made just now."""
 
     def __init__(self, path: Path) -> None:
+        self.begun = False
         self._lock = threading.RLock()
         self._path = path
         self._reserve = Reserve(path.with_suffix(".reserve"))
@@ -91,6 +92,7 @@ class Metadata:
             if version == 0:  # still, now that nobody else writes
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
+                self.begun = True
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:

@@ -56,6 +56,11 @@ class ImageStore:
         with disk_errors("open the image store", root):
             self._blobs = BlobStore(root)
         self._metadata = Metadata(root / "images.db")
+        with disk_errors("open the image store", root):
+            if self._metadata.begun:
+                self._blobs.set_aside()
+            else:
+                self._blobs.bring_back(self._metadata.layer_digests())
         self._transport = Transport(self._config)
         self._flights = Flights()
         self._doomed: set[str] = set()
@@ -260,6 +265,15 @@ class ImageStore:
         """Of all images, canonical: the ID of the image that each leads to."""
         return self._metadata.names()
 
+    def damaged(self) -> builtins.list[str]:
+        """IDs of the images whose records cannot be read; they can be removed."""
+        return [image.id for image in self.list() if image.fault]
+
+    @property
+    def aside(self) -> Path | None:
+        """Where blobs lie that an earlier record may have named."""
+        return self._blobs.aside if self._blobs.aside.exists() else None
+
     def tag(self, source: str, target: str) -> None:
         reference = parse(target)
         if reference.digest:
@@ -366,8 +380,9 @@ class ImageStore:
                     self._sweep()
 
     def _sweep(self, *, leftovers: bool = False) -> None:
-        """Delete blobs that no image needs, if nobody is at work; else whoever is does it."""
-        grace_s = -1.0 if leftovers else self._config.leftover_grace_s
+        """Delete blobs that no image needs any more, if nobody is at work; else whoever is does it.  Those that none
+        ever needed, for all that the record says, are only ``leftovers``."""
+        grace_s = None if leftovers else self._config.leftover_grace_s
         with disk_errors("clean up the image store", self._blobs.root), self._blobs.alone() as alone:
             if alone:
                 doomed, self._doomed = self._doomed, set()

@@ -41,6 +41,10 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def runs(identity: Identity) -> bool:
+    return boot_id() == identity.boot_id and start_ticks(identity.pid) == identity.start_ticks
+
+
 def cpu_ns(pid: int) -> int:
     """User and system time of all threads; 0 for a process that is gone."""
     fields = _stat_fields(pid)

@@ -349,6 +349,7 @@ def info(found: dict[str, Any]) -> dict[str, Any]:
         "Host": found["host"],
         "ConfigFile": found["config_file"],
         "Rootless": found["rootless"],
+        "SetAside": found["set_aside"],
         "OperatingSystem": _os_name(),
         "KernelVersion": platform.release(),
         "Architecture": platform.machine(),

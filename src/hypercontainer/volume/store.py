@@ -107,6 +107,18 @@ class VolumeStore:
                 log.warning("%s", error)
         return found
 
+    def damaged(self) -> list[str]:
+        """Names of those whose record cannot be read."""
+        found = []
+        for name in self._names():
+            try:
+                self.inspect(name)
+            except NotFound:
+                continue
+            except Unavailable:
+                found.append(name)
+        return found
+
     def inspect(self, name: str) -> VolumeInfo:
         """NotFound where there is none; Unavailable where its record cannot be read."""
         folder = self._folder(name)

@@ -27,6 +27,7 @@ TITLES = {
     "Root": "State directory",
     "Run": "Run directory",
     "ConfigFile": "Configuration file",
+    "SetAside": "Set aside",
     "OperatingSystem": "Operating system",
     "KernelVersion": "Host kernel",
     "Kernel": "Guest kernel",

@@ -92,6 +92,7 @@ class SystemService:
             host=config.host,
             config_file=str(config.file) if config.file else "",
             rootless=not runs_as_root(),
+            set_aside=tuple(await asyncio.to_thread(self._set_aside)),
             time=times.now(),
         )
 
@@ -103,6 +104,7 @@ class SystemService:
         checks.append(await asyncio.to_thread(self._check_kernel))
         checks.append(await asyncio.to_thread(self._check_init))
         checks.append(await asyncio.to_thread(self._check_space))
+        checks += await asyncio.to_thread(self._check_records)
         return checks
 
     def events(
@@ -153,7 +155,10 @@ class SystemService:
         containers: bool = True,
         volumes: bool = False,
     ) -> SystemPruned:
-        """Removes what is not used; ``all``: images that have a name, too."""
+        """Removes what is not used; ``all``: images that have a name, too.  Conflict for anything but containers while
+        something is set aside."""
+        if images or volumes:
+            self._directory.aside.check_clear()
         gone_containers, reclaimed = await self._containers.prune() if containers else ([], 0)
         gone_images: list[str] = []
         if images:
@@ -161,9 +166,8 @@ class SystemService:
             report = await asyncio.to_thread(self._store.prune, all_unused=all, in_use=in_use)
             gone_images = [line.deleted or line.untagged for line in report.removed]
             reclaimed += report.reclaimed_bytes
-        stored = await asyncio.to_thread(self._store.list)
-        keep = {tuple(layer.diff_id for layer in image.layers) for image in stored} | self._directory.chains()
-        reclaimed += await asyncio.to_thread(self._supplies.layers.prune, keep)
+        if not self._directory.aside.found():
+            reclaimed += await self._prune_layers()
         gone_volumes: tuple[str, ...] = ()
         if volumes:  # after the containers: what they used may be free by now
             pruned = await self._volumes.prune()
@@ -174,6 +178,11 @@ class SystemService:
             volumes_deleted=gone_volumes,
             space_reclaimed_bytes=reclaimed,
         )
+
+    async def _prune_layers(self) -> int:
+        stored = await asyncio.to_thread(self._store.list)
+        keep = {tuple(layer.diff_id for layer in image.layers) for image in stored} | self._directory.chains()
+        return await asyncio.to_thread(self._supplies.layers.prune, keep)
 
     async def kernels(self) -> list[KernelLine]:
         found = await asyncio.to_thread(self._supplies.kernels.list)
@@ -235,6 +244,21 @@ class SystemService:
             return Check("guest init", True, str(self._supplies.hyperstart()))
         except HyperError as error:
             return Check("guest init", False, error.message, error.hint or "`make guest` builds it")
+
+    def _set_aside(self) -> list[str]:
+        """In words."""
+        blobs = self._store.aside
+        return self._directory.aside.found() + ([f"layers of images in {blobs}"] if blobs else [])
+
+    def _check_records(self) -> list[Check]:
+        """Nothing is said where all is well."""
+        damaged = [f"the record of volume {name} is damaged" for name in self._supplies.volumes.damaged()]
+        damaged += [f"the record of image {image} is damaged" for image in self._store.damaged()]
+        found = self._set_aside()
+        checks = [
+            Check("set aside", False, each, "docs/recovery.md says how to bring it back") for each in found
+        ]
+        return checks + [Check("records", False, each, "remove it, and make it again") for each in damaged]
 
     def _check_space(self) -> Check:
         room = os.statvfs(self._config.root)

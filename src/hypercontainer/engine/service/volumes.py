@@ -60,7 +60,8 @@ class VolumeService:
         self._events.publish("volume", "remove", name)
 
     async def prune(self) -> VolumesPruned:
-        """Those that no pod uses."""
+        """Those that no pod uses.  Conflict while something is set aside, which may use them."""
+        self._directory.aside.check_clear()
         removed, freed = [], 0
         for info in await self.find():
             if info.pods:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from hypercontainer.engine.network.user import GATEWAY
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.pod.views import whole
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
 from hypercontainer.image.reference import parse
 from hypercontainer.semantics import defaults
 from hypercontainer.surfaces.kube.wording import in_manifest
@@ -28,6 +29,8 @@ from hypercontainer.surfaces.kube.wording import in_manifest
 CLUSTER_DOMAIN = "svc.cluster.local"
 NAMESPACE = "default"
 KEPT = ("ConfigMap", "Secret")
+
+log = logging.getLogger(__name__)
 
 
 class Manifests:
@@ -158,11 +161,12 @@ class Manifests:
         return played
 
     def _kept(self) -> kube.Objects:
-        """The ConfigMaps and Secrets of earlier manifests."""
-        documents = self._state.objects()
-        return (
-            kube.read("\n---\n".join(body.decode() for body in documents))[0] if documents else kube.Objects()
-        )
+        """The ConfigMaps and Secrets of earlier manifests, but for what cannot be read as one."""
+        documents = [body.decode() for body in self._state.objects()]
+        try:
+            return _read_all(documents)
+        except HyperError:
+            return _read_all([document for document in documents if _can_be_read(document)])
 
     def _keep(self, objects: kube.Objects) -> list[Played]:
         """Its ConfigMaps and Secrets, for pods that come later."""
@@ -238,6 +242,19 @@ class Manifests:
             for member in spec.containers
         )
         return msgspec.structs.replace(spec, containers=members)
+
+
+def _read_all(documents: Sequence[str]) -> kube.Objects:
+    return kube.read("\n---\n".join(documents))[0] if documents else kube.Objects()
+
+
+def _can_be_read(document: str) -> bool:
+    try:
+        kube.read(document)
+    except HyperError as error:
+        log.error("what is kept of an earlier manifest is damaged, and left out: %s", error)
+        return False
+    return True
 
 
 def _of_one(spec: ContainerSpec) -> PodSpec:
