@@ -48,13 +48,22 @@ def fails(hyper: Hyper, *words: str) -> str:
     return done.stderr.decode()
 
 
+def refused(hyper: Hyper, *words: str) -> str:
+    """It is not even created; what was said."""
+    done = hyper("run", *words, BUSYBOX, "true", check=False)
+    assert (done.returncode, done.stdout, hyper.out("ps", "-aq")) == (125, b"", "")
+    return done.stderr.decode()
+
+
 def test_a_file_that_is_no_kernel(audited: Hyper, tmp_path: Path) -> None:
     garbage = tmp_path / "vmlinuz"
     garbage.write_bytes(random.Random(1).randbytes(1 << 20))
     assert f"kernel {garbage}: neither a bzImage nor an ELF file" in fails(audited, "--kernel", str(garbage))
     garbage.write_bytes(b"\x7fELF" + bytes(1 << 20))
     assert f"kernel {garbage}: not a 64-bit little-endian ELF" in fails(audited, "--kernel", str(garbage))
-    assert "does not exist" in fails(audited, "--kernel", "/nonexistent/vmlinux")
+    assert "kernel /nonexistent/vmlinux: there is no such file" in refused(
+        audited, "--kernel", "/nonexistent/vmlinux"
+    )
     assert "no kernel called nosuch" in fails(audited, "--kernel", "nosuch")
 
 
@@ -71,7 +80,7 @@ def test_an_initrd_that_is_none(audited: Hyper, tmp_path: Path) -> None:
     said = fails(audited, "--initrd", str(garbage))
     assert "Initramfs unpacking failed" in said
     assert "Kernel panic" in said
-    assert "boot file /nonexistent: No such file" in fails(audited, "--initrd", "/nonexistent")
+    assert "initrd /nonexistent: there is no such file" in refused(audited, "--initrd", "/nonexistent")
 
 
 def test_memory(audited: Hyper) -> None:

@@ -26,16 +26,15 @@ from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import check_mac, new_mac
-from hypercontainer.engine.places import Places
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.sandbox.machine import Supplies, check_boot_files
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import defaults, docker, mounts
-from hypercontainer.volume.store import VolumeStore
 
 MIB = 1024 * 1024
 LEAST_MEMORY_MIB = 28
@@ -73,14 +72,14 @@ class Creation:
         self,
         directory: Directory,
         images: ImageService,
-        volumes: VolumeStore,
-        places: Places,
+        supplies: Supplies,
         config: Config,
     ) -> None:
         self._directory = directory
         self._images = images
-        self._volumes = volumes
-        self._places = places
+        self._supplies = supplies
+        self._volumes = supplies.volumes
+        self._places = supplies.places
         self._config = config
 
     async def container(self, spec: ContainerSpec, asker: Asker) -> Created:
@@ -118,6 +117,7 @@ class Creation:
         check_count(name, len(members))
         ports.check(spec.ports)
         check_mac(spec.mac_address)
+        await asyncio.to_thread(check_boot_files, spec, self._supplies.boot_files, asker.uid)
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
         async with contextlib.AsyncExitStack() as stack:
             identifier, drafts = names.new_id(), []

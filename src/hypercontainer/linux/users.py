@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Callable
@@ -83,6 +84,23 @@ def open_theirs(path: str, flags: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), path)
     return fd
+
+
+def open_regular(path: str, user: User | None) -> int:
+    """A descriptor to read a regular file of ``user``'s (None: this process); links are followed.  Nothing else is
+    opened, as opening it may wait or have effects of its own: OSError says what it is."""
+
+    def opened() -> int:
+        place = open_theirs(path, os.O_PATH)
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            return os.open(f"/proc/self/fd/{place}", flags)
+        finally:
+            os.close(place)
+
+    return as_user(user, opened)
 
 
 def may_access(fd: int, mode: int) -> bool:

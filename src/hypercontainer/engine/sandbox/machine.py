@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hypercontainer.config import Machine
+from hypercontainer.contract.spec import PodSpec
 from hypercontainer.engine import network
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.sandbox.boot_files import BootFiles
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.state import ImagePart, PodRecord
-from hypercontainer.errors import NotFound, Remedy
+from hypercontainer.errors import InvalidArgument, NotFound, Remedy
 from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec, choose_accelerator
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
@@ -38,6 +40,7 @@ class Supplies:
     kernels: KernelStore
     layers: LayerStore
     volumes: VolumeStore
+    boot_files: BootFiles
     hyperstart: Callable[[], Path]
 
     def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
@@ -69,7 +72,7 @@ async def plan_hardware(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[Hardware, dict[str, Any]]:
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
-    kernel = await asyncio.to_thread(supplies.find_kernel, record.kernel)
+    kernel = await asyncio.to_thread(_kernel, supplies, record)
     initrd = await asyncio.to_thread(_initrd, supplies, record, kernel)
     accelerator = await _accelerator(supplies, record, kernel)
     arguments = command_line(
@@ -103,7 +106,8 @@ async def plan_hardware(
         owner_uid=record.uid,
         limits=limits,
     )
-    facts = {"published": published, "images": images, "vm_kernel": str(kernel.path)}
+    facts: dict[str, Any] = {"published": published, "images": images}
+    facts["vm_kernel"] = record.kernel if _is_path(record.kernel) else str(kernel.path)
     facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
     return Hardware(spec, kernel.source != "own", record.cpus, joined, published if spec.nics else ()), facts
 
@@ -138,7 +142,34 @@ def _size_bytes(path: Path) -> int:
         ) from error
 
 
+def _is_path(kernel: str | None) -> bool:
+    """And not the name of one of ours."""
+    return kernel is not None and "/" in kernel
+
+
+def check_boot_files(spec: PodSpec, boot_files: BootFiles, asked_by: int | None) -> None:
+    """That who asks for a pod may read what it names, which they learn at once.  Blocks."""
+    user = storage.asking(asked_by)
+    if spec.kernel is not None and _is_path(spec.kernel):
+        boot_files.check("kernel", spec.kernel, user)
+    if spec.initrd is not None:
+        boot_files.check("initrd", spec.initrd, user)
+
+
+def _kernel(supplies: Supplies, record: PodRecord) -> Kernel:
+    name = record.kernel
+    if name is None or not _is_path(name):
+        return supplies.find_kernel(name)
+    copy = supplies.boot_files.copy("kernel", name, storage.asking(record.asked_by))
+    try:
+        return supplies.find_kernel(str(copy))
+    except InvalidArgument as error:  # of a file that its user knows by another name
+        raise InvalidArgument(error.message.replace(str(copy), name), hint=error.hint) from error
+
+
 def _initrd(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Path:
-    if record.initrd:
-        return Path(record.initrd)
-    return build_initrd(supplies.hyperstart(), kernel, supplies.cache)
+    if record.initrd is None:
+        return build_initrd(supplies.hyperstart(), kernel, supplies.cache)
+    # The configuration's is hyperd's own wish.
+    user = storage.asking(record.asked_by) if record.spec.initrd is not None else None
+    return supplies.boot_files.copy("initrd", record.initrd, user)
