@@ -60,6 +60,8 @@ class Engine:
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events)
         self.services = Services(self.state, self._endpoints)
+        self.state.changed = self.services.look
+        events.heard = self.services.look
         build_types()
         self.system = SystemService(
             config,

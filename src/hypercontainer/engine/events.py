@@ -55,12 +55,14 @@ class EventBus:
     def __init__(self) -> None:
         self._kept = _Queue(KEPT)
         self._followers: set[_Follower] = set()
+        self.heard: Callable[[], None] = lambda: None  # called after each
 
     def publish(self, kind: str, action: str, identifier: str, /, **attributes: str) -> None:
         event = Event(times.now(), kind, action, identifier, attributes)
         self._kept.put(event)
         for follower in self._followers:
             follower.put(event)
+        self.heard()
 
     async def follow(
         self, *, since_ns: int | None, until_ns: int | None, wanted: Callable[[Event], bool]

@@ -172,6 +172,7 @@ class StateStore:
     def __init__(self, path: Path, *, begin: Callable[[], None] = lambda: None) -> None:
         self._path = path
         self._begin = begin
+        self.changed: Callable[[], None] = lambda: None  # called when a pod or a container has
         self._reserve = Reserve(path.with_suffix(".reserve"))
         self._encode = msgspec.json.Encoder().encode
         self._pod = msgspec.json.Decoder(PodRecord)
@@ -198,12 +199,14 @@ class StateStore:
 
     def put_pod(self, pod: PodRecord) -> None:
         self._do(self._change, ("UPDATE pods SET body = ? WHERE id = ?", (self._encode(pod), pod.id)))
+        self.changed()
 
     def put_container(self, container: ContainerRecord) -> None:
         """Conflict where its name is taken."""
         body = self._encode(container)
         update = "UPDATE containers SET name = ?, body = ? WHERE id = ?"
         self._do(self._change, (update, (container.name, body, container.id)))
+        self.changed()
 
     def remove(self, container: ContainerRecord, *, with_pod: bool) -> None:
         statements = [("DELETE FROM containers WHERE id = ?", (container.id,))]

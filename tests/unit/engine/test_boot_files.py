@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_a_stranger_gets_no_vm_of_what_they_may_not_read(tell: Tell) -> None:
         secret.write_bytes(b"\x7fELF")
         secret.chmod(0o600)
         for field in ("kernel", "initrd"):
-            more = {"accelerator": "tcg", field: str(secret)}
+            more: Any = {"accelerator": "tcg", field: str(secret)}
             with pytest.raises(InvalidArgument, match="secret"):
                 await w.engine.containers.create(
                     ContainerSpec(image=IMAGE, command=("true",), **more), asked_by=STRANGER.uid
@@ -122,7 +123,7 @@ def test_a_vm_has_copies_of_its_boot_files(tell: Tell) -> None:
     async def story(w: World) -> None:
         initrd = w.tmp / "initrd"
         initrd.write_bytes(b"files")
-        more = {**w.spec_defaults, "initrd": str(initrd)}
+        more: Any = {**w.spec_defaults, "initrd": str(initrd)}
         await w.engine.containers.create(
             ContainerSpec(image=IMAGE, name="c", command=("cat",), stdin_open=True, **more)
         )
