@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypercontainer import __version__
 from hypercontainer.daemon import systemd
+from hypercontainer.linux import descriptors
+from hypercontainer.surfaces.http.connection import Limits
 from hypercontainer.surfaces.http.server import Server
 from hypercontainer.surfaces.hyper.native import NativeApi
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLIENTS_SHARE = 1 / 8  # of hyperd's descriptors, for connections; an upload has three
 DRAIN_S = 2.0  # for requests under way when hyperd is told to end
 CLOSE_S = 30.0  # for the engine to let go of pods that live on
 
@@ -87,7 +90,8 @@ async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Call
     try:
         if not await _started(engine, stop):
             return
-        server = Server(NativeApi(Collections(engine), stop.ask))
+        limits = Limits(connections=min(Limits.connections, descriptors.share(CLIENTS_SHARE)))
+        server = Server(NativeApi(Collections(engine), stop.ask), limits=limits)
         try:
             await server.serve(sockets)
             ready()

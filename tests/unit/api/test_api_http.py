@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.surfaces.http.connection import Limits
+from hypercontainer.surfaces.http import admission
+from hypercontainer.surfaces.http.connection import Connection, Limits
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serving
@@ -111,14 +112,111 @@ async def test_a_defect_is_logged_and_not_told(serving: Serving, caplog: pytest.
         assert (await harness.call("GET", "/v1/info"))[0] == 200
 
 
-async def test_more_clients_than_are_taken(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hypercontainer.surfaces.http.server.MAX_CONNECTIONS", 1)
+@pytest.fixture
+def as_users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of the connections, in their order; the last is everybody's after it."""
+    users = [0]
+    given: dict[Connection, int] = {}
+
+    def peer_uid(connection: Connection) -> int:
+        if connection not in given:
+            given[connection] = users.pop(0) if len(users) > 1 else users[0]
+        return given[connection]
+
+    monkeypatch.setattr(Connection, "peer_uid", peer_uid)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return users
+
+
+async def at_work(harness: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    harness.notes.hold.add("containers.wait")
+    reader, writer = await harness.connect()
+    writer.write(b"GET /v1/containers/web/wait HTTP/1.1\r\nHost: x\r\n\r\n")
+    await harness.notes.entered.wait()
+    harness.notes.entered.clear()
+    return reader, writer
+
+
+async def answered(harness: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One that is idle now."""
+    reader, writer = await harness.connect()
+    writer.write(PING)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    return reader, writer
+
+
+async def test_more_clients_than_are_taken(serving: Serving, as_users: list[int]) -> None:
+    async with serving(connections=2) as harness:
+        working = [await at_work(harness) for _ in range(2)]
+        assert (await harness.raw(PING)).startswith(b"HTTP/1.1 503 ")
+        for _, writer in working:
+            writer.close()
+
+
+async def test_those_that_are_idle_make_room_the_oldest_first(serving: Serving, as_users: list[int]) -> None:
+    async with serving(connections=4) as harness:
+        working = await at_work(harness)
+        idle = [await answered(harness) for _ in range(8)]
+        assert (await harness.call("GET", "/v1/ping"))[0] == 200
+        for reader, _ in idle[:4]:
+            await reader.read()  # its end
+        writer = idle[-1][1]
+        writer.write(PING)
+        await idle[-1][0].readuntil(b"HTTP/1.1 200 OK")
+        for _, writer in (working, *idle):
+            writer.close()
+
+
+async def test_who_holds_all_that_is_theirs_takes_nothing_from_others(
+    serving: Serving, as_users: list[int]
+) -> None:
+    as_users[:] = [1000] * 8 + [1001, 0, 1000]
+    async with serving(connections=32) as harness:  # of which one user that is not root may hold 7
+        working = [await at_work(harness) for _ in range(7)]
+        assert (await harness.raw(PING)).startswith(b"HTTP/1.1 503 ")  # the eighth of this one
+        for _ in range(2):
+            assert (await harness.call("GET", "/v1/ping"))[0] == 200
+        working.pop()[1].close()
+        await harness.notes.cancelled.wait()
+        assert (await harness.call("GET", "/v1/ping"))[0] == 200
+        for _, writer in working:
+            writer.close()
+
+
+async def test_many_that_hold_all_together_leave_some_to_the_servers_own_user(
+    serving: Serving, as_users: list[int]
+) -> None:
+    as_users[:] = [*(uid for uid in range(1000, 1005) for _ in range(6)), 1006, 0]
+    async with serving(connections=32) as harness:
+        working = [await at_work(harness) for _ in range(30)]
+        assert (await harness.raw(PING)).startswith(b"HTTP/1.1 503 ")
+        assert (await harness.call("GET", "/v1/ping"))[0] == 200
+        for _, writer in working:
+            writer.close()
+
+
+async def test_unfinished_bodies_are_bounded(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, as_users: list[int]
+) -> None:
+    monkeypatch.setattr(
+        admission, "BODIES_BYTES", 64_000
+    )  # of which one user that is not root may hold 15,000
+    as_users[:] = [1000, 1000, 1001, 0, 1000]
+    head = b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     async with serving() as harness:
         reader, writer = await harness.connect()
-        writer.write(PING)
-        await reader.readuntil(b"\r\n\r\n")
-        assert (await harness.raw(PING)).startswith(b"HTTP/1.1 503 ")
+        writer.write(head % 14_000 + b" " * 13_999)
+        while not harness.server._admission._bodies:
+            await asyncio.sleep(0)
+        assert (await harness.raw(head % 4000 + b" " * 3999)).startswith(b"HTTP/1.1 503 ")
+        body = b'{"image": "busybox"}'
+        for _ in range(2):
+            assert (await harness.call("POST", "/v1/containers", body + b" " * 5000))[0] == 201
+        writer.write(b" ")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")  # all blanks, but whole
         writer.close()
+        assert (await harness.call("POST", "/v1/containers", body + b" " * 5000))[0] == 201
+        assert harness.server._admission._bodies == {}
 
 
 async def test_a_connection_serves_many_requests_also_sent_ahead(serving: Serving) -> None:
@@ -139,6 +237,10 @@ async def test_a_connection_serves_many_requests_also_sent_ahead(serving: Servin
         (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
         (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
         (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (
+            b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
         (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET /v1/ping HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n", 431),

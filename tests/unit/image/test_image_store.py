@@ -147,7 +147,9 @@ def test_a_second_store_on_the_same_folder_sees_everything(
     other.close()
 
 
-def test_leftovers_of_killed_work_go_at_the_next_start(store: ImageStore, add: Any, tmp_path: Path) -> None:
+def test_parts_of_killed_work_go_at_the_next_start_and_whole_blobs_when_one_asks_for_it(
+    store: ImageStore, add: Any, tmp_path: Path
+) -> None:
     image = add(b"a", "app:1")
     root = tmp_path / "store"
     (root / "staging" / "tmpx").mkdir()
@@ -158,12 +160,13 @@ def test_leftovers_of_killed_work_go_at_the_next_start(store: ImageStore, add: A
     os.utime(stale, (0, 0))
     other = ImageStore(root)
     assert not (root / "staging" / "tmpx").exists()
-    assert not stale.exists()
     assert fresh.exists()
+    assert stale.exists()  # a lost record of images must not cost their layers
     assert other.layer_blob(image, 0)[1].exists()
-    assert other.disk_usage().reclaimable_bytes == len(b"resumable")
+    assert other.disk_usage().reclaimable_bytes == len(b"resumable" + b"nobody's")
     other.prune()
     assert not fresh.exists()
+    assert not stale.exists()
     other.close()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -27,6 +27,7 @@ LINGER_S = 2.0  # for what a client still sends when it has been answered
 
 @dataclass(frozen=True)
 class Limits:
+    connections: int = 4096
     head_bytes: int = 65536  # credentials travel in a header
     head_s: float = 10.0
     idle_s: float = 120.0
@@ -68,6 +69,7 @@ class Connection:
         self.writer = writer
         self.limits = limits
         self.idle = True  # between two requests
+        self.crowded = False  # it is one too many, and is told so
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     def peer(self) -> tuple[int, int, int]:
@@ -99,6 +101,9 @@ class Connection:
         if not event.http_version.startswith(b"1."):
             raise BadRequest("only HTTP/1.1 is spoken here", 505)
         fields = dict(event.headers)
+        if b"content-length" in fields and b"transfer-encoding" in fields:
+            # Two ends of one body: whoever reads between us and the client may take the other one (RFC 9112, 6.3).
+            raise BadRequest("Content-Length beside Transfer-Encoding", 400)
         if fields.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in fields:
             await self._event()  # the end of the empty body, so that refusing it need not cost the connection
         return event
@@ -156,15 +161,17 @@ class Connection:
             elif isinstance(event, h11.ConnectionClosed):
                 raise ClientGone
 
-    async def whole_body(self) -> bytes:
+    async def whole_body(self, grow: Callable[[int], None]) -> bytes:
+        """``grow`` is told of each piece, and raises where there is no room for it."""
         limit = self.limits.body_bytes
         body = bytearray()
         try:
             async with asyncio.timeout(self.limits.body_s):
                 async for chunk in self.chunks():
-                    body += chunk
-                    if len(body) > limit:
+                    if len(body) + len(chunk) > limit:
                         raise TooLarge(limit)
+                    grow(len(chunk))
+                    body += chunk
         except TimeoutError:
             raise BadRequest(f"no whole body within {self.limits.body_s:g} s", 408) from None
         return bytes(body)

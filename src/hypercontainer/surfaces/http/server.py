@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Protocol
 
 import h11
 
-from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
+from hypercontainer.errors import HyperError, InvalidArgument
+from hypercontainer.surfaces.http.admission import Admission, Crowded
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Reply, Upgrade
 from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits
 from hypercontainer.surfaces.http.pipes import BodyPipe
@@ -25,7 +26,6 @@ from hypercontainer.surfaces.http.routing import MethodNotAllowed
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 4096
 LISTEN_BACKLOG = 128
 
 
@@ -63,6 +63,7 @@ class Server:
         self._limits = limits or Limits()
         self._listeners: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], Connection] = {}
+        self._admission = Admission(self._limits.connections)
         self._closing = False
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
@@ -96,6 +97,7 @@ class Server:
         assert task is not None
         connection = Connection(reader, writer, self._limits)
         self._open[task] = connection
+        self._admission.enter(task, connection)
         try:
             await self._requests(connection)
             await connection.close()
@@ -109,6 +111,7 @@ class Server:
             logger.exception("an answer was broken off")
         finally:
             connection.abort()
+            self._admission.leave(task)
             del self._open[task]
 
     async def _requests(self, connection: Connection) -> None:
@@ -117,8 +120,8 @@ class Server:
                 request = await connection.request()
                 if request is None:
                     return
-                if self._crowded:
-                    raise Unavailable("hyperd has too many clients", hint="close some of them")
+                if connection.crowded:
+                    raise Crowded
                 await self._request(connection, request)
             except ClientGone:
                 raise
@@ -130,16 +133,12 @@ class Server:
                 await connection.linger()
                 return
 
-    @property
-    def _crowded(self) -> bool:
-        return len(self._open) > MAX_CONNECTIONS
-
     async def _refuse(self, connection: Connection, error: Exception) -> None:
         reply = self._surface.refuse(error)
         headers = reply.headers
         if isinstance(error, MethodNotAllowed):
             headers = (*headers, ("Allow", ", ".join(error.allowed)))
-        close = isinstance(error, BadRequest) or self._crowded
+        close = isinstance(error, BadRequest | Crowded)
         await connection.answer(reply.status, headers, reply.body, close=close)
 
     # One request
@@ -152,7 +151,7 @@ class Server:
         work = self._surface.accept(request)
         pipe = BodyPipe() if work.streams else None
         try:
-            body = b"" if pipe else await connection.whole_body()
+            body = b"" if pipe else await self._whole_body(connection)
             file = pipe.file if pipe else None
             answer = await while_connected(_do(connection, work, body, file), _watch(connection, pipe))
         finally:
@@ -161,6 +160,10 @@ class Server:
         if isinstance(answer, Upgrade):
             initial = connection.switch(answer.protocol)
             await answer.session.serve(connection.reader, connection.writer, initial)
+
+    async def _whole_body(self, connection: Connection) -> bytes:
+        with self._admission.body(connection.peer_uid()) as grow:
+            return await connection.whole_body(grow)
 
 
 async def _do(connection: Connection, work: Work, body: bytes, file: BinaryIO | None) -> Answer:
