@@ -18,7 +18,8 @@ HEAD = """\
 
 `hyper` takes Docker's verbs and options, and shows what Docker shows. It starts hyperd where none is running
 (all but `hyper version`, `hyper logout`, `hyper kernel fetch` and `hyper system stop`), and finds it by
-`--host`, `HYPER_HOST`, `HYPER_RUN` or the configuration file (docs/configuration.md).
+`--host`, `HYPER_HOST`, `HYPER_RUN` or the configuration file (docs/configuration.md). At an address that `--host` or
+`HYPER_HOST` names, and that is not the usual one, only `hyper system start` starts it.
 
 ## How options are read
 

@@ -7,6 +7,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hypercontainer.client.api import Client
+    from hypercontainer.config import Locations
 
 
 class Session:
@@ -23,26 +24,28 @@ class Session:
 
     @property
     def client(self) -> Client:
-        """Starts hyperd at the first call if nobody serves."""
+        """Starts hyperd at the first call if nobody serves, but not where the user has named the address."""
         if self._client is None:
             self._client = self.connect(start=True)
         return self._client
 
-    def connect(self, *, start: bool) -> Client:
+    def connect(self, *, start: bool, anywhere: bool = False) -> Client:
+        """``start``: hyperd, if nobody serves; ``anywhere``: at an address that the user has named, too."""
         from hypercontainer.client.api import Client
 
-        return Client(self.socket, start=self.start_hyperd if start else None)
+        start = start and (anywhere or not self.places.named)
+        return Client(self.places.address, start=self.start_hyperd if start else None)
 
     @property
-    def socket(self) -> str:
+    def places(self) -> Locations:
         from hypercontainer.config import locations
 
-        return locations(host=self.host or None, file=self.config or None).address
+        return locations(host=self.host or None, file=self.config or None)
 
     def start_hyperd(self) -> None:
         from hypercontainer.client.spawn import start_hyperd
 
-        start_hyperd(self.socket, config=self.config, log_level=self.log_level)
+        start_hyperd(self.places.address, config=self.config, log_level=self.log_level)
 
 
 def visible(text: str, *, keep: str = "") -> str:

@@ -23,14 +23,16 @@ UNIX_SCHEME = "unix://"
 
 class Locations:
     """Absolute paths, as text.  ``file`` is the configuration file that there is, "" if there is none, and
-    ``table`` its content; ``address`` is the path of the socket."""
+    ``table`` its content; ``address`` is the path of the socket.  ``named``: who asks has named it, and it is not the
+    one that there would be otherwise; whoever serves there is theirs to start."""
 
-    __slots__ = ("_content", "address", "cache", "file", "root", "run")
+    __slots__ = ("_content", "address", "cache", "file", "named", "root", "run")
 
-    def __init__(self, *, root: str, run: str, address: str, cache: str, file: _File) -> None:
+    def __init__(self, *, root: str, run: str, address: str, named: bool, cache: str, file: _File) -> None:
         self.root = root
         self.run = run
         self.address = address
+        self.named = named
         self.cache = cache
         self.file = file.path
         self._content = file
@@ -77,11 +79,15 @@ def locations(
 
     default_socket = _Origin("", "run: ")
     chosen_run = _absolute(*choose(run, "run")) or _default_run(env, user)
+    named = _socket_path(*choose(host, "host"))
+    configured = content.get("host")
+    usual = configured.removeprefix(UNIX_SCHEME) if isinstance(configured, str) else ""
+    usual = usual or f"{chosen_run}/hyper.sock"
     return Locations(
         root=_absolute(*choose(root, "root")) or _default_root(env, user),
         run=chosen_run,
-        address=_socket_path(*choose(host, "host"))
-        or _checked_length(f"{chosen_run}/hyper.sock", default_socket),
+        address=named or _checked_length(usual, default_socket),
+        named=bool(named) and named != usual,
         cache=_absolute(*choose(None, "cache")) or _xdg(env, "XDG_CACHE_HOME", ".cache"),
         file=content,
     )

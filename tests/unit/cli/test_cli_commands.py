@@ -371,9 +371,33 @@ def test_other_commands_start_it(
         started.append((address, config, log_level))
 
     monkeypatch.setattr("hypercontainer.client.spawn.start_hyperd", start)
-    assert run("--log-level", "debug", "ps") == 1
-    assert started == [(f"{tmp_path}/h.sock", "", "debug")]
-    assert "hyperd is not running" in capsys.readouterr().err
+    usual = f"{tmp_path}/run/hyper.sock"
+    for named in ("", f"unix://{usual}"):
+        monkeypatch.setenv("HYPER_HOST", named)
+        assert run("--log-level", "debug", "ps") == 1
+        assert started == [(usual, "", "debug")]
+        started.clear()
+        assert "hyperd is not running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_nobody_is_started_where_the_user_says(
+    run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: str
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(
+        "hypercontainer.client.spawn.start_hyperd", lambda address, **_: started.append(address)
+    )
+    address = f"unix://{tmp_path}/nosuch.sock"
+    if by == "variable":
+        monkeypatch.setenv("HYPER_HOST", address)
+    words = ("-H", address) if by == "flag" else ()
+    for command in (("ps",), ("run", "image"), ("pod", "ls"), ("info",)):
+        assert run(*words, *command) in (1, 125)
+        assert f"nobody listens at {tmp_path}/nosuch.sock" in capsys.readouterr().err
+    assert started == []
+    assert run(*words, "system", "start") == 1  # the fake does nothing
+    assert started == [f"{tmp_path}/nosuch.sock"]
 
 
 def test_stop_returns_when_hyperd_is_gone(hyperd: FakeHyperd, run: Run) -> None:

@@ -69,6 +69,12 @@ def test_precedence(tmp_path: Path) -> None:
         "/file/cache",
     )
     assert found.file == str(file)
+    # An address is a named one where it is not what would be without it.
+    assert found.named
+    assert not find(env, host="unix:///file/s").named
+    assert find({"HYPER_RUN": "/r", "HYPER_HOST": "unix:///s"}).named
+    assert not find({"HYPER_RUN": "/r", "HYPER_HOST": "unix:///r/hyper.sock"}).named
+    assert not find({"HYPER_CONFIG": str(file)}).named
     # The socket's place follows the run directory, wherever that was said.
     assert find({"HYPER_RUN": "/env/run/"}).address == "/env/run/hyper.sock"
     assert find({"HYPER_RUN": ""}, uid=0).run == "/run/hyper"

@@ -161,13 +161,26 @@ def test_hyperd_is_started_once_for_each_time_that_it_is_missing(tmp_path: Path)
     assert len(started) == 2
 
 
+def test_hyperd_is_not_started_where_the_program_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPER_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("HYPER_RUN", str(tmp_path / "run"))
+    with (
+        Client(f"unix://{tmp_path}/none.sock") as client,
+        pytest.raises(hypercontainer.Unavailable, match=f"nobody listens at {tmp_path}/none.sock"),
+    ):
+        client.version()
+    assert not (tmp_path / "run").exists()
+
+
 def test_why_hyperd_did_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[nonsense\n")
     monkeypatch.setenv("HYPER_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("HYPER_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
-    with Client(f"unix://{tmp_path}/run/h.sock") as client:
+    with Client(f"unix://{tmp_path}/run/hyper.sock") as client:  # the usual one
         monkeypatch.setenv("HYPER_CONFIG", str(file))
         with pytest.raises(hypercontainer.Unavailable, match=r"nonsense|config"):
             client.version()

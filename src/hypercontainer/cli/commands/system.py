@@ -154,8 +154,8 @@ def image_prune(call: Call) -> int:
 
 
 def start(call: Call) -> int:
-    call.session.client.call("system.ping")
-    print(f"hyperd serves at unix://{call.session.socket}")
+    call.session.connect(start=True, anywhere=True).call("system.ping")
+    print(f"hyperd serves at {call.session.places.host}")
     return 0
 
 

@@ -43,7 +43,8 @@ CLEAN_UP_S = 30.0
 
 
 class AsyncClient:
-    """hyperd, as the command line finds it, and started at the first call where nobody serves.
+    """hyperd, as the command line finds it, and started at the first call where nobody serves, but at no address that
+    was named.
 
     ``host``: "unix:///path" (default: HYPER_HOST, the configuration, or the user's own).  ``config``: a configuration
     file.  ``start=False``: never start hyperd.  It holds no connection open; any number of tasks or threads may use it.
@@ -61,7 +62,7 @@ class AsyncClient:
         async def start_it() -> None:
             await start_hyperd(places.address, config or "")
 
-        self._api = Api(places.address, start=start_it if start else None)
+        self._api = Api(places.address, start=start_it if start and not places.named else None)
         self._containers = AsyncContainers(self._api)
         self._images = AsyncImages(self._api)
         self._pods = AsyncPods(self._api)

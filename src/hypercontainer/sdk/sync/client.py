@@ -28,7 +28,8 @@ from hypercontainer.sdk.transport import OnProgress
 
 
 class Client(Facade[aio.AsyncClient]):
-    """hyperd, as the command line finds it, and started at the first call where nobody serves.
+    """hyperd, as the command line finds it, and started at the first call where nobody serves, but at no address that
+    was named.
 
     ``host``: "unix:///path" (default: HYPER_HOST, the configuration, or the user's own).  ``config``: a configuration
     file.  ``start=False``: never start hyperd.  It holds no connection open; any number of tasks or threads may use it.
