@@ -286,6 +286,7 @@ def test_port_ranges(pods: Pods) -> None:
         assert answer == f"tcp {port}\n".encode()
     assert reached["53/udp"].endswith(f":{udp}")
     assert "4000/udp" in reached
+    assert 19000 <= int(reached["9/tcp"].rpartition(":")[2]) <= 19005
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
         pytest.raises(OSError, match="in use"),
