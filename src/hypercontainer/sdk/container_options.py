@@ -17,7 +17,8 @@ from hypercontainer.sdk.options import Pairs, Ports, Size
 class ContainerOptions(TypedDict, total=False):
     """See docs/sdk.md.
 
-    ``ports``: port in the container (80, "53/udp") -> port of the host (0: any free one), or (address, port).
+    ``ports``: port in the container (80, "53/udp") -> port of the host (0: any free one; a range such as
+    "8000-8009": the first that is free), or (address, port).
     ``volumes``: path in the container -> name of a volume, "/directory" of the host, or a source of
     ``hypercontainer.contract.volumes``.  ``files``: path -> content.  ``restart``: "always", "on-failure:3", ...
     Sizes: bytes, or "256m".  The rest is as in ContainerSpec.

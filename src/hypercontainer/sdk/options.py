@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from hypercontainer.config.loading import size
+from hypercontainer.contract.ports import numbers
 from hypercontainer.contract.spec import (
     ContainerSpec,
     PortMapping,
@@ -23,7 +24,7 @@ from hypercontainer.contract.volumes import HostPath, InjectedFile, NamedVolume,
 from hypercontainer.errors import InvalidArgument
 
 Size = int | str  # bytes, or "256m"
-Ports = Mapping[int | str, int | str | tuple[str, int]]
+Ports = Mapping[int | str, int | str | tuple[str, int | str]]
 Pairs = Mapping[str, str]
 ANYWHERE = "0.0.0.0"  # noqa: S104 - Docker's default, and the API's
 # Fields that the calls fill in themselves, and those that only make sense in a whole specification of a pod.
@@ -79,11 +80,13 @@ def size_bytes(name: str, value: Size) -> int:
         raise InvalidArgument(f"{name} {value!r}: {error}") from None
 
 
-def _port(inside: int | str, outside: int | str | tuple[str, int]) -> PortMapping:
+def _port(inside: int | str, outside: int | str | tuple[str, int | str]) -> PortMapping:
     number, _, protocol = str(inside).partition("/")
     address, port = outside if isinstance(outside, tuple) else (ANYWHERE, outside)
     try:
-        mapping = PortMapping(int(number), int(port), str(address), protocol.lower() or "tcp")
+        chosen = numbers(port) if isinstance(port, str) and "-" in port else (int(port),)
+        last = chosen[-1] if len(chosen) > 1 else 0
+        mapping = PortMapping(int(number), chosen[0], str(address), protocol.lower() or "tcp", last)
     except ValueError:
         raise InvalidArgument(
             f"ports {inside!r}: {outside!r}: not a port", hint="such as {80: 8080}"

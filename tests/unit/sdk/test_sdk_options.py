@@ -73,6 +73,12 @@ def test_ports() -> None:
         PortMapping(53, 0, protocol="udp"),
         PortMapping(443, 8443, "127.0.0.1"),
     )
+    ranges = {80: "8000-8009", 81: ("127.0.0.1", "9000-9001"), 82: "7000-7000"}
+    assert spec(ports=ranges).ports == (
+        PortMapping(80, 8000, host_port_last=8009),
+        PortMapping(81, 9000, "127.0.0.1", host_port_last=9001),
+        PortMapping(82, 7000),
+    )
 
 
 def test_volumes() -> None:
@@ -100,6 +106,7 @@ def test_volumes() -> None:
         ({"memory": "lots"}, "memory 'lots': a size is wanted"),
         ({"memory": True}, "memory True"),
         ({"ports": {"eighty": 80}}, "ports 'eighty': 80: not a port"),
+        ({"ports": {80: "9-8"}}, "ports 80: '9-8': not a port"),
         ({"ports": {80: 70000}}, "not within 1-65535"),
         ({"ports": {0: 80}}, "not within 1-65535"),
         ({"restart": "on-failure:many"}, "'many' is no number"),
