@@ -93,7 +93,6 @@ def examine(
 def _drive(strategy: Any, send: Callable[[Any], None], examples: int, seed: int) -> None:
     settings: Any = hypothesis.settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         derandomize=False,
         phases=[hypothesis.Phase.generate],

@@ -62,7 +62,7 @@ chunks = st.dictionaries(st.integers(0, 40), st.sampled_from([b"x", b"y" * PAGE,
 
 
 @given(chunks=chunks, more=st.integers(0, CHUNK_BYTES // PAGE), state=st.binary(max_size=3 * PAGE))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_was_written_is_read(chunks: dict[int, bytes], more: int, state: bytes) -> None:
     """Any chunks may be other than zero; the last one may be short."""
     size = 41 * CHUNK_BYTES + more * PAGE
@@ -191,7 +191,7 @@ def test_digests_that_are_none(folder: Path, text: bytes) -> None:
 
 
 @given(text=st.binary(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_bytes_pass_for_digests(text: bytes) -> None:
     with tempfile.TemporaryDirectory() as base:
         Path(base, "digest.json").write_bytes(text)

@@ -63,13 +63,13 @@ def translate(text: str) -> None:
 
 
 @given(st.text(max_size=200) | st.text(alphabet="-:{}[]&*!|>'\"#%,? \nab0<.", max_size=60))
-@settings(max_examples=rounds(short=400, soak=20_000), deadline=None)
+@settings(max_examples=rounds(short=400, soak=20_000))
 def test_any_text(text: str) -> None:
     translate(text)
 
 
 @given(VALUES)
-@settings(max_examples=rounds(short=200, soak=10_000), deadline=None)
+@settings(max_examples=rounds(short=200, soak=10_000))
 def test_any_value(value: Any) -> None:
     translate(yaml.safe_dump(value))
     translate(json.dumps(value))
@@ -83,9 +83,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.data())
-@settings(
-    max_examples=rounds(short=1500, soak=20_000), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=rounds(short=1500, soak=20_000), suppress_health_check=[HealthCheck.too_slow])
 def test_damaged_manifests(data: st.DataObject) -> None:
     base = copy.deepcopy(data.draw(st.sampled_from(BASES)))
     for _ in range(data.draw(st.integers(1, 2))):

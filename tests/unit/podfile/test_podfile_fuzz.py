@@ -76,31 +76,31 @@ def read(text: str | bytes) -> None:
         assert all(warning.startswith("podfile w") for warning in warnings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pods)
 def test_what_looks_like_a_podfile(value: dict[str, object]) -> None:
     read(json.dumps(value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(values)
 def test_any_json(value: object) -> None:
     read(json.dumps(value))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pods)
 def test_what_looks_like_a_podfile_in_yaml(value: dict[str, object]) -> None:
     read(yaml.safe_dump(value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=200) | st.text("{}[]:,&*!|>-'\"~# \n\tab0", max_size=80) | st.binary(max_size=100))
 def test_any_text(text: str | bytes) -> None:
     read(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=50), st.text(string.printable, max_size=50))
 def test_base64_that_is_whole_is_what_it_was_and_any_other_decodes_in_part(data: bytes, rest: str) -> None:
     import base64

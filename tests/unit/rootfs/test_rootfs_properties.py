@@ -124,7 +124,7 @@ def union(lower: Tree, upper: Tree, whiteouts: set[Path_], opaque: set[Path_]) -
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LAYERS)
 def test_images_are_the_union_of_their_layers(layers: list[list[Op]]) -> None:
     expected: Tree = {}
@@ -144,7 +144,7 @@ def test_images_are_the_union_of_their_layers(layers: list[list[Op]]) -> None:
             assert file.links == 2 + sum(stat.S_ISDIR(found[other].mode) for other in children)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.binary(min_size=1, max_size=255), DATA, max_size=60))
 def test_any_name_is_kept(files: dict[bytes, bytes]) -> None:
     named = {
