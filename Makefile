@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HYPERSTART := src/hypercontainer/_guest/hyperstart
-NATIVE := src/hypercontainer/_native/private_memory.so
+NATIVE := src/hypercontainer/_native/jail
 GUEST_SOURCES := $(wildcard guest/init/*.c guest/init/*.h guest/include/*.h) guest/init/Makefile
 # Passed on to pytest: make test ARGS="-k logs -x"
 ARGS ?=
@@ -69,6 +69,6 @@ $(HYPERSTART): $(GUEST_SOURCES) | $(STAMP)
 	@echo "guest: building hyperstart"
 	@$(MAKE) -s --no-print-directory -C guest/init OUT=$(CURDIR)/$@
 
-$(NATIVE): native/private_memory.c | $(STAMP)
-	@mkdir -p $(@D)
-	@gcc -D_GNU_SOURCE -std=gnu11 -O2 -Wall -Wextra -Werror -Wconversion -fPIC -shared -s -o $@ $<
+$(NATIVE): native/jail.c native/private_memory.c native/Makefile | $(STAMP)
+	@$(MAKE) -s --no-print-directory -C native OUT=$(CURDIR)/$(@D)
+	@touch $@

@@ -32,6 +32,7 @@ INFO = a.Info(
     accelerator="",
     accelerator_reason="",
     sandbox=True,
+    confinement=(),
     not_limited=(),
     kernel="6.1",
     templates=0,

@@ -184,16 +184,18 @@ class Hyper:
 
 
 def processes_that_mention(text: str) -> list[str]:
-    """Command lines and working directories of running processes that contain ``text``, but not this one's."""
+    """Running processes with ``text`` in their command line, or in the name of what they write to; but not this one."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            directory = str((entry / "cwd").readlink())
-            if text in command or text in directory:
-                found.append(f"{entry.name} {command.strip()} in {directory}")
+            places = [
+                str((entry / name).readlink()) for name in ("cwd", "fd/1") if (entry / name).is_symlink()
+            ]
+            if any(text in place for place in (command, *places)):
+                found.append(f"{entry.name} {command.strip()} in {places}")
     return found
 
 

@@ -63,6 +63,6 @@ def _furnish(base: Path) -> None:
     kernel = KernelStore(cache_dir()).default().path.parent
     shutil.copytree(kernel, home / ".cache/hyper/kernel" / kernel.name)
     for path in [*lib.rglob("*"), base / "hyper", lib]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
     for path in [base, home, *home.rglob("*")]:
         os.chown(path, UID, UID)

@@ -357,7 +357,7 @@ def test_hyperd_killed_while_its_pool_fills_and_when_it_is_full(pooled: Hyper) -
     kill_process(daemon_pid(pooled))
     assert pooled.out("exec", "c", "echo", "on") == "on"  # what is a container's is nobody else's
     assert pooled.vm_pid("c") == vm
-    assert names(pooled.run_dir / "pods") == {Path(f"/proc/{vm}/cwd").readlink().name}
+    assert names(pooled.run_dir / "pods") == {Path(f"/proc/{vm}/fd/1").readlink().parent.name}
     pooled("rm", "-f", "c")
     assert nothing_runs(pooled)
 

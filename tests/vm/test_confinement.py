@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -10,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import busybox_image
-from audit import CGROUPS
+from audit import CGROUPS, daemon_pid, kill_process
 from hyper import Hyper
+from ordinary_user import ordinary_hyper
 
 BUSYBOX = busybox_image.REFERENCE
 MIB = 1 << 20
@@ -110,3 +114,89 @@ def test_its_user_can_reach_nothing(hyper: Hyper) -> None:
         for mode in ("-r", "-w"):
             as_it = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "test", mode, str(path)]
             assert subprocess.run(as_it).returncode == 1, path
+
+
+class TakenOver:
+    """A QEMU that does what we say: its control socket, which has one peer, once hyperd is dead."""
+
+    def __init__(self, hyper: Hyper, name: str) -> None:
+        self._control = socket.socket(socket.AF_UNIX)
+        self._control.settimeout(60)
+        self._control.connect(
+            str(hyper.run_dir / "pods" / hyper.out("inspect", "-f", "{{.Id}}", name)[:12] / "qmp.sock")
+        )
+        kill_process(daemon_pid(hyper))
+        self._lines = self._control.makefile("rwb", buffering=0)
+        assert b"QMP" in self._lines.readline()
+        assert self.order("qmp_capabilities") == ""
+
+    def order(self, command: str, **arguments: object) -> str:
+        """What QEMU says of its failure, "" where it has done it."""
+        said = {"execute": command, "arguments": arguments}
+        self._lines.write(json.dumps(said).encode() + b"\n")
+        while "event" in (answer := json.loads(self._lines.readline())):
+            pass
+        return str(answer["error"]["desc"]) if "error" in answer else ""
+
+    def open(self, path: Path | str, **options: object) -> str:
+        return self.order(
+            "blockdev-add", **{"driver": "file", "node-name": "n", "filename": str(path), **options}
+        )
+
+    def make(self, path: Path | str) -> str:
+        return self.order("chardev-add", id="c", backend={"type": "file", "data": {"out": str(path)}})
+
+    def connect(self, **address: object) -> str:
+        backend = {"type": "socket", "data": {"addr": address_of(**address), "server": False}}
+        return self.order("chardev-add", id="s", backend=backend)
+
+    def close(self) -> None:
+        self._lines.close()
+        self._control.close()
+
+
+def address_of(**data: object) -> dict[str, object]:
+    return {"type": "unix" if "path" in data else "inet", "data": data}
+
+
+FILES = ("/etc/passwd", "/proc/1/cmdline", "/proc/self/maps", "/bin/busybox")
+MADE = ("/tmp/hyper-made", "/made", "/names/made", "/dev/shm/hyper-made")
+REFUSALS = ("No such file", "Read-only", "denied", "Failed to", "not supported")
+
+
+def refused(answer: str) -> bool:
+    return any(word in answer for word in REFUSALS)
+
+
+def attack(hyper: Hyper, home: Path) -> None:
+    """In place of its guest we tell a QEMU what to do: it opens nothing of the host's, makes nothing, meets nobody."""
+    hyper("run", "-d", "--name", "open", BUSYBOX, "sleep", "1000")
+    hyper("run", "-d", "--name", "shut", "--network", "none", BUSYBOX, "sleep", "1000")
+    abstract = f"hyper-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener, socket.create_server(("127.0.0.1", 0)) as server:
+        listener.bind(f"\0{abstract}")
+        listener.listen()
+        for name in ("open", "shut"):
+            with contextlib.closing(TakenOver(hyper, name)) as taken:
+                for path in (*FILES, hyper.root / "state.db"):
+                    assert refused(taken.open(path, **{"read-only": True})), path
+                    assert refused(taken.open(path)), path
+                for path in (*MADE, home / ".hyper-made"):
+                    assert refused(taken.make(path)), path
+                    assert not Path(path).exists()
+                assert refused(taken.connect(path=str(hyper.run_dir / "hyper.sock")))
+                assert refused(taken.connect(path=abstract, abstract=True))
+                reached = taken.connect(host="127.0.0.1", port=str(server.getsockname()[1]))
+                assert refused(reached) is (name == "shut"), reached  # its guest's connections are its own
+            assert hyper.out("exec", name, "echo", "unharmed") == "unharmed"
+
+
+def test_one_that_is_taken_over_opens_nothing_of_the_hosts(own_hyper: Hyper) -> None:
+    attack(own_hyper, Path.home())
+
+
+def test_nor_does_an_ordinary_users() -> None:
+    with ordinary_hyper() as hyper:
+        hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
+        assert "a root of its own" in hyper("doctor", check=False).stdout.decode()
+        attack(hyper, hyper.base / "home")

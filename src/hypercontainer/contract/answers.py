@@ -249,7 +249,8 @@ class KernelLine(Struct, frozen=True, kw_only=True):
 class Info(Struct, frozen=True, kw_only=True):
     """What hyperd is, has and may use; each surface shows it as its users know it (``semantics.shape.info``).
 
-    ``memory_bytes`` and ``cpus`` are what a container has that does not say otherwise."""
+    ``memory_bytes`` and ``cpus`` are what a container has that does not say otherwise; ``confinement`` is by what
+    each hypervisor's process is shut in."""
 
     daemon_pid: int
     version: str
@@ -261,6 +262,7 @@ class Info(Struct, frozen=True, kw_only=True):
     accelerator: str
     accelerator_reason: str
     sandbox: bool
+    confinement: tuple[str, ...]
     not_limited: tuple[str, ...]
     kernel: str
     templates: int

@@ -253,6 +253,7 @@ class Capabilities:
     """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe.
 
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none.
+    ``confinement`` is by what the hypervisor's process is shut in.
     """
 
     name: str
@@ -261,6 +262,7 @@ class Capabilities:
     templates: bool = False
     sandbox: bool = False
     shares: str = ""
+    confinement: tuple[str, ...] = ()
     not_limited: tuple[str, ...] = field(default=())
 
 

@@ -33,6 +33,8 @@ class RunDir:
         self.ring = path / "console.ring"
         self.stderr = path / "stderr"
         self.record = path / "vm.json"
+        self.names = path / "names"  # what the hypervisor may look into
+        self.resolver = self.names / "resolv.conf"
 
     def create(self) -> None:
         """Raises ``FileExistsError`` where somebody else's is."""

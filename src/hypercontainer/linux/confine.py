@@ -1,62 +1,146 @@
-"""Command lines that take a program's privileges away before it runs.
+"""Command lines that shut a program in before it runs.
 
-A launcher runs in the process that becomes the program, so that pid and session stay what they are:
+``jail_argv`` runs ``native/jail.c``, which becomes the program in one step; ``gated`` holds back any other program.
+Both wait at a gate, descriptor 3, until their parent has put them in a cgroup and written down that they exist.  The
+end of the gate without a word - the parent died - ends them, so no process is ever running unrecorded.
 
-1. ``sh`` waits at a gate, descriptor 3, until its parent has put it in its cgroup and written down that it exists.
-   The end of the pipe without a word - the parent died - ends it, so no process is ever running unrecorded;
-2. it forbids core dumps, leaves this process's directory, and becomes ``setpriv``;
-3. which drops uid, gid, groups and capabilities, sets no-new-privs, and becomes the program.
-
-The script is constant and its arguments are positional: nothing is ever pasted into shell text.
+A program in a PID namespace is a process that the launcher makes: a child of ours like the launcher itself, which ends
+once it has told us the pid (``entered``).
 """
 
 from __future__ import annotations
 
-import shutil
+import asyncio
+import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-GATE_OPEN = b"go\n"
+import hypercontainer
+from hypercontainer.linux.process import Process
+from hypercontainer.linux.seccomp import ENOSYS, Arg, Op, Rule
+
+GATE_FD, GATE_OPEN = 3, b"go\n"
+JAIL = Path(hypercontainer.__file__).parent / "_native" / "jail"
 
 # `exec 3<&-` keeps the gate from the program.  Exit status 125: never got as far as the program.
+# The script is constant and its arguments are positional: nothing is ever pasted into shell text.
 _SCRIPT = (
     'read -r word <&3 && [ "$word" = go ] || exit 125; exec 3<&-; ulimit -c 0; umask 077; '
     'cd "$1" || exit 125; shift; unset PWD OLDPWD; exec "$@"'
 )
+_PID_BYTES = 32
+# Calls that reach other processes, and those of root, which are nothing for whoever serves a guest.
+OUTWARD = tuple(
+    "tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd ptrace process_vm_readv "
+    "process_vm_writev process_madvise kcmp".split()
+)
+PRIVILEGED = tuple(
+    "mount umount2 pivot_root move_mount open_tree fsopen fsmount fspick fsconfig mount_setattr setns "
+    "open_by_handle_at bpf perf_event_open add_key request_key keyctl userfaultfd io_uring_setup init_module "
+    "finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct settimeofday clock_settime "
+    "adjtimex clock_adjtime".split()
+)
+_CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the kernel lets this process use to shut another in.
+
+    ``namespaces``: of its own, with a root that has nothing but what it needs; ``landlock`` is the version of its
+    interface, 0 without.  ``reason``: why there are no namespaces.
+    """
+
+    namespaces: bool
+    landlock: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a program in the jail has.  ``files`` it may read and run; ``devices`` read and write.
+
+    Both, and ``links`` (where they lead, and their names), are there under the second name.  ``reopened`` are
+    descriptors whose files it may open again.  ``uid``, ``groups`` and ``low_ports``, the right to bind ports below
+    1024, mean something to root alone.  ``filter`` is a program for seccomp.
+    """
+
+    files: tuple[tuple[str, str], ...] = ()
+    devices: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    reopened: tuple[int, ...] = ()
+    network: bool = True
+    uid: int | None = None
+    groups: tuple[int, ...] = ()
+    low_ports: bool = False
+    filter: bytes = b""
+
+
+def jail_argv(
+    argv: Sequence[str], rights: Rights, means: Means, *, root: bool, gate: int | None = None
+) -> list[str]:
+    """``argv`` with ``rights`` and no more; ``root``: this process is.
+
+    With a ``gate``, a socket, it waits there, and where it can it has a PID namespace, for which see ``entered``.
+    """
+    jail = [str(JAIL)]
+    if gate is not None:
+        jail += ["gate", str(gate), *(["pids"] if means.namespaces else [])]
+    if means.namespaces:
+        jail += ["root", *([] if root else ["user"]), *([] if rights.network else ["network"])]
+    for word, pairs in (("file", rights.files), ("device", rights.devices), ("link", rights.links)):
+        for pair in pairs:
+            jail += [word, *pair]
+    for fd in rights.reopened:
+        jail += ["reopen", str(fd)]
+    if means.landlock:
+        jail.append("landlock")
+    if root:
+        jail += ["uid", str(rights.uid)] if rights.uid is not None else []
+        jail += ["groups", ",".join(map(str, rights.groups))] if rights.groups else []
+        jail += ["low-ports"] if rights.low_ports else []
+    if rights.filter:
+        jail += ["filter", rights.filter.hex()]
+    return [*jail, *(["--", *argv] if argv else [])]
+
+
+async def entered(launcher: Process, gate: socket.socket) -> Process:
+    """The process that waits at the gate, of a jail that makes one; ours, however often who waits is cancelled.
+
+    Raises ``OSError`` where there is none; the launcher has said why on its standard error.
+    """
+    finding = asyncio.create_task(_found(launcher, gate))
+    try:
+        process = await asyncio.shield(finding)
+    except asyncio.CancelledError:
+        if process := await finding:
+            process.kill()
+            await process.wait()
+            process.close()
+        raise
+    if process is None:
+        raise OSError("the jail has made no process")
+    return process
+
+
+async def _found(launcher: Process, gate: socket.socket) -> Process | None:
+    code = await launcher.wait()
+    launcher.close()
+    said = b"" if code else gate.recv(_PID_BYTES, socket.MSG_DONTWAIT)
+    return Process.child(int(said)) if said else None
+
+
+def new_namespaces(refused: int) -> list[Rule]:
+    """Rules for a filter that lets nobody clone into them."""
+    rules = [Rule(("clone",), refused, (Arg(0, Op.MASKED_EQ, bit, bit),)) for bit in _CLONE_NAMESPACES]
+    # What it is asked for lies in memory, where a filter cannot read it; programs fall back to the older call.
+    return [*rules, Rule(("clone3",), ENOSYS)]
 
 
 def gated(directory: Path, argv: Sequence[str]) -> list[str]:
     """``argv`` behind the gate, with ``directory`` as its working directory."""
     return ["/bin/sh", "-c", _SCRIPT, "hyper-launch", str(directory), *argv]
-
-
-def setpriv_path() -> str | None:
-    """``setpriv`` of util-linux, which lies outside an ordinary PATH on some systems."""
-    return shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
-
-
-def unprivileged(
-    setpriv: str,
-    argv: Sequence[str],
-    *,
-    root: bool,
-    uid: int | None = None,
-    groups: Sequence[int] = (),
-    bind_low_ports: bool = False,
-) -> list[str]:
-    """``argv`` with no way to more privileges than its uid has (setpriv(1)).
-
-    With ``root`` (the caller is root) it also gets ``uid`` as uid and gid, only ``groups`` besides, and no
-    capabilities, whichever uid it has - but the one to bind ports below 1024 where ``bind_low_ports`` says so.
-    """
-    prefix = [setpriv, "--no-new-privs"]
-    if root:
-        if uid is not None:
-            prefix += ["--reuid", str(uid), "--regid", str(uid)]
-        prefix += ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
-        keep = ",+net_bind_service" if bind_low_ports else ""
-        prefix += [f"--bounding-set=-all{keep}", f"--inh-caps=-all{keep}", f"--ambient-caps=-all{keep}"]
-    return [*prefix, "--", *argv]
 
 
 def unprivileged_port_start() -> int:

@@ -112,7 +112,11 @@ class Process:
                 setsigdef=_RESET_SIGNALS,
                 setsigmask=(),
             )
-        # Until it is reaped the pid is its own, and nobody else reaps it.
+        return cls.child(pid)
+
+    @classmethod
+    def child(cls, pid: int) -> Self:
+        """A child of ours: until it is reaped the pid is its own, and nobody else reaps it."""
         return cls(Identity(pid, start_ticks(pid) or 0, boot_id()), os.pidfd_open(pid))
 
     @classmethod

@@ -338,6 +338,7 @@ def info(found: dict[str, Any]) -> dict[str, Any]:
         "Accelerator": found["accelerator"],
         "AcceleratorReason": found["accelerator_reason"],
         "Sandbox": found["sandbox"],
+        "Confinement": found["confinement"],
         "NotLimited": found["not_limited"],
         "Kernel": found["kernel"],
         "Templates": found["templates"],

@@ -86,7 +86,10 @@ def test_qemu_is_confined(run_qemu: Run) -> None:
         assert facts["Seccomp"] == "2"
         assert (proc / "environ").read_bytes() == b"MALLOC_ARENA_MAX=1\0"
         assert os.getsid(vm.pid) == vm.pid
-        assert os.readlink(proc / "cwd") == str(vm.record.run_dir)
+        assert os.readlink(proc / "cwd") == "/"
+        for kind in ("mnt", "pid", "ipc", "uts"):
+            assert os.readlink(proc / "ns" / kind) != os.readlink(f"/proc/self/ns/{kind}")
+        assert os.readlink(proc / "ns/net") == os.readlink("/proc/self/ns/net")  # it connects for its guest
         assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())
         files = {os.readlink(link) for link in (proc / "fd").iterdir()}
         named = {file for file in files if file.startswith("/") and not file.startswith(("/dev/", "/memfd:"))}
@@ -274,14 +277,26 @@ def test_two_vms_do_not_write_to_one_qcow2_file(run_qemu: Run, tmp_path: Path) -
     run_qemu(test)
 
 
+def says(pid: int, name: str) -> bool:
+    """Whether the process is by now a program of this name."""
+    return Path(f"/proc/{pid}/comm").read_text().strip() == name
+
+
 def test_a_killed_launch_is_an_error_with_its_signal(run_qemu: Run, tmp_path: Path, open_dir: Path) -> None:
     async def test(harness: Any) -> None:
-        driver = QemuDriver(
-            tmp_path / "facts", binary=stand_in(open_dir / "qemu", "echo late >&2; kill -9 $$")
-        )
-        error = await refused(harness, driver)
-        assert error.exit_code == -signal.SIGKILL
-        assert error.stderr == "late\n"
+        script = "echo late >&2; exec sleep 1000"
+        driver = QemuDriver(tmp_path / "facts", binary=stand_in(open_dir / "qemu", script))
+        await driver.capabilities()
+        spec = harness.spec()
+        launching = asyncio.create_task(driver.launch(spec))
+        async with asyncio.timeout(10):
+            while (record := read_record(spec.run_dir)) is None or not says(record.pid, "sleep"):
+                await asyncio.sleep(0.005)
+        os.kill(record.pid, signal.SIGKILL)
+        with pytest.raises(LaunchError) as caught:
+            await launching
+        assert caught.value.exit_code == -signal.SIGKILL
+        assert caught.value.stderr == "late\n"
 
     run_qemu(test)
 

@@ -249,6 +249,7 @@ INFO = {
     "Accelerator": "tcg",
     "AcceleratorReason": "no KVM",
     "Sandbox": True,
+    "Confinement": ["system calls", "namespaces"],
     "NotLimited": ["memory", "tasks"],
     "MemTotal": 25769803776,
     "ConfigFile": "",

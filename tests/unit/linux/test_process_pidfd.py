@@ -160,41 +160,6 @@ def test_nothing_runs_before_the_gate_opens(
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_command_lines_that_take_privileges_away() -> None:
-    assert confine.unprivileged("setpriv", ["x"], root=False, uid=7) == [
-        "setpriv",
-        "--no-new-privs",
-        "--",
-        "x",
-    ]
-    assert confine.unprivileged("setpriv", ["x"], root=True, uid=7) == [
-        *("setpriv", "--no-new-privs", "--reuid", "7", "--regid", "7", "--clear-groups"),
-        *("--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--", "x"),
-    ]
-    low = confine.unprivileged("setpriv", ["x"], root=True, groups=(105, 106), bind_low_ports=True)
-    assert low == [
-        *("setpriv", "--no-new-privs", "--groups", "105,106", "--bounding-set=-all,+net_bind_service"),
-        *("--inh-caps=-all,+net_bind_service", "--ambient-caps=-all,+net_bind_service", "--", "x"),
-    ]
-    assert 0 <= confine.unprivileged_port_start() <= 65536
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to lose")
-@pytest.mark.parametrize(("low", "mask"), [(False, 0), (True, 1 << 10)])
-def test_privileges_are_gone(low: bool, mask: int) -> None:
-    setpriv = confine.setpriv_path()
-    assert setpriv
-    argv = confine.unprivileged(
-        setpriv, ["cat", "/proc/self/status"], root=True, uid=70_001, bind_low_ports=low
-    )
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    facts = dict(line.split(":", 1) for line in said.splitlines())
-    assert [int(facts[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")] == [mask] * 4
-    assert facts["Uid"].split() == facts["Gid"].split() == ["70001"] * 4
-    assert facts["NoNewPrivs"].strip() == "1"
-    assert facts["Groups"].strip() == ""
-
-
 def test_sockets_at_paths_of_any_length(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 100) / ("y" * 100)
     deep.mkdir(parents=True)

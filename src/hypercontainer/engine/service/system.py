@@ -81,6 +81,7 @@ class SystemService:
             accelerator=verdict.accelerator.value if verdict else "",
             accelerator_reason=verdict.reason if verdict else "",
             sandbox=capabilities.sandbox if capabilities else False,
+            confinement=capabilities.confinement if capabilities else (),
             not_limited=tuple(capabilities.not_limited) if capabilities else (),
             kernel=await asyncio.to_thread(self._kernel_version),
             templates=factory["templates"],

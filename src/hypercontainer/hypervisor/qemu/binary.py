@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +17,21 @@ DEFAULT_NAME = "qemu-system-x86_64"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 QBOOT = "qboot.rom"
 INSTALL_HINT = "install QEMU: apt-get install qemu-system-x86"
+LINKER_CACHE = "/etc/ld.so.cache"
+PROGRAM_PLACES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+# Below where a program is installed.
+MODULES = ("lib*/qemu/accel-[kt]*.so", "lib/*/qemu/accel-[kt]*.so")
+FIRMWARE = (
+    *(QBOOT, "bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot.bin", "linuxboot_dma.bin"),
+    *("multiboot.bin", "multiboot_dma.bin"),
+)
 _QUESTION_TIMEOUT_S = 20.0
 _MAX_OUTPUT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Binary:
-    """``key`` changes with the file."""
+    """``key`` changes with the file; ``files`` is all that it reads of the host to run a guest."""
 
     path: Path
     key: str
@@ -30,6 +40,7 @@ class Binary:
     sandbox: bool
     free_page_reporting: bool
     qboot: bool
+    files: tuple[str, ...] = ()
 
 
 def find(name: str = DEFAULT_NAME) -> Path:
@@ -54,6 +65,7 @@ async def inspect(path: Path) -> Binary:
         folders = group.create_task(ask(path, "-L", "help"))
         # One question, two answers: without a sandbox in the binary the list does not come.
         balloon = group.create_task(ask(path, "-sandbox", SANDBOX, "-device", "virtio-balloon-pci,help"))
+    places = [os.path.normpath(folder) for folder in folders.result()[1].splitlines()]
     found = re.search(r"QEMU emulator version (\d+\.\d+\.\d+)", version.result()[1])
     if found is None:
         raise Unavailable(f"{path} does not say which QEMU it is", hint=INSTALL_HINT)
@@ -68,11 +80,32 @@ async def inspect(path: Path) -> Binary:
         frozenset(one for one in Accelerator if one.value in words),
         sandbox=sandboxed == 0,
         free_page_reporting="free-page-reporting" in properties,
-        qboot=any((Path(folder) / QBOOT).exists() for folder in folders.result()[1].splitlines()),
+        qboot=any((Path(place) / QBOOT).exists() for place in places),
+        files=await _files(path, places),
     )
 
 
-async def ask(path: Path, *arguments: str) -> tuple[int, str]:
+def program_key(path: Path) -> str:
+    """As ``file_key``, of a program that is linked with libraries: whoever installs one tells the linker."""
+    linker = Path(LINKER_CACHE)
+    return f"{file_key(path)} {linker.stat().st_mtime_ns if linker.exists() else 0}"
+
+
+async def _files(path: Path, places: list[str]) -> tuple[str, ...]:
+    """The program, its libraries, its accelerators' modules, and its firmware."""
+    with path.open("rb") as file:
+        if file.read(4) != b"\x7fELF":  # a script, which may run anything
+            return (str(path), *(place for place in PROGRAM_PLACES if Path(place).is_dir()))
+    modules = [str(module) for pattern in MODULES for module in path.parent.parent.glob(pattern)]
+    environment = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": ":".join(modules)}
+    _, listed = await ask(path, "-version", environment=environment)
+    libraries = re.findall(r"(/\S+) \(0x", listed)
+    firmware = [f"{place}/{name}" for place in places for name in FIRMWARE]
+    more = [name for name in (LINKER_CACHE, *firmware) if Path(name).exists()]
+    return tuple(dict.fromkeys((str(path), *libraries, *modules, *more)))
+
+
+async def ask(path: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Runs the program with nothing but ``arguments``; its exit status and bounded output."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -81,7 +114,7 @@ async def ask(path: Path, *arguments: str) -> tuple[int, str]:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={},
+            env=environment or {},
         )
     except OSError as error:
         raise Unavailable(f"cannot run {path}: {error.strerror}", hint=INSTALL_HINT) from error

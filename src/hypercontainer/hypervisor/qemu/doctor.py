@@ -10,9 +10,9 @@ from typing import Protocol
 from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import kvm, shares
+from hypercontainer.hypervisor.qemu import jail, kvm, shares
 from hypercontainer.linux.cgroup import Cgroups
-from hypercontainer.linux.confine import setpriv_path
+from hypercontainer.linux.confine import Means
 
 
 class Examined(Protocol):
@@ -26,12 +26,13 @@ class Examined(Protocol):
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
     ) -> Verdict: ...
+    async def probe_jail(self, *, refresh: bool = False) -> Means: ...
     async def probe_shares(self, *, refresh: bool = False) -> shares.Usable: ...
 
 
 async def diagnose(driver: Examined, name: str) -> list[Check]:
     """Every check, whatever the others say."""
-    checks = [_setpriv(), _cgroups(driver.cgroups.not_limited)]
+    checks = [_cgroups(driver.cgroups.not_limited)]
     if driver.uids:
         checks.append(uids_for_vms(driver.uids))
     try:
@@ -42,6 +43,7 @@ async def diagnose(driver: Examined, name: str) -> list[Check]:
     return [
         Check("QEMU", True, f"{path}, version {capabilities.version}"),
         _sandbox(capabilities.sandbox),
+        _jail(await driver.probe_jail(refresh=True)),
         await _accelerator(driver, Accelerator.TCG, required=True),
         await _accelerator(driver, Accelerator.KVM, required=False),
         await _shares(driver),
@@ -92,13 +94,16 @@ def _sandbox(has: bool) -> Check:
     return Check("QEMU sandbox", False, "this QEMU has no seccomp filter", remedy)
 
 
-def _setpriv() -> Check:
-    path = setpriv_path()
-    if path is None:
-        return Check(
-            "setpriv", False, "not found; VMs cannot be confined and do not start", "install util-linux"
-        )
-    return Check("setpriv", True, path)
+def _jail(means: Means) -> Check:
+    found = ", ".join(jail.words(means))
+    if means.namespaces:
+        return Check("confinement", True, f"VMs are shut in by {found}; their network is the host's")
+    missing = (
+        "no namespaces"
+        if means.landlock
+        else "neither namespaces nor Landlock: QEMU may open what its user may"
+    )
+    return Check("confinement", None, f"only {found}; {missing}: {means.reason}", shares.NAMESPACES_HINT)
 
 
 def _cgroups(not_limited: tuple[str, ...]) -> Check:

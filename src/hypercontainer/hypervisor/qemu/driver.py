@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import hypercontainer
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
 from hypercontainer.hypervisor.driver import (
     Accelerator,
@@ -30,21 +30,21 @@ from hypercontainer.hypervisor.driver import (
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import doctor, kvm, probe, pvh, shares
-from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, needs_low_port, plan_fds, qemu_argv
+from hypercontainer.hypervisor.qemu import doctor, jail, probe, shares
+from hypercontainer.hypervisor.qemu.argv import Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.cache import FactCache
-from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
+from hypercontainer.hypervisor.qemu.handed import BOOT, Command, Origin, Programs, command
 from hypercontainer.hypervisor.qemu.overhead import overhead_bytes
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
+from hypercontainer.hypervisor.qemu.resolver import Resolver
 from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch, clean
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
-from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
-from hypercontainer.linux.confine import GATE_OPEN, gated, setpriv_path, unprivileged, unprivileged_port_start
+from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, entered, jail_argv
 from hypercontainer.linux.process import Identity, Process
 
 LAUNCH_TIMEOUT_S = 30.0
@@ -53,35 +53,6 @@ ADOPT_TIMEOUT_S = 10.0
 _DYING_TIMEOUT_S = 5.0
 # A vCPU, an I/O thread or a signal handler each; QEMU's pool for disk requests has 64 at most.
 MAX_TASKS = 512
-# One heap: a thread's own would be a megabyte that it hardly uses.
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
-SETPRIV_HINT = "install util-linux"
-PRIVATE_MEMORY = Path(hypercontainer.__file__).parent / "_native" / "private_memory.so"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a VM begins: at boot, to be saved later, or where a saved one stopped."""
-
-    role: Role
-    memory_fd: int | None = None
-    state_fd: int = -1
-
-
-BOOT = Origin(Role.BOOT)
-
-
-@dataclass(frozen=True)
-class Programs:
-    """What a VM runs on; ``server`` serves its shares, None where it has none."""
-
-    qemu: Binary
-    server: shares.Server | None
-
-    @property
-    def shares(self) -> str:
-        """The file system by which the guest mounts its shares."""
-        return self.server.filesystem if self.server else ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +87,7 @@ class QemuDriver:
         self._name = binary
         self._cgroups = cgroups
         self.uids = uids
+        self._resolver = Resolver()
         self._launches: set[asyncio.Task[QemuVM]] = set()
 
     async def capabilities(self) -> Capabilities:
@@ -125,7 +97,8 @@ class QemuDriver:
             binary.version,
             binary.accelerators,
             sandbox=binary.sandbox,
-            templates=PRIVATE_MEMORY.is_file(),
+            confinement=jail.words(await jail.means(self._cache)),
+            templates=jail.PRIVATE_MEMORY.is_file(),
             shares=(await self.probe_shares()).filesystem,
             not_limited=self.cgroups.not_limited,
         )
@@ -146,9 +119,13 @@ class QemuDriver:
             raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
         known = None if refresh else self._cache.get(key, Verdict)
         if known is None:
-            known = await probe.probe(binary, accelerator, kernel)
+            known = await probe.probe(binary, await jail.means(self._cache), accelerator, kernel)
             self._cache.put(key, known)
         return known
+
+    async def probe_jail(self, *, refresh: bool = False) -> Means:
+        """As ``probe``, of what shuts QEMU in."""
+        return await jail.means(self._cache, refresh=refresh)
 
     async def probe_shares(self, *, refresh: bool = False) -> shares.Usable:
         """As ``probe``, of what serves a share."""
@@ -224,7 +201,7 @@ class QemuDriver:
             for one in (process, *helpers):
                 undo.callback(one.close)
             try:
-                watch = Watch(run, new=False)
+                watch = Watch(run, self._resolver, new=False)
                 undo.push_async_callback(watch.close)
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
@@ -249,7 +226,7 @@ class QemuDriver:
 
     async def _binary(self) -> Binary:
         path = binaries.find(self._name)
-        key = binaries.file_key(path)
+        key = f"program {binaries.program_key(path)}"
         known = self._cache.get(key, Binary)
         if known is None:
             known = await binaries.inspect(path)
@@ -262,7 +239,7 @@ class QemuDriver:
                 undo.callback(os.close, origin.memory_fd)
             try:
                 server = await shares.find(self._cache) if spec.shares else None
-                programs = Programs(await self._binary(), server)
+                programs = Programs(await self._binary(), await jail.means(self._cache), server)
             except Unavailable as error:
                 raise LaunchError(
                     f"VM {spec.name}: {error.message}",
@@ -286,26 +263,21 @@ class QemuDriver:
         run.create()
         undo.callback(run.remove)
         with contextlib.ExitStack() as fds:
-            argv, inherited = _command(spec, programs, run, origin, fds)
+            made = command(spec, programs, run, origin, fds)
             stdio = _stdio(run, fds)
-            watch = Watch(run, new=True)
+            watch = Watch(run, self._resolver, new=True)
             undo.push_async_callback(watch.close)
             serving = _serve(spec, programs.server, run, stdio, fds, undo)
-            gate, opener = os.pipe2(os.O_CLOEXEC)
-            fds.callback(os.close, opener)
-            fds.callback(os.close, gate)
-            launcher = gated(run.path, _confined(spec, argv))
-            env = ENVIRONMENT | ({"LD_PRELOAD": str(PRIVATE_MEMORY)} if origin.role is Role.CLONE else {})
-            fds_of_qemu = [gate, *inherited, *(one.client for one in serving)]
-            process = Process.spawn(launcher, env=env, stdio=stdio, inherited=fds_of_qemu)
+            clients = [one.client for one in serving]
+            opener, process = await _held(made, programs.means, stdio, clients, fds)
             undo.push_async_callback(shares.end, process)
             record = _record(spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
             self._limit(spec, [process, *(one.process for one in serving)], undo)
             for one in serving:
                 one.open_gate()
-            os.write(opener, GATE_OPEN)
-        return Started(tuple(argv), record, process, watch, tuple(one.process for one in serving))
+            opener.send(GATE_OPEN)
+        return Started(made.argv, record, process, watch, tuple(one.process for one in serving))
 
     def _limit(self, spec: VMSpec, processes: Sequence[Process], undo: contextlib.AsyncExitStack) -> None:
         limits = spec.limits or Limits()
@@ -351,6 +323,18 @@ class QemuDriver:
 
 def identity(record: VMRecord) -> Identity:
     return Identity(record.pid, record.start_ticks, record.boot_id)
+
+
+async def _held(
+    made: Command, means: Means, stdio: tuple[int, int, int], more: Sequence[int], fds: contextlib.ExitStack
+) -> tuple[socket.socket, Process]:
+    """QEMU, waiting at its gate, and what opens it; ``more`` are descriptors of its own besides."""
+    opener, gate = (fds.enter_context(end) for end in socket.socketpair())
+    argv = jail_argv(made.argv, made.rights, means, root=os.geteuid() == 0, gate=GATE_FD)
+    inherited = [gate.fileno(), *made.inherited, *more]
+    process = Process.spawn(argv, env=made.environment, stdio=stdio, inherited=inherited)
+    gate.close()
+    return opener, await entered(process, opener) if means.namespaces else process
 
 
 def _serve(
@@ -410,85 +394,12 @@ async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
     return vm
 
 
-def _command(
-    spec: VMSpec, programs: Programs, run: RunDir, origin: Origin, fds: contextlib.ExitStack
-) -> tuple[list[str], list[int]]:
-    """QEMU's command line, and the descriptors of ``plan_fds`` in order, which ``fds`` owns."""
-    plan = plan_fds(spec, origin.role)
-    inherited = [fds.enter_context(unix.listen(path)).fileno() for path in (run.qmp, run.agent, run.console)]
-    if origin.role is Role.CLONE:
-        inherited += [_clone_kernel(spec.kernel, fds)]
-    else:
-        inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
-    if not is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
-        raise InvalidArgument(
-            f"{spec.kernel} is no kernel that QEMU can boot: neither a bzImage nor an ELF file"
-        )
-    for disk, numbers in zip(spec.disks, plan.disks, strict=True):
-        inherited += open_extents(disk, fds)
-        if numbers.descriptor is not None:
-            inherited.append(open_descriptor(disk, list(numbers.extents), fds))
-    if origin.memory_fd is not None:
-        inherited.append(origin.memory_fd)
-    argv = qemu_argv(programs.qemu, spec, plan, origin.role, programs.shares)
-    return argv, inherited
-
-
-def is_kernel(head: bytes) -> bool:
-    """Whether a file begins like a kernel.  QEMU itself loads anything, and the guest then hangs.
-
-    ``HdrS`` is at 0x202 of a bzImage (Linux boot protocol 2.00), an ELF file may carry a PVH entry.
-    """
-    return head.startswith(b"\x7fELF") or head[0x202:0x206] == b"HdrS"
-
-
-def _clone_kernel(kernel: Path, fds: contextlib.ExitStack) -> int:
-    """A clone has its kernel in memory; QEMU wants one named all the same, of the kind for which it has the same
-    firmware.  An ELF file's can be small."""
-    with kernel.open("rb") as file:
-        if file.read(4) != b"\x7fELF":
-            return _open_for_all(kernel, fds)
-    small = os.memfd_create("kernel", os.MFD_CLOEXEC)
-    fds.callback(os.close, small)
-    os.write(small, pvh.SMALLEST)
-    return small
-
-
-def _open_for_all(path: Path, fds: contextlib.ExitStack) -> int:
-    """A descriptor that any uid can open again as ``/dev/fd/N``: of the file, or of a copy in memory."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    fds.callback(os.close, fd)
-    info = os.fstat(fd)
-    if info.st_mode & 0o004:
-        return fd
-    copy = os.memfd_create(path.name, os.MFD_CLOEXEC)
-    fds.callback(os.close, copy)
-    offset = 0
-    while sent := os.sendfile(copy, fd, offset, info.st_size - offset):
-        offset += sent
-    return copy
-
-
 def _stdio(run: RunDir, fds: contextlib.ExitStack) -> tuple[int, int, int]:
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     fds.callback(os.close, null)
     words = run.make_stderr()
     fds.callback(os.close, words)
     return null, words, words
-
-
-def _confined(spec: VMSpec, argv: Sequence[str]) -> list[str]:
-    setpriv = setpriv_path()
-    if setpriv is None:
-        raise LaunchError(f"VM {spec.name}: there is no setpriv to confine QEMU with", hint=SETPRIV_HINT)
-    return unprivileged(
-        setpriv,
-        argv,
-        root=os.geteuid() == 0,
-        uid=spec.owner_uid,
-        groups=kvm.groups_for_vm() if spec.accelerator is Accelerator.KVM else (),
-        bind_low_ports=needs_low_port((port for _, port in spec.forwards), unprivileged_port_start()),
-    )
 
 
 def _words(error: OSError | InvalidArgument) -> str:

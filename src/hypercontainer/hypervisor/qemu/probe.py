@@ -14,16 +14,16 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
-from hypercontainer.hypervisor.qemu import kvm, probe_guest
+from hypercontainer.hypervisor.qemu import jail, kvm, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
 from hypercontainer.hypervisor.qemu.binary import Binary, file_key
 from hypercontainer.hypervisor.text import printable
-from hypercontainer.linux.confine import setpriv_path, unprivileged
+from hypercontainer.linux.confine import Means, jail_argv
 from hypercontainer.linux.process import boot_id
 
 GUEST_TIMEOUT_S = 2.0
@@ -42,10 +42,10 @@ class Outcome:
     output: bytes
 
 
-async def probe(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> Verdict:
+async def probe(binary: Binary, means: Means, accelerator: Accelerator, kernel: Path | None) -> Verdict:
     """Takes a tenth of a second for a quick answer, and the deadlines for a hang."""
     start = time.monotonic()
-    problem = await _problem(binary, accelerator, kernel)
+    problem = await _problem(binary, means, accelerator, kernel)
     took = time.monotonic() - start
     if problem is None:
         what = "the kernel booted" if kernel else "a probe guest booted"
@@ -72,7 +72,7 @@ def verdict_key(binary: Binary, accelerator: Accelerator, kernel: Path | None) -
     return " ".join(parts)
 
 
-async def _problem(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> str | None:
+async def _problem(binary: Binary, means: Means, accelerator: Accelerator, kernel: Path | None) -> str | None:
     """Why the accelerator is not usable, or None."""
     if accelerator not in binary.accelerators:
         return f"{binary.path} was built without it"
@@ -80,21 +80,21 @@ async def _problem(binary: Binary, accelerator: Accelerator, kernel: Path | None
         missing = kvm.device_problem()
         if missing is not None:
             return missing
-    problem = await _probe_guest_problem(binary, accelerator)
+    problem = await _probe_guest_problem(binary, means, accelerator)
     if problem is None and accelerator is Accelerator.KVM:
         problem = kvm.access_problem()
     if problem is None and kernel is not None:
-        problem = await _kernel_problem(binary, accelerator, kernel)
+        problem = await _kernel_problem(binary, means, accelerator, kernel)
     return problem
 
 
-async def _probe_guest_problem(binary: Binary, accelerator: Accelerator) -> str | None:
+async def _probe_guest_problem(binary: Binary, means: Means, accelerator: Accelerator) -> str | None:
     image = os.memfd_create("probe", os.MFD_CLOEXEC)
     try:
         os.write(image, probe_guest.rom())
         device = f"isa-debug-exit,iobase={probe_guest.EXIT_PORT:#x},iosize=1"
         arguments = ["-m", "16M", "-bios", f"/dev/fd/{image}", "-device", device]
-        outcome = await _run(binary, accelerator, arguments, [image], GUEST_TIMEOUT_S, until=None)
+        outcome = await _run(binary, means, accelerator, arguments, [image], GUEST_TIMEOUT_S, until=None)
     finally:
         os.close(image)
     if outcome.exit_code == probe_guest.EXIT_STATUS:
@@ -102,7 +102,7 @@ async def _probe_guest_problem(binary: Binary, accelerator: Accelerator) -> str 
     return _describe("a probe guest", outcome, GUEST_TIMEOUT_S)
 
 
-async def _kernel_problem(binary: Binary, accelerator: Accelerator, kernel: Path) -> str | None:
+async def _kernel_problem(binary: Binary, means: Means, accelerator: Accelerator, kernel: Path) -> str | None:
     timeout_s = KERNEL_TIMEOUT_S[accelerator]
     try:
         fd = os.open(kernel, os.O_RDONLY | os.O_CLOEXEC)
@@ -111,7 +111,7 @@ async def _kernel_problem(binary: Binary, accelerator: Accelerator, kernel: Path
     try:
         arguments = ["-m", "256M", *firmware_argv(binary), "-kernel", f"/dev/fd/{fd}"]
         arguments += ["-append", _KERNEL_ARGS, "-serial", "stdio"]
-        outcome = await _run(binary, accelerator, arguments, [fd], timeout_s, until=_KERNEL_IS_UP)
+        outcome = await _run(binary, means, accelerator, arguments, [fd], timeout_s, until=_KERNEL_IS_UP)
     finally:
         os.close(fd)
     if _KERNEL_IS_UP.search(outcome.output):
@@ -133,6 +133,7 @@ def _describe(what: str, outcome: Outcome, timeout_s: float) -> str:
 
 async def _run(
     binary: Binary,
+    means: Means,
     accelerator: Accelerator,
     arguments: Sequence[str],
     fds: Sequence[int],
@@ -141,9 +142,11 @@ async def _run(
     until: re.Pattern[bytes] | None,
 ) -> Outcome:
     """Runs QEMU until it ends, says ``until``, or the time is up; it is gone afterwards."""
+    rights = jail.rights_of_program(binary, reopened=tuple(fds))
+    if accelerator is Accelerator.KVM:
+        rights = replace(rights, devices=(*rights.devices, (str(kvm.DEVICE), str(kvm.DEVICE))))
     argv = [*common_argv(binary, accelerator), *arguments]
-    if setpriv := setpriv_path():
-        argv = unprivileged(setpriv, argv, root=os.geteuid() == 0)
+    argv = jail_argv(argv, rights, means, root=os.geteuid() == 0)
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,

@@ -35,7 +35,7 @@ from hypercontainer.hypervisor.qemu.cache import FactCache
 from hypercontainer.hypervisor.run_dir import read_stderr
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux import capabilities, unix
-from hypercontainer.linux.confine import GATE_OPEN, gated
+from hypercontainer.linux.confine import GATE_OPEN, OUTWARD, PRIVILEGED, gated, new_namespaces
 from hypercontainer.linux.process import Identity, Process
 from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
 from hypercontainer.linux.users import User, as_user, open_theirs
@@ -53,21 +53,11 @@ SQUASHED = ("setresuid", "setresgid", "setgroups")
 OWNERS = (("fchownat", (2, 3)), ("fchown lchown chown", (1, 2)))
 KEPT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "SETPCAP", "SYS_CHROOT")
 PROXY_KEPT = (*KEPT, "MKNOD")  # which it insists on; the filter leaves it nothing to make by it
-REFUSED = (
-    "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd ptrace "
-    "process_vm_readv process_vm_writev process_madvise kcmp "
-    "mount umount2 pivot_root move_mount open_tree fsopen fsmount "
-    "fspick fsconfig mount_setattr setns open_by_handle_at bpf perf_event_open add_key request_key keyctl "
-    "userfaultfd io_uring_setup init_module finit_module delete_module kexec_load kexec_file_load reboot swapon "
-    "swapoff acct settimeofday clock_settime adjtimex clock_adjtime socket socketpair connect bind"
-)
-# What these are asked for lies in memory, where a filter cannot read it; programs fall back to older calls.
-POINTED = ("clone3", "openat2")
+REFUSED = (*OUTWARD, *PRIVILEGED, *"kill tgkill socket socketpair connect bind".split())
 # Which argument is a mode; a file that gets its owner's rights to whoever runs it is nothing that a guest makes.
 MODES = (("chmod mkdir creat mknod fchmod", 1), ("fchmodat fchmodat2 open mkdirat mknodat", 2), ("openat", 3))
 UNCHANGED = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # -1, however a compiler extends it
 CLONE_FS = 0x200
-CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
 S_ISUID, S_ISGID, S_IFMT, S_IFCHR, S_IFBLK = 0o4000, 0o2000, 0o170000, 0o020000, 0o060000
 
 PROBE_TIMEOUT_S = 10.0
@@ -145,9 +135,9 @@ def server_argv(server: Server, socket_fd: int = share_jail.SOCKET_FD) -> list[s
 def filter_for(*, squash: bool) -> bytes:
     """What a server may not do, whatever its guest makes of it; ``squash``: all it makes is one user's."""
     refused = ERRNO | EPERM
-    rules = [Rule(tuple(REFUSED.split()), refused), Rule(POINTED, ENOSYS)]
+    rules = [Rule(REFUSED, refused), *new_namespaces(refused)]
+    rules.append(Rule(("openat2",), ENOSYS))  # its mode lies in memory; programs fall back to the older call
     rules.append(Rule(("unshare",), refused, (Arg(0, Op.NE, CLONE_FS),)))  # which its threads do
-    rules += [Rule(("clone",), refused, (Arg(0, Op.MASKED_EQ, bit, bit),)) for bit in CLONE_NAMESPACES]
     for names, index in MODES:
         masks = [Arg(index, Op.MASKED_EQ, bit, bit) for bit in (S_ISUID, S_ISGID)]
         rules += [Rule(tuple(names.split()), refused, (mask,)) for mask in masks]

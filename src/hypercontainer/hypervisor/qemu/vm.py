@@ -25,6 +25,7 @@ from hypercontainer.hypervisor.driver import (
 from hypercontainer.hypervisor.qemu.argv import hostfwd, hostfwd_key, netdev
 from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
+from hypercontainer.hypervisor.qemu.resolver import Resolver
 from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
@@ -57,7 +58,7 @@ class Watch:
     Made before QEMU runs, so that nothing is missed; owns the console's ring and socket and the error pipe's end.
     """
 
-    def __init__(self, run: RunDir, *, new: bool) -> None:
+    def __init__(self, run: RunDir, resolver: Resolver, *, new: bool) -> None:
         self.plugs = Plugs()
         self.migration = Migration()
         self.shutdown: ExitReason | None = None
@@ -71,6 +72,8 @@ class Watch:
             stack.callback(self._ring.close)
             self._console = unix.connect(run.console)
             stack.callback(self._console.close)
+            resolver.follow(run)
+            stack.callback(resolver.leave, run)
             self._owned = stack.pop_all()
         self._drain = asyncio.create_task(self._drain_console(), name="console")
 

@@ -1,0 +1,122 @@
+"""What a QEMU is handed when it starts: its descriptors, in the order of ``plan_fds``, and its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.driver import VMSpec
+from hypercontainer.hypervisor.qemu import pvh, resolver, shares
+from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, plan_fds, qemu_argv
+from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
+from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY, rights
+from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.linux import unix
+from hypercontainer.linux.confine import Means, Rights
+
+# One heap: a thread's own would be a megabyte that it hardly uses.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a VM begins: at boot, to be saved later, or where a saved one stopped."""
+
+    role: Role
+    memory_fd: int | None = None
+    state_fd: int = -1
+
+
+BOOT = Origin(Role.BOOT)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What a VM runs on, and in; ``server`` serves its shares, None where it has none."""
+
+    qemu: Binary
+    means: Means
+    server: shares.Server | None
+
+    @property
+    def shares(self) -> str:
+        """The file system by which the guest mounts its shares."""
+        return self.server.filesystem if self.server else ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """``inherited``: the descriptors of ``plan_fds``, in order."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    inherited: tuple[int, ...]
+    rights: Rights
+
+
+def command(
+    spec: VMSpec, programs: Programs, run: RunDir, origin: Origin, fds: contextlib.ExitStack
+) -> Command:
+    """QEMU's; ``fds`` owns the descriptors.  Raises ``OSError`` and ``InvalidArgument``."""
+    plan = plan_fds(spec, origin.role)
+    inherited = [fds.enter_context(unix.listen(path)).fileno() for path in (run.qmp, run.agent, run.console)]
+    if origin.role is Role.CLONE:
+        inherited += [_clone_kernel(spec.kernel, fds)]
+    else:
+        inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
+    if not is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
+        raise InvalidArgument(
+            f"{spec.kernel} is no kernel that QEMU can boot: neither a bzImage nor an ELF file"
+        )
+    for disk, numbers in zip(spec.disks, plan.disks, strict=True):
+        inherited += open_extents(disk, fds)
+        if numbers.descriptor is not None:
+            inherited.append(open_descriptor(disk, list(numbers.extents), fds))
+    if origin.memory_fd is not None:
+        inherited.append(origin.memory_fd)
+    if spec.nics:
+        resolver.tell(run)
+    argv = qemu_argv(programs.qemu, spec, plan, origin.role, programs.shares)
+    clone = origin.role is Role.CLONE
+    environment = ENVIRONMENT | ({"LD_PRELOAD": str(PRIVATE_MEMORY)} if clone else {})
+    needs = rights(programs.qemu, spec, plan, origin.role, run, programs.means)
+    return Command(tuple(argv), environment, tuple(inherited), needs)
+
+
+def is_kernel(head: bytes) -> bool:
+    """Whether a file begins like a kernel.  QEMU itself loads anything, and the guest then hangs.
+
+    ``HdrS`` is at 0x202 of a bzImage (Linux boot protocol 2.00), an ELF file may carry a PVH entry.
+    """
+    return head.startswith(b"\x7fELF") or head[0x202:0x206] == b"HdrS"
+
+
+def _clone_kernel(kernel: Path, fds: contextlib.ExitStack) -> int:
+    """A clone has its kernel in memory; QEMU wants one named all the same, of the kind for which it has the same
+    firmware.  An ELF file's can be small."""
+    with kernel.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return _open_for_all(kernel, fds)
+    small = os.memfd_create("kernel", os.MFD_CLOEXEC)
+    fds.callback(os.close, small)
+    os.write(small, pvh.SMALLEST)
+    return small
+
+
+def _open_for_all(path: Path, fds: contextlib.ExitStack) -> int:
+    """A descriptor that any uid can open again as ``/dev/fd/N``: of the file, or of a copy in memory."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fds.callback(os.close, fd)
+    info = os.fstat(fd)
+    if info.st_mode & 0o004:
+        return fd
+    copy = os.memfd_create(path.name, os.MFD_CLOEXEC)
+    fds.callback(os.close, copy)
+    offset = 0
+    while sent := os.sendfile(copy, fd, offset, info.st_size - offset):
+        offset += sent
+    return copy
