@@ -27,7 +27,7 @@ from hypercontainer.hypervisor.driver import (
     Limits,
 )
 from hypercontainer.hypervisor.qemu import driver as qemu_driver
-from hypercontainer.hypervisor.qemu import probe
+from hypercontainer.hypervisor.qemu import probe, qmp
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.linux.cgroup import Cgroups
@@ -461,5 +461,20 @@ def test_a_kernel_that_does_not_boot_makes_the_accelerator_unusable(
         verdict = await harness.driver.probe(Accelerator.TCG, harness.spec().kernel)
         assert not verdict.usable
         assert "kernel kernel did not get through its start within 1 s: test guest is up" in verdict.reason
+
+    run_qemu(test)
+
+
+def test_a_qemu_that_breaks_its_protocol_is_ended(run_qemu: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that floods us, say; it is no use any more, and nobody can tell it anything."""
+
+    async def test(harness: Any) -> None:
+        vm = await harness.launch()
+        monkeypatch.setattr(qmp, "MESSAGES_PER_S", 0)
+        with pytest.raises(HypervisorError, match="broke the protocol"):
+            await vm.pause()
+        ended = await vm.wait()
+        assert (ended.reason, ended.exit_code) == (ExitReason.CRASH, -signal.SIGKILL)
+        assert "the VM was ended, since QEMU broke the protocol: " in ended.stderr
 
     run_qemu(test)

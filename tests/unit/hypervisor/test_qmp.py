@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +244,72 @@ def test_descriptors_travel_with_their_command(tmp_path: Path) -> None:
 
     asyncio.run(main())
     listener.close()
+
+
+def flood(path: Path, meanwhile: Callable[[QmpClient], Awaitable[None]]) -> None:
+    """A QEMU that says events as fast as it is read, until nobody reads."""
+    line = b'{"event":"X","data":{}}\n' * 1000
+
+    async def main() -> None:
+        async with asyncio.timeout(60):
+            listener = unix.listen(path)
+            with listener:
+                connecting = asyncio.create_task(QmpClient.connect(path, lambda event: None))
+                await asyncio.sleep(0)
+                peer, _ = await asyncio.get_running_loop().sock_accept(listener)
+            threading.Thread(target=shout, args=[peer, line], daemon=True).start()
+            qmp = await connecting
+            try:
+                await meanwhile(qmp)
+            finally:
+                await qmp.close()
+
+    asyncio.run(main())
+
+
+def shout(peer: socket.socket, line: bytes) -> None:
+    peer.setblocking(True)
+    with peer, contextlib.suppress(OSError):
+        peer.sendall(GREETING)
+        peer.recv(1000)
+        peer.sendall(b'{"return": {}, "id": 0}\r\n')
+        while True:
+            peer.sendall(line)
+
+
+def test_who_floods_leaves_others_their_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MESSAGES_PER_S", 1 << 40)
+    monkeypatch.setattr(module, "BYTES_PER_S", 1 << 40)
+    turns = 0
+
+    async def meanwhile(qmp: QmpClient) -> None:
+        nonlocal turns
+        for _ in range(100):
+            await asyncio.sleep(0)
+            turns += 1
+        assert qmp.state is QmpState.READY
+
+    flood(tmp_path / "q", meanwhile)
+    assert turns == 100
+
+
+def test_who_floods_is_done_with(tmp_path: Path) -> None:
+    async def meanwhile(qmp: QmpClient) -> None:
+        await qmp.wait_closed()
+        assert "within a second" in qmp.broken
+        with pytest.raises(QmpDisconnected, match="broke the protocol"):
+            await qmp.execute("x")
+
+    flood(tmp_path / "q", meanwhile)
+
+
+def test_a_budget_is_of_a_second() -> None:
+    budget = module.Budget(0.0)
+    for second in range(3):
+        budget.spend(second, module.MESSAGES_PER_S, module.BYTES_PER_S)
+    budget = module.Budget(0.0)
+    for messages, size_bytes in ((module.MESSAGES_PER_S, 0), (0, module.BYTES_PER_S)):
+        budget.spend(0.5, messages, size_bytes)
+    for messages, size_bytes in ((1, 0), (0, 1)):
+        with pytest.raises(ValueError, match="within a second"):
+            budget.spend(0.9, messages, size_bytes)

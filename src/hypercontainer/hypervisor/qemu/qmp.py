@@ -2,7 +2,8 @@
 
 ``QmpParser`` is the protocol without I/O: bytes in, messages out.  ``QmpClient`` is one connection, which owns its
 socket and one reading task.  QEMU may have been taken over by its guest, so nothing it sends is trusted: a line is
-bounded, what is not valid JSON of the expected shape ends the connection, and so does anything in a wrong state.
+bounded, what is not valid JSON of the expected shape ends the connection, and so does anything in a wrong state, or
+more than there can be to say in a second (``Budget``).  ``QmpClient.broken`` tells such an end from others.
 
     CONNECTING --greeting--> NEGOTIATING --qmp_capabilities--> READY --close, error, end of file--> CLOSED
 
@@ -27,6 +28,10 @@ from hypercontainer.linux import unix
 
 MAX_LINE_BYTES = 1 << 20
 COMMAND_TIMEOUT_S = 10.0
+# What is handled before others have their turn, and what no QEMU has to say in a second, whatever its guest does.
+MESSAGES_PER_TURN = 256
+MESSAGES_PER_S = 50_000
+BYTES_PER_S = 32 << 20
 _READ_BYTES = 65536
 
 
@@ -135,6 +140,23 @@ def _parse(line: bytes) -> Message:
     return Reply(found.id, found.value, None)
 
 
+class Budget:
+    """Of one second after the other: what may be said in it."""
+
+    def __init__(self, now_s: float) -> None:
+        self._began_s = now_s
+        self._messages = self._bytes = 0
+
+    def spend(self, now_s: float, messages: int, size_bytes: int) -> None:
+        """Raises ``ValueError`` where it is overdrawn."""
+        if now_s - self._began_s >= 1:
+            self._began_s, self._messages, self._bytes = now_s, 0, 0
+        self._messages += messages
+        self._bytes += size_bytes
+        if self._messages > MESSAGES_PER_S or self._bytes > BYTES_PER_S:
+            raise ValueError(f"{self._messages} messages, {self._bytes} bytes within a second")
+
+
 class QmpState(Enum):
     CONNECTING = auto()
     NEGOTIATING = auto()
@@ -143,7 +165,9 @@ class QmpState(Enum):
 
 
 class QmpClient:
-    """One connection.  ``on_event`` is called from the event loop for every event, and must not block."""
+    """One connection.  ``on_event`` is called from the event loop for every event, and must not block.
+
+    ``broken``: what QEMU has done that ended it, "" while it has not."""
 
     def __init__(self, sock: socket.socket, on_event: Callable[[Event], None]) -> None:
         self.state = QmpState.CONNECTING
@@ -155,6 +179,7 @@ class QmpClient:
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sending = asyncio.Lock()
         self._end = "closed"
+        self.broken = ""
         self._reader = asyncio.create_task(self._read(), name="qmp-reader")
 
     @classmethod
@@ -233,16 +258,20 @@ class QmpClient:
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
-        parser = QmpParser()
+        parser, budget = QmpParser(), Budget(loop.time())
         try:
             while data := await loop.sock_recv(self._sock, _READ_BYTES):
-                for message in parser.feed(data):
-                    self._handle(message)
+                messages = parser.feed(data)
+                budget.spend(loop.time(), len(messages), len(data))
+                for first in range(0, len(messages), MESSAGES_PER_TURN):
+                    for message in messages[first : first + MESSAGES_PER_TURN]:
+                        self._handle(message)
+                    await asyncio.sleep(0)  # others' turn, which a socket with more to read does not give
             self._end = "QEMU closed it"
         except OSError as error:
             self._end = error.strerror or str(error)
         except ValueError as error:
-            self._end = f"QEMU broke the protocol: {error}"
+            self._end = self.broken = f"QEMU broke the protocol: {error}"
         finally:
             self.state = QmpState.CLOSED
             self._sock.close()

@@ -93,6 +93,7 @@ class Watch:
         with contextlib.suppress(OSError):
             while data := await loop.sock_recv(self._console, _READ_BYTES):
                 self._ring.write(data)
+                await asyncio.sleep(0)  # others' turn, which a socket with more to read does not give
 
     async def finish(self) -> None:
         """Reads on to the end, once the process has ended."""
@@ -267,7 +268,7 @@ class QemuVM:
             process.close()
 
     async def _supervise(self) -> VMExit:
-        lost = await self._lost_helper()
+        lost = await self._lost()
         code = await self._process.wait()
         for helper in self._helpers:
             helper.kill()
@@ -282,34 +283,33 @@ class QemuVM:
         if lost and reason is not ExitReason.HOST_KILL:
             reason, stderr = (
                 ExitReason.CRASH,
-                f"{stderr}the VM was ended, since the process for {lost} had ended\n",
+                f"{stderr}the VM was ended, since {lost}\n",
             )
         ended = VMExit(code, reason, stderr, self._watch.console())
         await self._let_go()
         clean(self._run, cgroup)
         return ended
 
-    async def _lost_helper(self) -> str:
-        """Returns once QEMU is ending, having killed it where a helper had ended first, whose name this is, or ""."""
-        if not self._helpers:
-            return ""
+    async def _lost(self) -> str:
+        """Returns once QEMU is ending: why it was killed, where it, or a helper, was no good any more, or ""."""
         main = asyncio.create_task(self._process.wait())
-        names = [helper.name for helper in self.record.helpers]
-        others = {
-            asyncio.create_task(helper.wait()): name
-            for helper, name in zip(self._helpers, names, strict=True)
+        control = asyncio.create_task(self._qmp.wait_closed())
+        helpers = {
+            asyncio.create_task(process.wait()): f"the process for {helper.name} had ended"
+            for process, helper in zip(self._helpers, self.record.helpers, strict=True)
         }
         try:
-            done, _ = await asyncio.wait([main, *others], return_when=asyncio.FIRST_COMPLETED)
-            if main not in done:
-                # QEMU itself, when it ends, lets go of its helpers first.
+            await asyncio.wait([main, control, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            if not self._qmp.broken and not main.done():
+                # QEMU itself, when it ends, lets go of these first.
                 await asyncio.wait([main], timeout=_DRAIN_TIMEOUT_S)
             if main.done():
                 return ""
             self._process.kill()
-            return next(name for task, name in others.items() if task in done)
+            ended = next((why for task, why in helpers.items() if task.done()), "")
+            return self._qmp.broken or ended or "QEMU had given up its control connection"
         finally:
-            for task in (main, *others):
+            for task in (main, control, *helpers):
                 task.cancel()
 
 
