@@ -303,6 +303,9 @@ def test_a_clone_that_is_killed_before_it_speaks_costs_nobody_the_start(copied: 
     kill_process(json.loads(record.read_bytes())["pid"])
     assert client.communicate(timeout=60)[0] == b"here\n"
     assert started_as(fresh, "c") == "cold"
+    assert copied.is_dir()  # it is no fault of the template
+    assert "thrown away" not in fresh.log()
+    assert fresh.kind(*TRUE) == "clone"
 
 
 # ---------------------------------------------------------------------------- hyperd is killed

@@ -14,6 +14,7 @@ Invariants every driver keeps:
 from __future__ import annotations
 
 import asyncio
+import signal
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -228,6 +229,12 @@ class VMExit:
     reason: ExitReason
     stderr: str = ""
     console: str = ""
+
+    @property
+    def from_outside(self) -> bool:
+        """Somebody else killed it, or the host for its memory: that says nothing of what it was made from."""
+        killed = self.reason is ExitReason.CRASH and self.exit_code == -signal.SIGKILL
+        return killed or self.reason is ExitReason.OUT_OF_MEMORY
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from hypercontainer.engine.sandbox import factory as module
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.errors import HypervisorError, Unavailable
-from hypercontainer.hypervisor.driver import VMSpec
+from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMSpec
 from nics import nat_nic
 
 SPEC = VMSpec("a", "a", Path("/run/a"), Path("/k"), None, (), 128, 1, nics=(nat_nic(),))
@@ -204,10 +204,15 @@ def test_who_is_to_blame_for_a_guest_that_does_not_speak() -> None:
         warm = await world.start()
         assert warm is not None
         assert warm.kind == "warm"
-        await world.factory.failed(warm, "killed")
+        ended = VMExit(0, ExitReason.HOST_KILL)
+        assert await world.factory.failed(warm, "killed", ended)
+        for outside in (VMExit(-9, ExitReason.CRASH), VMExit(-9, ExitReason.OUT_OF_MEMORY)):
+            assert not await world.factory.failed(found, "killed", outside)
         assert world.has("128")
-        await world.factory.failed(found, "silent")
-        assert not world.has("128")
+        for own in (ended, VMExit(-11, ExitReason.CRASH), None):
+            world.kept.add("128")
+            assert await world.factory.failed(found, "silent", own)
+            assert not world.has("128")
 
     tell(story, cache=1)
 

@@ -17,9 +17,10 @@ from hypercontainer.agent.wire import split_stream_id
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.engine.process.process import Process
 from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.sandbox.beginning import Newcomer, Told
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.live import Live
-from hypercontainer.engine.sandbox.sandbox import Newcomer, Sandbox, Told
+from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import AgentError, GuestError

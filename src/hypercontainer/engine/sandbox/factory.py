@@ -25,7 +25,7 @@ from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.engine.sandbox.rehearsal import Stage, rehearse
 from hypercontainer.engine.sandbox.templates import Templates
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor.driver import VM, Driver, VMSpec
+from hypercontainer.hypervisor.driver import VM, Driver, VMExit, VMSpec
 from hypercontainer.linux.memory import available_bytes
 from hypercontainer.semantics import mounts as plan_mounts
 
@@ -119,17 +119,20 @@ class Factory:
             self._wake()
         return found
 
-    async def failed(self, found: Found, reason: object) -> None:
-        """A VM whose guest never spoke.  One that stood ready may have been killed; else its template is no good."""
-        if found.kind == "warm":
-            log.warning("ready VM %s came to nothing: %s", found.vm.record.id, reason)
-            return
+    async def failed(self, found: Found, reason: object, vm_exit: VMExit | None) -> bool:
+        """A VM whose guest never spoke, and how it ended; whether another may be asked for.  Where it was killed from
+        outside, as one that stood ready may have been too, its template is as good as before; else it is no good."""
+        outside = vm_exit is not None and vm_exit.from_outside
+        if found.kind == "warm" or outside:
+            log.warning("VM %s, a %s one, came to nothing: %s", found.vm.record.id, found.kind, reason)
+            return not outside
         log.warning("template %s is thrown away, a clone of it came to nothing: %s", found.key, reason)
         for size in self._sizes.values():
             if size.key == found.key:
                 await self._empty(size)
         await self._discard(found.key)
         self._wake()
+        return True
 
     async def _discard(self, key: str) -> None:
         await self._templates.discard(key)

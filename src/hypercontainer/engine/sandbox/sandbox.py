@@ -13,7 +13,6 @@ import secrets
 import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from hypercontainer.agent.operations import ContainerPlan, Sysctl, VmConfig, Welcome
@@ -24,6 +23,7 @@ from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import Attached
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
+from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.endings import explained
 from hypercontainer.engine.sandbox.factory import Factory, Found
@@ -56,29 +56,6 @@ GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": {}
 SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
 
 log = logging.getLogger(__name__)
-
-
-class NoCloneError(Exception):
-    """A clone has come to nothing before its guest spoke.  There is one less to be found now: try again."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a guest was told and has not answered, by the stage of a start that its answer ends ("": none)."""
-
-    stages: list[tuple[str, Future[None]]]
-    timeout_s: float
-
-
-@dataclass(frozen=True)
-class Newcomer:
-    """Who has need of the VM: ``what`` names it for people, ``image`` are the diff IDs of its image.  ``tell`` tells a
-    guest more, behind what the sandbox has told it: given a deadline for each answer."""
-
-    id: str
-    what: str
-    image: tuple[str, ...]
-    tell: Callable[[float], list[tuple[str, Future[None]]]]
 
 
 class Sandbox:
@@ -223,9 +200,10 @@ class Sandbox:
             try:
                 return await self._in_clone(found, hardware, newcomer, contents, stopwatch)
             except NoCloneError as error:
-                await self.end(orderly=False)
+                vm_exit = await self._end_of_clone(error.__cause__)
                 self.record.change(**chosen)
-                await self._factory.failed(found, error)
+                if not await self._factory.failed(found, error, vm_exit):
+                    break
         stopwatch.kind = "cold"
         live = await self._take(await self._supplies.drivers.default.launch(hardware.spec))
         stopwatch.lap("vm")
@@ -345,6 +323,12 @@ class Sandbox:
             await self.end(orderly=False)
         # Else the channel closed because the VM is going, and that will say why.
         return explained(newcomer.what, error, await self._last.ended())
+
+    async def _end_of_clone(self, error: BaseException | None) -> VMExit | None:
+        """The same, of a clone that has come to nothing by this error."""
+        if type(error) is AgentError and self._last is not None:
+            return await self._last.ended()
+        return await self.end(orderly=False)
 
     # ------------------------------------------------------------------------------------- while it runs
 

@@ -388,6 +388,8 @@ async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
         vm_exit = await asyncio.shield(vm.kill())
         if not isinstance(error, HypervisorError):
             raise
+        if vm_exit.from_outside:
+            raise HypervisorError(f"VM {started.record.id} was killed: {error.message}") from error
         raise Unavailable(f"cannot be cloned: {error.message}", hint=vm_exit.stderr) from error
     finally:
         os.close(state_fd)

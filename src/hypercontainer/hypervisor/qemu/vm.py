@@ -24,7 +24,7 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.qemu.argv import hostfwd, hostfwd_key, netdev
 from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
-from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
+from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpState
 from hypercontainer.hypervisor.qemu.resolver import Resolver
 from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
@@ -247,6 +247,8 @@ class QemuVM:
         return self._ended.result()
 
     async def kill(self) -> VMExit:
+        if self._qmp.state is QmpState.CLOSED:  # it is ending by itself, and is to say how
+            await asyncio.wait([self._ended], timeout=_DRAIN_TIMEOUT_S)
         self._killed = not self._ended.done()
         self._process.kill()
         return await self.wait()
