@@ -62,6 +62,8 @@ class FakeMachine:
         self.going = asyncio.Event()  # not while it is paused: its guest hears nothing then
         self.going.set()
         self.saveable = False
+        self.stalled = False
+        self.on_stall: Callable[[bool], None] = lambda full: None
         self.disks = {disk.serial: disk for disk in spec.disks}
         self.drives: dict[str, DiskSpec | None] = {drive.serial: None for drive in spec.drives}
         self.forwards: dict[tuple[int, PortMapping], socket.socket] = {}
@@ -102,6 +104,15 @@ class FakeMachine:
 
     def console(self, max_bytes: int) -> str:
         return self.exit.console[-max_bytes:] if self.exit else printable(self._console.tail(max_bytes))
+
+    def stall(self, full: bool) -> None:
+        """The host's disk is full, or has room again."""
+        self.stalled = full
+        if full:
+            self.going.clear()
+        else:
+            self.going.set()
+        self.on_stall(full)
 
     def power_off(self) -> None:
         self.end(0, ExitReason.GUEST_SHUTDOWN)
@@ -201,7 +212,12 @@ class FakeVM:
         self._running().going.set()
 
     async def paused(self) -> bool:
-        return self._running().paused
+        return self._running().paused and not self._machine.stalled
+
+    def on_stall(self, told: Callable[[bool], None]) -> None:
+        self._machine.on_stall = told
+        if self._machine.stalled:
+            told(True)
 
     async def attach_disk(self, disk: DiskSpec) -> None:
         check_disk(disk)

@@ -90,11 +90,13 @@ def test_containers(small: Hyper) -> None:
     assert hyper.out("run", "--rm", BUSYBOX, "echo", "hello") == "hello"
 
 
-def test_a_guest_that_fills_it_gets_an_error(small: Hyper) -> None:
+def test_a_guest_that_fills_it_waits_for_room(small: Hyper) -> None:
+    """And can be ended meanwhile."""
     hyper = small
     hyper("load", stdin=ARCHIVE)
-    done = hyper(
+    hyper(
         "run",
+        "-d",
         "--name",
         "c",
         BUSYBOX,
@@ -104,13 +106,34 @@ def test_a_guest_that_fills_it_gets_an_error(small: Hyper) -> None:
         "bs=1M",
         "count=60",
         "conv=fsync",
-        check=False,
     )
-    assert done.returncode == 1
-    assert b"Input/output error" in done.stderr
+    hyper.wait_for_events("disk_full", of="container")
+    assert "(Disk full)" in hyper.out("ps", "--format", "{{.Status}}")
+    assert hyper.inspect("c")["VM"]["DiskFull"] is True
     assert "No space left on device" in (hyper.root / "hyperd.log").read_text()
-    hyper("rm", "c")
+    hyper("rm", "-f", "c")
     assert hyper.out("run", "--rm", BUSYBOX, "echo", "hello") == "hello"
+
+
+def test_neighbours_go_on_once_there_is_room(small: Hyper) -> None:
+    """Their root, and a volume; also with a hyperd that comes later.  Nothing they write fails."""
+    hyper = small
+    hyper("load", stdin=ARCHIVE)
+    places = {"root": "/", "volume": "/v"}
+    write = "for i in $(seq 50); do dd if=/dev/zero of=$0/f$i bs=64k count=1 conv=fsync || touch /dev/shm/failed; done"
+    for name in places:
+        hyper("run", "-d", "--name", name, "-v", f"{name}:/v", BUSYBOX, "sleep", "1000")
+    with full(hyper):
+        for name, place in places.items():
+            hyper("exec", "-d", name, "sh", "-c", f"{write}; touch /dev/shm/done", place)
+        hyper.wait_for_events("disk_full", of="container", times=2)
+        kill_process(daemon_pid(hyper))
+    hyper.wait_for_events("disk_room", of="container", times=2)
+    for name, place in places.items():
+        done = "until [ -e /dev/shm/done ]; do usleep 10000; done; ls /dev/shm"
+        assert hyper.out("exec", name, "sh", "-c", f"{done}; echo x > {place}/after && sync") == "done"
+        assert "full" not in hyper.out("ps", "--filter", f"name={name}", "--format", "{{.Status}}")
+        hyper("rm", "-f", name)
 
 
 def test_a_full_log_loses_output_and_says_so(small: Hyper) -> None:

@@ -108,7 +108,8 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """The VM under a container; all empty while there is none."""
+    """The VM under a container; all empty while there is none.  ``disk_full``: it stands still until there is room on
+    the host for what it writes."""
 
     memory_mib: int = 0
     vcpus: int = 0
@@ -117,6 +118,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     kernel_args: tuple[str, ...] = ()
     run_dir: str = ""
     pid: int = 0
+    disk_full: bool = False
 
 
 class NetworkState(Struct, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     ``name`` is "" where the pod was made for one container, whose ID it has and with which it goes; ``spec`` is as it
     was asked for.  ``wanted``: it was started, and since then neither stopped nor has it come to its end.  ``failure``
     tells why that was a bad one.  ``since``: for each container how often it had been started before the pod was, the
-    last time.  ``paused``: its VM is to stand still.
+    last time.  ``paused``: its VM is to stand still.  ``disk_full``: it does, for want of room.
     """
 
     id: str
@@ -91,6 +91,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     vm_kernel_args: tuple[str, ...] = ()
     vm_accelerator: str = ""
     paused: bool = False
+    disk_full: bool = False
 
     @property
     def alone(self) -> bool:

@@ -60,8 +60,8 @@ def since(moment: str) -> str:
     return duration((time.time_ns() - times.to_ns(moment)) / 1e9)
 
 
-def status(record: ContainerRecord) -> str:
-    """For people, as `docker ps` says it."""
+def status(record: ContainerRecord, pod: PodRecord) -> str:
+    """For people, as `docker ps` says it, and why it stands still."""
     if record.state is State.CREATED:
         return "Created"
     if record.state is State.STARTING:
@@ -69,15 +69,17 @@ def status(record: ContainerRecord) -> str:
     if record.state is State.REMOVING:
         return "Removal In Progress"
     if record.state in (State.RUNNING, State.PAUSED):
-        return f"Up {since(record.started)}" + _beside_up(record)
+        return f"Up {since(record.started)}" + _beside_up(record, pod)
     ago = f" {since(record.finished)} ago" if record.finished else ""
     verb = "Restarting" if record.state is State.RESTARTING else "Exited"
     return f"{verb} ({record.exit_status}){ago}"
 
 
-def _beside_up(record: ContainerRecord) -> str:
+def _beside_up(record: ContainerRecord, pod: PodRecord) -> str:
     if record.state is State.PAUSED:
         return " (Paused)"
+    if pod.disk_full:
+        return " (Disk full)"
     if (known := health(record)) is None:
         return ""
     return f" (health: {known.status})" if known.status == "starting" else f" ({known.status})"
@@ -159,6 +161,7 @@ def machine(pod: PodRecord) -> Machine:
         kernel_args=pod.vm_kernel_args,
         run_dir=str(pod.vm["run_dir"]),
         pid=int(pod.vm["pid"]),
+        disk_full=pod.disk_full,
     )
 
 
@@ -179,7 +182,7 @@ def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:
         "started": record.started,
         "finished": record.finished,
         "state": record.state.value,
-        "status": status(record),
+        "status": status(record, pod),
         "exit_status": record.exit_status,
         "ports": ports(record, pod),
         "labels": record.labels,

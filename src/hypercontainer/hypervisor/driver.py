@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -303,7 +304,11 @@ class VM(Protocol):
     async def resume(self) -> None: ...
 
     async def paused(self) -> bool:
-        """As the hypervisor has it, whoever paused it."""
+        """As the hypervisor has it, whoever paused it; one that stands still for a full disk is not."""
+
+    def on_stall(self, told: Callable[[bool], None]) -> None:
+        """``told`` is called with True when the host has no room for what the guest writes, so that the VM stands still
+        (at once, where it does now), and with False when it goes on, which it does by itself."""
 
     async def wait(self) -> VMExit:
         """Returns when the VM has ended and nothing of it is left.  Any number of callers, any number of times."""

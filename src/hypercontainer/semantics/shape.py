@@ -216,6 +216,7 @@ def _machine(vm: dict[str, Any]) -> dict[str, Any]:
         "Kernel": vm["kernel"],
         "KernelArgs": vm["kernel_args"],
         "RunDir": vm["run_dir"],
+        "DiskFull": vm.get("disk_full", False),
         "Pid": vm["pid"],
     }
 

@@ -96,7 +96,7 @@ FULL_LINES = f"""\
 -blockdev {{"driver":"raw","node-name":"disk-root","read-only":false,"discard":"unmap",\
 "cache":{{"direct":false,"no-flush":false}},"file":{{"driver":"file","filename":"/dev/fdset/9","locking":"on",\
 "discard":"unmap","cache":{{"direct":false,"no-flush":false}}}},"size":4096}}
--device {{"driver":"virtio-blk-pci","id":"dev-root","drive":"disk-root","serial":"root","werror":"report",\
+-device {{"driver":"virtio-blk-pci","id":"dev-root","drive":"disk-root","serial":"root","werror":"enospc",\
 "disable-legacy":"on"}}
 -add-fd fd=10,set=10,opaque=disk-layers
 -add-fd fd=11,set=11,opaque=disk-layers
@@ -105,7 +105,7 @@ FULL_LINES = f"""\
 "cache":{{"direct":false,"no-flush":false}},"file":{{"driver":"file","filename":"/dev/fdset/12","locking":"off",\
 "discard":"unmap","cache":{{"direct":false,"no-flush":false}}}}}}
 -device {{"driver":"virtio-blk-pci","id":"dev-layers","drive":"disk-layers","serial":"layers",\
-"werror":"report","disable-legacy":"on"}}
+"werror":"enospc","disable-legacy":"on"}}
 -netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
 hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
 -device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
@@ -131,11 +131,11 @@ DEVICE_LINES = """\
 -device virtio-balloon-pci,disable-legacy=on,free-page-reporting=on
 -blockdev {"driver":"null-co","node-name":"empty-image","size":17592186044416,"read-zeroes":true,"read-only":true}
 -blockdev {"driver":"raw","node-name":"drive-image","read-only":true,"discard":"unmap","file":"empty-image"}
--device {"driver":"virtio-blk-pci","id":"dev-image","drive":"drive-image","serial":"image","werror":"report",\
+-device {"driver":"virtio-blk-pci","id":"dev-image","drive":"drive-image","serial":"image","werror":"enospc",\
 "disable-legacy":"on"}
 -blockdev {"driver":"null-co","node-name":"empty-disk","size":17592186044416,"read-zeroes":true,"read-only":false}
 -blockdev {"driver":"raw","node-name":"drive-disk","read-only":false,"discard":"unmap","file":"empty-disk"}
--device {"driver":"virtio-blk-pci","id":"dev-disk","drive":"drive-disk","serial":"disk","werror":"report",\
+-device {"driver":"virtio-blk-pci","id":"dev-disk","drive":"drive-disk","serial":"disk","werror":"enospc",\
 "disable-legacy":"on"}
 -netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
 hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353

@@ -166,7 +166,7 @@ class Run:
             what=body.what,
             execs=body.execs,
             outside=Execs(body.id, body.sandbox.running, docker.vm_process, body.tell),
-            paused=lambda: body.paused,
+            paused=lambda: body.paused or body.sandbox.stalled,
             begin=body.begin,
             changed=body.ties.news,
             health=body.health,
@@ -204,6 +204,8 @@ class Run:
             await self._care.before_stop(patience_s)
         if self.settled.is_set():
             return
+        if patience_s == 0 and body.sandbox.stalled:  # it hears nothing until there is room on the host
+            number = KILL
         with contextlib.suppress(AgentError):
             await self._signal_patiently(number)
             await self.thaw()
@@ -241,6 +243,11 @@ class Run:
             logger.error("%s: its VM cannot be ended: %s", body.what, error)
 
     async def signal(self, number: int, *, timeout_s: float = KILL_S) -> None:
+        sandbox = self._body.sandbox
+        if number == KILL and sandbox.stalled and not sandbox.used_by_others(self._body.id):
+            self._killed = True
+            await sandbox.end(orderly=False)
+            return
         await self.init.agent.signal(self.init.number, number, timeout_s=timeout_s)
 
     async def _signal_patiently(self, number: int) -> None:

@@ -57,7 +57,7 @@ class Pod:
         self._removed = removed
         self._resumption: asyncio.Task[None] | None = None
         self.members: dict[str, Container] = {}  # by ID, in the order of their creation
-        self.sandbox = Sandbox(record, supplies, factory, self._oom)
+        self.sandbox = Sandbox(record, supplies, factory, self._oom, self._tell_all)
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
         self.runs = Runs(record, self.sandbox, self._members, self.tell, self._remove_quietly)
         self.recovered = asyncio.Event()
@@ -118,6 +118,11 @@ class Pod:
     def change_spec(self, spec: PodSpec) -> None:
         """It was asked for in other words than it was created by."""
         self._kept.change(spec=spec)
+
+    def _tell_all(self, action: str) -> None:
+        for member in self._members():
+            if member.alive:
+                member.tell(action)
 
     def _oom(self, container: str) -> None:
         if container in self.members:

@@ -49,7 +49,7 @@ def status(record: PodRecord, members: Members, now: str) -> str:
         up = f"Up {views.since(since)}" if since else "Up"
         back = ", ".join(member.record.name for member in members if member.record.state is State.RESTARTING)
         about = f"restarting: {back}" if back else ""
-        about = about if now == "running" else now.capitalize()
+        about = ("Disk full" if record.disk_full else about) if now == "running" else now.capitalize()
         return f"{up} ({about})" if about else up
     return now.capitalize()
 

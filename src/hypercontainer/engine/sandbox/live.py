@@ -33,15 +33,17 @@ log = logging.getLogger(__name__)
 
 class Live:
     """Use ``Live.hold``.  ``on_end`` is called once, when the VM is gone; ``on_oom`` with a container in which
-    something was killed for memory."""
+    something was killed for memory; ``on_stall`` as a VM's."""
 
-    def __init__(self, vm: VM, on_oom: Callable[[str], None]) -> None:
+    def __init__(self, vm: VM, on_oom: Callable[[str], None], on_stall: Callable[[bool], None]) -> None:
         self.vm = vm
         self.agent: Agent
         self.booted_ns = 0  # by this host's clock, for the guest's times since boot
         self.going = asyncio.Event()  # it does not stand still
         self.going.set()
         self._on_oom = on_oom
+        self._on_stall = on_stall
+        self.stalled = False
         self._processes: dict[int, Process] = {}
         self._watcher: asyncio.Task[VMExit]
         self._wakers = 0
@@ -57,10 +59,12 @@ class Live:
         resumed: bool,
         on_end: Callable[[], None],
         on_oom: Callable[[str], None],
+        on_stall: Callable[[bool], None],
     ) -> Live:
-        made = cls(vm, on_oom)
+        made = cls(vm, on_oom, on_stall)
         reader, writer = await vm.connect_agent()
         made.agent = Agent.open(reader, writer, resumed=resumed, on_event=made._on_event)
+        vm.on_stall(made._stall)
         made._watcher = asyncio.create_task(made._watch(on_end), name=f"VM {vm.record.id}")
         return made
 
@@ -135,6 +139,12 @@ class Live:
             with contextlib.suppress(AgentError):  # what it is asked next tells more
                 self.agent.set_time(time.time_ns())
 
+    def _stall(self, full: bool) -> None:
+        """It stands still by itself while there is no room on the host for what it writes; nothing is to be done."""
+        self.stalled = full
+        self.agent.excuse(full or not self.going.is_set())
+        self._on_stall(full)
+
     # ------------------------------------------------------------------------------------- its processes
 
     def add(self, process: Process) -> None:
@@ -179,7 +189,7 @@ class Live:
     async def end(self, *, orderly: bool) -> VMExit:
         """Whatever state it is in; orderly: what the guest has written is on its disk first."""
         self.ended_on_purpose = True
-        if orderly and not self._watcher.done():
+        if orderly and not self.stalled and not self._watcher.done():
             with contextlib.suppress(HyperError, TimeoutError):
                 async with asyncio.timeout(ORDERLY_END_S):
                     await self.resume()

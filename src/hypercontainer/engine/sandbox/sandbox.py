@@ -50,7 +50,14 @@ OPERATION_S = 30.0
 # A clone speaks within tenths of a second; one that has not by now never will, on however busy a host.
 CLONE_GREETING_S = 15.0
 STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
-GONE: dict[str, Any] = {"vm": None, "published": (), "images": (), "mounted": {}, "paused": False}
+GONE: dict[str, Any] = {
+    "vm": None,
+    "published": (),
+    "images": (),
+    "mounted": {},
+    "paused": False,
+    "disk_full": False,
+}
 # Programs map more than they touch (postgres, Java, a forking redis).  On a host with a limit for the container that
 # works; in a VM of that size the kernel's guess would refuse it.
 SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
@@ -59,10 +66,16 @@ log = logging.getLogger(__name__)
 
 
 class Sandbox:
-    """``on_oom``: called with a container in which something was killed for memory."""
+    """``on_oom``: called with a container in which something was killed for memory; ``told`` with what happens to all
+    of them."""
 
     def __init__(
-        self, record: Kept[PodRecord], supplies: Supplies, factory: Factory, on_oom: Callable[[str], None]
+        self,
+        record: Kept[PodRecord],
+        supplies: Supplies,
+        factory: Factory,
+        on_oom: Callable[[str], None],
+        told: Callable[[str], None],
     ) -> None:
         self.record = record
         self.live: Live | None = None
@@ -71,6 +84,7 @@ class Sandbox:
         self._supplies = supplies
         self._factory = factory
         self._on_oom = on_oom
+        self._told = told
         self._users: set[str] = set()
         self._held = False
         self._last: Live | None = None  # the present VM, or the one before
@@ -90,6 +104,11 @@ class Sandbox:
         if self.live is None:
             raise AgentError(f"the VM of {self.what} does not run")
         return self.live
+
+    @property
+    def stalled(self) -> bool:
+        """It stands still until there is room on the host for what it writes."""
+        return self.live is not None and self.live.stalled
 
     @property
     def agent(self) -> Agent:
@@ -250,7 +269,9 @@ class Sandbox:
             raise
 
     async def _hold(self, vm: VM, *, resumed: bool) -> Live:
-        live = await Live.hold(vm, resumed=resumed, on_end=self._gone, on_oom=self.note_oom)
+        live = await Live.hold(
+            vm, resumed=resumed, on_end=self._gone, on_oom=self.note_oom, on_stall=self._stalled
+        )
         self.live = self._last = live
         self.oom_killed.clear()
         return live
@@ -260,6 +281,10 @@ class Sandbox:
         if self.record.value.paused:  # else a pause that is under way opens it
             self._gate.open()
         self.record.change(**GONE)
+
+    def _stalled(self, full: bool) -> None:
+        self.record.change(disk_full=full)
+        self._told("disk_full" if full else "disk_room")
 
     def _config(self, interfaces: tuple[Any, ...]) -> VmConfig:
         record = self.record.value

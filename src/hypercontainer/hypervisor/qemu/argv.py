@@ -294,8 +294,8 @@ def block_device_of(serial: str, drive: str) -> dict[str, object]:
         "id": device_id(serial),
         "drive": drive,
         "serial": serial,
-        # QEMU's default stops the VM where the host's disk is full, for as long as nobody notices.
-        "werror": "report",
+        # It stops the VM where the host's disk is full (``stall``), and tells the guest of all else.
+        "werror": "enospc",
         "disable-legacy": "on",
     }
 

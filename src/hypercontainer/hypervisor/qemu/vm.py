@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
@@ -27,6 +27,7 @@ from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpState
 from hypercontainer.hypervisor.qemu.resolver import Resolver
 from hypercontainer.hypervisor.qemu.saving import Migration
+from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
 from hypercontainer.hypervisor.text import printable
@@ -61,6 +62,7 @@ class Watch:
     def __init__(self, run: RunDir, resolver: Resolver, *, new: bool) -> None:
         self.plugs = Plugs()
         self.migration = Migration()
+        self.stall = Stall(f"the VM in {run.path}")
         self.shutdown: ExitReason | None = None
         self._directory = run.path
         self._disk_failed = False
@@ -80,11 +82,12 @@ class Watch:
     def on_event(self, event: Event) -> None:
         if event.name == "SHUTDOWN":
             self.shutdown = _SHUTDOWN_REASONS.get(str(event.data.get("reason")), ExitReason.CRASH)
-        elif event.name == "BLOCK_IO_ERROR" and not self._disk_failed:
+        elif event.name == "BLOCK_IO_ERROR" and event.data.get("action") != "stop" and not self._disk_failed:
             self._disk_failed = True  # once; a guest may write on and on
             log.warning(
                 "VM in %s: %s: %s", self._directory, event.data.get("node-name"), event.data.get("reason")
             )
+        self.stall.on_event(event)
         self.plugs.on_event(event)
         self.migration.on_event(event)
 
@@ -107,6 +110,7 @@ class Watch:
         return printable(self._stderr)
 
     async def close(self) -> None:
+        await self.stall.close()
         self._drain.cancel()
         await asyncio.wait([self._drain])
         self._owned.close()
@@ -134,6 +138,7 @@ class QemuVM:
         self._agent: asyncio.StreamWriter | None = None
         self._connected: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._memory_fd: int | None = None  # of one that is to be saved
+        watch.stall.watch(qmp)
         self._ended = asyncio.create_task(self._supervise(), name=f"vm-{record.id}")
 
     @property
@@ -192,18 +197,26 @@ class QemuVM:
     def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self._connected = pair
 
+    def on_stall(self, told: Callable[[bool], None]) -> None:
+        self._watch.stall.tell(told)
+
     async def pause(self) -> None:
+        self._watch.stall.hold(True)
         await self._qmp.execute("stop")
 
     async def resume(self) -> None:
-        await self._qmp.execute("cont")
+        self._watch.stall.hold(False)
+        if not self._watch.stall.stalled:
+            await self._qmp.execute("cont")
 
     async def paused(self) -> bool:
         answer = await self._qmp.execute("query-status")
-        running = answer.get("running") if isinstance(answer, Mapping) else None
-        if not isinstance(running, bool):
+        status = answer.get("status") if isinstance(answer, Mapping) else None
+        if not isinstance(status, str):
             raise HypervisorError(f"VM {self.record.id}: QEMU does not say whether it runs")
-        return not running
+        if status == STOPPED:
+            self._watch.stall.found("a disk", "as another hyperd found it")
+        return status not in ("running", STOPPED)
 
     async def attach_disk(self, disk: DiskSpec) -> None:
         with _usable(disk):
