@@ -172,7 +172,8 @@ class HypervisorError(HyperError):
 
 
 class LaunchError(HypervisorError):
-    """``exit_code`` is None where the process still ran when it was given up."""
+    """``exit_code`` is None where the process still ran when it was given up.  The message has the reason; what is
+    beside it, and in ``str``, is for who looks closer."""
 
     code = "launch"
 
@@ -195,6 +196,8 @@ class LaunchError(HypervisorError):
 
     def __str__(self) -> str:
         parts = [super().__str__()]
+        if self.command:
+            parts.append(f"command: {' '.join(self.command)}")
         if self.exit_code is not None:
             parts.append(f"exit status: {self.exit_code}")
         if self.stderr:

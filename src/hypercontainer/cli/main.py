@@ -14,7 +14,8 @@ from hypercontainer.errors import HyperError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from hypercontainer.cli.options import Values
 
@@ -100,7 +101,7 @@ def main(words: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        return _report(error, name, given)
+        return _report(error, name, given, debug=debug)
 
 
 def _find(words: list[str]) -> tuple[str, Command | None, list[str]]:
@@ -170,13 +171,13 @@ def _overview(name: str) -> int:
     return 0
 
 
-def _report(error: Exception, name: str, given: list[Values]) -> int:
+def _report(error: Exception, name: str, given: list[Values], *, debug: bool) -> int:
     """Says it in one line and a hint; the exit status."""
     if isinstance(error, HyperError):
         from hypercontainer.cli.wording import word
 
         word(error, given)
-        return _report_own(error, name)
+        return _report_own(error, name, debug=debug)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         tell(f"hyper: {where}{error.strerror or error}")
@@ -186,26 +187,34 @@ def _report(error: Exception, name: str, given: list[Values]) -> int:
     return OWN_FAILURE if _runs_something(name) else FAILED
 
 
-def _report_own(error: HyperError, name: str) -> int:
-    """With the evidence of a failed launch."""
+def _report_own(error: HyperError, name: str, *, debug: bool) -> int:
+    """With the evidence of a failed launch, for who wants it."""
     tell(f"hyper: {error.message}")
-    details = getattr(error, "details", {})
-    if details.get("command"):
-        words = details["command"]
-        tell(f"  command: {words if isinstance(words, str) else ' '.join(map(str, words))}")
-    if isinstance(details.get("exit_code"), int):
-        tell(f"  exit status: {details['exit_code']}")
-    for key, title in (("stderr", "stderr"), ("console", "last lines of the guest's console")):
-        if block := str(details.get(key) or "").rstrip():
-            tell(f"  {title}:\n" + "\n".join(f"    {line}" for line in block.splitlines()))
     if error.hint:
         tell(f"  hint: {error.hint}")
+    details = getattr(error, "details", {})
+    evidence = list(_evidence(details))
+    for line in evidence if debug else ():
+        tell(line)
+    if evidence and not debug:
+        tell("  more about it: --debug, or hyperd's log")
     if isinstance(error, UsageError):
         return error.exit_status
     if _runs_something(name):
         status = details.get("exit_status")
         return status if isinstance(status, int) and 0 < status < 256 else OWN_FAILURE
     return FAILED
+
+
+def _evidence(details: dict[str, Any]) -> Iterator[str]:
+    """Of a failed launch."""
+    if words := details.get("command"):
+        yield f"  command: {words if isinstance(words, str) else ' '.join(map(str, words))}"
+    if isinstance(details.get("exit_code"), int):
+        yield f"  exit status: {details['exit_code']}"
+    for key, title in (("stderr", "stderr"), ("console", "last lines of the guest's console")):
+        if block := str(details.get(key) or "").rstrip():
+            yield f"  {title}:\n" + "\n".join(f"    {line}" for line in block.splitlines())
 
 
 def _runs_something(name: str) -> bool:

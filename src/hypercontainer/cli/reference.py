@@ -40,8 +40,8 @@ the first argument.
 | other | of `run`, `exec`, `attach`, `start -a`: the process's own |
 
 Data go to standard output; progress, questions, warnings and errors to standard error. An error is a line that
-begins with `hyper:`, and a hint where there is a remedy; one of a failed launch brings QEMU's command, its
-standard error and the last lines of the guest's console.
+begins with `hyper:`, and a hint where there is a remedy. QEMU's command, its standard error and the last lines of the
+guest's console, where a VM did not start, are in hyperd's log (`$HYPER_ROOT/hyperd.log`), and shown with `--debug`.
 
 ## Attached processes
 

@@ -33,6 +33,7 @@ from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
+from hypercontainer.linux.memory import total_bytes
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import defaults, docker, mounts
 
@@ -155,6 +156,7 @@ class Creation:
         members = [draft.record.spec for draft in drafts]
         limits = sum(member.memory_bytes or 0 for member in members)
         room = max(usual.memory_bytes, limits + POD_OVERHEAD_BYTES if limits else 0)
+        room = min(room, total_bytes())  # all limits together may be more than there is
         every_port = not name and members[0].publish_all
         exposed = docker.exposed_mappings(members[0], drafts[0].image.config) if every_port else ()
         return PodRecord(
@@ -271,6 +273,11 @@ def memory_mib(wish_bytes: int) -> int:
     if whole < LEAST_MEMORY_MIB:
         raise InvalidArgument(
             f"memory of {whole} MiB is too little for a VM", hint=f"at least {LEAST_MEMORY_MIB} MiB"
+        )
+    most = total_bytes() // MIB
+    if whole > most:
+        raise InvalidArgument(
+            f"memory of {whole} MiB is more than this machine has", hint=f"at most {most} MiB"
         )
     return whole
 

@@ -91,6 +91,13 @@ def test_a_failed_launch_shows_its_evidence(hyperd: FakeHyperd, spawn: Spawn) ->
     assert done.returncode == 125
     assert done.stderr.decode().splitlines() == [
         "hyper: start VM 1: QEMU ended",
+        "  more about it: --debug, or hyperd's log",
+    ]
+    done = spawn("--debug", "run", "image")
+    assert done.returncode == 125
+    said = done.stderr.decode()
+    assert said[said.index("hyper: ") :].splitlines() == [
+        "hyper: start VM 1: QEMU ended",
         "  command: qemu -m 128",
         "  exit status: 1",
         "  stderr:",

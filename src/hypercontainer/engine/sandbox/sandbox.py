@@ -25,7 +25,7 @@ from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told
 from hypercontainer.engine.sandbox.contents import Contents
-from hypercontainer.engine.sandbox.endings import explained
+from hypercontainer.engine.sandbox.endings import explained, noted
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.gate import Gate
 from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
@@ -40,6 +40,7 @@ from hypercontainer.errors import (
     Conflict,
     GuestError,
     HyperError,
+    LaunchError,
     Remedy,
 )
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
@@ -224,7 +225,11 @@ class Sandbox:
                 if not await self._factory.failed(found, error, vm_exit):
                     break
         stopwatch.kind = "cold"
-        live = await self._take(await self._supplies.drivers.default.launch(hardware.spec))
+        try:
+            vm = await self._supplies.drivers.default.launch(hardware.spec)
+        except LaunchError as error:
+            raise noted(error) from None
+        live = await self._take(vm)
         stopwatch.lap("vm")
         boot_s = self._supplies.machine.boot_timeout_s
         try:
@@ -347,7 +352,8 @@ class Sandbox:
         if isinstance(error, AgentTimeout | AgentProtocolError):
             await self.end(orderly=False)
         # Else the channel closed because the VM is going, and that will say why.
-        return explained(newcomer.what, error, await self._last.ended())
+        vm_exit = await self._last.ended()
+        return noted(explained(newcomer.what, error, vm_exit, self.record.value.memory_mib))
 
     async def _end_of_clone(self, error: BaseException | None) -> VMExit | None:
         """The same, of a clone that has come to nothing by this error."""

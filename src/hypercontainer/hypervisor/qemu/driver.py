@@ -51,6 +51,8 @@ LAUNCH_TIMEOUT_S = 30.0
 ADOPT_TIMEOUT_S = 10.0
 # A process that has lost its control connection is dying; this is how long it may take before it is helped.
 _DYING_TIMEOUT_S = 5.0
+# Of its last words, what an error repeats.
+MAX_WORDS = 300
 # A vCPU, an I/O thread or a signal handler each; QEMU's pool for disk requests has 64 at most.
 MAX_TASKS = 512
 
@@ -312,12 +314,14 @@ class QemuDriver:
         if Cgroup(started.record.cgroups).oom_killed():
             problem = "QEMU needed more memory than its limit"
         await started.watch.finish()
+        stderr, console = started.watch.stderr(), started.watch.console()
+        said = (stderr.strip() or console.strip()).rpartition("\n")[2]
         raise LaunchError(
-            f"VM {spec.name} did not start: {problem}",
+            f"VM {spec.name} did not start: {problem}" + (f": {said[:MAX_WORDS]}" if said else ""),
             command=started.argv,
             exit_code=code,
-            stderr=started.watch.stderr(),
-            console=started.watch.console(),
+            stderr=stderr,
+            console=console,
         )
 
 
