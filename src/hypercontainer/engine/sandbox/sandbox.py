@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from hypercontainer.agent.operations import ContainerPlan, Sysctl, VmConfig, Welcome
+from hypercontainer.agent.operations import ContainerPlan, VmConfig, Welcome
 from hypercontainer.agent.session import Agent
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import network
@@ -23,7 +22,7 @@ from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import Attached
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
-from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told
+from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told, vm_config
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.endings import explained, noted
 from hypercontainer.engine.sandbox.factory import Factory, Found
@@ -59,10 +58,6 @@ GONE: dict[str, Any] = {
     "paused": False,
     "disk_full": False,
 }
-# Programs map more than they touch (postgres, Java, a forking redis).  On a host with a limit for the container that
-# works; in a VM of that size the kernel's guess would refuse it.
-SYSCTLS = (Sysctl("vm.overcommit_memory", "1"),)
-
 log = logging.getLogger(__name__)
 
 
@@ -233,7 +228,9 @@ class Sandbox:
         stopwatch.lap("vm")
         boot_s = self._supplies.machine.boot_timeout_s
         try:
-            told = self._tell(live, newcomer, contents, boot_s, self._config(self.place.interfaces))
+            told = self._tell(
+                live, newcomer, contents, boot_s, vm_config(self.record.value, self.place.interfaces)
+            )
             # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
             await live.greeted(boot_s)
         except AgentError as error:  # whoever is next finds no VM that is going
@@ -254,7 +251,7 @@ class Sandbox:
                 *(found.vm.insert_disk(disk) for disk in hardware.spec.disks if disk.serial in drives)
             )
             renewed = hardware.network.renewed(TEMPLATE_MAC, self.record.value.mac)
-            told = self._tell(live, newcomer, contents, OPERATION_S, self._config(renewed))
+            told = self._tell(live, newcomer, contents, OPERATION_S, vm_config(self.record.value, renewed))
             await found.vm.resume()
             stopwatch.kind = found.kind
             stopwatch.lap("vm")
@@ -290,17 +287,6 @@ class Sandbox:
     def _stalled(self, full: bool) -> None:
         self.record.change(disk_full=full)
         self._told("disk_full" if full else "disk_room")
-
-    def _config(self, interfaces: tuple[Any, ...]) -> VmConfig:
-        record = self.record.value
-        return VmConfig(
-            hostname=record.hostname,
-            domainname=record.spec.domainname,
-            time_ns=time.time_ns(),
-            entropy=secrets.token_bytes(64),
-            interfaces=interfaces,
-            sysctls=SYSCTLS,
-        )
 
     def _greeted(self, live: Live, told: Told, stopwatch: Stopwatch) -> Told:
         """By now the time in the guest's configuration is older by a boot."""
