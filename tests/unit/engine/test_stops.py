@@ -15,6 +15,7 @@ from hypercontainer.agent.operations import ProcessSignal
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, RestartPolicy
 from hypercontainer.engine.container.restart import Backoff
+from hypercontainer.engine.health.order import PodRun
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.errors import Conflict, HyperError
 from stories import Tell, member, pod, states
@@ -252,12 +253,42 @@ def test_whoever_follows_its_log_learns_of_the_end_when_it_has_ended(
     tell(story)
 
 
-def test_whoever_follows_a_pods_log_learns_of_its_end_when_it_has_ended(tell: Tell) -> None:
+@pytest.mark.parametrize("how", ["logs", "wait"])
+def test_whoever_follows_a_pod_learns_of_its_end_when_it_has_ended(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    let_go = PodRun._let_go
+
+    async def slow(self: PodRun) -> None:
+        await settle()
+        await let_go(self)
+
+    monkeypatch.setattr(PodRun, "_let_go", slow)
+
     async def story(w: World) -> None:
         await pod(w, member("a", "echo", "hello"))
         await w.engine.pods.start("p")
-        lines = [line.data async for line in w.engine.pods.logs("p", follow=True)]
-        assert lines == [b"hello\n"]
+        if how == "logs":
+            assert [line.data async for line in w.engine.pods.logs("p", follow=True)] == [b"hello\n"]
+        else:
+            assert (await w.engine.pods.wait("p")).exit_status == 0
+        assert (await w.engine.pods.inspect("p")).state == "succeeded"
+
+    tell(story)
+
+
+def test_whoever_follows_a_pod_that_begins_sees_what_comes_later(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("first", "trap", role="init"), member("a", "echo", "hello"))
+        start = asyncio.create_task(w.engine.pods.start("p"))
+        seen = []
+        async for line in w.engine.pods.logs("p", follow=True):
+            seen.append((line.container, line.data))
+            if line.data == b"ready\n":
+                first = await w.engine.containers.held("first")
+                await first._run.signal(TERM)  # as if it ended by itself
+        await start
+        assert ("a", b"hello\n") in seen
         assert (await w.engine.pods.inspect("p")).state == "succeeded"
 
     tell(story)

@@ -89,10 +89,18 @@ class Facts:
             await self._change()
         raise Conflict(f"{self.what} is not running")
 
-    async def next_run(self, after: int) -> bool:
-        """Waits for the run that follows that one; False where there will be none."""
-        while self.record.run <= after and (self.alive or self.restarting):
-            await self._change()
+    async def next_run(self, after: int, pods: asyncio.Future[None]) -> bool:
+        """Waits for the run that follows that one; False where there will be none.  ``pods`` is done when its pod,
+        which might start it, has come to its end."""
+        while self.record.run <= after and self.record.state is not State.REMOVING:
+            changed = asyncio.ensure_future(self._change())
+            if not pods.done():
+                await asyncio.wait([changed, pods], return_when=asyncio.FIRST_COMPLETED)
+            elif self.alive or self.restarting:
+                await asyncio.wait([changed])
+            changed.cancel()
+            if pods.done() and not (self.alive or self.restarting):
+                break
         return self.record.run > after
 
     async def _change(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 
 from hypercontainer.contract.answers import PodLogLine
@@ -25,18 +25,27 @@ class Wish:
     timestamps: bool
 
 
-async def read(members: Sequence[Container], wish: Wish) -> AsyncGenerator[PodLogLine, None]:
-    """``follow``: until none of them will run again."""
+async def read(
+    members: Sequence[Container], wish: Wish, over: Callable[[], Coroutine[None, None, None]]
+) -> AsyncGenerator[PodLogLine, None]:
+    """``follow``: until none of them will run again; ``over`` waits for the end of the pod's run."""
     kept = [member for member in members if member.record.spec.log.driver != "none"]
-    for group in [kept] if wish.follow else [[member] for member in kept]:
-        async with contextlib.aclosing(_together(group, wish)) as lines:
-            async for line in lines:
-                yield line
+    pods = asyncio.create_task(over())
+    try:
+        for group in [kept] if wish.follow else [[member] for member in kept]:
+            async with contextlib.aclosing(_together(group, wish, pods)) as lines:
+                async for line in lines:
+                    yield line
+    finally:
+        pods.cancel()
+        await asyncio.gather(pods, return_exceptions=True)
 
 
-async def _together(members: Sequence[Container], wish: Wish) -> AsyncGenerator[PodLogLine, None]:
+async def _together(
+    members: Sequence[Container], wish: Wish, pods: asyncio.Future[None]
+) -> AsyncGenerator[PodLogLine, None]:
     waiting: asyncio.Queue[PodLogLine | None] = asyncio.Queue(WAITING_LINES)
-    readers = [asyncio.create_task(_read(member, wish, waiting)) for member in members]
+    readers = [asyncio.create_task(_read(member, wish, waiting, pods)) for member in members]
     try:
         for _ in readers:
             while (line := await waiting.get()) is not None:
@@ -48,7 +57,9 @@ async def _together(members: Sequence[Container], wish: Wish) -> AsyncGenerator[
         await asyncio.gather(*readers, return_exceptions=True)
 
 
-async def _read(member: Container, wish: Wish, waiting: asyncio.Queue[PodLogLine | None]) -> None:
+async def _read(
+    member: Container, wish: Wish, waiting: asyncio.Queue[PodLogLine | None], pods: asyncio.Future[None]
+) -> None:
     """Its lines, and None when there will be no more."""
     try:
         while True:
@@ -63,7 +74,7 @@ async def _read(member: Container, wish: Wish, waiting: asyncio.Queue[PodLogLine
             async for channel, data in lines:
                 await waiting.put(PodLogLine(member.record.name, channel, data))
             wish = replace(wish, since_ns=time.time_ns(), tail=None)
-            if not wish.follow or not await member.next_run(run):
+            if not wish.follow or not await member.next_run(run, pods):
                 return
     finally:
         await waiting.put(None)

@@ -230,8 +230,7 @@ class Pod:
     async def wait(self) -> Exit:
         """When all its containers have ended for good: the status of the first that failed, or 0."""
         members = self._members()
-        if self.runs.present is not None:
-            await self.runs.present.finished()
+        await self.runs.finished()
         ends = [await member.wait() for member in members]
         for member, end in zip(members, ends, strict=True):
             if end.exit_status != 0 and member.record.spec.role != "sidecar":
@@ -304,12 +303,9 @@ class Pod:
             tail,
             timestamps,
         )
-        run = self.runs.present
-        async with contextlib.aclosing(logs.read(self._members(), wish)) as lines:
+        async with contextlib.aclosing(logs.read(self._members(), wish, self.runs.finished)) as lines:
             async for line in lines:
                 yield line
-        if follow and run is not None:
-            await run.finished()
 
     # ------------------------------------------------------------------------------------- another hyperd's
 

@@ -105,6 +105,14 @@ class Runs:
         self._tell("start")
         return self.resume()
 
+    async def finished(self) -> None:
+        """Waits for the end of the run that goes on, if one does, and for all that follows from it."""
+        task = self._task
+        if self.present is not None:
+            await self.present.finished()
+        if task is not None:
+            await asyncio.wait([task])
+
     def resume(self) -> PodRun:
         """The run that an earlier hyperd began, or goes on already."""
         if self.present is None:
