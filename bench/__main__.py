@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, cold_run, command_line, many, memory, pods, pull, start, stream, through
+from bench import ROOT, attacked, cold_run, command_line, many, memory, pods, pull, start, stream, through
 from bench.containers import BOOTED
 from bench.measure import Row, table, write_json
 from hyper import Hyper, hyper
@@ -35,6 +35,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "memory": lambda flags: memory.measure(flags.pods),
     "cold-run": lambda flags: cold_run.measure(flags.rounds),
     "pull": with_hyperd(pull.measure),
+    "attacked": lambda flags: attacked.measure(flags.rounds),
     "stream": with_hyperd(lambda made, rounds: stream.measure(made), BOOTED),
     "through": lambda flags: through.measure(flags.rounds),
 }

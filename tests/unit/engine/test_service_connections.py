@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from fake_world import World
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import services as module
 from hypercontainer.engine.network.services import Endpoint, Services
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord, StateStore
 from hypercontainer.errors import Unavailable
+from stories import Tell, member, pod
 
 PORT = 5432
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -268,3 +270,33 @@ def test_with_no_descriptors_left_it_goes_on_later(tmp_path: Path, monkeypatch: 
         assert await says(await asyncio.open_connection(sock=near), b"a") == b"A\n"
 
     told(tmp_path, story)
+
+
+def test_it_listens_as_long_as_its_pod_is_ready(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        port = free_port()
+        end = ServiceEnd(port=port, container_port=80)
+        await w.engine.real.services.put(ServiceRecord(name="web", selector={"app": "web"}, ends=(end,)))
+        await pod(w, member("m"), labels={"app": "web"}, ports=(PortMapping(80, host_ip="127.0.0.1"),))
+
+        async def listens() -> bool:
+            await asyncio.sleep(0)
+            with socket.socket() as near:
+                near.setblocking(False)
+                try:
+                    await asyncio.get_running_loop().sock_connect(near, ("127.0.0.1", port))
+                except ConnectionRefusedError:
+                    return False
+                return True
+
+        for _ in range(2):
+            assert not await listens()
+            await w.engine.pods.start("p")
+            assert await listens()
+            await w.engine.pods.pause("p")
+            assert not await listens()
+            await w.engine.pods.unpause("p")
+            assert await listens()
+            await w.engine.pods.stop("p")
+
+    tell(story)
