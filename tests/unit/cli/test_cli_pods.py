@@ -264,6 +264,33 @@ def test_ports_that_change(hyperd: FakeHyperd, run: Run, capsys: Capture) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("container", "pod", "asked"),
+    [
+        ({"name": "ab", "pod": "p1"}, {"name": "shop"}, "p1"),  # "ab" begins the ID of shop
+        ({"name": "ab", "pod": "p1"}, {"name": "ab"}, "ab"),
+        ({"name": "ab", "pod": "p1"}, None, "p1"),
+        ({"name": "cache", "pod": "p1"}, {"name": "shop"}, "ab"),
+        (None, {"name": "shop"}, "ab"),
+    ],
+)
+def test_a_containers_name_is_not_the_beginning_of_a_pods_id(
+    hyperd: FakeHyperd,
+    run: Run,
+    container: dict[str, str] | None,
+    pod: dict[str, str] | None,
+    asked: str,
+) -> None:
+    for path, found in (("/v1/containers/ab", container), ("/v1/pods/ab", pod)):
+        if found is None:
+            hyperd.fail("GET", path, 404, code="not_found", message="nobody")
+        else:
+            hyperd.answer("GET", path, found)
+    hyperd.answer("GET", f"/v1/pods/{asked}/ports", {"ports": []})
+    assert run("ports", "ls", "ab") == 0
+    assert hyperd.requests[-1].path == f"/v1/pods/{asked}/ports"
+
+
 # Volumes
 
 
