@@ -62,9 +62,8 @@ def test_redis_keeps_its_data(hyper: Hyper, real_image: RealImage) -> None:
 
 
 def test_postgres(hyper: Hyper, real_image: RealImage) -> None:
-    hyper(
-        "run", "-d", "--name", "db", "-p", ANY_PORT + "5432", real_image("postgres")
-    )  # in the default 128 MiB
+    words = ("--name", "db", "-m", "128m", "-p", ANY_PORT + "5432")
+    hyper("run", "-d", *words, real_image("postgres"))
     ready = b"database system is ready to accept connections"
     hyper.wait_for_log("db", ready)
 

@@ -5,6 +5,7 @@ The defaults here are the product's; docs/configuration.md lists them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,27 @@ from pathlib import Path
 MIB = 1 << 20
 GIB = 1 << 30
 
+LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES = 128 * MIB, 512 * MIB
+
+
+def usual_memory_bytes(host_bytes: int) -> int:
+    """Of a container on a machine with so much: a seventh, as a power of two (of nominally 2 or 4 GiB a machine has a
+    little less).  Beyond the most, what a guest has read would stay in memory that others could use."""
+    usual = LEAST_MEMORY_BYTES
+    while usual < MOST_MEMORY_BYTES and 2 * usual * 7 <= host_bytes:
+        usual *= 2
+    return usual
+
+
+def _host_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
 
 @dataclass(frozen=True)
 class Defaults:
     """What a container gets that does not say otherwise.  ``dns``: (): the host's resolvers."""
 
-    memory_bytes: int = 128 * MIB
+    memory_bytes: int = field(default_factory=lambda: usual_memory_bytes(_host_bytes()))
     cpus: float = 1.0
     stop_timeout_s: int = 10
     dns: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from hypercontainer.config import (
     places,
     prepare_directories,
 )
+from hypercontainer.config.model import usual_memory_bytes
 from hypercontainer.errors import InvalidArgument, Unavailable
 
 MIB = 1 << 20
@@ -201,7 +202,8 @@ def test_everything(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, "")
-    assert (config.defaults.memory_bytes, config.defaults.cpus) == (128 * MIB, 1.0)
+    assert config.defaults.cpus == 1.0
+    assert 128 * MIB <= config.defaults.memory_bytes <= 512 * MIB
     assert (config.machine.uid_base, config.machine.uid_count) == (500_000, 65_536)
     assert config.address == config.run / "hyper.sock"
     assert config.factory == Factory(True, 2, 300, 10, ())
@@ -385,3 +387,10 @@ def test_the_document_names_every_key() -> None:
         assert f"`{key}`" in factory, key
     for key in PLACES:
         assert f"| `{key}` |" in text, key
+
+
+@pytest.mark.parametrize(
+    ("host_mib", "usual_mib"), [(512, 128), (1984, 256), (3900, 512), (24_000, 512), (1 << 20, 512)]
+)
+def test_the_usual_memory_suits_the_host(host_mib: int, usual_mib: int) -> None:
+    assert usual_memory_bytes(host_mib * MIB) == usual_mib * MIB
