@@ -233,7 +233,10 @@ class Creation:
     ) -> None:
         """``brought`` by those who ask, with their rights."""
         storage.check(volumes, containers, what)
-        await asyncio.to_thread(storage.check_host, tuple(brought), self._volumes, self._places, asker.uid)
+        if theirs := tuple(brought):
+            await storage.HOST_PATHS.run(
+                partial(storage.check_host, theirs, self._volumes, self._places, asker.uid)
+            )
 
 
 def check_count(pod: str, count: int) -> None:

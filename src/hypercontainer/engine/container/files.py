@@ -28,9 +28,9 @@ CHUNK_BYTES = 64 * 1024
 HEAD_MAX_BYTES = 64
 HEAD = re.compile(rb"([0-7]{1,4}) ([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,19})\n")
 MAX_ID = 2**32 - 2  # the last one is "as it is" to the kernel
-WRITES_MAX = 64
+WRITES_MAX = 512
 
-_READS = Workers("files for containers", WRITES_MAX)  # of whatever clients send
+_READS = Workers("files for containers", WRITES_MAX, waits=True)  # of whatever clients send
 
 
 class Files:

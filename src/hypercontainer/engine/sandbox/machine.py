@@ -18,6 +18,7 @@ from hypercontainer.engine.sandbox.boot_files import BootFiles
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.state import ImagePart, PodRecord
+from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import InvalidArgument, NotFound, Remedy
 from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec, choose_accelerator
 from hypercontainer.hypervisor.drivers import Drivers
@@ -26,6 +27,8 @@ from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_lin
 from hypercontainer.linux import tsc
 from hypercontainer.rootfs import LayerStore, RootDisk
 from hypercontainer.volume.store import VolumeStore
+
+_ROOT_DISKS = Workers("root disks", 64, waits=True)
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class Supplies:
     boot_files: BootFiles
     hyperstart: Callable[[], Path]
 
-    def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
-        """Blocks."""
-        return [self.layers.root_disk(diff_ids) for diff_ids in images]
+    async def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
+        """In a thread of its own: who merges one of them already is waited for."""
+        return await _ROOT_DISKS.run(lambda: [self.layers.root_disk(diff_ids) for diff_ids in images])
 
     def find_kernel(self, wish: str | None) -> Kernel:
         """The kernel called ``wish``: a path, or the name of one of ours; without one the default.  Blocks."""
@@ -116,7 +119,7 @@ async def _disks(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[tuple[DiskSpec, ...], tuple[ImagePart, ...]]:
     """All that the VM has from the start, and where the images are on the first."""
-    roots = await asyncio.to_thread(supplies.roots, contents.images)
+    roots = await supplies.roots(contents.images)
     image, parts = layout.image_disk(IMAGE_SERIAL, roots)
     volumes = await storage.disks(contents.volumes.values(), supplies.volumes)
     return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts

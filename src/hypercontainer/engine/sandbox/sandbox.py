@@ -297,7 +297,7 @@ class Sandbox:
     async def _add(self, live: Live, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         """To a VM that runs."""
         stopwatch.kind = "shared"
-        (root,) = await asyncio.to_thread(self._supplies.roots, [newcomer.image])
+        (root,) = await self._supplies.roots([newcomer.image])
         await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
         await plug.volumes(live.vm, self.record.value, contents.volumes, disks)

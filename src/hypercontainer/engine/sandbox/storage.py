@@ -6,10 +6,10 @@ written down to find them again.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from hypercontainer.agent.operations import Disk, File, FileSystem, VolumePlan
@@ -20,6 +20,7 @@ from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
+from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
@@ -27,6 +28,9 @@ from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
 from hypercontainer.volume import host, images
 from hypercontainer.volume.store import VolumeStore
+
+# Of whoever asks: what is behind a path may be slow, or a file system of theirs that does not answer.
+HOST_PATHS = Workers("paths of the host", 64, waits=True)
 
 _SAFE = MS_NOSUID | MS_NODEV
 # QEMU's largest message, and files that programs may map to write.
@@ -46,7 +50,7 @@ async def disks(volumes: Iterable[Brought], store: VolumeStore) -> tuple[DiskSpe
     found = []
     for brought in volumes:
         user = asking(brought.asked_by)
-        found.append(await asyncio.to_thread(_disk, brought.volume, store, user))
+        found.append(await HOST_PATHS.run(partial(_disk, brought.volume, store, user)))
     return tuple(disk for disk in found if disk is not None)
 
 
@@ -67,7 +71,7 @@ async def shares(volumes: Iterable[Brought], places: Places) -> tuple[ShareSpec,
     found = []
     for volume, user in ((each.volume, asking(each.asked_by)) for each in volumes):
         if isinstance(volume.source, HostPath):
-            path = await asyncio.to_thread(_shared, volume, places, user)
+            path = await HOST_PATHS.run(partial(_shared, volume, places, user))
             found.append(ShareSpec(serial(volume), path, volume.read_only, user))
     return tuple(found)
 
