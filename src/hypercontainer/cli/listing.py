@@ -100,11 +100,11 @@ class Listing:
         from hypercontainer.cli.template import compile_template
 
         source = form.removeprefix("table").lstrip(" ") if form.startswith("table ") else form
-        render: Callable[[Row], str] = compile_template(source)
+        render: Callable[[Row], str] = compile_template(source, status=1)
         if source is form:
             return "".join(f"{render(row)}\n" for row in rows)
-        titles = {**self.headers, "Labels": LabelTitle(self.headers.get("Labels", ""))}
-        lines = [render(titles), *(render(row) for row in rows)]
+        lines = [render(row) for row in rows]
+        lines.insert(0, render({**self.headers, "Labels": LabelTitle(self.headers.get("Labels", ""))}))
         return table([line.split("\t") for line in lines])
 
     def show(self, rows: Iterable[Row], values: Values, *, only: str | None = None) -> None:

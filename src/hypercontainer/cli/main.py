@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 from hypercontainer import __version__
 from hypercontainer.cli.options import Call, Command, HelpWanted, UsageError, check_count, flag, parse, text
-from hypercontainer.cli.session import Session, tell
+from hypercontainer.cli.session import ForTerminal, Session, tell
 from hypercontainer.errors import HyperError
 
 TYPE_CHECKING = False
@@ -66,6 +66,8 @@ def _prepare_standard_descriptors() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - lives as long as the process
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that this locale cannot show is no failure
+    if sys.stdout.isatty():
+        sys.stdout = ForTerminal(sys.stdout)
 
 
 def main(words: Sequence[str]) -> int:

@@ -6,6 +6,9 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, TextIO
+
     from hypercontainer.client.api import Client
     from hypercontainer.config import Locations
 
@@ -57,6 +60,34 @@ def visible(text: str, *, keep: str = "") -> str:
         letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+class ForTerminal:
+    """Standard output where it is a terminal: what comes from images, guests and registries is shown, not obeyed.
+
+    Where it is none scripts get every byte as it is, as Docker's do.  What this program itself wants of the terminal
+    goes by ``order``.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.order = stream.write
+
+    def write(self, text: str) -> int:
+        return self._stream.write(visible(text, keep="\n\t"))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def order(text: str) -> None:
+    """To the terminal that is standard output, with sequences that it is to obey."""
+    write = sys.stdout.order if isinstance(sys.stdout, ForTerminal) else sys.stdout.write
+    write(text)
 
 
 def tell(text: str) -> None:

@@ -1,108 +1,73 @@
 """Go's text/template as far as ``--format`` is used: fields, pipelines, if/with/range, variables, functions.
 
     template = (text | "{{" action "}}")*        "{{-" and "-}}" trim the space beside them
-    action   = pipeline | $x := pipeline | if pipeline | with pipeline | range [$k, $v :=] pipeline
-             | else [if ...] | end
+    action   = pipeline | $x := pipeline | $x = pipeline | if pipeline | with pipeline
+             | range [$k, $v :=] pipeline | else [if ...] | break | continue | end
     pipeline = command ("|" command)*            a command's value becomes the next one's last argument
-    command  = operand operand*                  operand: .A.B  $x.A  "text"  `text`  12  true  nil  ( pipeline )
+    command  = operand operand*                  operand: .A.B  $x.A  "text"  `text`  12  'c'  true  nil  ( pipeline )
 
-Compiled once (`compile_template`), rendered for each value.  Source: the documentation of Go's package
-text/template, and Docker's of its formatting functions.
+Compiled once (`compile_template`), rendered for each value.  What is a map there and what a struct:
+`semantics.kinds`.  Source: the documentation of Go's package text/template, and Docker's of its formatting functions.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypercontainer.cli.labels import Labels
-from hypercontainer.cli.options import UsageError
-from hypercontainer.cli.template_functions import FUNCTIONS, go_text, truth
+from hypercontainer.cli.template_functions import FUNCTIONS, truth
+from hypercontainer.cli.template_print import go_text
+from hypercontainer.cli.template_tokens import TemplateError, Tokens, number, pieces, unquote
+from hypercontainer.semantics.kinds import NO_VALUE, GoMap, Nil, Struct
 
 MAX_DEPTH = 50
-
-_ACTION = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:\\.|[^"\\])*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<assign>:=)
-    |(?P<field>(?:\.[A-Za-z_][\w-]*)+)|(?P<variable>\$\w*)|(?P<word>[A-Za-z_]\w*)|(?P<sign>[.|(),]))""",
-    re.VERBOSE,
-)
+NOT_A_TEMPLATE = 64  # Docker's exit status, but of listings
 
 Scope = dict[str, Any]
 Expression = Callable[[Any, Scope], Any]
 Node = Callable[[Any, Scope, list[str]], None]
-Fields = Callable[[Any, str], Any]
 
 
-class TemplateError(UsageError):
-    """The template is wrong, or asks a value for what it has not."""
+class _Break(Exception):
+    """Leaves a range."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(f"template: {message}", exit_status=1)
+
+class _Continue(Exception):
+    """Goes on with a range's next value."""
 
 
 def field_of(value: Any, name: str) -> Any:
-    """A map's entry; what is missing is an error that names what is there."""
+    """A struct's field, or a map's entry.  A field that is not there is an error that names what is there; Go's names
+    of fields and JSON's differ in case at times (ID, Id)."""
+    if isinstance(value, GoMap):
+        return value.get(name, NO_VALUE)
+    if isinstance(value, Nil) and value.is_map:
+        return NO_VALUE
+    if value is None or value is NO_VALUE:
+        raise TemplateError(f"nil has no field {name!r}")
     if not isinstance(value, Mapping):
         raise TemplateError(f"no field {name!r} in {go_text(value)[:60]!r}")
-    if name not in value:
-        raise TemplateError(f"no field {name!r}; there are {', '.join(map(str, value))}")
-    return value[name]
-
-
-class _Tokens:
-    """The tokens of one action, to be taken from the left."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.items: list[tuple[str, str]] = []
-        at, end = 0, len(source.rstrip())
-        while at < end:
-            match = _TOKEN.match(source, at, end)
-            if match is None or match.lastgroup is None:
-                raise TemplateError(f"unexpected {source[at:end].strip()[:20]!r} in {{{{{source}}}}}")
-            self.items.append((match.lastgroup, match[match.lastgroup]))
-            at = match.end()
-        self.at = 0
-
-    def peek(self, ahead: int = 0) -> tuple[str, str]:
-        place = self.at + ahead
-        return self.items[place] if place < len(self.items) else ("end", "")
-
-    def take(self) -> tuple[str, str]:
-        token = self.peek()
-        self.at += 1
-        return token
-
-    def skip(self, text: str) -> bool:
-        if self.peek()[1] == text and self.peek()[0] != "string":
-            self.at += 1
-            return True
-        return False
-
-    def finish(self) -> None:
-        if self.peek()[0] != "end":
-            raise TemplateError(f"unexpected {self.peek()[1]!r} in {{{{{self.source}}}}}")
-
-
-def _unquote(text: str) -> str:
-    if text.startswith("`"):
-        return text[1:-1]
-    escapes = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "'": "'"}
-    return re.sub(r"\\(.)", lambda match: escapes.get(match[1], match[0]), text[1:-1])
+    whole = value.whole if isinstance(value, Struct) else value
+    if name in whole:
+        return whole[name]
+    if name[0].isupper():
+        for known in whole:
+            if known.lower() == name.lower():
+                return whole[known]
+    raise TemplateError(f"no field {name!r}; there are {', '.join(map(str, whole))}", unknown=True)
 
 
 class _Compiler:
-    def __init__(self, source: str, fields: Fields) -> None:
-        self.pieces = list(_pieces(source))
+    def __init__(self, source: str) -> None:
+        self.pieces = list(pieces(source))
         self.at = 0
-        self.fields = fields
         self.depth = 0
+        self.ranges = 0
 
     # Actions
 
-    def block(self) -> tuple[list[Node], _Tokens | None]:
+    def block(self) -> tuple[list[Node], Tokens | None]:
         """Nodes up to ``end`` or ``else`` (whose tokens are given) or the template's end."""
         nodes: list[Node] = []
         while self.at < len(self.pieces):
@@ -117,25 +82,34 @@ class _Compiler:
             nodes.append(self.action(piece, word))
         return nodes, None
 
-    def action(self, tokens: _Tokens, word: str) -> Node:
+    def action(self, tokens: Tokens, word: str) -> Node:
         if word in ("if", "with", "range"):
             tokens.take()
             return self.branch(word, tokens)
-        name = self.assignment(tokens)
+        if word in ("break", "continue") and tokens.peek(1)[0] == "end":
+            if not self.ranges:
+                raise TemplateError(f"{{{{{word}}}}} outside of {{{{range}}}}")
+            return _leave(_Break if word == "break" else _Continue)
+        declares = tokens.peek(1)[1] == ":="
+        names = self.assignment(tokens)
         value = self.pipeline(tokens)
         tokens.finish()
-        if name:
-            return _assign(name[-1], value)
+        if len(names) > 1:
+            raise TemplateError(f"two variables in {{{{{tokens.source}}}}}")
+        if names:
+            return _assign(names[0], value, declares=declares)
         return lambda dot, scope, out: out.append(go_text(value(dot, scope)))
 
-    def branch(self, word: str, tokens: _Tokens) -> Node:
+    def branch(self, word: str, tokens: Tokens) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise TemplateError("nested too deeply")
         names = self.assignment(tokens)
         value = self.pipeline(tokens)
         tokens.finish()
+        self.ranges += word == "range"
         body, end = self.block()
+        self.ranges -= word == "range"
         otherwise: list[Node] = []
         if end is not None and end.take()[1] == "else":
             if end.peek() in (("word", "if"), ("word", "with")):
@@ -153,8 +127,8 @@ class _Compiler:
         self.depth -= 1
         return _BRANCHES[word](names, value, body, otherwise)
 
-    def assignment(self, tokens: _Tokens) -> list[str]:
-        """``$x :=`` or ``$k, $v :=``, if that is how the action begins."""
+    def assignment(self, tokens: Tokens) -> list[str]:
+        """``$x :=``, ``$x =`` or ``$k, $v :=``, if that is how the action begins."""
         if tokens.peek()[0] != "variable":
             return []
         names = [tokens.peek()[1]]
@@ -167,13 +141,13 @@ class _Compiler:
 
     # Expressions
 
-    def pipeline(self, tokens: _Tokens) -> Expression:
+    def pipeline(self, tokens: Tokens) -> Expression:
         value = self.command(tokens, None)
         while tokens.skip("|"):
             value = self.command(tokens, value)
         return value
 
-    def command(self, tokens: _Tokens, piped: Expression | None) -> Expression:
+    def command(self, tokens: Tokens, piped: Expression | None) -> Expression:
         kind, text = tokens.peek()
         if kind == "word" and text not in ("true", "false", "nil"):
             tokens.take()
@@ -182,28 +156,31 @@ class _Compiler:
             return self.label(tokens)
         if piped is not None:
             raise TemplateError(f"{text!r} is no function that a value could go into")
+        if (kind, text) == ("word", "nil"):
+            raise TemplateError("nil is not a command")
         return self.operand(tokens)
 
-    def label(self, tokens: _Tokens) -> Expression:
+    def label(self, tokens: Tokens) -> Expression:
         """``.Label "key"``: the one method that Docker's listings have."""
         _, text = tokens.take()
         owner = self.path(lambda dot, _scope: dot, text[: -len(".Label")])
         key = self.operand(tokens)
-        fields = self.fields
 
         def look(dot: Any, scope: Scope) -> Any:
-            labels = fields(owner(dot, scope), "Labels")
-            return labels.label(str(key(dot, scope))) if isinstance(labels, Labels) else ""
+            labels = field_of(owner(dot, scope), "Labels")
+            return (
+                labels.label(str(key(dot, scope))) if isinstance(labels, Labels) else field_of(dot, "Label")
+            )
 
         return look
 
-    def operands(self, tokens: _Tokens) -> list[Expression]:
+    def operands(self, tokens: Tokens) -> list[Expression]:
         found = []
         while tokens.peek()[0] != "end" and tokens.peek() not in (("sign", "|"), ("sign", ")")):
             found.append(self.operand(tokens))
         return found
 
-    def operand(self, tokens: _Tokens) -> Expression:
+    def operand(self, tokens: Tokens) -> Expression:
         kind, text = tokens.take()
         if kind == "sign" and text == "(":
             self.depth += 1
@@ -225,20 +202,21 @@ class _Compiler:
 
     def path(self, owner: Expression, text: str) -> Expression:
         names = text.split(".")[1:]
-        fields = self.fields
         if not names:
             return owner
 
         def look(dot: Any, scope: Scope) -> Any:
             value = owner(dot, scope)
             for name in names:
-                value = fields(value, name)
+                value = field_of(value, name)
             return value
 
         return look
 
     def function(self, name: str, arguments: list[Expression], piped: Expression | None) -> Expression:
         function = FUNCTIONS.get(name)
+        if name in ("and", "or"):
+            return _chain(name, arguments if piped is None else [*arguments, piped])
         if function is None:
             raise TemplateError(f"function {name!r} is not defined; there are {', '.join(sorted(FUNCTIONS))}")
         operands = arguments if piped is None else [*arguments, piped]
@@ -254,9 +232,11 @@ class _Compiler:
 
 def _constant(kind: str, text: str, source: str, call: Callable[[], Expression]) -> Expression:
     if kind == "string":
-        value: Any = _unquote(text)
+        value: Any = unquote(text)
+    elif kind == "letter":
+        value = ord(unquote(text)) if len(unquote(text)) == 1 else 0
     elif kind == "number":
-        value = float(text) if "." in text else int(text)
+        value = number(text)
     elif kind == "word" and text in ("true", "false", "nil"):
         value = {"true": True, "false": False, "nil": None}[text]
     elif kind == "word":
@@ -270,7 +250,7 @@ def _variable(name: str) -> Expression:
     def look(_dot: Any, scope: Scope) -> Any:
         if name not in scope:
             raise TemplateError(f"undefined variable {name}")
-        return scope[name]
+        return scope[name][0]
 
     return look
 
@@ -279,11 +259,42 @@ def _literal(text: str) -> Node:
     return lambda _dot, _scope, out: out.append(text)
 
 
-def _assign(name: str, value: Expression) -> Node:
+def _assign(name: str, value: Expression, *, declares: bool) -> Node:
+    """A variable is a cell, which the blocks inside share with the one that has declared it."""
+
     def run(dot: Any, scope: Scope, _out: list[str]) -> None:
-        scope[name] = value(dot, scope)
+        found = value(dot, scope)
+        if declares:
+            scope[name] = [found]
+        elif name not in scope:
+            raise TemplateError(f"undefined variable {name}")
+        else:
+            scope[name][0] = found
 
     return run
+
+
+def _leave(how: type[Exception]) -> Node:
+    def run(_dot: Any, _scope: Scope, _out: list[str]) -> None:
+        raise how
+
+    return run
+
+
+def _chain(name: str, operands: list[Expression]) -> Expression:
+    """``and`` and ``or``: the first value that decides, and nothing after it is looked at."""
+    if not operands:
+        raise TemplateError(f"{name}: missing value")
+
+    def call(dot: Any, scope: Scope) -> Any:
+        value: Any = None
+        for operand in operands:
+            value = operand(dot, scope)
+            if truth(value) == (name == "or"):
+                break
+        return value
+
+    return call
 
 
 def _run(nodes: Sequence[Node], dot: Any, scope: Scope, out: list[str]) -> None:
@@ -294,7 +305,7 @@ def _run(nodes: Sequence[Node], dot: Any, scope: Scope, out: list[str]) -> None:
 def _if(names: list[str], value: Expression, body: list[Node], otherwise: list[Node]) -> Node:
     def run(dot: Any, scope: Scope, out: list[str]) -> None:
         found = value(dot, scope)
-        _run(body if truth(found) else otherwise, dot, scope | dict.fromkeys(names, found), out)
+        _run(body if truth(found) else otherwise, dot, _inner(scope, names, found), out)
 
     return run
 
@@ -303,66 +314,63 @@ def _with(names: list[str], value: Expression, body: list[Node], otherwise: list
     def run(dot: Any, scope: Scope, out: list[str]) -> None:
         found = value(dot, scope)
         if truth(found):
-            _run(body, found, scope | dict.fromkeys(names, found), out)
+            _run(body, found, _inner(scope, names, found), out)
         else:
-            _run(otherwise, dot, scope, out)
+            _run(otherwise, dot, dict(scope), out)
 
     return run
+
+
+def _inner(scope: Scope, names: list[str], found: Any) -> Scope:
+    return {**scope, **{name: [found] for name in names}}
 
 
 def _range(names: list[str], value: Expression, body: list[Node], otherwise: list[Node]) -> Node:
     def run(dot: Any, scope: Scope, out: list[str]) -> None:
-        found = value(dot, scope)
-        if found is None:
-            found = ()
-        if isinstance(found, Mapping):
-            pairs: list[tuple[Any, Any]] = sorted(found.items())
-        elif isinstance(found, list | tuple):
-            pairs = list(enumerate(found))
-        else:
-            raise TemplateError(f"range can't iterate over {go_text(found)[:60]}")
+        pairs = _pairs(value(dot, scope))
         for key, item in pairs:
             inner = dict(scope)
             if names:
-                inner |= {names[-1]: item} | ({names[0]: key} if len(names) == 2 else {})
-            _run(body, item, inner, out)
+                inner |= {names[-1]: [item]} | ({names[0]: [key]} if len(names) == 2 else {})
+            try:
+                _run(body, item, inner, out)
+            except _Continue:
+                continue
+            except _Break:
+                break
         if not pairs:
-            _run(otherwise, dot, scope, out)
+            _run(otherwise, dot, dict(scope), out)
 
     return run
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    if value is None or isinstance(value, Nil):
+        return []
+    if isinstance(value, GoMap):
+        return list(value.items())
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    raise TemplateError(f"range can't iterate over {go_text(value)[:60]}")
 
 
 _BRANCHES = {"if": _if, "with": _with, "range": _range}
 
 
-def _pieces(source: str) -> Iterator[str | _Tokens]:
-    at, trim = 0, False
-    for match in _ACTION.finditer(source):
-        before = source[at : match.start()]
-        before = before.lstrip() if trim else before
-        before = before.rstrip() if match[1] else before
-        if before:
-            yield before
-        if not match[2].lstrip().startswith("/*"):
-            yield _Tokens(match[2])
-        at, trim = match.end(), bool(match[3])
-    rest = source[at:].lstrip() if trim else source[at:]
-    if "{{" in rest:
-        raise TemplateError(f"unclosed action: {rest[rest.index('{{') :][:40]}")
-    if rest:
-        yield rest
-
-
-def compile_template(source: str, fields: Fields = field_of) -> Callable[[Any], str]:
-    """The function that renders a value.  Both it and this raise TemplateError."""
-    compiler = _Compiler(source, fields)
-    nodes, stray = compiler.block()
-    if stray is not None:
-        raise TemplateError(f"unexpected {{{{{stray.peek()[1]}}}}}")
+def compile_template(source: str, *, status: int = NOT_A_TEMPLATE) -> Callable[[Any], str]:
+    """The function that renders a value.  Both it and this raise TemplateError, this one with ``status``."""
+    try:
+        compiler = _Compiler(source)
+        nodes, stray = compiler.block()
+        if stray is not None:
+            raise TemplateError(f"unexpected {{{{{stray.peek()[1]}}}}}")
+    except TemplateError as error:
+        error.exit_status = status
+        raise
 
     def render(value: Any) -> str:
         out: list[str] = []
-        _run(nodes, value, {"$": value}, out)
+        _run(nodes, value, {"$": [value]}, out)
         return "".join(out)
 
     return render

@@ -50,6 +50,12 @@ def binary_size(count: int) -> str:
     return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"), 4)
 
 
+def nanoseconds(text: str) -> int:
+    """Since 1970, of a time as hyperd tells it; 0 where there is none."""
+    whole = parse_time(text[:19])
+    return 0 if whole is None else int(whole) * 1_000_000_000 + int(text[20:29].rstrip("Z").ljust(9, "0"))
+
+
 def parse_time(text: str) -> float | None:
     """Unix seconds of an RFC 3339 time; None for "" and for the year 1."""
     if not text or text.startswith("0001-"):

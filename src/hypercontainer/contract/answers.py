@@ -87,6 +87,7 @@ class Effective(Struct, frozen=True, kw_only=True):
     hostname: str
     healthcheck: Healthcheck | None = None  # None: neither the container nor its image has any
     shell: tuple[str, ...] = ()  # the image's, for the shell form of its health check; (): /bin/sh -c
+    exposed: tuple[str, ...] = ()  # "80/tcp": the image's ports, and those of the specification
 
 
 class HealthResult(Struct, frozen=True, kw_only=True):

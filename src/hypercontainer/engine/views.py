@@ -17,6 +17,7 @@ from hypercontainer.contract.answers import (
     Port,
     Summary,
 )
+from hypercontainer.contract.ports import exposed as exposed_ports
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import ALIVE, State
 from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume
@@ -24,7 +25,6 @@ from hypercontainer.engine import network as networks
 from hypercontainer.engine import times
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.hypervisor.resources import vcpus_for
-from hypercontainer.semantics import docker as plan
 
 _UNITS = (
     (31_536_000, "year"),
@@ -99,12 +99,18 @@ def port(mapping: PortMapping) -> Port:
 
 def ports(record: ContainerRecord, pod: PodRecord) -> tuple[Port, ...]:
     published = [port(mapping) for mapping in pod.published]
-    shown = {(port.container_port, port.protocol) for port in published}
-    for text in record.spec.expose:
-        for number, protocol in plan.parse_ports(text):
-            if (number, protocol) not in shown:
-                published.append(Port("", 0, number, protocol))
-    return tuple(published)
+    known = {(port.container_port, port.protocol) for port in published}
+    # Of a container that an earlier release made only the specification says it.
+    exposed = [one for text in record.effective.exposed or record.spec.expose for one in _numbers(text)]
+    return (*published, *(Port("", 0, *one) for one in dict.fromkeys(exposed) if one not in known))
+
+
+def _numbers(text: str) -> tuple[tuple[int, str], ...]:
+    """Of a port that an image exposes, which may be none that could be published."""
+    try:
+        return exposed_ports(text)
+    except ValueError:
+        return ()
 
 
 def mount_points(record: ContainerRecord, pod: PodRecord) -> tuple[MountPoint, ...]:

@@ -101,8 +101,6 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
     args = (*entrypoint, *command)
     stop_signal, warnings = _stop_signal(spec, image, args)
     _host_name("domainname", spec.domainname)
-    for text in spec.expose:
-        parse_ports(text)
     made = Effective(
         env=merged_env(image.env, spec.env),
         entrypoint=entrypoint,
@@ -113,6 +111,7 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
         hostname=_host_name("hostname", spec.hostname or container_id[:12]),
         healthcheck=health.effective(spec.healthcheck, image.healthcheck),
         shell=image.shell or (),
+        exposed=_exposed_ports(spec, image),
     )
     if spec.run_as_non_root:
         _not_root(made.user)
@@ -460,6 +459,13 @@ def exposed_mappings(spec: ContainerSpec, image: Image) -> tuple[PortMapping, ..
         for number, protocol in exposed
         if (number, protocol) not in published
     )
+
+
+def _exposed_ports(spec: ContainerSpec, image: Image) -> tuple[str, ...]:
+    """The image's, as it has them: one of a protocol that is not known here is no reason to refuse it."""
+    asked = (f"{number}/{protocol}" for text in spec.expose for number, protocol in parse_ports(text))
+    own = (text if "/" in text else f"{text}/tcp" for text in image.exposed_ports)
+    return tuple(dict.fromkeys((*own, *asked)))
 
 
 def parse_ports(text: str) -> tuple[tuple[int, str], ...]:

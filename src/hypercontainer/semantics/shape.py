@@ -1,8 +1,9 @@
-"""Answers of the native API in the shape of ``docker inspect``, and pods in that of ``podman pod inspect``, so that
-people's templates and scripts go on working.
+"""Answers of the native API in the shape of ``docker inspect`` (images: `image_shape.py`), and pods in that of
+``podman pod inspect``, so that people's templates and scripts go on working.
 
-What these do not have is under ``VM`` (and ``Reason`` of a pod); what Hyper does not have is left out or empty, as they
-leave it.  What a pod's volumes hold is not shown.  The command line loads this.
+What these do not have is under ``VM`` (and ``Reason`` of a pod).  What Docker has and Hyper has not is there and empty,
+as Docker leaves it, since scripts ask for it: `tests/compat` compares.  What a pod's volumes hold is not shown.  Which
+of it are maps: `kinds.py`.  The command line loads this.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+DRIVER = "erofs"  # what an image's layers are made of
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -66,64 +68,121 @@ def _healthcheck(config: dict[str, Any]) -> dict[str, Any]:
 def _config(found: dict[str, Any]) -> dict[str, Any]:
     spec, config = found["spec"], found["config"]
     exposed = [f"{port['container_port']}/{port['protocol']}" for port in found.get("ports", ())]
-    return {
+    shown = {
         "Hostname": config["hostname"],
         "Domainname": spec["domainname"],
         "User": config["user"],
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "ExposedPorts": {port: {} for port in [*exposed, *(config.get("exposed") or spec["expose"])]},
         "Tty": spec["tty"],
         "OpenStdin": spec["stdin_open"],
         "StdinOnce": spec["stdin_once"],
-        "ExposedPorts": {port: {} for port in [*exposed, *spec["expose"]]},
         "Env": config["env"],
         "Cmd": config["command"] or None,
-        "Entrypoint": config["entrypoint"] or None,
         "Image": found["image"],
+        "Volumes": None,
         "WorkingDir": config["working_dir"],
-        "StopSignal": config["stop_signal"],
-        "StopTimeout": spec["stop_timeout_s"],
+        "Entrypoint": config["entrypoint"] or None,
+        "OnBuild": None,
         "Labels": found.get("labels", {}),
         **_healthcheck(config),
         **({"Shell": config["shell"]} if config.get("shell") else {}),
+        "StopSignal": config["stop_signal"],
     }
+    if not shown["ExposedPorts"]:
+        del shown["ExposedPorts"]
+    if spec["stop_timeout_s"] is not None:
+        shown["StopTimeout"] = spec["stop_timeout_s"]
+    return shown
 
 
 def _host_config(found: dict[str, Any]) -> dict[str, Any]:
     spec = found["spec"]
-    security = ["no-new-privileges"] if spec["no_new_privileges"] else []
-    if spec["seccomp"] is not None:
-        security.append("seccomp=" + ("unconfined" if spec["seccomp"] == "unconfined" else "custom"))
     return {
-        "AutoRemove": spec["auto_remove"],
-        "Privileged": spec["privileged"],
-        "ReadonlyRootfs": spec["read_only"],
-        "PublishAllPorts": spec["publish_all"],
+        "Binds": _binds(mounts(spec["volumes"], spec["mounts"])),
+        "ContainerIDFile": "",
+        **_policies(spec),
         "NetworkMode": spec["network"],
         "PortBindings": requested_ports(spec["ports"]),
-        "Memory": spec["memory_bytes"] or 0,
-        "NanoCpus": int((spec["cpus"] or 0) * 1_000_000_000),
-        "CpuShares": spec["cpu_shares"] or 0,
-        "PidsLimit": spec["pids_limit"],
-        "ShmSize": spec["shm_size_bytes"],
+        "AutoRemove": spec["auto_remove"],
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "CapAdd": spec["cap_add"] or None,
+        "CapDrop": spec["cap_drop"] or None,
+        "CgroupnsMode": "private",
+        **_names(spec),
+        "GroupAdd": spec["groups"] or None,
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": None,
         "OomScoreAdj": spec["oom_score_adj"],
-        "Ulimits": [
-            {"Name": item["name"], "Soft": item["soft"], "Hard": item["hard"]} for item in spec["ulimits"]
-        ],
-        "Sysctls": spec["sysctls"],
-        "Tmpfs": {item["path"]: item["options"] for item in spec["tmpfs"]},
-        "CapAdd": spec["cap_add"],
-        "CapDrop": spec["cap_drop"],
-        "SecurityOpt": security,
-        "GroupAdd": spec["groups"],
-        "Umask": spec.get("umask"),
         "PidMode": spec["pid_mode"],
-        "Init": spec["init"],
+        "Privileged": spec["privileged"],
+        "PublishAllPorts": spec["publish_all"],
+        "ReadonlyRootfs": spec["read_only"],
+        "SecurityOpt": _security(spec) or None,
+        **({"Tmpfs": {item["path"]: item["options"] for item in spec["tmpfs"]}} if spec["tmpfs"] else {}),
+        "UTSMode": "",
+        "UsernsMode": "",
+        "ShmSize": spec["shm_size_bytes"],
+        **({"Sysctls": spec["sysctls"]} if spec["sysctls"] else {}),
+        "Runtime": "hyper",
+        "ConsoleSize": [0, 0],
+        "Isolation": "",
+        **_limits(spec),
+        "MaskedPaths": [],
+        "ReadonlyPaths": [],
+        **({"Init": True} if spec["init"] else {}),
+        **({"Annotations": spec["annotations"]} if spec["annotations"] else {}),
+        "Umask": spec.get("umask"),
+    }
+
+
+def _names(spec: dict[str, Any]) -> dict[str, Any]:
+    return {
         "Dns": spec["dns"],
-        "DnsSearch": spec["dns_search"],
         "DnsOptions": spec["dns_options"],
-        "ExtraHosts": spec["extra_hosts"],
-        **_policies(spec),
-        "Annotations": spec["annotations"],
-        "Binds": _binds(mounts(spec["volumes"], spec["mounts"])),
+        "DnsSearch": spec["dns_search"],
+        "ExtraHosts": spec["extra_hosts"] or None,
+    }
+
+
+def _security(spec: dict[str, Any]) -> list[str]:
+    said = ["no-new-privileges"] if spec["no_new_privileges"] else []
+    if spec["seccomp"] is not None:
+        said.append("seccomp=" + ("unconfined" if spec["seccomp"] == "unconfined" else "custom"))
+    return said
+
+
+def _limits(spec: dict[str, Any]) -> dict[str, Any]:
+    memory = spec["memory_bytes"] or 0
+    return {
+        "CpuShares": spec["cpu_shares"] or 0,
+        "Memory": memory,
+        "NanoCpus": round((spec["cpus"] or 0) * 1_000_000_000),
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        **dict.fromkeys(("BlkioDeviceReadBps", "BlkioDeviceWriteBps"), None),
+        **dict.fromkeys(("BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"), None),
+        **dict.fromkeys(("CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime"), 0),
+        "CpusetCpus": "",
+        "CpusetMems": "",
+        "Devices": [],
+        "DeviceCgroupRules": None,
+        "DeviceRequests": None,
+        **dict.fromkeys(("KernelMemory", "KernelMemoryTCP", "MemoryReservation"), 0),
+        "MemorySwap": memory,  # a VM has no swap: the two together are the memory
+        "MemorySwappiness": None,
+        "OomKillDisable": False,
+        "PidsLimit": spec["pids_limit"],
+        "Ulimits": [
+            {"Name": item["name"], "Hard": item["hard"], "Soft": item["soft"]} for item in spec["ulimits"]
+        ]
+        or None,
+        **dict.fromkeys(("CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"), 0),
     }
 
 
@@ -139,16 +198,17 @@ def mounts(volumes: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[
         source = volume["source"]
         kind = "tmpfs" if source.get("memory") else _KINDS.get(source["kind"], source["kind"])
         read_only = mount.get("read_only", False) or volume.get("read_only", False)
+        named = {"Name": source.get("name", mount["volume"])} if kind == "volume" else {}
         shown = {
             "Type": kind,
+            **named,
             "Source": source.get("path", ""),
             "Destination": mount["path"],
+            **({"Driver": "local"} if named else {}),
             "Mode": "ro" if read_only else "",
             "RW": not read_only,
-            "Propagation": "",
+            "Propagation": "rprivate" if kind == "bind" else "",
         }
-        if kind == "volume":
-            shown |= {"Name": source.get("name", mount["volume"]), "Driver": "local"}
         found.append(shown)
     return found
 
@@ -167,11 +227,11 @@ def _binds(shown: list[dict[str, Any]]) -> list[str] | None:
 def _policies(spec: dict[str, Any]) -> dict[str, Any]:
     restart, log = spec["restart"], spec["log"]
     return {
-        "RestartPolicy": {"Name": restart["name"], "MaximumRetryCount": restart["maximum_retries"]},
         "LogConfig": {
             "Type": log["driver"],
             "Config": {"max-size": str(log["max_size_bytes"]), "max-file": str(log["max_files"])},
         },
+        "RestartPolicy": {"Name": restart["name"], "MaximumRetryCount": restart["maximum_retries"]},
     }
 
 
@@ -200,12 +260,36 @@ def _network(found: dict[str, Any]) -> dict[str, Any]:
     network = found["network"]
     address, _, prefix = network["address"].partition("/")
     facts = {
+        "EndpointID": "",
+        "Gateway": network["gateway"],
         "IPAddress": address,
         "IPPrefixLen": int(prefix or 0),
-        "Gateway": network["gateway"],
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
         "MacAddress": network["mac_address"],
     }
-    return {"Ports": ports, **facts, "Networks": {found["spec"]["network"]: facts}}
+    endpoint = {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "NetworkID": "",
+        **facts,
+        "DriverOpts": None,
+    }
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": ports,
+        "SandboxKey": "",
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        **facts,
+        "Networks": {found["spec"]["network"]: endpoint},
+    }
 
 
 def _machine(vm: dict[str, Any]) -> dict[str, Any]:
@@ -231,13 +315,16 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
         "Args": words[1:],
         "State": _state(found),
         "Image": found["image_id"],
+        **dict.fromkeys(("ResolvConfPath", "HostnamePath", "HostsPath"), ""),
+        "LogPath": found["log_path"],
         "Name": f"/{found['name']}",
         "RestartCount": found["restart_count"],
-        "Driver": "erofs",
+        "Driver": DRIVER,
         "Platform": "linux",
-        "LogPath": found["log_path"],
+        **dict.fromkeys(("MountLabel", "ProcessLabel", "AppArmorProfile"), ""),
         "ExecIDs": found["execs"] or None,
         "HostConfig": _host_config(found),
+        "GraphDriver": {"Data": None, "Name": DRIVER},
         "Mounts": mounts(found["spec"]["volumes"], found["spec"]["mounts"]),
         "Config": _config(found),
         "NetworkSettings": _network(found),
@@ -291,35 +378,6 @@ def pod(found: dict[str, Any]) -> dict[str, Any]:
         },
         "VM": _machine(found["vm"]),
     }
-
-
-def image(found: dict[str, Any]) -> dict[str, Any]:
-    """``found``: an ``ImageInspect``."""
-    document = found["config"]
-    return {
-        "Id": found["id"],
-        "RepoTags": [reference for reference in map(_familiar, found["references"]) if "@" not in reference],
-        "RepoDigests": [_familiar(digest) for digest in found["repo_digests"]],
-        "Comment": "",
-        "Created": found["created"],
-        "Author": document.get("author", ""),
-        "Config": document.get("config") or {},
-        "Architecture": found["architecture"],
-        "Variant": document.get("variant", ""),
-        "Os": found["os"],
-        "Size": found["size_bytes"],
-        "RootFS": {
-            "Type": "layers",
-            "Layers": (document.get("rootfs") or {}).get("diff_ids", found["layers"]),
-        },
-        "Descriptor": {"digest": found["manifest_digest"]},
-    }
-
-
-def _familiar(reference: str) -> str:
-    from hypercontainer.image.reference import parse
-
-    return parse(reference).familiar()
 
 
 def info(found: dict[str, Any]) -> dict[str, Any]:

@@ -173,6 +173,7 @@ INSPECT = CONTAINERS[0] | {
         "working_dir": "/",
         "stop_signal": "QUIT",
         "hostname": "abcdef012345",
+        "exposed": ["8443/tcp", "90/sctp"],
     },
     "pid": 4711,
     "error": "",

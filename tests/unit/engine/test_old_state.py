@@ -270,9 +270,11 @@ def test_all_is_shown_as_the_old_hyperd_showed_it(tell: Tell) -> None:
 
 
 def kept(shown: Any, known: Any) -> Any:
-    """Of ``shown`` what ``known`` has too: a later release says more."""
+    """Of ``shown`` what ``known`` has too: a later release says more, and null or nothing for what is empty."""
+    if known == "" or (not known and not shown):
+        return known
     if isinstance(known, dict) and isinstance(shown, dict):
-        return {key: kept(shown[key], value) for key, value in known.items() if key in shown}
+        return {key: kept(shown.get(key), value) for key, value in known.items()}
     if isinstance(known, list) and isinstance(shown, list) and len(shown) == len(known):
         return [kept(*pair) for pair in zip(shown, known, strict=True)]
     return shown

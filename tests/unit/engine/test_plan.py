@@ -318,6 +318,13 @@ def test_exec() -> None:
         plan.exec_process(ExecSpec(()), spec, made, ID, 11)
 
 
+def test_what_is_exposed() -> None:
+    """An image may expose what cannot be published; that is no reason to refuse it."""
+    image = ImageConfig(cmd=("x",), exposed_ports=("80/tcp", "53", "90/sctp"))
+    made, _ = plan.effective(ContainerSpec("x", expose=("53/udp", "80")), image, "0" * 64)
+    assert made.exposed == ("80/tcp", "53/tcp", "90/sctp", "53/udp")
+
+
 def test_ports() -> None:
     image = ImageConfig(cmd=("x",), exposed_ports=("80/tcp", "53/udp", "80"))
     spec = ContainerSpec(

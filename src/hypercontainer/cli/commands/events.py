@@ -6,10 +6,13 @@ import sys
 
 from hypercontainer.cli.listing import FILTER, filters_of, unescape
 from hypercontainer.cli.options import Call, Command, text
+from hypercontainer.cli.units import nanoseconds
 from hypercontainer.client.api import remote_error
+from hypercontainer.errors import HyperError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -21,31 +24,56 @@ def line(event: dict[str, Any]) -> str:
 
 
 def shaped(event: dict[str, Any]) -> dict[str, Any]:
-    """With Docker's keys."""
-    return {
-        "Time": event["time"],
-        "Type": event["type"],
+    """With Docker's keys: the old ones, in small letters, stand only where Docker has them too."""
+    attributes, kind = event["attributes"], event["type"]
+    old = {"status": event["action"], "id": event["id"]} if kind in ("container", "image") else {}
+    if kind == "container":
+        old["from"] = attributes.get("image", "")
+    time_ns = nanoseconds(event["time"])
+    return old | {
+        "Type": kind,
         "Action": event["action"],
-        "Actor": {"ID": event["id"], "Attributes": event["attributes"]},
-        "ID": event["id"],
+        "Actor": {"ID": event["id"], "Attributes": attributes},
+        "scope": "local",
+        "time": time_ns // 1_000_000_000,
+        "timeNano": time_ns,
     }
+
+
+def _renderer(form: str) -> Callable[[dict[str, Any]], str]:
+    """What is wrong with the template itself is said at once, with that status, as by Docker."""
+    from hypercontainer.cli.template import NOT_A_TEMPLATE, compile_template
+    from hypercontainer.cli.template_tokens import TemplateError
+    from hypercontainer.semantics import kinds
+
+    render = compile_template("{{json .}}" if form == "json" else unescape(form))
+    none = {"time": "1970-01-01T00:00:00Z", "type": "container", "action": "", "id": "", "attributes": {}}
+    try:
+        render(kinds.typed(shaped(none), kinds.EVENT))
+    except TemplateError as error:
+        if error.unknown:
+            error.exit_status = NOT_A_TEMPLATE
+            raise
+    return lambda event: render(kinds.typed(shaped(event), kinds.EVENT))
 
 
 def run(call: Call) -> int:
     values = call.options
-    form = values.text("format")
-    render = None
-    if form:
-        from hypercontainer.cli.template import compile_template
-
-        render = compile_template("{{json .}}" if form == "json" else unescape(form))
+    form, status = values.text("format"), 0
+    render = _renderer(form) if form else line
     query = {"since": values.text("since"), "until": values.text("until"), "filters": filters_of(values)}
     for event in call.session.client.lines("system.events", query=query):
         if "error" in event:
             raise remote_error(event["error"])
-        sys.stdout.write((line(event) if render is None else render(shaped(event))) + "\n")
+        try:
+            sys.stdout.write(render(event) + "\n")
+        except HyperError as error:  # of this event: those that come after it are shown all the same
+            from hypercontainer.cli.wording import complain
+
+            complain(error)
+            status = 1
         sys.stdout.flush()
-    return 0
+    return status
 
 
 EVENTS = Command(

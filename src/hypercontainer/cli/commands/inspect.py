@@ -6,8 +6,11 @@ import sys
 
 from hypercontainer.cli.listing import unescape
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused, text
+from hypercontainer.cli.template_functions import to_json
+from hypercontainer.cli.wording import complain
 from hypercontainer.client.api import RemoteError
-from hypercontainer.semantics import shape as docker_shape
+from hypercontainer.errors import HyperError
+from hypercontainer.semantics import image_shape, shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,15 +22,15 @@ def _container(call: Call, name: str) -> dict[str, Any]:
     found = call.session.client.call("containers.inspect", name.removeprefix("/"))
     if not call.options.flag("size"):
         found["size_bytes"] = None
-    return docker_shape.container(found)
+    return shape.container(found)
 
 
 def _image(call: Call, name: str) -> dict[str, Any]:
-    return docker_shape.image(call.session.client.call("images.inspect", query={"ref": name}))
+    return image_shape.image(call.session.client.call("images.inspect", query={"ref": name}))
 
 
 def _pod(call: Call, name: str) -> dict[str, Any]:
-    return docker_shape.pod(call.session.client.call("pods.inspect", name))
+    return shape.pod(call.session.client.call("pods.inspect", name))
 
 
 def _volume(call: Call, name: str) -> dict[str, Any]:
@@ -36,19 +39,19 @@ def _volume(call: Call, name: str) -> dict[str, Any]:
     return shaped(call.session.client.call("volumes.inspect", name))
 
 
-KINDS: dict[str, tuple[Callable[[Call, str], dict[str, Any]], ...]] = {
-    "": (_container, _image, _pod, _volume),
-    "container": (_container,),
-    "image": (_image,),
-    "pod": (_pod,),
-    "volume": (_volume,),
+KINDS: dict[str, Callable[[Call, str], dict[str, Any]]] = {
+    "container": _container,
+    "image": _image,
+    "pod": _pod,
+    "volume": _volume,
 }
 
 
-def _find(call: Call, kind: str, name: str) -> dict[str, Any]:
-    for look in KINDS[kind]:
+def _find(call: Call, kind: str, name: str) -> tuple[str, dict[str, Any]]:
+    """Its kind and its document."""
+    for each in (kind,) if kind else KINDS:
         try:
-            return look(call, name)
+            return each, KINDS[each](call, name)
         except RemoteError as error:
             # A reference that no container could have is not the container call's to judge.
             if error.code not in ("not_found", "invalid_argument"):
@@ -64,38 +67,41 @@ def _find(call: Call, kind: str, name: str) -> dict[str, Any]:
 
 
 def run(call: Call) -> int:
-    import json
-
     family, space, _ = call.name.partition(" ")
     kind = family if space else call.options.text("type")
-    if kind not in KINDS:
+    if kind and kind not in KINDS:
         raise UsageError(
             f"{kind!r} is not a valid value for --type", hint="container, image, pod or volume", exit_status=1
         )
-    form = call.options.text("format")
-    render = None
-    if form and form != "json":
-        from hypercontainer.cli.template import compile_template
-
-        render = compile_template(unescape(form))
+    form = unescape(call.options.text("format"))
+    render = _renderer(form) if form and form != "json" else None
     found, status = [], 0
     for name in call.arguments:
         try:
             found.append(_find(call, kind, name))
         except RemoteError as error:
-            from hypercontainer.cli.wording import complain
-
             complain(error)
             status = 1
-    if render is not None:
-        sys.stdout.writelines(f"{render(value)}\n" for value in found)
-    elif form == "json":
-        sys.stdout.writelines(
-            json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n" for value in found
-        )
-    else:
-        sys.stdout.write(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
+    documents = [document for _, document in found]
+    if render is None:
+        lines = [to_json(document) for document in documents] if form else [to_json(documents, indent=4)]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        return status
+    for each, document in found:
+        try:
+            sys.stdout.write(render(each, document) + "\n")
+        except HyperError as error:  # of this one: the others are shown all the same
+            complain(error)
+            status = 1
     return status
+
+
+def _renderer(form: str) -> Callable[[str, dict[str, Any]], str]:
+    from hypercontainer.cli.template import compile_template
+    from hypercontainer.semantics import kinds
+
+    render = compile_template(form)
+    return lambda kind, document: render(kinds.typed(document, getattr(kinds, kind.upper())))
 
 
 INSPECT = Command(

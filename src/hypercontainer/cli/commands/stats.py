@@ -7,6 +7,7 @@ from time import monotonic, sleep
 
 from hypercontainer.cli.listing import FORMAT, NO_TRUNC, Listing, Row, short_id
 from hypercontainer.cli.options import Call, Command, flag
+from hypercontainer.cli.session import order
 from hypercontainer.cli.units import binary_size, decimal_size, parse_time
 from hypercontainer.client.api import RemoteError
 
@@ -109,8 +110,9 @@ def watch(
 def _show(listing: Listing, rows: list[Row], values: Values, *, live: bool) -> None:
     text = listing.render(rows, values.text("format"))
     if live:
-        text = "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in text.splitlines()) + "\x1b[J"
-    sys.stdout.write(text)
+        order("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in text.split("\n")[:-1]) + "\x1b[J")
+    else:
+        sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -79,7 +79,7 @@ def ls(call: Call) -> int:
 
 
 def shaped(volume: dict[str, Any]) -> dict[str, Any]:
-    """With Docker's keys; there is no path on the host that would be of use."""
+    """With Docker's keys; there is no path on the host that would be of use: a volume is a disk."""
     return {
         "CreatedAt": volume["created"],
         "Driver": "local",
