@@ -34,15 +34,14 @@ def healthcheck(values: Values) -> dict[str, Any]:
 
 
 def _time_ns(text: str, option: str) -> int:
-    from hypercontainer.image.changes import duration_ns
+    from hypercontainer.contract.times import duration_ns
 
     try:
-        if text.startswith("-"):
-            duration_ns(text[1:])
-            raise UsageError(f"{option} cannot be negative")
         time_ns = duration_ns(text)
     except ValueError as error:
-        raise UsageError(f"invalid {option}: {error}") from None
+        raise UsageError(f"invalid {option}: {text!r} {error}", hint="such as 30s or 1m30s") from None
+    if time_ns < 0:
+        raise UsageError(f"{option} cannot be negative")
     if 0 < time_ns < LEAST_NS:
         raise UsageError(f"{option} cannot be less than 1ms")
     return time_ns

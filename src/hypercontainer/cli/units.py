@@ -50,6 +50,21 @@ def binary_size(count: int) -> str:
     return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"), 4)
 
 
+def moment(text: str, option: str) -> str:
+    """Unix seconds, for hyperd, of what the user says of a time: here, since it is the user's zone and clock that
+    count.  "" for ""."""
+    if not text:
+        return ""
+    from time import time_ns
+
+    from hypercontainer.contract import times
+
+    try:
+        return times.wire(text, time_ns())
+    except ValueError as error:
+        raise UsageError(f"{option}: {text!r} {error}", hint=times.A_MOMENT, exit_status=1) from None
+
+
 def nanoseconds(text: str) -> int:
     """Since 1970, of a time as hyperd tells it; 0 where there is none."""
     whole = parse_time(text[:19])

@@ -30,19 +30,29 @@ from hypercontainer.contract.spec import PortMapping
 API_VERSION = "1"
 
 Filters = dict[str, tuple[str, ...]]  # in a query: JSON
-# RFC 3339 (Docker's shortened forms too), Unix seconds, or a duration as Go writes it: 10m, 1h30m.
 When = Annotated[
     str,
     Meta(
-        pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
+        pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?"
         r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
         r"|[0-9]{1,12}(\.[0-9]{1,9})?"
-        r"|([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+)?$"
+        r"|[+-]?0"
+        r"|[+-]?(([0-9]{1,19}(\.[0-9]{0,19})?|\.[0-9]{1,19})(ns|us|µs|μs|ms|s|m|h))+)?$",
+        max_length=100,
+        description="RFC 3339 (Docker's shortened forms too; without a zone it is in hyperd's), Unix seconds, or how "
+        "long ago, as Go writes durations: 10m, 1h30m",
     ),
 ]
 Cells = Annotated[int, Meta(ge=0, le=65535)]
 TimeoutS = Annotated[int, Meta(ge=-1, le=2**31)]  # -1: without end
-FilePath = Annotated[str, Meta(pattern=r"^/[^\x00]*[^/\x00]$", max_length=4095)]
+FilePath = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[^\x00]*[^/\x00]$",
+        max_length=4095,
+        description="an absolute path, without a slash at its end",
+    ),
+]
 FileOwner = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -122,7 +132,7 @@ class WriteFileQuery(Request, frozen=True):
     """``mode`` is octal."""
 
     path: FilePath
-    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{1,4}$")] = "0644"
+    mode: Annotated[str, Meta(pattern=r"^0?[0-7]{1,4}$", description="at most four octal digits")] = "0644"
     uid: FileOwner = 0
     gid: FileOwner = 0
 

@@ -73,7 +73,7 @@ class EventBus:
         try:
             if since_ns is not None:
                 for event in self._kept:
-                    if times.to_ns(event.time) >= since_ns and wanted(event):
+                    if _within(event, since_ns, until_ns) and wanted(event):
                         yield event
             async with asyncio.timeout_at(_loop_time(until_ns)):
                 while True:
@@ -84,6 +84,11 @@ class EventBus:
             return
         finally:
             self._followers.discard(follower)
+
+
+def _within(event: Event, since_ns: int, until_ns: int | None) -> bool:
+    moment = times.to_ns(event.time)
+    return since_ns <= moment and (until_ns is None or moment <= until_ns)
 
 
 def _loop_time(until_ns: int | None) -> float | None:

@@ -6,10 +6,9 @@ import re
 import time
 from datetime import UTC, datetime
 
+from hypercontainer.contract import times
 from hypercontainer.errors import InvalidArgument
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
-_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?)?")
 
 
@@ -32,20 +31,9 @@ def to_ns(text: str) -> int:
     return int(moment.timestamp()) * 1_000_000_000 + int((fraction or ".0")[1:].ljust(9, "0"))
 
 
-def moment_ns(text: str, *, what: str) -> int | None:
-    """What may be said of a moment: a time, Unix seconds, or a duration before now; None for ""."""
-    if not text:
-        return None
-    if re.fullmatch(r"\d+(\.\d{1,9})?", text):
-        seconds, _, fraction = text.partition(".")
-        return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return time.time_ns() - int(sum(float(number) * _UNIT_S[unit] for number, unit in parts) * 1e9)
+def moment_ns(text: str, *, field: str) -> int | None:
+    """What ``field`` says of a moment, as people write it (`contract.times`); None for ""."""
     try:
-        return to_ns(text)
+        return times.moment_ns(text, time.time_ns()) if text else None
     except ValueError as error:
-        raise InvalidArgument(
-            f"{what}: {text!r} is no time",
-            hint="2026-01-31T10:00:00Z, Unix seconds, or a duration such as 10m",
-        ) from error
+        raise InvalidArgument(f"{text!r} {error}", field=field, takes=times.A_MOMENT) from None

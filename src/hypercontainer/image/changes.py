@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hypercontainer.contract.times import duration_ns
 from hypercontainer.errors import ImageError, InvalidArgument
 from hypercontainer.image.documents import check_user
 from hypercontainer.linux import signals
@@ -21,16 +22,6 @@ Config = dict[str, Any]  # the "config" object of an image's configuration
 
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", re.DOTALL)
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_UNIT_NS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "ms": 1_000_000,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
 _HEALTH_OPTIONS = {
     "interval": "Interval",
     "timeout": "Timeout",
@@ -186,7 +177,7 @@ def _healthcheck(config: Config, text: str) -> None:
         if name == "retries":
             check["Retries"] = int(value)
         elif name in _HEALTH_OPTIONS:
-            check[_HEALTH_OPTIONS[name]] = duration_ns(value)
+            check[_HEALTH_OPTIONS[name]] = _duration_ns(value)
         else:
             raise ValueError(f"unknown option --{name}")
         text = text.strip()
@@ -201,14 +192,11 @@ def _healthcheck(config: Config, text: str) -> None:
     config["Healthcheck"] = check
 
 
-def duration_ns(text: str) -> int:
-    """``1m30s`` in nanoseconds, ``0`` without a unit too; ValueError otherwise."""
-    if text == "0":
-        return 0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration such as 30s or 1m30s")
-    return round(sum(float(number) * _UNIT_NS[unit] for number, unit in parts))
+def _duration_ns(text: str) -> int:
+    try:
+        return duration_ns(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} {error} such as 30s or 1m30s") from None
 
 
 _HANDLERS: dict[str, Callable[[Config, str], None]] = {

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from hypercontainer.contract.probes import Healthcheck
+from hypercontainer.contract.reading import why
 from hypercontainer.errors import ImageError
 from hypercontainer.image.model import ImageConfig
 from hypercontainer.image.platforms import Platform, normalized, suitability
@@ -179,7 +180,7 @@ def decode(raw: bytes, kind: type[_T], what: str) -> _T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ImageError(f"{what}: {error}") from error
+        raise ImageError(f"{what}: {why(error)}") from error
     except RecursionError as error:
         raise ImageError(f"{what}: nested too deeply") from error
 

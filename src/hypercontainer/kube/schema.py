@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from hypercontainer.contract.reading import told
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube.fields import QUANTITIES, TABLE, VALUES, Fields
 
@@ -91,8 +92,7 @@ class Check:
             with _CONVERTING:
                 return msgspec.convert(value, kind, strict=True)
         except msgspec.ValidationError as error:
-            problem, _, at = str(error).partition(" - at `$")
-            raise self.error(at.rstrip("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
+            raise self.error(*told(error)) from None
 
 
 def fields_of(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from hypercontainer.contract.reading import why
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import bpf, syscalls
 from hypercontainer.linux.bpf import Code, Instruction
@@ -327,7 +328,7 @@ def parse_profile(text: str) -> Profile:
     try:
         given = msgspec.json.decode(text, type=_JsonProfile)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
-        raise _wrong(str(error)) from None
+        raise _wrong(why(error)) from None
     rules: list[Rule] = []
     names = 0
     for number, entry in enumerate(given.syscalls or ()):

@@ -6,6 +6,7 @@ Every field is an option by its own name, but for ``LEFT_OUT`` and ``FORMS``; th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import msgspec
 
 from hypercontainer.config.loading import size
+from hypercontainer.contract import times
 from hypercontainer.contract.ports import numbers
+from hypercontainer.contract.reading import refused
 from hypercontainer.contract.spec import (
     ContainerSpec,
     PortMapping,
@@ -54,7 +57,15 @@ def container_spec(
     try:
         return msgspec.convert(msgspec.to_builtins(fields), ContainerSpec)
     except msgspec.ValidationError as error:
-        raise InvalidArgument(f"container of {image}: {error}") from None
+        raise refused(error, ContainerSpec, of=f"container of {image}") from None
+
+
+def moment(name: str, text: str) -> str:
+    """Unix seconds, for hyperd, of what ``text`` says: the zone and the clock of this process count.  "" for ""."""
+    try:
+        return times.wire(text, time.time_ns())
+    except ValueError as error:
+        raise InvalidArgument(f"{text!r} {error}", field=name, takes=times.A_MOMENT) from None
 
 
 def words(name: str, value: Sequence[str] | None) -> tuple[str, ...] | None:

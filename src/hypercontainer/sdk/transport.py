@@ -31,6 +31,7 @@ from hypercontainer.client.http import (
     target,
 )
 from hypercontainer.contract.answers import LayerProgress
+from hypercontainer.contract.reading import why
 from hypercontainer.contract.routes import JSON, PROTOCOL, route
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.sdk.failures import wire_error
@@ -295,14 +296,14 @@ def decoded(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BrokenAnswer(f"hyperd's answer is not what it must be: {error}") from None
+        raise BrokenAnswer(f"hyperd's answer is not what it must be: {why(error)}") from None
 
 
 def converted(value: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BrokenAnswer(f"hyperd's answer is not what it must be: {error}") from None
+        raise BrokenAnswer(f"hyperd's answer is not what it must be: {why(error)}") from None
 
 
 def _checked(line: bytes) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.contract.reading import why
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy, Unavailable
 from hypercontainer.linux import disk
 
@@ -132,7 +133,7 @@ class VolumeStore:
             raise _no_volume(name) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unavailable(
-                f"the record of volume {name} cannot be read: {error}", hint=f"see {folder}"
+                f"the record of volume {name} cannot be read: {why(error)}", hint=f"see {folder}"
             ) from error
         except OSError as error:
             raise disk.unavailable(f"cannot read volume {name}", folder, error) from error

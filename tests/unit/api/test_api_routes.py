@@ -367,7 +367,7 @@ async def test_shutdown(serving: Serving) -> None:
         ("GET", "/v1/containers?al=1", b"", "al"),
         ("GET", "/v1/containers?all=yes", b"", "all"),
         ("GET", "/v1/containers?all=1&all=0", b"", "all is given twice"),
-        ("GET", "/v1/containers?filters=[1", b"", "filters is not JSON"),
+        ("GET", "/v1/containers?filters=[1", b"", "filters: is no JSON"),
         ("GET", "/v1/containers?filters=%7B%22name%22:%22web%22%7D", b"", "filters"),
         ("GET", "/v1/containers?" + "&".join(f"a{i}=1" for i in range(300)), b"", "query"),
         ("GET", "/v1/containers?filters=%ff", b"", "query"),

@@ -123,10 +123,10 @@ def logs_of(*frames: bytes) -> bytes:
 def test_logs_keep_the_channels_apart(hyperd: FakeHyperd, spawn: Spawn) -> None:
     pieces = frame(STDOUT, b"out\xff\n") + frame(STDERR, b"err\n")
     hyperd.raw("GET", "/v1/containers/web/logs", logs_of(pieces[:5], pieces[5:]))
-    done = spawn("logs", "-f", "--tail", "5", "-t", "--since", "10m", "web")
+    done = spawn("logs", "-f", "--tail", "5", "-t", "--since", "2026-01-31T10:00:00.5Z", "web")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"out\xff\n", b"err\n")
     assert hyperd.requests[0].target == (
-        "/v1/containers/web/logs?follow=true&timestamps=true&since=10m&tail=5"
+        "/v1/containers/web/logs?follow=true&timestamps=true&since=1769853600.500000000&tail=5"
     )
 
 

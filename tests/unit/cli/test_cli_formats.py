@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -119,3 +120,38 @@ def test_a_terminal_is_ordered_nothing(
 def test_who_is_no_terminal_gets_every_byte(hyperd: FakeHyperd, spawn: Spawn) -> None:
     hyperd.lines("GET", "/v1/events", event("start", label=HOSTILE))
     assert spawn("events", "--format", "{{.Actor.Attributes.label}}").stdout == f"{HOSTILE}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (("logs", "web"), "/v1/containers/web/logs"),
+        (("pod", "logs", "web"), "/v1/pods/web/logs"),
+        (("events",), "/v1/events"),
+    ],
+)
+def test_times_are_of_the_users_zone(
+    hyperd: FakeHyperd, spawn: Spawn, words: tuple[str, ...], path: str
+) -> None:
+    hyperd.answer("GET", "/v1/pods/web", {"containers": []})
+    hyperd.lines("GET", path)
+    spawn(
+        *words,
+        "--since",
+        "2026-01-31T05:00:00",
+        "--until",
+        "2026-01-31T06:00",
+        env={**os.environ, "TZ": "America/New_York"},
+    )
+    asked = hyperd.asked("GET", path).target
+    assert asked.endswith("since=1769853600.000000000&until=1769857200.000000000")
+
+
+@pytest.mark.parametrize("words", [("logs", "web"), ("pod", "logs", "web"), ("events",)])
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_what_is_no_time_is_said_without_a_pattern(
+    hyperd: FakeHyperd, run: Run, capsys: Capture, words: tuple[str, ...], option: str
+) -> None:
+    assert run(*words, option, "1d") == 1
+    assert capsys.readouterr().err.splitlines()[0] == f"hyper: {option}: '1d' is no time and no duration"
+    assert not hyperd.requests

@@ -146,13 +146,16 @@ def test_logs_are_behind_their_names(hyperd: FakeHyperd, spawn: Spawn) -> None:
         line("web", b"trouble\n", 2),
         line("late", b"\xff, and no end"),
     )
-    done = spawn("pod", "logs", "-f", "--tail", "5", "-t", "--since", "10m", "shop")
+    done = spawn("pod", "logs", "-f", "--tail", "5", "-t", "--since", "2026-01-31T10:00:00.5Z", "shop")
     assert done.returncode == 0
     assert done.stdout == (
         b"web   | one\ncache | between\nweb   | two goes on\nweb   | \nlate  | \xff, and no end\n"
     )
     assert done.stderr == b"web   | trouble\n"
-    assert hyperd.requests[1].target == "/v1/pods/shop/logs?follow=true&timestamps=true&since=10m&tail=5"
+    assert (
+        hyperd.requests[1].target
+        == "/v1/pods/shop/logs?follow=true&timestamps=true&since=1769853600.500000000&tail=5"
+    )
 
 
 def test_names_have_colours_on_a_terminal(hyperd: FakeHyperd, launch: Launch) -> None:

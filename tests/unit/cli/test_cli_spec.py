@@ -249,7 +249,7 @@ def test_a_seccomp_profile_is_read_here(tmp_path: Path) -> None:
         (("--no-healthcheck", "--health-retries", "1"), "--no-healthcheck conflicts with --health-"),
         (("--health-interval", "-1s"), "--health-interval cannot be negative"),
         (("--health-timeout", "10us"), "--health-timeout cannot be less than 1ms"),
-        (("--health-start-period", "soon"), "invalid --health-start-period: 'soon' is not a duration"),
+        (("--health-start-period", "soon"), "invalid --health-start-period: 'soon' is no duration"),
         (("--health-retries", "-1"), "--health-retries cannot be negative"),
     ],
 )

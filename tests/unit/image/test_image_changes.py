@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.image.changes import apply, duration_ns
+from hypercontainer.image.changes import apply
 
 
 def applied(*changes: str, **before: Any) -> dict[str, Any]:
@@ -75,8 +75,3 @@ def test_what_is_there_is_kept_or_replaced_in_place() -> None:
 def test_refused(change: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^change: "):
         applied(change)
-
-
-def test_durations() -> None:
-    assert duration_ns("1h2m3s") == 3_723_000_000_000
-    assert duration_ns("1.5ms") == 1_500_000

@@ -95,13 +95,19 @@ REFUSED = [
         "document 1, Pod/p: spec.restartPolicyy: unknown field (did you mean restartPolicy?)",
     ),
     (pod("restartPolicy: Sometimes"), "spec.restartPolicy: 'Sometimes' is not known"),
-    (pod("terminationGracePeriodSeconds: soon"), "spec.terminationGracePeriodSeconds: expected `int"),
+    (
+        pod("terminationGracePeriodSeconds: soon"),
+        "spec.terminationGracePeriodSeconds: is a text; a whole number is wanted",
+    ),
     (
         pod(container="ports: [{}]"),
-        "spec.containers[0].ports[0]: object missing required field `containerPort`",
+        "spec.containers[0].ports[0]: containerPort is missing",
     ),
-    (pod(container="command: ls"), "spec.containers[0].command: expected `array"),
-    (pod(container="env: [{name: A, value: 1}]"), "spec.containers[0].env[0].value: expected `str"),
+    (pod(container="command: ls"), "spec.containers[0].command: is a text; a list is wanted"),
+    (
+        pod(container="env: [{name: A, value: 1}]"),
+        "spec.containers[0].env[0].value: is a whole number; a text is wanted",
+    ),
     # the pod
     (pod("hostNetwork: true"), "spec.hostNetwork: not supported"),
     (pod("initContainers: [{name: c, image: 'x:1'}]"), "there is a container 'c' already"),

@@ -112,8 +112,8 @@ def test_volumes() -> None:
         ({"restart": "on-failure:many"}, "'many' is no number"),
         ({"entrypoint": "sh -c"}, "entrypoint is a list of words"),
         ({"dns": "1.1.1.1"}, "dns is a list of words"),
-        ({"name": 3}, "container of an-image: Expected `str"),
-        ({"cpus": "two"}, "container of an-image: Expected `float"),
+        ({"name": 3}, "name: is a whole number; a text is wanted"),
+        ({"cpus": "two"}, "cpus: is a text; a number is wanted"),
     ],
 )
 def test_what_is_refused(options: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from hypercontainer.cli.listing import FILTER, filters_of, unescape
 from hypercontainer.cli.options import Call, Command, text
-from hypercontainer.cli.units import nanoseconds
+from hypercontainer.cli.units import moment, nanoseconds
 from hypercontainer.client.api import remote_error
 from hypercontainer.errors import HyperError
 
@@ -61,7 +61,11 @@ def run(call: Call) -> int:
     values = call.options
     form, status = values.text("format"), 0
     render = _renderer(form) if form else line
-    query = {"since": values.text("since"), "until": values.text("until"), "filters": filters_of(values)}
+    query = {
+        "since": moment(values.text("since"), "--since"),
+        "until": moment(values.text("until"), "--until"),
+        "filters": filters_of(values),
+    }
     for event in call.session.client.lines("system.events", query=query):
         if "error" in event:
             raise remote_error(event["error"])
@@ -82,7 +86,11 @@ EVENTS = Command(
     options=(
         FILTER,
         text("--format", "TEMPLATE", "'json' or a Go template such as '{{.Type}} {{.Action}}'"),
-        text("--since", "TIME", "begin with what happened since then"),
+        text(
+            "--since",
+            "TIME",
+            "begin with what happened since then: local time, Unix seconds, or how long ago",
+        ),
         text("--until", "TIME", "end then"),
     ),
     text="Filters: container, event, image, label (KEY[=VALUE]), pod, type, volume.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.units import moment
 from hypercontainer.client.api import decode, remote_error
 from hypercontainer.client.http import BrokenAnswer, broken_frame
 from hypercontainer.contract.frames import CONTROL, STDERR, STDOUT, FrameReader
@@ -27,8 +28,8 @@ def log_query(values: Values) -> dict[str, object]:
     return {
         "follow": values.flag("follow"),
         "timestamps": values.flag("timestamps"),
-        "since": values.text("since"),
-        "until": values.text("until"),
+        "since": moment(values.text("since"), "--since"),
+        "until": moment(values.text("until"), "--until"),
         "tail": None if tail == "all" or tail.startswith("-") else tail,
     }
 
@@ -56,7 +57,11 @@ def run(call: Call) -> int:
 
 LOG_OPTIONS = (
     flag("-f --follow", "go on with what comes"),
-    text("--since", "TIME", "only what is newer: RFC 3339, Unix seconds, or a duration such as 10m"),
+    text(
+        "--since",
+        "TIME",
+        "only what is newer: local time or with a zone, Unix seconds, or how long ago, such as 1h30m",
+    ),
     text("--until", "TIME", "only what is older"),
     text("-n --tail", "N", "only the last N lines; all, if N is negative", "all"),
     flag("-t --timestamps", "the time before each line"),

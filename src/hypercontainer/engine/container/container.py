@@ -374,8 +374,8 @@ class Container(Facts):
         self._check_log()
         return self.log.read(
             follow=follow and self.alive,
-            since_ns=times.moment_ns(since, what="since"),
-            until_ns=times.moment_ns(until, what="until"),
+            since_ns=times.moment_ns(since, field="since"),
+            until_ns=times.moment_ns(until, field="until"),
             tail=tail,
             timestamps=timestamps,
         )

@@ -298,8 +298,8 @@ class Pod:
         """Of all containers; of each in the order of writing.  ``follow`` ends with the pod's run."""
         wish = logs.Wish(
             follow,
-            times.moment_ns(since, what="since"),
-            times.moment_ns(until, what="until"),
+            times.moment_ns(since, field="since"),
+            times.moment_ns(until, field="until"),
             tail,
             timestamps,
         )

@@ -112,8 +112,8 @@ class SystemService:
         self, *, since: str = "", until: str = "", filters: Mapping[str, Sequence[str]] | None = None
     ) -> AsyncIterator[Event]:
         return self._events.follow(
-            since_ns=times.moment_ns(since, what="since"),
-            until_ns=times.moment_ns(until, what="until"),
+            since_ns=times.moment_ns(since, field="since"),
+            until_ns=times.moment_ns(until, field="until"),
             wanted=question("events", event_filters.READERS, filters),
         )
 

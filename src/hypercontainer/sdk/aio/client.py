@@ -34,7 +34,7 @@ from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.aio.volumes import AsyncVolumes
 from hypercontainer.sdk.container_options import ContainerOptions
 from hypercontainer.sdk.failures import ContainerFailed, deadline
-from hypercontainer.sdk.options import container_spec
+from hypercontainer.sdk.options import container_spec, moment
 from hypercontainer.sdk.results import RunResult
 from hypercontainer.sdk.start import start as start_hyperd
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded
@@ -227,7 +227,11 @@ class AsyncClient:
             async for event in hyper.events(since="1h", until="0s", filters={"type": ["image"]}):
                 print(event.time, event.action, event.id)
         """
-        query = {"since": since, "until": until, "filters": as_query(filters)}
+        query = {
+            "since": moment("since", since),
+            "until": moment("until", until),
+            "filters": as_query(filters),
+        }
         async with contextlib.aclosing(self._api.values("system.events", Event, query=query)) as found:
             async for event in found:
                 yield event

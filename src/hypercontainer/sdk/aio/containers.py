@@ -25,7 +25,7 @@ from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.container_options import ContainerOptions
 from hypercontainer.sdk.failures import ContainerFailed, TooMuchOutput, deadline, wire_error
-from hypercontainer.sdk.options import Pairs, container_spec
+from hypercontainer.sdk.options import Pairs, container_spec, moment
 from hypercontainer.sdk.results import Output, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
 
@@ -95,7 +95,13 @@ class AsyncContainer(AsyncLife):
             async for channel, data in box.logs(tail=10):
                 print(channel, data)
         """
-        query = {"follow": follow, "since": since, "until": until, "tail": tail, "timestamps": timestamps}
+        query = {
+            "follow": follow,
+            "since": moment("since", since),
+            "until": moment("until", until),
+            "tail": tail,
+            "timestamps": timestamps,
+        }
         async with self._api.exchange("containers.logs", self.id, query=query) as exchange:
             frames = FrameReader(broken_frame)
             async for piece in exchange.pieces():

@@ -33,7 +33,7 @@ from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_images
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.failures import ContainerFailed, deadline
-from hypercontainer.sdk.options import Pairs, Ports, port_mappings
+from hypercontainer.sdk.options import Pairs, Ports, moment, port_mappings
 from hypercontainer.sdk.results import PodOutput, RunResult, channel_name
 from hypercontainer.sdk.transport import Api, OnProgress
 
@@ -112,7 +112,13 @@ class AsyncPod(AsyncLife):
             async for container, channel, data in pod.logs(tail=10):
                 print(container, channel, data)
         """
-        query = {"follow": follow, "since": since, "until": until, "tail": tail, "timestamps": timestamps}
+        query = {
+            "follow": follow,
+            "since": moment("since", since),
+            "until": moment("until", until),
+            "tail": tail,
+            "timestamps": timestamps,
+        }
         async with contextlib.aclosing(
             self._api.values("pods.logs", PodLogLine, self.id, query=query)
         ) as lines:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from hypercontainer.contract.reading import refused, why
 from hypercontainer.errors import InvalidArgument
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -34,7 +35,7 @@ def read_query(text: str, kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidArgument(f"query: {error}") from error
+        raise refused(error, kind, of="query") from None
 
 
 @functools.cache
@@ -58,7 +59,7 @@ def _json(text: str, name: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidArgument(f"query: {name} is not JSON: {error}") from error
+        raise InvalidArgument(why(error), field=name, takes="JSON") from None
 
 
 def read_body(data: bytes, kind: type[S]) -> S:
@@ -66,4 +67,4 @@ def read_body(data: bytes, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"body: {error}") from error
+        raise refused(error, kind, of="body") from None

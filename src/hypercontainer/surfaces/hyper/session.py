@@ -17,6 +17,7 @@ import msgspec
 from hypercontainer.contract import frames
 from hypercontainer.contract.answers import Created, Exit
 from hypercontainer.contract.calls import Control
+from hypercontainer.contract.reading import why
 from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument, StreamClosed
 from hypercontainer.surfaces.http.connection import Bytes, ClientGone, drain
@@ -263,7 +264,7 @@ def _control(payload: memoryview) -> Control:
     try:
         control = msgspec.json.decode(payload, type=Control)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"control frame: {error}") from error
+        raise InvalidArgument(f"control frame: {why(error)}") from None
     if (control.resize is not None) + (control.signal is not None) + control.detach != 1:
         raise InvalidArgument("control frame: one of resize, signal and detach is wanted")
     return control
