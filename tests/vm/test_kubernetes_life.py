@@ -154,7 +154,7 @@ def test_what_was_killed_for_memory_runs_again(cluster: Cluster) -> None:
     assert (shown["RestartCount"], shown["State"]["OOMKilled"]) == (1, False)
     past = ("events", "--since", "24h", "--until", "0s", "--filter", "container=oom-hog", "--format", "json")
     events = [json.loads(line) for line in cluster.hyper.out(*past).splitlines()]
-    deaths = [one["Actor"]["Attributes"]["exit_status"] for one in events if one["Action"] == "die"]
+    deaths = [one["Actor"]["Attributes"]["exitCode"] for one in events if one["Action"] == "die"]
     assert deaths == ["137", "0"]
 
 

@@ -185,13 +185,15 @@ class ImageService:
 
     async def tag(self, source: str, target: str) -> None:
         await asyncio.to_thread(self._store.tag, source, target)
-        self._events.publish("image", "tag", source, name=target)
+        image = await self.get(target)
+        self._events.publish("image", "tag", image.id, name=target)
 
     async def remove(self, ref: str, *, force: bool = False) -> list[Removed]:
+        image = await self.get(ref)
         removed = await asyncio.to_thread(self._store.remove, ref, force=force, in_use=self._users_of)
         for line in removed:
             action = "untag" if line.untagged else "delete"
-            self._events.publish("image", action, line.untagged or line.deleted)
+            self._events.publish("image", action, image.id, name=line.untagged or line.deleted)
         return [Removed(line.untagged, line.deleted) for line in removed]
 
     async def authenticate(self, registry: str, credentials: Wanted) -> AuthAnswer:

@@ -143,7 +143,7 @@ def test_restart_policy_starts_again_until_the_user_stops_it(tell: Tell) -> None
         events = w.engine.system.events(since="1h", until="", filters={"event": ["die"]})
         await containers.start("flaky")
         ends = [await anext(events) for _ in range(3)]
-        assert [event.attributes["exit_status"] for event in ends] == ["4", "4", "4"]
+        assert [event.attributes["exitCode"] for event in ends] == ["4", "4", "4"]
         await containers.wait("flaky")
         shown = await containers.inspect("flaky")
         assert (shown.state, shown.restart_count) == ("exited", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from hypercontainer.contract.answers import Event
 from hypercontainer.engine import events
@@ -13,7 +14,7 @@ BIG = {"label": "x" * 250_000}
 
 def past(bus: EventBus) -> list[Event]:
     async def take() -> list[Event]:
-        return [e async for e in bus.follow(since_ns=0, until_ns=1, wanted=lambda _: True)]
+        return [e async for e in bus.follow(since_ns=0, until_ns=time.time_ns(), wanted=lambda _: True)]
 
     return asyncio.run(take())
 

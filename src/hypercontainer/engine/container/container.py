@@ -185,7 +185,7 @@ class Container(Facts):
         keeps_data = self._ties.contents().keeps_data
         await run.leave(orderly=not spec.auto_remove or keeps_data, comes_back=again and not self._alone)
         self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
-        self.tell("die", exit_status=str(ending.result.exit_status))
+        self.tell("die", exitCode=str(ending.result.exit_status))
         if spec.auto_remove:
             await self._delete_quietly()
         self.log.end_run()
@@ -311,7 +311,7 @@ class Container(Facts):
         old = self.record.name
         with self._ties.reserved(name):
             self.change(name=name)
-        self.tell("rename", old_name=old)
+        self.tell("rename", oldName=f"/{old}")
 
     async def resize(self, rows: int, columns: int) -> None:
         init = self._running().init
@@ -320,7 +320,9 @@ class Container(Facts):
         await init.resize(rows, columns)
 
     async def exec_create(self, spec: ExecSpec) -> str:
-        return self.execs.create(spec).id
+        made = self.execs.create(spec)
+        self.tell(f"exec_create: {' '.join(spec.command)}", execID=made.id)
+        return made.id
 
     def _exec_plan(self, spec: ExecSpec, number: int) -> ProcessPlan:
         self._running()

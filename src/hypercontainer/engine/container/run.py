@@ -208,12 +208,14 @@ class Run:
             number = KILL
         with contextlib.suppress(AgentError):
             await self._signal_patiently(number)
+            body.tell("kill", signal=str(number))
             await self.thaw()
         left_s = None if patience_s is None else max(0.0, patience_s - (time.monotonic() - begun))
         if await self.ends_within(left_s):
             return
         with contextlib.suppress(AgentError):
             await self.signal(KILL, timeout_s=SIGNAL_S)
+            body.tell("kill", signal=str(KILL))
         if not await self.ends_within(KILL_S):
             logger.warning("%s does not end; it is ended from outside", body.what)
             await self.end_hard()

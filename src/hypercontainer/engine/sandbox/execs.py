@@ -47,7 +47,7 @@ class Exec:
         ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         attachment = await self._start(ended)
         if self._tell is not None:
-            self._tell("exec_start", exec=self.id)
+            self._tell(f"exec_start: {' '.join(self.spec.command)}", execID=self.id)
         self._execs.watch(self._watch(ended))
         return attachment
 
@@ -91,7 +91,7 @@ class Exec:
         if not ended.done():
             ended.set_result(result)
         if self._tell is not None:
-            self._tell("exec_die", exec=self.id, exit_status=str(result.exit_status))
+            self._tell("exec_die", execID=self.id, exitCode=str(result.exit_status))
         live.forget(process)
         live.give_up(process.number)
 

@@ -35,7 +35,7 @@ class VolumeService:
         self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
     ) -> VolumeInfo:
         made = await asyncio.to_thread(self._store.create, name, size_bytes, labels or {})
-        self._events.publish("volume", "create", name, **(labels or {}))
+        self._events.publish("volume", "create", name, **{**(labels or {}), "driver": "local"})
         return made
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
@@ -57,7 +57,7 @@ class VolumeService:
             if not force:
                 raise
             return
-        self._events.publish("volume", "remove", name)
+        self._events.publish("volume", "destroy", name, driver="local")
 
     async def prune(self) -> VolumesPruned:
         """Those that no pod uses.  Conflict while something is set aside, which may use them."""
