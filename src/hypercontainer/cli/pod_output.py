@@ -21,12 +21,14 @@ MAX_LINE_BYTES = 64 * 1024  # a line without an end is shown in parts of this si
 
 class PodOutput:
     """``names``: of the containers that are known, for the width of the first column.  ``only``: no others are shown.
+    ``bare``: there is one container, and what it writes is shown as it is, at once.
 
     A line goes out whole, so that those of two containers never mix.
     """
 
-    def __init__(self, names: Iterable[str], *, only: Collection[str] = ()) -> None:
+    def __init__(self, names: Iterable[str], *, only: Collection[str] = (), bare: bool = False) -> None:
         self._only = only
+        self._bare = bare
         self._width = 0
         self._prefixes: dict[tuple[str, int], bytes] = {}
         self._numbers: dict[str, int] = {}
@@ -62,6 +64,9 @@ class PodOutput:
             raise BrokenAnswer(f"hyperd sent a log line of a channel {str(channel)[:20]!r}")
         if self._only and name not in self._only:
             return
+        if self._bare:
+            _write_all(channel, data)
+            return
         begun = self._begun.setdefault((name, channel), bytearray())
         begun += data
         end = begun.rfind(b"\n") + 1
@@ -82,9 +87,13 @@ class PodOutput:
 
     def _write(self, name: str, channel: int, lines: bytes) -> None:
         prefix = self._prefix(name, channel)
-        data = memoryview(b"".join(prefix + line + b"\n" for line in lines[:-1].split(b"\n")))
-        while data:
-            data = data[os.write(channel, data) :]  # the channels' numbers are the descriptors'
+        _write_all(channel, b"".join(prefix + line + b"\n" for line in lines[:-1].split(b"\n")))
+
+
+def _write_all(channel: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(channel, left) :]  # the channels' numbers are the descriptors'
 
 
 def show(lines: Iterable[Any], output: PodOutput) -> None:

@@ -182,3 +182,28 @@ def test_the_first_signal_stops_the_pod_and_the_second_kills_it(
     assert (process.returncode, out) == (137, b"web | up\nweb | down\n")
     assert err.decode().splitlines()[-2:] == ["Stopping the pod; once more kills it", "Killing the pod"]
     assert hyperd.asked("POST", f"{POD}/kill").json == {"signal": "KILL"}
+
+
+def test_a_pod_of_one_is_shown_as_it_writes(hyperd: FakeHyperd, spawn: Spawn, podfile: str) -> None:
+    """Its bytes are those that `run` of its image would show: no name before them, no line waited for."""
+    one = {**CREATED, "containers": CREATED["containers"][:1]}
+    hyperd.answer("POST", "/v1/pods", one, 201)
+    hyperd.answer("POST", f"{POD}/start", status=204)
+    hyperd.raw("GET", f"{POD}/logs", HEAD + line("web", b"\xffhel") + line("web", b"lo") + b"0\r\n\r\n")
+    hyperd.answer("GET", f"{POD}/wait", {"exit_status": 0, "error": ""})
+    done = spawn("run", "--podfile", podfile)
+    assert (done.returncode, done.stdout) == (0, b"\xffhello")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("-a", "--podfile", "F"), "it takes stdin, stdout or stderr; without -a and -d, a run is attached"),
+        (("-a", "stdout", "--podfile", "F"), "without -d, what its containers write is shown"),
+    ],
+)
+def test_attach_beside_a_podfile(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], hint: str
+) -> None:
+    assert run("run", *words) == 125
+    assert hint in capsys.readouterr().err

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hypercontainer.client.api import Client
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+_HINTS = {"attach": "without -d, what its containers write is shown; hyper attach NAME takes one of them"}
 _BESIDE = frozenset(("podfile", "detach", "rm", "quiet", "name", "label", "pull", "no-template"))
 
 
@@ -47,7 +48,8 @@ def _spec(call: Call) -> dict[str, Any]:
     if call.arguments:
         raise UsageError(f"--podfile takes the place of an image: {call.arguments[0]!r} is too much")
     if other := sorted(set(values.names()) - _BESIDE):
-        raise UsageError(f"--{other[0]} does not go with --podfile", hint="the podfile says it")
+        hint = _HINTS.get(other[0], "the podfile says it")
+        raise UsageError(f"--{other[0]} does not go with --podfile", hint=hint)
     path = values.text("podfile")
     text = read_text(path, "podfile")
 
@@ -125,7 +127,8 @@ def _attached(client: Client, created: dict[str, Any]) -> int:
     pod = str(created["id"])
     with Stopper(client, pod):
         client.call("pods.start", pod, timeout_s=None)
-        output = PodOutput(one["name"] for one in created["containers"])
+        names = [one["name"] for one in created["containers"]]
+        output = PodOutput(names, bare=len(names) == 1)
         show(client.lines("pods.logs", pod, query={"follow": True}), output)
         answer = client.call("pods.wait", pod, timeout_s=None)
     if answer["error"]:

@@ -82,7 +82,10 @@ def _timer(values: Values, *, attached: bool) -> Timings | Untimed:
 def _streams(values: Values) -> frozenset[str]:
     named = frozenset(stream.lower() for stream in values.many("attach"))
     if unknown := named - ALL_STREAMS:
-        raise UsageError(f"invalid --attach {min(unknown)!r}", hint="stdin, stdout or stderr")
+        hint = "stdin, stdout or stderr"
+        if min(unknown).startswith("-"):
+            hint = f"it takes {hint}; without -a and -d, a run is attached to what is written"
+        raise UsageError(f"invalid --attach {min(unknown)!r}", hint=hint)
     if named and values.flag("detach"):
         raise UsageError("conflicting options: cannot specify both --attach and --detach")
     streams = named or ALL_STREAMS
