@@ -39,7 +39,7 @@ def filters_of(values: Values, more: Mapping[str, Sequence[str]] | None = None) 
     for item in values.many("filter"):
         name, equals, value = item.partition("=")
         if not equals or not name:
-            raise UsageError(f"bad format of filter {item!r}", hint="--filter NAME=VALUE", exit_status=1)
+            raise UsageError(f"bad format of filter {item!r}", hint="--filter NAME=VALUE")
         found.setdefault(name.strip().lower(), []).append(value)
     if not found:
         return ""

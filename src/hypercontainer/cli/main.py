@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hypercontainer.cli.options import Values
 
 FAILED = 1
-OWN_FAILURE = 125  # of run, create and exec, and of any command line that cannot be parsed; as with Docker
+OWN_FAILURE = 125  # of run, and of any command line that cannot be parsed; as with Docker
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -186,7 +186,7 @@ def _report(error: Exception, name: str, given: list[Values], *, debug: bool) ->
     else:  # an answer of no known form, or a mistake of this program
         tell(f"hyper: internal error: {type(error).__name__}: {error}")
         tell("  hint: are hyper and hyperd of one version? hyper version; --debug shows where it happened")
-    return OWN_FAILURE if _runs_something(name) else FAILED
+    return _failure(name)
 
 
 def _report_own(error: HyperError, name: str, *, debug: bool) -> int:
@@ -202,10 +202,8 @@ def _report_own(error: HyperError, name: str, *, debug: bool) -> int:
         tell("  more about it: --debug, or hyperd's log")
     if isinstance(error, UsageError):
         return error.exit_status
-    if _runs_something(name):
-        status = details.get("exit_status")
-        return status if isinstance(status, int) and 0 < status < 256 else OWN_FAILURE
-    return FAILED
+    status = details.get("exit_status") if _verb(name) in ("run", "exec") else None
+    return status if isinstance(status, int) and 0 < status < 256 else _failure(name)
 
 
 def _evidence(details: dict[str, Any]) -> Iterator[str]:
@@ -219,5 +217,10 @@ def _evidence(details: dict[str, Any]) -> Iterator[str]:
             yield f"  {title}:\n" + "\n".join(f"    {line}" for line in block.splitlines())
 
 
-def _runs_something(name: str) -> bool:
-    return name.split(" ")[-1:] in (["run"], ["exec"])
+def _failure(name: str) -> int:
+    """Where nothing was executed: Docker's `exec` fails as any command does."""
+    return OWN_FAILURE if _verb(name) == "run" else FAILED
+
+
+def _verb(name: str) -> str:
+    return name.rpartition(" ")[2]

@@ -34,7 +34,7 @@ the first argument.
 | --- | --- |
 | 0 | done; also a container that was left by its detach keys |
 | 1 | the command failed, or its arguments are too few, too many or unknown |
-| 125 | an option is wrong; of `run` and `exec`: hyper itself failed |
+| 125 | an option is wrong; of `run`: hyper itself failed |
 | 126, 127 | of `run` and `exec`: the program cannot be executed, or is not there |
 | 128+N | signal N ended the process, or this command; 130 after Ctrl-C, 141 where nobody reads its output |
 | other | of `run`, `exec`, `attach`, `start -a`: the process's own |

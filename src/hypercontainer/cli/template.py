@@ -157,7 +157,8 @@ class _Compiler:
         if piped is not None:
             raise TemplateError(f"{text!r} is no function that a value could go into")
         if (kind, text) == ("word", "nil"):
-            raise TemplateError("nil is not a command")
+            tokens.take()
+            return _no_command
         return self.operand(tokens)
 
     def label(self, tokens: Tokens) -> Expression:
@@ -244,6 +245,10 @@ def _constant(kind: str, text: str, source: str, call: Callable[[], Expression])
     else:
         raise TemplateError(f"missing value in {{{{{source}}}}}")
     return lambda _dot, _scope: value
+
+
+def _no_command(_dot: Any, _scope: Scope) -> Any:
+    raise TemplateError("nil is not a command")
 
 
 def _variable(name: str) -> Expression:
@@ -347,8 +352,8 @@ def _range(names: list[str], value: Expression, body: list[Node], otherwise: lis
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
     if value is None or isinstance(value, Nil):
         return []
-    if isinstance(value, GoMap):
-        return list(value.items())
+    if isinstance(value, Mapping):
+        return sorted(value.items())
     if isinstance(value, list | tuple):
         return list(enumerate(value))
     raise TemplateError(f"range can't iterate over {go_text(value)[:60]}")

@@ -45,7 +45,8 @@ def _is_struct(value: Any) -> bool:
 
 
 def _index(value: Any, *keys: Any) -> Any:
-    """Of a map that has not the key: the zero value."""
+    """Of a map that has not the key: the zero value.  A struct's fields are found by their names in JSON, since Docker
+    tries a template once more on the plain document."""
     for key in keys:
         if value is None or isinstance(value, NoValue):
             raise ValueError("index of untyped nil")
@@ -53,6 +54,8 @@ def _index(value: Any, *keys: Any) -> Any:
             if not isinstance(key, str):
                 raise ValueError(f"value has type {go_type(key)}; should be string")
             value = value.get(key, value.zero) if isinstance(value, GoMap) else value.zero
+        elif isinstance(value, Mapping) and isinstance(key, str):
+            value = value.get(key, NO_VALUE)
         elif isinstance(value, list | tuple | str | Nil):
             if isinstance(key, bool) or not isinstance(key, int):
                 raise ValueError(f"cannot index slice/array with type {go_type(key)}")
@@ -88,7 +91,7 @@ def _slice(value: Any, *places: Any) -> Any:
 def _length(value: Any) -> int:
     if isinstance(value, str):
         return len(value.encode("utf-8", "surrogateescape"))
-    if _is_struct(value) or not isinstance(value, Mapping | list | tuple | Nil):
+    if not isinstance(value, Mapping | list | tuple | Nil):
         raise TypeError(f"len of type {go_type(value)}")
     return len(value)
 

@@ -67,7 +67,8 @@ def _healthcheck(config: dict[str, Any]) -> dict[str, Any]:
 
 def _config(found: dict[str, Any]) -> dict[str, Any]:
     spec, config = found["spec"], found["config"]
-    exposed = [f"{port['container_port']}/{port['protocol']}" for port in found.get("ports", ())]
+    ports = [*found.get("ports", ()), *spec["ports"]]
+    exposed = [f"{port['container_port']}/{port['protocol']}" for port in ports]
     shown = {
         "Hostname": config["hostname"],
         "Domainname": spec["domainname"],
@@ -93,6 +94,8 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
     }
     if not shown["ExposedPorts"]:
         del shown["ExposedPorts"]
+    if spec["stop_signal"] is None and config["stop_signal"] == "SIGTERM":  # nobody has said it
+        del shown["StopSignal"]
     if spec["stop_timeout_s"] is not None:
         shown["StopTimeout"] = spec["stop_timeout_s"]
     return shown

@@ -243,7 +243,7 @@ def test_exec_in_the_vm_of_a_container(hyperd: FakeHyperd, run: Run, capsys: Cap
     hyperd.answer("POST", "/v1/execs/e1/start", status=204)
     assert run("exec", "-d", "--vm", "web", "true") == 0
     hyperd.fail("POST", "/v1/pods/none/exec", 404, code="not_found", message="no pod none")
-    assert run("exec", "-d", "--vm", "none", "true") == 125
+    assert run("exec", "-d", "--vm", "none", "true") == 1
     assert "no pod none" in capsys.readouterr().err
 
 

@@ -128,7 +128,7 @@ def test_families_show_their_commands(
         (("ports", "add", "web", "x"), 125, "hyper: invalid port 'x'"),
         (("play", "--format", "yaml", "/dev/null"), 1, "hyper: invalid --format 'yaml'\n"),
         (("pod", "psx"), 1, "hyper: unknown command: hyper pod psx\n"),
-        (("ps", "--filter", "x"), 1, "hyper: bad format of filter 'x'\n"),
+        (("ps", "--filter", "x"), 125, "hyper: bad format of filter 'x'\n"),
         (
             ("-H", "tcp://1.2.3.4:5", "ps"),
             1,

@@ -100,6 +100,9 @@ VALUE = kinds.typed(DOCUMENT, KINDS)
         ("{{.Config.Entrypoint}} {{len .Config.Entrypoint}} {{json .Config.Entrypoint}}", "[] 0 null"),
         ('{{join .Config.Entrypoint ","}}{{range .Config.Entrypoint}}x{{else}}none{{end}}', "none"),
         ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
+        # Structs as the plain document has them
+        ('{{index .Restart "Name"}} {{index .Restart "x"}} {{len .Restart}}', "no <no value> 2"),
+        ("{{range $k, $v := .Restart}}{{$k}}={{$v}};{{end}}", "MaximumRetryCount=0;Name=no;"),
         # Fields that JSON leaves out, and their names in Go
         ("{{range .Mounts}}[{{.Name}}]{{end}} {{.Mounts}}", "[][v] [{bind  /srv} {volume v }]"),
         ("{{json (index .Mounts 0)}} {{.ID}}", '{"Type":"bind","Source":"/srv"} sha256:0123'),
@@ -157,7 +160,6 @@ def test_rendered(source: str, shown: str) -> None:
         "{{if}}x{{end}}",
         "{{" + "(" * 100 + ".Name" + ")" * 100 + "}}",
         "{{if .Name}}" * 100 + "{{end}}" * 100,
-        "{{nil}}",
         r'{{"\q"}}',
         r'{{"\ud800"}}',
         "{{break}}",
@@ -183,6 +185,7 @@ def test_templates_that_are_wrong(source: str) -> None:
         ("{{.State.Health.Status}}", "nil has no field 'Status'"),
         ('{{(index (index .NetworkSettings.Ports "1/tcp") 0).HostPort}}', "untyped nil"),
         ("{{index .State 1}}", "index item of type struct"),
+        ("{{nil}}", "nil is not a command"),
         ("{{slice .Name 3 9}}", "out of range"),
         ('{{join .Config.Labels ","}}', "join: wrong type"),
         ("{{eq .Name 1}}", "incompatible types"),
