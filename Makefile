@@ -58,6 +58,7 @@ clean: ## what was built here (not the caches outside)
 .PHONY: setup-tests
 setup-tests: setup
 	@tools/setup.sh packages test
+	@tools/setup.sh docker
 	@$(MAKE) --no-print-directory kernel
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh

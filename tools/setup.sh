@@ -3,12 +3,13 @@
 #
 #   tools/setup.sh packages run|test|kernel-build    distribution packages that are missing
 #   tools/setup.sh python PYTHON                     .venv with this project in it
+#   tools/setup.sh docker                            Debian's dockerd, unpacked in the cache: the tests compare with it
 #   tools/setup.sh kernel                            Debian's packaged kernel, unless the project's own was built
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN="qemu-system-x86 e2fsprogs musl-tools gcc make libc6-dev linux-libc-dev busybox-static util-linux"
-TEST="docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils"
+TEST="docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables libdevmapper1.02.1"
 KERNEL_BUILD="linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils"
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -79,6 +80,24 @@ command_script() {
     chmod +x ".venv/bin/$1"
 }
 
+# Unpacked beside the system and not installed, since its packages would start a service and change the firewall.
+docker() {
+    local cache=${HYPER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hyper} work
+    [ ! -x "$cache/docker/usr/sbin/dockerd" ] || return 0
+    ! command -v dockerd >/dev/null || return 0
+    say "unpacking Debian's dockerd into $cache/docker"
+    mkdir -p "$cache"
+    work=$(mktemp -d "$cache/docker.XXXXXX")
+    if (cd "$work" && apt-get download -qq docker.io containerd runc >/dev/null 2>"$work/log" &&
+        for package in *.deb; do dpkg -x "$package" unpacked || exit 1; done) &&
+        mv -T "$work/unpacked" "$cache/docker"; then
+        rm -rf "$work"
+    else
+        say "dockerd could not be had; tests/compat is skipped ($(tail -n 1 "$work/log"))"
+        rm -rf "$work"
+    fi
+}
+
 kernel() {
     .venv/bin/python tools/fetch_kernel.py
 }
@@ -86,6 +105,7 @@ kernel() {
 case ${1:-} in
     packages) packages "$2" ;;
     python) make_venv "$2" ;;
+    docker) docker ;;
     kernel) kernel ;;
-    *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
