@@ -50,6 +50,7 @@ OF_ANY_CONTAINER = {
 }
 OF_A_PLAIN_CONTAINER = OF_ANY_CONTAINER | {
     "Config.Hostname: value": A_NUMBER,
+    "Config.StopSignal: more": APPLIES,
     "Config.StopTimeout: more": APPLIES,
     "Config.WorkingDir: value": APPLIES,
 }

@@ -8,6 +8,7 @@ client has threads of its own (`Workers`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import NotFound, Remedy
+from hypercontainer.errors import ImageError, NotFound, Remedy
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
@@ -189,11 +190,13 @@ class ImageService:
         self._events.publish("image", "tag", image.id, name=target)
 
     async def remove(self, ref: str, *, force: bool = False) -> list[Removed]:
-        image = await self.get(ref)
+        identifier = ref
+        with contextlib.suppress(ImageError):  # a damaged one can be removed too
+            identifier = (await self.get(ref)).id
         removed = await asyncio.to_thread(self._store.remove, ref, force=force, in_use=self._users_of)
         for line in removed:
             action = "untag" if line.untagged else "delete"
-            self._events.publish("image", action, image.id, name=line.untagged or line.deleted)
+            self._events.publish("image", action, identifier, name=line.untagged or line.deleted)
         return [Removed(line.untagged, line.deleted) for line in removed]
 
     async def authenticate(self, registry: str, credentials: Wanted) -> AuthAnswer:

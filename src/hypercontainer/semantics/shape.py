@@ -94,8 +94,6 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
     }
     if not shown["ExposedPorts"]:
         del shown["ExposedPorts"]
-    if spec["stop_signal"] is None and config["stop_signal"] == "SIGTERM":  # nobody has said it
-        del shown["StopSignal"]
     if spec["stop_timeout_s"] is not None:
         shown["StopTimeout"] = spec["stop_timeout_s"]
     return shown

@@ -314,7 +314,7 @@ def test_checks_are_execs_that_one_hears_of(tell: Tell) -> None:
         checks.statuses.put_nowait(7)
         begun, died = await anext(events), await anext(events)
         assert begun.action.startswith("exec_start") and died.action.startswith("exec_die")
-        assert begun.attributes["exec"] == died.attributes["exec"]
+        assert begun.attributes["execID"] == died.attributes["execID"]
 
     tell(story)
 
