@@ -30,6 +30,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: attacked, labels: {app: attacked}}
 spec:
+  terminationGracePeriodSeconds: 1
   containers:
   - {name: main, image: localhost/busybox, imagePullPolicy: Never, command: [httpd, -f, -p, "80"]}
 """
