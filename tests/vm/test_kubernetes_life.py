@@ -159,10 +159,10 @@ def test_what_was_killed_for_memory_runs_again(cluster: Cluster) -> None:
 
 
 def test_a_pod_ends_at_its_deadline(cluster: Cluster) -> None:
-    cluster.play(pod("late", container("a"), activeDeadlineSeconds=1))
+    cluster.play(pod("late", container("a"), activeDeadlineSeconds=5))
     cluster.ends("late-a")
     cluster.until_pod("late", "State", "Failed")
-    assert cluster.pod("late")["Reason"] == "it ran longer than its 1 s"
+    assert cluster.pod("late")["Reason"] == "it ran longer than its 5 s"
 
 
 def test_what_programs_leave_at_their_end(cluster: Cluster) -> None:
