@@ -75,6 +75,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     env: tuple[str, ...] = ()  # "NAME=value"
     working_dir: str | None = None
     user: str | None = None
+    group: str | None = None  # in place of the one that ``user``, or else the image, says
     groups: tuple[str, ...] = ()
     umask: int | None = None  # of its processes; None: 0o022
     hostname: str | None = None

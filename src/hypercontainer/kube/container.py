@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TERMINATION_LOG = "/dev/termination-log"
 _PULL = {"Always": "always", "IfNotPresent": "missing", "Never": "never"}
 _RESTART = {"Always": "always", "OnFailure": "on-failure", "Never": "no"}
-_LEAST_SHARES = 2
+_LEAST_SHARES, _MOST_SHARES = 2, 262_144  # the kubelet's: what is less or more counts as these
 
 
 def translate(
@@ -135,7 +135,7 @@ def _exposed(given: core_v1.Container) -> Iterable[str]:
 def _shares(amounts: Amounts) -> int | None:
     if amounts.cpu_request_millis is None:
         return None
-    return max(_LEAST_SHARES, amounts.cpu_request_millis * 1024 // 1000)
+    return min(max(_LEAST_SHARES, amounts.cpu_request_millis * 1024 // 1000), _MOST_SHARES)
 
 
 def _restart(given: core_v1.Container, role: str, pod: core_v1.PodSpec) -> RestartPolicy:

@@ -7,9 +7,11 @@ InvalidArgument and nothing else.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -26,8 +28,9 @@ _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"([-+]?)(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})
-_FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})
+# YAML 1.1's, as kubectl has them.
+_TRUE = frozenset("y Y yes Yes YES true True TRUE on On ON".split())
+_FALSE = frozenset("n N no No NO false False FALSE off Off OFF".split())
 _MERGE = object()
 
 
@@ -109,11 +112,12 @@ class _Open:
     def wants_key(self) -> bool:
         return self.key is None and isinstance(self.value, dict)
 
-    def add(self, value: Any, text: str | None, size: int, line: int) -> None:
+    def add(self, value: Any, size: int, line: int) -> None:
         self.size += size
         if isinstance(self.value, list):
             self.value.append(value)
         elif self.key is None:
+            text = "<<" if value is _MERGE else _key(value)
             if text is None:
                 raise InvalidArgument(f"the manifest has a key that is no text in line {line}")
             if text in self.value:
@@ -143,7 +147,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self._documents: list[Any] = []
-        self._anchors: dict[str, tuple[Any, str | None, int]] = {}
+        self._anchors: dict[str, tuple[Any, int]] = {}
         self._stack: list[_Open] = []
         self._total = 0
 
@@ -158,15 +162,14 @@ class _Builder:
                 self._open([], event, line)
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 closed = self._stack.pop()
-                self._put(closed.close(), None, closed.size, closed.anchor, line)
+                self._put(closed.close(), closed.size, closed.anchor, line)
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in self._anchors:
                     raise InvalidArgument(f"the manifest has an alias of nothing in line {line}")
-                value, as_text, size = self._anchors[event.anchor]
-                self._put(value, as_text, size, None, line)
+                value, size = self._anchors[event.anchor]
+                self._put(value, size, None, line)
             elif isinstance(event, yaml.ScalarEvent):
-                value = _scalar(event, line)
-                self._put(value, event.value, 1, event.anchor, line)
+                self._put(_scalar(event, line), 1, event.anchor, line)
         return self._documents
 
     def _open(self, value: list[Any] | dict[str, Any], event: Any, line: int) -> None:
@@ -176,18 +179,18 @@ class _Builder:
             raise InvalidArgument(f"the manifest is nested more than {MAX_DEPTH} levels deep in line {line}")
         self._stack.append(_Open(value, event.anchor))
 
-    def _put(self, value: Any, text: str | None, size: int, anchor: str | None, line: int) -> None:
+    def _put(self, value: Any, size: int, anchor: str | None, line: int) -> None:
         if value is _MERGE and not (self._stack and self._stack[-1].wants_key):
-            value = text
+            value = "<<"
         self._total += size
         if self._total > MAX_VALUES:
             raise InvalidArgument(
                 f"the manifest has more than {MAX_VALUES} values", hint="aliases count as what they stand for"
             )
         if anchor is not None:
-            self._anchors[anchor] = (value, text, size)
+            self._anchors[anchor] = (value, size)
         if self._stack:
-            self._stack[-1].add(value, text, size, line)
+            self._stack[-1].add(value, size, line)
         elif value is not None:
             self._documents.append(value)
             if len(self._documents) > MAX_DOCUMENTS:
@@ -228,6 +231,36 @@ def _plain(text: str) -> Any:
     if _FLOAT.fullmatch(text) and math.isfinite(number := float(text)):
         return number
     return text
+
+
+def _key(value: Any) -> str | None:
+    """A scalar as the key of a mapping: what kubectl makes of it (``1: a`` has the key "1", ``yes: a`` the key "true").
+    None: it cannot be one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value) if -(2**63) <= value < 2**63 else None
+    if isinstance(value, float):
+        return _short(value)
+    return value if isinstance(value, str) else None
+
+
+def _short(number: float) -> str:
+    """The shortest decimal that is this number in 32 bits, as Go's FormatFloat(number, 'g', -1, 32) writes it."""
+    if number == 0:
+        return "-0" if math.copysign(1, number) < 0 else "0"
+    single = ctypes.c_float(number).value
+    if math.isinf(single):
+        return ".inf" if single > 0 else "-.inf"
+    if single == 0:
+        return "-0" if number < 0 else "0"
+    digits = next(
+        text for more in range(9) if ctypes.c_float(float(text := f"{single:.{more}e}")).value == single
+    )
+    mantissa, _, exponent = digits.partition("e")
+    if -4 <= int(exponent) < 6:
+        return format(Decimal(digits), "f")
+    return f"{mantissa}e{exponent}"
 
 
 def is_text(text: str) -> bool:

@@ -30,9 +30,13 @@ def label(value: str, where: str) -> str:
     return value
 
 
-def subdomain(value: str, where: str) -> str:
+def is_subdomain(value: str) -> bool:
     """DNS-1123 subdomain: labels with dots between them."""
-    if len(value) > 253 or not all(_LABEL.fullmatch(part) for part in value.split(".")):
+    return len(value) <= 253 and all(_LABEL.fullmatch(part) for part in value.split("."))
+
+
+def subdomain(value: str, where: str) -> str:
+    if not is_subdomain(value):
         raise invalid(
             where, value, "DNS name", "at most 253 of a-z 0-9 - ., each part begun and ended by a-z 0-9"
         )

@@ -42,11 +42,15 @@ class Check:
         kind = _plain_type(kind)
         if typing.get_origin(kind) is list and isinstance(value, list):
             (inner,) = typing.get_args(kind)
+            value = ["" if one is None and inner is str else one for one in value]
             return [
                 self.walk(one, inner, f"{path}[{index}]", decide=decide) for index, one in enumerate(value)
             ]
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
             return self._struct(value, kind, path, decide)
+        if kind is dict and isinstance(value, dict):  # of amounts, or of texts: null is nothing of these
+            nothing = "0" if path.endswith((".limits", ".requests")) else ""
+            return {key: nothing if one is None else one for key, one in value.items()}
         return value
 
     def _struct(
@@ -92,7 +96,9 @@ class Check:
             with _CONVERTING:
                 return msgspec.convert(value, kind, strict=True)
         except msgspec.ValidationError as error:
-            raise self.error(*told(error)) from None
+            path, problem = told(error)
+            hint = "put quotes around it" if problem.endswith("a text is wanted") else None
+            raise self.error(path, problem, hint) from None
 
 
 def fields_of(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Security:
     """Of one container, in the words of ``ContainerSpec``."""
 
     user: str | None
+    group: str | None
     groups: tuple[str, ...]
     run_as_non_root: bool
     privileged: bool
@@ -41,8 +42,6 @@ def of_container(container: core_v1.Container, spec: core_v1.PodSpec, ctx: Conte
     uid = pod.runAsUser if own.runAsUser is None else own.runAsUser
     gid = pod.runAsGroup if own.runAsGroup is None else own.runAsGroup
     non_root = pod.runAsNonRoot if own.runAsNonRoot is None else own.runAsNonRoot
-    if uid is None and gid is not None:
-        raise InvalidArgument(f"{ctx.at(where)}: runAsGroup without runAsUser", hint="say both")
     if non_root and uid == 0:
         raise InvalidArgument(f"{ctx.at(where)}: runAsUser 0 and runAsNonRoot exclude one another")
     if own.procMount not in (None, "", "Default"):
@@ -50,10 +49,12 @@ def of_container(container: core_v1.Container, spec: core_v1.PodSpec, ctx: Conte
     add, drop = _capabilities(own.capabilities, ctx, f"{where}.capabilities")
     _check_escalation(own, add, ctx, where)
     user = None if uid is None else str(_id(uid, ctx, f"{where}.runAsUser"))
-    if user is not None and gid is not None:
-        user += f":{_id(gid, ctx, f'{where}.runAsGroup')}"
+    group = None if gid is None else str(_id(gid, ctx, f"{where}.runAsGroup"))
+    if user and group:
+        user, group = f"{user}:{group}", None
     return Security(
         user=user,
+        group=group,
         groups=tuple(
             str(_id(one, ctx, "spec.securityContext.supplementalGroups"))
             for one in pod.supplementalGroups or ()

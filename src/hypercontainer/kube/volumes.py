@@ -166,16 +166,25 @@ def _mode(given: int | None, default: int | None, ctx: Context, path: str) -> in
 
 
 class _Files:
-    """What comes together in one volume; no path twice, and none through a file."""
+    """What comes together in one volume: of a path that is there twice the later, as in Kubernetes; none through a
+    file."""
 
     def __init__(self, own: Mapping[str, Amounts], ctx: Context) -> None:
         self.found: dict[str, ContentFile] = {}
+        self._named: set[str] = set()  # by items of a projected volume's sources
         self._directories: set[str] = set()
         self._own = own
         self._ctx = ctx
 
     def projected(self, given: core_v1.VolumeProjection, path: str) -> None:
+        """One of several sources: only a path that two items name is an error."""
         path += "." + exactly_one(given, ("configMap", "downwardAPI", "secret"), self._ctx.at(path))
+        source = given.configMap or given.secret or given.downwardAPI
+        for index, item in enumerate((source and source.items) or ()):
+            if item.path in self._named:
+                where = self._ctx.at(f"{path}.items[{index}].path")
+                raise InvalidArgument(f"{where}: another item is at {item.path[:80]!r} already")
+            self._named.add(item.path)
         if given.configMap is not None:
             self.keyed(
                 "ConfigMap", given.configMap.name, given.configMap.items, given.configMap.optional, path
@@ -223,8 +232,10 @@ class _Files:
         self._ctx.spend(len(content) + len(path), where)
         parts = path.split("/")
         above = {"/".join(parts[:count]) for count in range(1, len(parts))}
-        if path in self.found or path in self._directories or not above.isdisjoint(self.found):
-            raise InvalidArgument(f"{self._ctx.at(where)}: there is something else at {path[:80]!r} already")
+        if path in self._directories or not above.isdisjoint(self.found):
+            raise InvalidArgument(
+                f"{self._ctx.at(where)}: {path[:80]!r} would be a file and a directory of the volume"
+            )
         checked = None if mode is None else _mode(mode, None, self._ctx, f"{where}.mode")
         self._directories |= above
         self.found[path] = ContentFile(path, content, checked)

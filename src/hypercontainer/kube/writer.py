@@ -26,6 +26,7 @@ from hypercontainer.contract.volumes import (
 )
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube import documents, writer_container
+from hypercontainer.kube.names import is_subdomain
 from hypercontainer.kube.names import labels as check_labels
 from hypercontainer.kube.writer_container import Document, without_empty
 
@@ -55,8 +56,14 @@ class Names(NamedTuple):
     containers: tuple[str, ...]
 
 
-def generate(pods: Sequence[tuple[PodSpec, Names]], *, volume_sizes: Mapping[str, int] | None = None) -> str:
-    """``volume_sizes``: of named volumes, in bytes, where a PodSpec does not say it."""
+def generate(
+    pods: Sequence[tuple[PodSpec, Names]],
+    *,
+    volume_sizes: Mapping[str, int] | None = None,
+    new_volume_bytes: int = 1 << 30,
+) -> str:
+    """``volume_sizes``: of named volumes, in bytes, where a PodSpec does not say it; ``new_volume_bytes``: what those
+    get that are not made yet."""
     sizes, notes = dict(volume_sizes or {}), []
     claims: dict[str, Document] = {}
     found: list[Document] = []
@@ -65,9 +72,10 @@ def generate(pods: Sequence[tuple[PodSpec, Names]], *, volume_sizes: Mapping[str
         made = pod.from_manifest() if spec.manifest else pod.whole()
         for volume in _all_volumes(spec):
             if isinstance(volume.source, NamedVolume):
-                name = volume.source.name
-                size = volume.source.size_bytes or sizes.get(name)
-                if size:
+                # What a manifest names without making it is another manifest's.
+                new = None if spec.manifest else new_volume_bytes
+                if size := volume.source.size_bytes or sizes.get(volume.source.name, new):
+                    name = pod.claim(volume.source.name)
                     claims[name] = _claim(name, size)
         found += [*pod.config_maps, made]
         if pod.notes:
@@ -126,6 +134,7 @@ class _Pod:
             shared = {one.name: one.name for one in self.spec.volumes}
             inside["containers"] = [*inside["containers"], *(self._member(*one, shared) for one in added)]
             inside["volumes"] = [*(inside.get("volumes") or ()), *self._volumes]
+            _say_system(inside)
         return document
 
     def whole(self) -> Document:
@@ -142,6 +151,7 @@ class _Pod:
         self._publish(main[0])
         metadata = {"name": self.name, "labels": self._labels(), "annotations": dict(spec.annotations)}
         body = {"initContainers": before, "containers": main, "volumes": self._volumes, **self._shared()}
+        _say_system(body)
         restart = {one["restartPolicy"] for one in main}
         if len(restart) == 1:
             body["restartPolicy"] = restart.pop()
@@ -282,6 +292,14 @@ class _Pod:
         )
         return without_empty({**made, "readOnly": read_only or None})
 
+    def claim(self, volume: str) -> str:
+        """The name of the claim for a named volume, whose own may have capitals and more."""
+        if is_subdomain(volume):
+            return volume
+        made = _dns_label(volume)
+        self.notes.add(f"the name of volume {volume}, which is {made} here")
+        return made
+
     def _add(self, name: str, source: Document) -> str:
         unique = self._unique(_dns_label(name))
         self._volumes.append({"name": unique, **source})
@@ -294,7 +312,7 @@ class _Pod:
             body = without_empty({"medium": "Memory" if source.memory else None, "sizeLimit": size})
             return self._add(volume.name, {"emptyDir": body})
         if isinstance(source, NamedVolume):
-            claim = {"claimName": source.name, "readOnly": volume.read_only or None}
+            claim = {"claimName": self.claim(source.name), "readOnly": volume.read_only or None}
             return self._add(source.name, {"persistentVolumeClaim": without_empty(claim)})
         if isinstance(source, HostPath):
             host = {"path": source.path, "type": _HOST_TYPES.get(source.expect)}
@@ -338,6 +356,13 @@ class _Pod:
         source = Contents((ContentFile("file", given.content, mode),), mode)
         name = self._contents(f"file{len(self.config_maps)}", source)
         return {"name": name, "mountPath": given.path, "subPath": "file"}
+
+
+def _say_system(spec: Document) -> None:
+    """Kubernetes takes a stopSignal only of a pod that says whose signals they are."""
+    members = [*(spec.get("initContainers") or ()), *spec["containers"]]
+    if any((one.get("lifecycle") or {}).get("stopSignal") for one in members):
+        spec.setdefault("os", {"name": "linux"})
 
 
 # ------------------------------------------------------------------------------------------------------- YAML

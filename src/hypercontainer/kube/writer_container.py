@@ -126,6 +126,7 @@ def _resources(spec: ContainerSpec) -> Document:
 def _security(spec: ContainerSpec, name: str, notes: set[str]) -> Document:
     user, colon, group = (spec.user or "").partition(":")
     numeric = user.isdigit() and (group.isdigit() or not colon)
+    group = spec.group or group
     if spec.user and not numeric:
         notes.add(f"user {spec.user} of {name}")
     if spec.seccomp not in (None, "unconfined"):
@@ -133,7 +134,7 @@ def _security(spec: ContainerSpec, name: str, notes: set[str]) -> Document:
     return without_empty(
         {
             "runAsUser": int(user) if numeric else None,
-            "runAsGroup": int(group) if numeric and colon else None,
+            "runAsGroup": int(group) if group.isdigit() and (numeric or spec.group) else None,
             "runAsNonRoot": spec.run_as_non_root or None,
             "privileged": spec.privileged or None,
             "allowPrivilegeEscalation": False if spec.no_new_privileges else None,

@@ -32,6 +32,16 @@ def parse(text: str) -> int:
     return number
 
 
+def name(number: int) -> str:
+    """As Kubernetes and the C library write it: "SIGTERM", "SIGRTMIN+3"; ``number`` is one that ``parse`` gives."""
+    if number in (RTMIN, RTMAX):
+        return "SIGRTMIN" if number == RTMIN else "SIGRTMAX"
+    if number > RTMIN:
+        below = RTMAX - number
+        return f"SIGRTMIN+{number - RTMIN}" if number - RTMIN <= below else f"SIGRTMAX-{below}"
+    return f"SIG{_NAMES[number - 1]}" if number <= len(_NAMES) else str(number)
+
+
 def _real_time(name: str) -> int:
     match = _REAL_TIME.fullmatch(name)
     if match is None:

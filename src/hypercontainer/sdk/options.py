@@ -32,8 +32,8 @@ Pairs = Mapping[str, str]
 ANYWHERE = "0.0.0.0"  # noqa: S104 - Docker's default, and the API's
 # Fields that the calls fill in themselves, and those that only make sense in a whole specification of a pod.
 LEFT_OUT = frozenset(
-    "image command rows columns stdin_once mounts pid_mode run_as_non_root role startup liveness readiness lifecycle"
-    " termination_message_path termination_message_fallback".split()
+    "image command group rows columns stdin_once mounts pid_mode run_as_non_root role startup liveness readiness"
+    " lifecycle termination_message_path termination_message_fallback".split()
 )
 _LISTS = frozenset(one.name for one in msgspec.structs.fields(ContainerSpec) if "tuple[" in str(one.type))
 

@@ -105,7 +105,7 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
         env=merged_env(image.env, spec.env),
         entrypoint=entrypoint,
         command=command,
-        user=image.user if spec.user is None else spec.user,
+        user=_user(image.user if spec.user is None else spec.user, spec.group),
         working_dir=_working_dir(spec.working_dir, image.working_dir),
         stop_signal=stop_signal,
         hostname=_host_name("hostname", spec.hostname or container_id[:12]),
@@ -131,6 +131,10 @@ def _stop_signal(spec: ContainerSpec, image: Image, args: tuple[str, ...]) -> tu
         shown = image.stop_signal[:60]
         return usual, [f"image {spec.image} has a stop signal that there is not, {shown!r}: {usual} is sent"]
     return image.stop_signal or usual, []
+
+
+def _user(user: str, group: str | None) -> str:
+    return user if group is None else f"{user.partition(':')[0] or '0'}:{group}"
 
 
 def _not_root(user: str) -> None:
@@ -324,6 +328,11 @@ def _command(spec: ContainerSpec, image: Image) -> tuple[tuple[str, ...], tuple[
     if not (*entrypoint, *command)[0]:
         raise InvalidArgument("the command is empty", hint="its first word is the program")
     return entrypoint, command
+
+
+def signal_name(text: str) -> str:
+    """As the C library and Kubernetes write it: "SIGINT" for "int" and "2"."""
+    return signals.name(signals.parse(text))
 
 
 def is_systemd(args: tuple[str, ...]) -> bool:

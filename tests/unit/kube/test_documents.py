@@ -46,15 +46,52 @@ def test_documents_that_are_empty_do_not_count() -> None:
 
 
 def test_aliases_and_merges() -> None:
-    text = "base: &b {x: 1, y: 2}\nmore: &m {z: 3}\none: {<<: *b, x: 9}\ntwo: {<<: [*b, *m]}\nsame: *b\n"
+    text = "base: &b {x: 1, u: 2}\nmore: &m {z: 3}\none: {<<: *b, x: 9}\ntwo: {<<: [*b, *m]}\nsame: *b\n"
     found = documents.load(text)[0]
-    assert found["one"] == {"x": 9, "y": 2}
-    assert found["two"] == {"x": 1, "y": 2, "z": 3}
-    assert found["same"] == {"x": 1, "y": 2}
+    assert found["one"] == {"x": 9, "u": 2}
+    assert found["two"] == {"x": 1, "u": 2, "z": 3}
+    assert found["same"] == {"x": 1, "u": 2}
 
 
-def test_keys_are_text() -> None:
-    assert documents.load("{1: a, true: b, 010: c}")[0] == {"1": "a", "true": "b", "010": "c"}
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("1", "1"),
+        ("0x10", "16"),
+        ("010", "8"),
+        ("-7", "-7"),
+        ("true", "true"),
+        ("yes", "true"),
+        ("y", "true"),
+        ("OFF", "false"),
+        ("1.0", "1"),
+        ("0.10", "0.1"),
+        ("-0.0", "-0"),
+        ("123456.0", "123456"),
+        ("1e6", "1e+06"),
+        ("1234567.5", "1.2345675e+06"),
+        ("0.00001", "1e-05"),
+        ("16777217.0", "1.6777216e+07"),
+        ("1e300", ".inf"),
+        ("'yes'", "yes"),
+        ("'010'", "010"),
+        ("2026-01-02", "2026-01-02"),
+        ("web.conf", "web.conf"),
+    ],
+)
+def test_keys_are_the_text_that_kubectl_makes_of_them(key: str, text: str) -> None:
+    assert documents.load(f"{key}: a") == [{text: "a"}]
+
+
+def test_keys_that_come_to_be_the_same_are_one_key_twice() -> None:
+    with pytest.raises(InvalidArgument, match="the key 'true' twice"):
+        documents.load("{yes: a, on: b}")
+
+
+@pytest.mark.parametrize("key", ["~", "[a]", "18446744073709551615"])
+def test_what_cannot_be_a_key(key: str) -> None:
+    with pytest.raises(InvalidArgument, match="a key that is no text"):
+        documents.load(f"? {key}\n: a")
 
 
 def test_json_with_surrogate_pairs() -> None:

@@ -181,6 +181,34 @@ def test_a_container_from_the_command_line() -> None:
     assert sources[file.volume] == Contents((ContentFile("file", b"hi", 0o644),), 0o644)
 
 
+def test_a_group_besides_the_image_s_user() -> None:
+    spec = PodSpec(name="p", stop_timeout_s=7, hostname="p", containers=(member("p-a", group="3000"),))
+    assert again(kube.generate([(spec, names(spec))])) == spec
+
+
+def test_a_volume_that_is_not_made_yet_has_its_claim() -> None:
+    alone = ContainerSpec(
+        "x:1",
+        volumes=(Volume("v", NamedVolume("new")), Volume("w", NamedVolume("My_Data"))),
+        mounts=(VolumeMount("v", "/v"), VolumeMount("w", "/w")),
+    )
+    text = kube.generate([(PodSpec(containers=(alone,)), kube.Names("p", ("p",)))], new_volume_bytes=5 << 20)
+    assert "the name of volume My_Data, which is my-data here" in text.partition("\n")[0]
+    objects, _ = kube.read(text)
+    assert kube.claims(objects) == [NamedVolume("new", 5 << 20), NamedVolume("my-data", 5 << 20)]
+    (plan,) = kube.pods(objects)
+    assert [one.source for one in plan.spec.volumes] == kube.claims(objects)
+
+
+def test_a_stop_signal_says_whose_signals_they_are() -> None:
+    spec = PodSpec(name="p", containers=(member("a", stop_signal="SIGINT"),))
+    text = kube.generate([(spec, names(spec))])
+    assert "os:\n    name: linux\n" in text
+    assert again(text).containers[0].stop_signal == "SIGINT"
+    plain = PodSpec(name="p", containers=(member("a"),))
+    assert "os:" not in kube.generate([(plain, names(plain))])
+
+
 def test_restart_policies_that_differ() -> None:
     never = RestartPolicy("no", backoff="kubernetes")
     members = (member("p-a"), member("p-b", restart=never))
@@ -211,11 +239,12 @@ def test_a_disk_image_is_refused_by_name() -> None:
 def test_every_field_of_a_specification_is_written_or_noted() -> None:
     """A field that is new has to be thought of here too."""
     written = set(
-        "image name command entrypoint env working_dir user groups hostname tty stdin_open stdin_once expose ports dns "
-        "dns_search dns_options extra_hosts read_only tmpfs volumes mounts files memory_bytes cpus cpu_shares sysctls "
-        "privileged cap_add cap_drop no_new_privileges seccomp run_as_non_root stop_signal stop_timeout_s restart role "
-        "startup liveness readiness lifecycle termination_message_path termination_message_fallback pull "
-        "rows columns pod pid_mode containers labels annotations share_pids fs_group deadline_s manifest".split()
+        "image name command entrypoint env working_dir user group groups hostname tty stdin_open stdin_once "
+        "expose ports dns dns_search dns_options extra_hosts read_only tmpfs volumes mounts files "
+        "memory_bytes cpus cpu_shares sysctls privileged cap_add cap_drop no_new_privileges seccomp "
+        "run_as_non_root stop_signal stop_timeout_s restart role startup liveness readiness lifecycle "
+        "termination_message_path termination_message_fallback pull rows columns pod pid_mode containers "
+        "labels annotations share_pids fs_group deadline_s manifest".split()
     )
     noted = {*writer.NOTED, *writer_container.NOTED}
     for kind in (ContainerSpec, PodSpec):

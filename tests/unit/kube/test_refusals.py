@@ -108,6 +108,7 @@ REFUSED = [
         pod(container="env: [{name: A, value: 1}]"),
         "spec.containers[0].env[0].value: is a whole number; a text is wanted",
     ),
+    (pod().replace("name: p", "name: y"), "a text is wanted (put quotes around it)"),
     # the pod
     (pod("hostNetwork: true"), "spec.hostNetwork: not supported"),
     (pod("initContainers: [{name: c, image: 'x:1'}]"), "there is a container 'c' already"),
@@ -130,7 +131,7 @@ REFUSED = [
     (pod("securityContext: {supplementalGroupsPolicy: Strict}"), "supplementalGroupsPolicy: Strict"),
     (pod("securityContext: {sysctls: [{name: 'a b', value: x}]}"), "securityContext.sysctls"),
     (pod("securityContext: {runAsUser: -1}"), "runAsUser: -1"),
-    (pod("securityContext: {runAsGroup: 1}"), "runAsGroup without runAsUser"),
+    (pod("securityContext: {runAsGroup: -1}"), "runAsGroup: -1"),
     (pod("securityContext: {runAsNonRoot: true, runAsUser: 0}"), "runAsUser 0 and runAsNonRoot"),
     (pod(container="securityContext: {procMount: Unmasked}"), "procMount: Unmasked"),
     (pod(container="securityContext: {privileged: true, allowPrivilegeEscalation: false}"), "and privileged"),
@@ -245,7 +246,15 @@ REFUSED = [
     (
         config_map("data: {a: b, c: d}")
         + volume("configMap: {name: m, items: [{key: a, path: p}, {key: c, path: p/q}]}"),
-        "something else at 'p/q'",
+        "'p/q' would be a file and a directory",
+    ),
+    (
+        config_map("data: {a: b}")
+        + volume(
+            "projected: {sources: [{configMap: {name: m, items: [{key: a, path: p}]}}, "
+            "{downwardAPI: {items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}}]}"
+        ),
+        "sources[1].downwardAPI.items[0].path: another item is at 'p' already",
     ),
     (
         volume("projected: {sources: [{serviceAccountToken: {path: t}}]}"),

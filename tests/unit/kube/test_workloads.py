@@ -10,6 +10,7 @@ import pytest
 
 from hypercontainer import kube
 from hypercontainer.contract.spec import RestartPolicy
+from hypercontainer.contract.volumes import Contents
 from hypercontainer.errors import InvalidArgument
 
 POD = """
@@ -114,13 +115,13 @@ def test_what_is_wrong_inside_a_cron_job_is_found_when_it_is_read() -> None:
     objects_text = """
 apiVersion: batch/v1
 kind: CronJob
-metadata: {name: n}
+metadata: {name: nightly}
 spec:
   schedule: "@daily"
   jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: "x:1"}]}}}}
 """
     with pytest.raises(
-        InvalidArgument, match=re.escape("spec.jobTemplate, Job/n: spec.template.spec.restartPolicy")
+        InvalidArgument, match=re.escape("spec.jobTemplate, Job/nightly: spec.template.spec.restartPolicy")
     ):
         kube.crons(read(objects_text))
 
@@ -190,3 +191,78 @@ def test_broken_pull_secret() -> None:
     for broken in ("[]", "x", '{"r.test": 1}', '{"r.test": {"auth": "!"}}', '{"r.test": {"username": 1}}'):
         with pytest.raises(InvalidArgument, match="Secret s"):
             kube.pods(read(secret % broken + pod))
+
+
+def one_pod(container: str = "", spec: str = "") -> kube.PodPlan:
+    text = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: 'x:1', %s}], %s}}"
+    (plan,) = kube.pods(read(text % (container, spec)))
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("container", "pod", "expected"),
+    [
+        ("", "securityContext: {runAsGroup: 3000}", (None, "3000")),
+        ("securityContext: {runAsGroup: 4000}", "securityContext: {runAsGroup: 3000}", (None, "4000")),
+        ("securityContext: {runAsUser: 7}", "securityContext: {runAsGroup: 3000}", ("7:3000", None)),
+        ("securityContext: {runAsUser: 7}", "", ("7", None)),
+    ],
+)
+def test_groups_that_processes_run_as(container: str, pod: str, expected: tuple[str | None, ...]) -> None:
+    (made,) = one_pod(container, pod).spec.containers
+    assert (made.user, made.group) == expected
+
+
+def test_a_null_amount_is_nothing_and_a_null_text_empty() -> None:
+    plan = one_pod("resources: {limits: {memory: null, cpu: 1}}, args: [a, null]")
+    (made,) = plan.spec.containers
+    assert (made.memory_bytes, made.cpus, made.command) == (None, 1.0, ("a", ""))
+    (found,) = read(
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: m, labels: {l: null}}, data: {A: null}}"
+    )
+    assert found.data == {"A": b""}
+    assert found.model.metadata.labels == {"l": ""}
+
+
+def test_shares_are_capped_as_the_kubelet_caps_them() -> None:
+    def shares(cpus: str) -> int | None:
+        return one_pod(f"resources: {{requests: {{cpu: {cpus}}}}}").spec.containers[0].cpu_shares
+
+    assert [shares(one) for one in ("0", "1m", "1", "256", "300")] == [2, 2, 1024, 262144, 262144]
+
+
+def test_of_projected_sources_that_meet_the_last_one_counts() -> None:
+    objects = read(
+        """
+{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {key: first, a: A, b: B}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {key: second, c: C}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, labels: {l: x}}
+spec:
+  containers: [{name: c, image: "x:1"}]
+  volumes:
+  - name: v
+    projected:
+      sources:
+      - secret: {name: s}
+      - configMap: {name: m}
+      - configMap: {name: m, items: [{key: c, path: a}]}
+      - downwardAPI: {items: [{path: b, fieldRef: {fieldPath: metadata.name}}]}
+  - name: twice
+    configMap: {name: m, items: [{key: key, path: x}, {key: c, path: x}]}
+"""
+    )
+    (plan,) = kube.pods(objects)
+    first, twice = (volume.source for volume in plan.spec.volumes)
+    assert isinstance(first, Contents)
+    assert isinstance(twice, Contents)
+    assert {file.path: file.content for file in first.files} == {
+        "key": b"second",
+        "a": b"C",
+        "b": b"p",
+        "c": b"C",
+    }
+    assert {file.path: file.content for file in twice.files} == {"x": b"C"}

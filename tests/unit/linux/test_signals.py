@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux.signals import parse
+from hypercontainer.linux.signals import name, parse
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,21 @@ def test_the_names_are_pythons() -> None:
     for member in signal.Signals:
         if member < 32:
             assert parse(member.name) == member
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (2, "SIGINT"),
+        (29, "SIGIO"),
+        (31, "SIGSYS"),
+        (34, "SIGRTMIN"),
+        (49, "SIGRTMIN+15"),
+        (50, "SIGRTMAX-14"),
+        (64, "SIGRTMAX"),
+        (32, "32"),
+    ],
+)
+def test_name(number: int, expected: str) -> None:
+    assert name(number) == expected
+    assert parse(expected) == number

@@ -15,7 +15,7 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
 from hypercontainer.errors import Conflict, HyperError, NotFound
-from hypercontainer.volume.store import VolumeStore
+from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore
 
 _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
     "name": filters.expression(lambda volume: (volume.name,)),
@@ -26,6 +26,8 @@ _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
 
 
 class VolumeService:
+    default_bytes = DEFAULT_BYTES  # of a volume that is made without a size
+
     def __init__(self, directory: Directory, store: VolumeStore, events: EventBus) -> None:
         self._directory = directory
         self._store = store

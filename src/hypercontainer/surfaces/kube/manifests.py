@@ -23,7 +23,7 @@ from hypercontainer.engine.pod.views import whole
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
 from hypercontainer.image.reference import parse
-from hypercontainer.semantics import defaults
+from hypercontainer.semantics import defaults, docker
 from hypercontainer.surfaces.kube.wording import in_manifest
 
 CLUSTER_DOMAIN = "svc.cluster.local"
@@ -212,7 +212,8 @@ class Manifests:
     async def generate(self, refs: Sequence[str]) -> str:
         pods = [self._described(ref) for ref in refs]
         sizes = {info.name: info.size_bytes for info in await self._volumes.find()}
-        return await asyncio.to_thread(kube.generate, pods, volume_sizes=sizes)
+        new = self._volumes.default_bytes
+        return await asyncio.to_thread(kube.generate, pods, volume_sizes=sizes, new_volume_bytes=new)
 
     def _described(self, ref: str) -> tuple[PodSpec, kube.Names]:
         try:
@@ -238,6 +239,7 @@ class Manifests:
                 member,
                 log=LogConfig() if member.log == usual else member.log,
                 pull="missing" if member.pull == "never" else member.pull,
+                stop_signal=member.stop_signal and docker.signal_name(member.stop_signal),
             )
             for member in spec.containers
         )

@@ -23,6 +23,7 @@ _PATHS = {
     "expose": "ports",
     "extra_hosts": "hostAliases",
     "fs_group": "securityContext.fsGroup",
+    "group": "securityContext.runAsGroup",
     "groups": "securityContext.supplementalGroups",
     "hostname": "hostname",
     "image": "image",
