@@ -219,8 +219,15 @@ def _life(values: Values) -> dict[str, Any]:
     return spec
 
 
+_POLICIES_OF_PODFILES = {
+    "never": "no",
+    "onFailure": "on-failure",
+}  # which earlier versions had on the command line
+
+
 def restart_policy(text: str) -> dict[str, Any]:
     name, colon, retries = text.partition(":")
+    name = _POLICIES_OF_PODFILES.get(name, name)
     if name not in ("no", "always", "on-failure", "unless-stopped"):
         raise UsageError(
             f"invalid restart policy {text!r}", hint="no, always, on-failure[:RETRIES], unless-stopped"

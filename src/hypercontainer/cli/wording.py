@@ -43,6 +43,10 @@ def word(error: HyperError, given: Iterable[Values] = ()) -> None:
     stays as it is."""
     details = getattr(error, "details", {})  # of an error that hyperd answered with
     field = getattr(error, "field", "") or details.get("field", "")
+    given = list(given)
+    if field and any("podfile" in values.names() for values in given):  # no flag has said it
+        _in_podfile(error, field)
+        given = []
     option = next(filter(None, (values.option_of(field) for values in given)), None)
     if option and error.message.startswith(f"{field}: "):
         error.message = f"--{option.name}{error.message.removeprefix(field)}"
@@ -53,6 +57,13 @@ def word(error: HyperError, given: Iterable[Values] = ()) -> None:
         error.hint += between + helps
     elif helps:
         error.hint = helps
+
+
+def _in_podfile(error: HyperError, field: str) -> None:
+    from hypercontainer.podfile import FIELDS
+
+    if error.message.startswith(f"{field}: "):
+        error.message = FIELDS.get(field, field) + error.message.removeprefix(field)
 
 
 def complain(error: HyperError) -> None:

@@ -9,4 +9,22 @@ from __future__ import annotations
 from hypercontainer.podfile.pod import read
 from hypercontainer.podfile.storage import Fetch
 
-__all__ = ["Fetch", "read"]
+# What a podfile calls the fields of a specification that have another name there.
+FIELDS = {
+    "cpus": "resource.vcpu",
+    "dns_options": "dnsOptions",
+    "dns_search": "dnsSearch",
+    "env": "envs",
+    "groups": "user.additionalGroups",
+    "memory_bytes": "resource.memory",
+    "mounts": "volumes",
+    "name": "id",
+    "ports": "portmappings",
+    "read_only": "readOnly",
+    "restart": "restartPolicy",
+    "stop_signal": "StopSignal",
+    "sysctls": "sysctl",
+    "working_dir": "workdir",
+}
+
+__all__ = ["FIELDS", "Fetch", "read"]

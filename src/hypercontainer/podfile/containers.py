@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypercontainer.contract.spec import ContainerSpec, LogConfig, RestartPolicy, Ulimit
 from hypercontainer.podfile.fields import Table
 from hypercontainer.podfile.ports import Ports
-from hypercontainer.podfile.storage import Files, Volumes
+from hypercontainer.podfile.storage import Files, Volumes, check_cache
 from hypercontainer.podfile.tree import shown
 
 _POLICIES = {
@@ -63,7 +63,7 @@ def container_spec(table: Table, shared: Shared) -> ContainerSpec:
         user=user,
         groups=groups,
         tty=tty,
-        stdin_open=tty,  # a terminal is there to be typed at
+        stdin_open=True,  # so that a shell waits for whoever attaches
         labels=table.pairs("labels"),
         read_only=table.flag("readOnly"),
         mounts=shared.volumes.mounts(table),
@@ -153,5 +153,4 @@ def _stop_signal(table: Table) -> str | None:
 def _ignored(table: Table) -> None:
     if table.said("logPath"):
         table.warn("logPath", "ignored: hyperd keeps the logs")
-    if table.said("cache"):
-        table.warn("cache", "ignored: how a disk is cached follows from what it is")
+    check_cache(table)

@@ -22,7 +22,7 @@ MAX_HOSTNAME_CHARS = 63
 MAX_VCPUS = 4096
 MIN_MEMORY_MIB = 4
 MAX_MEMORY_MIB = 1 << 30
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.IGNORECASE)
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _WORD = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
 _LOG_DRIVERS = {"": None, "json-file": "file", "file": "file", "none": "none"}
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
@@ -122,7 +122,7 @@ def _hostname(pod: Table, name: str | None) -> str | None:
     if len(hostname) > MAX_HOSTNAME_CHARS:
         raise pod.error("hostname", f"{len(hostname)} characters, at most {MAX_HOSTNAME_CHARS}")
     if not _is_hostname(hostname):
-        raise pod.error("hostname", f"{shown(hostname)} is no host name", "letters, digits and hyphens")
+        raise pod.error("hostname", f"{shown(hostname)} is no host name", "small letters, digits and hyphens")
     return hostname
 
 

@@ -236,15 +236,20 @@ def _volume(table: Table, name: str) -> Volume:
     source, kind = table.text("source"), table.text("format") or table.text("driver")
     filesystem = table.text("fstype")
     found = _source(table, source, kind.lower(), filesystem)
+    check_cache(table)
+    if table.said("option"):
+        table.warn("option", "ignored: it is for rbd volumes")
+    table.done()
+    return Volume(name, found)
+
+
+def check_cache(table: Table) -> None:
+    """Of a volume's disk, or of a container's."""
     cache = table.text("cache")
     if cache and cache.lower() not in _CACHES:
         raise table.error("cache", f"{shown(cache)} is not known", f"one of {', '.join(_CACHES)}")
     if cache:
         table.warn("cache", "ignored: how a disk is cached follows from what it is")
-    if table.said("option"):
-        table.warn("option", "ignored: it is for rbd volumes")
-    table.done()
-    return Volume(name, found)
 
 
 def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:

@@ -108,6 +108,14 @@ def test_what_is_no_fields_fault_stays() -> None:
     assert other.message == "cpus: no"
 
 
+def test_of_a_podfile_the_podfile_s_words() -> None:
+    values = Values(RUN.options)
+    values.put(next(option for option in RUN.options if option.name == "podfile"), "web.yaml")
+    error = InvalidArgument("'sctp' is no protocol", field="ports", takes="tcp or udp")
+    word(error, [values])
+    assert error.message == "portmappings: 'sctp' is no protocol"
+
+
 # ------------------------------------------------------------------------- what is raised, and what there is
 
 

@@ -55,6 +55,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (pod(hostname="a" * 64), "hostname", "64 characters, at most 63"),
     (pod(hostname="/myname"), "hostname", "'/myname' is no host name"),
     (pod(hostname="a..b"), "hostname", "is no host name"),
+    (pod(hostname="Web"), "hostname", "'Web' is no host name (small letters, digits and hyphens)"),
     (pod(hostname="-a"), "hostname", "is no host name"),
     (pod(hostname="under_score"), "hostname", "is no host name"),
     (pod(restartPolicy="sometimes"), "restartPolicy", "never, onFailure or always"),

@@ -9,6 +9,8 @@ from hypercontainer.cli.options import Call, Command, UsageError, flag, text
 from hypercontainer.cli.progress import Display, follow
 from hypercontainer.cli.session import tell, visible
 
+MAX_FILE_BYTES = 16 * 1024 * 1024  # more characters than hyperd takes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,7 +26,7 @@ def _manifest(call: Call) -> str:
     texts = []
     for path in files:
         try:
-            texts.append(read_text(path, "manifest").decode("utf-8-sig"))
+            texts.append(read_text(path, "manifest", MAX_FILE_BYTES).decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise UsageError(f"manifest {path}: not UTF-8 at byte {error.start}", exit_status=1) from None
     return "\n---\n".join(texts)

@@ -23,22 +23,21 @@ if TYPE_CHECKING:
 
     from hypercontainer.client.api import Client
 
-MAX_FILE_BYTES = 4 * 1024 * 1024
 _HINTS = {"attach": "without -d, what its containers write is shown; hyper attach NAME takes one of them"}
 _BESIDE = frozenset(("podfile", "detach", "rm", "quiet", "name", "label", "pull", "no-template"))
 
 
-def read_text(path: str, what: str) -> bytes:
+def read_text(path: str, what: str, most_bytes: int) -> bytes:
     """Of "-", standard input."""
     if path == "-":
         if sys.stdin is None:
             raise UsageError(f"there is no standard input to read the {what} from")
-        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        data = sys.stdin.buffer.read(most_bytes + 1)
     else:
         with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{what} {path}: more than {MAX_FILE_BYTES} bytes")
+            data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise UsageError(f"{what} {path}: more than {most_bytes} bytes")
     return data
 
 
@@ -51,14 +50,15 @@ def _spec(call: Call) -> dict[str, Any]:
         hint = _HINTS.get(other[0], "the podfile says it")
         raise UsageError(f"--{other[0]} does not go with --podfile", hint=hint)
     path = values.text("podfile")
-    text = read_text(path, "podfile")
 
     import msgspec
 
     from hypercontainer.cli.environment import pairs
     from hypercontainer.podfile import read
     from hypercontainer.podfile.fetching import Fetcher
+    from hypercontainer.podfile.tree import MAX_TEXT_BYTES
 
+    text = read_text(path, "podfile", MAX_TEXT_BYTES)
     where = "standard input" if path == "-" else path
     found, warnings = read(text, where=where, fetch=Fetcher())
     for warning in warnings:
