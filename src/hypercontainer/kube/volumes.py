@@ -179,12 +179,13 @@ class _Files:
     def projected(self, given: core_v1.VolumeProjection, path: str) -> None:
         """One of several sources: only a path that two items name is an error."""
         path += "." + exactly_one(given, ("configMap", "downwardAPI", "secret"), self._ctx.at(path))
-        source = given.configMap or given.secret or given.downwardAPI
-        for index, item in enumerate((source and source.items) or ()):
-            if item.path in self._named:
+        sources = (given.configMap, given.secret, given.downwardAPI)
+        named = [item.path for source in sources if source is not None for item in source.items or ()]
+        for index, at in enumerate(named):
+            if at in self._named:
                 where = self._ctx.at(f"{path}.items[{index}].path")
-                raise InvalidArgument(f"{where}: another item is at {item.path[:80]!r} already")
-            self._named.add(item.path)
+                raise InvalidArgument(f"{where}: another item is at {at[:80]!r} already")
+            self._named.add(at)
         if given.configMap is not None:
             self.keyed(
                 "ConfigMap", given.configMap.name, given.configMap.items, given.configMap.optional, path
