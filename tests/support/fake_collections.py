@@ -236,15 +236,33 @@ class FakeManifests(Noted, of="manifests"):
         *,
         replace: bool = False,
         start: bool = True,
+        dry_run: bool = False,
+        skip_unsupported: bool = False,
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
         asked_by: int | None = None,
     ) -> list[a.Played]:
         return [a.Played(kind="Pod", name="shop", action="replaced" if replace else "created", pods=("p1",))]
 
-    async def down(self, text: str, *, volumes: bool = False) -> list[a.Played]:
+    async def down(self, text: str, *, volumes: bool = False, dry_run: bool = False) -> list[a.Played]:
         kinds = ("Pod", "PersistentVolumeClaim") if volumes else ("Pod",)
         return [a.Played(kind=kind, name="shop", action="removed") for kind in kinds]
+
+    async def cron_jobs(self) -> list[a.CronJob]:
+        runs = (a.CronRun("nightly-1", "succeeded", ("nightly-1-0",)), a.CronRun("nightly-2", "active", ()))
+        return [
+            a.CronJob(
+                name="nightly",
+                schedule="@daily",
+                time_zone="Europe/Paris",
+                last="2026-11-27T23:00:00.000000000Z",
+                next="2026-11-28T23:00:00.000000000Z",
+                runs=runs,
+            )
+        ]
+
+    async def run_cron_job(self, name: str) -> str:
+        return f"{name}-manual-0a1b"
 
     async def generate(self, refs: Sequence[str]) -> str:
         return "---\n".join(f"kind: Pod # {ref}\n" for ref in refs)

@@ -42,3 +42,17 @@ class VirtualClock:
 async def settle() -> None:
     for _ in range(SETTLE_TURNS):
         await asyncio.sleep(0)
+
+
+class VirtualWall:
+    """A clock of the wall (``engine.wall.Wall``) that goes as a virtual clock does, from ``began`` on."""
+
+    def __init__(self, clock: VirtualClock, began: float) -> None:
+        self._clock = clock
+        self._began = began
+
+    def now(self) -> float:
+        return self._began + self._clock.now()
+
+    async def until(self, at: float) -> None:
+        await self._clock.sleep(at - self.now())

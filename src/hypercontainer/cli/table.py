@@ -115,6 +115,13 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
         "Use Kubernetes' manifests, with podman's words",
         {"play": "play", "down": "down", "generate": _GENERATE},
     ),
+    "cronjob": (
+        "Look at the CronJobs of manifests, and run them",
+        {
+            "ls": ("cronjob", "LS", "List CronJobs with their last and next times"),
+            "run": ("cronjob", "RUN", "Make a Job of a CronJob now"),
+        },
+    ),
     "image": (
         "Manage images",
         {
@@ -157,6 +164,7 @@ SYNONYMS = {
     "volume": {"list": "ls", "remove": "rm"},
     "generate": {},
     "kube": {},
+    "cronjob": {"list": "ls"},
     "image": {"list": "ls", "remove": "rm"},
     "kernel": {"list": "ls"},
     "system": {},

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "containers.exec_create": "exec",
     "images.authenticate": "login",
+    "manifests.cron_jobs": "cronjob ls",
     "manifests.down": "down",
     "manifests.generate": "generate kube",
     "manifests.play": "play",
+    "manifests.run_cron_job": "cronjob run",
     "pods.add_ports": "ports add",
     "pods.exec_create": "exec --vm",
     "pods.ports": "ports ls",

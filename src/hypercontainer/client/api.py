@@ -3,6 +3,8 @@ started when nobody serves."""
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from hypercontainer.client.http import BrokenAnswer, Response, connect, quote, request_head, target
 from hypercontainer.client.wirejson import dumps, loads
 from hypercontainer.contract.routes import JSON, NAMES, PROTOCOL, in_words, route
@@ -93,13 +95,14 @@ class Client:
 
     def __init__(self, path: str, *, start: Callable[[], None] | None = None) -> None:
         self.path = path
-        self._start = start
+        self._start: Callable[[], None] | bool | None = start
+        self._starting = allocate_lock()
 
-    def _connect(self) -> Socket:
+    def _connect(self, *, again: bool = False) -> Socket:
         try:
             return connect(self.path)
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            if self._start is None:
+            if again or not self._started():
                 raise NotRunning(self.path) from error
         except PermissionError as error:
             raise Unavailable(
@@ -108,9 +111,15 @@ class Client:
             ) from error
         except OSError as error:
             raise Unavailable(f"connect to hyperd at {self.path}: {error.strerror or error}") from error
-        start, self._start = self._start, None
-        start()
-        return self._connect()
+        return self._connect(again=True)
+
+    def _started(self) -> bool:
+        """Starts hyperd, once, whichever thread is the first to miss it; False: nobody may."""
+        with self._starting:
+            if callable(self._start):
+                start, self._start = self._start, True
+                start()
+            return self._start is True
 
     def open(
         self,

@@ -348,11 +348,38 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     pods: tuple[str, ...] = ()
 
 
+class CronRun(Struct, frozen=True):
+    """A Job of a CronJob.  ``state``: active, succeeded or failed."""
+
+    name: str
+    state: str
+    pods: tuple[str, ...] = ()
+
+
+class CronJob(Struct, frozen=True, kw_only=True):
+    """What is kept of a CronJob.  ``last`` and ``next``: times, "" where there is none; ``problem``: why its last Job
+    could not be made."""
+
+    name: str
+    schedule: str
+    time_zone: str = ""  # "": UTC
+    suspended: bool = False
+    concurrency: str = "Allow"
+    last: str = ""
+    next: str = ""
+    problem: str = ""
+    runs: tuple[CronRun, ...] = ()  # oldest first
+
+
 class Played(Struct, frozen=True, kw_only=True):
-    """What became of one object of a manifest.  ``action``: created, replaced, removed, unchanged or kept."""
+    """What became of one object of a manifest, or would become of it.  ``action``: created, changed (some of its pods
+    were made or removed), replaced, removed, unchanged, kept or skipped.  ``pods``: those that it has; ``removed``:
+    those that it had.
+    """
 
     kind: str
     name: str
     action: str
     pods: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from hypercontainer.contract.answers import (
     Check,
+    CronJob,
     HistoryLine,
     ImageSummary,
     KernelLine,
@@ -228,11 +229,14 @@ class PlayBody(Request, frozen=True):
     text: str
     replace: bool = False
     start: bool = True
+    dry_run: bool = False
+    skip_unsupported: bool = False
 
 
 class DownBody(Request, frozen=True):
     text: str
     volumes: bool = False
+    dry_run: bool = False
 
 
 class GenerateBody(Request, frozen=True):
@@ -328,6 +332,14 @@ class VolumesPruned(Struct, frozen=True):
 
 class Manifest(Wrapper, frozen=True):
     text: str
+
+
+class CronJobList(Wrapper, frozen=True):
+    cron_jobs: list[CronJob]
+
+
+class JobName(Wrapper, frozen=True):
+    job: str
 
 
 class ExecCreated(Wrapper, frozen=True):

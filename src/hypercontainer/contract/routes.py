@@ -177,6 +177,10 @@ manifests.play POST /manifests/play body=PlayBody answer=PlayedList progress cre
     Makes what a Kubernetes manifest describes.
 manifests.down POST /manifests/down body=DownBody answer=PlayedList progress silent
     Removes what was made of a manifest.
+manifests.cron_jobs GET /cronjobs answer=CronJobList
+    CronJobs, with the Jobs that they have made.
+manifests.run_cron_job POST /cronjobs/ID/run id_as=name answer=JobName
+    Makes a Job of a CronJob now.
 manifests.generate POST /manifests/generate body=GenerateBody answer=Manifest
     Writes a manifest of what is there.
 """

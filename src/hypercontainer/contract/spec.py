@@ -202,6 +202,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: int | None = None  # after which it is stopped and has failed
     auto_remove: bool = False  # when its last container has ended for good
     manifest: str = ""  # the Kubernetes object it was made for, as JSON; "" of any other
+    owner: str = ""  # the object of a manifest whose pod it is, as "Deployment/web"
 
 
 # What a pod decides for all of its containers; one that is created into a pod may not say it.

@@ -48,6 +48,15 @@ class Collections(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.NAMES)
 
+    def open(self) -> None:
+        """Goes on with what is to happen at its time, if anything is."""
+        if self._engine.state.objects("CronJob") or self._engine.state.objects("Job"):
+            self._manifests.open()
+
+    async def close(self) -> None:
+        if "_manifests" in self.__dict__:
+            await self._manifests.close()
+
     @functools.cached_property
     def _manifests(self) -> Any:
         # Kubernetes' types cost a tenth of a second, which nobody pays who plays no manifest.
@@ -91,8 +100,10 @@ async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Call
         if not await _started(engine, stop):
             return
         limits = Limits(connections=min(Limits.connections, descriptors.share(CLIENTS_SHARE)))
-        server = Server(NativeApi(Collections(engine), stop.ask), limits=limits)
+        collections = Collections(engine)
+        server = Server(NativeApi(collections, stop.ask), limits=limits)
         try:
+            collections.open()
             await server.serve(sockets)
             ready()
             logger.info("hyperd %s serves; pid %d", __version__, os.getpid())
@@ -101,6 +112,7 @@ async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Call
         finally:
             systemd.notify("STOPPING=1")
             await server.close(deadline_s=DRAIN_S)
+            await collections.close()
     finally:
         await _close(engine, stop)
 

@@ -11,12 +11,22 @@ docs/kubernetes.md says what is taken, reported and refused.  Raises InvalidArgu
 from __future__ import annotations
 
 from hypercontainer.kube.context import Node
-from hypercontainer.kube.cron import Schedule, next_time
-from hypercontainer.kube.objects import Object, Objects, read
+from hypercontainer.kube.cron import Schedule, last_time, next_time
+from hypercontainer.kube.objects import Object, Objects, kept, read
 from hypercontainer.kube.pod import PodPlan, PullSecret
 from hypercontainer.kube.services import ServicePlan, ServicePort, services
 from hypercontainer.kube.volumes import claims
-from hypercontainer.kube.workloads import CronPlan, JobPlan, crons, jobs, pods, run, stable_uid
+from hypercontainer.kube.workloads import (
+    CronPlan,
+    JobPlan,
+    claim_names,
+    crons,
+    jobs,
+    pod_names,
+    pods,
+    run,
+    stable_uid,
+)
 from hypercontainer.kube.writer import Names, generate
 
 __all__ = [
@@ -31,11 +41,15 @@ __all__ = [
     "Schedule",
     "ServicePlan",
     "ServicePort",
+    "claim_names",
     "claims",
     "crons",
     "generate",
     "jobs",
+    "kept",
+    "last_time",
     "next_time",
+    "pod_names",
     "pods",
     "read",
     "run",

@@ -28,6 +28,7 @@ _DAYS = "sun mon tue wed thu fri sat".split()
 _PART = re.compile(r"(\*|\?|[a-z0-9]{1,3})(?:-([a-z0-9]{1,3}))?(?:/([0-9]{1,3}))?")
 _ZONE = re.compile(r"[A-Za-z0-9][-+_A-Za-z0-9]*(/[-+_A-Za-z0-9]+)*")
 MAX_CHARS = 500
+_REACHES = tuple(timedelta(days=days) for days in (1 / 24, 1, 31, 366, 366 * 8, 366 * 28))
 _YEARS = 28  # the calendar's weekdays come again; what does not come in that time never does
 
 
@@ -96,6 +97,18 @@ def next_time(schedule: Schedule, after: datetime) -> datetime | None:
                 if exists and found > after:
                     return found
             clock += timedelta(minutes=1)
+    return None
+
+
+def last_time(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    """The last time that is later than ``after`` and not later than ``until``; None where there is none."""
+    for reach in _REACHES:  # back from the end, so that a long absence costs no more than a short one
+        start = max(after, until - reach)
+        found, following = None, next_time(schedule, start)
+        while following is not None and following <= until:
+            found, following = following, next_time(schedule, following)
+        if found is not None or start == after:
+            return found
     return None
 
 

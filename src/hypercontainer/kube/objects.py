@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, Remedy
 from hypercontainer.kube import documents, names, schema
 
 VERSIONS = {
@@ -30,6 +31,7 @@ VERSIONS = {
     "CronJob": "batch/v1",
 }
 MAX_DATA_BYTES = 1024 * 1024
+MAX_TOLD = 20  # objects in one message
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Objects:
     """In the order of the manifest; (kind, name) is unique."""
 
     items: tuple[Object, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()  # (kind, name) of what is of a kind that is not known here
 
     def __iter__(self) -> Iterator[Object]:
         return iter(self.items)
@@ -62,18 +65,64 @@ class Objects:
         return next((one for one in self.items if (one.kind, one.name) == (kind, name)), None)
 
 
-def read(text: str) -> tuple[Objects, tuple[str, ...]]:
-    """What a manifest says, and the fields in it that have no effect."""
+def read(text: str, *, skip_unsupported: bool = False) -> tuple[Objects, tuple[str, ...]]:
+    """What a manifest says, and the fields in it that have no effect.
+
+    ``skip_unsupported``: kinds that are not known here are passed over; otherwise all of them are named at once.
+    """
+    given = list(_flattened(documents.load(text)))
+    foreign = [(subject, document) for subject, document in given if _is_foreign(document)]
+    if foreign and not skip_unsupported:
+        raise _unsupported(foreign)
     found: dict[tuple[str, str], Object] = {}
-    for subject, document in _flattened(documents.load(text)):
+    for subject, document in given:
+        if _is_foreign(document):
+            continue
         made = parse(document, subject)
         if (made.kind, made.name) in found:
             raise InvalidArgument(f"{made.subject}: this name is there twice", hint="give one another name")
         found[made.kind, made.name] = made
-    if not found:
+    if not given:
         raise InvalidArgument("the manifest is empty", hint=f"kinds: {', '.join(VERSIONS)}")
     warnings = tuple(warning for one in found.values() for warning in one.warnings)
-    return Objects(tuple(found.values())), warnings
+    skipped = tuple((document["kind"], _name_of(document)[:253]) for _, document in foreign)
+    return Objects(tuple(found.values()), skipped), warnings
+
+
+def kept(texts: Iterable[bytes]) -> Objects:
+    """Objects of earlier manifests, each as the JSON of what ``read`` has checked."""
+    return Objects(tuple(parse(json.loads(text), "kept") for text in texts))
+
+
+def _is_foreign(document: Any) -> bool:
+    kind = document.get("kind") if isinstance(document, dict) else None
+    return isinstance(kind, str) and bool(kind) and kind not in VERSIONS
+
+
+def _unsupported(foreign: Sequence[tuple[str, dict[str, Any]]]) -> InvalidArgument:
+    told = [f"{_subject(document, subject)}: kind {document['kind'][:60]}" for subject, document in foreign]
+    shown = "; ".join(told[:MAX_TOLD]) + (
+        f"; and {len(told) - MAX_TOLD} more" if len(told) > MAX_TOLD else ""
+    )
+    return InvalidArgument(
+        f"{shown} {'is' if len(told) == 1 else 'are'} not supported",
+        hint=f"kinds: {', '.join(VERSIONS)}",
+        remedies=(Remedy("manifests.play", aim="passes over others", options={"skip_unsupported": True}),),
+    )
+
+
+def _name_of(document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _subject(document: dict[str, Any], subject: str) -> str:
+    """Where it stands, with what it is, for messages."""
+    kind, name = document.get("kind"), _name_of(document)
+    if not isinstance(kind, str):
+        return subject
+    return f"{subject}, {kind[:60]}" + (f"/{name[:253]}" if name else "")
 
 
 def _flattened(values: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -96,13 +145,9 @@ def parse(document: Any, subject: str) -> Object:
     if not isinstance(document, dict):
         raise InvalidArgument(f"{subject}: an object with apiVersion, kind and metadata is wanted")
     kind, version = document.get("kind"), document.get("apiVersion")
-    metadata = document.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if isinstance(kind, str):
-        subject += f", {kind[:60]}" + (f"/{name[:253]}" if isinstance(name, str) else "")
+    subject = _subject(document, subject)
     if not isinstance(kind, str) or kind not in VERSIONS:
-        problem = f"kind {kind[:60]} is not supported" if isinstance(kind, str) else "kind is missing"
-        raise InvalidArgument(f"{subject}: {problem}", hint=f"kinds: {', '.join(VERSIONS)}")
+        raise InvalidArgument(f"{subject}: kind is missing", hint=f"kinds: {', '.join(VERSIONS)}")
     if version != VERSIONS[kind]:
         raise InvalidArgument(f"{subject}: apiVersion is not {VERSIONS[kind]}")
     check = schema.Check(subject)
@@ -111,7 +156,7 @@ def parse(document: Any, subject: str) -> Object:
     if model.metadata is None or not model.metadata.name:
         raise check.error("metadata.name", "missing", "give one in metadata.name")
     _check(kind, model, subject)
-    warnings = tuple(f"{kind}/{name}: {path} has no effect here" for path in check.reported)
+    warnings = tuple(f"{kind}/{model.metadata.name}: {path} has no effect here" for path in check.reported)
     made = Object(kind, model.metadata.name, subject, walked, model, warnings)
     if kind in ("ConfigMap", "Secret"):
         _ = made.data  # what is wrong with it is found now

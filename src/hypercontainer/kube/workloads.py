@@ -87,6 +87,25 @@ def pods(
     return found
 
 
+def pod_names(one: Object) -> list[str]:
+    """Of the pods that an object makes, without looking at what they are; a CronJob's come with time."""
+    if one.kind == "Pod":
+        return [one.name]
+    if one.kind == "Job":
+        return [f"{one.name}-{index}" for index in range(_completions(one))]
+    if one.kind not in _WORKLOADS:
+        return []
+    first, count = _replicas(one)
+    return [f"{one.name}-{index}" for index in range(first, first + count)]
+
+
+def claim_names(one: Object, pods: Iterable[str]) -> list[str]:
+    """Of the claims that a StatefulSet makes for ``pods``."""
+    if one.kind != "StatefulSet":
+        return []
+    return [f"{document['metadata']['name']}-{pod}" for pod in pods for document, _ in _claim_templates(one)]
+
+
 def jobs(
     objects: Objects, *, known: Objects = NOTHING, uid: Uid = stable_uid, node: Node = THIS_NODE
 ) -> list[JobPlan]:
@@ -106,10 +125,12 @@ def run(
     known: Objects = NOTHING,
     uid: Uid = stable_uid,
     node: Node = THIS_NODE,
+    suffix: str = "",
 ) -> JobPlan:
-    """The Job of one time, which its name has in minutes.  ``objects``: the CronJob's manifest."""
+    """The Job of one time, which its name has in minutes, unless there is a ``suffix``.  ``objects``: the CronJob's
+    manifest."""
     document = plan.template.document
-    name = f"{plan.name}-{int(scheduled.timestamp()) // 60}"
+    name = f"{plan.name}-{suffix or int(scheduled.timestamp()) // 60}"
     named = {**document, "metadata": {**document["metadata"], "name": name}}
     return _job(parse(named, plan.template.subject), (objects, known), uid, node, ("CronJob", plan.name))
 
@@ -140,13 +161,7 @@ def _workload(one: Object, sources: tuple[Objects, ...], uid: Uid, node: Node) -
     if one.kind == "Pod":
         yield _translate(one.document, one, sources, uid, node, owner)
         return
-    spec = one.document["spec"]
-    first, count = 0, 1
-    if one.kind != "DaemonSet":
-        count = _count(spec.get("replicas", 1), 0, one, "spec.replicas")
-        first = _count(
-            (spec.get("ordinals") or {}).get("start", 0), 0, one, "spec.ordinals.start", most=10**6
-        )
+    first, count = _replicas(one)
     _check_selector(one)
     plans = [
         _translate(_replica(one, index), one, _with_claims(one, index, sources), uid, node, owner)
@@ -154,6 +169,16 @@ def _workload(one: Object, sources: tuple[Objects, ...], uid: Uid, node: Node) -
     ]
     _check_replicas(one, plans)
     yield from plans
+
+
+def _replicas(one: Object) -> tuple[int, int]:
+    """(number of the first, how many)."""
+    if one.kind == "DaemonSet":
+        return 0, 1
+    spec = one.document["spec"]
+    count = _count(spec.get("replicas", 1), 0, one, "spec.replicas")
+    start = (spec.get("ordinals") or {}).get("start", 0)
+    return _count(start, 0, one, "spec.ordinals.start", most=10**6), count
 
 
 def _count(value: Any, least: int, one: Object, path: str, most: int = MAX_PODS) -> int:
@@ -281,18 +306,16 @@ def _job(
     one: Object, sources: tuple[Objects, ...], uid: Uid, node: Node, owner: tuple[str, str] | None = None
 ) -> JobPlan:
     spec = one.model.spec
-    parallelism = _count(1 if spec.parallelism is None else spec.parallelism, 0, one, "spec.parallelism")
+    parallelism = _parallelism(one)
     indexed = spec.completionMode == "Indexed"
     if indexed and spec.completions is None:
         raise InvalidArgument(f"{one.subject}: spec.completions is missing, as completionMode is Indexed")
-    # Without completions one success is enough, and the other pods finish what they do.
-    wanted = _count(parallelism if spec.completions is None else spec.completions, 0, one, "spec.completions")
     limit = DEFAULT_BACKOFF_LIMIT if spec.backoffLimit is None else spec.backoffLimit
     _count(limit, 0, one, "spec.backoffLimit", most=2**31 - 1)
     deadline_s, ttl_s = spec.activeDeadlineSeconds, spec.ttlSecondsAfterFinished
     for value, path in ((deadline_s, "activeDeadlineSeconds"), (ttl_s, "ttlSecondsAfterFinished")):
         _count(0 if value is None else value, 0, one, f"spec.{path}", most=2**31 - 1)
-    count = 0 if spec.suspend else wanted
+    count = _completions(one)
     plans = []
     for index in range(count):
         document = _completion(one, index if indexed else None, f"{one.name}-{index}")
@@ -304,6 +327,20 @@ def _job(
         )
     _check_replicas(one, plans)
     return JobPlan(one.name, tuple(plans), parallelism, limit, deadline_s, ttl_s)
+
+
+def _parallelism(one: Object) -> int:
+    given = one.model.spec.parallelism
+    return _count(1 if given is None else given, 0, one, "spec.parallelism")
+
+
+def _completions(one: Object) -> int:
+    """How many pods there are to be."""
+    spec = one.model.spec
+    # Without completions one success is enough, and the other pods finish what they do.
+    wanted = _parallelism(one) if spec.completions is None else spec.completions
+    count = _count(wanted, 0, one, "spec.completions")
+    return 0 if spec.suspend else count
 
 
 def _completion(one: Object, index: int | None, name: str) -> Document:

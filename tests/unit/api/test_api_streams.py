@@ -180,16 +180,30 @@ async def test_logs_of_a_pod_are_lines(serving: Serving) -> None:
 async def test_play_tells_progress_and_what_became_of_each_object(serving: Serving) -> None:
     async def play(text: str, *, progress: Any, **options: Any) -> Any:
         assert (text, options.pop("asked_by")) == ("kind: Pod", os.getuid())
-        assert options == {"replace": True, "start": False, "credentials": None}
+        assert options.pop("credentials") is None
+        assert options == {"replace": True, "start": False, "dry_run": True, "skip_unsupported": True}
         progress(LayerProgress("l1", "downloading", 1, 2))
         return [Played(kind="Pod", name="shop", action="created", pods=("p1",))]
 
     async with serving() as harness:
         harness.notes.stand_ins["manifests.play"] = play
-        body = {"text": "kind: Pod", "replace": True, "start": False}
+        body = {
+            "text": "kind: Pod",
+            "replace": True,
+            "start": False,
+            "dry_run": True,
+            "skip_unsupported": True,
+        }
         status, text = await harness.call("POST", "/v1/manifests/play", body)
         first, last = lines(text)
-        played = {"kind": "Pod", "name": "shop", "action": "created", "pods": ["p1"], "warnings": []}
+        played = {
+            "kind": "Pod",
+            "name": "shop",
+            "action": "created",
+            "pods": ["p1"],
+            "removed": [],
+            "warnings": [],
+        }
         assert (status, first["progress"]["layer"], last) == (200, "l1", {"result": [played]})
         harness.notes.error = e.InvalidArgument("Pod shop: spec.containers is missing")
         status, answer = await harness.call("POST", "/v1/manifests/play", body)

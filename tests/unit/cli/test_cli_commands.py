@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,33 @@ def test_each_container_is_tried_and_a_failure_is_the_status(
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("a\nc\n", "hyper: no container b\n")
     assert hyperd.asked("POST", "/v1/containers/a/stop").json == {"timeout_s": 3, "signal": "INT"}
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "path"),
+    [
+        (("stop",), "POST", "/v1/containers/{}/stop"),
+        (("restart",), "POST", "/v1/containers/{}/restart"),
+        (("kill",), "POST", "/v1/containers/{}/kill"),
+        (("rm", "-f"), "DELETE", "/v1/containers/{}"),
+        (("pod", "stop"), "POST", "/v1/pods/{}/stop"),
+        (("pod", "restart"), "POST", "/v1/pods/{}/restart"),
+        (("pod", "rm"), "DELETE", "/v1/pods/{}"),
+    ],
+)
+def test_none_waits_for_the_end_of_another(
+    hyperd: FakeHyperd, run: Run, capsys: Capture, words: tuple[str, ...], method: str, path: str
+) -> None:
+    together = threading.Barrier(3)
+
+    def ends_with_the_others(peer: Peer, _: Request) -> None:
+        together.wait(30)
+        peer.send(b"HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n")
+
+    for name in "abc":
+        hyperd.on(method, path.format(name), ends_with_the_others)
+    assert run(*words, "a", "b", "c") == 0
+    assert capsys.readouterr().out == "a\nb\nc\n"
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,11 @@ def manifest(tmp_path: Path) -> str:
         (("play", "--replace", "--no-start"), "play", {"replace": True, "start": False}),
         (("play", "kube", "--start=false"), "play", {"replace": False, "start": False}),
         (("kube", "play"), "play", {"replace": False, "start": True}),
+        (("play", "--dry-run"), "play", {"replace": False, "start": True, "dry_run": True}),
+        (("play", "--skip-unsupported"), "play", {"replace": False, "start": True, "skip_unsupported": True}),
+        (("play", "-f"), "play", {"replace": False, "start": True}),
         (("down",), "down", {"volumes": False}),
+        (("down", "--dry-run", "--filename"), "down", {"volumes": False, "dry_run": True}),
         (("kube", "down", "--volumes"), "down", {"volumes": True}),
         (("play", "--down"), "down", {"volumes": False}),
     ],
@@ -380,7 +384,8 @@ def test_manifests(
     hyperd.lines("POST", f"/v1/manifests/{verb}", {"message": "making"}, {"result": [played]})
     assert run(*words, manifest) == 0
     shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("pod/shop created\n", "making\nWARNING: look\n")
+    dry = " (dry run)" if "--dry-run" in words else ""
+    assert (shown.out, shown.err) == (f"pod/shop created{dry}\n", "making\nWARNING: look\n")
     assert len(hyperd.requests) == 1  # without credentials the images are hyperd's to fetch
     assert hyperd.requests[0].json == {"text": Path(manifest).read_text(), **said}
     msgspec.convert(hyperd.requests[0].json, messages.PlayBody if verb == "play" else messages.DownBody)
@@ -404,12 +409,67 @@ def test_private_images_of_a_manifest_are_fetched_first(
 
 def test_several_files_are_one(hyperd: FakeHyperd, spawn: Spawn, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text('{"kind": "Pod"}')
+    path.write_text('{\t"kind": "Pod"}')
     hyperd.lines("POST", "/v1/manifests/play", {"result": []})
-    assert spawn("play", str(path), "-", stdin=b"\xef\xbb\xbfkind: Service\n").returncode == 0
-    assert hyperd.requests[0].json["text"] == '{"kind": "Pod"}\n---\nkind: Service\n'
+    for words in ((str(path), "-"), ("-f", str(path), "-f", "-"), ("-f", str(path), "-")):
+        assert spawn("play", *words, stdin=b"\xef\xbb\xbfkind: Service\n").returncode == 0
+        assert hyperd.requests[-1].json["text"] == '{ "kind": "Pod"}\n---\nkind: Service\n'
     done = spawn("play", "-", stdin=b"\xff")
     assert (done.returncode, done.stderr) == (1, b"hyper: manifest -: not UTF-8 at byte 0\n")
+
+
+@pytest.mark.parametrize("words", [("play",), ("down",), ("play", "-f", "-", "-")])
+def test_which_manifests_has_to_be_said_and_once(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words) == 1
+
+
+def test_pods_that_are_gone_are_named(hyperd: FakeHyperd, run: Run, capsys: Capture, manifest: str) -> None:
+    played = {
+        "kind": "Deployment",
+        "name": "web",
+        "action": "changed",
+        "pods": ["web-0"],
+        "removed": ["web-1", "web-2"],
+    }
+    hyperd.lines("POST", "/v1/manifests/play", {"result": [played]})
+    assert run("play", manifest) == 0
+    assert capsys.readouterr().out == "deployment/web changed: web-1, web-2 removed\n"
+
+
+CRON_JOB = {
+    "name": "nightly",
+    "schedule": "@daily",
+    "time_zone": "",
+    "suspended": False,
+    "concurrency": "Allow",
+    "last": "2026-11-27T00:00:00.000000000Z",
+    "next": "2026-11-28T00:00:00.000000000Z",
+    "problem": "no such image",
+    "runs": [
+        {"name": "nightly-1", "state": "succeeded", "pods": []},
+        {"name": "nightly-2", "state": "active", "pods": []},
+    ],
+}
+
+
+def test_cron_jobs_are_listed(hyperd: FakeHyperd, run: Run, capsys: Capture) -> None:
+    hyperd.answer("GET", "/v1/cronjobs", {"cron_jobs": [CRON_JOB]})
+    assert run("cronjob", "ls") == 0
+    shown = capsys.readouterr()
+    head, line = shown.out.splitlines()
+    assert head.split() == "NAME SCHEDULE TIMEZONE SUSPEND ACTIVE LAST SCHEDULE NEXT SCHEDULE".split()
+    assert line.split() == "nightly @daily UTC False 1 2026-11-27T00:00:00Z 2026-11-28T00:00:00Z".split()
+    assert "no such image" in shown.err
+    assert run("cronjob", "ls", "--format", "{{.Succeeded}} {{.Failed}} {{.Jobs}}") == 0
+    assert capsys.readouterr().out == "1 0 nightly-1,nightly-2\n"
+    assert run("cronjob", "ls", "-q") == 0
+    assert capsys.readouterr().out == "nightly\n"
+
+
+def test_a_cron_job_is_run_by_hand(hyperd: FakeHyperd, run: Run, capsys: Capture) -> None:
+    hyperd.answer("POST", "/v1/cronjobs/nightly/run", {"job": "nightly-manual-0a1b"})
+    assert run("cronjob", "run", "nightly") == 0
+    assert capsys.readouterr().out == "nightly-manual-0a1b\n"
 
 
 def test_a_manifest_is_written_to_a_new_file(hyperd: FakeHyperd, run: Run, tmp_path: Path) -> None:

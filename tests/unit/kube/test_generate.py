@@ -244,7 +244,7 @@ def test_every_field_of_a_specification_is_written_or_noted() -> None:
         "memory_bytes cpus cpu_shares sysctls privileged cap_add cap_drop no_new_privileges seccomp "
         "run_as_non_root stop_signal stop_timeout_s restart role startup liveness readiness lifecycle "
         "termination_message_path termination_message_fallback pull rows columns pod pid_mode containers "
-        "labels annotations share_pids fs_group deadline_s manifest".split()
+        "labels annotations share_pids fs_group deadline_s manifest owner".split()
     )
     noted = {*writer.NOTED, *writer_container.NOTED}
     for kind in (ContainerSpec, PodSpec):

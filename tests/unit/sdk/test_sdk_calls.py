@@ -332,7 +332,8 @@ def test_manifests_and_volumes(hyperd: FakeHyperd, client: Client) -> None:
     hyperd.lines("POST", "/v1/manifests/down", {"result": [played | {"action": "removed"}]})
     hyperd.answer("POST", "/v1/manifests/generate", {"text": "kind: Pod\n"})
     assert client.play("text", replace=True)[0].pods == ("web",)
-    assert hyperd.asked("POST", "/v1/manifests/play").json == {"text": "text", "replace": True, "start": True}
+    asked = {"text": "text", "replace": True, "start": True, "dry_run": False, "skip_unsupported": False}
+    assert hyperd.asked("POST", "/v1/manifests/play").json == asked
     assert client.down("text")[0].action == "removed"
     assert client.generate(["web"]) == "kind: Pod\n"
     volume = {"name": "a/b", "created": "", "size_bytes": 1, "used_bytes": 0}

@@ -12,18 +12,24 @@ from hypercontainer.errors import Conflict, HyperError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+AT_ONCE = 50  # calls to hyperd
 _ALIVE = ("starting", "running", "paused", "stopping")
 _MEANT_BY_ALL = {"stop": _ALIVE, "kill": _ALIVE, "pause": ("running",), "unpause": ("paused",)}
 
 
-def each(names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool = False) -> int:
+def each(
+    names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool = False, at_once: bool = False
+) -> int:
     """Acts on every name and prints it (or the answer); one that fails does not keep the others from it.
 
-    ``missing_ok``: what does not exist is told, and no failure.
+    ``missing_ok``: what does not exist is told, and no failure.  ``at_once``: none waits for another's end; what is
+    printed stays in the order of the names.
     """
-    status = 0
+    names, status = list(names), 0
+    if at_once and len(names) > 1:
+        act = _at_once(names, act)
     for name in names:
         try:
             answer = act(name)
@@ -36,6 +42,35 @@ def each(names: Iterable[str], act: Callable[[str], object], *, missing_ok: bool
         else:
             print(name if answer is None else answer, flush=True)
     return status
+
+
+def _at_once(names: Sequence[str], act: Callable[[str], object]) -> Callable[[str], object]:
+    """Begins all of them, ``AT_ONCE`` at a time; what it gives waits for one.  Their threads end with the command."""
+    from queue import SimpleQueue
+    from threading import BoundedSemaphore, Thread
+
+    room = BoundedSemaphore(AT_ONCE)
+    outcomes: dict[str, SimpleQueue[tuple[object, BaseException | None]]] = {}
+
+    def begin(name: str) -> None:
+        with room:
+            try:
+                outcome: tuple[object, BaseException | None] = (act(name), None)
+            except BaseException as error:
+                outcome = (None, error)
+        outcomes[name].put(outcome)
+
+    def finish(name: str) -> object:
+        answer, error = outcomes[name].get()
+        outcomes[name].put((answer, error))  # a name may be there twice
+        if error is not None:
+            raise error
+        return answer
+
+    for name in dict.fromkeys(names):
+        outcomes[name] = SimpleQueue()
+        Thread(target=begin, args=(name,), name=f"call on {name}", daemon=True).start()
+    return finish
 
 
 def paused(container: str) -> Conflict:
@@ -69,11 +104,19 @@ def _names(call: Call) -> list[str]:
     return [pod["name"] for pod in found if states is None or pod["state"] in states]
 
 
-def _each(call: Call, body: object = None, *, timeout_s: float | None = LIFECYCLE_TIMEOUT_S) -> int:
+def _each(
+    call: Call,
+    body: object = None,
+    *,
+    timeout_s: float | None = LIFECYCLE_TIMEOUT_S,
+    at_once: bool = False,
+) -> int:
     client, name = call.session.client, f"{'pods' if _of_pods(call) else 'containers'}.{_verb(call)}"
     if _of_pods(call):
         timeout_s = None  # hyperd keeps the times that its containers have
-    return each(_names(call), lambda one: client.call(name, one, body=body, timeout_s=timeout_s))
+    return each(
+        _names(call), lambda one: client.call(name, one, body=body, timeout_s=timeout_s), at_once=at_once
+    )
 
 
 def act(call: Call) -> int:
@@ -90,7 +133,7 @@ def stop(call: Call) -> int:
     body: dict[str, object] = {**_timeout(call)}
     if call.options.given("signal"):
         body["signal"] = call.options.text("signal")
-    return _each(call, body, timeout_s=None)
+    return _each(call, body, timeout_s=None, at_once=True)
 
 
 def _timeout(call: Call) -> dict[str, object]:
@@ -101,7 +144,7 @@ def _timeout(call: Call) -> dict[str, object]:
 
 
 def kill(call: Call) -> int:
-    return _each(call, {"signal": call.options.text("signal")})
+    return _each(call, {"signal": call.options.text("signal")}, at_once=True)
 
 
 def wait(call: Call) -> int:
@@ -115,7 +158,7 @@ def wait(call: Call) -> int:
             answer = client.call("containers.wait", name, query=query, timeout_s=None)
         return int(answer["exit_status"])
 
-    return each(call.arguments, one)
+    return each(call.arguments, one, at_once=True)
 
 
 def remove(call: Call) -> int:
@@ -125,6 +168,7 @@ def remove(call: Call) -> int:
         _names(call),
         lambda one: client.call(name, one, query=query, timeout_s=None),
         missing_ok=call.options.flag("force"),
+        at_once=True,
     )
 
 

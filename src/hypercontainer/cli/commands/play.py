@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from hypercontainer.cli.commands.podfile import read_text
-from hypercontainer.cli.options import Call, Command, UsageError, flag, text
+from hypercontainer.cli.options import Call, Command, UsageError, flag, many, text
 from hypercontainer.cli.progress import Display, follow
 from hypercontainer.cli.session import tell, visible
 
@@ -20,15 +20,23 @@ if TYPE_CHECKING:
 
 def _manifest(call: Call) -> str:
     """All the files as one, since one may name what another defines."""
-    files = call.arguments
-    if files[0] == "kube" and len(files) > 1:  # podman's: play kube FILE
-        files = files[1:]
+    files = [*call.options.many("filename"), *call.arguments]
+    if call.arguments[:1] == ["kube"] and len(files) > 1:  # podman's: play kube FILE
+        files.remove("kube")
+    if not files:
+        raise UsageError(
+            f"hyper {call.name} requires a manifest", hint="a FILE, or - for standard input", exit_status=1
+        )
+    if files.count("-") > 1:
+        raise UsageError("standard input can be read once", exit_status=1)
     texts = []
     for path in files:
         try:
             texts.append(read_text(path, "manifest", MAX_FILE_BYTES).decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise UsageError(f"manifest {path}: not UTF-8 at byte {error.start}", exit_status=1) from None
+    if len(texts) > 1:  # JSON may have tabs between its words, YAML not
+        texts = [one.replace("\t", " ") if one.lstrip()[:1] == "{" else one for one in texts]
     return "\n---\n".join(texts)
 
 
@@ -43,10 +51,11 @@ def _show(call: Call, found: list[dict[str, Any]]) -> None:
     elif call.options.flag("quiet"):
         sys.stdout.writelines(f"{visible(pod)}\n" for one in found for pod in one["pods"])
     else:
-        sys.stdout.writelines(
-            f"{visible(one['kind'].lower())}/{visible(one['name'])} {visible(one['action'])}\n"
-            for one in found
-        )
+        dry = " (dry run)" if call.options.flag("dry-run") else ""
+        for one in found:
+            gone = ", ".join(map(visible, one.get("removed", ())))
+            action = visible(one["action"]) + dry + (f": {gone} removed" if gone else "")
+            sys.stdout.write(f"{visible(one['kind'].lower())}/{visible(one['name'])} {action}\n")
 
 
 def _do(call: Call, verb: str, body: dict[str, Any]) -> int:
@@ -61,14 +70,24 @@ def play(call: Call) -> int:
     values = call.options
     if values.flag("down"):
         return down(call)
-    manifest = _manifest(call)
-    _fetch_private(call.session.client, manifest, quiet=values.flag("quiet"))
-    start = values.flag("start") and not values.flag("no-start")
-    return _do(call, "play", {"text": manifest, "replace": values.flag("replace"), "start": start})
+    manifest, dry_run = _manifest(call), values.flag("dry-run")
+    if not dry_run:
+        _fetch_private(call.session.client, manifest, quiet=values.flag("quiet"))
+    body: dict[str, Any] = {
+        "text": manifest,
+        "replace": values.flag("replace"),
+        "start": values.flag("start") and not values.flag("no-start"),
+    }
+    return _do(call, "play", body | _only_said(call, "dry-run", "skip-unsupported"))
 
 
 def down(call: Call) -> int:
-    return _do(call, "down", {"text": _manifest(call), "volumes": call.options.flag("volumes")})
+    body = {"text": _manifest(call), "volumes": call.options.flag("volumes")}
+    return _do(call, "down", body | _only_said(call, "dry-run"))
+
+
+def _only_said(call: Call, *flags: str) -> dict[str, bool]:
+    return {name.replace("-", "_"): True for name in flags if call.options.flag(name)}
 
 
 def _fetch_private(client: Client, manifest: str, *, quiet: bool) -> None:
@@ -127,6 +146,8 @@ def generate(call: Call) -> int:
 
 
 _COMMON = (
+    many("-f --filename", "FILE", "a manifest, in place of the argument; may be repeated"),
+    flag("--dry-run", "say what would be done, and do nothing"),
     text("--format", "FORMAT", "'json'"),
     flag("-q --quiet", "no progress; print only the pods"),
 )
@@ -134,9 +155,10 @@ _VOLUMES = flag("--volumes", "the volumes of its claims too, with what is in the
 PLAY = Command(
     play,
     "[OPTIONS] FILE...",
-    count=(1, None),
+    count=(0, None),
     options=(
-        flag("--replace", "what is there of these names is removed first"),
+        flag("--replace", "what is there of these names is removed and made anew; volumes stay"),
+        flag("--skip-unsupported", "pass over objects of other kinds, such as Ingress, with a warning"),
         flag("--start", "start the pods", default=True),
         flag("--no-start", "the same as --start=false"),
         flag("--down", "the same as hyper down"),
@@ -148,14 +170,16 @@ PLAY = Command(
     examples=(
         "hyper play shop.yaml",
         "hyper play --replace config.yaml shop.yaml",
-        "kustomize build | hyper play -",
+        "hyper play --dry-run -f config.yaml -f shop.yaml",
+        "kustomize build | hyper play --skip-unsupported -",
     ),
 )
 DOWN = Command(
     down,
     "[OPTIONS] FILE...",
-    count=(1, None),
+    count=(0, None),
     options=(_VOLUMES, *_COMMON),
+    text="""Kinds that are not known are passed over: nothing was made of them.""",
     examples=("hyper down shop.yaml", "hyper down --volumes shop.yaml"),
 )
 GENERATE = Command(

@@ -13,10 +13,12 @@ import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.config import locations
-from hypercontainer.contract.answers import Check, Event, KernelLine, Played
+from hypercontainer.contract.answers import Check, CronJob, Event, KernelLine, Played
 from hypercontainer.contract.calls import (
     CheckList,
+    CronJobList,
     Facts,
+    JobName,
     KernelList,
     Manifest,
     PlayedList,
@@ -166,12 +168,15 @@ class AsyncClient:
         *,
         replace: bool = False,
         start: bool = True,
+        dry_run: bool = False,
+        skip_unsupported: bool = False,
         progress: OnProgress | None = None,
         timeout_s: float | None = None,
     ) -> list[Played]:
         """Makes what a Kubernetes manifest describes (docs/kubernetes.md); several documents in one text.
 
-        ``replace``: what an earlier version of it made goes first.
+        ``replace``: what is there of these names is made anew, but for volumes.  ``dry_run``: only what would be
+        done.  ``skip_unsupported``: kinds that are not known are passed over.
 
         Example::
 
@@ -184,13 +189,15 @@ class AsyncClient:
             await hyper.down(manifest)
         """
         body = {"text": text, "replace": replace, "start": start}
+        body |= {"dry_run": dry_run, "skip_unsupported": skip_unsupported}
         async with deadline("play", timeout_s):
             return await self._api.operation("manifests.play", PlayedList, body=body, progress=progress)
 
     async def down(
-        self, text: str, *, volumes: bool = False, progress: OnProgress | None = None
+        self, text: str, *, volumes: bool = False, dry_run: bool = False, progress: OnProgress | None = None
     ) -> list[Played]:
-        """Removes what ``play`` made of the same text; the volumes of claims only with ``volumes``.
+        """Removes what ``play`` made of the same text; the volumes of claims only with ``volumes``.  ``dry_run``: only
+        what would be done.
 
         Example::
 
@@ -202,8 +209,42 @@ class AsyncClient:
             (removed,) = await hyper.down(manifest)
             assert (removed.name, removed.action) == ("unplayed", "removed")
         """
-        body = {"text": text, "volumes": volumes}
+        body = {"text": text, "volumes": volumes, "dry_run": dry_run}
         return await self._api.operation("manifests.down", PlayedList, body=body, progress=progress)
+
+    async def cron_jobs(self) -> list[CronJob]:
+        """The CronJobs that were played, with their last and next times and the Jobs that they have made.
+
+        Example::
+
+            manifest = '''
+            {apiVersion: batch/v1, kind: CronJob, metadata: {name: nightly}, spec: {schedule: "@daily", jobTemplate: {
+              spec: {template: {spec: {restartPolicy: Never, containers: [
+                {name: main, image: busybox, imagePullPolicy: Never, command: ["true"]}]}}}}}}
+            '''
+            await hyper.play(manifest)
+            (nightly,) = await hyper.cron_jobs()
+            assert (nightly.name, nightly.last) == ("nightly", "")
+            await hyper.down(manifest)
+        """
+        return (await self._api.call("manifests.cron_jobs", CronJobList)).cron_jobs
+
+    async def run_cron_job(self, name: str) -> str:
+        """Makes a Job of a CronJob now, whatever its schedule says: the Job's name.
+
+        Example::
+
+            manifest = '''
+            {apiVersion: batch/v1, kind: CronJob, metadata: {name: monthly}, spec: {schedule: "@monthly", jobTemplate: {
+              spec: {template: {spec: {restartPolicy: Never, containers: [
+                {name: main, image: busybox, imagePullPolicy: Never, command: ["true"]}]}}}}}}
+            '''
+            await hyper.play(manifest)
+            job = await hyper.run_cron_job("monthly")
+            assert job.startswith("monthly-")
+            await hyper.down(manifest)
+        """
+        return (await self._api.call("manifests.run_cron_job", JobName, name)).job
 
     async def generate(self, refs: Sequence[str]) -> str:
         """The Kubernetes manifest, in YAML, of pods, containers or volumes as they are.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Self, Unpack
 
-from hypercontainer.contract.answers import Check, Event, KernelLine, Played
+from hypercontainer.contract.answers import Check, CronJob, Event, KernelLine, Played
 from hypercontainer.contract.calls import (
     SystemPruned,
 )
@@ -117,12 +117,15 @@ class Client(Facade[aio.AsyncClient]):
         *,
         replace: bool = False,
         start: bool = True,
+        dry_run: bool = False,
+        skip_unsupported: bool = False,
         progress: OnProgress | None = None,
         timeout_s: float | None = None,
     ) -> list[Played]:
         """Makes what a Kubernetes manifest describes (docs/kubernetes.md); several documents in one text.
 
-        ``replace``: what an earlier version of it made goes first.
+        ``replace``: what is there of these names is made anew, but for volumes.  ``dry_run``: only what would be
+        done.  ``skip_unsupported``: kinds that are not known are passed over.
 
         Example::
 
@@ -135,11 +138,22 @@ class Client(Facade[aio.AsyncClient]):
             hyper.down(manifest)
         """
         return self._portal.call(
-            self._async.play(text, replace=replace, start=start, progress=progress, timeout_s=timeout_s)
+            self._async.play(
+                text,
+                replace=replace,
+                start=start,
+                dry_run=dry_run,
+                skip_unsupported=skip_unsupported,
+                progress=progress,
+                timeout_s=timeout_s,
+            )
         )
 
-    def down(self, text: str, *, volumes: bool = False, progress: OnProgress | None = None) -> list[Played]:
-        """Removes what ``play`` made of the same text; the volumes of claims only with ``volumes``.
+    def down(
+        self, text: str, *, volumes: bool = False, dry_run: bool = False, progress: OnProgress | None = None
+    ) -> list[Played]:
+        """Removes what ``play`` made of the same text; the volumes of claims only with ``volumes``.  ``dry_run``: only
+        what would be done.
 
         Example::
 
@@ -151,7 +165,41 @@ class Client(Facade[aio.AsyncClient]):
             (removed,) = hyper.down(manifest)
             assert (removed.name, removed.action) == ("unplayed", "removed")
         """
-        return self._portal.call(self._async.down(text, volumes=volumes, progress=progress))
+        return self._portal.call(self._async.down(text, volumes=volumes, dry_run=dry_run, progress=progress))
+
+    def cron_jobs(self) -> list[CronJob]:
+        """The CronJobs that were played, with their last and next times and the Jobs that they have made.
+
+        Example::
+
+            manifest = '''
+            {apiVersion: batch/v1, kind: CronJob, metadata: {name: nightly}, spec: {schedule: "@daily", jobTemplate: {
+              spec: {template: {spec: {restartPolicy: Never, containers: [
+                {name: main, image: busybox, imagePullPolicy: Never, command: ["true"]}]}}}}}}
+            '''
+            hyper.play(manifest)
+            (nightly,) = hyper.cron_jobs()
+            assert (nightly.name, nightly.last) == ("nightly", "")
+            hyper.down(manifest)
+        """
+        return self._portal.call(self._async.cron_jobs())
+
+    def run_cron_job(self, name: str) -> str:
+        """Makes a Job of a CronJob now, whatever its schedule says: the Job's name.
+
+        Example::
+
+            manifest = '''
+            {apiVersion: batch/v1, kind: CronJob, metadata: {name: monthly}, spec: {schedule: "@monthly", jobTemplate: {
+              spec: {template: {spec: {restartPolicy: Never, containers: [
+                {name: main, image: busybox, imagePullPolicy: Never, command: ["true"]}]}}}}}}
+            '''
+            hyper.play(manifest)
+            job = hyper.run_cron_job("monthly")
+            assert job.startswith("monthly-")
+            hyper.down(manifest)
+        """
+        return self._portal.call(self._async.run_cron_job(name))
 
     def generate(self, refs: Sequence[str]) -> str:
         """The Kubernetes manifest, in YAML, of pods, containers or volumes as they are.

@@ -48,6 +48,7 @@ NAMED = {
     "execs": "The ID that the process was prepared under.",
     "pods": "A pod's name, its ID, or the beginning of its ID where that is one pod's only.",
     "volumes": "A volume's name.",
+    "cronjobs": "A CronJob's name.",
 }
 DESCRIPTION = (
     "hyperd serves HTTP/1.1 on a unix socket. Requests are read strictly: an unknown field is an error. Units stand "

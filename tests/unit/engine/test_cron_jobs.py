@@ -1,0 +1,369 @@
+"""CronJobs on a clock that passes hours in no time: their times, what meets, what stays, and a hyperd that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fake_process import PROGRAMS, FakeProcess
+from fake_world import IMAGE, World
+from hypercontainer.contract.answers import CronJob
+from hypercontainer.errors import NotFound
+from hypercontainer.surfaces.kube.kept import Kept
+from hypercontainer.surfaces.kube.manifests import Manifests
+from stories import Tell
+from virtual_clock import VirtualClock, VirtualWall, settle
+
+MINUTE_S = 60.0
+
+
+def cron_job(
+    command: str = '[exit, "0"]',
+    *,
+    schedule: str = "* * * * *",
+    spec: str = "",
+    job: str = "",
+    name: str = "beat",
+) -> str:
+    return f"""
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: {name}}}
+spec:
+  schedule: "{schedule}"
+  {spec}
+  jobTemplate:
+    spec:
+      backoffLimit: 0
+      {job}
+      template:
+        spec:
+          restartPolicy: Never
+          terminationGracePeriodSeconds: 0
+          containers: [{{name: c, image: "{IMAGE}", imagePullPolicy: Never, command: {command}, stdin: true}}]
+"""
+
+
+class Heard:
+    """Events of pods, as they come: ``until`` waits for one that has come, or will."""
+
+    def __init__(self, w: World) -> None:
+        self._w = w
+        self._come: list[tuple[str, str]] = []
+        self._more = asyncio.Event()
+
+    async def listen(self) -> None:
+        async for event in self._w.engine.system.events(filters={"type": ["pod"]}):
+            self._come.append((event.action, event.attributes["name"]))
+            self._more.set()
+
+    async def until(self, action: str, name: str) -> None:
+        while (action, name) not in self._come:
+            self._more.clear()
+            await self._more.wait()
+        await settle()
+
+
+class Stage:
+    """A world's manifests at a time of day: half a minute past ``began``, which is a full minute."""
+
+    def __init__(self, w: World, began: float) -> None:
+        self.w = w
+        self.clock = VirtualClock()
+        self.began = began
+        self.wall = VirtualWall(self.clock, began + 30)
+        self.manifests = Manifests(w.engine.real, wall=self.wall)
+        self.heard = Heard(w)
+
+    def job(self, minutes: int) -> str:
+        """The Job of so many minutes past the beginning."""
+        return f"beat-{int(self.began) // 60 + minutes}"
+
+    async def pods(self) -> set[str]:
+        return {one.name for one in await self.w.engine.pods.find()}
+
+    async def told(self) -> CronJob:
+        (one,) = await self.manifests.cron_jobs()
+        return one
+
+    async def states(self) -> dict[str, str]:
+        return {run.name: run.state for run in (await self.told()).runs}
+
+    async def reopen(self) -> None:
+        """Another hyperd, at the same moment."""
+        await self.manifests.close()
+        await self.w.engine.close()
+        await self.w.open()
+        self.manifests = Manifests(self.w.engine.real, wall=self.wall)
+
+
+@contextlib.asynccontextmanager
+async def stage(w: World, began: float | None = None) -> AsyncIterator[Stage]:
+    made = Stage(w, time.time() // 60 * 60 if began is None else began)
+    listening = asyncio.create_task(made.heard.listen())
+    await settle()
+    try:
+        yield made
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await made.manifests.close()
+
+
+def test_each_time_has_its_job(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            (told,) = await s.manifests.play(cron_job())
+            assert (told.kind, told.action, told.warnings) == ("CronJob", "created", ())
+            assert await s.pods() == set()
+            for minutes in (1, 2):
+                await s.clock.advance(MINUTE_S)
+                await s.heard.until("die", f"{s.job(minutes)}-0")
+            assert await s.states() == {s.job(1): "succeeded", s.job(2): "succeeded"}
+            shown = await s.told()
+            assert shown.last.startswith(datetime.fromtimestamp(s.began + 120, UTC).strftime("%FT%T"))
+            assert shown.next.startswith(datetime.fromtimestamp(s.began + 180, UTC).strftime("%FT%T"))
+            (told,) = await s.manifests.down(cron_job())
+            assert (told.action, set(told.pods)) == ("removed", {f"{s.job(1)}-0", f"{s.job(2)}-0"})
+            assert await s.pods() == set()
+            assert await s.manifests.cron_jobs() == []
+
+    tell(story)
+
+
+def test_times_are_those_of_their_zone(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        began = datetime(2026, 7, 1, 3, 59, tzinfo=UTC).timestamp()
+        async with stage(w, began) as s:
+            await s.manifests.play(cron_job(schedule="0 0 * * *", spec="timeZone: America/New_York"))
+            assert (await s.told()).time_zone == "America/New_York"
+            await s.clock.advance(MINUTE_S)
+            await s.heard.until("die", f"{s.job(1)}-0")
+
+    tell(story)
+
+
+def test_old_jobs_go(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job(spec="successfulJobsHistoryLimit: 1"))
+            for minutes in (1, 2):
+                await s.clock.advance(MINUTE_S)
+                await s.heard.until("die", f"{s.job(minutes)}-0")
+            await s.heard.until("remove", f"{s.job(1)}-0")
+            assert await s.states() == {s.job(2): "succeeded"}
+
+    tell(story)
+
+
+def test_of_failed_jobs_one_is_kept_unless_said_otherwise(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job('[exit, "3"]'))
+            for minutes in (1, 2):
+                await s.clock.advance(MINUTE_S)
+                await s.heard.until("die", f"{s.job(minutes)}-0")
+            await s.heard.until("remove", f"{s.job(1)}-0")
+            assert await s.states() == {s.job(2): "failed"}
+
+    tell(story)
+
+
+def test_jobs_may_run_beside_one_another(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job("[cat]"))
+            for minutes in (1, 2):
+                await s.clock.advance(MINUTE_S)
+                await s.heard.until("start", f"{s.job(minutes)}-0")
+            assert await s.states() == {s.job(1): "active", s.job(2): "active"}
+
+    tell(story)
+
+
+def test_one_that_forbids_others_waits_for_its_end(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job("[cat]", spec="concurrencyPolicy: Forbid"))
+            for _ in range(3):
+                await s.clock.advance(MINUTE_S)
+                await s.heard.until("start", f"{s.job(1)}-0")
+            assert await s.states() == {s.job(1): "active"}
+            await w.engine.pods.stop(f"{s.job(1)}-0")
+            # The last of the times that were missed is made up for, once.
+            await s.heard.until("start", f"{s.job(3)}-0")
+            assert set(await s.states()) == {s.job(1), s.job(3)}
+
+    tell(story)
+
+
+def test_one_that_replaces_others_ends_them(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job("[cat]", spec="concurrencyPolicy: Replace"))
+            for minutes in (1, 2):
+                await s.clock.advance(MINUTE_S)
+                await s.heard.until("start", f"{s.job(minutes)}-0")
+            assert await s.states() == {s.job(2): "active"}
+
+    tell(story)
+
+
+def test_one_that_is_suspended_has_no_times_until_it_goes_on(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job(spec="suspend: true"))
+            await s.clock.advance(3 * MINUTE_S)
+            assert ((await s.told()).next, await s.pods()) == ("", set())
+            (told,) = await s.manifests.play(cron_job())
+            assert told.action == "replaced"
+            await s.heard.until("die", f"{s.job(3)}-0")
+            assert set(await s.states()) == {s.job(3)}
+
+    tell(story)
+
+
+@pytest.mark.parametrize(("deadline", "made"), [("", True), ("startingDeadlineSeconds: 20", False)])
+def test_a_hyperd_that_was_away_makes_up_for_the_last_time_if_it_is_not_too_late(
+    tell: Tell, deadline: str, made: bool
+) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job(spec=deadline))
+            await s.manifests.close()
+            await s.clock.advance(3 * MINUTE_S)  # and nobody was there
+            s.manifests = Manifests(w.engine.real, wall=s.wall)
+            s.manifests.open()
+            if made:
+                await s.heard.until("die", f"{s.job(3)}-0")
+            await s.clock.advance(MINUTE_S)
+            await s.heard.until("die", f"{s.job(4)}-0")
+            assert set(await s.states()) == ({s.job(3), s.job(4)} if made else {s.job(4)})
+
+    tell(story)
+
+
+def test_a_job_that_a_hyperd_had_half_made_is_not_made_twice(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job("[cat]", spec="concurrencyPolicy: Forbid"))
+            killed = asyncio.Event()
+
+            async def never(*_: Any, **__: Any) -> None:
+                killed.set()
+                await asyncio.Event().wait()
+
+            with monkeypatch.context() as patch:
+                patch.setattr("hypercontainer.engine.pod.pod.Pod.change_spec", lambda *_: None)
+                patch.setattr("hypercontainer.surfaces.kube.pods.Pods.start", never)
+                await s.clock.advance(MINUTE_S)
+                await killed.wait()
+                before = {pod.id for pod in await w.engine.pods.find()}
+                await s.reopen()
+            s.manifests.open()
+            heard = Heard(w)
+            listening = asyncio.create_task(heard.listen())
+            await heard.until("start", f"{s.job(1)}-0")
+            listening.cancel()
+            assert {pod.id for pod in await w.engine.pods.find()} == before
+            assert await s.states() == {s.job(1): "active"}
+
+    tell(story)
+
+
+def test_a_change_of_anything_but_the_times_keeps_them(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job())
+            await s.clock.advance(MINUTE_S)
+            await s.heard.until("die", f"{s.job(1)}-0")
+            last = (await s.told()).last
+            (told,) = await s.manifests.play(cron_job('[exit, "1"]'))
+            assert (told.action, (await s.told()).last) == ("replaced", last)
+            (told,) = await s.manifests.play(cron_job('[exit, "1"]'))
+            assert told.action == "unchanged"
+            await s.manifests.play(cron_job(schedule="@hourly"))
+            assert (await s.told()).last == ""
+
+    tell(story)
+
+
+def test_what_cannot_be_made_is_told_and_the_next_time_comes(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, note_time = asyncio.Event(), Kept.note_time
+
+    def noted(self: Kept, name: str, at: float) -> bool:
+        over.set()
+        return note_time(self, name, at)
+
+    monkeypatch.setattr(Kept, "note_time", noted)
+
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            text = cron_job().replace(IMAGE, "localhost/none:1")
+            await s.manifests.play(text)
+            await s.clock.advance(MINUTE_S)
+            await over.wait()
+            assert "localhost/none:1" in (await s.told()).problem
+            await s.manifests.play(cron_job())
+            await s.clock.advance(MINUTE_S)
+            await s.heard.until("die", f"{s.job(2)}-0")
+            assert (await s.told()).problem == ""
+
+    tell(story)
+
+
+def test_one_by_hand(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            await s.manifests.play(cron_job(spec="suspend: true"))
+            name = await s.manifests.run_cron_job("beat")
+            await s.heard.until("die", f"{name}-0")
+            assert await s.states() == {name: "succeeded"}
+            with pytest.raises(NotFound):
+                await s.manifests.run_cron_job("other")
+
+    tell(story)
+
+
+def ends_when(told: asyncio.Event) -> Any:
+    async def program(_: FakeProcess) -> int:
+        await told.wait()
+        return 0
+
+    return program
+
+
+def test_jobs_that_are_removed_some_time_after_their_end(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        go = asyncio.Event()
+        w.driver.programs = {**PROGRAMS, "waits": ends_when(go)}
+        job = f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: once}}
+spec:
+  ttlSecondsAfterFinished: 3600
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{{name: c, image: "{IMAGE}", imagePullPolicy: Never, command: [waits]}}]
+"""
+        async with stage(w) as s:
+            await s.manifests.play(job)
+            await s.clock.advance(2 * 3600)  # it has not ended
+            go.set()
+            await s.heard.until("die", "once-0")
+            await s.heard.until("remove", "once-0")  # by this clock its end was two hours ago
+            assert await s.pods() == set()
+
+    tell(story)
