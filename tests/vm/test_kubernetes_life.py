@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from audit import kill_process
 from hyper import Hyper
 from manifests import FOREVER, Cluster, Document, claim, container, free_port, golden, pod, thing
 from reach import http_get
@@ -292,6 +293,27 @@ def test_what_fails_in_a_job_runs_again(cluster: Cluster) -> None:
     assert cluster.ends("twice-0-a") == (0, "run\nrun\n")
     assert cluster.ends("fails-0-a") == (1, "run\n")
     cluster.until_pod("fails-0", "State", "Failed")
+
+
+def test_a_cron_job_outlives_its_hyperd(own_hyper: Hyper) -> None:
+    """A Job of it runs on while hyperd is killed; the next hyperd knows both, and takes both away."""
+    cluster, hyper = Cluster(own_hyper), own_hyper
+    script = "id; echo up; until test -e /tmp/go; do sleep 0.1; done"
+    made = pod("x", container("c", script), securityContext={"runAsGroup": 3000})
+    job = {"backoffLimit": 0, "template": {"spec": made["spec"]}}
+    cron = thing("batch/v1", "CronJob", "yearly", spec={"schedule": "@yearly", "jobTemplate": {"spec": job}})
+    assert cluster.play(cron) == {"cronjob/yearly": "created"}
+    name = hyper.out("cronjob", "run", "yearly").strip()
+    cluster.until_pod(f"{name}-0", "State", "Running")
+    hyper.wait_for_log(f"{name}-0-c", b"up")
+    kill_process(hyper.daemon_pid())
+    assert hyper.out("cronjob", "ls", "--format", "{{.Name}} {{.Active}} {{.Jobs}}") == f"yearly 1 {name}"
+    cluster.sh(f"{name}-0-c", "touch /tmp/go")
+    assert cluster.ends(f"{name}-0-c") == (0, "uid=0(root) gid=3000 groups=3000\nup\n")
+    cluster.until_pod(f"{name}-0", "State", "Succeeded")
+    assert hyper.out("cronjob", "ls", "--format", "{{.Active}} {{.Succeeded}}") == "0 1"
+    assert cluster.down(cron) == {"cronjob/yearly": "removed"}
+    assert hyper.out("cronjob", "ls", "-q") + hyper.out("ps", "-aq") == ""
 
 
 def test_images_of_private_registries(cluster: Cluster) -> None:
