@@ -23,13 +23,6 @@ NOW = "2026-01-01T00:00:00Z"
 Filters = Mapping[str, Sequence[str]]
 
 
-class FakeState:
-    """Keeps nothing that would happen at a time."""
-
-    def objects(self, kind: str) -> list[bytes]:
-        return []
-
-
 class FakeEngine:
     """Holds a container "web" (c1) and a pod "shop" (p1), which run, a volume "data" and an image "busybox".
 
@@ -46,7 +39,6 @@ class FakeEngine:
         self.images = FakeImages(self.notes, makes_all=makes_all)
         self.system = FakeSystem(self.notes)
         self.manifests = FakeManifests(self.notes)
-        self.state = FakeState()
         self.make_container(ContainerSpec(image="busybox", name="web"), "running")
         self.make_pod(PodSpec(name="shop"), "running")
 

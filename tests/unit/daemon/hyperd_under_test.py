@@ -19,7 +19,10 @@ class FakeEngine:
 
     def __init__(self, config: Config) -> None:
         self._notes = config.root / "engine.log"
-        self.containers = self.images = self.system = self
+        self.containers = self.images = self.system = self.state = self
+
+    def objects(self, kind: str) -> list[bytes]:
+        return []
 
     async def held(self, ref: str) -> FakeEngine:
         return self
