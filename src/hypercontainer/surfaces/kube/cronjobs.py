@@ -29,7 +29,7 @@ from hypercontainer.surfaces.kube.kept import ASKED_BY, Document, Kept, as_asked
 from hypercontainer.surfaces.kube.pods import Pods
 
 _JOB_LABEL = "batch.kubernetes.io/job-name"
-_ENDED = ("succeeded", "failed")
+_ENDED = ("succeeded", "failed", "stopped")
 RETRY_S = 60  # after something could not be removed
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class _Job:
         states = {pod.summary().state for pod in self.pods}
         if not states <= set(_ENDED):
             return "active"
-        return "failed" if "failed" in states else "succeeded"
+        return "succeeded" if states == {"succeeded"} else "failed"
 
     @property
     def started(self) -> float:
