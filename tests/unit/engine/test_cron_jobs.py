@@ -335,6 +335,23 @@ def test_one_by_hand(tell: Tell) -> None:
     tell(story)
 
 
+def test_its_pods_are_made_for_the_user_who_has_played_it(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        async with stage(w) as s:
+            forged = "metadata: {name: beat, annotations: {hyper.invalid/asked-by: '0', mine: kept}}"
+            text = cron_job(spec="suspend: true").replace("metadata: {name: beat}", forged)
+            await s.manifests.play(text, asked_by=1234)
+            (told,) = await s.manifests.play(text, asked_by=1234)
+            assert told.action == "unchanged"
+            name = await s.manifests.run_cron_job("beat")
+            assert (await w.engine.pods.held(f"{name}-0")).record.asked_by == 1234
+            await s.manifests.play(text)
+            name = await s.manifests.run_cron_job("beat")
+            assert (await w.engine.pods.held(f"{name}-0")).record.asked_by is None
+
+    tell(story)
+
+
 def ends_when(told: asyncio.Event) -> Any:
     async def program(_: FakeProcess) -> int:
         await told.wait()
