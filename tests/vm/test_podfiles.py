@@ -267,9 +267,9 @@ def test_port_ranges(pods: Pods) -> None:
     serve = serve.replace("&;", "&") + f" echo up; {FOREVER}"
     document = golden("port_ranges.json", {"listener": serve})
     table = document["portmappings"]
-    table[0]["hostport"] = f"{first}-{first + 2}"
-    table[1]["hostPort"] = free_port()
-    table[2]["hostPort"] = str(udp)
+    table[1]["hostport"] = f"{first}-{first + 2}"
+    table[2]["hostPort"] = free_port()
+    table[3]["hostPort"] = str(udp)
     pods.run(document)
     pods.hyper.wait_for_log("listener", b"up")
     reached = {
