@@ -32,7 +32,9 @@ ALLOWED: dict[str, frozenset[str]] = {
 # of one string are one room.
 STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
-        ("aside events expressions files filters interface names places record state times timings wall workers",),
+        (
+            "aside events expressions files filters interface names places record state times timings wall workers",
+        ),
         ("health", "log", "network", "process"),
         ("views",),
         ("images image_filters", "sandbox"),

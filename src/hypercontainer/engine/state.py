@@ -231,9 +231,9 @@ class StateStore:
     def remove_service(self, name: str) -> None:
         self._do(self._change, ("DELETE FROM services WHERE name = ?", (name,)))
 
-    def objects(self, kind: str) -> list[bytes]:
-        """Kubernetes' objects that a surface keeps here, each as the JSON that it was kept as."""
-        return [body for (body,) in self._do(self._objects, kind)]
+    def objects(self, kind: str, name: str = "") -> list[bytes]:
+        """Kubernetes' objects that a surface keeps here, each as the JSON that it was kept as; ``name``: only this."""
+        return [body for (body,) in self._do(self._objects, kind, name)]
 
     def put_object(self, kind: str, name: str, body: bytes) -> None:
         self._do(self._change, ("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (kind, name, body)))
@@ -317,8 +317,9 @@ class StateStore:
     def _bodies(self, table: str) -> list[tuple[bytes]]:
         return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of three literals
 
-    def _objects(self, kind: str) -> list[tuple[bytes]]:
-        return self._db.execute("SELECT body FROM objects WHERE kind = ? ORDER BY name", (kind,)).fetchall()
+    def _objects(self, kind: str, name: str) -> list[tuple[bytes]]:
+        query = "SELECT body FROM objects WHERE kind = ? AND (name = ? OR ? = '') ORDER BY name"
+        return self._db.execute(query, (kind, name, name)).fetchall()
 
     def _exists(self, kind: str, name: str) -> bool:
         query = "SELECT 1 FROM objects WHERE kind = ? AND name = ?"

@@ -91,7 +91,10 @@ def read(text: str, *, skip_unsupported: bool = False) -> tuple[Objects, tuple[s
 
 def kept(texts: Iterable[bytes]) -> Objects:
     """Objects of earlier manifests, each as the JSON of what ``read`` has checked."""
-    return Objects(tuple(parse(json.loads(text), "kept") for text in texts))
+    try:
+        return Objects(tuple(parse(json.loads(text), "kept") for text in texts))
+    except ValueError as error:
+        raise InvalidArgument(f"kept: {error}") from None
 
 
 def _is_foreign(document: Any) -> bool:

@@ -339,7 +339,7 @@ def test_damaged_services_and_objects_are_set_aside(tell: Tell) -> None:
         change(w, "UPDATE services SET body = ?", b"{}")
         await w.open()
         assert aside(w, "records") == {"services-db.json", "objects-ConfigMap-settings%2F...json"}
-        assert (w.engine.real.state.services(), w.engine.real.state.objects()) == ([], [])
+        assert (w.engine.real.state.services(), w.engine.real.state.objects("ConfigMap")) == ([], [])
 
     tell(story)
 

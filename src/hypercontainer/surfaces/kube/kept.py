@@ -6,6 +6,7 @@ A CronJob is kept as Kubernetes keeps it: when it was first made, and its last t
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -13,11 +14,14 @@ import msgspec
 from hypercontainer import kube
 from hypercontainer.engine import times
 from hypercontainer.engine.state import StateStore
+from hypercontainer.errors import HyperError
 
 DATA = ("ConfigMap", "Secret")
 ASKED_BY = "hyper.invalid/asked-by"  # an annotation: the user with whose rights a CronJob's pods are made
 
 Document = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class Kept:
@@ -26,13 +30,19 @@ class Kept:
 
     def known(self) -> kube.Objects:
         """What pods refer to."""
-        return kube.kept(body for kind in DATA for body in self._state.objects(kind))
+        bodies = [body for kind in DATA for body in self._state.objects(kind)]
+        try:
+            return kube.kept(bodies)
+        except HyperError:
+            return kube.kept(body for body in bodies if _can_be_read(body))
 
     def documents(self, kind: str) -> list[Document]:
-        return [msgspec.json.decode(body) for body in self._state.objects(kind)]
+        """But for what cannot be read as one."""
+        return [msgspec.json.decode(body) for body in self._state.objects(kind) if _can_be_read(body)]
 
     def get(self, kind: str, name: str) -> Document | None:
-        return next((one for one in self.documents(kind) if one["metadata"]["name"] == name), None)
+        found = [body for body in self._state.objects(kind, name) if _can_be_read(body)]
+        return msgspec.json.decode(found[0]) if found else None
 
     def put(self, document: Document) -> None:
         name = document["metadata"]["name"]
@@ -69,6 +79,16 @@ class Kept:
         }
         self.put(document)
         return True
+
+
+def _can_be_read(body: bytes) -> bool:
+    try:
+        document = msgspec.json.decode(body, type=dict[str, Any])
+        kube.kept([msgspec.json.encode(as_asked(document))])
+    except (HyperError, msgspec.MsgspecError, KeyError, TypeError) as error:
+        log.error("what is kept of an earlier manifest is damaged, and left out: %s", error)
+        return False
+    return True
 
 
 def as_asked(document: Document) -> Document:
