@@ -155,8 +155,13 @@ class FakeVolumes(Noted, of="volumes"):
         return self.known[name]
 
     async def create(
-        self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+        self,
+        name: str | None = None,
+        *,
+        size_bytes: int | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> a.VolumeInfo:
+        name = name or "0" * 64
         if name in self.known and not self._makes_all:
             raise Conflict(f"there is a volume {name}")
         made = self.known[name] = _volume(name, size_bytes or 1 << 30, dict(labels or {}))
@@ -175,8 +180,13 @@ class FakeVolumes(Noted, of="volumes"):
         if name in self.known or not force:
             del self.known[self._volume(name).name]
 
-    async def prune(self) -> VolumesPruned:
-        gone = tuple(name for name in self.known if name not in self.used)
+    async def prune(
+        self,
+        *,
+        filters: Filters | None = None,
+        all: bool = False,
+    ) -> VolumesPruned:
+        gone = tuple(name for name in self.known if all and name not in self.used)
         freed = sum(self.known.pop(name).used_bytes for name in gone)
         return VolumesPruned(gone, freed)
 

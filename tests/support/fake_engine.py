@@ -129,7 +129,7 @@ class FakeContainer(_Living, Noted, of="containers"):
             raise Conflict(f"the name {name} is already in use")
         self.name = name
 
-    async def remove(self, *, force: bool = False) -> None:
+    async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         if not force:
             self._must("created", "exited")
         self._become("removed")

@@ -35,6 +35,7 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             "aside events expressions files filters interface names places record state times timings wall workers",
         ),
+        ("provisions",),
         ("health", "log", "network", "process"),
         ("views",),
         ("images image_filters", "sandbox"),

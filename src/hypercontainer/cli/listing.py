@@ -34,16 +34,22 @@ def unescape(source: str) -> str:
 
 
 def filters_of(values: Values, more: Mapping[str, Sequence[str]] | None = None) -> str:
-    """The API's ``filters``, with ``more`` of them; "" where there are none."""
+    """The API's ``filters`` of a query, with ``more`` of them; "" where there are none."""
+    found = chosen_by(values, more)
+    if not found:
+        return ""
+    return dumps(found)
+
+
+def chosen_by(values: Values, more: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[str]]:
+    """What --filter says, by name, with ``more``."""
     found = {name: list(items) for name, items in (more or {}).items()}
     for item in values.many("filter"):
         name, equals, value = item.partition("=")
         if not equals or not name:
             raise UsageError(f"bad format of filter {item!r}", hint="--filter NAME=VALUE")
         found.setdefault(name.strip().lower(), []).append(value)
-    if not found:
-        return ""
-    return dumps(found)
+    return found
 
 
 def short_id(identifier: str, values: Values) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hypercontainer.cli.options import Values
 
-MAX_NAME = 63
+MAX_NAME = 255
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 # What each option of -v is about; as with Docker, each is spoken of once.
 _ABOUT = {
@@ -95,7 +95,7 @@ class Mounts:
         mount: dict[str, Any] = {"path": path}
         if not source:
             name = f"anonymous-{os.urandom(8).hex()}"
-            mount["volume"] = self._volume(name, name, {"kind": "empty", **self._size})
+            mount["volume"] = self._volume(name, name, {"kind": "named", **self._size})
         elif source.startswith("/") or source.partition("/")[0] in (".", ".."):
             mount["volume"] = self._host(source, read_only=read_only)
         else:

@@ -85,6 +85,7 @@ class Effective(Struct, frozen=True, kw_only=True):
     working_dir: str
     stop_signal: str
     hostname: str
+    volumes: tuple[str, ...] = ()  # where the image, or a mount without a name, wants one of its own
     healthcheck: Healthcheck | None = None  # None: neither the container nor its image has any
     shell: tuple[str, ...] = ()  # the image's, for the shell form of its health check; (): /bin/sh -c
     exposed: tuple[str, ...] = ()  # "80/tcp": the image's ports, and those of the specification
@@ -141,6 +142,9 @@ class Inspect(Summary, frozen=True, kw_only=True):
     execs: tuple[str, ...] = ()
     message: str = ""  # the program's last words (``termination_message_path``)
     health: Health | None = None  # None: nobody asks for it
+    disks: dict[str, str] = field(
+        default_factory=dict
+    )  # of hyperd's volumes: their files on the host, by name
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -346,6 +350,7 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     used_bytes: int
     labels: dict[str, str] = field(default_factory=dict)
     pods: tuple[str, ...] = ()
+    disk: str = ""  # its file on the host
 
 
 class CronRun(Struct, frozen=True):

@@ -117,6 +117,11 @@ class ForceQuery(Request, frozen=True):
     force: bool = False
 
 
+class RemoveQuery(Request, frozen=True):
+    force: bool = False
+    volumes: bool = False
+
+
 class LogsQuery(Request, frozen=True):
     follow: bool = False
     since: When = ""
@@ -220,9 +225,18 @@ class PortsBody(Request, frozen=True):
 
 
 class VolumeBody(Request, frozen=True):
-    name: Name
+    """``name`` None: it gets an ID, and is one that nobody has named."""
+
+    name: Name | None = None
     size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
     labels: dict[str, str] = field(default_factory=dict)
+
+
+class PruneVolumesBody(Request, frozen=True):
+    """``filters``: all, label, label!."""
+
+    all: bool = False
+    filters: Filters = field(default_factory=dict)
 
 
 class PlayBody(Request, frozen=True):

@@ -100,8 +100,8 @@ containers.resize POST /containers/ID/resize body=ResizeBody status=204
     Tells a container's terminal its size.
 containers.wait GET /containers/ID/wait query=WaitQuery answer=Exit
     Answers when a container has ended.
-containers.remove DELETE /containers/ID query=ForceQuery status=204
-    Removes a container.
+containers.remove DELETE /containers/ID query=RemoveQuery status=204
+    Removes a container, and with volumes=true those of its volumes that nobody has named.
 containers.logs GET /containers/ID/logs query=LogsQuery gives=frames
     What a container wrote.
 containers.read_file GET /containers/ID/files query=FileQuery gives=bytes
@@ -170,8 +170,8 @@ volumes.inspect GET /volumes/ID id_as=name answer=VolumeInfo
     One volume.
 volumes.remove DELETE /volumes/ID id_as=name query=ForceQuery status=204
     Removes a volume.
-volumes.prune POST /volumes/prune answer=VolumesPruned
-    Removes volumes that no pod uses.
+volumes.prune POST /volumes/prune body=PruneVolumesBody answer=VolumesPruned
+    Removes volumes that no pod uses: those that nobody has named, or all.
 
 manifests.play POST /manifests/play body=PlayBody answer=PlayedList progress credentials
     Makes what a Kubernetes manifest describes.

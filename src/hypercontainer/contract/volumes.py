@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+ANONYMOUS_LABEL = "com.docker.volume.anonymous"  # of a volume that nobody has named, as Docker says it
+
 
 class EmptyDir(Struct, frozen=True, forbid_unknown_fields=True, tag="empty", tag_field="kind"):
     """A directory that begins empty and goes with its pod: on the pod's disk, or in the guest's memory."""
 
     memory: bool = False
     size_bytes: int | None = None  # None: what there is
+    mode: int = 0o777  # of its root, as it begins
 
 
 class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", tag_field="kind"):
-    """A volume of hyperd's (``hyper volume ls``): an ext4 disk, made where there is none of this name."""
+    """A volume of hyperd's (``hyper volume ls``): an ext4 disk, made where there is none of this name.
 
-    name: str
+    ``name`` "": a new one that nobody has named.  Its container's creation gives it an ID of 64 hexadecimal digits for
+    a name, and says so by ``anonymous``."""
+
+    name: str = ""
     size_bytes: int | None = None  # of a new one
+    anonymous: bool = False
 
 
 class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag_field="kind"):

@@ -19,8 +19,8 @@ from hypercontainer.contract.answers import Created, PodCreated
 from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
-from hypercontainer.contract.volumes import NamedVolume, Volume
-from hypercontainer.engine import aside, files, names, times
+from hypercontainer.contract.volumes import Volume
+from hypercontainer.engine import aside, files, names, provisions, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -74,12 +74,13 @@ class Creation:
         directory: Directory,
         images: ImageService,
         supplies: Supplies,
+        volumes: provisions.Provisions,
         config: Config,
     ) -> None:
         self._directory = directory
         self._images = images
         self._supplies = supplies
-        self._volumes = supplies.volumes
+        self._volumes = volumes
         self._places = supplies.places
         self._config = config
 
@@ -128,13 +129,16 @@ class Creation:
                     member_id, wish = names.new_id(), in_pod(member, spec, name, identifier)
                 else:
                     member_id, wish = identifier, member
-                drafts.append(await self._draft(wish, own, member_id, identifier, asker, place))
+                draft = await self._draft(wish, own, member_id, identifier, asker, place if name else None)
+                drafts.append(draft)
             what = f"pod {name}" if name else f"container {drafts[0].record.name}"
             brought = [volume for draft in drafts for volume in draft.record.spec.volumes]
             volumes = _known({}, [*spec.volumes, *brought], what)
             await self._check_storage(
                 volumes, volumes.values(), [draft.record.spec for draft in drafts], what, asker
             )
+            new = await stack.enter_async_context(self._volumes.made(volumes.values()))
+            written_down = [await self._volumes.filling(draft.record, new) for draft in drafts]
             record = self._pod_record(spec, identifier, name, drafts, asker)
             for draft in drafts:
                 await stack.enter_async_context(_made(self._places.container(draft.record.id)))
@@ -142,7 +146,7 @@ class Creation:
             if name or not drafts[0].record.spec.read_only or storage.needs_disk(volumes.values()):
                 make = partial(self._make_disk, disk, spec.disk_size_bytes)
                 await stack.enter_async_context(_made(disk.parent, make))
-            containers = self._directory.add(record, [draft.record for draft in drafts])
+            containers = self._directory.add(record, written_down)
         for container in containers:
             container.tell("create")
         if name:
@@ -190,20 +194,31 @@ class Creation:
             wish = in_pod(spec, pod.record.spec, pod.record.name, pod.id)
             draft = await self._draft(wish, name, names.new_id(), pod.id, asker)
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
-            volumes = _known(there, spec.volumes, pod.what)
-            await self._check_storage(volumes, spec.volumes, [draft.record.spec], f"container {name}", asker)
-            async with _made(self._places.container(draft.record.id)):
+            brought = draft.record.spec.volumes
+            volumes = _known(there, brought, pod.what)
+            await self._check_storage(volumes, brought, [draft.record.spec], f"container {name}", asker)
+            made = _made(self._places.container(draft.record.id))
+            async with self._volumes.made(draft.record.spec.volumes) as new, made:
+                record = await self._volumes.filling(draft.record, new)
                 check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
-                (container,) = self._directory.add(None, [draft.record])
+                (container,) = self._directory.add(None, [record])
         container.tell("create")
         return draft.created
 
     async def _draft(
-        self, spec: ContainerSpec, name: str, identifier: str, pod: str, asker: Asker, place: int = 0
+        self,
+        spec: ContainerSpec,
+        name: str,
+        identifier: str,
+        pod: str,
+        asker: Asker,
+        place: int | None = None,
     ) -> _Draft:
+        """``place``: among those that are created with their pod; None: it is created for itself."""
         image = await self.fetch(spec, asker)
         platforms.check_runs(image.platform, f"image {spec.image}")
         spec = defaults.applied(spec, self._config)
+        spec, wanted = provisions.provided(spec, image.config.volumes, for_pod=place is not None)
         ports.check(spec.ports)
         check_mac(spec.mac_address)
         effective, warnings = docker.effective(spec, image.config, identifier)
@@ -215,10 +230,10 @@ class Creation:
             image=spec.image,
             image_id=image.id,
             diff_ids=tuple(layer.diff_id for layer in image.layers),
-            effective=effective,
+            effective=msgspec.structs.replace(effective, volumes=wanted),
             created=times.now(),
             asked_by=asker.uid,
-            place=place,
+            place=place or 0,
             labels={**image.config.labels, **spec.labels},
         )
         return _Draft(record, image, warnings)
@@ -234,9 +249,7 @@ class Creation:
         """``brought`` by those who ask, with their rights."""
         storage.check(volumes, containers, what)
         if theirs := tuple(brought):
-            await storage.HOST_PATHS.run(
-                partial(storage.check_host, theirs, self._volumes, self._places, asker.uid)
-            )
+            await storage.HOST_PATHS.run(partial(storage.check_host, theirs, self._places, asker.uid))
 
 
 def check_count(pod: str, count: int) -> None:
@@ -311,9 +324,3 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str, identifier: str) -> Con
         healthcheck=Healthcheck(("NONE",)) if pod.manifest else spec.healthcheck,
         pod=name,
     )
-
-
-def named_volumes(spec: PodSpec, records: Sequence[ContainerRecord]) -> set[str]:
-    """Names of hyperd's volumes that a pod uses."""
-    brought = (volume for record in records for volume in record.spec.volumes)
-    return {v.source.name for v in (*spec.volumes, *brought) if isinstance(v.source, NamedVolume)}

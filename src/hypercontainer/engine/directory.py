@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hypercontainer.contract.volumes import NamedVolume
 from hypercontainer.engine import files, names
 from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.provisions import named_volumes
 from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox.claims import Holder
 from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
@@ -49,6 +52,7 @@ class Directory:
         self._reserved_pods: set[str] = set()
         self._recoveries: list[asyncio.Task[None]] = []
         factory.new_uid = self.new_uid
+        supplies.claims.others = self._claimed_by_others
 
     # ------------------------------------------------------------------------------------- taken back, let go of
 
@@ -145,6 +149,16 @@ class Directory:
         """Names of the containers made from an image."""
         return [c.record.name for c in self.containers.values() if c.record.image_id == image_id]
 
+    def volume_users(self) -> dict[str, tuple[str, ...]]:
+        """Names of pods, and of containers that are alone, by the volume of hyperd's that they use."""
+        users: dict[str, tuple[str, ...]] = {}
+        for pod in self.pods.values():
+            records = pod.records()
+            name = pod.record.name or (records[0].name if records else "")
+            for volume in named_volumes(pod.record.spec, records):
+                users[volume] = (*users.get(volume, ()), name)
+        return users
+
     def chains(self) -> set[tuple[str, ...]]:
         return {container.record.diff_ids for container in self.containers.values()}
 
@@ -203,6 +217,7 @@ class Directory:
             news=pod.runs.poke,
             reserved=self.reserved,
             removed=self._removed,
+            drop_volumes=self._drop_volumes,
         )
         container = Container(Kept(record, self._state.put_container), ties)
         self.containers[record.id] = pod.members[record.id] = container
@@ -216,9 +231,23 @@ class Directory:
         if pod.record.alone:
             self.pods.pop(pod.id, None)
 
+    async def _drop_volumes(self, record: ContainerRecord) -> None:
+        """Those that came with a container that is gone, that nobody has named and nobody else uses."""
+        used = self.volume_users()
+        for source in (volume.source for volume in record.spec.volumes):
+            if isinstance(source, NamedVolume) and source.anonymous and source.name not in used:
+                with suppress(NotFound):
+                    await asyncio.to_thread(self._supplies.volumes.remove, source.name)
+                    self._events.publish("volume", "destroy", source.name, driver="local")
+
     def _pod_removed(self, record: PodRecord) -> None:
         self._state.remove_pod(record)
         self.pods.pop(record.id, None)
+
+    def _claimed_by_others(self, pod: str) -> Iterator[tuple[Mapping[str, bool], Callable[[str], Holder]]]:
+        for other in self.pods.values():
+            if other.id != pod and other.record.claimed:
+                yield other.record.claimed, other.holder
 
     def new_uid(self) -> int | None:
         """For a VM's process; None where it is hyperd's own."""

@@ -15,7 +15,9 @@ from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.network.services import Endpoint, Services
 from hypercontainer.engine.places import Places
+from hypercontainer.engine.provisions import Provisions
 from hypercontainer.engine.sandbox.boot_files import BootFiles
+from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.rehearsal import Stage
@@ -54,7 +56,8 @@ class Engine:
         self._factory = _factory(config, supplies, events)
         self.directory = directory = Directory(self.state, aside, supplies, self._factory, events)
         self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
-        self.creation = Creation(directory, self.images, supplies, config)
+        provisions = Provisions(supplies.volumes, supplies.layers, events)
+        self.creation = Creation(directory, self.images, supplies, provisions, config)
         self.containers = ContainerService(directory, self.creation, places, self.images)
         self.execs = ExecService(directory)
         self.pods = PodService(directory, self.creation)
@@ -128,8 +131,9 @@ def _supplies(config: Config, places: Places, driver: Driver) -> Supplies:
         drivers=Drivers(driver),
         kernels=KernelStore(config.cache),
         layers=LayerStore(config.root / "layers", limits),
+        claims=Claims(),
         volumes=VolumeStore(
-            config.root / "volumes",
+            places.volumes,
             lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache),
         ),
         boot_files=BootFiles(places.cache / "boot"),

@@ -18,7 +18,7 @@ Filters = Mapping[str, Sequence[str]]
 Question = Callable[[T], bool]
 Reader = Callable[[str], Question[T]]
 
-EVERY = "label"  # the filter of whose values all have to match, not one
+EVERY = ("label", "label!")  # the filters of whose values all have to match, not one
 
 
 def question(things: str, readers: Mapping[str, Reader[T]], filters: Filters | None) -> Question[T]:
@@ -32,7 +32,7 @@ def question(things: str, readers: Mapping[str, Reader[T]], filters: Filters | N
             raise InvalidArgument(
                 f"unknown filter {name!r}", hint=f"{things} can be filtered by {', '.join(sorted(readers))}"
             )
-        asked.append((all if name == EVERY else any, [_read(readers[name], name, v) for v in values]))
+        asked.append((all if name in EVERY else any, [_read(readers[name], name, v) for v in values]))
     return lambda thing: all(enough(ask(thing) for ask in asks) for enough, asks in asked)
 
 

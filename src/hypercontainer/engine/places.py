@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.engine import files
+from hypercontainer.volume.store import DISK
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class Places:
 
     def pod(self, identifier: str) -> Path:
         return self.root / "pods" / identifier
+
+    @property
+    def volumes(self) -> Path:
+        return self.root / "volumes"
+
+    def volume_disk(self, name: str) -> Path:
+        return self.volumes / name / DISK
 
     @property
     def sockets(self) -> Path:

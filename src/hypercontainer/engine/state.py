@@ -73,6 +73,8 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     mounted: dict[str, str] = field(
         default_factory=dict
     )  # volumes in it: the guest's name, the disk's serial
+    # Disks that outlive it and that its VM has ("volume data", "disk /path"): whether for reading only.
+    claimed: dict[str, bool] = field(default_factory=dict)
     stale: tuple[str, ...] = ()  # directories of its disk whose containers were removed
     memory_mib: int
     cpus: float
@@ -103,6 +105,18 @@ class PodRecord(Struct, frozen=True, kw_only=True):
         return self.spec.hostname or names.host_name(self.name, self.id)
 
 
+# What a pod's record says while there is no VM.
+GONE: dict[str, Any] = {
+    "vm": None,
+    "published": (),
+    "images": (),
+    "mounted": {},
+    "claimed": {},
+    "paused": False,
+    "disk_full": False,
+}
+
+
 class ContainerRecord(Struct, frozen=True, kw_only=True):
     """``run`` counts the starts: a container's log tells the runs apart by it."""
 
@@ -130,6 +144,9 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     asked_by: int | None = None  # as a pod's
     place: int = 0  # among those that were created with it
     message: str = ""  # what the program left at its end (``termination_message_path``)
+    fills: tuple[
+        str, ...
+    ] = ()  # new volumes that its first start fills from the image, though it only reads them
     labels: dict[str, str] = field(default_factory=dict)
     health: Health | None = None  # in its present or last run; None: nobody asks for it
 

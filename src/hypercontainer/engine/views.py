@@ -23,6 +23,8 @@ from hypercontainer.contract.states import ALIVE, State
 from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume
 from hypercontainer.engine import network as networks
 from hypercontainer.engine import times
+from hypercontainer.engine.places import Places
+from hypercontainer.engine.provisions import named_volumes
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.hypervisor.resources import vcpus_for
 
@@ -138,7 +140,7 @@ def summary(
     return Summary(**{**facts, "image": image or facts["image"]}, size_bytes=size_bytes)
 
 
-def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tuple[str, ...]) -> Inspect:
+def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: tuple[str, ...]) -> Inspect:
     return Inspect(
         **_common(record, pod),
         spec=record.spec,
@@ -151,8 +153,9 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, log_path: str, execs: tu
         restart_count=record.restart_count,
         vm=machine(pod),
         network=network(pod),
-        log_path=log_path,
+        log_path=str(places.log(record.id)),
         execs=execs,
+        disks={name: str(places.volume_disk(name)) for name in sorted(named_volumes(pod.spec, [record]))},
     )
 
 

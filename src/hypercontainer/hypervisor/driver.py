@@ -50,6 +50,8 @@ class DiskSpec:
     no more than the file has.  Several extents make a read-only disk.  ``format`` is of the file: ``raw``, or
     ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
     ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
+    ``locked``: its readers keep writers away, and its writer everybody, other hyperds' VMs too; what is not locked and
+    read-only has no writer.
     """
 
     serial: str
@@ -57,6 +59,7 @@ class DiskSpec:
     read_only: bool
     format: str = "raw"
     user: User | None = None
+    locked: bool = False
 
 
 @dataclass(frozen=True)

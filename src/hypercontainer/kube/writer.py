@@ -311,6 +311,9 @@ class _Pod:
             size = str(source.size_bytes) if source.size_bytes else None
             body = without_empty({"medium": "Memory" if source.memory else None, "sizeLimit": size})
             return self._add(volume.name, {"emptyDir": body})
+        if isinstance(source, NamedVolume) and source.anonymous:
+            size = str(source.size_bytes) if source.size_bytes else None
+            return self._add(f"volume-{source.name[:12]}", {"emptyDir": without_empty({"sizeLimit": size})})
         if isinstance(source, NamedVolume):
             claim = {"claimName": self.claim(source.name), "readOnly": volume.read_only or None}
             return self._add(source.name, {"persistentVolumeClaim": without_empty(claim)})

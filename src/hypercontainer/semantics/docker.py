@@ -82,7 +82,7 @@ class Facts:
     kernel_version: tuple[int, int] = (6, 1)
     single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
     shared_memory: str = ""  # the volume that is /dev/shm
-    unfilled: bool = True  # volumes: it has not been started before
+    unfilled: frozenset[str] = frozenset()  # volumes that may be filled from the image
     in_pod: bool = False  # memory and CPUs are this container's in the VM, not the VM's
 
 

@@ -104,12 +104,12 @@ def mounts(
     systemd: bool,
     shared_memory: str = "",
     single_files: frozenset[str] = frozenset(),
-    unfilled: bool = True,
+    unfilled: frozenset[str] = frozenset(),
 ) -> tuple[Mount, ...]:
     """In the order in which they are to be made; the user's own replace a default at the same place.
 
     ``shared_memory``: the volume that is /dev/shm; "": memory of this container's own, of the size it wants.
-    ``unfilled``: volumes are filled from the image, where the container asks for it.
+    ``unfilled``: volumes that are filled from the image, where the container asks for it.
     """
     read_only = 0 if spec.privileged else MS_RDONLY
     wanted = [
@@ -130,7 +130,10 @@ def mounts(
         ]
     own = [tmpfs(wish) for wish in spec.tmpfs]
     places = {mount.target for mount in own}
-    own += [_volume(wish, single_file=wish.volume in single_files, unfilled=unfilled) for wish in spec.mounts]
+    own += [
+        _volume(wish, single_file=wish.volume in single_files, unfilled=wish.volume in unfilled)
+        for wish in spec.mounts
+    ]
     for mount in own:
         if sum(other.target == mount.target for other in own) > 1:
             raise InvalidArgument(

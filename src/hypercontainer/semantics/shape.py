@@ -83,7 +83,7 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
         "Env": config["env"],
         "Cmd": config["command"] or None,
         "Image": found["image"],
-        "Volumes": None,
+        "Volumes": {place: {} for place in config.get("volumes", ())} or None,
         "WorkingDir": config["working_dir"],
         "Entrypoint": config["entrypoint"] or None,
         "OnBuild": None,
@@ -102,7 +102,7 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
 def _host_config(found: dict[str, Any]) -> dict[str, Any]:
     spec = found["spec"]
     return {
-        "Binds": _binds(mounts(spec["volumes"], spec["mounts"])),
+        "Binds": _binds(mounts(spec["volumes"], spec["mounts"], {})),
         "ContainerIDFile": "",
         **_policies(spec),
         "NetworkMode": spec["network"],
@@ -190,8 +190,11 @@ def _limits(spec: dict[str, Any]) -> dict[str, Any]:
 _KINDS = {"named": "volume", "empty": "volume", "host": "bind", "disk": "disk", "contents": "tmpfs"}
 
 
-def mounts(volumes: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of a container: what ``wanted`` takes of ``volumes``; one that is another container's has no source here."""
+def mounts(
+    volumes: list[dict[str, Any]], wanted: list[dict[str, Any]], disks: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Of a container: what ``wanted`` takes of ``volumes``; one that is another container's has no source here.
+    ``disks``: the file on the host of each volume that has one."""
     known = {volume["name"]: volume for volume in volumes}
     found = []
     for mount in wanted:
@@ -199,13 +202,13 @@ def mounts(volumes: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[
         source = volume["source"]
         kind = "tmpfs" if source.get("memory") else _KINDS.get(source["kind"], source["kind"])
         read_only = mount.get("read_only", False) or volume.get("read_only", False)
-        named = {"Name": source.get("name", mount["volume"])} if kind == "volume" else {}
+        name = (source.get("name") or mount["volume"]) if kind == "volume" else ""
         shown = {
             "Type": kind,
-            **named,
-            "Source": source.get("path", ""),
+            **({"Name": name} if name else {}),
+            "Source": disks.get(name, "") if name else source.get("path", ""),
             "Destination": mount["path"],
-            **({"Driver": "local"} if named else {}),
+            **({"Driver": "local"} if name else {}),
             "Mode": "ro" if read_only else "",
             "RW": not read_only,
             "Propagation": "rprivate" if kind == "bind" else "",
@@ -217,9 +220,7 @@ def mounts(volumes: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[
 def _binds(shown: list[dict[str, Any]]) -> list[str] | None:
     """As -v has them."""
     return [
-        ":".join(
-            filter(None, (mount["Source"] or mount.get("Name", ""), mount["Destination"], mount["Mode"]))
-        )
+        ":".join(filter(None, (mount.get("Name") or mount["Source"], mount["Destination"], mount["Mode"])))
         for mount in shown
         if mount["Type"] in ("bind", "volume")
     ] or None
@@ -326,7 +327,7 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
         "ExecIDs": found["execs"] or None,
         "HostConfig": _host_config(found),
         "GraphDriver": {"Data": None, "Name": DRIVER},
-        "Mounts": mounts(found["spec"]["volumes"], found["spec"]["mounts"]),
+        "Mounts": mounts(found["spec"]["volumes"], found["spec"]["mounts"], found.get("disks", {})),
         "Config": _config(found),
         "NetworkSettings": _network(found),
         "Pod": found.get("pod", ""),
@@ -369,7 +370,7 @@ def pod(found: dict[str, Any]) -> dict[str, Any]:
         "Mounts": {
             container["name"] or container["image"]: shown
             for container in spec["containers"]
-            if (shown := mounts([*spec["volumes"], *container["volumes"]], container["mounts"]))
+            if (shown := mounts([*spec["volumes"], *container["volumes"]], container["mounts"], {}))
         },
         "NetworkSettings": {
             "NetworkMode": spec["network"],

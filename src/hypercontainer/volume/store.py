@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from hypercontainer.contract.reading import why
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy, Unavailable
 from hypercontainer.linux import disk
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")  # as long as a directory's may be
 DEFAULT_BYTES = 10 << 30
 MIN_BYTES = 64 << 20
 MAX_BYTES = 1 << 44  # the largest file of an ext4 host
@@ -40,6 +40,7 @@ MAX_VOLUMES = 10_000
 MAX_LABELS = 256
 MAX_RECORD_BYTES = 64 << 10
 SECTOR_BYTES = 512  # what st_blocks counts
+DISK = "disk.img"
 _NEW, _GONE = ".new-", ".gone-"
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,9 @@ class VolumeStore:
         with _host_disk(f"make volume {name}", self._root):
             folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._root))
             try:
-                self._make_disk(folder / "disk.img", record.size_bytes)
+                self._make_disk(folder / DISK, record.size_bytes)
                 _write(folder / "volume.json", msgspec.json.encode(record))
-                _flush(folder / "disk.img")
+                _flush(folder / DISK)
                 _flush(folder)
                 self._give_name(folder, name)
             except BaseException:
@@ -89,12 +90,20 @@ class VolumeStore:
 
     def obtain(self, name: str, size_bytes: int | None = None) -> Path:
         """The disk of the volume of this name, made where there is none; one that is there keeps its size."""
+        self.make_missing(name, size_bytes)
+        return self.disk(name)
+
+    def make_missing(
+        self, name: str, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> bool:
+        """Whether there was none of this name, and it was made."""
+        if (self._folder(name) / DISK).is_file():
+            return False
         try:
-            return self.disk(name)
-        except NotFound:
-            with suppress(Conflict):  # somebody was quicker
-                self.create(name, size_bytes)
-            return self.disk(name)
+            self.create(name, size_bytes, labels)
+        except Conflict:  # somebody was quicker
+            return False
+        return True
 
     def find(self) -> list[VolumeInfo]:
         """All of them, by name.  One whose record cannot be read is left out, and said in the log."""
@@ -126,7 +135,7 @@ class VolumeStore:
         try:
             with (folder / "volume.json").open("rb") as file:
                 record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
-            used_bytes = (folder / "disk.img").stat().st_blocks * SECTOR_BYTES
+            used_bytes = (folder / DISK).stat().st_blocks * SECTOR_BYTES
         except (FileNotFoundError, NotADirectoryError):
             if folder.is_dir():
                 raise Unavailable(f"volume {name} is damaged", hint=f"see {folder}") from None
@@ -143,11 +152,12 @@ class VolumeStore:
             size_bytes=record.size_bytes,
             used_bytes=used_bytes,
             labels=record.labels,
+            disk=str(folder / DISK),
         )
 
     def disk(self, name: str) -> Path:
         """The raw file of its disk.  NotFound."""
-        path = self._folder(name) / "disk.img"
+        path = self._folder(name) / DISK
         if not path.is_file():
             raise _no_volume(name)
         return path
@@ -191,7 +201,7 @@ class VolumeStore:
 def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(
-            f"volume name {name!r}: a letter or digit, then up to 62 of these and '_', '.', '-'"
+            f"volume name {name!r}: a letter or digit, then up to 254 of these and '_', '.', '-'"
         )
 
 

@@ -305,7 +305,8 @@ async def test_a_volume_from_its_making_to_its_end(serving: Serving) -> None:
         harness.engine.volumes.used.add("logs")
         assert (await harness.call("DELETE", "/v1/volumes/logs?force=true"))[0] == 409
         pruned = {"removed": ["data"], "space_reclaimed_bytes": 7}
-        assert await harness.call("POST", "/v1/volumes/prune") == (200, pruned)
+        assert (await harness.call("POST", "/v1/volumes/prune"))[1]["removed"] == []
+        assert await harness.call("POST", "/v1/volumes/prune", {"all": True}) == (200, pruned)
         harness.engine.volumes.used.clear()
         assert await harness.call("DELETE", "/v1/volumes/logs") == (204, b"")
         assert (await harness.call("DELETE", "/v1/volumes/logs"))[0] == 404

@@ -102,7 +102,7 @@ def test_wait_prints_statuses(hyperd: FakeHyperd, run: Run, capsys: Capture) -> 
 def test_rm_by_force(hyperd: FakeHyperd, run: Run) -> None:
     hyperd.answer("DELETE", "/v1/containers/a", status=204)
     assert run("rm", "-fv", "a") == 0
-    assert hyperd.requests[0].target == "/v1/containers/a?force=true"
+    assert hyperd.requests[0].target == "/v1/containers/a?force=true&volumes=true"
 
 
 @pytest.mark.parametrize(

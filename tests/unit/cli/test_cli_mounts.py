@@ -37,7 +37,7 @@ def named(name: str = "data", **more: Any) -> dict[str, Any]:
 
 NAMED = {"volumes": [named()], "mounts": [{"volume": "data", "path": "/d", "copy_up": True}]}
 ANONYMOUS = {
-    "volumes": [{"name": "anonymous-0001", "source": {"kind": "empty"}}],
+    "volumes": [{"name": "anonymous-0001", "source": {"kind": "named"}}],
     "mounts": [{"volume": "anonymous-0001", "path": "/d", "copy_up": True}],
 }
 
@@ -66,7 +66,7 @@ def without_copy(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
         (
             ("-v", "/d", "--volume-size=1m"),
             ANONYMOUS
-            | {"volumes": [{"name": "anonymous-0001", "source": {"kind": "empty", "size_bytes": 1 << 20}}]},
+            | {"volumes": [{"name": "anonymous-0001", "source": {"kind": "named", "size_bytes": 1 << 20}}]},
         ),
         (("--mount", "source=data,target=/d"), NAMED),
         (("--mount", "type=volume,src=data,dst=/d,readonly"), with_(NAMED, read_only=True)),
@@ -157,7 +157,7 @@ def test_one_volume_at_two_places() -> None:
         ("-v", "a b:/d"),
         ("-v", "-a:/d"),
         ("-v", "a/b:/d"),
-        ("-v", "a" * 64 + ":/d"),
+        ("-v", "a" * 256 + ":/d"),
         ("-v", "a:/d", "-v", "b:/d/"),
         ("-v", "a:/d", "--volume-size", "big"),
         ("--mount", "src=a"),

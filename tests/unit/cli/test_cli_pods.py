@@ -297,8 +297,7 @@ def test_a_containers_name_is_not_the_beginning_of_a_pods_id(
 # Volumes
 
 
-def test_volumes(hyperd: FakeHyperd, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.urandom", lambda count: bytes(count))
+def test_volumes(hyperd: FakeHyperd, run: Run, capsys: Capture) -> None:
     for name in ("data", "0" * 32):
         hyperd.answer("POST", "/v1/volumes", {"name": name}, 201)
     assert run("volume", "create", "--size", "2g", "--label", "a=b", "data") == 0
@@ -306,7 +305,7 @@ def test_volumes(hyperd: FakeHyperd, run: Run, capsys: Capture, monkeypatch: pyt
     assert capsys.readouterr().out == f"data\n{'0' * 32}\n"
     assert [request.json for request in hyperd.requests] == [
         {"name": "data", "size_bytes": 2 << 30, "labels": {"a": "b"}},
-        {"name": "0" * 32, "size_bytes": 1 << 20},
+        {"size_bytes": 1 << 20},  # hyperd gives it an ID
     ]
     msgspec.convert(hyperd.requests[0].json, messages.VolumeBody)
     hyperd.answer("DELETE", "/v1/volumes/data", status=204)
@@ -320,6 +319,13 @@ def test_volumes_are_pruned(hyperd: FakeHyperd, run: Run, capsys: Capture) -> No
     hyperd.answer("POST", "/v1/volumes/prune", {"removed": ["a", "b"], "space_reclaimed_bytes": 2_000_000})
     assert run("volume", "prune", "-f") == 0
     assert capsys.readouterr().out == "Deleted Volumes:\na\nb\n\nTotal reclaimed space: 2MB\n"
+    assert hyperd.requests[0].json == {"all": False, "filters": {}}
+    hyperd.answer("POST", "/v1/volumes/prune", {"removed": [], "space_reclaimed_bytes": 0})
+    words = ("--filter", "label=a", "--filter", "label!=b=c", "--filter", "all=true")
+    assert run("volume", "prune", "-af", *words) == 0
+    body = hyperd.requests[1].json
+    assert body == {"all": True, "filters": {"label": ["a"], "label!": ["b=c"], "all": ["true"]}}
+    msgspec.convert(body, messages.PruneVolumesBody)
 
 
 def test_the_systems_prune_takes_volumes_only_when_told(

@@ -288,6 +288,7 @@ def test_what_is_written_down_can_be_played(tell: Tell) -> None:
         text = await w.engine.manifests.generate(["solo"])
         assert "stopSignal: SIGINT" in text
         await w.engine.containers.remove("solo")
+        await w.engine.volumes.remove("new")
         told = await w.engine.manifests.play(text, start=False)
         assert actions(told) == {"persistentvolumeclaim/new": "created", "pod/solo": "created"}
 

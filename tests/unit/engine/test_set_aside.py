@@ -149,7 +149,6 @@ def test_an_older_state_sets_newer_things_aside_and_the_right_one_brings_them_ba
         new = await created(w, "new", volumes=(data,))
         disk(w, new).write_bytes(b"precious")
         named = (await pod(w, member("m"))).id
-        await w.engine.volumes.create("ledger", size_bytes=64 << 20)
         await w.engine.close()
         right = w.tmp / "right.db"
         shutil.copy(database(w), right)

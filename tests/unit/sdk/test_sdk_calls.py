@@ -137,7 +137,7 @@ def test_a_run_that_takes_too_long_is_removed(hyperd: FakeHyperd, client: Client
     hyperd.answer("DELETE", "/v1/containers/abc", None, 204)
     with pytest.raises(hypercontainer.TimedOut, match=r"run x: not done after 0\.1 s"):
         client.run("x", timeout_s=0.1)
-    assert hyperd.asked("DELETE", "/v1/containers/abc").target.endswith("?force=true")
+    assert hyperd.asked("DELETE", "/v1/containers/abc").target.endswith("?force=true&volumes=true")
 
 
 def test_a_run_that_is_kept_is_killed(hyperd: FakeHyperd, client: Client) -> None:

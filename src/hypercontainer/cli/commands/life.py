@@ -164,6 +164,8 @@ def wait(call: Call) -> int:
 def remove(call: Call) -> int:
     client, name = call.session.client, "pods.remove" if _of_pods(call) else "containers.remove"
     query = {"force": call.options.flag("force")}
+    if not _of_pods(call):
+        query["volumes"] = call.options.flag("volumes")
     return each(
         _names(call),
         lambda one: client.call(name, one, query=query, timeout_s=None),
@@ -226,10 +228,10 @@ RM = Command(
     count=_MANY,
     options=(
         _FORCE,
-        flag("-v --volumes", "accepted; volumes without a name always go with their container"),
+        flag("-v --volumes", "with its volumes that nobody has named"),
         refused("-l --link", "", "links between containers are not supported"),
     ),
-    examples=("hyper rm web", "hyper rm -f $(hyper ps -aq)"),
+    examples=("hyper rm web", "hyper rm -fv db", "hyper rm -f $(hyper ps -aq)"),
 )
 RENAME = Command(rename, "CONTAINER NEW-NAME", count=(2, 2), examples=("hyper rename web old-web",))
 

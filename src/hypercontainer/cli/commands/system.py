@@ -137,7 +137,7 @@ def prune(call: Call) -> int:
     volumes = call.options.flag("volumes")
     what = [
         "all stopped containers",
-        *(["all volumes that no pod uses"] if volumes else []),
+        *(["all volumes that no pod uses and that nobody has named"] if volumes else []),
         _image_words(call),
     ]
     return _prune(
@@ -199,7 +199,7 @@ layers become, shared by all containers.""",
 PRUNE = Command(
     prune,
     "[OPTIONS]",
-    options=(_ALL, FORCE, _FILTER, flag("--volumes", "volumes that no pod uses too, with what is in them")),
+    options=(_ALL, FORCE, _FILTER, flag("--volumes", "volumes that no pod uses and nobody has named, too")),
     examples=("hyper system prune -f", "hyper system prune -af --volumes"),
 )
 CONTAINER_PRUNE = Command(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from hypercontainer.cli.commands.life import each
 from hypercontainer.cli.commands.system import FORCE, confirmed
 from hypercontainer.cli.environment import pairs
 from hypercontainer.cli.labels import Labels
-from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, filters_of
+from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, chosen_by, filters_of
 from hypercontainer.cli.mounts import volume_name
 from hypercontainer.cli.options import Call, Command, flag, many, refused, text
 from hypercontainer.cli.units import bytes_of, decimal_size
@@ -46,13 +44,13 @@ def row(volume: dict[str, Any]) -> Row:
         "CreatedAt": volume["created"],
         "Labels": Labels(volume["labels"]),
         "Scope": "local",
-        "Mountpoint": "",
+        "Mountpoint": volume.get("disk", ""),
     }
 
 
 def create(call: Call) -> int:
     values = call.options
-    name = values.text("name") or (call.arguments[0] if call.arguments else os.urandom(16).hex())
+    name = values.text("name") or "".join(call.arguments)
     if values.text("driver") != "local":
         raise NotSupported(
             f"--driver {values.text('driver')}: volumes are hyperd's own disks", hint="leave it out"
@@ -62,7 +60,7 @@ def create(call: Call) -> int:
         if key != "size":
             raise NotSupported(f"--opt {key}: there is 'size'")
         size = size or value
-    body: dict[str, Any] = {"name": volume_name(name, "hyper volume create")}
+    body: dict[str, Any] = {"name": volume_name(name, "hyper volume create")} if name else {}
     if size:
         body["size_bytes"] = bytes_of(size, "--size")
     if labels := pairs(values.many("label")):
@@ -79,12 +77,12 @@ def ls(call: Call) -> int:
 
 
 def shaped(volume: dict[str, Any]) -> dict[str, Any]:
-    """With Docker's keys; there is no path on the host that would be of use: a volume is a disk."""
+    """With Docker's keys; what is at its place on the host is a disk."""
     return {
         "CreatedAt": volume["created"],
         "Driver": "local",
         "Labels": volume["labels"],
-        "Mountpoint": "",
+        "Mountpoint": volume.get("disk", ""),
         "Name": volume["name"],
         "Options": {"size": str(volume["size_bytes"])},
         "Scope": "local",
@@ -104,9 +102,11 @@ def remove(call: Call) -> int:
 
 
 def prune(call: Call) -> int:
-    if not confirmed(call, "all volumes that no pod uses, with what is in them"):
+    everything, chosen = call.options.flag("all"), chosen_by(call.options)
+    whose = "" if everything else " and that nobody has named"
+    if not confirmed(call, f"all volumes that no pod uses{whose}, with what is in them"):
         return 1
-    answer = call.session.client.act("volumes.prune")
+    answer = call.session.client.act("volumes.prune", body={"all": everything, "filters": chosen})
     if answer["removed"]:
         print("Deleted Volumes:", *answer["removed"], "", sep="\n")
     print(f"Total reclaimed space: {decimal_size(answer['space_reclaimed_bytes'])}")
@@ -129,7 +129,7 @@ CREATE = Command(
         text("--size", "SIZE", "of its file system; the disk takes what is written"),
         *(refused(f"--{name}", "VALUE", _CLUSTER) for name in _CLUSTERS),
     ),
-    text="A volume is an ext4 disk of hyperd's. Without a name it gets one of 32 digits.",
+    text="A volume is an ext4 disk of hyperd's. Without a name it gets one of 64 digits, and `prune` takes it.",
     examples=("hyper volume create data", "hyper volume create --size 20g --label of=shop data"),
 )
 LS = Command(
@@ -152,6 +152,11 @@ RM = Command(
 PRUNE = Command(
     prune,
     "[OPTIONS]",
-    options=(flag("-a --all", "accepted; volumes with a name are always among them"), FORCE),
-    examples=("hyper volume prune -f",),
+    options=(
+        flag("-a --all", "those that somebody has named too"),
+        many("--filter", "NAME=VALUE", "label, label!=..., all=true"),
+        FORCE,
+    ),
+    text="Of the volumes that no pod uses: those without a name of a user's.",
+    examples=("hyper volume prune -f", "hyper volume prune -a --filter label=of=shop"),
 )

@@ -349,7 +349,7 @@ class Container(Facts):
         return views.inspect(
             self.record,
             self.sandbox.record.value,
-            log_path=str(self._ties.places.log(self.id)),
+            places=self._ties.places,
             execs=self.execs.running(),
         )
 
@@ -400,7 +400,8 @@ class Container(Facts):
 
     # ------------------------------------------------------------------------------------- removal
 
-    async def remove(self, *, force: bool = False) -> None:
+    async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """``volumes``: with those that came with it and that nobody has named."""
         if force:
             self._give_up_start()
         async with self._lock:
@@ -415,10 +416,10 @@ class Container(Facts):
                     await self._run.end_hard()
             await self._cancel_restart()
             if not self.removed.is_set():
-                await self.delete()
+                await self.delete(volumes=volumes)
             self._clients.dismiss(Exit(self.record.exit_status, "the container was removed"))
 
-    async def delete(self, *, begun: bool = False) -> None:
+    async def delete(self, *, begun: bool = False, volumes: bool = False) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""
         if self.alive:
             self.change(state=State.EXITED, finished=times.now())
@@ -428,6 +429,8 @@ class Container(Facts):
             await self.sandbox.discard(self.id)
         await asyncio.to_thread(files.remove_tree, self._ties.places.container(self.id))
         self._ties.removed(self.record)
+        if volumes or self.record.spec.auto_remove:
+            await self._ties.drop_volumes(self.record)
         self.tell("destroy")
         self.removed.set()
         self.log.close()

@@ -83,6 +83,7 @@ class _Start:
     def _facts(self, number: int) -> docker.Facts:
         sandbox, record = self._sandbox, self._record
         pod, place = sandbox.record.value, sandbox.place
+        volumes = [brought.volume for brought in self._contents().volumes.values()]
         return docker.Facts(
             lower=layout.lower(sandbox.image_part(record.diff_ids)),
             upper=None if record.spec.read_only else layout.upper(pod, record.id),
@@ -90,11 +91,9 @@ class _Start:
             address=place.address,
             gateway=place.gateway,
             name_servers=(record.spec.dns or place.resolvers) if place.address else (),
-            single_files=storage.single_files(
-                brought.volume for brought in self._contents().volumes.values()
-            ),
+            single_files=storage.single_files(volumes),
             shared_memory=storage.memory_volume(pod, record.spec),
-            unfilled=not record.started,
+            unfilled=frozenset() if record.started else storage.writable(volumes),
             in_pod=not pod.alone,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,7 +16,8 @@ from hypercontainer.engine.state import ContainerRecord
 @dataclass(frozen=True)
 class Ties:
     """``contents`` is what its sandbox is to have.  ``news``: something of it has changed.  ``reserved``: it is about
-    to have that name.  ``removed``: its files are gone, and its record is to go."""
+    to have that name.  ``removed``: its files are gone, and its record is to go; ``drop_volumes``: so are the volumes
+    that came with it and that nobody has named."""
 
     sandbox: Sandbox
     places: Places
@@ -25,3 +26,4 @@ class Ties:
     news: Callable[[], None]
     reserved: Callable[[str], AbstractContextManager[str]]
     removed: Callable[[ContainerRecord], None]
+    drop_volumes: Callable[[ContainerRecord], Awaitable[None]]

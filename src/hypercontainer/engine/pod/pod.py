@@ -15,7 +15,7 @@ from hypercontainer.agent.operations import ProcessPlan, Welcome
 from hypercontainer.contract.answers import Exit, PodInspect, PodLogLine, PodSummary, Port, Sample
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ExecSpec, PodSpec, PortMapping
-from hypercontainer.contract.states import State
+from hypercontainer.contract.states import ALIVE, State
 from hypercontainer.engine import files, times
 from hypercontainer.engine import views as records
 from hypercontainer.engine.container import launch
@@ -26,7 +26,8 @@ from hypercontainer.engine.network.ports import check as check_ports
 from hypercontainer.engine.pod import logs, views
 from hypercontainer.engine.pod.run import Runs
 from hypercontainer.engine.record import Kept
-from hypercontainer.engine.sandbox.contents import Brought, Contents
+from hypercontainer.engine.sandbox.claims import Holder, disk_name
+from hypercontainer.engine.sandbox.contents import Brought, Contents, brought
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.live import Live
@@ -85,13 +86,27 @@ class Pod:
     def contents(self) -> Contents:
         """What its sandbox is to have."""
         members = self.records()
-        volumes = {volume.name: Brought(volume, self.record.asked_by) for volume in self.record.spec.volumes}
-        brought: dict[str, Brought] = {}
+        written = {one.volume for record in members for one in record.spec.mounts if not one.read_only}
+        written.update(name for record in members if not record.started for name in record.fills)
+        volumes = {
+            volume.name: brought(volume, self.record.asked_by, written) for volume in self.record.spec.volumes
+        }
+        theirs: dict[str, Brought] = {}
         for record in members:
             for volume in record.spec.volumes:
-                brought.setdefault(volume.name, Brought(volume, record.asked_by))
+                theirs.setdefault(volume.name, brought(volume, record.asked_by, written))
         name = self.record.name or (members[0].name if members else self.id[:12])
-        return Contents(name, tuple(record.diff_ids for record in members), volumes | brought)
+        return Contents(name, tuple(record.diff_ids for record in members), volumes | theirs)
+
+    def holder(self, disk: str) -> Holder:
+        """Who of it has a disk that its VM has claimed."""
+        found = self.contents().volumes.items()
+        volumes = {name for name, brought in found if disk_name(brought.volume) == disk}
+        records = [
+            record for record in self.records() if any(m.volume in volumes for m in record.spec.mounts)
+        ]
+        alive = [record for record in records if record.state in ALIVE]
+        return Holder(self.record.name, tuple(record.name for record in alive or records))
 
     def in_state(self, *states: State) -> list[Container]:
         """The members that are in one of these; Conflict, where none is."""
@@ -212,7 +227,7 @@ class Pod:
         self._kept.change(wanted=False)
         for member in self._members():
             with contextlib.suppress(NotFound):
-                await member.remove(force=True)
+                await member.remove(force=True, volumes=True)
         await self.forget()
         self.tell("remove")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
 
@@ -14,6 +16,14 @@ class Brought:
 
     volume: Volume
     asked_by: int | None
+
+
+def brought(volume: Volume, asked_by: int | None, written: Collection[str]) -> Brought:
+    """``written``: names of volumes that somebody writes to.  A disk that nobody does is read-only for the VM, so that
+    others can read it too."""
+    if isinstance(volume.source, NamedVolume | DiskImage) and volume.name not in written:
+        volume = msgspec.structs.replace(volume, read_only=True)
+    return Brought(volume, asked_by)
 
 
 @dataclass(frozen=True)

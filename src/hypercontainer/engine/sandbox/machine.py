@@ -15,6 +15,7 @@ from hypercontainer.engine.network import ports
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.boot_files import BootFiles
+from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.state import ImagePart, PodRecord
@@ -44,6 +45,7 @@ class Supplies:
     layers: LayerStore
     volumes: VolumeStore
     boot_files: BootFiles
+    claims: Claims
     hyperstart: Callable[[], Path]
 
     async def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:

@@ -12,7 +12,6 @@ import logging
 import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 from hypercontainer.agent.operations import ContainerPlan, VmConfig, Welcome
 from hypercontainer.agent.session import Agent
@@ -23,6 +22,7 @@ from hypercontainer.engine.network.network import Attached
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told, vm_config
+from hypercontainer.engine.sandbox.claims import Claim
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.endings import explained, noted
 from hypercontainer.engine.sandbox.factory import Factory, Found
@@ -30,7 +30,7 @@ from hypercontainer.engine.sandbox.gate import Gate
 from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
-from hypercontainer.engine.state import ImagePart, PodRecord
+from hypercontainer.engine.state import GONE, ImagePart, PodRecord
 from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import (
     AgentError,
@@ -50,14 +50,7 @@ OPERATION_S = 30.0
 # A clone speaks within tenths of a second; one that has not by now never will, on however busy a host.
 CLONE_GREETING_S = 15.0
 STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
-GONE: dict[str, Any] = {
-    "vm": None,
-    "published": (),
-    "images": (),
-    "mounted": {},
-    "paused": False,
-    "disk_full": False,
-}
+
 log = logging.getLogger(__name__)
 
 
@@ -78,6 +71,7 @@ class Sandbox:
         self.oom_killed: set[str] = set()
         self.busy = asyncio.Lock()
         self._supplies = supplies
+        self._claim = Claim(record, supplies.claims)
         self._factory = factory
         self._on_oom = on_oom
         self._told = told
@@ -195,19 +189,23 @@ class Sandbox:
         good as a boot, or it is given up.
         """
         async with self.busy:
-            told = await (
-                self._bring_up(newcomer, contents(), stopwatch)
-                if self.live is None
-                else self._add(self.live, newcomer, contents(), stopwatch)
-            )
+            try:
+                told = await (
+                    self._bring_up(newcomer, contents(), stopwatch)
+                    if self.live is None
+                    else self._add(self.live, newcomer, contents(), stopwatch)
+                )
+            finally:
+                if self.live is None:
+                    self._claim.drop()
             await self._discard_stale()
         return told
 
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
-        self.record.change(**facts)
+        self.record.change(**facts, claimed=self._claim.of_new(contents))
         stopwatch.lap("prepare")
-        chosen = {"published": self.record.value.published, "images": self.record.value.images}
+        chosen = {name: getattr(self.record.value, name) for name in ("published", "images", "claimed")}
         while self.record.value.spec.template and hardware.clones:
             found = await self._factory.find(hardware)
             if found is None:
@@ -297,6 +295,7 @@ class Sandbox:
     async def _add(self, live: Live, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         """To a VM that runs."""
         stopwatch.kind = "shared"
+        self._claim.extend(contents)
         (root,) = await self._supplies.roots([newcomer.image])
         await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
@@ -433,6 +432,7 @@ class Sandbox:
             async with live.awake():
                 try:
                     await plug.unused(live.vm, live.agent, self.record, volumes=wanted.keys(), images=images)
+                    self._claim.reduce(contents)
                 except HyperError as error:
                     log.warning("%s: %s", self.what, error)
 
@@ -473,6 +473,7 @@ class Sandbox:
     async def _adopt(self) -> Welcome | None:
         """Unavailable where its driver is not there: then it is not known to be gone."""
         if self.record.value.vm is None:
+            self._claim.drop()
             return None
         record = VMRecord.from_json(self.record.value.vm)
         driver = self._supplies.drivers.of(record)

@@ -26,12 +26,13 @@ from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
 from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
-from hypercontainer.volume import host, images
+from hypercontainer.volume import ext4, host, images
 from hypercontainer.volume.store import VolumeStore
 
 # Of whoever asks: what is behind a path may be slow, or a file system of theirs that does not answer.
 HOST_PATHS = Workers("paths of the host", 64, waits=True)
-
+# Volumes of one VM that are devices of it.  A PC has 32 places for devices, and the rest of a VM's takes some.
+DEVICE_VOLUMES_MAX = 20
 _SAFE = MS_NOSUID | MS_NODEV
 # QEMU's largest message, and files that programs may map to write.
 _SHARE_DATA = {VIRTIOFS: "", P9: "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"}
@@ -58,13 +59,19 @@ def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | N
     match volume.source:
         case NamedVolume(name, size_bytes):
             path = store.obtain(name, size_bytes)
-            return DiskSpec(serial(volume), ((path, path.stat().st_size),), volume.read_only)
-        case DiskImage(path, form):
-            checked = images.check(path, form, write=not volume.read_only, user=user)
-            extents = ((checked.path, checked.size_bytes),)
-            return DiskSpec(serial(volume), extents, volume.read_only, format=form, user=user)
+            # Whose VM was killed has left a journal, without which there is nothing to read.
+            reads = volume.read_only and not ext4.needs_recovery(path)
+            return DiskSpec(serial(volume), ((path, path.stat().st_size),), reads, locked=True)
+        case DiskImage() as source:
+            return _user_disk(volume, source, user)
         case _:
             return None
+
+
+def _user_disk(volume: Volume, source: DiskImage, user: User | None) -> DiskSpec:
+    checked = images.check(source.path, source.format, write=not volume.read_only, user=user)
+    extents = ((checked.path, checked.size_bytes),)
+    return DiskSpec(serial(volume), extents, volume.read_only, source.format, user, locked=True)
 
 
 async def shares(volumes: Iterable[Brought], places: Places) -> tuple[ShareSpec, ...]:
@@ -80,6 +87,11 @@ def single_files(volumes: Iterable[Volume]) -> frozenset[str]:
     """Names of those that are one file of the host."""
     hosts = {volume.name: volume.source for volume in volumes if isinstance(volume.source, HostPath)}
     return frozenset(name for name, source in hosts.items() if Path(source.path).is_file())
+
+
+def writable(volumes: Iterable[Volume]) -> frozenset[str]:
+    """Names of those that the VM may write to."""
+    return frozenset(volume.name for volume in volumes if not volume.read_only)
 
 
 def _shared(volume: Volume, places: Places, user: User | None) -> Path:
@@ -98,14 +110,14 @@ def asking(uid: int | None) -> User | None:
     return User(uid, entry.pw_gid, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
-def check_host(volumes: Iterable[Volume], store: VolumeStore, places: Places, asked_by: int | None) -> None:
+def check_host(volumes: Iterable[Volume], places: Places, asked_by: int | None) -> None:
     """That files of the host may be used by who asks for them, who learns it at once."""
     user = asking(asked_by)
     for volume in volumes:
         if isinstance(volume.source, HostPath):
             _shared(volume, places, user)
         elif isinstance(volume.source, DiskImage):
-            _disk(volume, store, user)
+            _user_disk(volume, volume.source, user)
 
 
 def needs_disk(volumes: Iterable[Volume]) -> bool:
@@ -138,12 +150,12 @@ def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
     match volume.source:
-        case EmptyDir(memory=True, size_bytes=size):
-            data = "mode=0777" + (f",size={size}" if size else "")
+        case EmptyDir(memory=True, size_bytes=size, mode=mode):
+            data = f"mode={mode & 0o7777:04o}" + (f",size={size}" if size else "")
             return VolumePlan(name, mount=FileSystem("tmpfs", "tmpfs", _SAFE, data), gid=group)
-        case EmptyDir():
+        case EmptyDir(mode=mode):
             directory = Disk(DISK_SERIAL, "ext4", directory=f"volume-{name}")
-            return VolumePlan(name, upper=directory, gid=group, mode=0o777)
+            return VolumePlan(name, upper=directory, gid=group, mode=mode & 0o7777)
         case NamedVolume():
             disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only)
@@ -180,6 +192,12 @@ def _relative(volume: Volume, path: str) -> str:
 
 def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], what: str) -> None:
     """That what containers mount is there, and can be.  Raises InvalidArgument."""
+    devices = sum(isinstance(one.source, NamedVolume | DiskImage | HostPath) for one in volumes.values())
+    if devices > DEVICE_VOLUMES_MAX:
+        raise InvalidArgument(
+            f"{what}: {devices} volumes that are disks or directories of the host: {DEVICE_VOLUMES_MAX} at most",
+            hint="several directories below one can be one volume, mounted by parts of it",
+        )
     for container in containers:
         for mount in container.mounts:
             if mount.volume not in volumes:

@@ -9,8 +9,8 @@ import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.calls import VolumesPruned
-from hypercontainer.engine import filters
-from hypercontainer.engine.creation import named_volumes
+from hypercontainer.contract.volumes import ANONYMOUS_LABEL
+from hypercontainer.engine import filters, names
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
@@ -24,6 +24,26 @@ _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
     "driver": filters.among(lambda volume: ("local",)),
 }
 
+_with_label: filters.Reader[VolumeInfo] = filters.labels(lambda volume: volume.labels)
+
+
+def _without_label(value: str) -> filters.Question[VolumeInfo]:
+    has = _with_label(value)
+    return lambda volume: not has(volume)
+
+
+def _everything(value: str) -> filters.Question[VolumeInfo]:
+    """Whether it is to go: one that nobody has named in any case."""
+    wanted = filters.truth(lambda everything: bool(everything))(value)
+    return lambda volume: ANONYMOUS_LABEL in volume.labels or wanted(True)
+
+
+_PRUNED: Mapping[str, filters.Reader[VolumeInfo]] = {
+    "all": _everything,
+    "label": _with_label,
+    "label!": _without_label,
+}
+
 
 class VolumeService:
     default_bytes = DEFAULT_BYTES  # of a volume that is made without a size
@@ -34,24 +54,30 @@ class VolumeService:
         self._events = events
 
     async def create(
-        self, name: str, *, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+        self,
+        name: str | None = None,
+        *,
+        size_bytes: int | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> VolumeInfo:
-        made = await asyncio.to_thread(self._store.create, name, size_bytes, labels or {})
-        self._events.publish("volume", "create", name, **{**(labels or {}), "driver": "local"})
+        """``name`` None: an ID, and a label that says that nobody has named it."""
+        told = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
+        made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told)
+        self._events.publish("volume", "create", made.name, **{**told, "driver": "local"})
         return made
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
         wanted = question("volumes", _READERS, filters)
-        users = self._users()
+        users = self._directory.volume_users()
         found = [self._told(info, users) for info in await asyncio.to_thread(self._store.find)]
         return [info for info in found if wanted(info)]
 
     async def inspect(self, name: str) -> VolumeInfo:
-        return self._told(await asyncio.to_thread(self._store.inspect, name), self._users())
+        return self._told(await asyncio.to_thread(self._store.inspect, name), self._directory.volume_users())
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Conflict, which names the pods, where one uses it."""
-        if users := self._users().get(name):
+        if users := self._directory.volume_users().get(name):
             raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
         try:
             await asyncio.to_thread(self._store.remove, name)
@@ -61,12 +87,21 @@ class VolumeService:
             return
         self._events.publish("volume", "destroy", name, driver="local")
 
-    async def prune(self) -> VolumesPruned:
-        """Those that no pod uses.  Conflict while something is set aside, which may use them."""
+    async def prune(
+        self,
+        *,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        all: bool = False,  # noqa: A002 - the contract's word
+    ) -> VolumesPruned:
+        """Those that no pod uses: that nobody has named, or, with ``all`` or a filter of this name, also those that
+        somebody has.  Conflict while something is set aside, which may use them."""
         self._directory.aside.check_clear()
+        given = dict(filters or {})
+        said = question("volumes", _PRUNED, {"all": given.get("all", ("false",))})
+        wanted = question("volumes", _PRUNED, {key: given[key] for key in given if key != "all"})
         removed, freed = [], 0
         for info in await self.find():
-            if info.pods:
+            if info.pods or not (all or said(info)) or not wanted(info):
                 continue
             try:
                 await self.remove(info.name)
@@ -75,16 +110,6 @@ class VolumeService:
             removed.append(info.name)
             freed += info.used_bytes
         return VolumesPruned(tuple(removed), freed)
-
-    def _users(self) -> dict[str, tuple[str, ...]]:
-        """Names of pods, and of containers that are alone, by the volume that they use."""
-        users: dict[str, tuple[str, ...]] = {}
-        for pod in self._directory.pods.values():
-            records = pod.records()
-            name = pod.record.name or (records[0].name if records else "")
-            for volume in named_volumes(pod.record.spec, records):
-                users[volume] = (*users.get(volume, ()), name)
-        return users
 
     def _told(self, info: VolumeInfo, users: Mapping[str, tuple[str, ...]]) -> VolumeInfo:
         return msgspec.structs.replace(info, pods=users.get(info.name, ()))

@@ -256,8 +256,7 @@ def slot_id(number: int) -> str:
 
 def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
     """The ``blockdev-add`` arguments for a disk in ``filename``: a raw or qcow2 file, or a VMDK descriptor."""
-    # A read-only file is shared by any number of VMs and has no writer; a lock on it protects nothing.
-    locking = "off" if disk.read_only else "on"
+    locking = "on" if disk.locked or not disk.read_only else "off"
     file: dict[str, object] = {
         "driver": "file",
         "filename": filename,

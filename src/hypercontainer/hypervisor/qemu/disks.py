@@ -13,7 +13,7 @@ import msgspec
 
 from hypercontainer.errors import Conflict, HypervisorError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import DiskSpec
-from hypercontainer.hypervisor.qemu import vmdk
+from hypercontainer.hypervisor.qemu import locks, vmdk
 from hypercontainer.hypervisor.qemu.argv import (
     block_device,
     blockdev,
@@ -42,6 +42,11 @@ def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
         stack.callback(os.close, fd)
         if disk.format == "raw" and os.fstat(fd).st_size < size:
             raise InvalidArgument(f"disk {disk.serial}: {path} has fewer than {size} bytes")
+        if disk.locked and locks.taken(fd, read_only=disk.read_only):
+            raise Conflict(
+                f"disk {path} is in use by another virtual machine",
+                hint="one writes to it alone, or any number only read it",
+            )
         fds.append(fd)
     return fds
 

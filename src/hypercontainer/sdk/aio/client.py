@@ -160,7 +160,7 @@ class AsyncClient:
         """Whoever ran it waits no longer.  What cannot be ended any more has ended."""
         with contextlib.suppress(HyperError, TimeoutError):
             async with asyncio.timeout(CLEAN_UP_S):
-                await (container.kill() if keep else container.remove(force=True))
+                await (container.kill() if keep else container.remove(force=True, volumes=True))
 
     async def play(
         self,

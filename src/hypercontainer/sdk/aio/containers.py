@@ -31,9 +31,24 @@ from hypercontainer.sdk.transport import Api, OnProgress, Upgraded, decoded
 
 
 class AsyncContainer(AsyncLife):
-    """A container.  As a context manager it is removed, by force, when the block is left."""
+    """A container.  As a context manager it is removed, by force and with the volumes that nobody has named, when the
+    block is left."""
 
     _collection = "containers"
+
+    async def _discard(self) -> None:
+        await self.remove(force=True, volumes=True)
+
+    async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Removes it with all that it has written; ``force``: also while it runs; ``volumes``: with those of its
+        volumes that nobody has named, too.
+
+        Example::
+
+            await box.remove(force=True, volumes=True)
+        """
+        query = {"force": force, "volumes": volumes}
+        await self._api.act("containers.remove", self.id, query=query)
 
     async def inspect(self) -> Inspect:
         """All that hyperd knows of it, now.
@@ -331,7 +346,7 @@ class AsyncContainers:
             await made.start()
         except BaseException:
             with contextlib.suppress(HyperError):
-                await made.remove(force=True)
+                await made.remove(force=True, volumes=True)
             raise
         return made
 

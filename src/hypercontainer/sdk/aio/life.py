@@ -40,7 +40,10 @@ class AsyncLife:
 
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(NotFound):
-            await self.remove(force=True)
+            await self._discard()
+
+    async def _discard(self) -> None:
+        await self.remove(force=True)
 
     def _name(self, method: str) -> str:
         return f"{self._collection}.{method}"

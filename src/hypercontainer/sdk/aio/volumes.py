@@ -17,8 +17,10 @@ class AsyncVolumes:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def create(self, name: str, *, size: Size | None = None, labels: Pairs | None = None) -> VolumeInfo:
-        """Makes an empty volume; it grows up to ``size``.
+    async def create(
+        self, name: str | None = None, *, size: Size | None = None, labels: Pairs | None = None
+    ) -> VolumeInfo:
+        """Makes an empty volume; it grows up to ``size``.  Without a name it gets an ID, and ``prune`` takes it.
 
         Example::
 
@@ -65,12 +67,13 @@ class AsyncVolumes:
         """
         await self._api.act("volumes.remove", name, query={"force": force})
 
-    async def prune(self) -> VolumesPruned:
-        """Removes those that no pod uses.
+    async def prune(self, *, all: bool = False, filters: Filters | None = None) -> VolumesPruned:  # noqa: A002
+        """Removes those that no pod uses: that nobody has named, with ``all`` the others too.  Filters: label, label!.
 
         Example::
 
             await hyper.volumes.create("unused")
-            assert "unused" in (await hyper.volumes.prune()).removed
+            assert "unused" in (await hyper.volumes.prune(all=True)).removed
         """
-        return await self._api.call("volumes.prune", VolumesPruned)
+        body = {"all": all, "filters": {name: list(values) for name, values in (filters or {}).items()}}
+        return await self._api.call("volumes.prune", VolumesPruned, body=body)

@@ -25,7 +25,18 @@ from hypercontainer.sdk.transport import OnProgress
 
 
 class Container(Life[aio.AsyncContainer]):
-    """A container.  As a context manager it is removed, by force, when the block is left."""
+    """A container.  As a context manager it is removed, by force and with the volumes that nobody has named, when the
+    block is left."""
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Removes it with all that it has written; ``force``: also while it runs; ``volumes``: with those of its
+        volumes that nobody has named, too.
+
+        Example::
+
+            box.remove(force=True, volumes=True)
+        """
+        self._portal.call(self._async.remove(force=force, volumes=volumes))
 
     def inspect(self) -> Inspect:
         """All that hyperd knows of it, now.

@@ -19,8 +19,10 @@ from hypercontainer.sdk.portal import Facade
 class Volumes(Facade[aio.AsyncVolumes]):
     """All named volumes."""
 
-    def create(self, name: str, *, size: Size | None = None, labels: Pairs | None = None) -> VolumeInfo:
-        """Makes an empty volume; it grows up to ``size``.
+    def create(
+        self, name: str | None = None, *, size: Size | None = None, labels: Pairs | None = None
+    ) -> VolumeInfo:
+        """Makes an empty volume; it grows up to ``size``.  Without a name it gets an ID, and ``prune`` takes it.
 
         Example::
 
@@ -61,12 +63,12 @@ class Volumes(Facade[aio.AsyncVolumes]):
         """
         self._portal.call(self._async.remove(name, force=force))
 
-    def prune(self) -> VolumesPruned:
-        """Removes those that no pod uses.
+    def prune(self, *, all: bool = False, filters: Filters | None = None) -> VolumesPruned:  # noqa: A002
+        """Removes those that no pod uses: that nobody has named, with ``all`` the others too.  Filters: label, label!.
 
         Example::
 
             hyper.volumes.create("unused")
-            assert "unused" in hyper.volumes.prune().removed
+            assert "unused" in hyper.volumes.prune(all=True).removed
         """
-        return self._portal.call(self._async.prune())
+        return self._portal.call(self._async.prune(all=all, filters=filters))

@@ -1,0 +1,125 @@
+"""Who has which disk that outlives its VM: one VM alone that writes to it, or any number that read it.
+
+A VM's claims stand in its pod's record, for as long as there is that VM; so an earlier hyperd's count too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox.contents import Contents
+from hypercontainer.engine.state import PodRecord
+from hypercontainer.errors import Conflict, Remedy
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A VM: of a pod, or ("") of the one of ``containers``; those are the names of the ones that have the disk."""
+
+    pod: str
+    containers: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        named = f"container {self.containers[0]}" if self.containers else ""
+        if not self.pod:
+            return named
+        return f"{named} of pod {self.pod}" if named else f"pod {self.pod}"
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        if self.pod:
+            return (Remedy("pods.stop", self.pod),)
+        return tuple(Remedy("containers.stop", name) for name in self.containers)
+
+
+def claimed(contents: Contents) -> dict[str, bool]:
+    """The disks among its volumes: whether it only reads them."""
+    found: dict[str, bool] = {}
+    for volume in (brought.volume for brought in contents.volumes.values()):
+        if name := disk_name(volume):
+            found[name] = found.get(name, True) and volume.read_only
+    return found
+
+
+def disk_name(volume: Volume) -> str:
+    """ "" of what is no disk that outlives its VM."""
+    match volume.source:
+        case NamedVolume(name=name):
+            return f"volume {name}"
+        case DiskImage(path=path):
+            return f"disk {path}"
+    return ""
+
+
+class Claims:
+    """``others`` gives, for a pod's ID, what all other VMs have claimed; whoever has the pods sets it."""
+
+    def __init__(self) -> None:
+        self.others: Callable[[str], Iterable[tuple[Mapping[str, bool], Callable[[str], Holder]]]] = (
+            lambda _pod: ()
+        )
+
+    def check(self, pod: str, wanted: Mapping[str, bool]) -> None:
+        """Conflict, which names who has it, where the VM of ``pod`` may not have one of them."""
+        if not wanted:
+            return
+        for theirs, holder in self.others(pod):
+            for disk, read_only in wanted.items():
+                if disk in theirs and not (read_only and theirs[disk]):
+                    raise _refusal(disk, holder(disk), reads=theirs[disk])
+
+
+class Claim:
+    """What the VM of one pod has claimed, which stands in ``record``."""
+
+    def __init__(self, record: Kept[PodRecord], all_claims: Claims) -> None:
+        self._record = record
+        self._all = all_claims
+
+    def of_new(self, contents: Contents) -> dict[str, bool]:
+        """What a VM that is to be made has of its contents, to be written down before anybody else is asked."""
+        wanted = claimed(contents)
+        self._all.check(self._record.value.id, wanted)
+        return wanted
+
+    def extend(self, contents: Contents) -> None:
+        """By what has come to a VM that runs.  Conflict also where it reads what is to be written."""
+        pod, present = self._record.value, self._record.value.claimed
+        more = {}
+        for disk, read_only in claimed(contents).items():
+            if not read_only and present.get(disk):
+                raise Conflict(
+                    f"{disk}: the VM of pod {pod.name}, which runs, has it for reading only",
+                    hint="when the pod is started again, it may be written to",
+                    remedies=(Remedy("pods.restart", pod.name),),
+                )
+            if disk not in present:
+                more[disk] = read_only
+        if more:
+            self._all.check(pod.id, more)
+            self._record.change(claimed=present | more)
+
+    def reduce(self, contents: Contents) -> None:
+        """To what is left of the contents."""
+        left, present = claimed(contents), self._record.value.claimed
+        if not present.keys() <= left.keys():
+            self._record.change(claimed={disk: how for disk, how in present.items() if disk in left})
+
+    def drop(self) -> None:
+        """There is no VM."""
+        if self._record.value.claimed:
+            self._record.change(claimed={})
+
+
+def _refusal(disk: str, holder: Holder, *, reads: bool) -> Conflict:
+    what = "reads" if reads else "writes to"
+    rule = "whoever writes to it has it alone" if reads else "nobody else has it meanwhile"
+    return Conflict(
+        f"{disk} is in use by {holder.words}, which {what} it: {rule}",
+        hint="end that one, put both into one pod, or let both only read it",
+        remedies=holder.remedies,
+    )
