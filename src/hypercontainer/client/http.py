@@ -7,7 +7,8 @@ MAX_LINE_BYTES.  Source: RFC 9112.
 from __future__ import annotations
 
 # The C type under socket.socket: the module `socket` costs a third of a Python start for its enums.
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM
+import sys
+from _socket import AF_UNIX, SO_SNDTIMEO, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as Socket  # noqa: N812
 
 from hypercontainer.errors import Unavailable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
 RECEIVE_BYTES = 256 * 1024
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -52,15 +53,28 @@ def target(path: str, query: Mapping[str, object] | None = None) -> str:
 
 
 def connect(path: str) -> Socket:
-    """A stream socket connected to ``path``; OSError where nobody listens."""
+    """A stream socket connected to ``path``; OSError where nobody listens, TimeoutError where nobody comes to take it.
+
+    A unix socket that may not block is refused where others wait to be taken already (EAGAIN); the kernel waits for a
+    place as long as SO_SNDTIMEO says.
+    """
     sock = Socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
+        sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _timeval(CONNECT_TIMEOUT_S))
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            raise TimeoutError(f"too many wait for it, {CONNECT_TIMEOUT_S} s long") from None
+        sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _timeval(0))
         sock.settimeout(CONNECT_TIMEOUT_S)
-        sock.connect(path)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _timeval(seconds: int) -> bytes:
+    return seconds.to_bytes(8, sys.byteorder) + bytes(8)
 
 
 def request_head(method: str, request_target: str, headers: Mapping[str, str]) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ from hypercontainer.client.http import (
     MAX_LINE_BYTES,
     RECEIVE_BYTES,
     BrokenAnswer,
+    connect,
     quote,
     target,
 )
@@ -245,8 +247,8 @@ class Api:
         if self.closed:
             raise InvalidArgument("this client has been closed", hint="make a new one")
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return Exchange(*await asyncio.open_unix_connection(self.path))
+            async with asyncio.timeout(CONNECT_TIMEOUT_S + 1):
+                return Exchange(*await asyncio.open_unix_connection(sock=await _connected(self.path)))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if self._start is None or started:
                 raise NotRunning(self.path) from error
@@ -318,3 +320,20 @@ def _error_of(status: int, body: bytes) -> HyperError:
         return wire_error(decoded(body, dict[str, Any])["error"])
     except (BrokenAnswer, KeyError):
         return BrokenAnswer(f"hyperd answered with HTTP status {status}")
+
+
+async def _connected(path: str) -> socket.socket:
+    """asyncio by itself takes a socket for connected that is refused because others wait to be taken already."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(path)
+    except BlockingIOError:
+        sock.close()
+        patient = await asyncio.to_thread(connect, path)
+        patient.setblocking(False)
+        return socket.socket(fileno=patient.detach())
+    except BaseException:
+        sock.close()
+        raise
+    return sock
