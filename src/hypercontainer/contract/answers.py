@@ -363,7 +363,7 @@ class CronRun(Struct, frozen=True):
 
 class CronJob(Struct, frozen=True, kw_only=True):
     """What is kept of a CronJob.  ``last`` and ``next``: times, "" where there is none; ``problem``: why its last Job
-    could not be made."""
+    could not be made, or why it has no times any more."""
 
     name: str
     schedule: str

@@ -1,8 +1,8 @@
 """Schedules of CronJobs: five fields, or @daily and the like; and when they come next.
 
 Fields are as in cron(8): numbers, names of months and days, ranges, lists, steps.  Where day of month and day of week
-are both restricted, either is enough.  A time that summer time leaves out does not come; one that it repeats comes
-once.
+are both restricted, either is enough; as in Kubernetes a star with a step restricts, too.  A time that summer time
+leaves out does not come; one that it repeats comes once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _MACROS = {
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _DAYS = "sun mon tue wed thu fri sat".split()
 _PART = re.compile(r"(\*|\?|[a-z0-9]{1,3})(?:-([a-z0-9]{1,3}))?(?:/([0-9]{1,3}))?")
+_ANY = re.compile(r"[*?](/0*1)?")
 _ZONE = re.compile(r"[A-Za-z0-9][-+_A-Za-z0-9]*(/[-+_A-Za-z0-9]+)*")
 MAX_CHARS = 500
 _REACHES = tuple(timedelta(days=days) for days in (1 / 24, 1, 31, 366, 366 * 8, 366 * 28))
@@ -72,8 +73,8 @@ def parse(text: str, zone: str, where: str) -> Schedule:
         _field(days, 1, 31, (), where),
         _field(months, 1, 12, _MONTHS, where),
         frozenset(day % 7 for day in _field(weekdays, 0, 7, _DAYS, where)),
-        days[0] in "*?",
-        weekdays[0] in "*?",
+        _is_any(days),
+        _is_any(weekdays),
         zone,
     )
 
@@ -123,10 +124,15 @@ def _zone(name: str, where: str) -> tzinfo:
         raise InvalidArgument(f"{where}: {name[:64]!r} is no time zone", hint="as in Europe/Paris") from None
 
 
+def _is_any(field: str) -> bool:
+    return any(_ANY.fullmatch(part) for part in field.split(","))
+
+
 def _field(
     text: str, least: int, most: int, named: list[str] | tuple[str, ...], where: str
 ) -> frozenset[int]:
     first_named = least
+    end = 6 if most == 7 else most  # of what goes on to the end: 7 is Sunday once more
     problem = InvalidArgument(
         f"{where}: {text[:60]!r} is not {least} to {most}, a list, range or step of these"
     )
@@ -146,10 +152,10 @@ def _field(
         if low in ("*", "?"):
             if high:
                 raise problem
-            first, last = least, min(most, 6) if most == 7 else most
+            first, last = least, end
         else:
             first = number(low)
-            last = number(high) if high else most if step else first
+            last = number(high) if high else max(first, end) if step else first
         if last < first or step == "0" or (step and int(step) == 0):
             raise problem
         found.update(range(first, last + 1, int(step or 1)))

@@ -14,6 +14,7 @@ _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _VARIABLE = re.compile(r"[ -<>-~]+")  # printable ASCII but for "="
+LABEL_MAX = 63  # characters
 MAX_PATH_CHARS = 4096
 MAX_PATH_PARTS = 64
 MAX_NAME_CHARS = 63  # of a volume of ours

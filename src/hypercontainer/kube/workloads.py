@@ -127,10 +127,12 @@ def run(
     node: Node = THIS_NODE,
     suffix: str = "",
 ) -> JobPlan:
-    """The Job of one time, which its name has in minutes, unless there is a ``suffix``.  ``objects``: the CronJob's
-    manifest."""
+    """The Job of one time, which its name has in minutes, unless there is a ``suffix``, for which a long name is cut.
+    ``objects``: the CronJob's manifest."""
     document = plan.template.document
-    name = f"{plan.name}-{suffix or int(scheduled.timestamp()) // 60}"
+    ending = f"-{suffix or int(scheduled.timestamp()) // 60}"
+    room = names.LABEL_MAX - len(ending) - (len(f"-{MAX_PODS - 1}") if suffix else 0)
+    name = plan.name[:room].rstrip("-.") + ending
     named = {**document, "metadata": {**document["metadata"], "name": name}}
     return _job(parse(named, plan.template.subject), (objects, known), uid, node, ("CronJob", plan.name))
 

@@ -8,9 +8,11 @@ Job's name is made of its time, and its pods are made where they are missing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +77,7 @@ class CronJobs:
         self._poked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[str] = set()  # owners of which something is being made or removed
+        self._playing: Counter[str] = Counter()  # Jobs whose pods somebody is about to make
         self._problems: dict[str, str] = {}  # why the last Job of a CronJob was not made
         self._opened = False
 
@@ -91,6 +94,17 @@ class CronJobs:
                 pods = self._pods.of(_owner(document))
                 if waiting := [pod.record.name for pod in pods if pod.summary().state == "created"]:
                     self._spawn(self._start(waiting))
+
+    @contextlib.contextmanager
+    def playing(self, jobs: Sequence[str]) -> Iterator[None]:
+        """Meanwhile these Jobs are not taken for ones that have ended, or are gone."""
+        self._playing.update(jobs)
+        try:
+            yield
+        finally:
+            self._playing.subtract(jobs)
+            self._playing = +self._playing
+            self._poked.set()
 
     async def close(self) -> None:
         for task in tuple(self._tasks):
@@ -163,9 +177,10 @@ class CronJobs:
         """One that is removed after its end."""
         name, owner = document["metadata"]["name"], _owner(document)
         pods = self._pods.of(owner)
-        if owner in self._busy or any(not pod.recovered.is_set() for pod in pods):
+        if owner in self._busy or name in self._playing or any(not pod.recovered.is_set() for pod in pods):
             return None
-        if not pods:
+        if not pods:  # somebody has removed them, or they could not be made
+            self._kept.remove("Job", name)
             return None
         job = _Job(name, tuple(pods))
         if job.state == "active":
@@ -219,7 +234,22 @@ class CronJobs:
             await self._pods.take_down(self._pods.of(_owner(document)))
 
     async def _make(self, document: Document, job: kube.JobPlan) -> None:
-        """What of the Job is not there yet; it is started from here, and goes on by itself."""
+        """What of the Job is not there yet; it is started from here, and goes on by itself.  All of it or nothing."""
+        try:
+            await self._make_pods(document, job)
+        except BaseException:
+            await asyncio.shield(self._unmake(document["metadata"]["name"], job.name))
+            raise
+
+    async def _unmake(self, cron_job: str, name: str) -> None:
+        """A Job that is not complete: its pods would wait for ever, and the CronJob for their end."""
+        pods = [pod for job in self._jobs(cron_job) if job.name == name for pod in job.pods]
+        try:
+            await self._pods.take_down(pod for pod in pods if pod.summary().state == "created")
+        except HyperError as error:
+            log.error("CronJob %s: what was made of the Job %s stays: %s", cron_job, name, error)
+
+    async def _make_pods(self, document: Document, job: kube.JobPlan) -> None:
         services = self._engine.state.services()
         missing = [plan for plan in job.pods if self._pods.find(plan.spec.name or "") is None]
         wishes = [self._pods.wish(plan, services, replace=False) for plan in missing]
@@ -237,7 +267,8 @@ class CronJobs:
 
     async def _forget_job(self, name: str, job: _Job) -> None:
         await self._pods.take_down(job.pods)
-        self._kept.remove("Job", name)
+        if name not in self._playing:
+            self._kept.remove("Job", name)
 
     # ------------------------------------------------------------------------------------- asked from outside
 
@@ -260,20 +291,25 @@ class CronJobs:
         return [self._told(document) for document in self._kept.documents("CronJob")]
 
     def _told(self, document: Document) -> CronJob:
-        plan = _plan(document)
-        following = _next(plan, self._wall.now())
+        """As it is written, where it cannot be understood any more."""
+        name, spec = document["metadata"]["name"], document["spec"]
+        following, problem = None, self._problems.get(name, "")
+        try:
+            following = _next(_plan(document), self._wall.now())
+        except HyperError as error:  # as in _tend_all
+            problem = str(error)
         return CronJob(
-            name=plan.name,
-            schedule=document["spec"]["schedule"],
-            time_zone=plan.schedule.zone,
-            suspended=plan.suspended,
-            concurrency=plan.concurrency,
+            name=name,
+            schedule=spec["schedule"],
+            time_zone=spec.get("timeZone") or "",
+            suspended=bool(spec.get("suspend")),
+            concurrency=spec.get("concurrencyPolicy") or "Allow",
             last=(document.get("status") or {}).get("lastScheduleTime", ""),
             next="" if following is None else times.from_ns(int(following) * 10**9),
-            problem=self._problems.get(plan.name, ""),
+            problem=problem,
             runs=tuple(
                 CronRun(job.name, job.state, tuple(pod.record.name for pod in job.pods))
-                for job in self._jobs(plan.name)
+                for job in self._jobs(name)
             ),
         )
 

@@ -87,13 +87,14 @@ class Manifests:
         for claim in change.claims:
             if change.actions["PersistentVolumeClaim", claim.name] == "created":
                 await self._volumes.create(claim.name, size_bytes=claim.size_bytes)
-        self._keep(objects, asked_by)
-        for record in change.services:
-            await self._services.put(record)
-        await self._pods.make(change.wishes, change.surplus, Asker(asked_by, credentials, progress))
-        if start:
-            await self._pods.start(wish.name for wish in change.wishes)
-        self._crons.open()
+        with self._crons.playing([one.name for one in objects if one.kind == "Job"]):
+            self._keep(objects, asked_by)
+            self._crons.open()  # a CronJob has its times, whatever becomes of the pods
+            for record in change.services:
+                await self._services.put(record)
+            await self._pods.make(change.wishes, change.surplus, Asker(asked_by, credentials, progress))
+            if start:
+                await self._pods.start(wish.name for wish in change.wishes)
         return told
 
     async def _change(self, objects: kube.Objects, *, replace: bool) -> _Change:
