@@ -299,10 +299,13 @@ static void bind_to(int fd, const char *to, uint64_t attributes)
 	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
 	const char *path = place(to);
 	check(fstat(fd, &info), to);
-	if (S_ISDIR(info.st_mode))
-		check(mkdir(path, 0755), to);
-	else {
-		int made = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0444);
+	if (S_ISDIR(info.st_mode)) {
+		if (mkdir(path, 0755) < 0 && errno != EEXIST) /* it is there where what lies in it came first */
+			fail("%s", to);
+	} else {
+		int made = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0444);
+		if (made < 0 && errno == EEXIST)
+			return; /* it came with a directory */
 		check(made, to);
 		close(made);
 	}

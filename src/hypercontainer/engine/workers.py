@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from hypercontainer.errors import Unavailable
 from hypercontainer.image.cancel import Cancellation
+from hypercontainer.linux.waiting import ended
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class Workers:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             cancelled.set()
-            await asyncio.gather(work, return_exceptions=True)
+            await ended(work)
             raise
 
     async def _take_place(self) -> None:

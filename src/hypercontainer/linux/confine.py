@@ -19,6 +19,7 @@ from pathlib import Path
 import hypercontainer
 from hypercontainer.linux.process import Process
 from hypercontainer.linux.seccomp import ENOSYS, Arg, Op, Rule
+from hypercontainer.linux.waiting import ended
 
 GATE_FD, GATE_OPEN = 3, b"go\n"
 JAIL = Path(hypercontainer.__file__).parent / "_native" / "jail"
@@ -108,20 +109,24 @@ def jail_argv(
 async def entered(launcher: Process, gate: socket.socket) -> Process:
     """The process that waits at the gate, of a jail that makes one; ours, however often who waits is cancelled.
 
-    Raises ``OSError`` where there is none; the launcher has said why on its standard error.
+    Raises ``ChildProcessError`` where there is none; the launcher has said why on its standard error.
     """
     finding = asyncio.create_task(_found(launcher, gate))
     try:
         process = await asyncio.shield(finding)
     except asyncio.CancelledError:
-        if process := await finding:
-            process.kill()
-            await process.wait()
-            process.close()
+        await ended(asyncio.create_task(_unwanted(finding)))
         raise
     if process is None:
-        raise OSError("the jail has made no process")
+        raise ChildProcessError("the jail has made no process")
     return process
+
+
+async def _unwanted(finding: asyncio.Task[Process | None]) -> None:
+    if process := await finding:
+        process.kill()
+        await process.wait()
+        process.close()
 
 
 async def _found(launcher: Process, gate: socket.socket) -> Process | None:

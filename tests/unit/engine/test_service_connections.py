@@ -300,3 +300,15 @@ def test_it_listens_as_long_as_its_pod_is_ready(tell: Tell) -> None:
             await w.engine.pods.stop("p")
 
     tell(story)
+
+
+def test_one_port_for_this_host_and_for_others(tmp_path: Path) -> None:
+    async def story(stand: Stand) -> None:
+        port = free_port()
+        end = ServiceEnd(port=port, container_port=PORT, node_port=port)
+        await stand.services.put(ServiceRecord(name="db", selector={"app": "db"}, ends=(end,)))
+        stand.pod()
+        await asyncio.sleep(0)
+        assert await says(await asyncio.open_connection("127.0.0.1", port), b"a") == b"A\n"
+
+    told(tmp_path, story)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.qemu import stall as module
-from hypercontainer.hypervisor.qemu.qmp import Event, QmpDisconnected
+from hypercontainer.hypervisor.qemu.qmp import Event, QmpDisconnected, QmpError
 from hypercontainer.hypervisor.qemu.stall import Stall
+from hypercontainer.hypervisor.qemu.vm import QemuVM
 
 STOP = Event(
     "BLOCK_IO_ERROR", {"action": "stop", "node-name": "disk-disk", "reason": "No space left on device"}
@@ -25,11 +28,14 @@ class Machine:
         self.tries = tries
         self.commands: list[str] = []
         self.gone = False
+        self.refusals: list[HypervisorError] = []
 
     async def execute(self, command: str) -> None:
         if self.gone:
             raise QmpDisconnected("gone")
         self.commands.append(command)
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.tries -= 1
         if self.tries > 0:
             self.stall.on_event(STOP)
@@ -121,3 +127,48 @@ def test_one_that_stood_still_before_it_was_watched() -> None:
         assert heard == [True, False]
 
     asyncio.run(main())
+
+
+def test_who_pauses_one_that_goes_on_again_lets_it_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the time in which it may yet stop again, and nobody else is to tell it to go on."""
+    monkeypatch.setattr(module, "SETTLED_S", 60)
+
+    async def story(stall: Stall, machine: Machine, heard: list[bool]) -> None:
+        vm: Any = QemuVM.__new__(QemuVM)
+        vm._qmp, vm._watch = machine, SimpleNamespace(stall=stall)
+        stall.on_event(STOP)
+        while machine.commands != ["cont"]:
+            await asyncio.sleep(0)
+        assert stall.stalled
+        await vm.pause()
+        await vm.resume()
+        assert machine.commands == ["cont", "stop", "cont"]
+
+    tell(story)
+
+
+def test_one_that_stands_still_is_let_go_on_once() -> None:
+    async def story(stall: Stall, machine: Machine, heard: list[bool]) -> None:
+        vm: Any = QemuVM.__new__(QemuVM)
+        vm._qmp, vm._watch = machine, SimpleNamespace(stall=stall)
+        await vm.pause()
+        stall.on_event(STOP)
+        await vm.resume()
+        await over(stall)
+        assert machine.commands == ["stop", "cont"]
+
+    tell(story)
+
+
+def test_what_qemu_refuses_or_answers_too_late_is_tried_again() -> None:
+    async def story(stall: Stall, machine: Machine, heard: list[bool]) -> None:
+        machine.refusals = [QmpError("cont", "GenericError", "a disk is busy"), HypervisorError("too late")]
+        stall.on_event(STOP)
+        while len(machine.commands) < 2:
+            assert heard == [True]
+            await asyncio.sleep(0)
+        await over(stall)
+        assert machine.commands == ["cont"] * 3
+        assert heard == [True, False]
+
+    tell(story)

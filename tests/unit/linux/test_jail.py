@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.linux import confine
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
@@ -73,12 +74,17 @@ def said(became: list[str], script: str, means: Means, rights: Rights = SHELL) -
     return done.stdout
 
 
-@pytest.mark.parametrize("means", [FULL, LANDLOCK_ONLY, Means(True, 0)])
-def test_no_file_of_the_host_can_be_opened(became: list[str], means: Means, tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
+def reachable(path: Path) -> None:
+    """For other users."""
+    path.chmod(0o777)
+    for parent in path.parents:
         if parent != Path("/tmp") and parent.is_relative_to("/tmp"):
             parent.chmod(0o711)
+
+
+@pytest.mark.parametrize("means", [FULL, LANDLOCK_ONLY, Means(True, 0)])
+def test_no_file_of_the_host_can_be_opened(became: list[str], means: Means, tmp_path: Path) -> None:
+    reachable(tmp_path)
     (tmp_path / "secret").write_text("secret of the host\n")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "socket"))
@@ -191,6 +197,46 @@ def test_the_end_of_who_holds_the_gate_is_the_end(null: tuple[int, int, int]) ->
         process.close()
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_who_is_cancelled_while_it_enters_leaves_nothing(null: tuple[int, int, int], times: int) -> None:
+    async def test() -> None:
+        opener, gate = socket.socketpair()
+        before = os.listdir("/proc/self/fd")
+        with opener, gate:
+            argv = jail_argv([BUSYBOX, "sleep", "1000"], SHELL, FULL, root=os.geteuid() == 0, gate=GATE_FD)
+            launcher = Process.spawn(argv, env={}, stdio=null, inherited=[gate.fileno()])
+            entering = asyncio.create_task(entered(launcher, opener))
+            await asyncio.sleep(0)
+            for _ in range(times):
+                entering.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await entering
+            with pytest.raises(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
+            assert os.listdir("/proc/self/fd") == before
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("means", [FULL, Means(True, 0)])
+def test_a_program_below_a_directory_that_it_has_too(
+    became: list[str], means: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that runs QEMU, and may run anything of where programs are."""
+    reachable(tmp_path)
+    program, beside = tmp_path / "bin" / "qemu", tmp_path / "lib" / "beside"
+    for path in (program, beside):
+        path.parent.mkdir()
+        path.write_text(f"#!{BUSYBOX} sh\necho QEMU emulator version 9.0.0 {path.name}\n")
+        path.chmod(0o755)
+    monkeypatch.setattr(binaries, "PROGRAM_PLACES", (str(tmp_path),))
+    files = (*asyncio.run(binaries.inspect(program)).files, str(beside))
+    rights = replace(SHELL, files=(*SHELL.files, *((file, file) for file in files)))
+    answer = said(became, f"{program}; {beside}", means, rights)
+    assert [line.split()[-1] for line in answer.splitlines()] == ["qemu", "beside"]
 
 
 def test_what_cannot_be_done_is_named(null: tuple[int, int, int]) -> None:

@@ -1,7 +1,11 @@
 """A TCP port of the host that is kept, and open only while somebody stands behind it.
 
-A socket that is bound and does not listen keeps the port: connections are refused.  A second one beside it listens
-(both say SO_REUSEADDR, and the first never listens), and is closed when the door is shut.
+A socket that is bound and does not listen keeps the port: connections are refused.  A second one beside it listens,
+and is closed when the door is shut.
+
+Both say SO_REUSEPORT, which lets in nobody but the same user who says it too.  SO_REUSEADDR, of two sockets that do not
+listen, would let in anybody: the keeper does not say it.  It is what gets past former connections, which have it from
+the listener, when the port is tried before it is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ class Door:
         self._arrived = arrived
         self._listener: socket.socket | None = None
         self._pause: asyncio.TimerHandle | None = None
-        self._keeper = self._bound()
+        self._bound(socket.SO_REUSEADDR).close()  # nobody keeps it: not even one of the same user
+        self._keeper = self._bound(socket.SO_REUSEPORT)
 
     @property
     def is_open(self) -> bool:
@@ -49,11 +54,12 @@ class Door:
         self._shut()
         self._keeper.close()
 
-    def _bound(self) -> socket.socket:
+    def _bound(self, *options: int) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             made.setblocking(False)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            for option in options:
+                made.setsockopt(socket.SOL_SOCKET, option, 1)
             made.bind(self._address)
         except OSError as error:
             made.close()
@@ -65,7 +71,7 @@ class Door:
         return made
 
     def _listen(self) -> None:
-        made = self._bound()
+        made = self._bound(socket.SO_REUSEADDR, socket.SO_REUSEPORT)
         try:
             made.listen(BACKLOG)
         except OSError as error:

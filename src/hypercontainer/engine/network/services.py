@@ -136,8 +136,9 @@ class Services:
         try:
             for end in record.ends:
                 doors = made.setdefault(end, [])
-                places = [(LOOPBACK, end.port), *([(EVERYWHERE, end.node_port)] if end.node_port else [])]
-                for host, port in places:
+                # Where both are the same, everywhere is on the loopback address too.
+                places = {end.port: LOOPBACK, **({end.node_port: EVERYWHERE} if end.node_port else {})}
+                for port, host in places.items():
                     # Each takes its own turns: of shared ones, who asks two services would find the same pods.
                     arrived = partial(self._arrived, record, end, itertools.count())
                     doors.append(Door(f"service {record.name}", host, port, arrived))

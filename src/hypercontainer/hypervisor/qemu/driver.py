@@ -271,14 +271,18 @@ class QemuDriver:
             undo.push_async_callback(watch.close)
             serving = _serve(spec, programs.server, run, stdio, fds, undo)
             clients = [one.client for one in serving]
-            opener, process = await _held(made, programs.means, stdio, clients, fds)
+            try:
+                opener, process = await _held(made, programs.means, stdio, clients, fds)
+            except ChildProcessError as error:
+                raise ChildProcessError(_last_line(watch.stderr()) or str(error)) from error
             undo.push_async_callback(shares.end, process)
             record = _record(spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
             self._limit(spec, [process, *(one.process for one in serving)], undo)
             for one in serving:
                 one.open_gate()
-            opener.send(GATE_OPEN)
+            with contextlib.suppress(ConnectionError):  # it has ended; why is found out where it is to answer
+                opener.send(GATE_OPEN)
         return Started(made.argv, record, process, watch, tuple(one.process for one in serving))
 
     def _limit(self, spec: VMSpec, processes: Sequence[Process], undo: contextlib.AsyncExitStack) -> None:
@@ -315,9 +319,9 @@ class QemuDriver:
             problem = "QEMU needed more memory than its limit"
         await started.watch.finish()
         stderr, console = started.watch.stderr(), started.watch.console()
-        said = (stderr.strip() or console.strip()).rpartition("\n")[2]
+        said = _last_line(stderr) or _last_line(console)
         raise LaunchError(
-            f"VM {spec.name} did not start: {problem}" + (f": {said[:MAX_WORDS]}" if said else ""),
+            f"VM {spec.name} did not start: {problem}" + (f": {said}" if said else ""),
             command=started.argv,
             exit_code=code,
             stderr=stderr,
@@ -406,6 +410,10 @@ def _stdio(run: RunDir, fds: contextlib.ExitStack) -> tuple[int, int, int]:
     words = run.make_stderr()
     fds.callback(os.close, words)
     return null, words, words
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2][:MAX_WORDS]
 
 
 def _words(error: OSError | InvalidArgument) -> str:

@@ -11,8 +11,8 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from hypercontainer.errors import HyperError
-from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
+from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpDisconnected
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -37,7 +37,13 @@ class Stall:
 
     @property
     def stalled(self) -> bool:
+        """It stands still, or goes on and has not yet shown that it does."""
         return self._care is not None
+
+    @property
+    def stands_still(self) -> bool:
+        """QEMU is to be told to go on, and will be from here as soon as nobody holds the VM."""
+        return self._stopped.is_set()
 
     def watch(self, qmp: QmpClient) -> None:
         self._qmp = qmp
@@ -80,19 +86,29 @@ class Stall:
 
     async def _go_on(self, qmp: QmpClient) -> None:
         pause_s = FIRST_PAUSE_S
-        with contextlib.suppress(HyperError):  # it has ended
+        with contextlib.suppress(QmpDisconnected):  # it has ended
             while self._stopped.is_set():
                 await asyncio.sleep(pause_s)
                 await self._free.wait()
-                self._stopped.clear()
-                await qmp.execute("cont")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SETTLED_S):
-                        await self._stopped.wait()
+                await self._try(qmp)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            log.info("%s goes on", self._what)
         self._care = None
-        log.info("%s goes on", self._what)
         self._told(False)
+
+    async def _try(self, qmp: QmpClient) -> None:
+        self._stopped.clear()
+        try:
+            await qmp.execute("cont")
+        except QmpDisconnected:
+            raise
+        except HypervisorError as error:  # refused, or not in time
+            log.warning("%s still stands still: %s", self._what, error)
+            self._stopped.set()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLED_S):
+                await self._stopped.wait()
 
     async def close(self) -> None:
         if self._care is not None:

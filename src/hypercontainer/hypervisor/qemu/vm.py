@@ -206,7 +206,7 @@ class QemuVM:
 
     async def resume(self) -> None:
         self._watch.stall.hold(False)
-        if not self._watch.stall.stalled:
+        if not self._watch.stall.stands_still:
             await self._qmp.execute("cont")
 
     async def paused(self) -> bool:
