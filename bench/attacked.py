@@ -10,6 +10,7 @@ from bench.containers import Measured, ready, run_true
 from bench.measure import Row, median, seconds, spread
 
 MANY = 10
+TRANSFERS = 100  # broken off, and as many that say nothing more
 RATIO = 2.0
 GROUP = "nogroup"
 
@@ -17,7 +18,7 @@ GROUP = "nogroup"
 def measure(rounds: int) -> list[Row]:
     with ready(Measured(f'group = "{GROUP}"\n[factory]\ncache = 0\n')) as made:
         made.base.chmod(0o755)
-        attacker = Attacker(made, MANY, grp.getgrnam(GROUP).gr_gid)
+        attacker = Attacker(made, MANY, grp.getgrnam(GROUP).gr_gid, TRANSFERS)
         attacker.prepare()
         run = partial(run_true, made)
         quiet = [seconds(run) for _ in range(rounds)]

@@ -43,11 +43,12 @@ Flood = Callable[["Attacker"], contextlib.AbstractContextManager[None]]
 
 
 class Attacker:
-    """Of one hyperd.  ``many``: how much of each; ``group``: the socket's."""
+    """Of one hyperd.  ``many``: how much of each; ``transfers``: loads and registries; ``group``: the socket's."""
 
-    def __init__(self, hyper: Hyper, many: int, group: int | None = None) -> None:
+    def __init__(self, hyper: Hyper, many: int, group: int | None = None, transfers: int | None = None) -> None:
         self.hyper = hyper
         self.many = many
+        self.transfers = many if transfers is None else transfers
         self.service_port = free_port()
         self._group = group
         self._lock = threading.Lock()
@@ -136,9 +137,9 @@ def broken_off_loads(attacker: Attacker) -> Iterator[None]:
     head = "POST /v1/images/load HTTP/1.1"
     data = busybox_image.archive([busybox_image.layer()])[:65536]
     body = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (2 * len(data)) + data
-    for _ in range(attacker.many):
+    for _ in range(attacker.transfers):
         attacker.ask(head, body).close()
-    with _held(lambda: attacker.ask(head, body), attacker.many):
+    with _held(lambda: attacker.ask(head, body), attacker.transfers):
         yield
 
 
@@ -164,15 +165,15 @@ def dripping_registries(attacker: Attacker) -> Iterator[None]:
         threads = [threading.Thread(target=each) for each in (accept, drip)]
         for thread in threads:
             thread.start()
-        numbers = iter(range(2 * attacker.many))
+        numbers = iter(range(2 * attacker.transfers))
 
         def pull() -> socket.socket:
             return attacker.post("/v1/images/pull", {"reference": f"127.0.0.1:{port}/drips:{next(numbers)}"})
 
         try:
-            for _ in range(attacker.many):
+            for _ in range(attacker.transfers):
                 pull().close()
-            with _held(pull, attacker.many):
+            with _held(pull, attacker.transfers):
                 yield
         finally:
             ended.set()
