@@ -1,1 +1,1 @@
-#define HYPERSTART_VERSION "0.1.0"
+#define HYPERSTART_VERSION "0.1.1"

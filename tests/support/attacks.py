@@ -45,7 +45,9 @@ Flood = Callable[["Attacker"], contextlib.AbstractContextManager[None]]
 class Attacker:
     """Of one hyperd.  ``many``: how much of each; ``transfers``: loads and registries; ``group``: the socket's."""
 
-    def __init__(self, hyper: Hyper, many: int, group: int | None = None, transfers: int | None = None) -> None:
+    def __init__(
+        self, hyper: Hyper, many: int, group: int | None = None, transfers: int | None = None
+    ) -> None:
         self.hyper = hyper
         self.many = many
         self.transfers = many if transfers is None else transfers

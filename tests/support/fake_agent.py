@@ -120,6 +120,7 @@ class FakeGuest:
         self.discarded: list[str] = []  # directories of disks
         self.processes: dict[int, FakeProcess] = {}
         self.requests: list[tuple[Operation, Any]] = []
+        self.version = "fake"
         self.time_ns: int | None = None
         self.powered_off = asyncio.Event()
         self.session = 0
@@ -210,7 +211,7 @@ class FakeGuest:
             for output in process.outputs.values():
                 output.new_session()
         states = tuple(process.state() for process in self.processes.values())
-        welcome = Welcome("fake", "6.1.0-fake", time.monotonic_ns(), tuple(self.containers), states)
+        welcome = Welcome(self.version, "6.1.0-fake", time.monotonic_ns(), tuple(self.containers), states)
         self.send(greeting(self.session, Frame.WELCOME, encode(welcome)))
         for process in self.processes.values():
             if process.plan.stdin and process.wait_status is None:

@@ -12,6 +12,7 @@ chatter by ``Budget``.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from asyncio import Future
 from collections.abc import Callable
@@ -77,6 +78,7 @@ DEFAULT_TIMEOUT_S = 30.0
 CHATTER_PER_S = 256
 CHATTER_BURST = 4096
 PINGS_MAX = 16
+EARLIER_AGENTS = frozenset({"0.1.0"})
 
 _EVENTS: dict[int, type[ProcessExited] | type[ContainerOom] | type[GuestLog]] = {
     EventCode.PROCESS_EXITED: ProcessExited,
@@ -182,7 +184,14 @@ class Agent:
     def configure(self, config: VmConfig, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         return self._do(Operation.CONFIGURE, "the VM", config, timeout_s)
 
+    @property
+    def _earlier(self) -> bool:
+        """Whether the guest was booted by a release whose agent knows no fields that came since, and refuses them."""
+        return self._welcome.done() and self._welcome.result().agent in EARLIER_AGENTS
+
     def create_container(self, plan: ContainerPlan, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
+        if self._earlier:
+            plan = dataclasses.replace(plan, cwd=None)
         return self._do(Operation.CONTAINER_CREATE, plan.container, plan, timeout_s)
 
     def start_process(self, plan: ProcessPlan, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[int]:
@@ -244,6 +253,8 @@ class Agent:
 
     def add_volume(self, plan: VolumePlan, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Mounts it in the VM.  Containers created after this call may bind it, also before the answer."""
+        if self._earlier:
+            plan = dataclasses.replace(plan, tidy=False)
         return self._do(Operation.VOLUME_ADD, f"volume {plan.name}", plan, timeout_s)
 
     def remove_volume(self, name: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:

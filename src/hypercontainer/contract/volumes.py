@@ -28,6 +28,11 @@ class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", 
     size_bytes: int | None = None  # of a new one
     anonymous: bool = False
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Of one that is made for it."""
+        return {ANONYMOUS_LABEL: ""} if self.anonymous else {}
+
 
 class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag_field="kind"):
     """A file of the host that is a disk.  ``format``: raw or qcow2, never guessed."""

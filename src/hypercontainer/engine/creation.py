@@ -137,6 +137,7 @@ class Creation:
             await self._check_storage(
                 volumes, volumes.values(), [draft.record.spec for draft in drafts], what, asker
             )
+            stack.enter_context(self._directory.reserved_volumes(volumes.values()))
             new = await stack.enter_async_context(self._volumes.made(volumes.values()))
             written_down = [await self._volumes.filling(draft.record, new) for draft in drafts]
             record = self._pod_record(spec, identifier, name, drafts, asker)
@@ -197,11 +198,15 @@ class Creation:
             brought = draft.record.spec.volumes
             volumes = _known(there, brought, pod.what)
             await self._check_storage(volumes, brought, [draft.record.spec], f"container {name}", asker)
-            made = _made(self._places.container(draft.record.id))
-            async with self._volumes.made(draft.record.spec.volumes) as new, made:
-                record = await self._volumes.filling(draft.record, new)
-                check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
-                (container,) = self._directory.add(None, [record])
+            kept, made = (
+                self._directory.reserved_volumes(brought),
+                _made(self._places.container(draft.record.id)),
+            )
+            with kept:
+                async with self._volumes.made(brought) as new, made:
+                    record = await self._volumes.filling(draft.record, new)
+                    check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
+                    (container,) = self._directory.add(None, [record])
         container.tell("create")
         return draft.created
 

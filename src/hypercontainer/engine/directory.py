@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from hypercontainer.contract.volumes import NamedVolume
+from hypercontainer.contract.volumes import NamedVolume, Volume
 from hypercontainer.engine import files, names
 from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.container.container import Container
@@ -50,6 +51,7 @@ class Directory:
         self.aside = aside
         self._reserved: set[str] = set()  # names of containers that are being created
         self._reserved_pods: set[str] = set()
+        self._reserved_volumes: Counter[str] = Counter()  # of what is being created
         self._recoveries: list[asyncio.Task[None]] = []
         factory.new_uid = self.new_uid
         supplies.claims.others = self._claimed_by_others
@@ -157,6 +159,8 @@ class Directory:
             name = pod.record.name or (records[0].name if records else "")
             for volume in named_volumes(pod.record.spec, records):
                 users[volume] = (*users.get(volume, ()), name)
+        for volume in self._reserved_volumes:
+            users[volume] = (*users.get(volume, ()), "one that is being created")
         return users
 
     def chains(self) -> set[tuple[str, ...]]:
@@ -193,6 +197,16 @@ class Directory:
             yield name
         finally:
             self._reserved_pods.discard(name)
+
+    @contextmanager
+    def reserved_volumes(self, wanted: Iterable[Volume]) -> Iterator[None]:
+        """Nobody removes these while what uses them is made."""
+        names = Counter(one.source.name for one in wanted if isinstance(one.source, NamedVolume))
+        self._reserved_volumes += names
+        try:
+            yield
+        finally:
+            self._reserved_volumes -= names
 
     def add(self, pod: PodRecord | None, containers: Sequence[ContainerRecord]) -> list[Container]:
         """Writes them down and makes their objects; ``pod`` None: they are for one that is there."""
@@ -236,9 +250,14 @@ class Directory:
         used = self.volume_users()
         for source in (volume.source for volume in record.spec.volumes):
             if isinstance(source, NamedVolume) and source.anonymous and source.name not in used:
-                with suppress(NotFound):
+                try:
                     await asyncio.to_thread(self._supplies.volumes.remove, source.name)
-                    self._events.publish("volume", "destroy", source.name, driver="local")
+                except NotFound:
+                    continue
+                except HyperError as error:  # the container is gone, and this can be pruned
+                    log.error("volume %s: %s", source.name, error)
+                    continue
+                self._events.publish("volume", "destroy", source.name, driver="local")
 
     def _pod_removed(self, record: PodRecord) -> None:
         self._state.remove_pod(record)

@@ -124,6 +124,9 @@ def _supplies(config: Config, places: Places, driver: Driver) -> Supplies:
         max_entries=config.layers.max_entries,
         max_image_bytes=config.layers.max_image_bytes,
     )
+    volumes = VolumeStore(
+        places.volumes, lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache)
+    )
     return Supplies(
         machine=config.machine,
         cache=config.cache,
@@ -131,11 +134,8 @@ def _supplies(config: Config, places: Places, driver: Driver) -> Supplies:
         drivers=Drivers(driver),
         kernels=KernelStore(config.cache),
         layers=LayerStore(config.root / "layers", limits),
-        claims=Claims(),
-        volumes=VolumeStore(
-            places.volumes,
-            lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache),
-        ),
+        claims=Claims(volumes),
+        volumes=volumes,
         boot_files=BootFiles(places.cache / "boot"),
         hyperstart=hyperstart_path,
     )

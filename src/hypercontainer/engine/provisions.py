@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 import msgspec
 
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
-from hypercontainer.contract.volumes import ANONYMOUS_LABEL, EmptyDir, NamedVolume, Volume, VolumeMount
+from hypercontainer.contract.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
 from hypercontainer.engine import names
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.state import ContainerRecord
@@ -88,8 +88,8 @@ class Provisions:
         try:
             for volume in wanted:
                 source = volume.source
-                if isinstance(source, NamedVolume) and await self._make(source):
-                    new[volume.name] = source
+                if isinstance(source, NamedVolume):
+                    await self._make(source, volume.name, new)
             yield frozenset(new)
         except BaseException:
             for name in (source.name for source in new.values() if source.anonymous):
@@ -118,9 +118,15 @@ class Provisions:
 
             return tuple(name for name, paths in places.items() if any(map(has, paths)))
 
-    async def _make(self, source: NamedVolume) -> bool:
-        labels = {ANONYMOUS_LABEL: ""} if source.anonymous else {}
-        made = await asyncio.to_thread(self._store.make_missing, source.name, source.size_bytes, labels)
-        if made:
-            self._events.publish("volume", "create", source.name, **{**labels, "driver": "local"})
-        return made
+    async def _make(self, source: NamedVolume, name: str, new: dict[str, NamedVolume]) -> None:
+        """Who breaks off waits for the thread, or nobody would know of what it has made."""
+        making = asyncio.ensure_future(
+            asyncio.to_thread(self._store.make_missing, source.name, source.size_bytes, source.labels)
+        )
+        try:
+            await asyncio.shield(making)
+        finally:
+            await asyncio.wait([making])
+            if not making.exception() and making.result():
+                new[name] = source
+                self._events.publish("volume", "create", source.name, **{**source.labels, "driver": "local"})

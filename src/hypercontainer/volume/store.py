@@ -88,9 +88,11 @@ class VolumeStore:
             _flush(self._root)
         return self.inspect(name)
 
-    def obtain(self, name: str, size_bytes: int | None = None) -> Path:
+    def obtain(
+        self, name: str, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+    ) -> Path:
         """The disk of the volume of this name, made where there is none; one that is there keeps its size."""
-        self.make_missing(name, size_bytes)
+        self.make_missing(name, size_bytes, labels)
         return self.disk(name)
 
     def make_missing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
@@ -16,9 +17,11 @@ from hypercontainer.agent.operations import (
     ContainerPlan,
     Disk,
     Event,
+    FileSystem,
     ProcessExited,
     ProcessPlan,
     VmConfig,
+    VolumePlan,
     exit_status,
 )
 from hypercontainer.agent.session import Agent
@@ -114,6 +117,23 @@ def test_a_cold_start_is_one_burst() -> None:
             Operation.CONTAINER_CREATE,
             Operation.PROCESS_START,
         ]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("version", "known"), [("0.1.0", False), ("fake", True)])
+def test_a_guest_of_an_earlier_release_is_asked_for_what_it_knows(version: str, known: bool) -> None:
+    """It refuses a request with a field that it does not know."""
+
+    async def test() -> None:
+        guest = FakeGuest()
+        guest.version = version
+        async with session(guest, resumed=True) as host:
+            await host.agent.welcome(10)
+            await host.agent.add_volume(VolumePlan("v", mount=FileSystem("tmpfs", "tmpfs"), tidy=True))
+            await host.agent.create_container(dataclasses.replace(CONTAINER, cwd="/there"))
+        (_, volume), (_, container) = guest.requests
+        assert (volume.tidy, container.cwd) == ((True, "/there") if known else (False, None))
 
     run(test)
 

@@ -44,9 +44,7 @@ async def create(w: World, name: str, image: str = IMAGE, **more: Any) -> Create
         **w.spec_defaults,
         **more,
     }
-    created: Created = await w.engine.containers.create(
-        msgspec.convert({}, ContainerSpec) if False else ContainerSpec(image=image, name=name, **wish)
-    )
+    created: Created = await w.engine.containers.create(ContainerSpec(image=image, name=name, **wish))
     return created
 
 

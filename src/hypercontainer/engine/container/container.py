@@ -50,6 +50,7 @@ class Container(Facts):
         self._clients = Clients()
         self._supervisor: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
+        self._deleting = False
         self._retries = False  # its restart policy starts it right now
         self._backoff = Backoff()
         self._files = Files(self.id, lambda: self.what, self.sandbox.running)
@@ -405,7 +406,7 @@ class Container(Facts):
         if force:
             self._give_up_start()
         async with self._lock:
-            if self.record.state is State.REMOVING:
+            if self._deleting:
                 raise Conflict(f"{self.what} is already being removed")
             if self.alive and not force:
                 remedies = (self.remedy("stop"), self.remedy("remove", force=True))
@@ -416,14 +417,29 @@ class Container(Facts):
                     await self._run.end_hard()
             await self._cancel_restart()
             if not self.removed.is_set():
-                await self.delete(volumes=volumes)
+                await self._delete_whole(volumes=volumes)
             self._clients.dismiss(Exit(self.record.exit_status, "the container was removed"))
+
+    async def _delete_whole(self, *, volumes: bool) -> None:
+        """Whoever breaks off waits for it: half removed it could neither be used nor removed."""
+        deleting = asyncio.ensure_future(self.delete(volumes=volumes))
+        try:
+            await asyncio.shield(deleting)
+        finally:
+            await asyncio.wait([deleting])
 
     async def delete(self, *, begun: bool = False, volumes: bool = False) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""
+        self._deleting = True
+        try:
+            await self._delete(begun=begun, volumes=volumes)
+        finally:
+            self._deleting = False
+
+    async def _delete(self, *, begun: bool, volumes: bool) -> None:
         if self.alive:
             self.change(state=State.EXITED, finished=times.now())
-        if not begun:
+        if not begun and self.record.state is not State.REMOVING:  # or an earlier try has failed
             self.change(state=State.REMOVING)
         if not self._alone and self.record.run and not self.record.spec.read_only:
             await self.sandbox.discard(self.id)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
 from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox import storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict, Remedy
+from hypercontainer.volume.store import VolumeStore
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,6 @@ class Holder:
         return tuple(Remedy("containers.stop", name) for name in self.containers)
 
 
-def claimed(contents: Contents) -> dict[str, bool]:
-    """The disks among its volumes: whether it only reads them."""
-    found: dict[str, bool] = {}
-    for volume in (brought.volume for brought in contents.volumes.values()):
-        if name := disk_name(volume):
-            found[name] = found.get(name, True) and volume.read_only
-    return found
-
-
 def disk_name(volume: Volume) -> str:
     """ "" of what is no disk that outlives its VM."""
     match volume.source:
@@ -58,10 +51,19 @@ def disk_name(volume: Volume) -> str:
 class Claims:
     """``others`` gives, for a pod's ID, what all other VMs have claimed; whoever has the pods sets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: VolumeStore) -> None:
+        self._store = store
         self.others: Callable[[str], Iterable[tuple[Mapping[str, bool], Callable[[str], Holder]]]] = (
             lambda _pod: ()
         )
+
+    def of(self, contents: Contents) -> dict[str, bool]:
+        """The disks among its volumes: whether it only reads them."""
+        found: dict[str, bool] = {}
+        for volume in (brought.volume for brought in contents.volumes.values()):
+            if name := disk_name(volume):
+                found[name] = found.get(name, True) and storage.only_read(volume, self._store)
+        return found
 
     def check(self, pod: str, wanted: Mapping[str, bool]) -> None:
         """Conflict, which names who has it, where the VM of ``pod`` may not have one of them."""
@@ -82,7 +84,7 @@ class Claim:
 
     def of_new(self, contents: Contents) -> dict[str, bool]:
         """What a VM that is to be made has of its contents, to be written down before anybody else is asked."""
-        wanted = claimed(contents)
+        wanted = self._all.of(contents)
         self._all.check(self._record.value.id, wanted)
         return wanted
 
@@ -90,7 +92,7 @@ class Claim:
         """By what has come to a VM that runs.  Conflict also where it reads what is to be written."""
         pod, present = self._record.value, self._record.value.claimed
         more = {}
-        for disk, read_only in claimed(contents).items():
+        for disk, read_only in self._all.of(contents).items():
             if not read_only and present.get(disk):
                 raise Conflict(
                     f"{disk}: the VM of pod {pod.name}, which runs, has it for reading only",
@@ -105,7 +107,7 @@ class Claim:
 
     def reduce(self, contents: Contents) -> None:
         """To what is left of the contents."""
-        left, present = claimed(contents), self._record.value.claimed
+        left, present = self._all.of(contents), self._record.value.claimed
         if not present.keys() <= left.keys():
             self._record.change(claimed={disk: how for disk, how in present.items() if disk in left})
 

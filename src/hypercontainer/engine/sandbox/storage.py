@@ -21,7 +21,7 @@ from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
 from hypercontainer.semantics import mounts
@@ -57,15 +57,24 @@ async def disks(volumes: Iterable[Brought], store: VolumeStore) -> tuple[DiskSpe
 
 def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | None:
     match volume.source:
-        case NamedVolume(name, size_bytes):
-            path = store.obtain(name, size_bytes)
-            # Whose VM was killed has left a journal, without which there is nothing to read.
-            reads = volume.read_only and not ext4.needs_recovery(path)
-            return DiskSpec(serial(volume), ((path, path.stat().st_size),), reads, locked=True)
+        case NamedVolume(name, size_bytes) as source:
+            path = store.obtain(name, size_bytes, source.labels)
+            size = path.stat().st_size
+            return DiskSpec(serial(volume), ((path, size),), only_read(volume, store), locked=True)
         case DiskImage() as source:
             return _user_disk(volume, source, user)
         case _:
             return None
+
+
+def only_read(volume: Volume, store: VolumeStore) -> bool:
+    """Of a disk: one whose last VM was killed has a journal, without which, written back, there is nothing to read."""
+    if not volume.read_only or not isinstance(volume.source, NamedVolume):
+        return volume.read_only
+    try:
+        return not ext4.needs_recovery(store.disk(volume.source.name))
+    except NotFound:  # it is made for this VM
+        return True
 
 
 def _user_disk(volume: Volume, source: DiskImage, user: User | None) -> DiskSpec:
