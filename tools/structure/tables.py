@@ -33,7 +33,10 @@ ALLOWED: dict[str, frozenset[str]] = {
 STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
         (
-            "aside events expressions files filters interface names places record state times timings wall workers",
+            (
+                "aside events expressions files filters interface names places record state times timings turns wall "
+                "workers"
+            ),
         ),
         ("provisions",),
         ("health", "log", "network", "process"),

@@ -1,7 +1,8 @@
 """What was made by somebody and is nobody's now is moved aside, never removed: a missing record deletes nothing.
 
     ROOT/set-aside/containers/ID, pods/ID    a container's or a pod's files that no record names
-    ROOT/set-aside/records/TABLE-KEY.json    a record that cannot be read, or not without another one
+    ROOT/set-aside/records/TABLE-KEY.json    a record that cannot be read, or not without another one; of a long key the
+                                             beginnings and a hash; with a number behind it where there is one already
 
 All of it is looked at again whenever hyperd starts: files go back to where their record wants them, a record that can
 be read now is taken in.  Only a directory with the mark of a creation that was under way is removed, or an empty one.
@@ -10,6 +11,7 @@ be read now is taken in.  Only a directory with the mark of a creation that was 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -39,7 +41,11 @@ from hypercontainer.linux import disk
 FOLDERS = ("containers", "pods")
 MARK = "unfinished"  # in a directory that is being filled for what has no record yet
 RECORD_BYTES_MAX = 64 << 20
+PART_MAX = 100  # characters of a part of a key that are in the name of a record's file
+_NUMBER = re.compile(r"(?<=\.json)\.[0-9]+$")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what names a directory of ours
+
+UNREADABLE = (*DECODING, HyperError, ValueError)
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +76,7 @@ class Aside:
         with self._failing("set records aside"):
             there, waiting = state.rows(), dict(self._kept_rows())
             known = {(row.table, row.key) for row in there}
-            candidates = [row for row in waiting if (row.table, row.key) not in known]
+            candidates = _latest(row for row in waiting if (row.table, row.key) not in known)
             damaged = _damaged([*there, *candidates])
             for row in there:
                 if row in damaged:
@@ -178,22 +184,26 @@ class Aside:
         """On disk when this returns: the row is dropped after it."""
         place = self._places.aside / "records"
         files.make_private(place)
-        path = place / _file_name(row)
-        with path.open("wb") as file:
-            file.write(row.body)
-            file.flush()
-            os.fsync(file.fileno())
+        first, number = place / _file_names(row)[0], 0
+        path = first
+        while os.path.lexists(path) and not _holds(path, row.body):  # it was not dropped the last time
+            number += 1
+            path = place / f"{first.name}.{number}"
+        if not os.path.lexists(path):
+            _write(path, row.body)
+        for each in (path, place, place.parent, place.parent.parent):
+            disk.flush(each)
 
     def _kept_rows(self) -> Iterator[tuple[Row, Path]]:
-        """Those records that say which they are."""
-        for path in self._entries("records"):
+        """Those records that say which they are; the last written last."""
+        for path in sorted(self._entries("records"), key=lambda path: path.lstat().st_mtime_ns):
             table = path.name.partition("-")[0]
             if table not in KEYS or not path.is_file() or path.stat().st_size > RECORD_BYTES_MAX:
                 continue
             body = path.read_bytes()
             with contextlib.suppress(*DECODING):
                 row = Row(table, _key(table, body), body)
-                if _file_name(row) == path.name:
+                if _NUMBER.sub("", path.name) in _file_names(row):
                     yield row, path
 
 
@@ -225,8 +235,37 @@ def _counted(counts: dict[str, int]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _file_name(row: Row) -> str:
-    return f"{'-'.join(quote(part, safe='')[:100] for part in (row.table, *row.key))}.json"
+def _file_names(row: Row) -> tuple[str, str]:
+    """Of its file, and the one that it had in earlier releases, which only cut long keys."""
+    parts = [quote(part, safe="") for part in (row.table, *row.key)]
+    cut = "-".join(part[:PART_MAX] for part in parts)
+    if all(len(part) <= PART_MAX for part in parts):
+        return f"{cut}.json", f"{cut}.json"
+    return f"{cut}-{hashlib.sha256('/'.join(parts).encode()).hexdigest()[:24]}.json", f"{cut}.json"
+
+
+def _holds(path: Path, body: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(body) and path.read_bytes() == body
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Whole or not at all."""
+    with path.open("xb") as file:
+        try:
+            file.write(body)
+            file.flush()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _latest(rows: Iterable[Row]) -> list[Row]:
+    """Of those with one key the last that can be read, or one of them."""
+    found: dict[tuple[str, tuple[str, ...]], Row] = {}
+    for row in rows:
+        if (row.table, row.key) not in found or _readable(row):
+            found[row.table, row.key] = row
+    return list(found.values())
 
 
 def _group(row: Row) -> str:
@@ -278,7 +317,7 @@ def _damaged(rows: Iterable[Row]) -> dict[Row, str]:
     for row in rows:
         try:
             sound[row.table]["/".join(row.key)] = row, _decoded(row)
-        except (*DECODING, HyperError, ValueError) as error:
+        except UNREADABLE as error:
             wrong[row] = str(error)
     pods, containers = sound["pods"], sound["containers"]
     for row, container in list(containers.values()):
@@ -290,6 +329,13 @@ def _damaged(rows: Iterable[Row]) -> dict[Row, str]:
         if pod.alone and pod.id not in used:
             wrong[row] = "there is no good record of its container"
     return wrong
+
+
+def _readable(row: Row) -> bool:
+    with contextlib.suppress(*UNREADABLE):
+        _decoded(row)
+        return True
+    return False
 
 
 def _decoded(row: Row) -> Any:

@@ -119,7 +119,7 @@ class Creation:
         check_count(name, len(members))
         ports.check(spec.ports)
         check_mac(spec.mac_address)
-        await asyncio.to_thread(check_boot_files, spec, self._supplies.boot_files, asker.uid)
+        await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
         async with contextlib.AsyncExitStack() as stack:
             identifier, drafts = names.new_id(), []

@@ -33,6 +33,15 @@ def keep_room(fd: int) -> None:
         )
 
 
+def flush(path: Path) -> None:
+    """What a file or a directory holds is on the disk when this returns."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def folder_of(fd: int) -> Path:
     """The directory of an open file, for messages."""
     return Path(os.readlink(f"/proc/self/fd/{fd}")).parent

@@ -276,7 +276,7 @@ def _making(path: Path, uuid: bytes, following_bytes: int = 0) -> Iterator[int |
                 os.fsync(fd)
                 part.rename(path)
                 os.fchmod(fd, 0o400)  # not sooner: others open the part to wait for its lock
-                _sync_folder(path.parent)
+                disk.flush(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's
             raise
@@ -316,14 +316,6 @@ def _host_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise disk.unavailable("cannot make a layer's image", path, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove(path: Path) -> int:

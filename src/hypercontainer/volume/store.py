@@ -79,13 +79,13 @@ class VolumeStore:
             try:
                 self._make_disk(folder / DISK, record.size_bytes)
                 _write(folder / "volume.json", msgspec.json.encode(record))
-                _flush(folder / DISK)
-                _flush(folder)
+                disk.flush(folder / DISK)
+                disk.flush(folder)
                 self._give_name(folder, name)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            _flush(self._root)
+            disk.flush(self._root)
         return self.inspect(name)
 
     def obtain(
@@ -174,7 +174,7 @@ class VolumeStore:
             except (FileNotFoundError, NotADirectoryError):
                 gone.rmdir()
                 raise _no_volume(name) from None
-            _flush(self._root)
+            disk.flush(self._root)
             shutil.rmtree(gone)
 
     def _folder(self, name: str) -> Path:
@@ -231,14 +231,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from fake_world import IMAGE, World
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.engine.sandbox import boot_files
 from hypercontainer.engine.sandbox.boot_files import BootFiles
-from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.errors import InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.users import User
 from stories import Tell
 
@@ -97,6 +100,62 @@ def test_of_copies_the_last_ones_stay(
         made = store.copy("initrd", str(file), None)
         os.utime(made, (number, number))
     assert {path.read_bytes() for path in (tmp_path / "boot").iterdir()} == {b"3", b"4", b"5"}
+
+
+def test_none_goes_that_is_about_to_be_opened(
+    store: BootFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot_files, "KEPT", 3)
+    made = []
+    for number in range(6):
+        file = tmp_path / f"initrd{number}"
+        file.write_bytes(b"%d" % number)
+        made.append(store.copy("initrd", str(file), None))
+    assert [path.read_bytes() for path in made] == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_a_slow_file_holds_up_nobody(
+    store: BootFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot_files, "KEPT", 1)
+    slow, fast = tmp_path / "slow", tmp_path / "fast"
+    begun, over = threading.Event(), threading.Event()
+    real = os.pread
+
+    def pread(fd: int, size: int, at: int) -> bytes:
+        if os.path.samestat(os.fstat(fd), slow.stat()):
+            begun.set()
+            assert over.wait(10), "everybody waits for it"
+        return real(fd, size, at)
+
+    monkeypatch.setattr(os, "pread", pread)
+    slow.write_bytes(b"slow")
+    fast.write_bytes(b"fast")
+    with ThreadPoolExecutor() as pool:
+        copying = pool.submit(store.copy, "initrd", str(slow), None)
+        assert begun.wait(10)
+        for path in (tmp_path / "boot").iterdir():
+            os.utime(path, (0, 0))  # it has said nothing for long
+        assert store.copy("initrd", str(fast), None).read_bytes() == b"fast"
+        over.set()
+        assert copying.result().read_bytes() == b"slow"
+
+
+def test_some_room_is_left_for_what_runs(
+    store: BootFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fstatvfs
+
+    def little(fd: int) -> object:
+        found = real(fd)
+        return SimpleNamespace(f_bavail=1000, f_frsize=4096, f_blocks=found.f_blocks)
+
+    monkeypatch.setattr(os, "fstatvfs", little)
+    file = tmp_path / "initrd"
+    file.write_bytes(b"bytes")
+    with pytest.raises(Unavailable, match="MiB are left, which are kept free"):
+        store.copy("initrd", str(file), None)
+    assert list((tmp_path / "boot").iterdir()) == []
 
 
 @as_root

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -18,11 +19,12 @@ import busybox_image
 from fake_registry import Fake, Handler
 from fake_world import IMAGE, World
 from hypercontainer.daemon.service import Collections
-from hypercontainer.surfaces.http.connection import Limits
+from hypercontainer.surfaces.http.connection import Connection, Limits
 from hypercontainer.surfaces.http.server import Server
 from hypercontainer.surfaces.hyper.native import NativeApi
 from stories import Tell
 
+STRANGER, OTHER = os.geteuid() + 1000, os.geteuid() + 2000
 CROWD = (os.cpu_count() or 1) + 8  # more than the loop's own executor has threads
 ARCHIVE = busybox_image.archive([busybox_image.layer()], IMAGE)
 LOAD = "POST /v1/images/load"
@@ -31,22 +33,42 @@ IMPORT = "POST /v1/images/import?reference=localhost/broken"
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+@pytest.fixture(autouse=True)
+def users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose the connections are, in their order, as `Served` makes them."""
+    coming: list[int] = []
+    given: dict[Connection, int] = {}
+
+    def peer_uid(connection: Connection) -> int:
+        if connection not in given:
+            given[connection] = coming.pop(0)
+        return given[connection]
+
+    monkeypatch.setattr(Connection, "peer_uid", peer_uid)
+    monkeypatch.setattr(Served, "users", coming)
+
+
 class Served:
     """The real engine behind a real server."""
+
+    users: ClassVar[list[int]] = []
 
     def __init__(self, address: Path, server: Server) -> None:
         self.address, self.server = address, server
 
-    async def ask(self, request: str, body: bytes = b"", *, whole: bool = True) -> Stream:
+    async def ask(
+        self, request: str, body: bytes = b"", *, whole: bool = True, user: int | None = None
+    ) -> Stream:
         """A request whose body is ``body``, or only begins with it."""
+        self.users.append(os.geteuid() if user is None else user)
         reader, writer = await asyncio.open_unix_connection(self.address)
         size = len(body) + (0 if whole else 1 << 20)
         writer.write(f"{request} HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n".encode() + body)
         await writer.drain()
         return reader, writer
 
-    async def answer(self, request: str, body: bytes = b"") -> bytes:
-        reader, writer = await self.ask(request, body)
+    async def answer(self, request: str, body: bytes = b"", user: int | None = None) -> bytes:
+        reader, writer = await self.ask(request, body, user=user)
         head = await reader.readuntil(b"\r\n\r\n")
         assert b" 200 " in head.splitlines()[0], head
         writer.close()
@@ -199,5 +221,65 @@ def test_a_client_that_does_not_take_what_it_asked_for_holds_up_nobody(tell: Tel
                 await asyncio.wait([task], timeout=10)
             await threads_end("archives")
             assert blobs_are_free(w)
+
+    tell(story)
+
+
+async def told(stream: Stream) -> bytes:
+    return await stream[0].readuntil(b"one of them to end")
+
+
+def test_nobody_takes_others_places_for_archives(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypercontainer.engine.images.ARCHIVES_MAX", 8)
+
+    async def story(w: World) -> None:
+        await w.engine.close()
+        await w.open()
+        async with served(w) as hyperd:
+            silent = [await hyperd.ask(LOAD, whole=False, user=STRANGER) for _ in range(10)]
+            await hyperd.answer(LOAD, ARCHIVE, user=OTHER)
+            await hyperd.answer(LOAD, ARCHIVE)
+            answers = [asyncio.create_task(told(stream)) for stream in silent]
+            while sum(answer.done() for answer in answers) < 8:
+                left = [answer for answer in answers if not answer.done()]
+                await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for answer in answers:
+                if answer.done():
+                    said = answer.result()
+                    assert b" 503 " in said and f"2 archives of user {STRANGER} already".encode() in said
+            assert sum(answer.done() for answer in answers) == 8
+            for answer, (_, writer) in zip(answers, silent, strict=True):
+                answer.cancel()
+                writer.close()
+
+    tell(story)
+
+
+def test_a_slow_registry_of_ones_own_holds_up_oneself(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypercontainer.engine.images.TRANSFERS_MAX", 4)
+
+    async def story(w: World) -> None:
+        await w.engine.close()
+        await w.open()
+        over = threading.Event()
+        with Fake() as registry:
+            slow = [threading.Event() for _ in range(6)]
+            other = threading.Event()
+            for number, event in enumerate([*slow, other]):
+                registry.fail(f"manifests/t{number}", drip(event, over))  # type: ignore[arg-type]
+            registry.fail("/v2/", lambda h: False)
+
+            async def pull(hyperd: Served, number: int, user: int) -> Stream:
+                wanted = json.dumps({"reference": f"{registry.host}/x:t{number}"}).encode()
+                return await hyperd.ask("POST /v1/images/pull", wanted, user=user)
+
+            async with served(w) as hyperd:
+                held = [await pull(hyperd, number, STRANGER) for number in range(6)]
+                theirs = await pull(hyperd, 6, OTHER)
+                assert await asyncio.to_thread(other.wait, 10)
+                assert sum(event.is_set() for event in slow) <= 1
+                for _, writer in [*held, theirs]:
+                    writer.close()
+                over.set()
 
     tell(story)

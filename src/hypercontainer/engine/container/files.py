@@ -18,6 +18,7 @@ from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.sandbox.live import Live
+from hypercontainer.engine.turns import Turns
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, StreamClosed
 from hypercontainer.semantics import docker
@@ -30,7 +31,10 @@ HEAD = re.compile(rb"([0-7]{1,4}) ([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,19})\n")
 MAX_ID = 2**32 - 2  # the last one is "as it is" to the kernel
 WRITES_MAX = 512
 
-_READS = Workers("files for containers", WRITES_MAX, waits=True)  # of whatever clients send
+_WRITES = Turns("files for containers", WRITES_MAX)
+_READS = Workers(
+    "files for containers", WRITES_MAX, waits=True
+)  # of whatever clients send; one of each write's
 
 
 class Files:
@@ -80,13 +84,18 @@ class Files:
     async def write(
         self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
     ) -> None:
-        """The file is whole or as it was; its directory has to be there.  ``content`` is read in a thread."""
+        """The file is whole or as it was; its directory has to be there.  ``content`` is read in a thread.  Unavailable
+        where too many are being written for who asks."""
         _check(path)
         if not 0 <= mode <= 0o7777:
             raise InvalidArgument(f"mode {mode:o}: no mode of a file", hint="from 0 to 7777")
         if not (0 <= uid <= MAX_ID and 0 <= gid <= MAX_ID):
             raise InvalidArgument(f"uid {uid}, gid {gid}: no owner of a file")
-        attachment = await self._start(WRITE, path, f"{mode:o}", str(uid), str(gid))
+        with _WRITES.held():
+            await self._write(path, content, f"{mode:o}", str(uid), str(gid))
+
+    async def _write(self, path: str, content: BinaryIO, *facts: str) -> None:
+        attachment = await self._start(WRITE, path, *facts)
         try:
             try:
                 while data := await _READS.run(partial(content.read, CHUNK_BYTES)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ async def plan_hardware(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[Hardware, dict[str, Any]]:
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
-    kernel = await asyncio.to_thread(_kernel, supplies, record)
-    initrd = await asyncio.to_thread(_initrd, supplies, record, kernel)
+    kernel = await storage.HOST_PATHS.run(partial(_kernel, supplies, record))
+    initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     accelerator = await _accelerator(supplies, record, kernel)
     arguments = command_line(
         kernel,

@@ -1,23 +1,21 @@
 """Who may hold how much of a server: connections, and bytes of bodies that are not whole yet.
 
-Counted by user, as the kernel names them (SO_PEERCRED): who holds all that is theirs takes nothing from others.  The
-server's own user may hold all there is, everybody else a quarter of it, and together they leave some to that user.
+Counted by user, as the kernel names them (SO_PEERCRED): who holds all that is theirs (`shares`) takes nothing from
+others.
 Where there is one connection too many, one that waits for its next request makes room, or the new one is told so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hypercontainer.engine.turns import shares
 from hypercontainer.errors import Unavailable
 from hypercontainer.surfaces.http.connection import Connection
 
 BODIES_BYTES = 128 << 20
-PART = 4
-RESERVED_PART = 16
 
 _Task = asyncio.Task[None]
 _Group = dict[_Task, Connection]  # in the order of their arrival
@@ -42,7 +40,7 @@ class Admission:
         user = self._users[task] = connection.peer_uid()
         group = self._groups.setdefault(user, {})
         group[task] = connection
-        limit, together = _limits(user, self._all)
+        limit, together = shares(user, self._all)
         if len(group) > limit:
             connection.crowded = not self._make_room(group, but=task)
         elif sum(map(len, self._groups.values())) > together:
@@ -73,7 +71,7 @@ class Admission:
 
         def grow(count: int) -> None:
             nonlocal held
-            limit, together = _limits(user, BODIES_BYTES)
+            limit, together = shares(user, BODIES_BYTES)
             own, everybody = self._bodies.get(user, 0) + count, sum(self._bodies.values()) + count
             if own > limit or everybody > together:
                 raise Unavailable("hyperd has too many requests that are not whole", hint="try again")
@@ -86,11 +84,3 @@ class Admission:
             self._bodies[user] = self._bodies.get(user, 0) - held
             if not self._bodies[user]:
                 del self._bodies[user]
-
-
-def _limits(user: int | None, everything: int) -> tuple[int, int]:
-    """Of one user, and of all together where this one asks for more."""
-    if user in (os.geteuid(), None):
-        return everything, everything
-    left = everything - everything // RESERVED_PART
-    return left // PART, left

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 import h11
 
+from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.surfaces.http.admission import Admission, Crowded
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Reply, Upgrade
@@ -122,7 +123,8 @@ class Server:
                     return
                 if connection.crowded:
                     raise Crowded
-                await self._request(connection, request)
+                with on_behalf(connection.peer_uid()):
+                    await self._request(connection, request)
             except ClientGone:
                 raise
             except Exception as error:

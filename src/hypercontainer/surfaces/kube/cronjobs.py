@@ -25,6 +25,7 @@ from hypercontainer.engine import times
 from hypercontainer.engine.creation import Asker
 from hypercontainer.engine.engine import Engine
 from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.turns import on_behalf
 from hypercontainer.engine.wall import Wall
 from hypercontainer.errors import HyperError, NotFound
 from hypercontainer.surfaces.kube.kept import ASKED_BY, Document, Kept, as_asked, seconds
@@ -254,7 +255,9 @@ class CronJobs:
         missing = [plan for plan in job.pods if self._pods.find(plan.spec.name or "") is None]
         wishes = [self._pods.wish(plan, services, replace=False) for plan in missing]
         asked_by = (document["metadata"].get("annotations") or {}).get(ASKED_BY)
-        await self._pods.make(wishes, (), Asker(None if asked_by is None else int(asked_by)))
+        asker = Asker(None if asked_by is None else int(asked_by))
+        with on_behalf(asker.uid):
+            await self._pods.make(wishes, (), asker)
         names = [plan.spec.name or "" for plan in job.pods]
         found = [pod for name in names if (pod := self._pods.find(name)) is not None]
         self._spawn(self._start([pod.record.name for pod in found if pod.summary().state == "created"]))
