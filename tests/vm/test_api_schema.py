@@ -64,6 +64,22 @@ OPERATIONS = api_schema.operations(DOCUMENT)
 NAMES = sorted((name for name in OPERATIONS if name != LEFT_OUT), key=order)
 
 
+CRON_JOB_NAME = "nightly"
+CRON_JOB = f"""\
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: {CRON_JOB_NAME}}}
+spec:
+  schedule: "@yearly"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers: [{{name: a, image: {busybox_image.REFERENCE}, imagePullPolicy: Never, command: ["true"]}}]
+"""
+
+
 class Relay:
     """A port of this host in front of a unix socket; schemathesis knows only the former."""
 
@@ -130,8 +146,8 @@ def address(daemon: Hyper) -> Iterator[str]:
 
 
 class World:
-    """What requests may name: a container and a pod that run, a prepared process, a volume.  Made again where the
-    requests before have ended, renamed or removed them."""
+    """What requests may name: a container and a pod that run, a prepared process, a volume, a CronJob.  Made again
+    where the requests before have ended, renamed or removed them."""
 
     def __init__(self, daemon: Hyper, address: str) -> None:
         self._address = address
@@ -152,7 +168,14 @@ class World:
         self.post(f"/v1/pods/{POD}/unpause")
         assert self.post(f"/v1/pods/{POD}/start").status_code == 204
         assert self.post("/v1/volumes", {"name": VOLUME}).status_code in (201, 409)
-        self._names = {"containers": NAME, "execs": made.json()["id"], "pods": POD, "volumes": VOLUME}
+        daemon("play", "-", stdin=CRON_JOB.encode())
+        self._names = {
+            "containers": NAME,
+            "cronjobs": CRON_JOB_NAME,
+            "execs": made.json()["id"],
+            "pods": POD,
+            "volumes": VOLUME,
+        }
         self._made = {kind: itertools.cycle(self._all(kind)) for kind in ("containers", "pods")}
 
     def _all(self, kind: str) -> list[str]:
