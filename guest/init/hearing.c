@@ -33,6 +33,13 @@ void hearing_read(char *status, struct hearing *hearing)
 	hearing->known = sets == 3;
 }
 
+bool hearing_in_call(const char *syscall, long number)
+{
+	char *end;
+	long called = strtol(syscall, &end, 10); /* or "running" */
+	return end != syscall && called == number;
+}
+
 enum step patience_step(struct patience *patience, int number, const struct hearing *hearing)
 {
 	uint64_t bit = UINT64_C(1) << (number - 1);
@@ -41,7 +48,7 @@ enum step patience_step(struct patience *patience, int number, const struct hear
 		return queued ? STEP_DONE : STEP_LAST;
 	if (queued && (hearing->pending & bit))
 		return STEP_WAIT; /* it may yet be dropped, when it is unblocked without a handler */
-	if (hearing->caught & bit)
+	if ((hearing->caught & bit) || hearing->waits)
 		return queued ? STEP_DONE : STEP_LAST;
 	if (queued && blocked)
 		return STEP_DONE; /* taken by sigwait(2) or its like */

@@ -14,10 +14,14 @@ struct hearing {
 	bool first;       /* PID 1 of the innermost namespace that it is in */
 	uint64_t pending; /* for the whole process */
 	uint64_t blocked, caught;
+	bool waits; /* in sigwait(2) or its like, in which the kernel shows as unblocked what is waited for */
 };
 
 /* Takes the text apart. */
 void hearing_read(char *status, struct hearing *hearing);
+
+/* Of /proc/PID/syscall: whether that is the call `number`. */
+bool hearing_in_call(const char *syscall, long number);
 
 /* Of one signal, from look to look; zero at the first. */
 struct patience {

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 
 #include "cgroup.h"
 #include "system.h"
@@ -30,6 +31,9 @@ static void look(struct process *process)
 	ssize_t length = read_text_at(AT_FDCWD, path, status, sizeof status);
 	if (length > 0 && length < STATUS_MAX - 1)
 		hearing_read(status, &hearing);
+	(void)snprintf(path, sizeof path, "/proc/%d/syscall", process->pid);
+	if (read_text_at(AT_FDCWD, path, status, sizeof status) > 0)
+		hearing.waits = hearing_in_call(status, SYS_rt_sigtimedwait);
 	enum step step = patience_step(&call->patience, call->signal, &hearing);
 	if (step == STEP_SEND || step == STEP_LAST)
 		(void)kill(process->pid, call->signal);

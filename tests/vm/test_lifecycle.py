@@ -37,15 +37,8 @@ def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
 
 
 def test_pause(hyper: Hyper) -> None:
-    check = (
-        "--health-cmd",
-        "echo asked; test ! -e /tmp/ill",
-        "--health-interval",
-        "50ms",
-        "--health-retries",
-        "2",
-    )
-    hyper("run", "-d", "--name", "c", *check, BUSYBOX, "sh", "-c", TRAP)
+    check = ("--health-cmd", "echo asked; test ! -e /tmp/ill", "--health-interval", "50ms")
+    hyper("run", "-d", "--name", "c", *check, "--health-retries", "2", BUSYBOX, "sh", "-c", TRAP)
     hyper.wait_for_log("c", b"ready")
     assert hyper.out("wait", "--condition", "healthy", "c") == "0"
     assert hyper.out("ps", "--filter", "health=healthy", "--format", "{{.Status}}").endswith("(healthy)")
@@ -54,8 +47,18 @@ def test_pause(hyper: Hyper) -> None:
     assert hyper("exec", "c", "true", check=False).returncode != 0
     hyper("unpause", "c")
     assert hyper.out("exec", "c", "sh", "-c", "touch /tmp/ill; echo awake") == "awake"
+    identifier = hyper.inspect("c")["Id"]
     told = hyper.popen(
-        *("events", "--since", "10m", "--filter", "event=health_status", "--format", "{{.Action}}"),
+        *(
+            "events",
+            "--since",
+            "10m",
+            "--filter",
+            "event=health_status",
+            "--filter",
+            f"container={identifier}",
+        ),
+        *("--format", "{{.Action}}"),
         stdout=subprocess.PIPE,
     )
     with told:

@@ -88,6 +88,14 @@ static void whoever_waits_for_it_blocked_takes_it(void)
 	CHECK(step(&patience, blocks) == STEP_DONE);
 }
 
+static void whoever_waits_for_it_just_now_gets_it_at_once(void)
+{
+	struct patience patience = {0};
+	CHECK(step(&patience, (struct hearing){.known = true, .first = true, .waits = true}) == STEP_LAST);
+	CHECK(hearing_in_call("128 0x7ffc 0x0", 128) && !hearing_in_call("1280 0x0", 128));
+	CHECK(!hearing_in_call("running\n", 0) && !hearing_in_call("", 0));
+}
+
 static void what_is_dropped_when_it_is_unblocked_is_sent_again(void)
 {
 	struct patience patience = {0};
@@ -100,7 +108,7 @@ static void what_a_handler_has_taken_is_not_sent_again(void)
 {
 	struct patience patience = {0};
 	CHECK(step(&patience, blocks) == STEP_WAIT && step(&patience, blocks) == STEP_SEND);
-	CHECK(step(&patience, (struct hearing){true, true, BIT, BIT, BIT}) == STEP_WAIT);
+	CHECK(step(&patience, (struct hearing){.known = true, .first = true, .pending = BIT, .blocked = BIT, .caught = BIT}) == STEP_WAIT);
 	CHECK(step(&patience, listens) == STEP_DONE);
 }
 
@@ -112,6 +120,7 @@ int main(void)
 	RUN(whoever_is_no_pid_1_or_unknown_gets_it_at_once);
 	RUN(a_fork_is_no_wait);
 	RUN(whoever_waits_for_it_blocked_takes_it);
+	RUN(whoever_waits_for_it_just_now_gets_it_at_once);
 	RUN(what_is_dropped_when_it_is_unblocked_is_sent_again);
 	RUN(what_a_handler_has_taken_is_not_sent_again);
 	return 0;
