@@ -145,7 +145,9 @@ class QemuDriver:
         boot_files_bytes: int = 0,
         shares: int = 0,
     ) -> Limits:
-        beside = overhead_bytes(accelerator, boot_files_bytes=boot_files_bytes, shares=shares)
+        beside = overhead_bytes(
+            accelerator, memory_mib=memory_mib, boot_files_bytes=boot_files_bytes, shares=shares
+        )
         return Limits(memory_bytes=(memory_mib << 20) + beside, cpus=cpus)
 
     async def launch(self, spec: VMSpec) -> QemuVM:
