@@ -16,6 +16,7 @@ from hypercontainer.engine import names
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.linux.waiting import ended
 from hypercontainer.rootfs import LayerStore, RootReader
 from hypercontainer.rootfs.tree import Directory
 from hypercontainer.semantics import mounts
@@ -126,7 +127,7 @@ class Provisions:
         try:
             await asyncio.shield(making)
         finally:
-            await asyncio.wait([making])
+            await ended(making)
             if not making.exception() and making.result():
                 new[name] = source
                 self._events.publish("volume", "create", source.name, **{**source.labels, "driver": "local"})

@@ -36,6 +36,7 @@ from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import Conflict, HyperError
 from hypercontainer.linux import signals
+from hypercontainer.linux.waiting import ended
 from hypercontainer.semantics import docker
 
 log = logging.getLogger(__name__)
@@ -426,7 +427,7 @@ class Container(Facts):
         try:
             await asyncio.shield(deleting)
         finally:
-            await asyncio.wait([deleting])
+            await ended(deleting)
 
     async def delete(self, *, begun: bool = False, volumes: bool = False) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""
