@@ -7,8 +7,11 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+import pytest
+
 from fake_world import IMAGE, World
 from hypercontainer.contract.answers import CronJob
+from hypercontainer.surfaces.kube.kept import Kept
 from hypercontainer.surfaces.kube.manifests import Manifests
 from virtual_clock import VirtualClock, VirtualWall, settle
 
@@ -106,3 +109,15 @@ async def stage(w: World, began: float | None = None) -> AsyncIterator[Stage]:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await made.manifests.close()
+
+
+def time_noted(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once a time of a CronJob is over, whatever came of it."""
+    over, note_time = asyncio.Event(), Kept.note_time
+
+    def noted(self: Kept, name: str, at: float) -> bool:
+        over.set()
+        return note_time(self, name, at)
+
+    monkeypatch.setattr(Kept, "note_time", noted)
+    return over

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from cron_stage import MINUTE_S, Heard, cron_job, stage
+from cron_stage import MINUTE_S, Heard, cron_job, stage, time_noted
 from fake_process import PROGRAMS, FakeProcess
 from fake_world import IMAGE, World
 from hypercontainer.errors import NotFound
-from hypercontainer.surfaces.kube.kept import Kept
 from hypercontainer.surfaces.kube.manifests import Manifests
 from stories import Tell
 
@@ -200,13 +199,7 @@ def test_a_change_of_anything_but_the_times_keeps_them(tell: Tell) -> None:
 def test_what_cannot_be_made_is_told_and_the_next_time_comes(
     tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    over, note_time = asyncio.Event(), Kept.note_time
-
-    def noted(self: Kept, name: str, at: float) -> bool:
-        over.set()
-        return note_time(self, name, at)
-
-    monkeypatch.setattr(Kept, "note_time", noted)
+    over = time_noted(monkeypatch)
 
     async def story(w: World) -> None:
         async with stage(w) as s:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cron_stage import MINUTE_S, Stage, cron_job, stage
+from cron_stage import MINUTE_S, Stage, cron_job, stage, time_noted
 from fake_world import IMAGE, World
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.engine.creation import Creation
@@ -100,13 +100,7 @@ def test_a_cron_job_has_its_times_though_whoever_has_played_it_has_gone_away(
 def test_of_a_job_that_cannot_be_made_whole_nothing_stays(
     tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    over, note_time = asyncio.Event(), Kept.note_time
-
-    def noted(self: Kept, name: str, at: float) -> bool:
-        over.set()
-        return note_time(self, name, at)
-
-    monkeypatch.setattr(Kept, "note_time", noted)
+    over = time_noted(monkeypatch)
 
     async def story(w: World) -> None:
         async with stage(w) as s:
