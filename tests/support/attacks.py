@@ -17,6 +17,7 @@ from pathlib import Path
 
 import busybox_image
 from hyper import Hyper
+from hypercontainer.client import http
 
 USER = 12345
 BODY_BYTES = 8 << 20
@@ -56,21 +57,17 @@ class Attacker:
         self._lock = threading.Lock()
 
     def connect(self) -> socket.socket:
-        made = socket.socket(socket.AF_UNIX)
-        made.settimeout(30)
         path = str(self.hyper.run_dir / "hyper.sock")
         with self._lock:  # the effective user is the whole process's
             if os.geteuid() != 0 or self._group is None:
-                made.connect(path)
-                return made
+                return http.connect(path)
             os.setegid(self._group)
             os.seteuid(USER)
             try:
-                made.connect(path)
+                return http.connect(path)
             finally:
                 os.seteuid(0)
                 os.setegid(0)
-        return made
 
     def ask(self, head: str, data: bytes = b"") -> socket.socket:
         """One that has sent so much of a request; hyperd may have broken it off."""
