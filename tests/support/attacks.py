@@ -60,11 +60,11 @@ class Attacker:
         path = str(self.hyper.run_dir / "hyper.sock")
         with self._lock:  # the effective user is the whole process's
             if os.geteuid() != 0 or self._group is None:
-                return http.connect(path)
+                return _connected(path)
             os.setegid(self._group)
             os.seteuid(USER)
             try:
-                return http.connect(path)
+                return _connected(path)
             finally:
                 os.seteuid(0)
                 os.setegid(0)
@@ -89,6 +89,12 @@ class Attacker:
         manifest.write_text(MANIFEST % self.service_port)
         self.hyper("play", str(manifest))
         self.hyper("run", "-d", "--name", "labelled", LABELLED, "sleep", "100000")
+
+
+def _connected(path: str) -> socket.socket:
+    made = socket.socket(fileno=http.connect(path).detach())
+    made.settimeout(30)
+    return made
 
 
 def free_port() -> int:

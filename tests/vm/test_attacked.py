@@ -4,6 +4,7 @@ afterwards.  How much slower it is meanwhile is told by `make bench`."""
 from __future__ import annotations
 
 import grp
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -46,9 +47,10 @@ def test_another_user_works_on(attacked: Hyper) -> None:
     settled(attacked, before["descriptors"])
     first = held_by(pid)
     ends = time.monotonic() + SOAK_S
-    while True:
+    for number in itertools.count(2):
         _round(attacker)
         settled(attacked, first["descriptors"])
+        print(f"hyperd before {before}, after {number} rounds {held_by(pid)}")
         if time.monotonic() >= ends:
             break
     last = held_by(pid)

@@ -34,8 +34,8 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
         (
             (
-                "aside events expressions files filters interface names places record state times timings turns wall "
-                "workers"
+                "aside crowd events expressions files filters interface names places record state times timings turns "
+                "wall workers"
             ),
         ),
         ("provisions",),

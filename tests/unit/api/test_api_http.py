@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hypercontainer import errors as e
+from hypercontainer.engine import crowd
+from hypercontainer.linux import memory
 from hypercontainer.surfaces.http import admission
 from hypercontainer.surfaces.http.connection import Connection, Limits
 
@@ -193,6 +195,17 @@ async def test_many_that_hold_all_together_leave_some_to_the_servers_own_user(
         assert (await harness.call("GET", "/v1/ping"))[0] == 200
         for _, writer in working:
             writer.close()
+
+
+async def test_the_memory_of_a_crowd_goes_back(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = asyncio.Event()
+    monkeypatch.setattr(memory, "give_back", given.set)
+    async with serving() as harness:
+        clients = [await harness.connect() for _ in range(crowd.MANY)]
+        await harness.call("GET", "/v1/version")  # all that came before have been taken
+        for _, writer in clients:
+            writer.close()
+        await given.wait()
 
 
 async def test_unfinished_bodies_are_bounded(

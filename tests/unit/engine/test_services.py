@@ -8,9 +8,13 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine import crowd
 from hypercontainer.engine.network.services import Endpoint, Services
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord, StateStore
+from hypercontainer.linux import memory
 
 
 def free_port() -> int:
@@ -60,5 +64,29 @@ def test_each_service_takes_its_own_turns(tmp_path: Path) -> None:
             await services.close()
         state.close()
         assert sorted(heard) == ["db-0", "db-1", "web-0", "web-1"]
+
+    asyncio.run(story())
+
+
+def test_the_memory_of_a_crowd_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = asyncio.Event()
+    monkeypatch.setattr(memory, "give_back", given.set)
+
+    async def story() -> None:
+        state = StateStore(tmp_path / "state.db")
+        port = free_port()
+        async with serving("web", {"app": "web"}, 80) as pod:
+            services = Services(state, lambda: [pod])
+            await services.put(
+                ServiceRecord(name="web", selector={"app": "web"}, ends=(ServiceEnd(port, 80, 0),))
+            )
+            clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(crowd.MANY)]
+            for reader, _ in clients:
+                await reader.read()
+            for _, writer in clients:
+                writer.close()
+            await given.wait()
+            await services.close()
+        state.close()
 
     asyncio.run(story())

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.crowd import Crowd
 from hypercontainer.engine.network.doors import Door, refuse
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord, StateStore
 from hypercontainer.errors import HyperError
@@ -58,6 +59,7 @@ class Services:
         self._doors: dict[str, dict[ServiceEnd, list[Door]]] = {}
         self._records: dict[str, ServiceRecord] = {}
         self._connections: dict[asyncio.Task[None], tuple[str, int]] = {}  # whose, and the pod's port
+        self._crowd = Crowd()
         self._looking: asyncio.Handle | None = None
         self._full: set[str] = set()  # services that were told to be
 
@@ -161,7 +163,11 @@ class Services:
         port = ports[next(turns) % len(ports)]
         task = asyncio.create_task(self._serve(record, connection, port), name=f"service {record.name}")
         self._connections[task] = record.name, port
-        task.add_done_callback(self._connections.pop)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        del self._connections[task]
+        self._crowd.left(len(self._connections))
 
     def _has_room(self, name: str) -> bool:
         own = sum(each == name for each, _ in self._connections.values())

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 import h11
 
+from hypercontainer.engine.crowd import Crowd
 from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.surfaces.http.admission import Admission, Crowded
@@ -65,6 +66,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], Connection] = {}
         self._admission = Admission(self._limits.connections)
+        self._crowd = Crowd()
         self._closing = False
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
@@ -114,6 +116,7 @@ class Server:
             connection.abort()
             self._admission.leave(task)
             del self._open[task]
+            self._crowd.left(len(self._open))
 
     async def _requests(self, connection: Connection) -> None:
         while not self._closing:
