@@ -221,8 +221,8 @@ class Agent:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Future[None]:
         """``all``: every process of the container whose init this is.  ``patient``: one that does not hear it yet gets
-        it when it does; the answer does not wait for that."""
-        record = ProcessSignal(process, signal, all, patient)
+        it when it does, where the guest knows how; the answer does not wait for that."""
+        record = ProcessSignal(process, signal, all, patient and not self._earlier)
         return self._do(Operation.PROCESS_SIGNAL, f"process {process}", record, timeout_s)
 
     def resize(

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from signal import SIGTERM
 from typing import TypeVar
 
 import pytest
@@ -132,8 +133,11 @@ def test_a_guest_of_an_earlier_release_is_asked_for_what_it_knows(version: str, 
             await host.agent.welcome(10)
             await host.agent.add_volume(VolumePlan("v", mount=FileSystem("tmpfs", "tmpfs"), tidy=True))
             await host.agent.create_container(dataclasses.replace(CONTAINER, cwd="/there"))
-        (_, volume), (_, container) = guest.requests
+            await host.start("sleep")
+            await host.agent.signal(1, SIGTERM, patient=True)
+        (_, volume), (_, container), _, (_, signal) = guest.requests
         assert (volume.tidy, container.cwd) == ((True, "/there") if known else (False, None))
+        assert signal.patient == known
 
     run(test)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fake_agent import EINVAL, FakeGuest, Refused
 from fake_process import FakeProcess
 from fake_world import World
 from hypercontainer.agent.operations import ProcessSignal
@@ -94,26 +93,6 @@ def test_a_stop_is_patient_with_a_program_that_has_just_begun_and_a_kill_is_not(
         await w.engine.containers.kill("a", "TERM")
         await w.engine.containers.stop("b", signal="INT")
         assert sorted(_signals(w)) == [(INT, True), (TERM, False)]
-
-    tell(story)
-
-
-def test_a_guest_of_an_earlier_release_is_stopped_without_patience(
-    tell: Tell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take = FakeGuest._process_signal
-
-    def strict(self: FakeGuest, record: ProcessSignal) -> None:
-        if record.patient:
-            raise Refused(EINVAL, "field 123 is not known here")
-        take(self, record)
-
-    async def story(w: World) -> None:
-        monkeypatch.setattr(FakeGuest, "_process_signal", strict)
-        await w.engine.containers.create(alone(w, "a", "trap"))
-        await w.engine.containers.start("a")
-        await w.engine.containers.stop("a")
-        assert (await w.engine.containers.inspect("a")).exit_status == 0
 
     tell(story)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -27,7 +26,7 @@ from hypercontainer.engine.sandbox.execs import Execs, Tell
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
-from hypercontainer.errors import AgentError, Conflict, GuestError, HyperError
+from hypercontainer.errors import AgentError, Conflict, HyperError
 from hypercontainer.linux import signals
 from hypercontainer.semantics import docker
 
@@ -207,7 +206,8 @@ class Run:
         if patience_s == 0 and body.sandbox.stalled:  # it hears nothing until there is room on the host
             number = KILL
         with contextlib.suppress(AgentError):
-            await self._signal_patiently(number)
+            # A program that has just begun, and has no handler yet, hears it later.
+            await self.init.agent.signal(self.init.number, number, patient=True, timeout_s=SIGNAL_S)
             body.tell("kill", signal=str(number))
             await self.thaw()
         left_s = None if patience_s is None else max(0.0, patience_s - (time.monotonic() - begun))
@@ -251,16 +251,6 @@ class Run:
             await sandbox.end(orderly=False)
             return
         await self.init.agent.signal(self.init.number, number, timeout_s=timeout_s)
-
-    async def _signal_patiently(self, number: int) -> None:
-        """A program that has just begun, and has no handler yet, hears it later."""
-        agent = self.init.agent
-        try:
-            await agent.signal(self.init.number, number, patient=True, timeout_s=SIGNAL_S)
-        except GuestError as error:
-            if error.errno != errno.EINVAL:  # the guest of an earlier release, which knows no patience
-                raise
-            await self.signal(number, timeout_s=SIGNAL_S)
 
     async def thaw(self) -> None:
         """What is frozen hears no signal."""
