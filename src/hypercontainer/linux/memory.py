@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
@@ -21,10 +22,12 @@ def total_bytes(meminfo: Path = MEMINFO) -> int:
 
 
 def give_back() -> None:
-    """What this process has freed, to the system; a few milliseconds for tens of megabytes.
+    """What nothing in this process uses, to the system; some ten milliseconds for tens of megabytes.
 
-    Of itself the C library keeps what was freed below anything that is still in use (malloc_trim(3)).
+    Of itself Python keeps cycles until many more have come, and the C library what was freed below anything that is
+    still in use (malloc_trim(3)).
     """
+    gc.collect()
     if _trim is not None:
         _trim(0)
 
