@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import busybox_image
+from free_port import free_port
 from hyper import Hyper
 from hypercontainer.client import http
 
@@ -95,13 +96,6 @@ def _connected(path: str) -> socket.socket:
     made = socket.socket(fileno=http.connect(path).detach())
     made.settimeout(30)
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,9 +125,3 @@ class Cluster:
 def manifest(*documents: Document) -> bytes:
     """Several documents in one file."""
     return "---\n".join(yaml.safe_dump(copy.deepcopy(one), sort_keys=False) for one in documents).encode()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import busybox_image
+from free_port import free_port
 from hyper import Hyper
-from manifests import FOREVER, GOLDEN, Cluster, Document, claim, container, free_port, golden, pod, thing
+from manifests import FOREVER, GOLDEN, Cluster, Document, claim, container, golden, pod, thing
 from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from audit import kill_process
+from free_port import free_port
 from hyper import Hyper
-from manifests import FOREVER, Cluster, Document, claim, container, free_port, golden, pod, thing
+from manifests import FOREVER, Cluster, Document, claim, container, golden, pod, thing
 from reach import http_get
 
 

@@ -19,8 +19,9 @@ import pytest
 import yaml
 
 import busybox_image
+from free_port import free_port
 from hyper import Hyper
-from manifests import FOREVER, free_port
+from manifests import FOREVER
 from reach import http_get
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "podfile"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from fake_driver import FakeDriver, FakeMachine
+from free_port import free_port
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Driver, VMSpec
 from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
@@ -299,8 +299,6 @@ def linux(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
     return changes
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+@pytest.fixture(name="free_port")
+def _free_port() -> int:
+    return free_port()

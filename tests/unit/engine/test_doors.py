@@ -9,18 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from free_port import free_port
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.doors import Door
 from hypercontainer.errors import Conflict, Unavailable
 
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager

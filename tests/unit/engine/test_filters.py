@@ -9,6 +9,7 @@ import pytest
 
 import busybox_image
 from fake_world import IMAGE, World
+from free_port import free_port
 from hypercontainer.contract.spec import PortMapping, RestartPolicy
 from hypercontainer.contract.volumes import HostPath, NamedVolume, Volume, VolumeMount
 from hypercontainer.engine.service.event_filters import READERS as EVENTS
@@ -88,7 +89,8 @@ def test_containers_by_age_pod_mounts_ports_and_network(tell: Tell) -> None:
         host = Volume("h", HostPath(str(site)))
         await pod(w, member("one"), name="shop")
         mounts = (VolumeMount("d", "/data"), VolumeMount("h", "/h"))
-        ports = (PortMapping(80, 18080),)
+        port = free_port()
+        ports = (PortMapping(80, port),)
         await create(w, "two", volumes=(data, host), mounts=mounts, ports=ports, expose=("443/tcp", "53/udp"))
         await create(w, "three", network="none")
         assert await names(w, before="two") == "one"
@@ -98,11 +100,11 @@ def test_containers_by_age_pod_mounts_ports_and_network(tell: Tell) -> None:
             assert await names(w, volume=volume) == "two"
         assert await names(w, volume="d") == ""
         await w.engine.containers.start("two")
-        for port in ("18080", "18080/tcp", "18000-18100"):
-            assert await names(w, publish=port) == "two"
-        assert await names(w, publish="80") == await names(w, publish="18080/udp") == ""
-        for port in ("80", "443", "50-60/udp"):
-            assert await names(w, expose=port) == "two"
+        for published in (f"{port}", f"{port}/tcp", f"{port - 1}-{port + 1}"):
+            assert await names(w, publish=published) == "two"
+        assert await names(w, publish="80") == await names(w, publish=f"{port}/udp") == ""
+        for exposed in ("80", "443", "50-60/udp"):
+            assert await names(w, expose=exposed) == "two"
         assert await names(w, network="none") == "three"
         assert await names(w, network="bridge") == await names(w, network="user") == "one two"
         assert await names(w, is_task="true") == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ import pytest
 
 from fake_process import PROGRAMS, FakeProcess
 from fake_world import IMAGE, World
+from free_port import free_port
 from hypercontainer.contract.answers import Played
 from hypercontainer.contract.volumes import NamedVolume, Volume, VolumeMount
 from hypercontainer.errors import InvalidArgument, NotFound
@@ -68,12 +68,6 @@ def actions(played: list[Played]) -> dict[str, str]:
 
 async def pods(w: World) -> set[str]:
     return {one.name for one in await w.engine.pods.find()}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def together(*texts: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from fake_agent import FakeGuest
 from fake_process import FakeProcess
 from fake_world import IMAGE, World
+from free_port import free_port
 from hypercontainer.agent.operations import ContainerPlan, Disk, ProcessPlan
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.spec import ContainerSpec
@@ -115,13 +115,6 @@ async def old_world(tmp: Path, *, alive: bool) -> AsyncIterator[OldWorld]:
     finally:
         await w.engine.close(stop_containers=True)
         await w.driver.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def lay_files(root: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fake_world import World
+from free_port import free_port
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import services as module
 from hypercontainer.engine.network.services import Endpoint, Services
@@ -77,13 +78,6 @@ class Stand:
         for writer in self.far:
             writer.transport.abort()
         self.state.close()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def told(tmp_path: Path, story: Callable[[Stand], Awaitable[None]]) -> None:

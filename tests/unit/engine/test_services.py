@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from free_port import free_port
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import crowd
 from hypercontainer.engine.network.services import Endpoint, Services
 from hypercontainer.engine.state import ServiceEnd, ServiceRecord, StateStore
 from hypercontainer.linux import memory
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

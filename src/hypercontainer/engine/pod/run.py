@@ -19,6 +19,7 @@ from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Tell
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import PodRecord
+from hypercontainer.linux.waiting import ended
 
 
 class PodMember:
@@ -138,7 +139,7 @@ class Runs:
             self._ended(await body, late)
         except asyncio.CancelledError:
             body.cancel()
-            await asyncio.gather(body, return_exceptions=True)
+            await ended(body)
             raise
         if spec.auto_remove:
             await self._over()
