@@ -7,6 +7,7 @@ NO_PROXY, which registries' users are used to.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import ssl
 from collections.abc import Mapping
@@ -161,20 +162,36 @@ def _networks(texts: object) -> list[_Network]:
 
 
 def tls_context(host: str, config: RegistriesConfig) -> ssl.SSLContext:
-    """How certificates of ``HOST[:PORT]`` are checked and what is shown to it."""
-    context = ssl.create_default_context()
+    """How certificates of ``HOST[:PORT]`` are checked and what is shown to it.  It is the same one for all hosts of
+    which the same is to be said (each holds all of the system's authorities), until a certificate's file changes."""
     folder = config.certs_dir / host
     authorities = sorted(folder.glob("*.crt")) if folder.is_dir() else []
     if host in config.ca:
         authorities.append(config.ca[host])
+    shown = sorted(folder.glob("*.cert")) if folder.is_dir() else []
+    pairs = [(certificate, _key_of(certificate)) for certificate in shown]
+    system = ssl.get_default_verify_paths()
+    files = [*authorities, *(path for pair in pairs for path in pair)]
+    files += [Path(path) for path in (system.cafile, system.capath) if path]
     try:
-        for path in authorities:
-            context.load_verify_locations(cafile=path)
-        for certificate in sorted(folder.glob("*.cert")) if folder.is_dir() else []:
-            context.load_cert_chain(certificate, _key_of(certificate))
+        ages = tuple(path.stat().st_mtime_ns for path in files)
+        checked = bool(authorities) or not is_insecure(host, config)
+        return _context(tuple(authorities), tuple(pairs), checked, ages)
     except (OSError, ssl.SSLError) as error:
         raise Unavailable(f"certificates for {host}: {error}", hint=f"see {folder} and the config") from error
-    if not authorities and is_insecure(host, config):
+
+
+@functools.lru_cache(maxsize=16)
+def _context(
+    authorities: tuple[Path, ...], pairs: tuple[tuple[Path, Path], ...], checked: bool, _ages: tuple[int, ...]
+) -> ssl.SSLContext:
+    """``pairs``: certificates that are shown, and their keys; ``_ages``: of all files that it is made of."""
+    context = ssl.create_default_context()
+    for path in authorities:
+        context.load_verify_locations(cafile=path)
+    for certificate, key in pairs:
+        context.load_cert_chain(certificate, key)
+    if not checked:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -101,7 +101,7 @@ class Transport:
         self.config = config
         self.schemes: dict[str, str] = {}  # HOST[:PORT] -> the scheme that it turned out to speak
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, str], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, ssl.SSLContext | None], urllib3.PoolManager] = {}
         self._places: dict[str, str] = {}  # registry -> where it was reached, in `place_of`'s words
 
     def close(self) -> None:
@@ -207,16 +207,16 @@ class Transport:
         """Connections kept for one registry serve no other: what may be connected to depends on who leads there."""
         parts = urlsplit(request.url)
         proxy = proxy_for(parts.scheme, parts.netloc, self.config.environ) or ""
-        key = (request.home, proxy, parts.netloc if parts.scheme == "https" else "")
+        context = tls_context(parts.netloc, self.config) if parts.scheme == "https" else None
+        key = (request.home, proxy, context)
         with self._lock:
             if key not in self._pools:
                 if len(self._pools) >= MAX_POOLS:
                     self._pools.pop(next(iter(self._pools)))
-                self._pools[key] = watched(self._new_pool(proxy, key[2]))
+                self._pools[key] = watched(self._new_pool(proxy, context))
             return self._pools[key]
 
-    def _new_pool(self, proxy: str, tls_host: str) -> urllib3.PoolManager:
-        context = tls_context(tls_host, self.config) if tls_host else None
+    def _new_pool(self, proxy: str, context: ssl.SSLContext | None) -> urllib3.PoolManager:
         size = self.config.parallel_downloads + 1
         if not proxy:
             return urllib3.PoolManager(ssl_context=context, maxsize=size, blocksize=SEND_CHUNK_BYTES)

@@ -213,6 +213,33 @@ def test_a_certificate_authority_by_configuration(
         new_store("d", environ=environ, ca={"wrong.test": certificates / "ca.crt"}).pull("wrong.test/x:1")
 
 
+@pytest.mark.parametrize("where", ["certs.d", "system"])
+def test_an_authority_that_comes_later_counts_at_once(
+    where: str,
+    new_fake: Any,
+    new_proxy: Any,
+    new_store: NewStore,
+    certificates: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = new_fake(context=tls(certificates))
+    fake.add_image("1", b"x")
+    system = tmp_path / "system.crt"
+    system.write_bytes(
+        Path(ssl.get_default_verify_paths().cafile or certificates / "client.crt").read_bytes()
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    store = new_store(environ={"https_proxy": new_proxy(fake.host).url})
+    with pytest.raises(RegistryError, match="certificate verify failed"):
+        store.pull("registry.test/x:1")
+    target = tmp_path / "certs.d/registry.test/ca.crt" if where == "certs.d" else system
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("ab") as file:
+        file.write((certificates / "ca.crt").read_bytes())
+    assert store.pull("registry.test/x:1").layers
+
+
 def test_certs_d_with_a_client_certificate(
     new_fake: Any, new_store: NewStore, certificates: Path, tmp_path: Path
 ) -> None:
