@@ -57,6 +57,12 @@ class Attacker:
         self._group = group
         self._lock = threading.Lock()
 
+    def of(self, many: int) -> Attacker:
+        """Of the same hyperd, with another strength."""
+        made = Attacker(self.hyper, many, self._group)
+        made.service_port = self.service_port
+        return made
+
     def connect(self) -> socket.socket:
         path = str(self.hyper.run_dir / "hyper.sock")
         with self._lock:  # the effective user is the whole process's
