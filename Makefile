@@ -43,9 +43,10 @@ bench-compare: setup-tests ## two revisions turn by turn: make bench-compare BAS
 soak: setup-tests ## the long forms of the fuzz, fault and soak tests
 	@HYPER_SOAK=1 $(BIN)/python -m pytest --timeout=7200 tests/fault tests/vm $(ARGS)
 
-kernel: $(STAMP) ## the project's own guest kernel, from the distribution's source package; about 6 minutes, once
+# FLAVOUR: pc or um, both where none is said.
+kernel: $(STAMP) ## the project's own guest kernels, from the distribution's source packages; about 6 minutes each, once
 	@tools/setup.sh packages kernel-build
-	@$(BIN)/python guest/kernel/build.py
+	@$(BIN)/python guest/kernel/build.py $(FLAVOUR)
 
 guest: $(HYPERSTART) ## the guest's init
 
@@ -59,7 +60,7 @@ clean: ## what was built here (not the caches outside)
 setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh docker
-	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory kernel FLAVOUR=pc
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 	@tools/setup.sh packages run

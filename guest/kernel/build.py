@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""Builds the guest's own kernel: Debian's kernel source package, ``patches/`` and the fragments in ``config/``.
+"""Builds the guest's own kernels: Debian's kernel source packages, ``patches/`` and the fragments in ``config/``.
 
-usage: build.py [--jobs N]
+usage: build.py [--jobs N] [FLAVOUR]...
 
+    pc    for hypervisors that emulate a PC: Linux 6.1
+    um    a program of the host, User Mode Linux: the newest Linux 7 of Debian's suites, since 6.16 brought seccomp mode
+
+A fragment NN-FLAVOUR.config is that flavour's alone, as patches/FLAVOUR/ is; all others are everybody's.
 Needs nothing but the standard library and the packages in PACKAGES.  The result is kept by what went into it:
 
     $HYPER_CACHE/kernel/KEY/      vmlinux (stripped ELF), .config, System.map, build.log, kernel.json
     $HYPER_CACHE/kernel/current   symbolic link to the KEY that was asked for last
+    $HYPER_CACHE/uml/...          the same of um, its program called linux
 
 KEY covers fragments, patches, this script, and the versions of source package and compiler.  A directory appears
 complete or not at all, two builds at once wait for each other, and the build tree is removed in any case.
@@ -26,15 +31,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SOURCE_PACKAGE = "linux-source-6.1"
-SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
+SUITES = HERE.parents[1] / "tools/suites.py"
+SOURCES = Path("/usr/src")  # where the packages of the machine's own suite put them
 HEADER = Path("/usr/include/gelf.h")  # of libelf-dev
-PACKAGES = f"{SOURCE_PACKAGE} gcc make patch flex bison bc libelf-dev xz-utils"
+PACKAGES = "linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils"
 # Never compiled for this guest, though their Kconfig files are read: a third of the time to unpack.
 NOT_UNPACKED = (
     "*/Documentation/*.rst",
@@ -51,9 +57,8 @@ NOT_UNPACKED = (
     "*/tools/testing/*.[ch]",
     "*/tools/testing/*.sh",
 )
-# The compiler's choice for memset at -Os, a byte at a time, is the slowest an emulator can do.  Warnings, which are
-# for the kernel's authors, take a twentieth of the time.
-COMPILER_FLAGS = "-mstringop-strategy=rep_8byte -w"
+# Warnings, which are for the kernel's authors, take a twentieth of the time.
+QUIET = "-w"
 STEPS = 2000  # about what make reports; only the progress lines depend on it
 PROGRESS_EVERY_S = 15
 FREE_BYTES_NEEDED = 3 << 30
@@ -61,6 +66,74 @@ FREE_BYTES_NEEDED = 3 << 30
 
 class BuildError(Exception):
     pass
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """``arch`` and ``target`` are make's; ``image`` is the target's file, stripped.  ``package``: the source's, a name
+    or, of Debian's newer suites, what it matches.  ``directory`` of the cache has the kernels."""
+
+    name: str
+    arch: str
+    package: str
+    newer_suites: tuple[str, ...]
+    target: str
+    image: str
+    directory: str
+    compiler_flags: str
+    facts: Mapping[str, object]
+
+
+FLAVOURS = {
+    flavour.name: flavour
+    for flavour in (
+        Flavour(
+            name="pc",
+            arch="x86_64",
+            package="linux-source-6.1",
+            newer_suites=(),
+            target="vmlinux",
+            image="vmlinux",
+            directory="kernel",
+            # The compiler's choice for memset at -Os, a byte at a time, is the slowest an emulator can do.
+            compiler_flags=f"-mstringop-strategy=rep_8byte {QUIET}",
+            facts={"pvh": True},
+        ),
+        Flavour(
+            name="um",
+            arch="um",
+            package=r"linux-source-7\.[0-9]+",
+            newer_suites=("trixie-backports", "sid"),
+            target="linux",
+            image="linux",
+            directory="uml",
+            compiler_flags=QUIET,
+            facts={"pvh": False},
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """``package`` is a file where it is not installed; the archive is TAR in it."""
+
+    name: str
+    version: str
+    package: Path | None
+
+    @property
+    def archive(self) -> Path:
+        return SOURCES / f"{self.name}.tar.xz"
+
+
+def source_of(flavour: Flavour) -> Source:
+    if not flavour.newer_suites:
+        version = output_of("dpkg-query", "-W", "-f", "${Version}", flavour.package)
+        return Source(flavour.package, version, None)
+    suites = [word for suite in flavour.newer_suites for word in ("--suite", suite)]
+    path, name, version, _ = output_of(sys.executable, str(SUITES), flavour.package, *suites).split()
+    return Source(name, version, Path(path))
 
 
 def say(text: str) -> None:
@@ -91,25 +164,28 @@ def check_tools() -> None:
         for tool in ("gcc", "make", "patch", "flex", "bison", "bc", "xz", "tar")
         if not shutil.which(tool)
     ]
-    missing += [str(path) for path in (SOURCE, HEADER) if not path.exists()]
+    archives = [SOURCES / f"{one.package}.tar.xz" for one in FLAVOURS.values() if not one.newer_suites]
+    missing += [str(path) for path in (*archives, HEADER) if not path.exists()]
     if missing:
         raise BuildError(f"missing: {', '.join(missing)}; needed: apt-get install {PACKAGES}")
 
 
-def fragments() -> list[Path]:
-    return sorted((HERE / "config").glob("*.config"))
+def fragments(flavour: Flavour) -> list[Path]:
+    """Everybody's and its own."""
+    others = tuple(f"-{name}.config" for name in FLAVOURS if name != flavour.name)
+    return sorted(path for path in (HERE / "config").glob("*.config") if not path.name.endswith(others))
 
 
-def patches() -> list[Path]:
-    return sorted((HERE / "patches").glob("*.patch"))
+def patches(flavour: Flavour) -> list[Path]:
+    return sorted((HERE / "patches" / flavour.name).glob("*.patch"))
 
 
-def build_key(source_version: str, compiler: str) -> str:
+def build_key(flavour: Flavour, source: Source, compiler: str) -> str:
     """16 hexadecimal digits; a file's name and length are in it, so that no two inputs look alike."""
     total = hashlib.sha256()
-    for text in (source_version, compiler):
+    for text in (flavour.name, source.name, source.version, compiler):
         total.update(f"{text}\n".encode())
-    for path in (Path(__file__), *fragments(), *patches()):
+    for path in (Path(__file__), *fragments(flavour), *patches(flavour)):
         content = path.read_bytes()
         total.update(f"{path.name} {len(content)}\n".encode() + content)
     return total.hexdigest()[:16]
@@ -135,9 +211,9 @@ def unmet(asked: dict[str, str], final: dict[str, str]) -> list[str]:
     ]
 
 
-def asked_options() -> dict[str, str]:
+def asked_options(flavour: Flavour) -> dict[str, str]:
     asked: dict[str, str] = {}
-    for path in fragments():
+    for path in fragments(flavour):
         asked |= parse_config(path.read_text())
     return asked
 
@@ -156,11 +232,13 @@ def locked(path: Path) -> Iterator[None]:
 class Tree:
     """The unpacked source in ``work``; ``log`` takes all that tar and make say."""
 
-    def __init__(self, work: Path, source: Path, jobs: int) -> None:
+    def __init__(self, work: Path, flavour: Flavour, source: Source, jobs: int) -> None:
         self.work = work
+        self.flavour = flavour
         self.jobs = jobs
         self.log = work / "build.log"
         self._source = source
+        self._archive = source.archive if source.package is None else self._taken_out(source.package)
         self._environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "LC_ALL": "C",
@@ -169,15 +247,26 @@ class Tree:
             "KBUILD_BUILD_HOST": "hyper",
             "KBUILD_BUILD_VERSION": "1",
             "KBUILD_BUILD_TIMESTAMP": time.strftime(
-                "%Y-%m-%d %H:%M:%S UTC", time.gmtime(source.stat().st_mtime)
+                "%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._archive.stat().st_mtime)
             ),
         }
+
+    def _taken_out(self, package: Path) -> Path:
+        """The archive of a package that is not installed."""
+        inside = f".{self._source.archive}"
+        files = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
+        taken = subprocess.run(["tar", "-x", "-C", self.work, inside], stdin=files.stdout)
+        assert files.stdout is not None
+        files.stdout.close()
+        if files.wait() or taken.returncode:
+            raise BuildError(f"{package} has no {inside}")
+        return self.work / inside
 
     def unpack(self) -> None:
         (self.work / "linux").mkdir()
         excludes = [f"--exclude={pattern}" for pattern in NOT_UNPACKED]
-        self._run("tar", "-xf", str(self._source), "-C", "linux", "--strip-components=1", *excludes)
-        for path in patches():
+        self._run("tar", "-xf", str(self._archive), "-C", "linux", "--strip-components=1", *excludes)
+        for path in patches(self.flavour):
             self._run("patch", "-d", "linux", "-p1", "--fuzz=0", "-i", str(path))
 
     def configure(self) -> dict[str, str]:
@@ -185,22 +274,23 @@ class Tree:
         config = self.work / "linux/.config"
         self._make("tinyconfig")
         with config.open("a") as file:
-            file.writelines(path.read_text() for path in fragments())
+            file.writelines(path.read_text() for path in fragments(self.flavour))
         self._make("olddefconfig")
         final = parse_config(config.read_text())
-        if missing := unmet(asked_options(), final):
+        if missing := unmet(asked_options(self.flavour), final):
             raise BuildError("options that did not take:\n  " + "\n  ".join(missing))
         return final
 
     def build(self) -> None:
-        self._make(f"-j{self.jobs}", "vmlinux", steps=STEPS)
-        self._run("strip", "-s", "-o", "vmlinux", "linux/vmlinux")
+        self._make(f"-j{self.jobs}", self.flavour.target, steps=STEPS)
+        self._run("strip", "-s", "-o", "stripped", f"linux/{self.flavour.target}")
 
     def release(self) -> str:
         return (self.work / "linux/include/config/kernel.release").read_text().strip()
 
     def _make(self, *arguments: str, steps: int = 0) -> None:
-        self._run("make", "-C", "linux", "ARCH=x86_64", f"KCFLAGS={COMPILER_FLAGS}", *arguments, steps=steps)
+        flags = f"KCFLAGS={self.flavour.compiler_flags}"
+        self._run("make", "-C", "linux", f"ARCH={self.flavour.arch}", flags, *arguments, steps=steps)
 
     def _run(self, *argv: str, steps: int = 0) -> None:
         with (
@@ -237,20 +327,21 @@ def follow(lines: Iterable[str], write: Callable[[str], object], steps: int) -> 
 
 
 def write_result(tree: Tree, out: Path, facts: dict[str, object]) -> None:
-    linux = tree.work / "linux"
-    for source, name in (
-        (tree.work / "vmlinux", "vmlinux"),
+    linux, name = tree.work / "linux", tree.flavour.image
+    for source, target in (
+        (tree.work / "stripped", name),
         (linux / ".config", ".config"),
         (linux / "System.map", "System.map"),
         (tree.log, "build.log"),
     ):
-        shutil.copyfile(source, out / name)
-    image = (out / "vmlinux").read_bytes()
+        shutil.copyfile(source, out / target)
+    image = (out / name).read_bytes()
+    (out / name).chmod(0o755)  # one of them is a program
     record = {
         "version": tree.release(),
         "source": "own",
-        "kernel": "vmlinux",
-        "pvh": True,
+        "kernel": name,
+        **tree.flavour.facts,
         "digest": f"sha256:{hashlib.sha256(image).hexdigest()}",
         "modules": [],
         "bytes": len(image),
@@ -260,7 +351,7 @@ def write_result(tree: Tree, out: Path, facts: dict[str, object]) -> None:
     out.chmod(0o755)
 
 
-def build(directory: Path, key: str, source_version: str, compiler: str, jobs: int) -> None:
+def build(directory: Path, key: str, flavour: Flavour, source: Source, compiler: str, jobs: int) -> None:
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="hyper-kernel-") as work_name,
@@ -268,15 +359,15 @@ def build(directory: Path, key: str, source_version: str, compiler: str, jobs: i
     ):
         if shutil.disk_usage(work_name).free < FREE_BYTES_NEEDED:
             raise BuildError(f"{work_name}: less than {FREE_BYTES_NEEDED >> 30} GiB free; set TMPDIR")
-        tree = Tree(Path(work_name), SOURCE, jobs)
-        say(f"building {SOURCE_PACKAGE} {source_version} with {jobs} jobs, some minutes; then it is cached")
+        tree = Tree(Path(work_name), flavour, source, jobs)
+        say(f"building {source.name} {source.version} with {jobs} jobs, some minutes; then it is cached")
         tree.unpack()
         options = tree.configure()
         say(f"unpacked and configured after {time.monotonic() - started:.0f} s")
         tree.build()
         facts: dict[str, object] = {
             "key": key,
-            "source_version": source_version,
+            "source_version": source.version,
             "compiler": compiler,
             "options": sum(value != "n" for value in options.values()),
             "build_seconds": round(time.monotonic() - started, 1),
@@ -287,6 +378,19 @@ def build(directory: Path, key: str, source_version: str, compiler: str, jobs: i
     say(f"built in {facts['build_seconds']} s, {facts['options']} options")
 
 
+def kernel_of(flavour: Flavour, compiler: str, jobs: int) -> Path:
+    """Built, unless it was before."""
+    source = source_of(flavour)
+    directory = cache_dir() / flavour.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    key = build_key(flavour, source, compiler)
+    with locked(directory / ".build.lock"):
+        if not (directory / key / "kernel.json").exists():
+            build(directory, key, flavour, source, compiler, jobs)
+        point_current(directory, key)
+    return directory / key / flavour.image
+
+
 def point_current(directory: Path, key: str) -> None:
     link = directory / f".current-{os.getpid()}"
     link.unlink(missing_ok=True)
@@ -295,22 +399,18 @@ def point_current(directory: Path, key: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Builds the guest's own kernel, once per set of options.")
+    parser = argparse.ArgumentParser(description="Builds the guest's own kernels, once per set of options.")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="compilers at a time")
-    jobs = parser.parse_args().jobs
+    parser.add_argument("flavours", nargs="*", metavar="FLAVOUR", help="all, unless it is said")
+    given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the work directory is removed
     try:
+        if unknown := set(given.flavours) - FLAVOURS.keys():
+            raise BuildError(f"no flavour {min(unknown)!r}; there are {', '.join(FLAVOURS)}")
         check_tools()
-        source_version = output_of("dpkg-query", "-W", "-f", "${Version}", SOURCE_PACKAGE)
         compiler = output_of("gcc", "--version").splitlines()[0]
-        directory = cache_dir() / "kernel"
-        directory.mkdir(parents=True, exist_ok=True)
-        key = build_key(source_version, compiler)
-        with locked(directory / ".build.lock"):
-            if not (directory / key / "kernel.json").exists():
-                build(directory, key, source_version, compiler, jobs)
-            point_current(directory, key)
-        say(f"{directory / key / 'vmlinux'}")
+        for name in given.flavours or FLAVOURS:
+            say(str(kernel_of(FLAVOURS[name], compiler, given.jobs)))
     except (BuildError, OSError) as error:
         sys.stderr.write(f"kernel: {error}\n")
         return 1

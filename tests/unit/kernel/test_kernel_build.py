@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,13 @@ def load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("guest_kernel_build", BUILD)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
 
 build = load()
+PC, UM = build.FLAVOURS["pc"], build.FLAVOURS["um"]
 
 SCRIPTS = {
     "gcc": "echo 'gcc (Debian) 12'",
@@ -37,14 +40,16 @@ SCRIPTS = {
     "xz": "",
     "patch": "",
     "strip": 'cp "$4" "$3"',
-    "tar": "cd linux && mkdir -p include/config && echo 6.1.7-hyper > include/config/kernel.release && : > System.map",
+    "dpkg-deb": "",
+    "tar": """[ "$1" != -x ] || { f="$3/$4"; mkdir -p "${f%/*}"; : > "$f"; exit; }
+cd linux && mkdir -p include/config && echo 6.1.7-hyper > include/config/kernel.release && : > System.map""",
     "make": r"""
 case "$*" in
 *tinyconfig) : > linux/.config ;;
 *olddefconfig) [ -z "$TEST_DROP" ] || grep -v "$TEST_DROP" linux/.config > x; [ ! -f x ] || mv x linux/.config ;;
-*vmlinux) echo "one build" >> "$(dirname "$0")/builds"
+*vmlinux|*" linux") echo "one build" >> "$(dirname "$0")/builds"
     [ ! -e "$(dirname "$0")/break" ] || { echo "tcp.c:1: error: broken"; exit 2; }
-    sleep 0.2; echo image > linux/vmlinux ;;
+    sleep 0.2; echo image > "linux/${*##* }" ;;
 esac""",
 }
 
@@ -60,12 +65,20 @@ def tools(tmp_path: Path) -> Path:
     return directory
 
 
-def start(tools: Path) -> subprocess.Popen[str]:
-    """build.py with a source archive and a header that are there."""
+def start(tools: Path, flavour: str = "pc") -> subprocess.Popen[str]:
+    """build.py with source archives, a header and suites that are there."""
+    sources = tools.parent / "sources"
+    sources.mkdir(exist_ok=True)
+    (sources / "linux-source-6.1.tar.xz").touch()
+    (sources / "suites.py").write_text(
+        f"print({str(sources / 'a.deb')!r}, 'linux-source-7.9', '7.9.1-1', 'sid')"
+    )
     program = (
         "import importlib.util as u, pathlib, sys;"
-        f"s = u.spec_from_file_location('b', {str(BUILD)!r}); b = u.module_from_spec(s); s.loader.exec_module(b);"
-        f"b.SOURCE = b.HEADER = pathlib.Path({str(BUILD)!r}); b.FREE_BYTES_NEEDED = 0; sys.exit(b.main())"
+        f"s = u.spec_from_file_location('b', {str(BUILD)!r}); b = u.module_from_spec(s); sys.modules['b'] = b;"
+        f"s.loader.exec_module(b); b.HEADER = pathlib.Path({str(BUILD)!r}); b.FREE_BYTES_NEEDED = 0;"
+        f"b.SOURCES = pathlib.Path({str(sources)!r}); b.SUITES = b.SOURCES / 'suites.py';"
+        f"sys.argv[1:] = [{flavour!r}]; sys.exit(b.main())"
     )
     environment = {
         "PATH": f"{tools}:/usr/bin:/bin",
@@ -113,6 +126,20 @@ def test_a_build_is_a_kernel_for_the_store_and_is_done_once(tools: Path) -> None
     assert (tools / "builds").read_text().count("one build") == 1
 
 
+def test_the_kernel_that_is_a_program_stands_by_itself(tools: Path) -> None:
+    status, out, err = finish(start(tools, "um"))
+    assert (status, err) == (0, "")
+    directory = tools.parent / "cache/uml/current"
+    assert (directory / "linux").read_text() == "image\n"
+    assert os.access(directory / "linux", os.X_OK)
+    assert "building linux-source-7.9 7.9.1-1" in out
+    assert KernelStore(tools.parent / "cache").list() == []
+
+
+def test_an_unknown_flavour_is_named(tools: Path) -> None:
+    assert finish(start(tools, "arm"))[::2] == (1, "kernel: no flavour 'arm'; there are pc, um\n")
+
+
 def test_two_at_once_build_once(tools: Path) -> None:
     both = [start(tools), start(tools)]
     assert [finish(process)[0] for process in both] == [0, 0]
@@ -145,17 +172,26 @@ def test_a_missing_package_is_named(tools: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_key_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("config/a.config", "patches/a.patch"):
-        (tmp_path / name).parent.mkdir()
+    def key(version: str = "1", compiler: str = "gcc") -> str:
+        return str(build.build_key(PC, build.Source("linux", version, None), compiler))
+
+    names = ("config/1-a.config", "config/2-pc.config", "patches/pc/a.patch")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("one")
     monkeypatch.setattr(build, "HERE", tmp_path)
-    keys = [build.build_key("1", "gcc"), build.build_key("2", "gcc"), build.build_key("1", "gcc 2")]
-    for name in ("config/a.config", "patches/a.patch"):
+    keys = [key(), key("2"), key(compiler="gcc 2")]
+    for name in names:
         (tmp_path / name).write_text("two")
-        keys.append(build.build_key("1", "gcc"))
+        keys.append(key())
     (tmp_path / "config/b.config").write_text("")
-    keys.append(build.build_key("1", "gcc"))
+    keys.append(key())
     assert len(set(keys)) == len(keys)
+    # What is the other flavour's alone changes nothing.
+    (tmp_path / "config/2-um.config").write_text("")
+    (tmp_path / "patches/um").mkdir()
+    (tmp_path / "patches/um/a.patch").write_text("")
+    assert key() == keys[-1]
 
 
 def test_config_is_read_in_both_ways_of_writing_no() -> None:
@@ -171,9 +207,10 @@ def test_config_is_read_in_both_ways_of_writing_no() -> None:
     ) == ["CONFIG_A: asked n, got y"]
 
 
-def test_fragments_are_well_formed_and_ask_for_each_option_once() -> None:
+@pytest.mark.parametrize("flavour", [PC, UM], ids=["pc", "um"])
+def test_fragments_are_well_formed_and_ask_for_each_option_once(flavour: Any) -> None:
     seen: dict[str, str] = {}
-    for path in build.fragments():
+    for path in build.fragments(flavour):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if not line or line.startswith("# "):
                 continue
@@ -185,8 +222,10 @@ def test_fragments_are_well_formed_and_ask_for_each_option_once() -> None:
             seen[name] = path.name
 
 
-def test_every_patch_says_why() -> None:
-    for path in build.patches():
+@pytest.mark.parametrize("flavour", [PC, UM], ids=["pc", "um"])
+def test_every_patch_says_why(flavour: Any) -> None:
+    assert build.patches(flavour)
+    for path in build.patches(flavour):
         text = path.read_text()
         assert PATCHED_FILE.findall(text), path.name
         assert len(text.split("\n--- ")[0].splitlines()) > 3, path.name

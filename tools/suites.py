@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""A package of one of Debian's newer suites, where the machine's own suite has none: fetched, and never installed.
+
+usage: suites.py PATTERN [--suite SUITE]...
+
+The newest package whose whole name matches PATTERN (as `apt-cache search` takes it) is fetched by apt, which checks
+its signatures by the machine's own keyring, from the machine's own mirror, with a list of sources and a state that are
+ours alone.  It is kept as $HYPER_CACHE/packages/NAME_VERSION.deb; where the mirror is not to be had, the newest that
+was kept before is taken.  Printed are path, name, version and suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SUITES = ("bookworm-backports", "trixie", "trixie-backports", "sid")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEPT = "kept"  # the suite of what was fetched before
+
+
+class Missing(Exception):
+    """No suite has such a package, or none can be asked."""
+
+
+@dataclass(frozen=True)
+class Package:
+    path: Path
+    name: str
+    version: str
+    suite: str
+
+
+def cache_dir() -> Path:
+    """As ``hypercontainer.kernel.cache_dir``."""
+    if named := os.environ.get("HYPER_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hyper"
+
+
+def output_of(*argv: str, cwd: Path | None = None) -> str:
+    run = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env={**os.environ, "LC_ALL": "C"})
+    if run.returncode:
+        raise Missing(f"`{' '.join(argv[:1])}` failed: {run.stderr.strip()[-300:]}")
+    return run.stdout
+
+
+def newer(one: str, other: str) -> int:
+    """Of versions, as `sorted` wants it of a comparison."""
+    if one == other:
+        return 0
+    return 1 if subprocess.run(["dpkg", "--compare-versions", one, "gt", other]).returncode == 0 else -1
+
+
+def newest(found: list[tuple[str, str, str]]) -> tuple[str, str, str]:
+    """Of (name, version, suite)."""
+    return max(found, key=lambda each: functools.cmp_to_key(newer)(each[1]))
+
+
+class Apt:
+    """apt with sources and state below ``directory``."""
+
+    def __init__(self, directory: Path, suites: tuple[str, ...]) -> None:
+        uris = output_of(
+            *("apt-get", "indextargets", "--format", "$(REPO_URI)"), "Created-By: Packages", "Label: Debian"
+        ).split()
+        if not uris:
+            raise Missing("the machine's own sources have no Debian mirror")
+        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        (directory / "lists/partial").mkdir(parents=True, exist_ok=True)
+        (directory / "archives/partial").mkdir(parents=True, exist_ok=True)
+        (directory / "sources.list").write_text(
+            "".join(f"deb {signed}{uris[0]} {suite} main\n" for suite in suites)
+        )
+        self._options = [
+            *(
+                "-o",
+                f"Dir::Etc::SourceList={directory / 'sources.list'}",
+                "-o",
+                "Dir::Etc::SourceParts=/dev/null",
+            ),
+            *("-o", f"Dir::State::Lists={directory / 'lists'}", "-o", f"Dir::Cache={directory}"),
+            *("-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"),
+        ]
+
+    def update(self) -> None:
+        output_of("apt-get", *self._options, "-qq", "update")
+
+    def offers(self, pattern: str) -> list[tuple[str, str, str]]:
+        """(name, version, suite)."""
+        search = output_of("apt-cache", *self._options, "search", "--names-only", f"^({pattern})$")
+        if not (names := [line.split(" - ")[0] for line in search.splitlines()]):
+            return []
+        lines = output_of("apt-cache", *self._options, "madison", *names).splitlines()
+        parts = [[part.strip() for part in line.split("|")] for line in lines]
+        return [
+            (name, version, source.split()[1].split("/")[0])
+            for name, version, source in parts
+            if source.endswith("Packages")
+        ]
+
+    def fetch(self, name: str, version: str, into: Path) -> Path:
+        output_of("apt-get", *self._options, "-qq", "download", f"{name}={version}", cwd=into)
+        (deb,) = into.glob("*.deb")
+        return deb
+
+
+def kept_path(directory: Path, name: str, version: str) -> Path:
+    return directory / f"{name}_{version.replace(':', '%3a')}.deb"
+
+
+def kept(directory: Path, pattern: str) -> list[tuple[str, str, str]]:
+    found = []
+    for path in directory.glob("*_*.deb"):
+        name, _, version = path.stem.partition("_")
+        if re.fullmatch(pattern, name):
+            found.append((name, version.replace("%3a", ":"), KEPT))
+    return found
+
+
+def fetch(pattern: str, suites: tuple[str, ...] = SUITES) -> Package:
+    """The newest; raises Missing."""
+    directory = cache_dir() / "packages"
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        apt = Apt(directory / "apt", suites)
+        apt.update()
+        offered = apt.offers(pattern)
+        if not offered:
+            raise Missing(f"no package {pattern} in {', '.join(suites)}")
+    except (Missing, OSError) as error:
+        if not (before := kept(directory, pattern)):
+            raise Missing(str(error)) from error
+        name, version, suite = newest(before)
+        return Package(kept_path(directory, name, version), name, version, suite)
+    name, version, suite = newest(offered)
+    path = kept_path(directory, name, version)
+    if not path.exists():
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory) as work:
+            apt.fetch(name, version, Path(work)).rename(path)
+    return Package(path, name, version, suite)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="suites.py", usage=__doc__)
+    parser.add_argument("pattern")
+    parser.add_argument("--suite", action="append")
+    given = parser.parse_args()
+    try:
+        found = fetch(given.pattern, tuple(given.suite or SUITES))
+    except Missing as error:
+        sys.stderr.write(f"{given.pattern}: {error}\n")
+        return 1
+    print(found.path, found.name, found.version, found.suite)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
