@@ -32,7 +32,7 @@ def command(initrd: int, disks: Sequence[str], agent: tuple[int, int], directory
     """``disks``: each as ubd has it, after its number."""
     return [
         *(str(KERNEL), f"mem={MEMORY_MIB}M", f"initrd=@{initrd}", "seccomp=on", f"uml_dir={directory}/"),
-        *("con0=null,fd:1", "console=tty0", "ssl0=fd:%d,fd:%d" % agent, "hyper.port=/dev/ttyS0"),
+        *("con0=null,fd:1", "console=tty0", f"ssl0=fd:{agent[0]},fd:{agent[1]}", "hyper.port=/dev/ttyS0"),
         *(f"ubd{number}{disk}" for number, disk in enumerate(disks)),
         *("quiet", "panic=-1"),
     ]
