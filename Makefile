@@ -60,7 +60,7 @@ clean: ## what was built here (not the caches outside)
 setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh docker
-	@$(MAKE) --no-print-directory kernel FLAVOUR=pc
+	@$(MAKE) --no-print-directory kernel
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 	@tools/setup.sh packages run
