@@ -121,7 +121,9 @@ def run(
         import asyncio
 
         from hypercontainer.daemon.service import serve, tell_ready
+        from hypercontainer.linux import memory
 
+        memory.one_heap()
         engine = (make_engine or _create_engine)(config)
         asyncio.run(serve(engine, sockets, ready=lambda: tell_ready(ready_fd)))
 

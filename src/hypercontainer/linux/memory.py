@@ -7,7 +7,10 @@ import gc
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+# What other C libraries have not.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+_option = getattr(ctypes.CDLL(None), "mallopt", None)
+_ARENA_MAX = -8  # malloc.h
 
 
 def available_bytes(meminfo: Path = MEMINFO) -> int:
@@ -19,6 +22,13 @@ def total_bytes(meminfo: Path = MEMINFO) -> int:
     """All that the machine has, with what it can swap out."""
     found = _read(meminfo)
     return found.get("MemTotal", 0) + found.get("SwapTotal", 0)
+
+
+def one_heap() -> None:
+    """For all threads of this process, which has only one so far.  Each would have one of its own, that keeps what the
+    thread has freed when it is gone."""
+    if _option is not None:
+        _option(_ARENA_MAX, 1)
 
 
 def give_back() -> None:

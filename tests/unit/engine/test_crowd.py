@@ -29,6 +29,35 @@ print(before - resident_kib())
 """
 
 
+# malloc_stats(3) counts heaps on the standard error.
+THREADS = """
+import ctypes, sys, threading
+from hypercontainer.linux.memory import one_heap
+
+if sys.argv[1:]:
+    one_heap()
+both = threading.Barrier(4)
+
+def work():
+    both.wait()
+    bytes(10_000)
+    both.wait()
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("one",)])
+def test_all_threads_have_one_heap(words: tuple[str, ...]) -> None:
+    run = subprocess.run([sys.executable, "-c", THREADS, *words], check=True, capture_output=True, text=True)
+    assert (run.stderr.count("Arena ") == 1) is bool(words)
+
+
 def test_what_is_free_goes_back_to_the_system() -> None:
     run = subprocess.run([sys.executable, "-c", KEEPS], check=True, capture_output=True, text=True)
     assert int(run.stdout) > 30_000
