@@ -5,8 +5,8 @@ usage: suites.py PATTERN [--suite SUITE]...
 
 The newest package whose whole name matches PATTERN (as `apt-cache search` takes it) is fetched by apt, which checks
 its signatures by the machine's own keyring, from the machine's own mirror, with a list of sources and a state that are
-ours alone.  It is kept as $HYPER_CACHE/packages/NAME_VERSION.deb; where the mirror is not to be had, the newest that
-was kept before is taken.  Printed are path, name, version and suite.
+ours alone; what the suites have is asked once a day.  It is kept as $HYPER_CACHE/packages/NAME_VERSION.deb; where the
+mirror is not to be had, the newest that was kept before is taken.  Printed are path, name, version and suite.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 SUITES = ("bookworm-backports", "trixie", "trixie-backports", "sid")
+LISTS_S = 24 * 3600.0  # how long lists are good
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 KEPT = "kept"  # the suite of what was fetched before
 
@@ -77,9 +79,9 @@ class Apt:
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         (directory / "lists/partial").mkdir(parents=True, exist_ok=True)
         (directory / "archives/partial").mkdir(parents=True, exist_ok=True)
-        (directory / "sources.list").write_text(
-            "".join(f"deb {signed}{uris[0]} {suite} main\n" for suite in suites)
-        )
+        sources = "".join(f"deb {signed}{uris[0]} {suite} main\n" for suite in suites)
+        (directory / "sources.list").write_text(sources)
+        self._updated, self._sources = directory / "updated", sources
         self._options = [
             *(
                 "-o",
@@ -91,8 +93,17 @@ class Apt:
             *("-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"),
         ]
 
-    def update(self) -> None:
+    def update(self, *, anew: bool) -> None:
+        """Unless the lists are those of today; ``anew``: in any case."""
+        if not anew and self._fresh():
+            return
         output_of("apt-get", *self._options, "-qq", "update")
+        self._updated.write_text(self._sources)
+
+    def _fresh(self) -> bool:
+        if not self._updated.exists() or self._updated.read_text() != self._sources:
+            return False
+        return time.time() - self._updated.stat().st_mtime < LISTS_S
 
     def offers(self, pattern: str) -> list[tuple[str, str, str]]:
         """(name, version, suite)."""
@@ -132,15 +143,21 @@ def fetch(pattern: str, suites: tuple[str, ...] = SUITES) -> Package:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         apt = Apt(directory / "apt", suites)
-        apt.update()
-        offered = apt.offers(pattern)
-        if not offered:
-            raise Missing(f"no package {pattern} in {', '.join(suites)}")
+        try:
+            return _fetched(apt, directory, pattern, anew=False)
+        except Missing:  # of what the lists tell, which may be of yesterday
+            return _fetched(apt, directory, pattern, anew=True)
     except (Missing, OSError) as error:
         if not (before := kept(directory, pattern)):
             raise Missing(str(error)) from error
-        name, version, suite = newest(before)
-        return Package(kept_path(directory, name, version), name, version, suite)
+    name, version, suite = newest(before)
+    return Package(kept_path(directory, name, version), name, version, suite)
+
+
+def _fetched(apt: Apt, directory: Path, pattern: str, *, anew: bool) -> Package:
+    apt.update(anew=anew)
+    if not (offered := apt.offers(pattern)):
+        raise Missing("no package of that name in any of the suites")
     name, version, suite = newest(offered)
     path = kept_path(directory, name, version)
     if not path.exists():

@@ -13,7 +13,7 @@ SUITES = Path(__file__).resolve().parents[3] / "tools/suites.py"
 APT_GET = r"""
 case "$*" in
 indextargets*) echo http://mirror/debian/ ;;
-*update) [ ! -e "$HERE/offline" ] || { echo "E: no route" >&2; exit 100; }
+*update) echo update >> "$HERE/updates"; [ ! -e "$HERE/offline" ] || { echo "E: no route" >&2; exit 100; }
     for word; do case $word in Dir::Etc::SourceList=*) cp "${word#*=}" "$HERE/sources" ;; esac; done ;;
 *download*) for word; do :; done; echo "$word" >> "$HERE/downloads"; : > "${word%%=*}_1_all.deb" ;;
 esac
@@ -61,6 +61,16 @@ def test_the_newest_is_fetched_once(here: Path) -> None:
     sources = (here / "sources").read_text().splitlines()
     assert [line.split()[-2:] for line in sources] == [["trixie", "main"], ["sid", "main"]]
     assert sorted(os.listdir(here / "cache/packages")) == ["apt", kept.name]
+    assert (here / "updates").read_text().split() == ["update"]
+
+
+def test_lists_of_another_day_or_of_other_suites_are_asked_for_anew(here: Path) -> None:
+    ask(here, "thing-[0-9]", "--suite", "sid")
+    ask(here, "thing-[0-9]", "--suite", "trixie")
+    assert (here / "updates").read_text().split() == ["update"] * 2
+    os.utime(here / "cache/packages/apt/updated", (0, 0))
+    ask(here, "thing-[0-9]", "--suite", "trixie")
+    assert (here / "updates").read_text().split() == ["update"] * 3
 
 
 def test_without_a_mirror_what_was_kept_serves(here: Path) -> None:
@@ -78,4 +88,4 @@ def test_without_a_mirror_what_was_kept_serves(here: Path) -> None:
 def test_what_no_suite_has_is_said(here: Path) -> None:
     (here / "apt-cache").write_text("#!/bin/sh\n")
     done = ask(here, "nothing", "--suite", "sid")
-    assert (done.returncode, done.stderr) == (1, "nothing: no package nothing in sid\n")
+    assert (done.returncode, done.stderr) == (1, "nothing: no package of that name in any of the suites\n")
