@@ -61,9 +61,6 @@ setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh docker
 	@$(MAKE) --no-print-directory kernel FLAVOUR=pc
-	@if $(BIN)/python tools/suites.py 'linux-source-7[.][0-9]+' --suite trixie-backports --suite sid >/dev/null; \
-	then $(MAKE) --no-print-directory kernel FLAVOUR=um; \
-	else echo "setup: tests of the kernel that is a program are skipped"; fi
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 	@tools/setup.sh packages run
