@@ -8,6 +8,7 @@ the socket by its group.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import socket
@@ -58,9 +59,9 @@ class Attacker:
         self._lock = threading.Lock()
 
     def of(self, many: int) -> Attacker:
-        """Of the same hyperd, with another strength."""
-        made = Attacker(self.hyper, many, self._group)
-        made.service_port = self.service_port
+        """The same one with another strength: its service, its group, its turn as another user."""
+        made = copy.copy(self)
+        made.many = made.transfers = many
         return made
 
     def connect(self) -> socket.socket:
