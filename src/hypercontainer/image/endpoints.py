@@ -165,11 +165,10 @@ def tls_context(host: str, config: RegistriesConfig) -> ssl.SSLContext:
     """How certificates of ``HOST[:PORT]`` are checked and what is shown to it.  It is the same one for all hosts of
     which the same is to be said (each holds all of the system's authorities), until a certificate's file changes."""
     folder = config.certs_dir / host
-    authorities = sorted(folder.glob("*.crt")) if folder.is_dir() else []
+    authorities = sorted(folder.glob("*.crt"))
     if host in config.ca:
         authorities.append(config.ca[host])
-    shown = sorted(folder.glob("*.cert")) if folder.is_dir() else []
-    pairs = [(certificate, _key_of(certificate)) for certificate in shown]
+    pairs = [(certificate, _key_of(certificate)) for certificate in sorted(folder.glob("*.cert"))]
     system = ssl.get_default_verify_paths()
     files = [*authorities, *(path for pair in pairs for path in pair)]
     files += [Path(path) for path in (system.cafile, system.capath) if path]

@@ -7,9 +7,10 @@ import gc
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
+_libc = ctypes.CDLL(None)
 # What other C libraries have not.
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-_option = getattr(ctypes.CDLL(None), "mallopt", None)
+_trim = getattr(_libc, "malloc_trim", None)
+_option = getattr(_libc, "mallopt", None)
 _ARENA_MAX = -8  # malloc.h
 
 
