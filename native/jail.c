@@ -17,10 +17,12 @@
  *     link TARGET TO      a symbolic link
  *     uid N, groups N,N   as root: the user, who is also the group, and what other groups
  *     low-ports           as root: keeps the capability to bind ports below 1024
+ *     fixed-layout        without address randomization, which is the program's to want (User Mode Linux)
+ *     children            with pids: it may signal its children, of whom it can have only its own there
  *     filter HEX          system calls, as struct sock_filter[]
  *
  * Without a program it says the version of Landlock's interface and ends: a test of what can be had here.  The program
- * has no capability, no way to any, no core dumps, and sends signals to nobody but itself.  Exit status 125: it was not run.
+ * has no capability, no way to any, no core dumps, and sends signals to nobody but itself, unless it has children.  Exit status 125: it was not run.
  *
  * Sources: clone(2), pid_namespaces(7), user_namespaces(7), pivot_root(2), mount_setattr(2), landlock(7), seccomp(2),
  * capabilities(7).
@@ -41,6 +43,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -73,7 +76,7 @@ struct grant {
 
 struct jail {
 	int gate;
-	int pids, root, user, network, landlock, low_ports;
+	int pids, root, user, network, landlock, low_ports, fixed_layout, children;
 	long uid;
 	gid_t groups[GROUPS];
 	size_t group_count;
@@ -152,6 +155,7 @@ static int flag(struct jail *jail, const char *word)
 	struct { const char *word; int *where; } flags[] = {
 		{"pids", &jail->pids}, {"root", &jail->root}, {"user", &jail->user},
 		{"network", &jail->network}, {"landlock", &jail->landlock}, {"low-ports", &jail->low_ports},
+		{"fixed-layout", &jail->fixed_layout}, {"children", &jail->children},
 	};
 	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
 		if (strcmp(word, flags[i].word) == 0)
@@ -473,7 +477,8 @@ int main(int argc, char **argv)
 	drop_privileges(&jail);
 	if (jail.landlock)
 		restrict_self(&jail);
-	keep_signals();
+	if (!jail.children)
+		keep_signals();
 	if (jail.filter != NULL)
 		filter_calls(jail.filter);
 	if (jail.program == NULL) {
@@ -481,6 +486,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	umask(0077);
+	if (jail.fixed_layout)
+		check(personality(PER_LINUX | ADDR_NO_RANDOMIZE), "address layout");
 	execv(jail.program[0], jail.program);
 	fail("%s", jail.program[0]);
 }

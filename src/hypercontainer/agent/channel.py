@@ -128,12 +128,12 @@ class Channel(asyncio.BufferedProtocol):
     def _hear_out(self) -> None:
         """Take what the guest sent before it went: a failed write has ended the transport with that unread."""
         self._blocked = True
-        sock = self._transport.get_extra_info("socket")
+        end = self._transport.get_extra_info("socket") or self._transport.get_extra_info("pipe")
         try:
             for _ in range(LAST_READS_MAX):
                 while self._reason is None and (received := self._frames.next_frame()) is not None:
                     self._on_frame(received)
-                count = os.readv(sock.fileno(), [self._frames.writable()])
+                count = os.readv(end.fileno(), [self._frames.writable()])
                 if not count or self._reason is not None:
                     return
                 self._frames.advance(count)

@@ -26,6 +26,7 @@ import msgspec
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.linux.process import Identity
 from hypercontainer.linux.users import User
 
 # What a shared file is called in its share, which is a directory that holds nothing else.
@@ -189,6 +190,10 @@ class VMRecord:
     hotplug_slots: int = 0
     helpers: tuple[Helper, ...] = ()
     shares: str = ""
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.pid, self.start_ticks, self.boot_id)
 
     def to_json(self) -> dict[str, object]:
         """A tree of JSON's own types."""

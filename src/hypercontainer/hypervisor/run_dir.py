@@ -41,14 +41,14 @@ class RunDir:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.mkdir(mode=0o700)
 
-    def make_stderr(self) -> int:
-        """A descriptor for a program's standard output and error.
+    def make_pipe(self, path: Path) -> int:
+        """A descriptor of a pipe, for a process of the VM that writes to it, or reads.
 
-        It is a pipe that its writer holds both ends of and that does not block: what does not fit is lost, nobody
-        ever waits, and the daemon may come and go.
+        The process holds both ends, so that the daemon may come and go, and it does not block: of its words, what does
+        not fit is lost, and nobody ever waits.
         """
-        os.mkfifo(self.stderr, 0o600)
-        return os.open(self.stderr, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.mkfifo(path, 0o600)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def open_stderr(self) -> int:
         """The reading end, which keeps what is in the pipe after its writer has died."""

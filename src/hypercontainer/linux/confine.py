@@ -64,7 +64,8 @@ class Rights:
 
     Both, and ``links`` (where they lead, and their names), are there under the second name.  ``reopened`` are
     descriptors whose files it may open again.  ``uid``, ``groups`` and ``low_ports``, the right to bind ports below
-    1024, mean something to root alone.  ``filter`` is a program for seccomp.
+    1024, mean something to root alone.  ``filter`` is a program for seccomp.  ``children``: it starts some, to whom it
+    may send signals; in a PID namespace it can have no others.  ``fixed_layout``: it wants its addresses where they are.
     """
 
     files: tuple[tuple[str, str], ...] = ()
@@ -76,6 +77,8 @@ class Rights:
     groups: tuple[int, ...] = ()
     low_ports: bool = False
     filter: bytes = b""
+    children: bool = False
+    fixed_layout: bool = False
 
 
 def jail_argv(
@@ -93,6 +96,8 @@ def jail_argv(
     for word, pairs in (("file", rights.files), ("device", rights.devices), ("link", rights.links)):
         for pair in pairs:
             jail += [word, *pair]
+    jail += ["children"] if rights.children else []
+    jail += ["fixed-layout"] if rights.fixed_layout else []
     for fd in rights.reopened:
         jail += ["reopen", str(fd)]
     if means.landlock:

@@ -52,6 +52,22 @@ def cpu_ns(pid: int) -> int:
     return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
+def family_cpu_ns(pid: int) -> int:
+    """As ``cpu_ns``, with its children and all that it has waited for; what ends meanwhile may be missed."""
+    fields = _stat_fields(pid)
+    waited = sum(map(int, fields[13:15])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK") if fields else 0
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += [int(child) for child in (task / "children").read_text().split()]
+    return cpu_ns(pid) + waited + sum(map(cpu_ns, children))
+
+
+def stopped(pid: int) -> bool:
+    """Whether it stands still by a signal (proc(5): the states T and t)."""
+    return _stat_fields(pid)[:1] in (["T"], ["t"])
+
+
 def resident_bytes(pid: int) -> int:
     """0 for a process that is gone."""
     with contextlib.suppress(OSError, ValueError, IndexError):

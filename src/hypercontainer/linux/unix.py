@@ -22,12 +22,10 @@ def _short(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
-def listen(path: Path, backlog: int = 4) -> socket.socket:
-    """A listening stream socket at ``path``, which must not exist; a connection to it is taken from now on."""
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def listen(path: Path, backlog: int = 4, *, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A listening socket at ``path``, which must not exist; a connection to it is taken from now on."""
+    server = receive(path, kind=kind)
     try:
-        with _short(path) as address:
-            server.bind(address)
         server.listen(backlog)
     except BaseException:
         server.close()
@@ -35,9 +33,21 @@ def listen(path: Path, backlog: int = 4) -> socket.socket:
     return server
 
 
-def connect(path: Path) -> socket.socket:
-    """A connected, non-blocking stream socket; raises ``OSError``, also where the backlog is full."""
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def receive(path: Path, *, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+    """A socket at ``path``, which must not exist: of datagrams, which it gets from now on."""
+    server = socket.socket(socket.AF_UNIX, kind)
+    try:
+        with _short(path) as address:
+            server.bind(address)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def connect(path: Path, *, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A connected, non-blocking socket; raises ``OSError``, also where the backlog is full."""
+    client = socket.socket(socket.AF_UNIX, kind)
     try:
         client.setblocking(False)
         with _short(path) as address:

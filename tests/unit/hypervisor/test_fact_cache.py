@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from hypercontainer.hypervisor import facts as module
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
-from hypercontainer.hypervisor.qemu import cache as module
+from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.qemu import kvm
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.qemu.cache import FactCache
 from hypercontainer.hypervisor.run_dir import RunDir, read_record, read_stderr
 
 VERDICT = Verdict(Accelerator.KVM, usable=False, reason="hangs", seconds=2.0)
@@ -57,7 +57,7 @@ def test_old_facts_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_last_words_of_a_process_wait_for_nobody_and_are_bounded(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "vm")
     run.create()
-    writer = run.make_stderr()
+    writer = run.make_pipe(run.stderr)
     reader = run.open_stderr()
     assert read_stderr(reader) == b""
     with pytest.raises(BlockingIOError):

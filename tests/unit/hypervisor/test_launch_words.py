@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import LaunchError
+from hypercontainer.hypervisor import jail
 from hypercontainer.hypervisor.driver import Accelerator, VMSpec
 from hypercontainer.hypervisor.qemu import driver as module
-from hypercontainer.hypervisor.qemu import jail
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.linux import confine
@@ -33,7 +33,7 @@ def test_a_jail_that_ends_at_once_says_why(
     program.chmod(0o755)
     kernel = tmp_path / "kernel"
     kernel.write_bytes(b"\x7fELF")
-    held = module._held
+    held = module.held
 
     async def found(*_: object) -> Any:
         return QEMU
@@ -41,15 +41,15 @@ def test_a_jail_that_ends_at_once_says_why(
     async def means(*_: object) -> Means:
         return Means(namespaces, 0)
 
-    async def ended(*arguments: Any) -> Any:
-        opener, process = await held(*arguments)
+    async def ended(*arguments: Any, **named: Any) -> Any:
+        gate, process = await held(*arguments, **named)
         await process.wait()
-        return opener, process
+        return gate, process
 
     monkeypatch.setattr(confine, "JAIL", program)
     monkeypatch.setattr(jail, "means", means)
     monkeypatch.setattr(QemuDriver, "_binary", found)
-    monkeypatch.setattr(module, "_held", ended)
+    monkeypatch.setattr(module, "held", ended)
     driver = QemuDriver(tmp_path / "facts", cgroups=Cgroups())
     spec = VMSpec("a1", "web", tmp_path / "run", kernel, None, (), 64, 1, hotplug_slots=0)
     with pytest.raises(LaunchError, match=WORDS):

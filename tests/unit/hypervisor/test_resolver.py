@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hypercontainer.hypervisor.qemu import resolver
-from hypercontainer.hypervisor.qemu.resolver import Resolver, tell
+from hypercontainer.hypervisor import resolver
+from hypercontainer.hypervisor.resolver import Resolver, tell
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux import inotify
 

@@ -7,13 +7,13 @@ import contextlib
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import msgspec
 
-from hypercontainer.errors import Conflict, HypervisorError, InvalidArgument, NotFound, Unavailable
+from hypercontainer.errors import Conflict, HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import DiskSpec
-from hypercontainer.hypervisor.qemu import locks, vmdk
+from hypercontainer.hypervisor.extents import open_extents
+from hypercontainer.hypervisor.qemu import vmdk
 from hypercontainer.hypervisor.qemu.argv import (
     block_device,
     blockdev,
@@ -26,29 +26,6 @@ from hypercontainer.hypervisor.qemu.argv import (
     slot_id,
 )
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
-from hypercontainer.linux.users import as_user, open_theirs
-
-
-def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
-    """The disk's files, open as QEMU needs them; raises ``InvalidArgument`` for one that is too short."""
-    fds = []
-    flags = (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC
-    for path, size in disk.extents:
-        if disk.user is None:
-            fd = os.open(path, flags)
-        else:
-            theirs = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-            fd = as_user(disk.user, partial(open_theirs, str(path), theirs))
-        stack.callback(os.close, fd)
-        if disk.format == "raw" and os.fstat(fd).st_size < size:
-            raise InvalidArgument(f"disk {disk.serial}: {path} has fewer than {size} bytes")
-        if disk.locked and locks.taken(fd, read_only=disk.read_only):
-            raise Conflict(
-                f"disk {path} is in use by another virtual machine",
-                hint="one writes to it alone, or any number only read it",
-            )
-        fds.append(fd)
-    return fds
 
 
 def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from hypercontainer.errors import HyperError, Unavailable
+from hypercontainer.hypervisor import jail
 from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import jail, kvm, shares
+from hypercontainer.hypervisor.qemu import kvm, shares
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 
@@ -103,7 +104,7 @@ def _jail(means: Means) -> Check:
         if means.landlock
         else "neither namespaces nor Landlock: QEMU may open what its user may"
     )
-    return Check("confinement", None, f"only {found}; {missing}: {means.reason}", shares.NAMESPACES_HINT)
+    return Check("confinement", None, f"only {found}; {missing}: {means.reason}", jail.NAMESPACES_HINT)
 
 
 def _cgroups(not_limited: tuple[str, ...]) -> Check:

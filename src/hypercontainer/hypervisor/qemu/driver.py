@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
+from hypercontainer.hypervisor import helpers, jail
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     Capabilities,
@@ -29,30 +29,32 @@ from hypercontainer.hypervisor.driver import (
     VMRecord,
     VMSpec,
 )
+from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.facts import FactCache
+from hypercontainer.hypervisor.launching import Launches, held, last_line, limit, stdio, words
+from hypercontainer.hypervisor.programs import program_key
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import doctor, jail, probe, shares
+from hypercontainer.hypervisor.qemu import doctor, probe, shares
 from hypercontainer.hypervisor.qemu.argv import Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.qemu.cache import FactCache
-from hypercontainer.hypervisor.qemu.handed import BOOT, Command, Origin, Programs, command
+from hypercontainer.hypervisor.qemu.handed import BOOT, Origin, Programs, command
+from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY
 from hypercontainer.hypervisor.qemu.overhead import overhead_bytes
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
-from hypercontainer.hypervisor.qemu.resolver import Resolver
 from hypercontainer.hypervisor.qemu.saving import own_offset
-from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch, clean
+from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch
+from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
-from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, entered, jail_argv
-from hypercontainer.linux.process import Identity, Process
+from hypercontainer.linux.confine import Means
+from hypercontainer.linux.process import Process
 
 LAUNCH_TIMEOUT_S = 30.0
 ADOPT_TIMEOUT_S = 10.0
 # A process that has lost its control connection is dying; this is how long it may take before it is helped.
 _DYING_TIMEOUT_S = 5.0
-# Of its last words, what an error repeats.
-MAX_WORDS = 300
 # A vCPU, an I/O thread or a signal handler each; QEMU's pool for disk requests has 64 at most.
 MAX_TASKS = 512
 
@@ -90,7 +92,7 @@ class QemuDriver:
         self._cgroups = cgroups
         self.uids = uids
         self._resolver = Resolver()
-        self._launches: set[asyncio.Task[QemuVM]] = set()
+        self._launches: Launches[QemuVM] = Launches()
 
     async def capabilities(self) -> Capabilities:
         binary = await self._binary()
@@ -100,7 +102,7 @@ class QemuDriver:
             binary.accelerators,
             sandbox=binary.sandbox,
             confinement=jail.words(await jail.means(self._cache)),
-            templates=jail.PRIVATE_MEMORY.is_file(),
+            templates=PRIVATE_MEMORY.is_file(),
             shares=(await self.probe_shares()).filesystem,
             not_limited=self.cgroups.not_limited,
         )
@@ -178,31 +180,20 @@ class QemuDriver:
 
     async def _launched(self, spec: VMSpec, origin: Origin) -> QemuVM:
         """Of a specification that is checked."""
-        # A task of its own, so that what it undoes is undone however often its caller is cancelled.
-        task = asyncio.create_task(self._launch(spec, origin), name=f"launch-{spec.id}")
-        self._launches.add(task)
-        task.add_done_callback(self._launches.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and task.exception() is None:
-                await task.result().kill()
-            raise
+        return await self._launches.run(self._launch(spec, origin), spec.id)
 
     async def adopt(self, record: VMRecord) -> QemuVM | None:
-        process = Process.open(identity(record))
-        helpers = [one for one in shares.held(record) if one is not None]
-        if process is None or len(helpers) < len(record.helpers):
-            for one in (process, *helpers):
+        process = Process.open(record.identity)
+        serving = [one for one in helpers.held(record) if one is not None]
+        if process is None or len(serving) < len(record.helpers):
+            for one in (process, *serving):
                 if one is not None:
                     one.close()
             await self.destroy(record)  # nothing but what was left of it, or a guest without its files
             return None
         run = RunDir(record.run_dir)
         async with contextlib.AsyncExitStack() as undo:
-            for one in (process, *helpers):
+            for one in (process, *serving):
                 undo.callback(one.close)
             try:
                 watch = Watch(run, self._resolver, new=False)
@@ -210,27 +201,27 @@ class QemuDriver:
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
                 if process.ended():
-                    await shares.end_all(record)
+                    await helpers.end_all(record)
                     clean(run, Cgroup(record.cgroups))
                     return None
                 raise HypervisorError(f"VM {record.name}: its QEMU cannot be reached: {error}") from error
             undo.pop_all()
-        return QemuVM(record, process, watch, qmp, helpers)
+        return QemuVM(record, process, watch, qmp, serving)
 
     async def destroy(self, record: VMRecord) -> None:
-        process = Process.open(identity(record))
+        process = Process.open(record.identity)
         if process is not None:
             try:
                 process.kill()
                 await process.wait()
             finally:
                 process.close()
-        await shares.end_all(record)
+        await helpers.end_all(record)
         clean(RunDir(record.run_dir), Cgroup(record.cgroups))
 
     async def _binary(self) -> Binary:
         path = binaries.find(self._name)
-        key = f"program {binaries.program_key(path)}"
+        key = f"program {program_key(path)}"
         known = self._cache.get(key, Binary)
         if known is None:
             known = await binaries.inspect(path)
@@ -254,7 +245,7 @@ class QemuDriver:
             try:
                 started = await self._start(spec, programs, origin, undo)
             except (OSError, InvalidArgument) as error:
-                raise LaunchError(f"VM {spec.name} cannot be started: {_words(error)}") from error
+                raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
             qmp = await self._answering(spec, started, origin.role)
             undo.pop_all()
         return await _made(origin, started, qmp)
@@ -268,35 +259,32 @@ class QemuDriver:
         undo.callback(run.remove)
         with contextlib.ExitStack() as fds:
             made = command(spec, programs, run, origin, fds)
-            stdio = _stdio(run, fds)
+            streams = stdio(run, fds)
             watch = Watch(run, self._resolver, new=True)
             undo.push_async_callback(watch.close)
-            serving = _serve(spec, programs.server, run, stdio, fds, undo)
+            serving = _serve(spec, programs.server, run, streams, fds, undo)
             clients = [one.client for one in serving]
             try:
-                opener, process = await _held(made, programs.means, stdio, clients, fds)
+                gate, process = await held(
+                    made.argv,
+                    environment=made.environment,
+                    rights=made.rights,
+                    means=programs.means,
+                    stdio=streams,
+                    inherited=[*made.inherited, *clients],
+                    fds=fds,
+                )
             except ChildProcessError as error:
-                raise ChildProcessError(_last_line(watch.stderr()) or str(error)) from error
-            undo.push_async_callback(shares.end, process)
+                raise ChildProcessError(last_line(watch.output.stderr()) or str(error)) from error
+            undo.push_async_callback(helpers.end, process)
             record = _record(spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
-            self._limit(spec, [process, *(one.process for one in serving)], undo)
+            processes = [process, *(one.process for one in serving)]
+            limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
             for one in serving:
                 one.open_gate()
-            with contextlib.suppress(ConnectionError):  # it has ended; why is found out where it is to answer
-                opener.send(GATE_OPEN)
+            gate.open()
         return Started(made.argv, record, process, watch, tuple(one.process for one in serving))
-
-    def _limit(self, spec: VMSpec, processes: Sequence[Process], undo: contextlib.AsyncExitStack) -> None:
-        limits = spec.limits or Limits()
-        group = self.cgroups.create(
-            spec.id, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=MAX_TASKS
-        )
-        # After the processes, which have to be out of it first.
-        undo.callback(group.remove)
-        for process in processes:
-            undo.push_async_callback(shares.end, process)
-            group.add(process.pid)
 
     async def _answering(self, spec: VMSpec, started: Started, role: Role) -> QmpClient:
         """Step 5.  Raises ``LaunchError`` with all that QEMU and the guest have said."""
@@ -319,9 +307,9 @@ class QemuDriver:
             problem = "QEMU lost its control connection and is stuck"
         if Cgroup(started.record.cgroups).oom_killed():
             problem = "QEMU needed more memory than its limit"
-        await started.watch.finish()
-        stderr, console = started.watch.stderr(), started.watch.console()
-        said = _last_line(stderr) or _last_line(console)
+        await started.watch.output.finish()
+        stderr, console = started.watch.output.stderr(), started.watch.output.console()
+        said = last_line(stderr) or last_line(console)
         raise LaunchError(
             f"VM {spec.name} did not start: {problem}" + (f": {said}" if said else ""),
             command=started.argv,
@@ -329,22 +317,6 @@ class QemuDriver:
             stderr=stderr,
             console=console,
         )
-
-
-def identity(record: VMRecord) -> Identity:
-    return Identity(record.pid, record.start_ticks, record.boot_id)
-
-
-async def _held(
-    made: Command, means: Means, stdio: tuple[int, int, int], more: Sequence[int], fds: contextlib.ExitStack
-) -> tuple[socket.socket, Process]:
-    """QEMU, waiting at its gate, and what opens it; ``more`` are descriptors of its own besides."""
-    opener, gate = (fds.enter_context(end) for end in socket.socketpair())
-    argv = jail_argv(made.argv, made.rights, means, root=os.geteuid() == 0, gate=GATE_FD)
-    inherited = [gate.fileno(), *made.inherited, *more]
-    process = Process.spawn(argv, env=made.environment, stdio=stdio, inherited=inherited)
-    gate.close()
-    return opener, await entered(process, opener) if means.namespaces else process
 
 
 def _serve(
@@ -360,7 +332,7 @@ def _serve(
     for share in spec.shares:
         assert server is not None
         serving.append(shares.serve(server, share, run.path, stdio, fds))
-        undo.push_async_callback(shares.end, serving[-1].process)
+        undo.push_async_callback(helpers.end, serving[-1].process)
     return serving
 
 
@@ -404,21 +376,3 @@ async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
     finally:
         os.close(state_fd)
     return vm
-
-
-def _stdio(run: RunDir, fds: contextlib.ExitStack) -> tuple[int, int, int]:
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    fds.callback(os.close, null)
-    words = run.make_stderr()
-    fds.callback(os.close, words)
-    return null, words, words
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2][:MAX_WORDS]
-
-
-def _words(error: OSError | InvalidArgument) -> str:
-    if isinstance(error, InvalidArgument):
-        return error.message
-    return f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error))

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor import resolver
 from hypercontainer.hypervisor.driver import VMSpec
-from hypercontainer.hypervisor.qemu import pvh, resolver, shares
+from hypercontainer.hypervisor.extents import open_extents
+from hypercontainer.hypervisor.qemu import pvh, shares
 from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.qemu.disks import open_descriptor, open_extents
+from hypercontainer.hypervisor.qemu.disks import open_descriptor
 from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY, rights
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux import unix

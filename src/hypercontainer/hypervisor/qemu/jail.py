@@ -8,31 +8,23 @@ host's, where it has one, since it connects for its guest; a VM without a networ
 
 from __future__ import annotations
 
-import os
-import platform
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import hypercontainer
-from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, VMSpec
-from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import kvm
 from hypercontainer.hypervisor.qemu.argv import FdPlan, Role, needs_low_port
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.qemu.cache import FactCache
+from hypercontainer.hypervisor.resolver import NAMES, RESOLVER
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux import confine
 from hypercontainer.linux.confine import OUTWARD, PRIVILEGED, Means, Rights, new_namespaces
-from hypercontainer.linux.process import boot_id
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Op, Profile, Rule, compile_filter
 
 PRIVATE_MEMORY = Path(hypercontainer.__file__).parent / "_native" / "private_memory.so"
-MISSING_HINT = "build it: make setup"
 DEVICES = ("/dev/null", "/dev/urandom")
-# Where the host's name servers are told, on the host and in the jail.
-RESOLVER, NAMES = "/etc/resolv.conf", "/names"
 EPERM, EAFNOSUPPORT = 1, 97
 AF_INET, AF_INET6 = 2, 10
 
@@ -45,38 +37,6 @@ def call_filter() -> bytes:
     others = tuple(Arg(0, Op.NE, family) for family in (AF_INET, AF_INET6))
     rules.append(Rule(("socket",), ERRNO | EAFNOSUPPORT, others))
     return compile_filter(Profile(ALLOW, tuple(rules), x86=False, x32=False), ())
-
-
-async def means(cache: FactCache, *, refresh: bool = False) -> Means:
-    """What can be had here, tried out once a boot.  Raises ``Unavailable`` where there is no jail at all."""
-    try:
-        jail = binaries.file_key(confine.JAIL)
-    except FileNotFoundError:
-        raise Unavailable(f"QEMU cannot be confined: there is no {confine.JAIL}", hint=MISSING_HINT) from None
-    key = f"jail {jail} {boot_id()} {os.geteuid()}"
-    known = None if refresh else cache.get(key, Means)
-    if known is None:
-        known = await _tried()
-        cache.put(key, known)
-    return known
-
-
-async def _tried() -> Means:
-    spaces = ["root", "pids", *(["user"] if os.geteuid() != 0 else [])]
-    reason = ""
-    for namespaces in (True, False):
-        status, said = await binaries.ask(confine.JAIL, "landlock", *(spaces if namespaces else ()))
-        if status == 0:
-            return Means(namespaces, int(said), reason)
-        reason = said.strip().rpartition("\n")[2][:200]
-    raise Unavailable(f"QEMU cannot be confined on Linux {platform.release()}: {reason}")
-
-
-def words(means: Means) -> tuple[str, ...]:
-    """What shuts a QEMU in here."""
-    found = ["system calls"]
-    found += ["a root of its own", "namespaces"] if means.namespaces else []
-    return (*found, *([f"Landlock {means.landlock}"] if means.landlock else []))
 
 
 def rights_of_program(binary: Binary, *, reopened: tuple[int, ...] = ()) -> Rights:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
+from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.qemu import jail, kvm, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
-from hypercontainer.hypervisor.qemu.binary import Binary, file_key
+from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux.confine import Means, jail_argv
 from hypercontainer.linux.process import boot_id

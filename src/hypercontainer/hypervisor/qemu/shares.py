@@ -28,21 +28,20 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Helper, ShareSpec, VMRecord
-from hypercontainer.hypervisor.qemu import binary as binaries
+from hypercontainer.hypervisor import helpers, jail, programs
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Helper, ShareSpec
+from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.qemu import share_jail
-from hypercontainer.hypervisor.qemu.cache import FactCache
 from hypercontainer.hypervisor.run_dir import read_stderr
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux import capabilities, unix
 from hypercontainer.linux.confine import GATE_OPEN, OUTWARD, PRIVILEGED, gated, new_namespaces
-from hypercontainer.linux.process import Identity, Process
+from hypercontainer.linux.process import Process
 from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
 from hypercontainer.linux.users import User, as_user, open_theirs
 
 PROGRAM, PROXY = "virtiofsd", "virtfs-proxy-helper"
 INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
-NAMESPACES_HINT = "allow user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone"
 UNSHARED = f"{share_jail.FAILURE}: Operation not permitted: unshare"
 PLACES = ("/usr/libexec", "/usr/lib/qemu", "/usr/libexec/qemu")
 MODERN_VERSION = re.compile(r"virtiofsd (backend )?v?\d")
@@ -99,10 +98,10 @@ class Usable:
 async def find(cache: FactCache) -> Server:
     """virtiofsd, or else QEMU's helper for 9p.  Raises ``Unavailable``."""
     if path := _installed(PROGRAM):
-        key = f"server of a kind {binaries.file_key(path)}"
+        key = f"server of a kind {programs.file_key(path)}"
         known = cache.get(key, Server)
         if known is None:
-            _, text = await binaries.ask(path, "--version")
+            _, text = await programs.ask(path, "--version")
             # QEMU's gives up its groups before it reads its options, which only root may: then it says no version.
             known = Server(path, Kind.MODERN if MODERN_VERSION.match(text) else Kind.OLD)
             cache.put(key, known)
@@ -228,29 +227,11 @@ def _opened(share: ShareSpec, fds: contextlib.ExitStack) -> int:
     return fd
 
 
-def held(record: VMRecord) -> list[Process | None]:
-    """A VM's servers; None for one that is gone."""
-    identities = [Identity(one.pid, one.start_ticks, record.boot_id) for one in record.helpers]
-    return [Process.open(identity) for identity in identities]
-
-
-async def end(process: Process) -> None:
-    process.kill()
-    await process.wait()
-    process.close()
-
-
-async def end_all(record: VMRecord) -> None:
-    for process in held(record):
-        if process is not None:
-            await end(process)
-
-
 async def probe(cache: FactCache, *, refresh: bool = False) -> Usable:
     """Whether a server runs here, shut in as it is: found out by one that answers, and remembered."""
     try:
         server = await find(cache)
-        key = f"share {binaries.file_key(server.path)} {platform.release()} {os.geteuid()}"
+        key = f"share {programs.file_key(server.path)} {platform.release()} {os.geteuid()}"
         known = None if refresh else cache.get(key, Usable)
         if known is None:
             with tempfile.TemporaryDirectory(prefix="hyper-share-") as directory:
@@ -279,7 +260,7 @@ async def _answers(server: Server, directory: Path) -> Usable:
                 question = _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES
                 answer = await _asked(client, question, serving.process)
         finally:
-            await end(serving.process)
+            await helpers.end(serving.process)
         if answer:
             return Usable(server.filesystem)
         return _unusable(server, read_stderr(words))
@@ -289,7 +270,7 @@ def _unusable(server: Server, said: bytes) -> Usable:
     """Where the server has ended, or says nothing, having said this."""
     lines = [line for line in printable(said).splitlines() if line.strip()]
     reason = f"{server.path}: {lines[-1].strip()[:200]}" if lines else f"{server.path} does not answer"
-    return Usable("", reason, NAMESPACES_HINT if UNSHARED in reason else "")
+    return Usable("", reason, jail.NAMESPACES_HINT if UNSHARED in reason else "")
 
 
 async def _asked(client: socket.socket, question: bytes, server: Process) -> bytes:

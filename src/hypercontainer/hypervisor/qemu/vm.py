@@ -11,10 +11,11 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
-from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
+from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import (
     DiskSpec,
     ExitReason,
@@ -22,24 +23,22 @@ from hypercontainer.hypervisor.driver import (
     VMRecord,
     VMStats,
 )
+from hypercontainer.hypervisor.ending import clean, exit_reason
+from hypercontainer.hypervisor.output import DRAIN_TIMEOUT_S, Output
 from hypercontainer.hypervisor.qemu.argv import hostfwd, hostfwd_key, netdev
 from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpState
-from hypercontainer.hypervisor.qemu.resolver import Resolver
 from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
-from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
+from hypercontainer.hypervisor.resolver import Resolver
+from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
-from hypercontainer.hypervisor.text import printable
 from hypercontainer.hypervisor.validate import check_disk, check_forward
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.process import Process
 
-# After the process has ended its sockets are at their end too; this is for one that somebody else holds open.
-_DRAIN_TIMEOUT_S = 2.0
-_READ_BYTES = 65536
 _SHUTDOWN_REASONS = {
     "guest-shutdown": ExitReason.GUEST_SHUTDOWN,
     "guest-reset": ExitReason.GUEST_RESET,
@@ -56,7 +55,7 @@ log = logging.getLogger(__name__)
 class Watch:
     """What a QEMU has said so far: its events, its console, its standard error.
 
-    Made before QEMU runs, so that nothing is missed; owns the console's ring and socket and the error pipe's end.
+    Made before QEMU runs, so that nothing is missed.
     """
 
     def __init__(self, run: RunDir, resolver: Resolver, *, new: bool) -> None:
@@ -66,18 +65,9 @@ class Watch:
         self.shutdown: ExitReason | None = None
         self._directory = run.path
         self._disk_failed = False
-        self._stderr = b""
-        with contextlib.ExitStack() as stack:
-            self._stderr_fd = run.open_stderr()
-            stack.callback(os.close, self._stderr_fd)
-            self._ring = (ConsoleRing.create if new else ConsoleRing.open)(run.ring)
-            stack.callback(self._ring.close)
-            self._console = unix.connect(run.console)
-            stack.callback(self._console.close)
-            resolver.follow(run)
-            stack.callback(resolver.leave, run)
-            self._owned = stack.pop_all()
-        self._drain = asyncio.create_task(self._drain_console(), name="console")
+        self.output = Output(run, unix.connect(run.console).detach(), new=new)
+        resolver.follow(run)
+        self._leave = partial(resolver.leave, run)
 
     def on_event(self, event: Event) -> None:
         if event.name == "SHUTDOWN":
@@ -91,29 +81,10 @@ class Watch:
         self.plugs.on_event(event)
         self.migration.on_event(event)
 
-    async def _drain_console(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            while data := await loop.sock_recv(self._console, _READ_BYTES):
-                self._ring.write(data)
-                await asyncio.sleep(0)  # others' turn, which a socket with more to read does not give
-
-    async def finish(self) -> None:
-        """Reads on to the end, once the process has ended."""
-        await asyncio.wait([self._drain], timeout=_DRAIN_TIMEOUT_S)
-
-    def console(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        return printable(self._ring.tail(max_bytes))
-
-    def stderr(self) -> str:
-        self._stderr = (self._stderr + read_stderr(self._stderr_fd))[-CAPACITY_BYTES:]
-        return printable(self._stderr)
-
     async def close(self) -> None:
         await self.stall.close()
-        self._drain.cancel()
-        await asyncio.wait([self._drain])
-        self._owned.close()
+        self._leave()
+        self.output.close()
 
 
 class QemuVM:
@@ -248,7 +219,7 @@ class QemuVM:
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         if self._ended.done() and not self._ended.cancelled():
             return self._ended.result().console[-max_bytes:]
-        return self._watch.console(max_bytes)
+        return self._watch.output.console(max_bytes)
 
     async def stats(self) -> VMStats:
         return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
@@ -261,7 +232,7 @@ class QemuVM:
 
     async def kill(self) -> VMExit:
         if self._qmp.state is QmpState.CLOSED:  # it is ending by itself, and is to say how
-            await asyncio.wait([self._ended], timeout=_DRAIN_TIMEOUT_S)
+            await asyncio.wait([self._ended], timeout=DRAIN_TIMEOUT_S)
         self._killed = not self._ended.done()
         self._process.kill()
         return await self.wait()
@@ -288,19 +259,19 @@ class QemuVM:
         for helper in self._helpers:
             helper.kill()
             await helper.wait()
-        await self._watch.finish()
+        await self._watch.output.finish()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._qmp.wait_closed()
         cgroup = Cgroup(self.record.cgroups)
         reason = exit_reason(self._killed, self._watch.shutdown, cgroup.oom_killed(), code)
-        stderr = self._watch.stderr()
+        stderr = self._watch.output.stderr()
         if lost and reason is not ExitReason.HOST_KILL:
             reason, stderr = (
                 ExitReason.CRASH,
                 f"{stderr}the VM was ended, since {lost}\n",
             )
-        ended = VMExit(code, reason, stderr, self._watch.console())
+        ended = VMExit(code, reason, stderr, self._watch.output.console())
         await self._let_go()
         clean(self._run, cgroup)
         return ended
@@ -317,7 +288,7 @@ class QemuVM:
             await asyncio.wait([main, control, *helpers], return_when=asyncio.FIRST_COMPLETED)
             if not self._qmp.broken and not main.done():
                 # QEMU itself, when it ends, lets go of these first.
-                await asyncio.wait([main], timeout=_DRAIN_TIMEOUT_S)
+                await asyncio.wait([main], timeout=DRAIN_TIMEOUT_S)
             if main.done():
                 return ""
             self._process.kill()
@@ -335,21 +306,3 @@ def _usable(disk: DiskSpec) -> Iterator[None]:
         yield
     except OSError as error:
         raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
-
-
-def exit_reason(killed: bool, said: ExitReason | None, out_of_memory: bool, code: int | None) -> ExitReason:
-    """From what was seen: our own kill, QEMU's last event, the cgroup's, the exit status."""
-    if killed:
-        return ExitReason.HOST_KILL
-    if said is not None:
-        return said
-    if out_of_memory:
-        return ExitReason.OUT_OF_MEMORY
-    return ExitReason.CRASH if code else ExitReason.UNKNOWN
-
-
-def clean(run: RunDir, cgroup: Cgroup) -> None:
-    """Removes what is left of a VM whose process has ended."""
-    with contextlib.suppress(OSError):
-        cgroup.remove()
-    run.remove()

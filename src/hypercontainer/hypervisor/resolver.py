@@ -1,6 +1,6 @@
-"""What the host says of name servers, for QEMUs that see none of its files: a copy in each VM's run directory.
+"""What the host says of name servers, for processes of VMs that see none of its files: a copy in each run directory.
 
-QEMU looks at its copy again before it asks for its guest: a machine that moves to another network takes its VMs along.
+Who asks for a guest looks at its copy again before: a machine that moves to another network takes its VMs along.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import contextlib
 import os
 from pathlib import Path
 
-from hypercontainer.hypervisor.qemu.jail import RESOLVER
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux import inotify
 
+# Where they are told, on the host and, through a link to the second, in the jail.
+RESOLVER, NAMES = "/etc/resolv.conf", "/names"
 _MAX_BYTES = 1 << 16
 
 
