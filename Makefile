@@ -71,6 +71,6 @@ $(HYPERSTART): $(GUEST_SOURCES) | $(STAMP)
 	@echo "guest: building hyperstart"
 	@$(MAKE) -s --no-print-directory -C guest/init OUT=$(CURDIR)/$@
 
-$(NATIVE): native/jail.c native/private_memory.c native/Makefile | $(STAMP)
+$(NATIVE): $(wildcard native/*.[ch]) native/Makefile | $(STAMP)
 	@$(MAKE) -s --no-print-directory -C native OUT=$(CURDIR)/$(@D)
 	@touch $@

@@ -108,7 +108,7 @@ FLAVOURS = {
             image="linux",
             directory="uml",
             compiler_flags=QUIET,
-            facts={"pvh": False},
+            facts={"pvh": False, "program": True},
         ),
     )
 }

@@ -6,6 +6,7 @@ QEMU under software emulation, the project's kernel, the initrd that hyperd woul
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -38,6 +39,7 @@ from hypercontainer.linux import tsc
 ROOT = Path(__file__).parents[2]
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 DEADLINE_S = 60.0
+MEMORY_MIB = 256
 # Docker's default set: chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw
 # sys_chroot mknod audit_write setfcap
 DOCKER_CAPABILITIES = 0xA80425FB
@@ -236,9 +238,8 @@ class Collected:
 class Machine:
     """A running VM.  ``session`` may be opened again and again."""
 
-    def __init__(self, qemu: asyncio.subprocess.Process, socket_path: Path, console: Path) -> None:
-        self.qemu = qemu
-        self.socket_path = socket_path
+    def __init__(self, pid: int, console: Path) -> None:
+        self.pid = pid
         self.console_path = console
         self._sessions = 0
 
@@ -246,8 +247,16 @@ class Machine:
     def console(self) -> str:
         return self.console_path.read_text(errors="replace") if self.console_path.exists() else ""
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A new peer of the agent's port."""
+        raise NotImplementedError
+
+    async def plug(self, serial: str, path: Path) -> None:
+        """One more disk."""
+        raise NotImplementedError
+
     async def session(self) -> Session:
-        pair = await asyncio.open_unix_connection(str(self.socket_path))
+        pair = await self.connect()
         return self._begin(*pair, resumed=self._sessions > 0)
 
     async def session_after(self, ended: Session) -> Session:
@@ -278,8 +287,47 @@ class Machine:
         raise AssertionError("no session with the guest")
 
     async def ended(self) -> int:
+        raise NotImplementedError
+
+
+class Monitor:
+    """QEMU's control socket, just enough of it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def do(self, command: str, **arguments: Any) -> None:
+        self._writer.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        while True:
+            reply = json.loads(await self._reader.readline())
+            assert "error" not in reply, reply
+            if "return" in reply:
+                return
+
+
+class QemuMachine(Machine):
+    def __init__(self, qemu: asyncio.subprocess.Process, socket_path: Path, console: Path) -> None:
+        super().__init__(qemu.pid, console)
+        self._qemu = qemu
+        self._socket_path = socket_path
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(str(self._socket_path))
+
+    async def plug(self, serial: str, path: Path) -> None:
+        """By the monitor beside the console."""
+        reader, writer = await asyncio.open_unix_connection(str(self.console_path.with_name("monitor")))
+        await reader.readline()
+        monitor = Monitor(reader, writer)
+        await monitor.do("qmp_capabilities")
+        file = {"driver": "file", "filename": str(path)}
+        await monitor.do("blockdev-add", **{"driver": "raw", "node-name": serial, "file": file})
+        await monitor.do("device_add", driver="virtio-blk-pci", drive=serial, serial=serial, id=serial)
+        writer.close()
+
+    async def ended(self) -> int:
         async with asyncio.timeout(DEADLINE_S):
-            return await self.qemu.wait()
+            return await self._qemu.wait()
 
 
 def qemu_command(
@@ -303,7 +351,7 @@ def qemu_command(
             "-cpu",
             "max,-erms",
             "-m",
-            "256",
+            str(MEMORY_MIB),
             "-smp",
             "2",
         ),
@@ -352,7 +400,7 @@ async def machine(
         ]
         qemu = await asyncio.create_subprocess_exec(*argv, pass_fds=[listener.fileno()])
     try:
-        yield Machine(qemu, path, console)
+        yield QemuMachine(qemu, path, console)
     finally:
         if qemu.returncode is None:
             qemu.kill()

@@ -200,8 +200,10 @@ def processes_that_mention(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def hyper(config: str = "", **environment: str) -> Iterator[Hyper]:
+def hyper(config: str = "", *, hypervisor: str = "qemu", **environment: str) -> Iterator[Hyper]:
     """A hyperd with directories short enough for sockets; at the end everything of it is gone, or the test fails."""
+    machine, said = "[machine]\n", f'hypervisor = "{hypervisor}"\n'
+    config = config.replace(machine, machine + said) if machine in config else f"{config}{machine}{said}"
     made = Hyper(Path(tempfile.mkdtemp(prefix="hyper-test-")), config, **environment)
     try:
         yield made

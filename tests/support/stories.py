@@ -6,19 +6,26 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fake_world import IMAGE, World
 from hypercontainer.contract.answers import PodCreated
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
-from hypercontainer.kernel import Kernel
+from hypercontainer.kernel import Kernel, KernelStore
 
 Story = Callable[[World], Awaitable[None]]
 Tell = Callable[[Story], None]
 FOREVER = ("cat",)
 
 
-def any_kernel(supplies: Any, wish: str | None) -> Kernel:
-    """In the place of ``Supplies.find_kernel``."""
+def any_kernel(store: object, wish: str | None = None) -> Kernel:
+    """In the place of the methods of ``KernelStore`` that find one."""
     return Kernel(Path(wish or "/dev/null"), "6.1", "user", (), True, "sha256:0")
+
+
+def have_any_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("default", "find"):
+        monkeypatch.setattr(KernelStore, name, any_kernel)
 
 
 def member(name: str, *command: str, **more: Any) -> ContainerSpec:

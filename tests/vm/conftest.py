@@ -25,10 +25,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.vm)
 
 
+# What a driver's capabilities say that it has not, and a test may need: ``@pytest.mark.needs("templates")``.
+LACKING = {
+    "qemu": frozenset[str](),
+    "uml": frozenset({"templates", "shares", "qcow2", "several processors", "qemu"}),
+}
+
+
+@pytest.fixture(scope="session", params=LACKING)
+def hypervisor(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _has_what_is_needed(request: pytest.FixtureRequest) -> None:
+    if "hypervisor" not in request.fixturenames:
+        return
+    name = request.getfixturevalue("hypervisor")
+    needed = {what for mark in request.node.iter_markers("needs") for what in mark.args}
+    if missing := needed & LACKING[name]:
+        pytest.skip(f"{name} has no {', no '.join(sorted(missing))}")
+
+
 @pytest.fixture(scope="session")
-def shared() -> Iterator[Hyper]:
+def shared(hypervisor: str) -> Iterator[Hyper]:
     """A hyperd with the busybox image, for all tests that do not harm it."""
-    with hyper_context(NO_POOL) as made:
+    with hyper_context(NO_POOL, hypervisor=hypervisor) as made:
         made("load", stdin=busybox_image.archive([busybox_image.layer()]))
         yield made
 
@@ -48,9 +70,9 @@ def hyper(shared: Hyper) -> Iterator[Hyper]:
 
 
 @pytest.fixture
-def own_hyper() -> Iterator[Hyper]:
+def own_hyper(hypervisor: str) -> Iterator[Hyper]:
     """A hyperd for one test, which may kill it."""
-    with hyper_context(NO_POOL) as made:
+    with hyper_context(NO_POOL, hypervisor=hypervisor) as made:
         made("load", stdin=busybox_image.archive([busybox_image.layer()]))
         yield made
 

@@ -137,7 +137,8 @@ MACHINE = (
     ),
     text("--initrd", "FILE", "in place of the project's own", parsed="initrd"),
     many("--kernel-args", "ARGUMENTS", "words to add to the kernel's command line", parsed="kernel_args"),
-    text("--accel", "NAME", "kvm or tcg", parsed="accelerator"),
+    text("--hypervisor", "NAME", "qemu, or uml: the guest's kernel as a process", parsed="hypervisor"),
+    text("--accel", "NAME", "qemu's: kvm or tcg", parsed="accelerator"),
     flag("--no-template", "boot the virtual machine, do not clone one", parsed="template"),
 )
 TIMINGS = flag("--timings", "tell at the end where the time went, on standard error")
@@ -195,7 +196,7 @@ REFUSED = (
     refused("--io-maxiops", "LIMIT", "for Windows"),
     refused("--oom-kill-disable", "", "a virtual machine without memory has to kill something"),
     refused("--use-api-socket", "", "there is no Docker's socket that a container could be given"),
-    refused("--runtime", "NAME", "the hypervisor is the runtime; see --accel"),
+    refused("--runtime", "NAME", "the hypervisor is the runtime; see --hypervisor"),
 )
 
 _COMMON = (

@@ -26,6 +26,7 @@ MAX_PROFILE_BYTES = 1024 * 1024
 NETWORKS = {"": "user", "user": "user", "default": "user", "bridge": "user", "none": "none"}
 LOG_DRIVERS = {"file": "file", "json-file": "file", "local": "file", "none": "none"}
 PULL_POLICIES = ("always", "missing", "never")
+HYPERVISORS = ("qemu", "uml")
 ACCELERATORS = ("kvm", "tcg")
 
 
@@ -251,6 +252,10 @@ def _pull(values: Values) -> dict[str, Any]:
 
 def machine(values: Values) -> dict[str, Any]:
     spec: dict[str, Any] = {}
+    if values.given("hypervisor"):
+        if values.text("hypervisor") not in HYPERVISORS:
+            raise UsageError(f"invalid --hypervisor {values.text('hypervisor')!r}", hint="qemu or uml")
+        spec["hypervisor"] = values.text("hypervisor")
     if values.given("accel"):
         if values.text("accel") not in ACCELERATORS:
             raise UsageError(f"invalid --accel {values.text('accel')!r}", hint="kvm or tcg")

@@ -187,6 +187,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "kernel": Key("kernel", text),
         "initrd": Key("initrd", absolute),
         "kernel_args": Key("kernel_args", texts),
+        "hypervisor": Key("hypervisor", one_of("auto", "qemu", "uml")),
         "accel": Key("accelerator", one_of("auto", "kvm", "tcg")),
         "qemu": Key("qemu", text),
         "boot_timeout_s": Key("boot_timeout_s", whole(1, 86_400)),

@@ -48,7 +48,8 @@ class Machine:
     kernel: str | None = None
     initrd: Path | None = None
     kernel_args: tuple[str, ...] = ()
-    accelerator: str = "auto"  # auto, kvm, tcg
+    hypervisor: str = "auto"  # auto, qemu, uml
+    accelerator: str = "auto"  # QEMU's: auto, kvm, tcg
     qemu: str = "qemu-system-x86_64"  # a path, or a name to find in PATH
     boot_timeout_s: int = 60
     uid_base: int = 500_000

@@ -115,6 +115,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     memory_mib: int = 0
     vcpus: int = 0
+    hypervisor: str = ""
     accelerator: str = ""
     kernel: str = ""
     kernel_args: tuple[str, ...] = ()
@@ -251,6 +252,7 @@ class KernelLine(Struct, frozen=True, kw_only=True):
     source: str  # own, debian, user
     path: str
     default: bool
+    hypervisor: str = ""
 
 
 class Info(Struct, frozen=True, kw_only=True):

@@ -153,7 +153,8 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     kernel: str | None = None  # a path on hyperd's host, or a name that `hyper kernel ls` shows
     initrd: str | None = None
     kernel_args: tuple[str, ...] = ()
-    accelerator: str | None = None  # "kvm", "tcg"
+    hypervisor: str | None = None  # "qemu", "uml"
+    accelerator: str | None = None  # QEMU's: "kvm", "tcg"
     template: bool = True  # the VM may be cloned from a template; False: it is booted
 
 
@@ -194,6 +195,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     kernel: str | None = None
     initrd: str | None = None
     kernel_args: tuple[str, ...] = ()
+    hypervisor: str | None = None
     accelerator: str | None = None
     template: bool = True
 
@@ -220,6 +222,7 @@ POD_WIDE = (
     "kernel",
     "initrd",
     "kernel_args",
+    "hypervisor",
     "accelerator",
 )
 # What a container that is alone says of its pod, whose only one it is.

@@ -27,7 +27,7 @@ from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import check_mac, new_mac
 from hypercontainer.engine.pod.pod import Pod
-from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.sandbox import choice, layout, storage
 from hypercontainer.engine.sandbox.machine import Supplies, check_boot_files
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
@@ -119,6 +119,7 @@ class Creation:
         check_count(name, len(members))
         ports.check(spec.ports)
         check_mac(spec.mac_address)
+        choice.check(spec.hypervisor, spec.accelerator)
         await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
         async with contextlib.AsyncExitStack() as stack:
@@ -177,6 +178,7 @@ class Creation:
             kernel=spec.kernel,
             initrd=spec.initrd or (str(machine.initrd) if machine.initrd else None),
             kernel_args=(*machine.kernel_args, *spec.kernel_args),
+            hypervisor=spec.hypervisor,
             accelerator=spec.accelerator,
             uid=self._directory.new_uid(),
             asked_by=asker.uid,

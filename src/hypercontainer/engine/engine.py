@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Sequence
 
 import msgspec
 
@@ -30,6 +31,7 @@ from hypercontainer.engine.state import StateStore
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.image.model import RegistriesConfig
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
@@ -44,7 +46,7 @@ class Engine:
     """
 
     def __init__(self, config: Config, *, driver: Driver | None = None) -> None:
-        """``driver`` is QEMU's unless a test brings its own."""
+        """``driver`` is QEMU's, and there is User Mode Linux besides, unless a test brings its own."""
         self.config = config
         places = Places(config.root, config.run)
         places.make()
@@ -52,7 +54,7 @@ class Engine:
         aside = Aside(places)
         self.state = StateStore(config.root / "state.db", begin=aside.check_begin)
         self._store = _images(config)
-        supplies = _supplies(config, places, driver or _qemu(config))
+        supplies = _supplies(config, places, driver or _qemu(config), [] if driver else [_uml(config)])
         self._factory = _factory(config, supplies, events)
         self.directory = directory = Directory(self.state, aside, supplies, self._factory, events)
         self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
@@ -118,7 +120,11 @@ def _qemu(config: Config) -> Driver:
     )
 
 
-def _supplies(config: Config, places: Places, driver: Driver) -> Supplies:
+def _uml(config: Config) -> Driver:
+    return UmlDriver(config.root / "cache" / "hypervisor.json")
+
+
+def _supplies(config: Config, places: Places, driver: Driver, others: Sequence[Driver]) -> Supplies:
     limits = LayerLimits(
         max_bytes=config.layers.max_bytes,
         max_entries=config.layers.max_entries,
@@ -131,7 +137,7 @@ def _supplies(config: Config, places: Places, driver: Driver) -> Supplies:
         machine=config.machine,
         cache=config.cache,
         places=places,
-        drivers=Drivers(driver),
+        drivers=Drivers(driver, *others),
         kernels=KernelStore(config.cache),
         layers=LayerStore(config.root / "layers", limits),
         claims=Claims(volumes),

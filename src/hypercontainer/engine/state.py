@@ -85,6 +85,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     kernel: str | None = None
     initrd: str | None = None
     kernel_args: tuple[str, ...] = ()
+    hypervisor: str | None = None
     accelerator: str | None = None
     uid: int | None = None
     asked_by: int | None = None  # the user whose rights count for files of the host; None: hyperd's own

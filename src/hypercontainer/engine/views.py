@@ -165,6 +165,7 @@ def machine(pod: PodRecord) -> Machine:
     return Machine(
         memory_mib=pod.memory_mib,
         vcpus=vcpus_for(pod.cpus),
+        hypervisor=str(pod.vm["driver"]),
         accelerator=pod.vm_accelerator,
         kernel=pod.vm_kernel,
         kernel_args=pod.vm_kernel_args,

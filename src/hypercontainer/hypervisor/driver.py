@@ -40,6 +40,7 @@ class Accelerator(Enum):
 
     KVM = "kvm"
     TCG = "tcg"
+    NATIVE = "native"  # by the processor, without its virtualization: the guest's kernel is a process
 
 
 @dataclass(frozen=True)
@@ -408,16 +409,3 @@ class Driver(Protocol):
 
     async def destroy(self, record: VMRecord) -> None:
         """Ends a VM that cannot be adopted, and cleans up after it; nothing happens when it is gone."""
-
-
-async def choose_accelerator(driver: Driver, wanted: Accelerator | None, kernel: Path | None) -> Verdict:
-    """The verdict on the accelerator to use: the one that is wanted, without a test, or the best that works.
-
-    A fallback's verdict carries the reason why it is one.
-    """
-    if wanted is not None:
-        return Verdict(wanted, usable=True, reason="chosen by configuration")
-    verdict = await driver.probe(Accelerator.KVM, kernel)
-    if verdict.usable:
-        return verdict
-    return Verdict(Accelerator.TCG, True, f"KVM is not usable: {verdict.reason}", verdict.seconds)

@@ -15,12 +15,24 @@ class Drivers:
         self.default = default
         self._by_name = {driver.name: driver for driver in (default, *others)}
 
+    def named(self, name: str) -> Driver:
+        """``Unavailable`` where there is none of this name."""
+        if name not in self._by_name:
+            raise Unavailable(f"there is no driver {name!r}", hint=self._hint())
+        return self._by_name[name]
+
+    def all(self) -> tuple[Driver, ...]:
+        return tuple(self._by_name.values())
+
+    def _hint(self) -> str:
+        return f"there is {', '.join(sorted(self._by_name))}"
+
     def of(self, record: VMRecord) -> Driver:
         """The one that made this VM; ``Unavailable`` where it is not there any more."""
         driver = self._by_name.get(record.driver)
         if driver is None:
             raise Unavailable(
                 f"VM {record.name} belongs to driver {record.driver!r}, which is not there",
-                hint=f"there is {', '.join(sorted(self._by_name))}",
+                hint=self._hint(),
             )
         return driver

@@ -74,7 +74,7 @@ async def held(
 
 def stdio(run: RunDir, fds: contextlib.ExitStack) -> tuple[int, int, int]:
     """Nothing to read, and a pipe for its last words."""
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     fds.callback(os.close, null)
     words = run.make_pipe(run.stderr)
     fds.callback(os.close, words)

@@ -6,11 +6,13 @@ from hypercontainer.kernel.model import Kernel
 
 _ALWAYS = (
     "quiet",
-    "panic=-1",  # a lost guest ends at once: QEMU runs with -no-reboot
+    "panic=-1",  # a lost guest ends at once: no hypervisor of ours starts it again
     "reboot=t",  # by triple fault, which needs no device
     "random.trust_cpu=on",
     "cryptomgr.notests",
 )
+# Which mean nothing to a kernel that is a program.
+_OF_A_MACHINE = ("reboot=t", "random.trust_cpu=on")
 # The driver is there for who asks; not a first interface that nobody asked for.
 _OWN = ("dummy.numdummies=0",)
 _EMULATED = (
@@ -34,10 +36,14 @@ def command_line(
 ) -> tuple[str, ...]:
     """The arguments for ``kernel``, one word each; ``extra``, the user's, come last and so win.
 
-    ``emulated``: the guest's instructions are interpreted (TCG).  ``console``: the kernel's errors go to the
-    first serial port; else nowhere.  ``tsc_khz``: the host's, which an emulated guest cannot measure (linux.tsc).
+    ``emulated``: the guest's instructions are interpreted (TCG).  ``console``: the errors of a machine's kernel go to
+    the first serial port; else nowhere.  A program's console is told by who runs it.  ``tsc_khz``: the host's, which an
+    emulated guest cannot measure (linux.tsc).
     """
-    words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
+    if kernel.program:
+        words = [word for word in _ALWAYS if word not in _OF_A_MACHINE]
+    else:
+        words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
     words += _OWN if kernel.source == "own" else ()
     if emulated:
         words += _EMULATED

@@ -1,4 +1,4 @@
-"""Tells what a kernel file is: a bzImage, or an ELF ``vmlinux`` that a hypervisor can enter by PVH.
+"""Tells what a kernel file is: a bzImage, an ELF ``vmlinux`` that a hypervisor can enter by PVH, or User Mode Linux.
 
 The bzImage header is that of the kernel's Documentation/x86/boot.rst; the note that marks a PVH entry is
 XEN_ELFNOTE_PHYS32_ENTRY of Xen's public/elfnote.h.
@@ -23,6 +23,7 @@ _PROTOCOL_AT, _OLDEST_PROTOCOL = 0x206, 0x0206
 _VERSION_POINTER_AT = 0x20E
 _XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY = b"Xen", 18
 _BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,128}) ")
+_PROGRAM = b"uml_dir="  # an argument that only User Mode Linux has
 _MAX_BYTES = 1 << 30
 
 
@@ -32,6 +33,7 @@ class Image:
 
     version: str
     pvh: bool
+    program: bool = False
 
 
 def inspect(path: Path) -> Image:
@@ -50,16 +52,17 @@ def inspect(path: Path) -> Image:
     except ValueError as error:
         raise InvalidArgument(
             f"kernel {path}: {error}",
-            hint="give a bzImage (the distribution's vmlinuz) or a vmlinux built with CONFIG_PVH=y",
+            hint="give a bzImage (the distribution's vmlinuz), a vmlinux built with CONFIG_PVH=y, or a User Mode Linux",
         ) from error
 
 
 def _parse(data: mmap.mmap) -> Image:
     if data[:4] == elf.MAGIC:
-        if (_XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY) not in elf.notes(data):
-            raise ValueError("an ELF file without a PVH entry point")
+        pvh = (_XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY) in elf.notes(data)
+        if not pvh and data.find(_PROGRAM) < 0:
+            raise ValueError("an ELF file without a PVH entry point, and no User Mode Linux")
         found = _BANNER.search(data)
-        return Image(version=found[1].decode("ascii") if found else "", pvh=True)
+        return Image(version=found[1].decode("ascii") if found else "", pvh=pvh, program=not pvh)
     boot_flag = data[_BOOT_FLAG_AT : _BOOT_FLAG_AT + 2]
     if boot_flag != _BOOT_FLAG or data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
         raise ValueError("neither a bzImage nor an ELF file")

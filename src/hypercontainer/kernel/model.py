@@ -12,8 +12,8 @@ class Kernel:
 
     ``version`` is what ``uname -r`` prints, '' where a user's file does not tell.  ``source`` is "own" (built
     by ``make kernel``), "debian" (the distribution's package) or "user".  ``modules`` are in load order.
-    ``pvh``: ``path`` is an uncompressed ELF file, entered by PVH, else a bzImage.  ``digest`` ("sha256:" and
-    hex) changes with any byte of the image or a module.
+    ``pvh``: ``path`` is an uncompressed ELF file, entered by PVH, else a bzImage; or ``program``: User Mode Linux,
+    which is run.  ``digest`` ("sha256:" and hex) changes with any byte of the image or a module.
     """
 
     path: Path
@@ -22,3 +22,9 @@ class Kernel:
     modules: tuple[Path, ...]
     pvh: bool
     digest: str
+    program: bool = False
+
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
+        return f"{self.source}-{self.version}"

@@ -23,6 +23,7 @@ class Record(msgspec.Struct, frozen=True):
     kernel: str
     pvh: bool
     digest: str
+    program: bool = False
     modules: list[str] = []
 
     def __post_init__(self) -> None:
@@ -45,4 +46,4 @@ def load(directory: Path) -> Kernel | None:
     files = tuple(directory / name for name in record.modules)
     if not all(file.is_file() for file in (path, *files)):
         return None
-    return Kernel(path, record.version, record.source, files, record.pvh, record.digest)
+    return Kernel(path, record.version, record.source, files, record.pvh, record.digest, record.program)

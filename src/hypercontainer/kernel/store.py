@@ -3,6 +3,7 @@
     CACHE/kernel/HASH/           an own kernel; HASH covers everything that went into it
     CACHE/kernel/current         symbolic link to the own kernel that was asked for last
     CACHE/kernel/debian-VERSION/ a packaged kernel
+    CACHE/uml/...                the same of User Mode Linux
 
 A directory without a complete ``kernel.json`` is not a kernel.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hypercontainer.errors import Remedy, Unavailable
+from hypercontainer.errors import NotFound, Remedy, Unavailable
 from hypercontainer.kernel import debian, image, record
 from hypercontainer.kernel.model import Kernel
 
@@ -24,27 +25,17 @@ class KernelStore:
 
     def __init__(self, cache: Path) -> None:
         self._directory = cache / "kernel"
+        self._programs = cache / "uml"
         self._cache = cache
 
     def list(self) -> list[Kernel]:
-        """Own kernels, the current one first, then the distribution's, the newest first."""
-        own: list[tuple[bool, float, Kernel]] = []
-        packaged: list[tuple[bool, float, Kernel]] = []
-        current = self._current()
-        for directory in _directories(self._directory):
-            kernel = record.load(directory)
-            if kernel:
-                row = (directory == current, kernel.path.stat().st_mtime, kernel)
-                (own if kernel.source == "own" else packaged).append(row)
-        return [
-            kernel
-            for rows in (own, packaged)
-            for _, _, kernel in sorted(rows, key=lambda row: row[:2], reverse=True)
-        ]
+        """Of machines, then programs; of each the own ones, the current one first, then the distribution's, the newest
+        first."""
+        return [*_found(self._directory), *_found(self._programs)]
 
     def default(self) -> Kernel:
-        """The project's own kernel where it was built, else the distribution's; raises Unavailable."""
-        kernels = self.list()
+        """Of machines: the project's own kernel where it was built, else the distribution's; raises Unavailable."""
+        kernels = _found(self._directory)
         if not kernels:
             raise Unavailable(
                 f"no guest kernel in {self._directory}",
@@ -53,10 +44,33 @@ class KernelStore:
             )
         return kernels[0]
 
+    def program(self) -> Kernel:
+        """The User Mode Linux; raises Unavailable."""
+        kernels = _found(self._programs)
+        if not kernels:
+            raise Unavailable(
+                f"no User Mode Linux in {self._programs}", hint="build it with `make kernel FLAVOUR=um`"
+            )
+        return kernels[0]
+
+    def find(self, wish: str) -> Kernel:
+        """A path, which has a slash in it, or the name or version of one of ours."""
+        if "/" in wish:
+            return self.user(Path(wish))
+        for kernel in self.list():
+            if wish in (kernel.name, kernel.version):
+                return kernel
+        raise NotFound(
+            f"no kernel called {wish}",
+            hint="a path has a slash in it",
+            remedies=(Remedy("system.kernels", aim="lists them"),),
+        )
+
     def user(self, path: Path) -> Kernel:
         """The user's own file, with everything built in; raises NotFound or InvalidArgument."""
         found = image.inspect(path)
-        return Kernel(path.absolute(), found.version, "user", (), found.pvh, image.digest([path]))
+        digest = image.digest([path])
+        return Kernel(path.absolute(), found.version, "user", (), found.pvh, digest, found.program)
 
     def fetch_debian(self, progress: Callable[[str], None]) -> Kernel:
         """Debian's packaged kernel, from the cache or by apt (30 MB); ``progress`` takes lines to show."""
@@ -67,9 +81,21 @@ class KernelStore:
             )
         return kernel
 
-    def _current(self) -> Path | None:
-        link = self._directory / CURRENT
-        return self._directory / link.readlink() if link.is_symlink() else None
+
+def _found(directory: Path) -> list[Kernel]:
+    own: list[tuple[bool, float, Kernel]] = []
+    packaged: list[tuple[bool, float, Kernel]] = []
+    link = directory / CURRENT
+    current = directory / link.readlink() if link.is_symlink() else None
+    for place in _directories(directory):
+        if kernel := record.load(place):
+            row = (place == current, kernel.path.stat().st_mtime, kernel)
+            (own if kernel.source == "own" else packaged).append(row)
+    return [
+        kernel
+        for rows in (own, packaged)
+        for _, _, kernel in sorted(rows, key=lambda row: row[:2], reverse=True)
+    ]
 
 
 def _directories(parent: Path) -> Iterator[Path]:

@@ -65,7 +65,7 @@ class Rights:
     Both, and ``links`` (where they lead, and their names), are there under the second name.  ``reopened`` are
     descriptors whose files it may open again.  ``uid``, ``groups`` and ``low_ports``, the right to bind ports below
     1024, mean something to root alone.  ``filter`` is a program for seccomp.  ``children``: it starts some, to whom it
-    may send signals; in a PID namespace it can have no others.  ``fixed_layout``: it wants its addresses where they are.
+    may send signals; in a PID namespace it can have no others.  ``fixed_layout``: its addresses are not random.
     """
 
     files: tuple[tuple[str, str], ...] = ()

@@ -64,8 +64,15 @@ def family_cpu_ns(pid: int) -> int:
 
 
 def stopped(pid: int) -> bool:
-    """Whether it stands still by a signal (proc(5): the states T and t)."""
-    return _stat_fields(pid)[:1] in (["T"], ["t"])
+    """Whether it stands still by a signal, or is about to, having been sent one (proc(5): state, ShdPnd)."""
+    fields = _stat_fields(pid)
+    if fields[:1] in (["T"], ["t"]):
+        return True
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("ShdPnd:"):
+                return bool(int(line.split()[1], 16) & 1 << (signal.SIGSTOP - 1))
+    return False
 
 
 def resident_bytes(pid: int) -> int:

@@ -77,5 +77,6 @@ class ContainerOptions(TypedDict, total=False):
     kernel: str
     initrd: str
     kernel_args: Sequence[str]
+    hypervisor: str
     accelerator: str
     template: bool

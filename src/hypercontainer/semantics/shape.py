@@ -298,6 +298,7 @@ def _machine(vm: dict[str, Any]) -> dict[str, Any]:
     return {
         "MemoryMiB": vm["memory_mib"],
         "Vcpus": vm["vcpus"],
+        "Hypervisor": vm.get("hypervisor", ""),
         "Accelerator": vm["accelerator"],
         "Kernel": vm["kernel"],
         "KernelArgs": vm["kernel_args"],

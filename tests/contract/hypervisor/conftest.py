@@ -1,4 +1,4 @@
-"""The two drivers behind one harness, and the proof that a test leaves nothing behind."""
+"""The drivers behind one harness, and the proof that a test leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import pytest
 
 from fake_driver import FakeDriver, FakeMachine
 from free_port import free_port
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Driver, VMSpec
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Accelerator, Driver, VMSpec
 from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio
 from hypercontainer.linux import tsc
@@ -87,6 +88,8 @@ def linux_image() -> bytes:
 
 class Base:
     driver: Driver
+    accelerator = Accelerator.TCG
+    probed: Path | None = None  # a kernel without which there is nothing to probe
 
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         self.directory = directory
@@ -143,6 +146,44 @@ class QemuHarness(Base):
 
     def another_driver(self) -> Driver:
         return QemuDriver(self.directory / "facts.json")
+
+    async def launch(self, guest: str = HALT, **changes: Any) -> VM:
+        return self._owned(await self.driver.launch(self.spec(guest, **changes)))
+
+
+# What the letters make a Linux do.
+SCRIPTS = {
+    HALT: "sleep 1000000",
+    UNPLUG: "sleep 1000000",
+    POWER_OFF: "sleep 0.3",
+    REBOOT: "sleep 0.3; reboot -f",
+    FLOOD: "yes xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx | tr -d '\\n'",
+}
+
+
+class UmlHarness(Base):
+    accelerator = Accelerator.NATIVE
+
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        super().__init__(directory, stack)
+        self.driver = self.another_driver()
+        self.probed = KernelStore(cache_dir()).program().path
+
+    def another_driver(self) -> Driver:
+        return UmlDriver(self.directory / "facts.json")
+
+    def spec(self, guest: str = HALT, **changes: Any) -> VMSpec:
+        kernel = KernelStore(cache_dir()).program()
+        initrd = self.directory / f"initrd-{guest}"
+        if not initrd.exists():
+            busybox_initrd(initrd, f"echo {BANNER} > /dev/console; {SCRIPTS[guest]}")
+        own = {
+            "kernel": kernel.path,
+            "initrd": initrd,
+            "kernel_args": command_line(kernel, emulated=False, console=True, extra=()),
+            "memory_mib": 64,
+        }
+        return super().spec(guest, **own | changes)
 
     async def launch(self, guest: str = HALT, **changes: Any) -> VM:
         return self._owned(await self.driver.launch(self.spec(guest, **changes)))
@@ -232,31 +273,41 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     shutil.rmtree(tmp_path)
 
 
-HARNESSES = {"fake": FakeHarness, "qemu": QemuHarness}
+HARNESSES = {"fake": FakeHarness, "qemu": QemuHarness, "uml": UmlHarness}
+REAL = [pytest.param(name, marks=pytest.mark.vm) for name in ("qemu", "uml")]
 Test = Callable[[Any], Awaitable[None]]
 
 
-@pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.vm)])
-def run(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
-    """Runs a coroutine function with a harness, in a fresh event loop, and ends its VMs."""
-    kind = HARNESSES[request.param]
-
+def running(kind: Callable[[Path, AsyncExitStack], Any], directory: Path) -> Callable[[Test], None]:
     async def main(test: Test) -> None:
         async with asyncio.timeout(60), AsyncExitStack() as stack:
-            await test(kind(tmp_path, stack))
+            await test(kind(directory, stack))
 
     return lambda test: asyncio.run(main(test))
+
+
+@pytest.fixture(params=["fake", *REAL])
+def run(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """Runs a coroutine function with a harness, in a fresh event loop, and ends its VMs."""
+    return running(HARNESSES[request.param], tmp_path)
+
+
+@pytest.fixture(params=["fake", REAL[0]])
+def run_whole(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """The same, for what needs a driver with templates, shares and formats of disks."""
+    return running(HARNESSES[request.param], tmp_path)
 
 
 @pytest.fixture
 def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
     """The same for what only real QEMU has."""
+    return running(QemuHarness, tmp_path)
 
-    async def main(test: Test) -> None:
-        async with asyncio.timeout(60), AsyncExitStack() as stack:
-            await test(QemuHarness(tmp_path, stack))
 
-    return lambda test: asyncio.run(main(test))
+@pytest.fixture
+def run_uml(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """The same for what only User Mode Linux has."""
+    return running(UmlHarness, tmp_path)
 
 
 @pytest.fixture(params=[VIRTIOFS, P9])

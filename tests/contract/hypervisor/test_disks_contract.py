@@ -51,7 +51,7 @@ async def saved_up(harness: Any) -> Snapshot:
     return snapshot
 
 
-def test_qcow2_files_are_disks_too(run: Run, tmp_path: Path) -> None:
+def test_qcow2_files_are_disks_too(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         root, more = qcow2(tmp_path / "root"), qcow2(tmp_path / "more")
         vm = await harness.launch(UNPLUG, disks=(root,))
@@ -65,10 +65,10 @@ def test_qcow2_files_are_disks_too(run: Run, tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match="vmdk"):
             await vm.attach_disk(replace(more, serial="other", format="vmdk"))
 
-    run(test)
+    run_whole(test)
 
 
-def test_qcow2_files_go_into_drives(run: Run, tmp_path: Path) -> None:
+def test_qcow2_files_go_into_drives(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         disk = qcow2(tmp_path / "disk")
         vm = await harness.clone(await harness.saved(drives=DRIVES), drives=DRIVES)
@@ -76,10 +76,10 @@ def test_qcow2_files_go_into_drives(run: Run, tmp_path: Path) -> None:
             await vm.insert_disk(disk)
             await vm.eject_disk("disk")
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_clone_has_its_templates_slots(run: Run, tmp_path: Path) -> None:
+def test_a_clone_has_its_templates_slots(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.clone(await harness.saved(drives=DRIVES), drives=DRIVES)
         await vm.insert_disk(raw(tmp_path / "image", read_only=True))
@@ -93,10 +93,10 @@ def test_a_clone_has_its_templates_slots(run: Run, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="slot"):
             await vm.attach_disk(raw(tmp_path / "third"))
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_clone_gives_disks_up_again(run: Run, tmp_path: Path) -> None:
+def test_a_clone_gives_disks_up_again(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         disk = raw(tmp_path / "one")
         vm = await harness.clone(await saved_up(harness))
@@ -106,7 +106,7 @@ def test_a_clone_gives_disks_up_again(run: Run, tmp_path: Path) -> None:
             await vm.detach_disk("one")
             await vm.attach_disk(disk)
 
-    run(test)
+    run_whole(test)
 
 
 # ---------------------------------------------------------------------------- QEMU

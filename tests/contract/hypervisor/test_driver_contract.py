@@ -1,4 +1,4 @@
-"""What every driver keeps; see ``hypercontainer.hypervisor.driver``.  Each test runs on the fake and on QEMU."""
+"""What every driver keeps; see ``hypercontainer.hypervisor.driver``.  Each test runs on the fake and on real ones."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def test_wait_tells_everybody_why_the_guest_ended(run: Run, guest: str, reason: 
         vm = await harness.launch(guest)
         first, second = await asyncio.gather(vm.wait(), vm.wait())
         assert first == second
-        assert (first.reason, first.exit_code, first.stderr) == (reason, 0, "")
+        assert (first.reason, first.stderr) == (reason, "")
+        assert first.exit_code is not None
+        assert first.exit_code >= 0
         assert BANNER in first.console
         assert vm.console_tail(10) == first.console[-10:]
         assert not vm.record.run_dir.exists()
@@ -346,6 +348,8 @@ def test_a_vm_without_slots_takes_no_more_disks(run: Run, tmp_path: Path) -> Non
 
 def test_a_guest_that_keeps_a_disk_is_an_error_and_not_a_hang(run: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
+        if harness.driver.name == "uml":
+            pytest.skip("its kernel gives up a disk that nobody has open")
         vm = await harness.launch(HALT)
         await printed(vm)
         await vm.attach_disk(DiskSpec("one", ((raw_file(tmp_path / "one"), 1 << 20),), read_only=True))
@@ -431,11 +435,11 @@ def test_a_specification_that_makes_no_sense_is_the_callers_error(run: Run) -> N
 
 def test_probe_and_diagnose_answer(run: Run) -> None:
     async def test(harness: Any) -> None:
-        verdict = await harness.driver.probe(Accelerator.TCG)
+        verdict = await harness.driver.probe(harness.accelerator, harness.probed)
         assert verdict.usable, verdict
         checks = await harness.driver.diagnose()
         assert checks
         assert all(check.ok is not False for check in checks), checks
-        assert Accelerator.TCG in (await harness.driver.capabilities()).accelerators
+        assert harness.accelerator in (await harness.driver.capabilities()).accelerators
 
     run(test)

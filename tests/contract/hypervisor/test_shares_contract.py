@@ -48,7 +48,7 @@ def two(place: Path, **changes: Any) -> tuple[ShareSpec, ShareSpec]:
 # ---------------------------------------------------------------------------- every driver
 
 
-def test_a_vm_with_shares_lives_and_ends_like_any_other(run: Run, place: Path) -> None:
+def test_a_vm_with_shares_lives_and_ends_like_any_other(run_whole: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         assert (await harness.driver.capabilities()).shares == "virtiofs"
         vm = await harness.launch(shares=two(place))
@@ -63,10 +63,10 @@ def test_a_vm_with_shares_lives_and_ends_like_any_other(run: Run, place: Path) -
         assert (await powered_off.wait()).reason is ExitReason.GUEST_SHUTDOWN
         assert (place / "file").read_text() == "content\n"
 
-    run(test)
+    run_whole(test)
 
 
-def test_what_cannot_be_shared_is_named_and_leaves_nothing(run: Run, place: Path) -> None:
+def test_what_cannot_be_shared_is_named_and_leaves_nothing(run_whole: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         os.mkfifo(place / "fifo")
         for name in ("gone", "fifo", "file/below"):
@@ -75,10 +75,10 @@ def test_what_cannot_be_shared_is_named_and_leaves_nothing(run: Run, place: Path
                 await harness.driver.launch(spec)
             assert not spec.run_dir.exists()
 
-    run(test)
+    run_whole(test)
 
 
-def test_tags_and_paths_are_checked(run: Run, place: Path) -> None:
+def test_tags_and_paths_are_checked(run_whole: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         one = two(place)[0]
         for wrong, word in (
@@ -91,10 +91,10 @@ def test_tags_and_paths_are_checked(run: Run, place: Path) -> None:
             with pytest.raises(InvalidArgument, match=word):
                 await harness.driver.launch(harness.spec(shares=wrong))
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_vm_with_shares_is_neither_saved_nor_cloned(run: Run, place: Path) -> None:
+def test_a_vm_with_shares_is_neither_saved_nor_cloned(run_whole: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         snapshot = await harness.saved()
         with pytest.raises(InvalidArgument, match="shares"):
@@ -102,7 +102,7 @@ def test_a_vm_with_shares_is_neither_saved_nor_cloned(run: Run, place: Path) -> 
         with pytest.raises(InvalidArgument, match="shares"):
             await harness.driver.clone(harness.spec(shares=two(place)), snapshot)
 
-    run(test)
+    run_whole(test)
 
 
 # ---------------------------------------------------------------------------- QEMU

@@ -63,7 +63,7 @@ def digest(fd: int) -> bytes:
 # ---------------------------------------------------------------------------- every driver
 
 
-def test_a_vm_is_saved_once_and_is_gone(run: Run) -> None:
+def test_a_vm_is_saved_once_and_is_gone(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch_to_save()
         snapshot = await vm.save()
@@ -76,7 +76,7 @@ def test_a_vm_is_saved_once_and_is_gone(run: Run) -> None:
         finally:
             snapshot.close()
 
-    run(test)
+    run_whole(test)
 
 
 def vm_bytes(harness: Any) -> int:
@@ -84,7 +84,7 @@ def vm_bytes(harness: Any) -> int:
     return size
 
 
-def test_clones_are_vms_of_their_own(run: Run) -> None:
+def test_clones_are_vms_of_their_own(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         snapshot = await harness.saved()
         first, second = await asyncio.gather(harness.clone(snapshot), harness.clone(snapshot))
@@ -97,10 +97,10 @@ def test_clones_are_vms_of_their_own(run: Run) -> None:
         assert (await second.kill()).reason is ExitReason.HOST_KILL
         assert not list(first.record.run_dir.parent.iterdir())
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_clone_is_connected_and_may_be_adopted(run: Run) -> None:
+def test_a_clone_is_connected_and_may_be_adopted(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.clone(await harness.saved())
         pair = await vm.connect_agent()
@@ -112,10 +112,10 @@ def test_a_clone_is_connected_and_may_be_adopted(run: Run) -> None:
         await again.resume()
         assert (await again.kill()).reason is ExitReason.HOST_KILL
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_snapshot_cannot_be_changed(run: Run) -> None:
+def test_a_snapshot_cannot_be_changed(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         snapshot: Snapshot = await harness.saved()
         memory_fd = snapshot.memory_fd
@@ -129,10 +129,10 @@ def test_a_snapshot_cannot_be_changed(run: Run) -> None:
         with pytest.raises(PermissionError):
             os.truncate(memory_fd, 0)
 
-    run(test)
+    run_whole(test)
 
 
-def test_clones_outlive_the_snapshot(run: Run) -> None:
+def test_clones_outlive_the_snapshot(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch_to_save()
         snapshot = await vm.save()
@@ -143,10 +143,10 @@ def test_clones_outlive_the_snapshot(run: Run) -> None:
         await clone.resume()
         assert (await clone.kill()).reason is ExitReason.HOST_KILL
 
-    run(test)
+    run_whole(test)
 
 
-def test_only_what_was_launched_for_it_is_saved(run: Run) -> None:
+def test_only_what_was_launched_for_it_is_saved(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         launched = await harness.launch()
         cloned = await harness.clone(await harness.saved())
@@ -155,11 +155,11 @@ def test_only_what_was_launched_for_it_is_saved(run: Run) -> None:
                 await vm.save()
             await vm.resume()  # it goes on
 
-    run(test)
+    run_whole(test)
 
 
 @pytest.mark.parametrize("memory_mib", [17, 32], ids=["less", "more"])
-def test_a_snapshot_of_another_size_is_refused(run: Run, memory_mib: int) -> None:
+def test_a_snapshot_of_another_size_is_refused(run_whole: Run, memory_mib: int) -> None:
     async def test(harness: Any) -> None:
         snapshot = await harness.saved(memory_mib=24)
         spec = harness.spec(memory_mib=memory_mib)
@@ -168,10 +168,10 @@ def test_a_snapshot_of_another_size_is_refused(run: Run, memory_mib: int) -> Non
         assert not spec.run_dir.exists()
         await harness.clone(snapshot, memory_mib=24)  # it is as good as before
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_launch_to_save_or_a_clone_that_cannot_begin_leaves_nothing(run: Run, tmp_path: Path) -> None:
+def test_a_launch_to_save_or_a_clone_that_cannot_begin_leaves_nothing(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         snapshot = await harness.saved()
         missing = harness.spec(kernel=tmp_path / "no-kernel")
@@ -180,10 +180,10 @@ def test_a_launch_to_save_or_a_clone_that_cannot_begin_leaves_nothing(run: Run, 
                 await attempt
             assert not missing.run_dir.exists()
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_specification_that_makes_no_sense_leaves_nothing_either(run: Run) -> None:
+def test_a_specification_that_makes_no_sense_leaves_nothing_either(run_whole: Run) -> None:
     async def test(harness: Any) -> None:
         snapshot = await harness.saved()
         with pytest.raises(InvalidArgument, match="0 vCPUs"):
@@ -191,10 +191,10 @@ def test_a_specification_that_makes_no_sense_leaves_nothing_either(run: Run) -> 
         with pytest.raises(InvalidArgument, match="0 vCPUs"):
             await harness.driver.clone(harness.spec(vcpus=0), snapshot)
 
-    run(test)
+    run_whole(test)
 
 
-def test_disks_go_into_drives_and_out(run: Run, tmp_path: Path) -> None:
+def test_disks_go_into_drives_and_out(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         image, disk = disks(tmp_path)
         vm = await harness.clone(await harness.saved(drives=DRIVES), drives=DRIVES)
@@ -217,10 +217,10 @@ def test_disks_go_into_drives_and_out(run: Run, tmp_path: Path) -> None:
             await vm.insert_disk(image)
             await vm.insert_disk(disk)
 
-    run(test)
+    run_whole(test)
 
 
-def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run: Run, tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run_whole: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch(drives=DRIVES)
         gone = DiskSpec("disk", ((tmp_path / "gone.img", MEBIBYTE),), read_only=False)
@@ -229,7 +229,7 @@ def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run: Run, tmp_pat
         raw_file(tmp_path / "gone.img")
         await vm.insert_disk(gone)
 
-    run(test)
+    run_whole(test)
 
 
 # ---------------------------------------------------------------------------- QEMU

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from fake_world import world
-from stories import Story, Tell, any_kernel
+from stories import Story, Tell, have_any_kernel
 
 
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story in a world of its own."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", any_kernel)
+    have_any_kernel(monkeypatch)
 
     def run(story: Story) -> None:
         async def whole() -> None:

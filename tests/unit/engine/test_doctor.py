@@ -9,21 +9,21 @@ import pytest
 
 from fake_world import World
 from hypercontainer.cli.commands.info import COMMANDS, worded
-from hypercontainer.engine.sandbox.machine import Supplies
+from hypercontainer.errors import Remedy, Unavailable
 from hypercontainer.kernel import Kernel
 from hypercontainer.kernel.store import KernelStore
 from stories import Tell
 
 
 def test_each_remedy_that_is_a_command_is_named(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(self: Supplies, wish: str | None) -> Kernel:
-        return KernelStore(self.places.cache / "none").default()
+    def none(self: KernelStore) -> Kernel:
+        raise Unavailable("none", hint="build one, or fetch Debian's", remedies=[Remedy("kernels.fetch")])
 
     def full(path: Any) -> os.statvfs_result:
         return os.statvfs_result((4096, 4096, 10, 0, 0, 10, 10, 10, 0, 255))
 
     async def story(w: World) -> None:
-        monkeypatch.setattr(Supplies, "find_kernel", none)
+        monkeypatch.setattr(KernelStore, "default", none)
         monkeypatch.setattr(os, "statvfs", full)
         checks = {check.name: worded(check.remedy) for check in await w.engine.system.doctor()}
         assert checks["guest kernel"].endswith("fetch Debian's, with `hyper kernel fetch`")

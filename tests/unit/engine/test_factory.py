@@ -24,7 +24,8 @@ from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMSpec
 from nics import nat_nic
 
 SPEC = VMSpec("a", "a", Path("/run/a"), Path("/k"), None, (), 128, 1, nics=(nat_nic(),))
-HARDWARE = Hardware(SPEC, release_disks=False, cpus=1.0, network=UserNetwork())
+DRIVER: Any = None  # the world's own takes its place
+HARDWARE = Hardware(SPEC, DRIVER, release_disks=False, cpus=1.0, network=UserNetwork())
 
 
 class Vm:
@@ -93,7 +94,7 @@ class World:
 
     async def start(self, hardware: Hardware = HARDWARE) -> Found | None:
         with self.factory.starting():
-            found = await self.factory.find(hardware)
+            found = await self.factory.find(replace(hardware, driver=self))  # type: ignore[arg-type]
         if found is not None:
             self.given.append(found.vm)
         return found
@@ -175,7 +176,8 @@ def test_nothing_is_made_during_a_start_but_a_template_in_the_end(monkeypatch: p
 
     async def story(world: World) -> None:
         with world.factory.starting():
-            assert await world.factory.find(HARDWARE) is None
+            hardware = replace(HARDWARE, driver=world)  # type: ignore[arg-type]
+            assert await world.factory.find(hardware) is None
             assert not world.kept
             await world.changed.wait()
             assert world.ready() == 0

@@ -27,6 +27,7 @@ from hypercontainer.errors import Conflict, NotFound
 from hypercontainer.hypervisor.driver import VMSpec
 from hypercontainer.semantics import shape
 from nics import nat_nic
+from stories import have_any_kernel
 
 Story = Callable[["OldWorld"], Awaitable[None]]
 Tell = Callable[..., None]
@@ -76,7 +77,7 @@ class OldWorld(World):
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story in a world with the old state, whose VMs are there (``alive``) or not."""
-    monkeypatch.setattr("hypercontainer.engine.sandbox.machine.Supplies.find_kernel", _any_kernel)
+    have_any_kernel(monkeypatch)
 
     def run(story: Story, *, alive: bool) -> None:
         async def whole() -> None:
@@ -86,12 +87,6 @@ def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
         asyncio.run(whole())
 
     return run
-
-
-def _any_kernel(parts: Any, wish: str | None) -> Any:
-    from hypercontainer.kernel import Kernel
-
-    return Kernel(Path(wish or "/dev/null"), "6.1", "user", (), True, "sha256:0")
 
 
 @contextlib.asynccontextmanager

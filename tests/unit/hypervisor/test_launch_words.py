@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import LaunchError
-from hypercontainer.hypervisor import jail
+from hypercontainer.hypervisor import jail, launching
 from hypercontainer.hypervisor.driver import Accelerator, VMSpec
 from hypercontainer.hypervisor.qemu import driver as module
 from hypercontainer.hypervisor.qemu.binary import Binary
@@ -33,7 +33,7 @@ def test_a_jail_that_ends_at_once_says_why(
     program.chmod(0o755)
     kernel = tmp_path / "kernel"
     kernel.write_bytes(b"\x7fELF")
-    held = module.held
+    held = launching.held
 
     async def found(*_: object) -> Any:
         return QEMU

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from hypercontainer.hypervisor.driver import (
     DiskSpec,
     VMRecord,
     VMSpec,
-    choose_accelerator,
 )
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
@@ -120,21 +118,3 @@ def test_a_record_that_is_there_already_is_qemus(tmp_path: Path) -> None:
 def test_a_damaged_record_is_an_error(tree: object) -> None:
     with pytest.raises(HypervisorError):
         VMRecord.from_json(tree)
-
-
-@pytest.mark.parametrize(
-    ("kvm", "wanted", "chosen", "words"),
-    [
-        (True, None, Accelerator.KVM, "told"),
-        (False, None, Accelerator.TCG, "KVM is not usable: so it was told"),
-        (False, Accelerator.KVM, Accelerator.KVM, "configuration"),
-        (True, Accelerator.TCG, Accelerator.TCG, "configuration"),
-    ],
-)
-def test_the_accelerator_is_the_one_wanted_or_the_best(
-    kvm: bool, wanted: Accelerator | None, chosen: Accelerator, words: str
-) -> None:
-    verdict = asyncio.run(choose_accelerator(FakeDriver(kvm=kvm), wanted, None))
-    assert verdict.usable
-    assert verdict.accelerator is chosen
-    assert words in verdict.reason

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hypercontainer.errors import Unavailable
 from hypercontainer.kernel import KernelStore
 
 BUILD = Path(__file__).resolve().parents[3] / "guest/kernel/build.py"
@@ -133,7 +134,10 @@ def test_the_kernel_that_is_a_program_stands_by_itself(tools: Path) -> None:
     assert (directory / "linux").read_text() == "image\n"
     assert os.access(directory / "linux", os.X_OK)
     assert "building linux-source-7.9 7.9.1-1" in out
-    assert KernelStore(tools.parent / "cache").list() == []
+    store = KernelStore(tools.parent / "cache")
+    assert store.list() == [store.program()]
+    with pytest.raises(Unavailable, match="no guest kernel"):
+        store.default()
 
 
 def test_an_unknown_flavour_is_named(tools: Path) -> None:

@@ -12,6 +12,7 @@ from guest_machine import RunScenario, Scenario, build_hyperstart, busybox_root,
 from guest_pods import PodScenario, RunPod, shared_directory, two_images
 from hypercontainer.agent.operations import Disk
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
+from uml_machine import uml_machine
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +32,8 @@ def guest_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> RunScenario:
-    """Runs a scenario in a VM of its own, with the disks "lower", "upper", "volume" and the monitor vm/monitor."""
+def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path, hypervisor: str) -> RunScenario:
+    """Runs a scenario in a VM of its own, with the disks "lower", "upper", "volume" and QEMU's monitor vm/monitor."""
 
     def run(scenario: Scenario) -> None:
         disks = [
@@ -42,10 +43,13 @@ def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> RunScenari
         ]
 
         monitor = ("-qmp", f"unix:{tmp_path / 'vm/monitor'},server=on,wait=off")
+        hyperstart, directory = guest_files / "hyperstart", tmp_path / "vm"
 
         async def in_machine() -> None:
-            async with machine(
-                guest_kernel, guest_files / "hyperstart", tmp_path / "vm", disks, monitor
+            async with (
+                machine(guest_kernel, hyperstart, directory, disks, monitor)
+                if hypervisor == "qemu"
+                else uml_machine(hyperstart, directory, disks)
             ) as vm:
                 try:
                     async with asyncio.timeout(240):
@@ -53,7 +57,7 @@ def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path) -> RunScenari
                         await session.agent.welcome(60)
                         await scenario(vm, session)
                 except BaseException:
-                    print(f"{vm.console}\nQEMU: {vm.qemu.returncode}")
+                    print(vm.console)
                     raise
 
         asyncio.run(in_machine())
@@ -68,8 +72,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Disk]]:
 
 
 @pytest.fixture
-def pod(guest_kernel: Kernel, guest_files: Path, images: tuple[Path, list[Disk]], tmp_path: Path) -> RunPod:
-    """Runs a scenario in a VM with the disks "image" (two images), "disk" and "volume", and the 9p share "share"."""
+def pod(
+    guest_kernel: Kernel,
+    guest_files: Path,
+    images: tuple[Path, list[Disk]],
+    tmp_path: Path,
+    hypervisor: str,
+) -> RunPod:
+    """Runs a scenario in a VM with the disks "image" (two images), "disk" and "volume", and QEMU's 9p share "share"."""
 
     def run(scenario: PodScenario) -> None:
         shared = shared_directory(tmp_path)
@@ -78,17 +88,22 @@ def pod(guest_kernel: Kernel, guest_files: Path, images: tuple[Path, list[Disk]]
             ("disk", ext4(tmp_path / "disk"), False),
             ("volume", ext4(tmp_path / "volume"), False),
         ]
+        hyperstart, directory = guest_files / "hyperstart", tmp_path / "vm"
         share = ("-virtfs", f"local,path={shared},mount_tag=share,security_model=none,multidevs=forbid")
 
         async def in_machine() -> None:
-            async with machine(guest_kernel, guest_files / "hyperstart", tmp_path / "vm", disks, share) as vm:
+            async with (
+                machine(guest_kernel, hyperstart, directory, disks, share)
+                if hypervisor == "qemu"
+                else uml_machine(hyperstart, directory, disks)
+            ) as vm:
                 try:
                     async with asyncio.timeout(240):
                         session = await vm.session()
                         await session.agent.welcome(60)
                         await scenario(vm, session, *images[1])
                 except BaseException:
-                    print(f"{vm.console}\nQEMU: {vm.qemu.returncode}")
+                    print(vm.console)
                     raise
 
         asyncio.run(in_machine())

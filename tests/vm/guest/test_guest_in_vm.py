@@ -50,11 +50,12 @@ def test_they_see_the_vm_and_use_a_containers_tools(pod: RunPod) -> None:
             return await session.run("", "sh", "-c", script, **plan)
 
         status, text = await vm_sh(
-            "cat /name /run/vm/run/pod/v/x; cat /proc/1/comm; id -u; ls -d /dev/vda; grep CapEff /proc/self/status;"
+            "cat /name /run/vm/run/pod/v/x; cat /proc/1/comm; id -u; ls -d /dev/*da | sed s/vda/ubda/;"
+            " grep CapEff /proc/self/status;"
             "echo x >/new; ls /run/vm/new /mine 2>&1 | wc -l; cat /proc/self/cgroup"
         )
         assert status == 0, text
-        assert text.startswith("one\nvolume\ninit\n0\n/dev/vda\n"), text
+        assert text.startswith("one\nvolume\ninit\n0\n/dev/ubda\n"), text
         assert "CapEff:\t000001ffffffffff" in text
         assert text.endswith("2\n0::/\n")
         assert await sh(session, "a", "ls /new /run 2>/dev/null || echo none") == "none\n"

@@ -43,15 +43,15 @@ def test_containers_share_disks(pod: RunPod) -> None:
         assert [await sh(session, c, "cat /mine") for c in "abcd"] == ["a\n", "b\n", "c\n", "d\n"]
         # No raw disk, nor a part of one.
         script = (
-            "for d in /sys/class/block/vd*; do n=${d##*/}; mknod /tmp/$n b $(tr : ' ' <$d/dev) &&"
+            "for d in /sys/class/block/*d[a-z]; do n=${d##*/}; mknod /tmp/$n b $(tr : ' ' <$d/dev) &&"
             " head -c 4 /tmp/$n; done"
         )
         status, text = await session.run("a", "sh", "-c", script)
         assert status != 0
         assert (
             text.count("not permitted")
-            == len((await sh(session, "a", "ls -d /sys/class/block/vd*")).split())
-            >= 5
+            == len((await sh(session, "a", "ls -d /sys/class/block/*d[a-z]")).split())
+            >= 3
         )
         await power_off(vm, session)
 

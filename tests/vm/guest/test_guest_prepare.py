@@ -351,11 +351,14 @@ Part = Callable[[Machine, Session], Awaitable[Session]]
             what_differs_is_made_as_ever,
             a_container_that_fails_leaves_the_next_one_alone,
         ],
-        [
-            disks_are_released_until_one_is_asked_for,
-            a_clone_has_an_address_of_its_own,
-            an_interface_without_an_ipv6_address_has_no_ipv6,
-        ],
+        pytest.param(
+            [
+                disks_are_released_until_one_is_asked_for,
+                a_clone_has_an_address_of_its_own,
+                an_interface_without_an_ipv6_address_has_no_ipv6,
+            ],
+            marks=pytest.mark.needs("qemu"),
+        ),
     ],
     ids=["a_container_made_ahead", "disks_and_network"],
 )

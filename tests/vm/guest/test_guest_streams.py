@@ -120,7 +120,7 @@ async def raw_cuts(vm: Machine, session: Session) -> None:
     await session.agent.start_process(process_plan("c", 1, "cat", init=True, stdin=True))
     session.writer.transport.abort()
     for i in range(30):
-        reader, writer = await asyncio.open_unix_connection(str(vm.socket_path))
+        reader, writer = await vm.connect()
         size = source.choice((1, 15, 16, 17, 40, 1000, 70000, 200000))
         garbage = source.randbytes(size)
         if i % 3 == 0:
@@ -170,7 +170,7 @@ async def nobody_there(vm: Machine, session: Session) -> None:
 
 
 def cpu_ticks(vm: Machine) -> int:
-    with open(f"/proc/{vm.qemu.pid}/stat") as file:
+    with open(f"/proc/{vm.pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
 

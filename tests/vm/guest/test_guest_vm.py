@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import subprocess
 import time
 from pathlib import Path
@@ -98,39 +97,19 @@ async def a_missing_interface(vm: Machine, session: Session) -> None:
     await created
 
 
-class Monitor:
-    """QEMU's control socket, just enough of it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def do(self, command: str, **arguments: Any) -> None:
-        self._writer.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-        while True:
-            reply = json.loads(await self._reader.readline())
-            assert "error" not in reply, reply
-            if "return" in reply:
-                return
-
-
 async def a_disk_that_is_plugged_in_later(vm: Machine, session: Session) -> None:
     path = ext4(vm.console_path.with_name("late"))
-    reader, writer = await asyncio.open_unix_connection(str(vm.console_path.with_name("monitor")))
-    await reader.readline()
-    monitor = Monitor(reader, writer)
-    await monitor.do("qmp_capabilities")
     await start(session, "first", 9)
     created = session.agent.create_container(container_plan("c", upper=Disk("late", "ext4")))
     await session.agent.ping()
     assert not created.done()
-    file = {"driver": "file", "filename": str(path)}
-    await monitor.do("blockdev-add", **{"driver": "raw", "node-name": "late", "file": file})
-    await monitor.do("device_add", driver="virtio-blk-pci", drive="late", serial="late", id="late")
+    await vm.plug("late", path)
     await created
     # Where the plugged disk is not the container's own, it is out of reach.
-    status, _ = await session.run("first", "sh", "-c", "mknod /d b 254 48; head -c 1 /d")
+    status, _ = await session.run(
+        "first", "sh", "-c", "mknod /d b $(cat /sys/class/block/*dd/dev | tr : ' '); head -c 1 /d"
+    )
     assert status != 0
-    writer.close()
 
 
 async def shutdown_of_a_busy_vm(vm: Machine, session: Session) -> None:

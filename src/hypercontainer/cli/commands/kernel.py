@@ -7,8 +7,15 @@ from hypercontainer.cli.options import Call, Command
 from hypercontainer.cli.session import tell
 
 LISTING = Listing(
-    {"Name": "NAME", "Version": "VERSION", "Source": "SOURCE", "Default": "DEFAULT", "Path": "PATH"},
-    ("Name", "Version", "Source", "Default", "Path"),
+    {
+        "Name": "NAME",
+        "Version": "VERSION",
+        "Source": "SOURCE",
+        "Hypervisor": "HYPERVISOR",
+        "Default": "DEFAULT",
+        "Path": "PATH",
+    },
+    ("Name", "Version", "Source", "Hypervisor", "Default", "Path"),
 )
 
 
@@ -19,6 +26,7 @@ def ls(call: Call) -> int:
             "Name": kernel["name"],
             "Version": kernel["version"],
             "Source": kernel["source"],
+            "Hypervisor": kernel.get("hypervisor", ""),
             "Default": "yes" if kernel["default"] else "",
             "Path": kernel["path"],
         }

@@ -107,7 +107,8 @@ class Factory:
 
     async def find(self, hardware: Hardware) -> Found | None:
         """A VM for ``hardware``, or None where it has to be booted: then its size gets a template soon."""
-        if not self._policy(hardware).template or not await self._clones():
+        able = hardware.driver is self._driver and await self._clones()
+        if not able or not self._policy(hardware).template:
             return None
         try:
             size = await self._size(hardware)

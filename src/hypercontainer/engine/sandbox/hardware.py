@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network.network import Network
-from hypercontainer.hypervisor.driver import DriveSpec, VMSpec
+from hypercontainer.hypervisor.driver import Driver, DriveSpec, VMSpec
 
 IMAGE_SERIAL = "image"
 DISK_SERIAL = "disk"
@@ -23,10 +23,11 @@ TEMPLATE_MAC = "02:00:00:00:00:01"
 
 @dataclass(frozen=True)
 class Hardware:
-    """``spec`` is for a boot, with the ``published`` ports in it; ``release_disks``: the kernel reads a disk's size
-    only when its driver is bound."""
+    """``spec`` is for a boot by ``driver``, with the ``published`` ports in it; ``release_disks``: the kernel reads a
+    disk's size only when its driver is bound."""
 
     spec: VMSpec
+    driver: Driver
     release_disks: bool
     cpus: float
     network: Network

@@ -11,18 +11,20 @@ from typing import Any
 
 from hypercontainer.config import Machine
 from hypercontainer.contract.spec import PodSpec
+from hypercontainer.contract.volumes import HostPath
 from hypercontainer.engine import network
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.boot_files import BootFiles
+from hypercontainer.engine.sandbox.choice import Wish, choose
 from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import InvalidArgument, NotFound, Remedy
-from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec, choose_accelerator
+from hypercontainer.errors import NotFound
+from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_line
@@ -53,34 +55,14 @@ class Supplies:
         """In a thread of its own: who merges one of them already is waited for."""
         return await _ROOT_DISKS.run(lambda: [self.layers.root_disk(diff_ids) for diff_ids in images])
 
-    def find_kernel(self, wish: str | None) -> Kernel:
-        """The kernel called ``wish``: a path, or the name of one of ours; without one the default.  Blocks."""
-        name = wish or self.machine.kernel
-        if name is None:
-            return self.kernels.default()
-        if "/" in name:
-            return self.kernels.user(Path(name))
-        for kernel in self.kernels.list():
-            if name in (kernel_name(kernel), kernel.version):
-                return kernel
-        raise NotFound(
-            f"no kernel called {name}",
-            hint="a path has a slash in it",
-            remedies=(Remedy("system.kernels", aim="lists them"),),
-        )
-
-
-def kernel_name(kernel: Kernel) -> str:
-    return f"{kernel.source}-{kernel.version}"
-
 
 async def plan_hardware(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[Hardware, dict[str, Any]]:
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
-    kernel = await storage.HOST_PATHS.run(partial(_kernel, supplies, record))
+    chosen = await choose(await _wish(supplies, record), supplies.drivers, supplies.kernels, _wants(contents))
+    kernel, accelerator = chosen.kernel, chosen.accelerator
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
-    accelerator = await _accelerator(supplies, record, kernel)
     arguments = command_line(
         kernel,
         emulated=accelerator is Accelerator.TCG,
@@ -93,7 +75,7 @@ async def plan_hardware(
     published = ports.choose(record.ports)
     disks, images = await _disks(record, contents, supplies)
     joined = network.find(record.network)
-    limits = supplies.drivers.default.limits(
+    limits = chosen.driver.limits(
         record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
     )
     spec = VMSpec(
@@ -115,7 +97,9 @@ async def plan_hardware(
     facts: dict[str, Any] = {"published": published, "images": images}
     facts["vm_kernel"] = record.kernel if _is_path(record.kernel) else str(kernel.path)
     facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
-    return Hardware(spec, kernel.source != "own", record.cpus, joined, published if spec.nics else ()), facts
+    release = kernel.source != "own"
+    shown = published if spec.nics else ()
+    return Hardware(spec, chosen.driver, release, record.cpus, joined, shown), facts
 
 
 async def _disks(
@@ -126,12 +110,6 @@ async def _disks(
     image, parts = layout.image_disk(IMAGE_SERIAL, roots)
     volumes = await storage.disks(contents.volumes.values(), supplies.volumes)
     return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts
-
-
-async def _accelerator(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Accelerator:
-    asked = record.accelerator or supplies.machine.accelerator
-    wanted = None if asked == "auto" else Accelerator(asked)
-    return (await choose_accelerator(supplies.drivers.default, wanted, kernel.path)).accelerator
 
 
 def _writable(record: PodRecord, places: Places) -> tuple[DiskSpec, ...]:
@@ -162,15 +140,25 @@ def check_boot_files(spec: PodSpec, boot_files: BootFiles, asked_by: int | None)
         boot_files.check("initrd", spec.initrd, user)
 
 
-def _kernel(supplies: Supplies, record: PodRecord) -> Kernel:
-    name = record.kernel
-    if name is None or not _is_path(name):
-        return supplies.find_kernel(name)
-    copy = supplies.boot_files.copy("kernel", name, storage.asking(record.asked_by))
-    try:
-        return supplies.find_kernel(str(copy))
-    except InvalidArgument as error:  # of a file that its user knows by another name
-        raise InvalidArgument(error.message.replace(str(copy), name), hint=error.hint) from error
+async def _wish(supplies: Supplies, record: PodRecord) -> Wish:
+    """The kernel's as a path of ours, where it is one of the user's."""
+    machine, kernel = supplies.machine, record.kernel
+    hypervisor, accelerator = (
+        record.hypervisor or machine.hypervisor,
+        record.accelerator or machine.accelerator,
+    )
+    if kernel is None or not _is_path(kernel):
+        return Wish(hypervisor, accelerator, kernel or machine.kernel, configured=kernel is None)
+    user = storage.asking(record.asked_by)
+    copy = await storage.HOST_PATHS.run(partial(supplies.boot_files.copy, "kernel", kernel, user))
+    return Wish(hypervisor, accelerator, str(copy), kernel)
+
+
+def _wants(contents: Contents) -> dict[str, str]:
+    """See ``choose``."""
+    sources = [brought.volume.source for brought in contents.volumes.values()]
+    shared = any(isinstance(source, HostPath) for source in sources)
+    return {"shares": "directories of the host"} if shared else {}
 
 
 def _initrd(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Path:

@@ -219,7 +219,7 @@ class Sandbox:
                     break
         stopwatch.kind = "cold"
         try:
-            vm = await self._supplies.drivers.default.launch(hardware.spec)
+            vm = await hardware.driver.launch(hardware.spec)
         except LaunchError as error:
             raise noted(error) from None
         live = await self._take(vm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,15 +19,22 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
 from hypercontainer.engine.images import ImageService
+from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, choose, native_verdict
 from hypercontainer.engine.sandbox.factory import Factory
-from hypercontainer.engine.sandbox.machine import Supplies, kernel_name
+from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import runs_as_root
 from hypercontainer.engine.service import event_filters
 from hypercontainer.engine.service.containers import ContainerService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.errors import HyperError
-from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Verdict, choose_accelerator
+from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Driver
 from hypercontainer.image.store import ImageStore
+
+_MEANINGS = {
+    Accelerator.KVM: "in hardware",
+    Accelerator.NATIVE: "the guest's kernel as a process, at the processor's own speed",
+    Accelerator.TCG: "in software, several times slower than this machine",
+}
 
 
 class SystemService:
@@ -57,8 +65,8 @@ class SystemService:
             "version": __version__,
             "api_version": API_VERSION,
             "python": platform.python_version(),
-            "qemu": await self._hypervisor_version(),
-            "kernel": await asyncio.to_thread(self._kernel_version),
+            "qemu": await self._hypervisor_version(self._supplies.drivers.default),
+            "kernel": chosen.kernel.name if (chosen := await self._chosen()) else "none",
             "agent": __version__,
             "os": "linux",
             "arch": platform.machine(),
@@ -67,8 +75,9 @@ class SystemService:
     async def info(self) -> Info:
         states = [container.record.state for container in self._directory.containers.values()]
         config = self._config
-        verdict = await self._verdict()
-        capabilities = await self._capabilities()
+        chosen = await self._chosen()
+        driver = chosen.driver if chosen else self._supplies.drivers.default
+        capabilities = await self._capabilities(driver)
         factory = await asyncio.to_thread(self._factory.counts)
         return Info(
             daemon_pid=os.getpid(),
@@ -77,13 +86,13 @@ class SystemService:
             running=states.count(State.RUNNING),
             paused=states.count(State.PAUSED),
             images=len(await asyncio.to_thread(self._store.list)),
-            hypervisor=await self._hypervisor_version(),
-            accelerator=verdict.accelerator.value if verdict else "",
-            accelerator_reason=verdict.reason if verdict else "",
+            hypervisor=await self._hypervisor_version(driver),
+            accelerator=chosen.accelerator.value if chosen else "",
+            accelerator_reason=chosen.reason if chosen else "",
             sandbox=capabilities.sandbox if capabilities else False,
             confinement=capabilities.confinement if capabilities else (),
             not_limited=tuple(capabilities.not_limited) if capabilities else (),
-            kernel=await asyncio.to_thread(self._kernel_version),
+            kernel=f"{chosen.kernel.version} ({chosen.kernel.source})" if chosen else "none",
             templates=factory["templates"],
             ready_clones=factory["ready"],
             memory_bytes=config.defaults.memory_bytes,
@@ -98,10 +107,11 @@ class SystemService:
         )
 
     async def doctor(self) -> list[Check]:
-        checks = [
-            Check(check.name, check.ok, check.detail, check.remedy)
-            for check in await self._supplies.drivers.default.diagnose()
-        ]
+        checks = [await self._check_choice()]
+        for driver in self._supplies.drivers.all():
+            found = await driver.diagnose()
+            checks += [Check(check.name, check.ok, check.detail, check.remedy) for check in found]
+        checks.append(await self._check_native())
         checks.append(await asyncio.to_thread(self._check_kernel))
         checks.append(await asyncio.to_thread(self._check_init))
         checks.append(await asyncio.to_thread(self._check_space))
@@ -189,54 +199,66 @@ class SystemService:
         found = await asyncio.to_thread(self._supplies.kernels.list)
         return [
             KernelLine(
-                name=kernel_name(kernel),
+                name=kernel.name,
                 version=kernel.version,
                 source=kernel.source,
                 path=str(kernel.path),
-                default=number == 0,
+                default=kernel.program != previous,
+                hypervisor=UML if kernel.program else QEMU,
             )
-            for number, kernel in enumerate(found)
+            for kernel, previous in zip(found, [None, *(kernel.program for kernel in found)], strict=False)
         ]
 
     # ------------------------------------------------------------------------------------- facts
 
-    async def _capabilities(self) -> Capabilities | None:
+    async def _capabilities(self, driver: Driver) -> Capabilities | None:
         try:
-            return await self._supplies.drivers.default.capabilities()
+            return await driver.capabilities()
         except HyperError:
             return None
 
-    async def _hypervisor_version(self) -> str:
-        capabilities = await self._capabilities()
-        return f"{capabilities.name} {capabilities.version}" if capabilities else "not found"
+    async def _hypervisor_version(self, driver: Driver) -> str:
+        capabilities = await self._capabilities(driver)
+        return f"{capabilities.name} {capabilities.version}".strip() if capabilities else "not found"
 
-    async def _verdict(self) -> Verdict | None:
-        asked = self._config.machine.accelerator
+    async def _chosen(self) -> Chosen | None:
+        """What a VM gets for which nobody says anything; None where there is nothing."""
+        with contextlib.suppress(HyperError):
+            return await self._choose()
+        return None
+
+    async def _choose(self) -> Chosen:
+        machine = self._config.machine
+        wish = Wish(machine.hypervisor, machine.accelerator, machine.kernel, configured=True)
+        return await choose(wish, self._supplies.drivers, self._supplies.kernels, {})
+
+    async def _check_choice(self) -> Check:
+        """Which hypervisor runs containers here, why, and what that means."""
         try:
-            kernel = (await asyncio.to_thread(self._supplies.find_kernel, None)).path
-            return await choose_accelerator(
-                self._supplies.drivers.default, None if asked == "auto" else Accelerator(asked), kernel
+            chosen = await self._choose()
+        except HyperError as error:
+            return Check("hypervisor", False, error.message, error.hint or "")
+        meaning = _MEANINGS[chosen.accelerator]
+        return Check("hypervisor", True, f"{chosen.driver.name}, {meaning}: {chosen.reason}")
+
+    async def _check_native(self) -> Check:
+        found = await native_verdict(self._supplies.drivers, self._supplies.kernels)
+        if isinstance(found, Chosen):
+            return Check(
+                "User Mode Linux", True, f"{found.kernel.name} at {found.kernel.path}: {found.reason}"
             )
-        except HyperError:
-            return None
-
-    def _kernel_version(self) -> str:
-        try:
-            kernel = self._supplies.find_kernel(None)
-        except HyperError:
-            return "none"
-        return f"{kernel.version} ({kernel.source})"
+        return Check("User Mode Linux", None, found.reason, "`make kernel FLAVOUR=um` builds it")
 
     def _check_kernel(self) -> Check:
         try:
-            kernel = self._supplies.find_kernel(None)
+            kernel = self._supplies.kernels.default()
         except HyperError as error:
             return Check("guest kernel", False, error.message, error.hint or "")
         slower = kernel.source == "debian"
         return Check(
             "guest kernel",
             None if slower else True,
-            f"{kernel_name(kernel)} at {kernel.path}",
+            f"{kernel.name} at {kernel.path}",
             "`make kernel` builds the project's own, which boots in less time" if slower else "",
         )
 

@@ -8,39 +8,28 @@ QEMU runs here without privileges and behind its sandbox, as it does for a VM.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
+from hypercontainer.hypervisor import trial
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
 from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.qemu import jail, kvm, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.text import printable
+from hypercontainer.hypervisor.trial import KERNEL_IS_UP, Outcome
 from hypercontainer.linux.confine import Means, jail_argv
 from hypercontainer.linux.process import boot_id
 
 GUEST_TIMEOUT_S = 2.0
 KERNEL_TIMEOUT_S = {Accelerator.KVM: 5.0, Accelerator.TCG: 60.0}
-_MAX_OUTPUT_BYTES = 1 << 20
-# What a kernel says once it has started all of itself and wants to start somebody else's program.
-_KERNEL_IS_UP = re.compile(rb"Unable to mount root fs|No working init found|Run /\S+ as init process")
 _KERNEL_ARGS = "console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=t"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``exit_code`` is None where the deadline passed or what was looked for came first."""
-
-    exit_code: int | None
-    output: bytes
 
 
 async def probe(binary: Binary, means: Means, accelerator: Accelerator, kernel: Path | None) -> Verdict:
@@ -100,7 +89,7 @@ async def _probe_guest_problem(binary: Binary, means: Means, accelerator: Accele
         os.close(image)
     if outcome.exit_code == probe_guest.EXIT_STATUS:
         return None
-    return _describe("a probe guest", outcome, GUEST_TIMEOUT_S)
+    return outcome.describe("QEMU", "a probe guest", GUEST_TIMEOUT_S)
 
 
 async def _kernel_problem(binary: Binary, means: Means, accelerator: Accelerator, kernel: Path) -> str | None:
@@ -112,24 +101,12 @@ async def _kernel_problem(binary: Binary, means: Means, accelerator: Accelerator
     try:
         arguments = ["-m", "256M", *firmware_argv(binary), "-kernel", f"/dev/fd/{fd}"]
         arguments += ["-append", _KERNEL_ARGS, "-serial", "stdio"]
-        outcome = await _run(binary, means, accelerator, arguments, [fd], timeout_s, until=_KERNEL_IS_UP)
+        outcome = await _run(binary, means, accelerator, arguments, [fd], timeout_s, until=KERNEL_IS_UP)
     finally:
         os.close(fd)
-    if _KERNEL_IS_UP.search(outcome.output):
+    if KERNEL_IS_UP.search(outcome.output):
         return None
-    return _describe(f"kernel {kernel.name}", outcome, timeout_s)
-
-
-def _describe(what: str, outcome: Outcome, timeout_s: float) -> str:
-    lines = [line for line in printable(outcome.output).splitlines() if line.strip()]
-    said = f": {lines[-1].strip()[:200]}" if lines else ""
-    if outcome.exit_code is None:
-        return f"{what} did not get through its start within {timeout_s:g} s{said}"
-    if outcome.exit_code < 0:
-        return f"QEMU was ended by signal {-outcome.exit_code} under {what}{said}"
-    if outcome.exit_code == 0:
-        return f"{what} was reset{said}"
-    return f"QEMU ended with status {outcome.exit_code} under {what}{said}"
+    return outcome.describe("QEMU", f"kernel {kernel.name}", timeout_s)
 
 
 async def _run(
@@ -142,36 +119,12 @@ async def _run(
     *,
     until: re.Pattern[bytes] | None,
 ) -> Outcome:
-    """Runs QEMU until it ends, says ``until``, or the time is up; it is gone afterwards."""
+    """Runs QEMU, see ``trial.run``."""
     rights = jail.rights_of_program(binary, reopened=tuple(fds))
     if accelerator is Accelerator.KVM:
         rights = replace(rights, devices=(*rights.devices, (str(kvm.DEVICE), str(kvm.DEVICE))))
-    argv = [*common_argv(binary, accelerator), *arguments]
-    argv = jail_argv(argv, rights, means, root=os.geteuid() == 0)
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        pass_fds=fds,
-        start_new_session=True,
-        env={},
-    )
-    output = bytearray()
-    assert process.stdout is not None
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while data := await process.stdout.read(65536):
-                    output = (output + data)[-_MAX_OUTPUT_BYTES:]
-                    if until is not None and until.search(output):
-                        return Outcome(None, bytes(output))
-                return Outcome(await process.wait(), bytes(output))
-        return Outcome(None, bytes(output))
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    argv = jail_argv([*common_argv(binary, accelerator), *arguments], rights, means, root=os.geteuid() == 0)
+    return await trial.run(argv, fds, timeout_s, until=until)
 
 
 def cpu_model() -> str:

@@ -1,0 +1,132 @@
+"""Which hypervisor a VM is given, with which kernel, and why.
+
+Unless somebody says: KVM where a guest boots under it; else User Mode Linux, where its kernel runs and it can do what
+the VM needs; else QEMU's emulation, which can do everything and takes its time.  A kernel that is named decides by what
+it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from hypercontainer.engine.workers import Workers
+from hypercontainer.errors import HyperError, InvalidArgument
+from hypercontainer.hypervisor.driver import Accelerator, Driver, Verdict
+from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.kernel import Kernel, KernelStore
+
+AUTO, QEMU, UML = "auto", "qemu", "uml"
+HYPERVISORS = (QEMU, UML)
+ACCELERATORS = (Accelerator.KVM.value, Accelerator.TCG.value)
+BY_CONFIGURATION = "chosen by configuration"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """``hypervisor`` and ``accelerator`` may be ``AUTO``; ``kernel``: None, a path or a name; ``known_as``: by which
+    whoever asks for it knows the path, where that is another.  ``configured``: it is no wish for this VM, but for all
+    that it can be of."""
+
+    hypervisor: str
+    accelerator: str
+    kernel: str | None
+    known_as: str = ""
+    configured: bool = False
+
+
+@dataclass(frozen=True)
+class Chosen:
+    driver: Driver
+    kernel: Kernel
+    accelerator: Accelerator
+    reason: str
+
+
+def check(hypervisor: str | None, accelerator: str | None) -> None:
+    """InvalidArgument for what there is not, and for two that do not go together."""
+    if hypervisor is not None and hypervisor not in HYPERVISORS:
+        raise InvalidArgument(repr(hypervisor), field="hypervisor", takes=" or ".join(HYPERVISORS))
+    if accelerator is not None and accelerator not in ACCELERATORS:
+        raise InvalidArgument(repr(accelerator), field="accelerator", takes=" or ".join(ACCELERATORS))
+    if hypervisor == UML and accelerator is not None:
+        raise InvalidArgument(
+            f"{accelerator} is QEMU's", field="accelerator", takes="none with hypervisor uml"
+        )
+
+
+async def choose(wish: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]) -> Chosen:
+    """``wants``: what the VM needs that only QEMU has, in words, by what the words are about; empty for most.
+
+    Raises what the driver, or the search for its kernel, raises where there is no other.
+    """
+    named = await _named(wish, kernels)
+    if named is not None and wish.configured and wish.hypervisor == (QEMU if named.program else UML):
+        named = None
+    if wish.hypervisor == UML or (named is not None and named.program and wish.hypervisor == AUTO):
+        kernel = named if named is not None else await _LOOKS.run(kernels.program)
+        return Chosen(drivers.named(UML), kernel, Accelerator.NATIVE, BY_CONFIGURATION)
+    if wish.hypervisor == QEMU or wish.accelerator != AUTO or named is not None:
+        kernel = named if named is not None else await _LOOKS.run(kernels.default)
+        return await _on_qemu(wish, drivers, kernel)
+    return await _best(wish, drivers, kernels, wants)
+
+
+_LOOKS = Workers("kernels", 4, waits=True)
+
+
+async def _named(wish: Wish, kernels: KernelStore) -> Kernel | None:
+    if wish.kernel is None:
+        return None
+    try:
+        return await _LOOKS.run(partial(kernels.find, wish.kernel))
+    except InvalidArgument as error:
+        if wish.known_as:
+            raise InvalidArgument(
+                error.message.replace(wish.kernel, wish.known_as), hint=error.hint
+            ) from error
+        raise
+
+
+async def _on_qemu(wish: Wish, drivers: Drivers, kernel: Kernel) -> Chosen:
+    qemu = drivers.default
+    if wish.accelerator != AUTO:
+        return Chosen(qemu, kernel, Accelerator(wish.accelerator), BY_CONFIGURATION)
+    verdict = await qemu.probe(Accelerator.KVM, kernel.path)
+    if verdict.usable:
+        return Chosen(qemu, kernel, Accelerator.KVM, verdict.reason)
+    return Chosen(qemu, kernel, Accelerator.TCG, f"KVM is not usable: {verdict.reason}")
+
+
+async def _best(wish: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]) -> Chosen:
+    found: Chosen | None = None
+    failure: HyperError | None = None
+    try:
+        found = await _on_qemu(wish, drivers, await _LOOKS.run(kernels.default))
+    except HyperError as error:  # no QEMU, or nothing for it to boot
+        failure = error
+    if found is not None and found.accelerator is Accelerator.KVM:
+        return found
+    why_not_kvm = found.reason if found is not None else str(failure)
+    if wants:
+        refused = f"User Mode Linux has no {', no '.join(wants.values())}"
+    else:
+        native = await native_verdict(drivers, kernels)
+        if isinstance(native, Chosen):
+            return Chosen(native.driver, native.kernel, native.accelerator, why_not_kvm)
+        refused = native.reason
+    if found is None:
+        assert failure is not None
+        raise failure
+    return Chosen(found.driver, found.kernel, found.accelerator, f"{found.reason}; {refused}")
+
+
+async def native_verdict(drivers: Drivers, kernels: KernelStore) -> Chosen | Verdict:
+    """What there is for User Mode Linux here, or why there is nothing."""
+    try:
+        driver, kernel = drivers.named(UML), await _LOOKS.run(kernels.program)
+        verdict = await driver.probe(Accelerator.NATIVE, kernel.path)
+    except HyperError as error:
+        return Verdict(Accelerator.NATIVE, usable=False, reason=error.message)
+    return Chosen(driver, kernel, Accelerator.NATIVE, verdict.reason) if verdict.usable else verdict

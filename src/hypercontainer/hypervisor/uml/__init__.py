@@ -1,0 +1,1 @@
+"""Drives User Mode Linux: a VM whose kernel is a process of the host."""

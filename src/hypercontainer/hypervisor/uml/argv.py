@@ -1,0 +1,74 @@
+"""From a ``VMSpec`` to the command line of User Mode Linux: pure, and kept to the letter by golden tests.
+
+The program opens nothing by a path: "@N" is the descriptor N that it was handed, in the order of ``plan_fds``.  See
+guest/kernel/patches/um for what of this is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypercontainer.hypervisor.driver import DiskSpec, VMSpec
+
+# The first descriptor that is the program's: 3 is the launcher's gate.
+FIRST_FD = 4
+# What the program is called where it runs.
+PROGRAM = "/linux"
+# The guest's end of the agent's pipes.
+AGENT_DEVICE = "/dev/hyper-port"
+# Standard input leads nowhere, standard output is the console.
+CONSOLE = ("con0=null:@0,fd:1", "console=tty0")
+
+
+@dataclass(frozen=True)
+class FdPlan:
+    """Which descriptor of the program is what; without gaps from ``FIRST_FD``, in the order of the fields."""
+
+    agent_in: int
+    agent_out: int
+    control: int
+    initrd: int | None
+    disks: tuple[tuple[int, ...], ...]
+    nics: tuple[int, ...]
+
+
+def plan_fds(spec: VMSpec) -> FdPlan:
+    agent_in, agent_out, control, following = FIRST_FD, FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3
+    initrd = None
+    if spec.initrd is not None:
+        initrd, following = following, following + 1
+    disks = []
+    for disk in spec.disks:
+        disks.append(tuple(range(following, following + len(disk.extents))))
+        following += len(disk.extents)
+    nics = tuple(range(following, following + len(spec.nics)))
+    return FdPlan(agent_in, agent_out, control, initrd, tuple(disks), nics)
+
+
+def uml_argv(spec: VMSpec, plan: FdPlan) -> list[str]:
+    """Of a specification that is checked."""
+    argv = [
+        PROGRAM,
+        f"mem={spec.memory_mib}M",
+        "seccomp=on",
+        *CONSOLE,
+        f"hyper_port=@{plan.agent_in},@{plan.agent_out}",
+        f"hyper.port={AGENT_DEVICE}",
+        f"mconsole=@{plan.control}",
+    ]
+    argv += [f"initrd=@{plan.initrd}"] if plan.initrd is not None else []
+    for number, (disk, fds) in enumerate(zip(spec.disks, plan.disks, strict=True)):
+        argv.append(f"ubd{number}{ubd(disk, [f'@{fd}' for fd in fds])}")
+    for number, (nic, fd) in enumerate(zip(spec.nics, plan.nics, strict=True)):
+        argv.append(f"vec{number}:transport=fd,fd={fd},mac={nic.mac}")
+    return [*argv, *spec.kernel_args]
+
+
+def ubd(disk: DiskSpec, files: Sequence[str]) -> str:
+    """What follows a disk's number: its flags ("d": data, whatever a guest makes its first bytes look like), its files,
+    each with how much of it is the disk's, and its serial."""
+    if len(files) == 1:
+        return f"{'r' if disk.read_only else ''}d={files[0]},,{disk.serial}"
+    parts = "+".join(f"{file}/{size}" for file, (_, size) in zip(files, disk.extents, strict=True))
+    return f"{'r' if disk.read_only else ''}d={parts},,{disk.serial}"

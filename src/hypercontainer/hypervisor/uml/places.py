@@ -1,0 +1,23 @@
+"""What a run directory has of a VM of User Mode Linux besides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypercontainer.hypervisor.run_dir import RunDir
+
+
+class UmlRunDir(RunDir):
+    """``agent_in`` is what the guest reads; ``units`` says which disk is where; ``network`` a NIC's control socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.agent_in = path / "agent.in"
+        self.agent_out = path / "agent.out"
+        self.console = path / "console"
+        self.control = path / "control.sock"
+        self.units = path / "units.json"
+
+    def network(self, nic: int) -> Path:
+        """Of the NIC at this place of the specification."""
+        return self.path / f"network{nic}.sock"

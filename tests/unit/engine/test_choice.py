@@ -1,0 +1,138 @@
+"""Which hypervisor a VM is given, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_driver import FakeDriver
+from hypercontainer.engine.sandbox.choice import AUTO, QEMU, UML, Chosen, Wish, check, choose
+from hypercontainer.errors import InvalidArgument, NotFound, Unavailable
+from hypercontainer.hypervisor.driver import Accelerator, Verdict
+from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.kernel import Kernel
+
+KVM, TCG, NATIVE = Accelerator.KVM, Accelerator.TCG, Accelerator.NATIVE
+MACHINE = Kernel(Path("/machine"), "6.1", "own", (), True, "sha256:0")
+PROGRAM = Kernel(Path("/program"), "7.3", "own", (), False, "sha256:1", program=True)
+SHARES = {"shares": "directories of the host"}
+
+
+class Native(FakeDriver):
+    name = UML
+
+    def __init__(self, usable: bool) -> None:
+        super().__init__()
+        self._usable = usable
+
+    async def probe(
+        self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
+    ) -> Verdict:
+        assert (accelerator, kernel) == (NATIVE, PROGRAM.path)
+        return Verdict(NATIVE, self._usable, "it boots" if self._usable else "no seccomp here")
+
+
+class Missing(FakeDriver):
+    async def probe(self, *_: Any, **__: Any) -> Verdict:
+        raise Unavailable("no QEMU in PATH")
+
+
+class Store:
+    """Plays the store of kernels."""
+
+    def __init__(self, *, programs: bool = True) -> None:
+        self._programs = programs
+
+    def default(self) -> Kernel:
+        return MACHINE
+
+    def program(self) -> Kernel:
+        if not self._programs:
+            raise Unavailable("no User Mode Linux")
+        return PROGRAM
+
+    def find(self, wish: str) -> Kernel:
+        if wish.startswith("/copy"):
+            raise InvalidArgument(f"kernel {wish}: neither this nor that")
+        found = {kernel.name: kernel for kernel in (MACHINE, PROGRAM)}.get(wish)
+        if found is None:
+            raise NotFound(f"no kernel called {wish}")
+        return found
+
+
+def chosen(
+    wish: Wish,
+    *,
+    qemu: FakeDriver | None = None,
+    native: bool = True,
+    programs: bool = True,
+    wants: dict[str, str] | None = None,
+) -> Chosen:
+    drivers = Drivers(qemu or FakeDriver(), Native(native))
+    store: Any = Store(programs=programs)
+    return asyncio.run(choose(wish, drivers, store, wants or {}))
+
+
+def wish(hypervisor: str = AUTO, accelerator: str = AUTO, kernel: str | None = None, **more: Any) -> Wish:
+    return Wish(hypervisor, accelerator, kernel, **more)
+
+
+def test_the_best_that_works_is_taken() -> None:
+    best = chosen(wish(), qemu=FakeDriver(kvm=True))
+    assert (best.accelerator, best.kernel) == (KVM, MACHINE)
+    second = chosen(wish())
+    assert (second.accelerator, second.kernel, second.driver.name) == (NATIVE, PROGRAM, UML)
+    assert second.reason.startswith("KVM is not usable: ")
+    last = chosen(wish(), native=False)
+    assert (last.accelerator, last.kernel) == (TCG, MACHINE)
+    assert last.reason.endswith("; no seccomp here")
+
+
+def test_what_a_vm_needs_decides_too() -> None:
+    found = chosen(wish(), wants=SHARES)
+    assert found.accelerator is TCG
+    assert found.reason.endswith("; User Mode Linux has no directories of the host")
+    assert chosen(wish(UML), wants=SHARES).accelerator is NATIVE  # whose driver says what it cannot
+
+
+def test_without_qemu_there_is_user_mode_linux_and_without_both_qemus_words() -> None:
+    found = chosen(wish(), qemu=Missing())
+    assert (found.accelerator, found.reason) == (NATIVE, "no QEMU in PATH")
+    for more in ({"native": False}, {"programs": False}, {"wants": SHARES}):
+        with pytest.raises(Unavailable, match="no QEMU"):
+            chosen(wish(), qemu=Missing(), **more)
+
+
+@pytest.mark.parametrize(
+    ("asked", "accelerator", "kernel"),
+    [
+        (wish(UML), NATIVE, PROGRAM),
+        (wish(QEMU), TCG, MACHINE),
+        (wish(QEMU, "kvm"), KVM, MACHINE),
+        (wish(accelerator="tcg"), TCG, MACHINE),
+        (wish(kernel="own-7.3"), NATIVE, PROGRAM),
+        (wish(kernel="own-6.1"), TCG, MACHINE),
+        (wish(UML, kernel="own-6.1", configured=True), NATIVE, PROGRAM),
+        (wish(QEMU, kernel="own-7.3", configured=True), TCG, MACHINE),
+    ],
+)
+def test_what_is_asked_for_is_given(asked: Wish, accelerator: Accelerator, kernel: Kernel) -> None:
+    found = chosen(asked)
+    assert (found.accelerator, found.kernel) == (accelerator, kernel)
+
+
+def test_a_kernel_is_named_as_its_user_knows_it() -> None:
+    with pytest.raises(InvalidArgument, match="kernel /home/me/vmlinuz: neither"):
+        chosen(wish(kernel="/copy/of/it", known_as="/home/me/vmlinuz"))
+
+
+@pytest.mark.parametrize(
+    ("hypervisor", "accelerator", "words"),
+    [("xen", None, "xen"), (None, "native", "native"), (None, "", "''"), (UML, "kvm", "QEMU's")],
+)
+def test_what_there_is_not_is_refused(hypervisor: str | None, accelerator: str | None, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        check(hypervisor, accelerator)

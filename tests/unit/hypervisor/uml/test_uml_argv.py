@@ -1,0 +1,40 @@
+"""The command line of User Mode Linux, to the letter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypercontainer.hypervisor.driver import DiskSpec, VMSpec
+from hypercontainer.hypervisor.uml.argv import plan_fds, uml_argv
+from nics import nat_nic
+
+IMAGE = DiskSpec("image", ((Path("/l/1"), 512), (Path("/l/2"), 1 << 40)), read_only=True)
+DISK = DiskSpec("disk", ((Path("/d"), 1 << 20),), read_only=False)
+SPEC = VMSpec(
+    id="a",
+    name="web",
+    run_dir=Path("/run/a"),
+    kernel=Path("/linux-7"),
+    initrd=Path("/initrd"),
+    kernel_args=("quiet", "mem=1G"),
+    memory_mib=128,
+    vcpus=1,
+    disks=(IMAGE, DISK),
+    nics=(nat_nic(), nat_nic(mac="52:54:00:12:34:57")),
+)
+
+
+def test_everything_is_a_descriptor() -> None:
+    assert uml_argv(SPEC, plan_fds(SPEC)) == [
+        *("/linux", "mem=128M", "seccomp=on", "con0=null:@0,fd:1", "console=tty0"),
+        *("hyper_port=@4,@5", "hyper.port=/dev/hyper-port", "mconsole=@6", "initrd=@7"),
+        *("ubd0rd=@8/512+@9/1099511627776,,image", "ubd1d=@10/1048576,,disk"),
+        "vec0:transport=fd,fd=11,mac=52:54:00:12:34:56",
+        "vec1:transport=fd,fd=12,mac=52:54:00:12:34:57",
+        *("quiet", "mem=1G"),  # the user's come last, and win
+    ]
+
+
+def test_what_is_not_there_takes_no_descriptor() -> None:
+    bare = VMSpec("a", "web", Path("/run/a"), Path("/linux-7"), None, (), 64, 1, disks=(DISK,))
+    assert uml_argv(bare, plan_fds(bare))[-2:] == ["mconsole=@6", "ubd0d=@7/1048576,,disk"]
