@@ -2,7 +2,7 @@
  * A guest's network: what lies behind its network card, as a user's process, by libslirp.
  *
  *     usernet FRAMES_FD CONTROL_FD network=10.0.2.0/24 gateway=10.0.2.2 dns=10.0.2.3 guest=10.0.2.15
- *         [restrict] [hostname=NAME] [mtu=N] [forward=tcp:127.0.0.1:8080:10.0.2.15:80]...
+ *         [restrict] [hostname=NAME] [mtu=N] [offers=FILE] [forward=tcp:127.0.0.1:8080:10.0.2.15:80]...
  *
  *     FRAMES_FD     the guest's card: a SOCK_SEQPACKET or SOCK_DGRAM socket, an Ethernet frame a message, each way.  Its
  *                   end is that of this process, with status 0; a SOCK_DGRAM socket only tells it who sends.
@@ -13,11 +13,12 @@
  *     network ...   the guest's network, and who is in it: the guest, the gateway, and who answers for the host's name server
  *     restrict      the guest speaks only to who came by a forward
  *     hostname      what DHCP calls the guest
+ *     offers        TCP ports of the host's loopback address that the gateway has too: a line each, read when one is asked for
  *     mtu           the most bytes of an IP packet, 68 to 65521; 1500
  *     forward       a port of the host that leads to the guest's: tcp or udp, the host's address and port, the guest's; for
  *                   its address, 0.0.0.0 does as well
  *
- * The guest reaches what the host reaches, but not the host's loopback: usernet_gate.h.  A frame that the socket has no
+ * The guest reaches what the host reaches, but not the host's loopback, unless a port of it is offered: usernet_gate.h.  A frame that the socket has no
  * room for is lost, and nothing more is read of the host's sockets until there is room again.  All there is of anything is
  * bounded: sockets by the limit of open files, and at most SOCKETS.  Once it has begun, it runs no program and maps no code.
  *

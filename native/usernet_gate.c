@@ -1,7 +1,10 @@
 /* See usernet_gate.h. */
 #include "usernet_gate.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	ETHER = 14, TYPE_AT = 12, IPV4 = 0x0800, ARP = 0x0806,
@@ -12,7 +15,8 @@ enum {
 	ECHO_REQUEST = 8, ECHO_BYTES = 8,
 	TCP_BYTES = 20, FLAGS_AT = 12, TCP_SUM_AT = 16, FIN = 0x01, SYN = 0x02, ACK = 0x10,
 	UDP_BYTES = 8, UDP_SUM_AT = 6,
-	DNS_PORT = 53, DHCP_PORT = 67
+	DNS_PORT = 53, DHCP_PORT = 67,
+	OFFERS_BYTES = 32768
 };
 
 static const uint32_t LOOPBACK = 0x7f000001, BROADCAST = 0xffffffff, MULTICAST = 0xe0000000;
@@ -155,6 +159,21 @@ static int arp_in(const struct gate *gate, const uint8_t *frame, size_t bytes)
 		get32(frame + ETHER + ARP_SENDER) == gate->guest;
 }
 
+static int offered(const struct gate *gate, unsigned port)
+{
+	char text[OFFERS_BYTES + 1], *rest = text;
+	int fd = gate->offers != NULL ? open(gate->offers, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return 0;
+	ssize_t bytes = read(fd, text, OFFERS_BYTES);
+	close(fd);
+	text[bytes > 0 ? bytes : 0] = 0;
+	for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+		if (strtoul(line, NULL, 10) == port)
+			return 1;
+	return 0;
+}
+
 static int tcp_in(const struct gate *gate, const struct packet *packet, uint8_t *data)
 {
 	if (packet->bytes < TCP_BYTES || packet->target == BROADCAST)
@@ -163,6 +182,8 @@ static int tcp_in(const struct gate *gate, const struct packet *packet, uint8_t 
 	if ((flags[1] & (SYN | ACK)) != SYN)
 		return 1; /* it opens nothing: libslirp knows its connection, or refuses */
 	unsigned port = get16(data + 2);
+	if (packet->target == gate->gateway && offered(gate, port))
+		return !gate->crowded;
 	if (gate->restricted || packet->target == gate->gateway || (packet->target == gate->dns && port != DNS_PORT)) {
 		change16(flags, get16(flags) | FIN, data + TCP_SUM_AT); /* which no connection begins with */
 		return 1;

@@ -10,7 +10,7 @@
  * - ARP and IPv4 from the guest's one address; to the gateway, the name server, and addresses beyond the network, but
  *   not to "this network", loopback, multicast, broadcast.
  * - To the gateway, and if it is restricted to anybody: TCP connections that others opened, UDP to who has sent some to
- *   the same port, echo requests to the gateway and the name server, DHCP.
+ *   the same port, echo requests to the gateway and the name server, DHCP.  TCP to the gateway's ports that are offered.
  * - To the name server: port 53, echo requests.
  * - Fragments that come in order, as a kernel sends them, put together to what they are of.
  *
@@ -32,10 +32,14 @@ struct whole {
 	uint8_t frame[MAX_WHOLE];
 };
 
-/* Addresses as numbers, in the host's order.  `crowded`: it opens nothing new at the moment. */
+/*
+ * Addresses as numbers, in the host's order.  `crowded`: it opens nothing new at the moment.  `offers`: a file with the
+ * ports of the host's loopback address that the gateway offers, a line each, as they are by now; NULL: none.
+ */
 struct gate {
 	uint32_t network, mask, gateway, dns, guest;
 	int restricted, crowded;
+	const char *offers;
 	struct peer { uint32_t address; uint16_t port, guest_port; } peers[PEERS]; /* who has sent UDP, the last of them */
 	size_t next_peer, next_whole;
 	struct whole wholes[WHOLES];

@@ -102,6 +102,8 @@ static void option(struct usernet *self, const char *name, char *value)
 		config->vdhcp_start = address(value);
 	else if (strcmp(name, "hostname") == 0)
 		config->vhostname = value;
+	else if (strcmp(name, "offers") == 0)
+		self->gate.offers = value;
 	else if (strcmp(name, "forward") == 0)
 		want(self, value);
 	else if (strcmp(name, "mtu") == 0) {

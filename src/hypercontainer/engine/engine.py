@@ -64,7 +64,7 @@ class Engine:
         self.execs = ExecService(directory)
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events)
-        self.services = Services(self.state, self._endpoints)
+        self.services = Services(self.state, self._endpoints, supplies.drivers.offer)
         self.state.changed = self.services.look
         events.heard = self.services.look
         build_types()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -403,6 +403,10 @@ class Driver(Protocol):
         ``spec`` is the saved one's but for id, name, run_dir, owner and limits.  ``Unavailable`` where the
         hypervisor will not have the snapshot.
         """
+
+    def offer(self, ports: Collection[int]) -> None:
+        """These TCP ports of the host's loopback address are for guests, at their gateways, and from now on no others
+        are, as far as the driver can tell them apart."""
 
     async def adopt(self, record: VMRecord) -> VM | None:
         """Takes up a VM again; None when it is gone, and then what was left of it has been cleaned up."""

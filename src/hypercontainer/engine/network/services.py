@@ -51,10 +51,16 @@ class Endpoint:
 
 class Services:
     """Owner of the listening sockets and of the connections that they took.  ``endpoints``: all pods as they are;
-    ``look`` is to be called when they have changed."""
+    ``look`` is to be called when they have changed.  ``offer`` is told of all ports of the loopback address."""
 
-    def __init__(self, state: StateStore, endpoints: Callable[[], Iterable[Endpoint]]) -> None:
+    def __init__(
+        self,
+        state: StateStore,
+        endpoints: Callable[[], Iterable[Endpoint]],
+        offer: Callable[[frozenset[int]], None] = lambda ports: None,
+    ) -> None:
         self._state = state
+        self._offer = offer
         self._endpoints = endpoints
         self._doors: dict[str, dict[ServiceEnd, list[Door]]] = {}
         self._records: dict[str, ServiceRecord] = {}
@@ -132,6 +138,10 @@ class Services:
         for doors in self._doors.pop(name, {}).values():
             for door in doors:
                 door.close()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._offer(frozenset(end.port for ends in self._doors.values() for end in ends))
 
     def _make(self, record: ServiceRecord) -> None:
         made: dict[ServiceEnd, list[Door]] = {}
@@ -149,6 +159,7 @@ class Services:
                 door.close()
             raise
         self._doors[record.name] = made
+        self._tell()
         self._set_doors(record, list(self._endpoints()))
 
     # ------------------------------------------------------------------------------------- connections

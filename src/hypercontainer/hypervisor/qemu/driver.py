@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -181,6 +181,9 @@ class QemuDriver:
     async def _launched(self, spec: VMSpec, origin: Origin) -> QemuVM:
         """Of a specification that is checked."""
         return await self._launches.run(self._launch(spec, origin), spec.id)
+
+    def offer(self, ports: Collection[int]) -> None:
+        """All of them are, always: QEMU's network has no choice."""
 
     async def adopt(self, record: VMRecord) -> QemuVM | None:
         process = Process.open(record.identity)

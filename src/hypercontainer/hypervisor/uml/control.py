@@ -20,8 +20,7 @@ TIMEOUT_S = 10.0
 MAX_WORDS_BYTES = 511  # MCONSOLE_MAX_DATA less the NUL
 MAX_FILES = 19
 _MAGIC, _VERSION = 0xCAFEBABE, 2
-_REQUEST = struct.Struct("=III512s")
-_ANSWER = struct.Struct("=III")
+_HEAD = struct.Struct("=III")  # of both; in a request the interface's magic and version
 _ANSWER_BYTES = 1 << 16
 
 
@@ -33,7 +32,7 @@ async def ask(path: Path, words: str, files: Sequence[int] = (), *, timeout_s: f
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs, unix.connect(path, kind=socket.SOCK_DGRAM) as asking:
         ours.setblocking(False)
-        request = _REQUEST.pack(_MAGIC, _VERSION, len(data), data)
+        request = _HEAD.pack(_MAGIC, _VERSION, len(data)) + data
         try:
             async with asyncio.timeout(timeout_s):
                 await _send(asking, request, [theirs.fileno(), *files])
@@ -69,10 +68,10 @@ async def _answer(ours: socket.socket) -> str:
     said = b""
     while True:
         part = await loop.sock_recv(ours, _ANSWER_BYTES)
-        if len(part) < _ANSWER.size:
+        if len(part) < _HEAD.size:
             raise HypervisorError("the guest's kernel gave no answer that can be read")
-        error, more, length = _ANSWER.unpack_from(part)
-        said += part[_ANSWER.size : _ANSWER.size + length]
+        error, more, length = _HEAD.unpack_from(part)
+        said += part[_HEAD.size : _HEAD.size + length]
         if len(said) > _ANSWER_BYTES:
             raise HypervisorError("the guest's kernel answers without end")
         if not more:

@@ -29,7 +29,7 @@ def open_locked(disk: DiskSpec, fds: contextlib.ExitStack) -> list[int]:
     """
     check_format(disk)
     opened = open_extents(disk, fds)
-    if False and (disk.locked or not disk.read_only):
+    if disk.locked or not disk.read_only:
         for fd, (path, _) in zip(opened, disk.extents, strict=True):
             if not locks.take(fd, read_only=disk.read_only):
                 raise Conflict(f"disk {path} is in use by another virtual machine")

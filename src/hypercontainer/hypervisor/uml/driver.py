@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +29,12 @@ from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
-from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.uml import doctor, probe, program, usernet
 from hypercontainer.hypervisor.uml.argv import plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
 from hypercontainer.hypervisor.uml.places import UmlRunDir
+from hypercontainer.hypervisor.uml.told import Told
 from hypercontainer.hypervisor.uml.vm import UmlVM
 from hypercontainer.hypervisor.validate import check_spec
 from hypercontainer.linux import unix
@@ -73,7 +73,7 @@ class UmlDriver:
         """``cache`` is the file of what was found out."""
         self._cache = FactCache(cache)
         self._cgroups = cgroups
-        self._resolver = Resolver()
+        self._told = Told()
         self._launches: Launches[UmlVM] = Launches()
 
     async def capabilities(self) -> Capabilities:
@@ -142,6 +142,9 @@ class UmlDriver:
     async def clone(self, spec: VMSpec, snapshot: Snapshot) -> UmlVM:
         raise _unsaved(spec)
 
+    def offer(self, ports: Collection[int]) -> None:
+        self._told.offer(ports)
+
     async def adopt(self, record: VMRecord) -> UmlVM | None:
         process = Process.open(record.identity)
         serving = [one for one in helpers.held(record) if one is not None]
@@ -157,7 +160,7 @@ class UmlDriver:
             for one in (process, *serving):
                 one.close()
             raise HypervisorError(f"VM {record.name}: its console cannot be read: {error}") from error
-        return UmlVM(record, process, output, self._resolver, serving)
+        return UmlVM(record, process, output, self._told, serving)
 
     async def destroy(self, record: VMRecord) -> None:
         process = Process.open(record.identity)
@@ -213,7 +216,7 @@ class UmlDriver:
             for opened in (*(one.gate for one in serving), gate):
                 opened.open()
         await self._answering(spec, run, output)
-        return UmlVM(record, process, output, self._resolver, [one.process for one in serving])
+        return UmlVM(record, process, output, self._told, [one.process for one in serving])
 
     async def _serve(
         self,
@@ -234,7 +237,7 @@ class UmlDriver:
             )
             control = fds.enter_context(unix.listen(run.network(place), kind=socket.SOCK_SEQPACKET))
             gate, process = await held(
-                usernet.argv(nic),
+                usernet.argv(nic, run, means),
                 environment={},
                 rights=await usernet.rights(nic, run, means, spec.owner_uid),
                 means=means,

@@ -8,7 +8,8 @@ from hypercontainer.hypervisor.run_dir import RunDir
 
 
 class UmlRunDir(RunDir):
-    """``agent_in`` is what the guest reads; ``units`` says which disk is where; ``network`` a NIC's control socket."""
+    """``agent_in`` is what the guest reads; ``units`` says which disk is where; ``network`` a NIC's control socket;
+    ``offers`` lists ports of the host that guests may reach."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -17,6 +18,7 @@ class UmlRunDir(RunDir):
         self.console = path / "console"
         self.control = path / "control.sock"
         self.units = path / "units.json"
+        self.offers = self.names / "ports"
 
     def network(self, nic: int) -> Path:
         """Of the NIC at this place of the specification."""

@@ -20,7 +20,7 @@ from hypercontainer.errors import HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor import programs
 from hypercontainer.hypervisor.driver import Nic
 from hypercontainer.hypervisor.resolver import NAMES, RESOLVER
-from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.uml.places import UmlRunDir
 from hypercontainer.linux import confine, unix
 from hypercontainer.linux.confine import Means, Rights
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Op, Profile, Rule, compile_filter
@@ -72,15 +72,16 @@ def call_filter() -> bytes:
     return compile_filter(Profile(ERRNO | EPERM, tuple(rules), x86=False, x32=False), ())
 
 
-def argv(nic: Nic, *, mtu: int = MTU) -> list[str]:
+def argv(nic: Nic, run: UmlRunDir, means: Means, *, mtu: int = MTU) -> list[str]:
     """Its command line, for the descriptors ``FRAMES_FD`` and ``CONTROL_FD``; ``nic`` is checked."""
+    seen = Path(NAMES) if means.namespaces else run.names
     network = nic.backend
     guest = ipaddress.IPv4Interface(network.guest_cidr)
     command = [str(PROGRAM), str(FRAMES_FD), str(CONTROL_FD), f"network={guest.network}"]
     command += [f"gateway={network.gateway}", f"dns={network.dns}", f"guest={guest.ip}"]
     command += ["restrict"] if network.restrict else []
     command += [f"hostname={network.hostname}"] if network.hostname else []
-    command.append(f"mtu={mtu}")
+    command += [f"mtu={mtu}", f"offers={seen / run.offers.name}"]
     for port in network.forwards:
         command.append(
             f"forward={port.protocol}:{port.host_ip}:{port.host_port}:{guest.ip}:{port.container_port}"
@@ -88,14 +89,16 @@ def argv(nic: Nic, *, mtu: int = MTU) -> list[str]:
     return command
 
 
-async def rights(nic: Nic, run: RunDir, means: Means, uid: int | None) -> Rights:
-    """What it needs; ``run`` has what the host says of name servers.  Raises ``Unavailable`` where it is not built."""
+async def rights(nic: Nic, run: UmlRunDir, means: Means, uid: int | None) -> Rights:
+    """What it needs; ``run`` has what the host says of name servers, and what it offers.  Raises ``Unavailable`` where
+    it is not built."""
     files, links = [(name, name) for name in await _files()], []
     if means.namespaces:
         files.append((str(run.names), NAMES))
         links.append((f"{NAMES}/{run.resolver.name}", RESOLVER))
-    elif Path(RESOLVER).exists():
-        files.append((RESOLVER, RESOLVER))
+    else:
+        files.append((str(run.names), str(run.names)))
+        files += [(RESOLVER, RESOLVER)] if Path(RESOLVER).exists() else []
     first_free = confine.unprivileged_port_start()
     return Rights(
         files=tuple(files),

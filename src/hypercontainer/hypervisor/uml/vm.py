@@ -124,9 +124,7 @@ class UmlVM:
     def _network(self, nic: int, port: PortMapping) -> Path:
         path = self._run.network(nic)
         if not path.exists():
-            raise Unavailable(
-                f"port {port.host_port}: VM {self.record.name} has no network interface {nic}"
-            )
+            raise Unavailable(f"port {port.host_port}: VM {self.record.name} has no network interface {nic}")
         return path
 
     async def save(self) -> Snapshot:

@@ -56,6 +56,34 @@ def test_the_hosts_loopback_is_out_of_reach(network: Network) -> None:
     assert {(one.source, one.flags) for one in answers} == {(GATEWAY, RST | ACK), (DNS, RST | ACK)}
 
 
+def test_but_for_the_ports_that_are_offered(tmp_path: Path) -> None:
+    """As they are when somebody asks."""
+    offers = tmp_path / "ports"
+    with (
+        running(tmp_path, f"offers={offers}") as network,
+        socket.create_server((LOOPBACK, 0)) as listener,
+        socket.create_server((LOOPBACK, 0)) as other,
+    ):
+        port, hidden = listener.getsockname()[1], other.getsockname()[1]
+
+        def asked_for(number: int, port: int) -> int:
+            network.send(tcp(number, (GATEWAY, port), SYN, seq=7))
+            answer = network.packet(TCP)
+            assert answer.ports == (port, number)
+            return answer.flags
+
+        assert asked_for(4000, port) & RST
+        offers.write_text(f"1\n{port}\n")
+        assert asked_for(4001, port) == SYN | ACK
+        listener.accept()[0].close()
+        assert asked_for(4002, hidden) & RST
+        offers.write_text("")
+        network.drain()
+        network.settle()
+        assert asked_for(4003, port) & RST
+        assert quiet(other)
+
+
 def test_it_reaches_the_host_by_its_address(network: Network, own: str) -> None:
     with socket.create_server((own, 0)) as listener:
         place = listener.getsockname()[:2]

@@ -20,9 +20,10 @@ from hypercontainer.contract.spec import PortMapping
 from hypercontainer.hypervisor import jail
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import held
-from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.uml import usernet
+from hypercontainer.hypervisor.uml.places import UmlRunDir
 from hypercontainer.linux import unix
+from hypercontainer.linux.confine import Means
 from nics import nat_nic
 from usernet_guest import DEADLINE_S, LOOPBACK, NETWORK, Network, bound, forwarded, running
 
@@ -123,12 +124,15 @@ def test_what_it_cannot_begin_with(tmp_path: Path) -> None:
 
 
 def test_command_line() -> None:
-    assert usernet.argv(nat_nic()) == [
-        *(str(usernet.PROGRAM), "4", "5", *NETWORK, "mtu=1500"),
+    run, means = UmlRunDir(Path("/run/a")), Means(namespaces=True, landlock=7)
+    assert usernet.argv(nat_nic(), run, means) == [
+        *(str(usernet.PROGRAM), "4", "5", *NETWORK, "mtu=1500", "offers=/names/ports"),
     ]
     port = PortMapping(80, 8080, LOOPBACK)
-    assert usernet.argv(nat_nic(port, restrict=True, hostname="box"), mtu=9000) == [
+    without = Means(namespaces=False, landlock=7)
+    assert usernet.argv(nat_nic(port, restrict=True, hostname="box"), run, without, mtu=9000) == [
         *(str(usernet.PROGRAM), "4", "5", *NETWORK, "restrict", "hostname=box", "mtu=9000"),
+        "offers=/run/a/names/ports",
         f"forward=tcp:{LOOPBACK}:8080:{GUEST}:80",
     ]
 
@@ -145,7 +149,7 @@ def test_in_its_jail(tmp_path: Path) -> None:
 
 
 async def _jailed(directory: Path, resolver: str, server: socket.socket) -> None:
-    run = RunDir(directory / "run")
+    run = UmlRunDir(directory / "run")
     run.create()
     run.names.mkdir(mode=0o755)
     run.resolver.write_text(f"nameserver {resolver}\n")
@@ -159,7 +163,7 @@ async def _jailed(directory: Path, resolver: str, server: socket.socket) -> None
         )
         listener = fds.enter_context(unix.listen(control, kind=socket.SOCK_SEQPACKET))
         gate, process = await held(
-            usernet.argv(nic),
+            usernet.argv(nic, run, means),
             environment={},
             rights=await usernet.rights(nic, run, means, 54_321 if os.geteuid() == 0 else None),
             means=means,
