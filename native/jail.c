@@ -18,7 +18,8 @@
  *     uid N, groups N,N   as root: the user, who is also the group, and what other groups
  *     low-ports           as root: keeps the capability to bind ports below 1024
  *     fixed-layout        without address randomization, which is the program's to want (User Mode Linux)
- *     children            with pids: it may signal its children, of whom it can have only its own there
+ *     children            with pids: it may signal its children, of whom it can have only its own there, and as many as the
+ *                         limit of open files lets it have
  *     filter HEX          system calls, as struct sock_filter[]
  *
  * Without a program it says the version of Landlock's interface and ends: a test of what can be had here.  The program
@@ -50,7 +51,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { FAILED = 125, GRANTS = 512, GROUPS = 32, PATH_BYTES = 4096 };
+enum { FAILED = 125, GRANTS = 512, GROUPS = 32, PATH_BYTES = 4096, STACK_BYTES = 8 << 20 };
 
 /* Landlock's and mount_setattr's numbers, which the kernel's headers of a build may be too old to have. */
 enum {
@@ -411,6 +412,22 @@ static void drop_privileges(const struct jail *jail)
 	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no-new-privs");
 }
 
+static void set_limits(const struct jail *jail)
+{
+	struct rlimit limit;
+	if (jail->children && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		check(setrlimit(RLIMIT_NOFILE, &limit), "open files");
+	}
+	if (!jail->fixed_layout)
+		return;
+	check(personality(PER_LINUX | ADDR_NO_RANDOMIZE), "address layout");
+	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur > STACK_BYTES) {
+		limit.rlim_cur = STACK_BYTES; /* of more, where it lies depends on how much */
+		check(setrlimit(RLIMIT_STACK, &limit), "stack");
+	}
+}
+
 /* ---- system calls ---- */
 
 static void install(struct sock_filter *code, size_t count)
@@ -458,6 +475,15 @@ static void filter_calls(const char *hex)
 	install(program.code, bytes / sizeof *program.code);
 }
 
+/* A filter that refuses to start programs by name lets this one start by its descriptor. */
+static void become(int fd, char **program)
+{
+	execv(program[0], program);
+	if (errno == EPERM && fd >= 0)
+		syscall(SYS_execveat, fd, "", program, environ, AT_EMPTY_PATH);
+	fail("%s", program[0]);
+}
+
 int main(int argc, char **argv)
 {
 	static struct jail jail;
@@ -474,20 +500,19 @@ int main(int argc, char **argv)
 		make_root(&jail);
 	else
 		check(chdir("/"), "/");
+	set_limits(&jail);
 	drop_privileges(&jail);
 	if (jail.landlock)
 		restrict_self(&jail);
 	if (!jail.children)
 		keep_signals();
+	umask(0077);
+	int program = jail.program != NULL ? open(jail.program[0], O_PATH | O_CLOEXEC) : -1;
 	if (jail.filter != NULL)
 		filter_calls(jail.filter);
 	if (jail.program == NULL) {
 		printf("%d\n", landlock_version());
 		return 0;
 	}
-	umask(0077);
-	if (jail.fixed_layout)
-		check(personality(PER_LINUX | ADDR_NO_RANDOMIZE), "address layout");
-	execv(jail.program[0], jail.program);
-	fail("%s", jail.program[0]);
+	become(program, jail.program);
 }

@@ -121,6 +121,7 @@ def storage_on(folder: Path) -> list[Document]:
     return golden("storage", {"db": script}, change)
 
 
+@pytest.mark.needs("shares")
 def test_disks_that_stay_directories_of_the_host_and_parts_of_volumes(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -273,6 +274,7 @@ def test_root_is_refused_where_it_was_ruled_out(cluster: Cluster, user: int | No
 # -------------------------------------------------------------------------------------------------- resources
 
 
+@pytest.mark.needs("several processors")
 def test_the_size_of_the_vm_and_the_limits_in_it(cluster: Cluster) -> None:
     look = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max"
     scripts = {"big": "nproc; awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo"}

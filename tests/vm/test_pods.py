@@ -318,6 +318,7 @@ def without_virtiofsd(hyper: Hyper) -> None:
     subprocess.run(command, env=hyper.environment, check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.needs("shares")
 @pytest.mark.parametrize("filesystem", ["virtiofs", "9p"])
 def test_a_directory_and_a_file_of_the_host(hyper: Hyper, tmp_path: Path, filesystem: str) -> None:
     if filesystem == "9p":
@@ -342,6 +343,7 @@ def test_a_directory_and_a_file_of_the_host(hyper: Hyper, tmp_path: Path, filesy
     assert b"is not shared" in refused.stderr
 
 
+@pytest.mark.needs("qcow2")
 def test_disk_images_of_the_users_own(hyper: Hyper, tmp_path: Path) -> None:
     raw, qcow2 = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
     raw.touch()

@@ -111,12 +111,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``x86`` and ``x32``: whether calls of these two are judged as well, beside x86_64's."""
+    """``x86`` and ``x32``: whether calls of these two are judged as well, beside x86_64's; of others the action is
+    ``foreign``."""
 
     default: int
     rules: tuple[Rule, ...]
     x86: bool = True
     x32: bool = True
+    foreign: int = KILL_THREAD
 
 
 # ------------------------------------------------------------------------------------------- meaning
@@ -169,13 +171,13 @@ def compile_filter(profile: Profile, granted: Iterable[str], kernel: tuple[int, 
     if profile.x32:
         x86_64 += _pieces(profile, syscalls.X32, caps, kernel, first=syscalls.X32_BIT)
     else:
-        x86_64.append((syscalls.X32_BIT, Verdict(KILL_THREAD)))
+        x86_64.append((syscalls.X32_BIT, Verdict(profile.foreign)))
     load = [Instruction(bpf.LD_WORD, _NR)]
-    killed = [Instruction(bpf.RET, KILL_THREAD)]
-    other = killed
+    foreign = [Instruction(bpf.RET, profile.foreign)]
+    other = foreign
     if profile.x86:
         i386 = _pieces(profile, syscalls.I386, caps, kernel, first=0)
-        other = bpf.branch(bpf.JEQ, AUDIT_I386, [*load, *_choose(i386)], killed)
+        other = bpf.branch(bpf.JEQ, AUDIT_I386, [*load, *_choose(i386)], foreign)
     native = [*load, *_choose(x86_64)]
     code = [Instruction(bpf.LD_WORD, _ARCH), *bpf.branch(bpf.JEQ, AUDIT_X86_64, native, other)]
     if len(code) > bpf.PROGRAM_MAX:

@@ -6,17 +6,46 @@ those that it makes, of which opening a file or a socket is none.
 
 from __future__ import annotations
 
+import errno
 import mmap
+import signal
 from functools import cache
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.uml.argv import PROGRAM
 from hypercontainer.linux.confine import Rights
+from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
 
 # Only a kernel with guest/kernel/patches/um says this; without them it could be handed nothing.
 _MARK = b"hyper_port="
 _MAX_BYTES = 1 << 30
+
+AF_UNIX, SOCK_STREAM, SET_MODE_FILTER, TSYNC, AT_EMPTY_PATH = 1, 1, 1, 1, 0x1000
+_PLAIN = tuple(
+    (
+        "brk set_tid_address set_robust_list rseq getrandom uname exit exit_group mmap munmap mprotect ftruncate lseek "
+        "read write pread64 pwrite64 fdatasync dup dup2 close close_range epoll_create epoll_ctl epoll_wait poll "
+        "signalfd4 timer_create timer_settime clock_gettime rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack "
+        "futex wait4 gettid getpid sendmsg recvmsg sendmmsg recvmmsg"
+    ).split()
+)
+# Calls, which of their arguments counts, and what it may be.
+_WITH: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+    ("clone", 0, (0x4111, 0x4100, 0x3D0F00)),  # a process for the guest's, the trial of one, a thread
+    ("execveat", 4, (AT_EMPTY_PATH,)),
+    ("newfstatat", 3, (AT_EMPTY_PATH,)),
+    ("sendto", 4, (0,)),  # where the socket is connected to
+    ("fcntl", 1, (2, 3, 4, 8, 10, 1033)),  # F_SETFD F_GETFL F_SETFL F_SETOWN F_SETSIG F_ADD_SEALS
+    ("ioctl", 1, (0x1260,)),  # BLKGETSIZE: a disk that is a device
+    ("prctl", 0, (1, 15)),  # PR_SET_PDEATHSIG PR_SET_NAME
+    ("arch_prctl", 0, (0x1001, 0x1002)),  # ARCH_SET_GS ARCH_SET_FS
+    ("madvise", 2, (4, 9)),  # MADV_DONTNEED MADV_REMOVE
+    ("fallocate", 1, (0x3, 0x11)),  # PUNCH_HOLE and ZERO_RANGE, with KEEP_SIZE
+    ("kill", 1, (signal.SIGKILL, signal.SIGALRM, signal.SIGIO)),
+    ("tgkill", 2, (32,)),  # the C library's, to end a thread
+    ("memfd_create", 1, (0x1, 0x3, 0x9, 0x13)),  # MFD_CLOEXEC, with and without seals and the right to be run
+)
 
 
 def check(kernel: Path) -> None:
@@ -47,4 +76,16 @@ def rights(kernel: Path, uid: int | None) -> Rights:
 
 @cache
 def call_filter() -> bytes:
-    return b""
+    """From the moment when the program begins, of the kernel, its threads, and the processes that run the guest's.
+
+    Of a guest's calls, which its kernel hears of by a trap that counts for more than a refusal, none is killed here:
+    those of other architectures are its kernel's to refuse too.
+    """
+    rules = [Rule(_PLAIN, ALLOW), Rule(("clone3",), ENOSYS)]  # the C library then takes the older call
+    for name, index, values in _WITH:
+        rules += [Rule((name,), ALLOW, (Arg(index, Op.EQ, value),)) for value in values]
+    rules.append(Rule(("socketpair",), ALLOW, (Arg(0, Op.EQ, AF_UNIX), Arg(1, Op.EQ, SOCK_STREAM))))
+    rules.append(Rule(("prlimit64",), ALLOW, (Arg(0, Op.EQ, 0), Arg(2, Op.EQ, 0))))  # to read its own
+    rules.append(Rule(("seccomp",), ALLOW, (Arg(0, Op.EQ, SET_MODE_FILTER), Arg(1, Op.EQ, TSYNC))))
+    refused = ERRNO | errno.EPERM
+    return compile_filter(Profile(refused, tuple(rules), x86=False, x32=False, foreign=refused), ())
