@@ -31,6 +31,8 @@ from hypercontainer.kernel import KernelStore, cache_dir
 from reach import http_get
 from soak import rounds
 
+pytestmark = pytest.mark.needs("templates")
+
 BUSYBOX = busybox_image.REFERENCE
 TRUE = (BUSYBOX, "true")
 POOL_OF_2 = "[factory]\ncache = 2\n"

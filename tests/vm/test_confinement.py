@@ -17,6 +17,8 @@ from audit import CGROUPS, daemon_pid, kill_process
 from hyper import Hyper
 from ordinary_user import ordinary_hyper
 
+pytestmark = pytest.mark.needs("qemu")
+
 BUSYBOX = busybox_image.REFERENCE
 MIB = 1 << 20
 NO_CAPABILITIES = "0" * 16

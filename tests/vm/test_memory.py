@@ -11,6 +11,8 @@ import pytest
 import busybox_image
 from hyper import Hyper
 
+pytestmark = pytest.mark.needs("templates")
+
 BUSYBOX = busybox_image.REFERENCE
 MIB = 1 << 20
 TAKEN_MIB = 150

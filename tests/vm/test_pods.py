@@ -13,6 +13,7 @@ import pytest
 import busybox_image
 from hyper import Hyper
 from hypercontainer.hypervisor.qemu import shares
+from hypercontainer.linux.process import family_cpu_ns
 from reach import http_get
 
 RealImage = Callable[[str], str]
@@ -182,9 +183,8 @@ BUSY = "echo busy; while :; do :; done"
 
 
 def cpu_ticks(pid: int) -> int:
-    """Used so far (proc(5), stat: utime, stime)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    """Used so far, by it and its children."""
+    return family_cpu_ns(pid) * os.sysconf("SC_CLK_TCK") // 10**9
 
 
 def used_meanwhile(hyper: Hyper, pid: int) -> int:

@@ -165,13 +165,17 @@ def test_umask(hyper: Hyper) -> None:
     assert b"not an octal number" in hyper("run", "--umask", "u=rwx", BUSYBOX, check=False).stderr
 
 
+@pytest.mark.needs("several processors")
+def test_a_limit_of_time_is_a_number_of_processors(hyper: Hyper) -> None:
+    assert hyper.out("run", "--rm", "--cpus", "2", BUSYBOX, "nproc") == "2"
+
+
 def test_limits(hyper: Hyper) -> None:
     run = ("run", "--rm")
     total_kib = int(
         hyper.out(*run, "-m", "256m", BUSYBOX, "sh", "-c", "grep MemTotal /proc/meminfo").split()[1]
     )
     assert 200 * 1024 < total_kib < 256 * 1024
-    assert hyper.out(*run, "--cpus", "2", BUSYBOX, "nproc") == "2"
     assert (
         hyper.out(*run, "--ulimit", "nofile=99:100", BUSYBOX, "sh", "-c", "ulimit -n; ulimit -Hn")
         == "99\n100"

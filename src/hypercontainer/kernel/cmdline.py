@@ -15,6 +15,8 @@ _ALWAYS = (
 _OF_A_MACHINE = ("reboot=t", "random.trust_cpu=on")
 # The driver is there for who asks; not a first interface that nobody asked for.
 _OWN = ("dummy.numdummies=0",)
+# 0.08 s: the delay loop would be measured.  For 5 GHz at HZ=100, as below.
+_PROGRAM_DELAY = "lpj=50000000"
 _EMULATED = (
     "mitigations=off",  # an emulator does not speculate
     "noreplace-smp",  # 0.1 s: each lock's prefix would be rewritten in a guest of one CPU
@@ -41,7 +43,7 @@ def command_line(
     emulated guest cannot measure (linux.tsc).
     """
     if kernel.program:
-        words = [word for word in _ALWAYS if word not in _OF_A_MACHINE]
+        words = [*(word for word in _ALWAYS if word not in _OF_A_MACHINE), _PROGRAM_DELAY]
     else:
         words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
     words += _OWN if kernel.source == "own" else ()

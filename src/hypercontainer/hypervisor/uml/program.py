@@ -22,7 +22,7 @@ _MARK = b"hyper_port="
 _MAX_BYTES = 1 << 30
 
 AF_UNIX, SOCK_STREAM, SET_MODE_FILTER, TSYNC, AT_EMPTY_PATH = 1, 1, 1, 1, 0x1000
-_PLAIN = tuple(
+PLAIN = tuple(
     (
         "brk set_tid_address set_robust_list rseq getrandom uname exit exit_group mmap munmap mprotect ftruncate lseek "
         "read write pread64 pwrite64 fdatasync dup dup2 close close_range epoll_create epoll_ctl epoll_wait poll "
@@ -31,7 +31,7 @@ _PLAIN = tuple(
     ).split()
 )
 # Calls, which of their arguments counts, and what it may be.
-_WITH: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+WITH: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("clone", 0, (0x4111, 0x4100, 0x3D0F00)),  # a process for the guest's, the trial of one, a thread
     ("execveat", 4, (AT_EMPTY_PATH,)),
     ("newfstatat", 3, (AT_EMPTY_PATH,)),
@@ -81,8 +81,8 @@ def call_filter() -> bytes:
     Of a guest's calls, which its kernel hears of by a trap that counts for more than a refusal, none is killed here:
     those of other architectures are its kernel's to refuse too.
     """
-    rules = [Rule(_PLAIN, ALLOW), Rule(("clone3",), ENOSYS)]  # the C library then takes the older call
-    for name, index, values in _WITH:
+    rules = [Rule(PLAIN, ALLOW), Rule(("clone3",), ENOSYS)]  # the C library then takes the older call
+    for name, index, values in WITH:
         rules += [Rule((name,), ALLOW, (Arg(index, Op.EQ, value),)) for value in values]
     rules.append(Rule(("socketpair",), ALLOW, (Arg(0, Op.EQ, AF_UNIX), Arg(1, Op.EQ, SOCK_STREAM))))
     rules.append(Rule(("prlimit64",), ALLOW, (Arg(0, Op.EQ, 0), Arg(2, Op.EQ, 0))))  # to read its own
