@@ -43,6 +43,8 @@ class Package:
 def cache_dir() -> Path:
     """As ``hypercontainer.kernel.cache_dir``."""
     if named := os.environ.get("HYPER_CACHE"):
+        if not named.startswith("/"):
+            raise Missing(f"HYPER_CACHE={named}: not an absolute path")
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hyper"

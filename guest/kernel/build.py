@@ -116,7 +116,7 @@ FLAVOURS = {
 
 @dataclass(frozen=True)
 class Source:
-    """``package`` is a file where it is not installed; the archive is TAR in it."""
+    """``package`` is a file where it is not installed: the archive lies in it where the installed one would."""
 
     name: str
     version: str

@@ -68,7 +68,5 @@ def uml_argv(spec: VMSpec, plan: FdPlan) -> list[str]:
 def ubd(disk: DiskSpec, files: Sequence[str]) -> str:
     """What follows a disk's number: its flags ("d": data, whatever a guest makes its first bytes look like), its files,
     each with how much of it is the disk's, and its serial."""
-    if len(files) == 1:
-        return f"{'r' if disk.read_only else ''}d={files[0]},,{disk.serial}"
     parts = "+".join(f"{file}/{size}" for file, (_, size) in zip(files, disk.extents, strict=True))
     return f"{'r' if disk.read_only else ''}d={parts},,{disk.serial}"

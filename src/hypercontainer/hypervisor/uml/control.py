@@ -17,8 +17,7 @@ from hypercontainer.errors import HypervisorError
 from hypercontainer.linux import unix
 
 TIMEOUT_S = 10.0
-MAX_WORDS_BYTES = 511  # MCONSOLE_MAX_DATA less the NUL
-MAX_FILES = 19
+MAX_WORDS_BYTES, MAX_FILES = 4000, 250  # what fits in a request, and goes with one
 _MAGIC, _VERSION = 0xCAFEBABE, 2
 _HEAD = struct.Struct("=III")  # of both; in a request the interface's magic and version
 _ANSWER_BYTES = 1 << 16

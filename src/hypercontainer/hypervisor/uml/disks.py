@@ -19,7 +19,7 @@ from hypercontainer.hypervisor.extents import open_extents
 from hypercontainer.hypervisor.uml import control
 from hypercontainer.hypervisor.uml.argv import ubd
 
-UNITS = 16  # MAX_DEV of the kernel's ubd driver
+UNITS = 26  # MAX_DEV of the kernel's ubd driver
 
 
 def open_locked(disk: DiskSpec, fds: contextlib.ExitStack) -> list[int]:
