@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fake_driver import FakeDriver
-from hypercontainer.engine.sandbox.choice import AUTO, QEMU, UML, Chosen, Wish, check, choose
+from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, check, choose
 from hypercontainer.errors import InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
@@ -18,6 +18,8 @@ from hypercontainer.kernel import Kernel
 KVM, TCG, NATIVE = Accelerator.KVM, Accelerator.TCG, Accelerator.NATIVE
 MACHINE = Kernel(Path("/machine"), "6.1", "own", (), True, "sha256:0")
 PROGRAM = Kernel(Path("/program"), "7.3", "own", (), False, "sha256:1", program=True)
+OTHER = Kernel(Path("/other"), "6.2", "other", (), True, "sha256:2")
+NOTHING = Wish()
 SHARES = {"shares": "directories of the host"}
 
 
@@ -57,14 +59,15 @@ class Store:
     def find(self, wish: str) -> Kernel:
         if wish.startswith("/copy"):
             raise InvalidArgument(f"kernel {wish}: neither this nor that")
-        found = {kernel.name: kernel for kernel in (MACHINE, PROGRAM)}.get(wish)
+        found = {kernel.name: kernel for kernel in (MACHINE, PROGRAM, OTHER)}.get(wish)
         if found is None:
             raise NotFound(f"no kernel called {wish}")
         return found
 
 
 def chosen(
-    wish: Wish,
+    asked: Wish,
+    configured: Wish = NOTHING,
     *,
     qemu: FakeDriver | None = None,
     native: bool = True,
@@ -73,60 +76,77 @@ def chosen(
 ) -> Chosen:
     drivers = Drivers(qemu or FakeDriver(), Native(native))
     store: Any = Store(programs=programs)
-    return asyncio.run(choose(wish, drivers, store, wants or {}))
-
-
-def wish(hypervisor: str = AUTO, accelerator: str = AUTO, kernel: str | None = None, **more: Any) -> Wish:
-    return Wish(hypervisor, accelerator, kernel, **more)
+    return asyncio.run(choose(asked, configured, drivers, store, wants or {}))
 
 
 def test_the_best_that_works_is_taken() -> None:
-    best = chosen(wish(), qemu=FakeDriver(kvm=True))
+    best = chosen(Wish(), qemu=FakeDriver(kvm=True))
     assert (best.accelerator, best.kernel) == (KVM, MACHINE)
-    second = chosen(wish())
+    second = chosen(Wish())
     assert (second.accelerator, second.kernel, second.driver.name) == (NATIVE, PROGRAM, UML)
     assert second.reason.startswith("KVM is not usable: ")
-    last = chosen(wish(), native=False)
+    last = chosen(Wish(), native=False)
     assert (last.accelerator, last.kernel) == (TCG, MACHINE)
     assert last.reason.endswith("; no seccomp here")
 
 
 def test_what_a_vm_needs_decides_too() -> None:
-    found = chosen(wish(), wants=SHARES)
+    found = chosen(Wish(), wants=SHARES)
     assert found.accelerator is TCG
     assert found.reason.endswith("; User Mode Linux has no directories of the host")
-    assert chosen(wish(UML), wants=SHARES).accelerator is NATIVE  # whose driver says what it cannot
+    assert chosen(Wish(UML), wants=SHARES).accelerator is NATIVE  # whose driver says what it cannot
 
 
 def test_without_qemu_there_is_user_mode_linux_and_without_both_qemus_words() -> None:
-    found = chosen(wish(), qemu=Missing())
+    found = chosen(Wish(), qemu=Missing())
     assert (found.accelerator, found.reason) == (NATIVE, "no QEMU in PATH")
     for more in ({"native": False}, {"programs": False}, {"wants": SHARES}):
         with pytest.raises(Unavailable, match="no QEMU"):
-            chosen(wish(), qemu=Missing(), **more)
+            chosen(Wish(), qemu=Missing(), **more)
 
 
 @pytest.mark.parametrize(
     ("asked", "accelerator", "kernel"),
     [
-        (wish(UML), NATIVE, PROGRAM),
-        (wish(QEMU), TCG, MACHINE),
-        (wish(QEMU, "kvm"), KVM, MACHINE),
-        (wish(accelerator="tcg"), TCG, MACHINE),
-        (wish(kernel="own-7.3"), NATIVE, PROGRAM),
-        (wish(kernel="own-6.1"), TCG, MACHINE),
-        (wish(UML, kernel="own-6.1", configured=True), NATIVE, PROGRAM),
-        (wish(QEMU, kernel="own-7.3", configured=True), TCG, MACHINE),
+        (Wish(UML), NATIVE, PROGRAM),
+        (Wish(QEMU), TCG, MACHINE),
+        (Wish(QEMU, "kvm"), KVM, MACHINE),
+        (Wish(accelerator="tcg"), TCG, MACHINE),
+        (Wish(kernel="own-7.3"), NATIVE, PROGRAM),
+        (Wish(kernel="own-6.1"), TCG, MACHINE),
+        (Wish(UML, kernel="own-6.1"), NATIVE, MACHINE),  # the driver says that this is none of its
     ],
 )
 def test_what_is_asked_for_is_given(asked: Wish, accelerator: Accelerator, kernel: Kernel) -> None:
-    found = chosen(asked)
+    for found in (chosen(asked), chosen(asked, Wish(UML, kernel="own-7.3")), chosen(asked, Wish(QEMU))):
+        assert (found.accelerator, found.kernel) == (accelerator, kernel)
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "accelerator", "kernel"),
+    [
+        (NOTHING, Wish(UML), NATIVE, PROGRAM),
+        (NOTHING, Wish(QEMU, "kvm"), KVM, MACHINE),
+        (NOTHING, Wish(accelerator="tcg"), TCG, MACHINE),
+        (NOTHING, Wish(kernel="own-7.3"), NATIVE, PROGRAM),
+        (NOTHING, Wish(kernel="other-6.2"), TCG, OTHER),
+        (Wish(QEMU), Wish(accelerator="kvm"), KVM, MACHINE),
+        (Wish(QEMU), Wish(kernel="other-6.2"), TCG, OTHER),
+        (Wish(UML), Wish(kernel="other-6.2"), NATIVE, PROGRAM),
+        (Wish(QEMU), Wish(kernel="own-7.3"), TCG, MACHINE),
+        (Wish(kernel="own-6.1"), Wish(UML), TCG, MACHINE),
+    ],
+)
+def test_what_is_configured_is_for_what_it_can_be_of(
+    asked: Wish, configured: Wish, accelerator: Accelerator, kernel: Kernel
+) -> None:
+    found = chosen(asked, configured)
     assert (found.accelerator, found.kernel) == (accelerator, kernel)
 
 
 def test_a_kernel_is_named_as_its_user_knows_it() -> None:
     with pytest.raises(InvalidArgument, match="kernel /home/me/vmlinuz: neither"):
-        chosen(wish(kernel="/copy/of/it", known_as="/home/me/vmlinuz"))
+        chosen(Wish(kernel="/copy/of/it", known_as="/home/me/vmlinuz"))
 
 
 @pytest.mark.parametrize(

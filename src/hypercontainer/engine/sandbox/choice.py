@@ -26,14 +26,12 @@ BY_CONFIGURATION = "chosen by configuration"
 @dataclass(frozen=True)
 class Wish:
     """``hypervisor`` and ``accelerator`` may be ``AUTO``; ``kernel``: None, a path or a name; ``known_as``: by which
-    whoever asks for it knows the path, where that is another.  ``configured``: it is no wish for this VM, but for all
-    that it can be of."""
+    whoever asks for it knows the path, where that is another."""
 
-    hypervisor: str
-    accelerator: str
-    kernel: str | None
+    hypervisor: str = AUTO
+    accelerator: str = AUTO
+    kernel: str | None = None
     known_as: str = ""
-    configured: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,21 +54,24 @@ def check(hypervisor: str | None, accelerator: str | None) -> None:
         )
 
 
-async def choose(wish: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]) -> Chosen:
-    """``wants``: what the VM needs that only QEMU has, in words, by what the words are about; empty for most.
+async def choose(
+    asked: Wish, configured: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
+) -> Chosen:
+    """What is ``asked`` for this VM counts before what is ``configured`` for all that it can be of.  ``wants``: what
+    the VM needs that only QEMU has, in words, by what the words are about; empty for most.
 
     Raises what the driver, or the search for its kernel, raises where there is no other.
     """
-    named = await _named(wish, kernels)
-    if named is not None and wish.configured and wish.hypervisor == (QEMU if named.program else UML):
-        named = None
-    if wish.hypervisor == UML or (named is not None and named.program and wish.hypervisor == AUTO):
-        kernel = named if named is not None else await _LOOKS.run(kernels.program)
-        return Chosen(drivers.named(UML), kernel, Accelerator.NATIVE, BY_CONFIGURATION)
-    if wish.hypervisor == QEMU or wish.accelerator != AUTO or named is not None:
-        kernel = named if named is not None else await _LOOKS.run(kernels.default)
-        return await _on_qemu(wish, drivers, kernel)
-    return await _best(wish, drivers, kernels, wants)
+    named = [await _named(wish, kernels) for wish in (asked, configured)]
+    for wish, kernel in zip((asked, configured), named, strict=True):
+        if wish.hypervisor == UML or (wish.hypervisor == AUTO and kernel is not None and kernel.program):
+            found = await _kernel(kernel, named[1], program=True, kernels=kernels)
+            return Chosen(drivers.named(UML), found, Accelerator.NATIVE, BY_CONFIGURATION)
+        if wish.hypervisor == QEMU or wish.accelerator != AUTO or kernel is not None:
+            found = await _kernel(kernel, named[1], program=False, kernels=kernels)
+            accelerator = asked.accelerator if asked.accelerator != AUTO else configured.accelerator
+            return await _on_qemu(accelerator, drivers, found)
+    return await _best(drivers, kernels, wants)
 
 
 _LOOKS = Workers("kernels", 4, waits=True)
@@ -89,21 +90,32 @@ async def _named(wish: Wish, kernels: KernelStore) -> Kernel | None:
         raise
 
 
-async def _on_qemu(wish: Wish, drivers: Drivers, kernel: Kernel) -> Chosen:
+async def _kernel(
+    asked: Kernel | None, configured: Kernel | None, *, program: bool, kernels: KernelStore
+) -> Kernel:
+    """What is asked for, whatever it is, which the driver judges; else of the kind that is needed."""
+    if asked is not None and asked is not configured:
+        return asked
+    if configured is not None and configured.program == program:
+        return configured
+    return await _LOOKS.run(kernels.program if program else kernels.default)
+
+
+async def _on_qemu(accelerator: str, drivers: Drivers, kernel: Kernel) -> Chosen:
     qemu = drivers.default
-    if wish.accelerator != AUTO:
-        return Chosen(qemu, kernel, Accelerator(wish.accelerator), BY_CONFIGURATION)
+    if accelerator != AUTO:
+        return Chosen(qemu, kernel, Accelerator(accelerator), BY_CONFIGURATION)
     verdict = await qemu.probe(Accelerator.KVM, kernel.path)
     if verdict.usable:
         return Chosen(qemu, kernel, Accelerator.KVM, verdict.reason)
     return Chosen(qemu, kernel, Accelerator.TCG, f"KVM is not usable: {verdict.reason}")
 
 
-async def _best(wish: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]) -> Chosen:
+async def _best(drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]) -> Chosen:
     found: Chosen | None = None
     failure: HyperError | None = None
     try:
-        found = await _on_qemu(wish, drivers, await _LOOKS.run(kernels.default))
+        found = await _on_qemu(AUTO, drivers, await _LOOKS.run(kernels.default))
     except HyperError as error:  # no QEMU, or nothing for it to boot
         failure = error
     if found is not None and found.accelerator is Accelerator.KVM:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from hypercontainer.engine.network import ports
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.boot_files import BootFiles
-from hypercontainer.engine.sandbox.choice import Wish, choose
+from hypercontainer.engine.sandbox.choice import AUTO, Chosen, Wish, choose
 from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
@@ -51,6 +51,12 @@ class Supplies:
     claims: Claims
     hyperstart: Callable[[], Path]
 
+    async def choose(self, asked: Wish, wants: Mapping[str, str]) -> Chosen:
+        """See ``choice.choose``."""
+        machine = self.machine
+        configured = Wish(machine.hypervisor, machine.accelerator, machine.kernel)
+        return await choose(asked, configured, self.drivers, self.kernels, wants)
+
     async def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
         """In a thread of its own: who merges one of them already is waited for."""
         return await _ROOT_DISKS.run(lambda: [self.layers.root_disk(diff_ids) for diff_ids in images])
@@ -60,7 +66,7 @@ async def plan_hardware(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[Hardware, dict[str, Any]]:
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
-    chosen = await choose(await _wish(supplies, record), supplies.drivers, supplies.kernels, _wants(contents))
+    chosen = await supplies.choose(await _wish(supplies, record), _wants(contents))
     kernel, accelerator = chosen.kernel, chosen.accelerator
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     arguments = command_line(
@@ -141,14 +147,10 @@ def check_boot_files(spec: PodSpec, boot_files: BootFiles, asked_by: int | None)
 
 
 async def _wish(supplies: Supplies, record: PodRecord) -> Wish:
-    """The kernel's as a path of ours, where it is one of the user's."""
-    machine, kernel = supplies.machine, record.kernel
-    hypervisor, accelerator = (
-        record.hypervisor or machine.hypervisor,
-        record.accelerator or machine.accelerator,
-    )
+    """What is asked for this VM; a kernel of the user's as a path of ours."""
+    hypervisor, accelerator, kernel = record.hypervisor or AUTO, record.accelerator or AUTO, record.kernel
     if kernel is None or not _is_path(kernel):
-        return Wish(hypervisor, accelerator, kernel or machine.kernel, configured=kernel is None)
+        return Wish(hypervisor, accelerator, kernel)
     user = storage.asking(record.asked_by)
     copy = await storage.HOST_PATHS.run(partial(supplies.boot_files.copy, "kernel", kernel, user))
     return Wish(hypervisor, accelerator, str(copy), kernel)

@@ -19,7 +19,7 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
 from hypercontainer.engine.images import ImageService
-from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, choose, native_verdict
+from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, native_verdict
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import runs_as_root
@@ -224,18 +224,13 @@ class SystemService:
     async def _chosen(self) -> Chosen | None:
         """What a VM gets for which nobody says anything; None where there is nothing."""
         with contextlib.suppress(HyperError):
-            return await self._choose()
+            return await self._supplies.choose(Wish(), {})
         return None
-
-    async def _choose(self) -> Chosen:
-        machine = self._config.machine
-        wish = Wish(machine.hypervisor, machine.accelerator, machine.kernel, configured=True)
-        return await choose(wish, self._supplies.drivers, self._supplies.kernels, {})
 
     async def _check_choice(self) -> Check:
         """Which hypervisor runs containers here, why, and what that means."""
         try:
-            chosen = await self._choose()
+            chosen = await self._supplies.choose(Wish(), {})
         except HyperError as error:
             return Check("hypervisor", False, error.message, error.hint or "")
         meaning = _MEANINGS[chosen.accelerator]

@@ -28,13 +28,15 @@ class FdPlan:
     agent_in: int
     agent_out: int
     control: int
+    full: int
     initrd: int | None
     disks: tuple[tuple[int, ...], ...]
     nics: tuple[int, ...]
 
 
 def plan_fds(spec: VMSpec) -> FdPlan:
-    agent_in, agent_out, control, following = FIRST_FD, FIRST_FD + 1, FIRST_FD + 2, FIRST_FD + 3
+    agent_in, agent_out, control, full = range(FIRST_FD, FIRST_FD + 4)
+    following = full + 1
     initrd = None
     if spec.initrd is not None:
         initrd, following = following, following + 1
@@ -43,7 +45,7 @@ def plan_fds(spec: VMSpec) -> FdPlan:
         disks.append(tuple(range(following, following + len(disk.extents))))
         following += len(disk.extents)
     nics = tuple(range(following, following + len(spec.nics)))
-    return FdPlan(agent_in, agent_out, control, initrd, tuple(disks), nics)
+    return FdPlan(agent_in, agent_out, control, full, initrd, tuple(disks), nics)
 
 
 def uml_argv(spec: VMSpec, plan: FdPlan) -> list[str]:
@@ -56,6 +58,7 @@ def uml_argv(spec: VMSpec, plan: FdPlan) -> list[str]:
         f"hyper_port=@{plan.agent_in},@{plan.agent_out}",
         f"hyper.port={AGENT_DEVICE}",
         f"mconsole=@{plan.control}",
+        f"ubd_full=@{plan.full}",
     ]
     argv += [f"initrd=@{plan.initrd}"] if plan.initrd is not None else []
     for number, (disk, fds) in enumerate(zip(spec.disks, plan.disks, strict=True)):

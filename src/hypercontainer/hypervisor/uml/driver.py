@@ -154,13 +154,17 @@ class UmlDriver:
                     one.close()
             await self.destroy(record)  # nothing but what was left of it, or a guest without its network
             return None
-        try:
-            output = _output(UmlRunDir(record.run_dir), new=False)
-        except OSError as error:
+        with contextlib.ExitStack() as undo:
             for one in (process, *serving):
-                one.close()
-            raise HypervisorError(f"VM {record.name}: its console cannot be read: {error}") from error
-        return UmlVM(record, process, output, self._told, serving)
+                undo.callback(one.close)
+            try:
+                output = _output(UmlRunDir(record.run_dir), new=False)
+                undo.callback(output.close)
+                vm = UmlVM(record, process, output, self._told, serving)
+            except OSError as error:
+                raise HypervisorError(f"VM {record.name}: it cannot be reached: {error}") from error
+            undo.pop_all()
+        return vm
 
     async def destroy(self, record: VMRecord) -> None:
         process = Process.open(record.identity)
@@ -286,6 +290,8 @@ def _handed(spec: VMSpec, run: UmlRunDir, fds: contextlib.ExitStack) -> list[int
         inherited.append(run.make_pipe(path))
         fds.callback(os.close, inherited[-1])
     inherited.append(fds.enter_context(unix.receive(run.control)).fileno())
+    inherited.append(run.make_pipe(run.full))
+    fds.callback(os.close, inherited[-1])
     if spec.initrd is not None:
         inherited.append(os.open(spec.initrd, os.O_RDONLY | os.O_CLOEXEC))
         fds.callback(os.close, inherited[-1])

@@ -8,8 +8,8 @@ from hypercontainer.hypervisor.run_dir import RunDir
 
 
 class UmlRunDir(RunDir):
-    """``agent_in`` is what the guest reads; ``units`` says which disk is where; ``network`` a NIC's control socket;
-    ``offers`` lists ports of the host that guests may reach."""
+    """``agent_in`` is what the guest reads; ``full`` is told when the host is; ``units`` says which disk is where;
+    ``network`` is a NIC's control socket; ``offers`` lists ports of the host that guests may reach."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -17,6 +17,7 @@ class UmlRunDir(RunDir):
         self.agent_out = path / "agent.out"
         self.console = path / "console"
         self.control = path / "control.sock"
+        self.full = path / "full"
         self.units = path / "units.json"
         self.offers = self.names / "ports"
 

@@ -25,6 +25,7 @@ from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.uml import pipes, usernet
 from hypercontainer.hypervisor.uml.disks import Plugs, Units
 from hypercontainer.hypervisor.uml.places import UmlRunDir
+from hypercontainer.hypervisor.uml.stall import Stall
 from hypercontainer.hypervisor.validate import check_disk, check_forward
 from hypercontainer.linux import process as processes
 from hypercontainer.linux.cgroup import Cgroup
@@ -54,6 +55,7 @@ class UmlVM:
         self._run = UmlRunDir(record.run_dir)
         self._resolver = resolver
         resolver.follow(self._run)
+        self._stall = Stall(self._run.full)
         self._plugs = Plugs(self._run.control, Units(self._run.units))
         self._killed = False
         self._agent: asyncio.StreamWriter | None = None
@@ -82,7 +84,7 @@ class UmlVM:
         self._kept = pair
 
     def on_stall(self, told: Callable[[bool], None]) -> None:
-        """It never stands still for the host's full disk: the guest is told, as of a full disk of its own."""
+        self._stall.tell(told)
 
     async def pause(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -159,6 +161,7 @@ class UmlVM:
         self._part_from_agent()
         self._resolver.leave(self._run)
         self._output.close()
+        self._stall.close()
         for process in (self._process, *self._serving):
             process.close()
 

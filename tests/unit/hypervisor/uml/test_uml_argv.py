@@ -27,14 +27,14 @@ SPEC = VMSpec(
 def test_everything_is_a_descriptor() -> None:
     assert uml_argv(SPEC, plan_fds(SPEC)) == [
         *("/linux", "mem=128M", "seccomp=on", "con0=null:@0,fd:1", "console=tty0"),
-        *("hyper_port=@4,@5", "hyper.port=/dev/hyper-port", "mconsole=@6", "initrd=@7"),
-        *("ubd0rd=@8/512+@9/1099511627776,,image", "ubd1d=@10/1048576,,disk"),
-        "vec0:transport=fd,fd=11,mac=52:54:00:12:34:56",
-        "vec1:transport=fd,fd=12,mac=52:54:00:12:34:57",
+        *("hyper_port=@4,@5", "hyper.port=/dev/hyper-port", "mconsole=@6", "ubd_full=@7", "initrd=@8"),
+        *("ubd0rd=@9/512+@10/1099511627776,,image", "ubd1d=@11/1048576,,disk"),
+        "vec0:transport=fd,fd=12,mac=52:54:00:12:34:56",
+        "vec1:transport=fd,fd=13,mac=52:54:00:12:34:57",
         *("quiet", "mem=1G"),  # the user's come last, and win
     ]
 
 
 def test_what_is_not_there_takes_no_descriptor() -> None:
     bare = VMSpec("a", "web", Path("/run/a"), Path("/linux-7"), None, (), 64, 1, disks=(DISK,))
-    assert uml_argv(bare, plan_fds(bare))[-2:] == ["mconsole=@6", "ubd0d=@7/1048576,,disk"]
+    assert uml_argv(bare, plan_fds(bare))[-2:] == ["ubd_full=@7", "ubd0d=@8/1048576,,disk"]
