@@ -21,6 +21,7 @@ from hypercontainer.config.model import (
     Machine,
     Registries,
     SizePolicy,
+    Uml,
 )
 from hypercontainer.config.places import Locations, locations
 from hypercontainer.errors import InvalidArgument
@@ -194,6 +195,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "uid_base": Key("uid_base", whole(1000, 2**31 - 1)),
         "uid_count": Key("uid_count", whole(1, 2**24)),
     },
+    "uml": {"mode": Key("mode", one_of("seccomp", "ptrace"))},
     "factory": {
         "template": Key("template", truth),
         "cache": Key("cache", whole(0, 64)),
@@ -243,6 +245,7 @@ def from_locations(places: Locations) -> Config:
         file=Path(places.file) if places.file else None,
         defaults=Defaults(**taken["defaults"]),
         machine=Machine(**taken["machine"]),
+        uml=Uml(**taken["uml"]),
         factory=Factory(**taken["factory"]),
         logging=Logging(**taken["log"]),
         registries=Registries(**taken["registries"]),

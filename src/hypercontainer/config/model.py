@@ -57,6 +57,13 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Uml:
+    """User Mode Linux.  ``mode``: by what its kernel hears of the calls of a guest's processes."""
+
+    mode: str = "seccomp"  # seccomp, ptrace
+
+
+@dataclass(frozen=True)
 class Logging:
     """Of containers; ``level`` is hyperd's own."""
 
@@ -146,6 +153,7 @@ class Config:
     group: str = "hyper"
     defaults: Defaults = Defaults()
     machine: Machine = Machine()
+    uml: Uml = Uml()
     factory: Factory = Factory()
     logging: Logging = Logging()
     registries: Registries = Registries()

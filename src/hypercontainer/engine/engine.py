@@ -31,6 +31,7 @@ from hypercontainer.engine.state import StateStore
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.hypervisor.uml.argv import Mode
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.image.model import RegistriesConfig
 from hypercontainer.image.store import ImageStore
@@ -121,7 +122,7 @@ def _qemu(config: Config) -> Driver:
 
 
 def _uml(config: Config) -> Driver:
-    return UmlDriver(config.root / "cache" / "hypervisor.json")
+    return UmlDriver(config.root / "cache" / "hypervisor.json", mode=Mode(config.uml.mode))
 
 
 def _supplies(config: Config, places: Places, driver: Driver, others: Sequence[Driver]) -> Supplies:

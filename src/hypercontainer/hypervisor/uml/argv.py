@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from hypercontainer.hypervisor.driver import DiskSpec, VMSpec
 
@@ -17,8 +18,20 @@ FIRST_FD = 4
 PROGRAM = "/linux"
 # The guest's end of the agent's pipes.
 AGENT_DEVICE = "/dev/hyper-port"
-# Standard input leads nowhere, standard output is the console.
-CONSOLE = ("con0=null:@0,fd:1", "console=tty0")
+# Standard input leads nowhere, standard output is the console.  Without another word the root is the first disk, an
+# image's, whose own init would be run where the initrd has none.
+COMMON = ("con0=null:@0,fd:1", "console=tty0", "root=none")
+
+
+class Mode(StrEnum):
+    """By what the kernel hears of the calls of a guest's process; docs/uml.md weighs the two."""
+
+    SECCOMP = "seccomp"
+    PTRACE = "ptrace"
+
+    @property
+    def argument(self) -> str:
+        return f"seccomp={'on' if self is Mode.SECCOMP else 'off'}"
 
 
 @dataclass(frozen=True)
@@ -48,13 +61,13 @@ def plan_fds(spec: VMSpec) -> FdPlan:
     return FdPlan(agent_in, agent_out, control, full, initrd, tuple(disks), nics)
 
 
-def uml_argv(spec: VMSpec, plan: FdPlan) -> list[str]:
+def uml_argv(spec: VMSpec, plan: FdPlan, mode: Mode) -> list[str]:
     """Of a specification that is checked."""
     argv = [
         PROGRAM,
         f"mem={spec.memory_mib}M",
-        "seccomp=on",
-        *CONSOLE,
+        *COMMON,
+        mode.argument,
         f"hyper_port=@{plan.agent_in},@{plan.agent_out}",
         f"hyper.port={AGENT_DEVICE}",
         f"mconsole=@{plan.control}",

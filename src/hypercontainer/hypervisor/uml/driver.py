@@ -31,7 +31,7 @@ from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line,
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.uml import doctor, probe, program, usernet
-from hypercontainer.hypervisor.uml.argv import plan_fds, uml_argv
+from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
 from hypercontainer.hypervisor.uml.places import UmlRunDir
 from hypercontainer.hypervisor.uml.told import Told
@@ -69,8 +69,9 @@ class UmlDriver:
 
     name = "uml"
 
-    def __init__(self, cache: Path, *, cgroups: Cgroups | None = None) -> None:
+    def __init__(self, cache: Path, *, cgroups: Cgroups | None = None, mode: Mode = Mode.SECCOMP) -> None:
         """``cache`` is the file of what was found out."""
+        self._mode = mode
         self._cache = FactCache(cache)
         self._cgroups = cgroups
         self._told = Told()
@@ -100,12 +101,12 @@ class UmlDriver:
         if kernel is None:
             return Verdict(accelerator, usable=False, reason="there is no kernel for User Mode Linux")
         try:
-            key = probe.verdict_key(kernel)
+            key = probe.verdict_key(kernel, self._mode)
         except OSError as error:
             raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
         known = None if refresh else self._cache.get(key, Verdict)
         if known is None:
-            known = await probe.probe(await jail.means(self._cache), kernel)
+            known = await probe.probe(await jail.means(self._cache), kernel, self._mode)
             self._cache.put(key, known)
         return known
 
@@ -202,9 +203,9 @@ class UmlDriver:
             inherited = _handed(spec, run, fds)
             try:
                 gate, process = await held(
-                    uml_argv(spec, plan_fds(spec)),
+                    uml_argv(spec, plan_fds(spec), self._mode),
                     environment={},
-                    rights=program.rights(spec.kernel, spec.owner_uid),
+                    rights=program.rights(spec.kernel, spec.owner_uid, self._mode),
                     means=means,
                     stdio=(null, console, said),
                     inherited=[*inherited, *(one.frames.fileno() for one in serving)],

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.hypervisor.uml.argv import PROGRAM
+from hypercontainer.hypervisor.uml.argv import PROGRAM, Mode
 from hypercontainer.linux.confine import Rights
 from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
 
@@ -46,6 +46,13 @@ WITH: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("tgkill", 2, (32,)),  # the C library's, to end a thread
     ("memfd_create", 1, (0x1, 0x3, 0x9, 0x13)),  # MFD_CLOEXEC, with and without seals and the right to be run
 )
+FOR_PTRACE: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+    ("clone", 0, (0x1200011,)),  # fork, for the trial of it
+    ("kill", 1, (signal.SIGSTOP,)),
+    # TRACEME PEEKUSER POKEUSER CONT KILL GETREGS SETREGS SYSCALL SYSEMU SYSEMU_SINGLESTEP SETOPTIONS GETSIGINFO
+    # GETREGSET SETREGSET
+    ("ptrace", 0, (0, 3, 6, 7, 8, 12, 13, 24, 31, 32, 0x4200, 0x4202, 0x4204, 0x4205)),
+)
 
 
 def check(kernel: Path) -> None:
@@ -63,29 +70,30 @@ def check(kernel: Path) -> None:
                 )
 
 
-def rights(kernel: Path, uid: int | None) -> Rights:
+def rights(kernel: Path, uid: int | None, mode: Mode) -> Rights:
     return Rights(
         files=((str(kernel), PROGRAM),),
         network=False,
         uid=uid,
-        filter=call_filter(),
+        filter=call_filter(mode),
         children=True,
         fixed_layout=True,
     )
 
 
 @cache
-def call_filter() -> bytes:
+def call_filter(mode: Mode) -> bytes:
     """From the moment when the program begins, of the kernel, its threads, and the processes that run the guest's.
 
     Of a guest's calls, which its kernel hears of by a trap that counts for more than a refusal, none is killed here:
     those of other architectures are its kernel's to refuse too.
     """
     rules = [Rule(PLAIN, ALLOW), Rule(("clone3",), ENOSYS)]  # the C library then takes the older call
-    for name, index, values in WITH:
+    for name, index, values in (*WITH, *(FOR_PTRACE if mode is Mode.PTRACE else ())):
         rules += [Rule((name,), ALLOW, (Arg(index, Op.EQ, value),)) for value in values]
     rules.append(Rule(("socketpair",), ALLOW, (Arg(0, Op.EQ, AF_UNIX), Arg(1, Op.EQ, SOCK_STREAM))))
     rules.append(Rule(("prlimit64",), ALLOW, (Arg(0, Op.EQ, 0), Arg(2, Op.EQ, 0))))  # to read its own
     rules.append(Rule(("seccomp",), ALLOW, (Arg(0, Op.EQ, SET_MODE_FILTER), Arg(1, Op.EQ, TSYNC))))
+    rules += [Rule(("getppid",), ALLOW)] if mode is Mode.PTRACE else []
     refused = ERRNO | errno.EPERM
     return compile_filter(Profile(refused, tuple(rules), x86=False, x32=False, foreign=refused), ())

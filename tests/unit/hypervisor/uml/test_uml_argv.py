@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypercontainer.hypervisor.driver import DiskSpec, VMSpec
-from hypercontainer.hypervisor.uml.argv import plan_fds, uml_argv
+from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from nics import nat_nic
 
 IMAGE = DiskSpec("image", ((Path("/l/1"), 512), (Path("/l/2"), 1 << 40)), read_only=True)
@@ -25,8 +25,8 @@ SPEC = VMSpec(
 
 
 def test_everything_is_a_descriptor() -> None:
-    assert uml_argv(SPEC, plan_fds(SPEC)) == [
-        *("/linux", "mem=128M", "seccomp=on", "con0=null:@0,fd:1", "console=tty0"),
+    assert uml_argv(SPEC, plan_fds(SPEC), Mode.SECCOMP) == [
+        *("/linux", "mem=128M", "con0=null:@0,fd:1", "console=tty0", "root=none", "seccomp=on"),
         *("hyper_port=@4,@5", "hyper.port=/dev/hyper-port", "mconsole=@6", "ubd_full=@7", "initrd=@8"),
         *("ubd0rd=@9/512+@10/1099511627776,,image", "ubd1d=@11/1048576,,disk"),
         "vec0:transport=fd,fd=12,mac=52:54:00:12:34:56",
@@ -37,4 +37,4 @@ def test_everything_is_a_descriptor() -> None:
 
 def test_what_is_not_there_takes_no_descriptor() -> None:
     bare = VMSpec("a", "web", Path("/run/a"), Path("/linux-7"), None, (), 64, 1, disks=(DISK,))
-    assert uml_argv(bare, plan_fds(bare))[-2:] == ["ubd_full=@7", "ubd0d=@8/1048576,,disk"]
+    assert uml_argv(bare, plan_fds(bare), Mode.PTRACE)[-2:] == ["ubd_full=@7", "ubd0d=@8/1048576,,disk"]
