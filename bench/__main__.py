@@ -11,7 +11,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import ROOT, attacked, cold_run, command_line, many, memory, pods, pull, start, stream, through
+from bench import (
+    ROOT,
+    attacked,
+    cold_run,
+    command_line,
+    many,
+    memory,
+    pods,
+    pull,
+    start,
+    stream,
+    through,
+    uml,
+)
 from bench.containers import BOOTED
 from bench.measure import Row, table, write_json
 from hyper import Hyper, hyper
@@ -30,6 +43,7 @@ def with_hyperd(
 CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "command-line": with_hyperd(command_line.measure),
     "start": lambda flags: start.measure(flags.rounds),
+    "uml": lambda flags: uml.measure(flags.rounds, flags.pods),
     "many": lambda flags: many.measure(),
     "pods": lambda flags: pods.measure(flags.rounds),
     "memory": lambda flags: memory.measure(flags.pods),

@@ -17,7 +17,8 @@ import busybox_image
 from bench.measure import run
 from hyper import Hyper, close
 
-BOOTED = "[factory]\ntemplate = false\n"
+QEMU, UML = (f'[machine]\nhypervisor = "{name}"\n' for name in ("qemu", "uml"))
+BOOTED = f"[factory]\ntemplate = false\n{QEMU}"
 BUSYBOX = busybox_image.REFERENCE
 LAYERED = "localhost/layered:latest"
 LAYERS = 12
@@ -87,7 +88,14 @@ def booted() -> Iterator[Measured]:
 
 @contextlib.contextmanager
 def cloned(kept: int = 0) -> Iterator[Measured]:
-    with ready(Measured(f"[factory]\ncache = {kept}\n", kept)) as made:
+    with ready(Measured(f"[factory]\ncache = {kept}\n{QEMU}", kept)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def native() -> Iterator[Measured]:
+    """On User Mode Linux, which has no templates."""
+    with ready(Measured(UML, templates=False)) as made:
         yield made
 
 

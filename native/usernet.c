@@ -245,13 +245,12 @@ static void turn(struct usernet *self)
 		self->busy_ms = now_ms();
 	if (full && ready > 0 && self->polls[FRAMES].revents & POLLOUT)
 		self->full = 0;
+	if (ready > 0 && self->polls[FRAMES].revents)
+		receive_frames(self); /* first: what waits for the guest's address is sent on by the next call */
 	slirp_pollfds_poll(self->slirp, ready < 0 || full, get_revents, self);
 	run_timer(self);
-	if (ready <= 0)
-		return;
-	if (self->polls[FRAMES].revents)
-		receive_frames(self);
-	serve_askers(self);
+	if (ready > 0)
+		serve_askers(self);
 }
 
 /* ---- the beginning ---- */

@@ -64,10 +64,18 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
 
 
+BESIDE = ("_native/usernet ", "[uml-userspace]")
+
+
 def virtual_machines(base: Path) -> set[int]:
-    """Every process of a container's VM below ``base``, by its working directory: QEMU, and launchers at their gate."""
-    found = processes_that_mention(f"{base}/run/pods/")
-    return {int(line.split()[0]) for line in found if f"{base}{MAKING}" not in line}
+    """Every process of a container's VM below ``base``, by its working directory: hypervisors, and launchers at their
+    gate; but of User Mode Linux neither the network's process nor those of the guest."""
+    found = [
+        line
+        for line in processes_that_mention(f"{base}/run/pods/")
+        if f"{base}{MAKING}" not in line and not any(name in line for name in BESIDE)
+    ]
+    return {int(line.split()[0]) for line in found}
 
 
 def pods(hyper: Hyper) -> set[str]:

@@ -77,9 +77,13 @@ def asked(client: socket.socket, request: str) -> str:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, *options: str, kind: int = socket.SOCK_SEQPACKET, before: tuple[str, ...] = ()
+    directory: Path,
+    *options: str,
+    kind: int = socket.SOCK_SEQPACKET,
+    before: tuple[str, ...] = (),
+    met: bool = True,
 ) -> Iterator[Network]:
-    """One that ends with its guest, with status 0."""
+    """One that ends with its guest, with status 0; ``met``: it knows its guest's address."""
     control = directory / "control.sock"
     with contextlib.ExitStack() as stack:
         card, frames = (stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, kind))
@@ -94,7 +98,8 @@ def running(
                 theirs.close()
             card.settimeout(DEADLINE_S)
             network = Network(card, control)
-            network.meet()
+            if met:
+                network.meet()
             yield network
             if kind == socket.SOCK_DGRAM:  # whose end it is told when it answers, and not before
                 process.send_signal(signal.SIGSTOP)

@@ -165,6 +165,21 @@ def test_forwards_of_connections(tmp_path: Path) -> None:
         forwarded(network, second)
 
 
+def test_the_first_datagram_waits_for_the_guests_address(tmp_path: Path) -> None:
+    """As soon as the guest has told it, and not a second later, when it is too late."""
+    port = free_port()
+    with (
+        running(tmp_path, f"forward=udp:{LOOPBACK}:{port}:{GUEST}:53", met=False) as network,
+        bound(LOOPBACK) as client,
+    ):
+        assert network.ask("ready") == ["ok"]
+        client.sendto(b"question", (LOOPBACK, port))
+        assert network.frame()[12:14] == b"\x08\x06"  # who has the guest's address?
+        network.card.settimeout(0.5)
+        network.send(arp(2, GATEWAY))
+        assert network.packet(UDP).data == b"question"
+
+
 def test_many_connect_at_once(tmp_path: Path) -> None:
     port = free_port()
     with (
