@@ -475,13 +475,22 @@ static void filter_calls(const char *hex)
 	install(program.code, bytes / sizeof *program.code);
 }
 
-/* A filter that refuses to start programs by name lets this one start by its descriptor. */
-static void become(int fd, char **program)
+/* Where the program is: without a root of its own, a file has but the name that it comes from. */
+static const char *program_path(const struct jail *jail)
 {
-	execv(program[0], program);
+	for (size_t i = 0; !jail->root && i < jail->grant_count; i++)
+		if (jail->grants[i].kind == FILE_GRANT && strcmp(jail->grants[i].to, jail->program[0]) == 0)
+			return jail->grants[i].from;
+	return jail->program[0];
+}
+
+/* A filter that refuses to start programs by name lets this one start by its descriptor. */
+static void become(const char *path, int fd, char **program)
+{
+	execv(path, program);
 	if (errno == EPERM && fd >= 0)
 		syscall(SYS_execveat, fd, "", program, environ, AT_EMPTY_PATH);
-	fail("%s", program[0]);
+	fail("%s", path);
 }
 
 int main(int argc, char **argv)
@@ -507,12 +516,13 @@ int main(int argc, char **argv)
 	if (!jail.children)
 		keep_signals();
 	umask(0077);
-	int program = jail.program != NULL ? open(jail.program[0], O_PATH | O_CLOEXEC) : -1;
+	const char *path = jail.program != NULL ? program_path(&jail) : NULL;
+	int program = path != NULL ? open(path, O_PATH | O_CLOEXEC) : -1;
 	if (jail.filter != NULL)
 		filter_calls(jail.filter);
 	if (jail.program == NULL) {
 		printf("%d\n", landlock_version());
 		return 0;
 	}
-	become(program, jail.program);
+	become(path, program, jail.program);
 }

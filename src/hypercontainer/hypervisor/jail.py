@@ -8,18 +8,18 @@ import platform
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor import programs
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.linux import confine
+from hypercontainer.linux import confine, executable
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import boot_id
 
-MISSING_HINT = "build it: make setup"
+MISSING_HINT = "build it with `make setup`, or install Hyper from its wheel, which has it"
 NAMESPACES_HINT = "allow user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone"
 
 
 async def means(cache: FactCache, *, refresh: bool = False) -> Means:
     """What can be had here, tried out once a boot.  Raises ``Unavailable`` where there is no jail at all."""
     try:
-        jail = programs.file_key(confine.JAIL)
+        jail = programs.file_key(executable.mended(confine.JAIL))
     except FileNotFoundError:
         raise Unavailable(f"VMs cannot be confined: there is no {confine.JAIL}", hint=MISSING_HINT) from None
     key = f"jail {jail} {boot_id()} {os.geteuid()}"

@@ -1,4 +1,4 @@
-"""Where built and fetched assets are kept, and the guest's init that comes with this package."""
+"""Where built and fetched assets are kept, and what of the guest comes with this package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ def cache_dir() -> Path:
 
 def hyperstart_path() -> Path:
     """The guest's init, a static binary; raises Unavailable where it was not built."""
-    path = Path(hypercontainer.__file__).parent / "_guest" / "hyperstart"
+    path = _packaged() / "hyperstart"
     if not path.is_file():
         raise Unavailable(f"the guest's init {path} is missing", hint="build it with `make guest`")
     return path
+
+
+def packaged_program() -> Path:
+    """Where the User Mode Linux of a wheel is; who builds here has none in the package."""
+    return _packaged() / "uml"
+
+
+def _packaged() -> Path:
+    return Path(hypercontainer.__file__).parent / "_guest"

@@ -4,6 +4,7 @@
     CACHE/kernel/current         symbolic link to the own kernel that was asked for last
     CACHE/kernel/debian-VERSION/ a packaged kernel
     CACHE/uml/...                the same of User Mode Linux
+    _guest/uml/                  in this package, where it is a wheel's: a User Mode Linux
 
 A directory without a complete ``kernel.json`` is not a kernel.
 """
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hypercontainer.errors import NotFound, Remedy, Unavailable
-from hypercontainer.kernel import debian, image, record
+from hypercontainer.kernel import debian, image, paths, record
 from hypercontainer.kernel.model import Kernel
+from hypercontainer.linux import executable
 
 CURRENT = "current"
 
@@ -23,15 +25,16 @@ CURRENT = "current"
 class KernelStore:
     """The kernels under ``cache`` (see ``cache_dir``); reads the disk at each call, holds nothing."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, packaged: Path | None = None) -> None:
         self._directory = cache / "kernel"
         self._programs = cache / "uml"
+        self._packaged = packaged or paths.packaged_program()
         self._cache = cache
 
     def list(self) -> list[Kernel]:
         """Of machines, then programs; of each the own ones, the current one first, then the distribution's, the newest
-        first."""
-        return [*_found(self._directory), *_found(self._programs)]
+        first, and the program that came with this package last."""
+        return [*_found(self._directory), *self._found_programs()]
 
     def default(self) -> Kernel:
         """Of machines: the project's own kernel where it was built, else the distribution's; raises Unavailable."""
@@ -45,13 +48,19 @@ class KernelStore:
         return kernels[0]
 
     def program(self) -> Kernel:
-        """The User Mode Linux; raises Unavailable."""
-        kernels = _found(self._programs)
+        """The User Mode Linux, one that was built here before the package's; raises Unavailable."""
+        kernels = self._found_programs()
         if not kernels:
             raise Unavailable(
-                f"no User Mode Linux in {self._programs}", hint="build it with `make kernel FLAVOUR=um`"
+                f"no User Mode Linux in {self._programs}",
+                hint="build it with `make kernel FLAVOUR=um`, or install Hyper from its wheel, which has one",
             )
+        executable.mended(kernels[0].path)
         return kernels[0]
+
+    def _found_programs(self) -> list[Kernel]:
+        packaged = record.load(self._packaged)
+        return [*_found(self._programs), *([packaged] if packaged else [])]
 
     def find(self, wish: str) -> Kernel:
         """A path, which has a slash in it, or the name or version of one of ours."""

@@ -133,6 +133,38 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
         KernelStore(tmp_path).user(tmp_path)
 
 
+def package_uml(directory: Path, version: str) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "linux").write_bytes(b"\x7fELF")
+    record = {
+        "version": version,
+        "source": "own",
+        "kernel": "linux",
+        "pvh": False,
+        "program": True,
+        "digest": "",
+    }
+    (directory / "kernel.json").write_text(json.dumps(record))
+    return directory / "linux"
+
+
+def test_the_program_of_the_package_is_found_where_none_was_built(tmp_path: Path) -> None:
+    packaged = package_uml(tmp_path / "package/uml", "7.1")
+    store = KernelStore(tmp_path / "cache", tmp_path / "package/uml")
+    assert store.program().path == packaged
+    assert os.access(packaged, os.X_OK), "a program that may not be run is mended"
+    package_uml(tmp_path / "cache/uml/aaaa", "7.2")
+    assert store.program().version == "7.2"
+    assert [kernel.version for kernel in store.list()] == ["7.2", "7.1"]
+    assert store.find("own-7.1").path == packaged
+
+
+def test_without_a_program_it_is_said_where_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="no User Mode Linux") as caught:
+        KernelStore(tmp_path / "cache", tmp_path / "absent").program()
+    assert "wheel" in str(caught.value.hint)
+
+
 def test_the_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HYPER_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)

@@ -101,6 +101,16 @@ def test_no_file_of_the_host_can_be_opened(became: list[str], means: Means, tmp_
     assert not Path("/tmp/hyper-made").exists()
 
 
+@pytest.mark.parametrize("means", [FULL, LANDLOCK_ONLY])
+def test_a_program_by_the_name_that_it_has_there(became: list[str], means: Means) -> None:
+    """Where it has no root of its own, too."""
+    rights = replace(SHELL, files=((BUSYBOX, "/linux"),))
+    root = os.geteuid() == 0 and not became
+    argv = [*became, *jail_argv(["/linux", "echo", "it is"], rights, means, root=root)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={})
+    assert "applet not found" in done.stderr, "busybox, called linux"
+
+
 def test_its_root_has_what_was_given_and_nothing_else(became: list[str]) -> None:
     rights = replace(SHELL, links=(("/status", "/in/deep/link"),))
     answer = said(became, f"{BUSYBOX} find / -xdev -maxdepth 2 | {BUSYBOX} sort", Means(True, 0), rights)

@@ -21,12 +21,12 @@ from hypercontainer.hypervisor import programs
 from hypercontainer.hypervisor.driver import Nic
 from hypercontainer.hypervisor.resolver import NAMES, RESOLVER
 from hypercontainer.hypervisor.uml.places import UmlRunDir
-from hypercontainer.linux import confine, unix
+from hypercontainer.linux import confine, executable, unix
 from hypercontainer.linux.confine import Means, Rights
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Op, Profile, Rule, compile_filter
 
 PROGRAM = Path(hypercontainer.__file__).parent / "_native" / "usernet"
-MISSING_HINT = "build it: make setup"
+MISSING_HINT = "build it with `make setup`, or install Hyper from its wheel, which has it"
 # What it is handed: 3 is the launcher's gate.
 FRAMES_FD, CONTROL_FD = 4, 5
 # Of an IP packet, both ways; the guest's NIC is told the same.
@@ -110,14 +110,14 @@ async def rights(nic: Nic, run: UmlRunDir, means: Means, uid: int | None) -> Rig
 
 
 async def _files() -> tuple[str, ...]:
-    """The program and its libraries."""
+    """The program and, where it is not a wheel's, which has all in it, its libraries."""
     try:
-        key = programs.program_key(PROGRAM)
+        key = programs.program_key(executable.mended(PROGRAM))
     except FileNotFoundError:
         raise Unavailable(f"a guest can have no network: there is no {PROGRAM}", hint=MISSING_HINT) from None
     if key not in _libraries:
         linked = await programs.libraries(PROGRAM)
-        linker = [programs.LINKER_CACHE] if Path(programs.LINKER_CACHE).exists() else []
+        linker = [programs.LINKER_CACHE] if linked and Path(programs.LINKER_CACHE).exists() else []
         _libraries.clear()
         _libraries[key] = tuple(dict.fromkeys((str(PROGRAM), *linked, *linker)))
     return _libraries[key]
