@@ -12,7 +12,7 @@ GUEST_SOURCES := $(wildcard guest/init/*.c guest/init/*.h guest/include/*.h) gue
 # Passed on to pytest: make test ARGS="-k logs -x"
 ARGS ?=
 
-.PHONY: help setup demo test check bench soak kernel guest format clean
+.PHONY: help setup demo test check bench soak kernel guest wheel format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -50,11 +50,16 @@ kernel: $(STAMP) ## the project's own guest kernels, from the distribution's sou
 
 guest: $(HYPERSTART) ## the guest's init
 
+wheel: $(STAMP) $(HYPERSTART) $(NATIVE) ## dist/hypercontainer-*.whl, with all that a host needs inside: pip install, hyper run
+	@tools/setup.sh packages wheel
+	@$(MAKE) --no-print-directory kernel FLAVOUR=um
+	@$(BIN)/python tools/wheel.py
+
 format: $(STAMP) ## formats the Python code
 	@$(BIN)/ruff check --fix-only -q . && $(BIN)/ruff format .
 
 clean: ## what was built here (not the caches outside)
-	rm -rf $(VENV) build src/hypercontainer/_guest src/hypercontainer/_native src/*.egg-info
+	rm -rf $(VENV) build dist src/hypercontainer/_guest src/hypercontainer/_native src/*.egg-info
 
 .PHONY: setup-tests
 setup-tests: setup

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what Hyper needs on Debian.  Called by the Makefile; each step says what it does and is quick when done before.
 #
-#   tools/setup.sh packages run|test|kernel-build    distribution packages that are missing
+#   tools/setup.sh packages run|test|kernel-build|wheel   distribution packages that are missing
 #   tools/setup.sh python PYTHON                     .venv with this project in it
 #   tools/setup.sh docker                            Debian's dockerd, unpacked in the cache: the tests compare with it
 #   tools/setup.sh kernel                            Debian's packaged kernel, unless the project's own was built
@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 RUN="qemu-system-x86 libslirp-dev libglib2.0-dev pkg-config e2fsprogs musl-tools gcc make libc6-dev linux-libc-dev busybox-static util-linux"
 TEST="docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables libdevmapper1.02.1"
 KERNEL_BUILD="linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils"
+WHEEL="dpkg-dev libglib2.0-dev libpcre2-dev binutils"
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -20,6 +21,7 @@ packages() {
         run) wanted=$RUN ;;
         test) wanted=$TEST ;;
         kernel-build) wanted=$KERNEL_BUILD ;;
+        wheel) wanted=$WHEEL ;;
         *) echo "unknown set of packages: $1" >&2; exit 2 ;;
     esac
     for name in $wanted; do

@@ -70,9 +70,9 @@ def newest(found: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 
 
 class Apt:
-    """apt with sources and state below ``directory``."""
+    """apt with sources and state below ``directory``; ``kind``: deb, or deb-src for packages' sources."""
 
-    def __init__(self, directory: Path, suites: tuple[str, ...]) -> None:
+    def __init__(self, directory: Path, suites: tuple[str, ...], kind: str = "deb") -> None:
         uris = output_of(
             *("apt-get", "indextargets", "--format", "$(REPO_URI)"), "Created-By: Packages", "Label: Debian"
         ).split()
@@ -81,7 +81,7 @@ class Apt:
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         (directory / "lists/partial").mkdir(parents=True, exist_ok=True)
         (directory / "archives/partial").mkdir(parents=True, exist_ok=True)
-        sources = "".join(f"deb {signed}{uris[0]} {suite} main\n" for suite in suites)
+        sources = "".join(f"{kind} {signed}{uris[0]} {suite} main\n" for suite in suites)
         (directory / "sources.list").write_text(sources)
         self._updated, self._sources = directory / "updated", sources
         self._options = [
@@ -125,6 +125,12 @@ class Apt:
         (deb,) = into.glob("*.deb")
         return deb
 
+    def fetch_source(self, name: str, into: Path) -> Path:
+        """The newest, unpacked and with Debian's patches, for which it wants dpkg-dev."""
+        output_of("apt-get", *self._options, "-qq", "source", name, cwd=into)
+        (unpacked,) = (path for path in into.iterdir() if path.is_dir())
+        return unpacked
+
 
 def kept_path(directory: Path, name: str, version: str) -> Path:
     return directory / f"{name}_{version.replace(':', '%3a')}.deb"
@@ -154,6 +160,20 @@ def fetch(pattern: str, suites: tuple[str, ...] = SUITES) -> Package:
             raise Missing(str(error)) from error
     name, version, suite = newest(before)
     return Package(kept_path(directory, name, version), name, version, suite)
+
+
+def fetch_source(name: str, version: str, suite: str) -> Path:
+    """The source of Debian's package, unpacked; raises Missing.  Fetched once, and kept as long as ``version`` is asked
+    for."""
+    directory = cache_dir() / "packages/source"
+    kept_at = directory / f"{name}_{version}"
+    if not kept_at.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        apt = Apt(directory / "apt", (suite,), "deb-src")
+        apt.update(anew=False)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=directory) as work:
+            apt.fetch_source(f"{name}={version}", Path(work)).rename(kept_at)
+    return kept_at
 
 
 def _fetched(apt: Apt, directory: Path, pattern: str, *, anew: bool) -> Package:
