@@ -10,19 +10,19 @@ from hypercontainer.hypervisor import programs
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.linux import confine, executable
 from hypercontainer.linux.confine import Means
-from hypercontainer.linux.process import boot_id
+from hypercontainer.linux.process import surroundings
 
 MISSING_HINT = "build it with `make setup`, or install Hyper from its wheel, which has it"
 NAMESPACES_HINT = "allow user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone"
 
 
 async def means(cache: FactCache, *, refresh: bool = False) -> Means:
-    """What can be had here, tried out once a boot.  Raises ``Unavailable`` where there is no jail at all."""
+    """What can be had here, tried out once a boot and container.  Raises ``Unavailable`` without any jail."""
     try:
         jail = programs.file_key(executable.mended(confine.JAIL))
     except FileNotFoundError:
         raise Unavailable(f"VMs cannot be confined: there is no {confine.JAIL}", hint=MISSING_HINT) from None
-    key = f"jail {jail} {boot_id()} {os.geteuid()}"
+    key = f"jail {jail} {surroundings()}"
     known = None if refresh else cache.get(key, Means)
     if known is None:
         known = await _tried()

@@ -35,6 +35,12 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def surroundings() -> str:
+    """Of what a process may do here, all that differs between boots, users and containers that share a home."""
+    spaces = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "mnt")]
+    return " ".join([boot_id(), *spaces, str(os.geteuid())])
+
+
 def start_ticks(pid: int) -> int | None:
     """Field 22 of ``/proc/PID/stat`` (proc(5)); None for a process that is gone."""
     fields = _stat_fields(pid)

@@ -17,7 +17,7 @@ from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.uml import program
 from hypercontainer.hypervisor.uml.argv import COMMON, PROGRAM, Mode
 from hypercontainer.linux.confine import JAIL, Means, jail_argv
-from hypercontainer.linux.process import boot_id
+from hypercontainer.linux.process import surroundings
 
 TIMEOUT_S = 10.0
 _ARGUMENTS = (*COMMON, "mem=64M", "panic=-1")
@@ -34,8 +34,8 @@ async def probe(means: Means, kernel: Path, mode: Mode) -> Verdict:
 
 def verdict_key(kernel: Path, mode: Mode) -> str:
     """Changes when anything does that a verdict depends on.  Raises ``OSError``."""
-    parts = [Accelerator.NATIVE.value, file_key(kernel), file_key(JAIL), os.uname().release, boot_id()]
-    return " ".join([*parts, str(os.geteuid()), mode])
+    parts = [Accelerator.NATIVE.value, file_key(kernel), file_key(JAIL), os.uname().release, surroundings()]
+    return " ".join([*parts, mode])
 
 
 async def _problem(means: Means, kernel: Path, mode: Mode) -> str | None:
