@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -186,6 +187,10 @@ def _context(
 ) -> ssl.SSLContext:
     """``pairs``: certificates that are shown, and their keys; ``_ages``: of all files that it is made of."""
     context = ssl.create_default_context()
+    if not _system_has_authorities():
+        import certifi  # which few systems need, and is some milliseconds
+
+        context.load_verify_locations(cafile=certifi.where())
     for path in authorities:
         context.load_verify_locations(cafile=path)
     for certificate, key in pairs:
@@ -194,6 +199,14 @@ def _context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _system_has_authorities() -> bool:
+    """A bare one has none, unless somebody says where they are, or that there are none."""
+    system = ssl.get_default_verify_paths()
+    said = {system.openssl_cafile_env, system.openssl_capath_env} & os.environ.keys()
+    listed = system.capath is not None and any(Path(system.capath).iterdir())
+    return bool(said or system.cafile or listed)
 
 
 def _key_of(certificate: Path) -> Path:

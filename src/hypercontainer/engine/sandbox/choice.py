@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import HyperError, InvalidArgument
+from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Driver, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.kernel import Kernel, KernelStore
@@ -130,7 +130,8 @@ async def _best(drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
         refused = native.reason
     if found is None:
         assert failure is not None
-        raise failure
+        message = f"{failure.message}; {refused}"
+        raise Unavailable(message, hint=failure.hint, remedies=failure.remedies) from failure
     return Chosen(found.driver, found.kernel, found.accelerator, f"{found.reason}; {refused}")
 
 

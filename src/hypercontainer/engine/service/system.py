@@ -111,8 +111,8 @@ class SystemService:
         for driver in self._supplies.drivers.all():
             found = await driver.diagnose()
             checks += [Check(check.name, check.ok, check.detail, check.remedy) for check in found]
-        checks.append(await self._check_native())
-        checks.append(await asyncio.to_thread(self._check_kernel))
+        checks.append(native := await self._check_native())
+        checks.append(await asyncio.to_thread(self._check_kernel, needed=native.ok is not True))
         checks.append(await asyncio.to_thread(self._check_init))
         checks.append(await asyncio.to_thread(self._check_space))
         checks += await asyncio.to_thread(self._check_records)
@@ -242,13 +242,16 @@ class SystemService:
             return Check(
                 "User Mode Linux", True, f"{found.kernel.name} at {found.kernel.path}: {found.reason}"
             )
-        return Check("User Mode Linux", None, found.reason, "`make kernel FLAVOUR=um` builds it")
+        remedy = "`make kernel FLAVOUR=um` builds it; it comes with Hyper's wheel"
+        return Check("User Mode Linux", None, found.reason, remedy)
 
-    def _check_kernel(self) -> Check:
+    def _check_kernel(self, *, needed: bool) -> Check:
+        """``needed``: there is no other that guests run by."""
         try:
             kernel = self._supplies.kernels.default()
         except HyperError as error:
-            return Check("guest kernel", False, error.message, error.hint or "")
+            detail = error.message if needed else f"{error.message}: none for QEMU"
+            return Check("guest kernel", False if needed else None, detail, error.hint or "")
         slower = kernel.source == "debian"
         return Check(
             "guest kernel",

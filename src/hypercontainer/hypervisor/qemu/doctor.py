@@ -15,6 +15,12 @@ from hypercontainer.hypervisor.qemu import kvm, shares
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 
+# What User Mode Linux, which may do, does not bring.
+WITHOUT = (
+    "without it there is no KVM, no directory of the host in a container, no template that VMs are cloned from, "
+    "no qcow2 image and one processor a VM"
+)
+
 
 class Examined(Protocol):
     """What is looked at of a driver."""
@@ -39,7 +45,7 @@ async def diagnose(driver: Examined, name: str) -> list[Check]:
     try:
         capabilities = await driver.capabilities()
     except Unavailable as error:
-        return [Check("QEMU", False, error.message, error.hint or ""), *checks]
+        return [Check("QEMU", None, f"{error.message}: {WITHOUT}", error.hint or ""), *checks]
     path = binaries.find(name)
     return [
         Check("QEMU", True, f"{path}, version {capabilities.version}"),
