@@ -35,7 +35,8 @@ from hypercontainer.kernel import Kernel, KernelStore, cache_dir
 ROOT = Path(__file__).resolve().parents[1]
 GLIBC = (2, 17)
 TAG = f"manylinux_{GLIBC[0]}_{GLIBC[1]}_x86_64"
-LICENSE = "Apache-2.0 AND GPL-2.0-only WITH Linux-syscall-note AND LGPL-2.1-or-later AND BSD-3-Clause AND MIT"
+KERNEL_LICENCE, KERNEL_SUITES = "GPL-2.0-only WITH Linux-syscall-note", "backports or unstable suite"
+LICENSE = f"Apache-2.0 AND {KERNEL_LICENCE} AND LGPL-2.1-or-later AND BSD-3-Clause AND MIT"
 COMMON, COPYRIGHTS = Path("/usr/share/common-licenses"), Path("/usr/share/doc")
 SLIRP = "libslirp-dev"
 KERNEL_SOURCE = (("patches/um", "patches/um"), ("config", "config"), (".", "build.py"))
@@ -72,8 +73,8 @@ def contents(slirp: Path) -> tuple[Inside, ...]:
     )
 
 
-def output_of(*argv: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd)
+def output_of(*argv: str | Path, cwd: Path | None = None, **environment: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment})
     if done.returncode:
         raise BuildError(f"`{' '.join(map(str, argv[:4]))}` failed:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout.strip()
@@ -134,10 +135,8 @@ def write_licences(folder: Path, kernel: Kernel, slirp: Path) -> None:
     record = json.loads((kernel.path.parent / "kernel.json").read_text())
     version = record.get("source_version", kernel.version)
     shutil.copyfile(COMMON / "GPL-2", folder / "linux-GPL-2.txt")
-    lines = [
-        f"| uml/linux | Linux {kernel.version} | GPL-2.0-only WITH Linux-syscall-note | linux {version}, of Debian's "
-        "backports or unstable suite, with `source/` beside it | linux-GPL-2.txt |"
-    ]
+    where = f"linux {version}, of Debian's {KERNEL_SUITES}, with `source` beside it"
+    lines = [f"| uml/linux | Linux {kernel.version} | {KERNEL_LICENCE} | {where} | linux-GPL-2.txt |"]
     for part in contents(slirp):
         name, version = source_of(part.package)
         texts = []
@@ -170,7 +169,8 @@ def build(folder: Path, dist: Path) -> Path:
     made = folder / "dist"
     options = {"--build-option": [f"--plat-name={TAG}", "--python-tag=py3"]}
     script = f"from setuptools import build_meta; build_meta.build_wheel({str(made)!r}, {options!r})"
-    output_of(sys.executable, "-c", script, cwd=folder)
+    commit_time = output_of("git", "-C", ROOT, "log", "-1", "--format=%ct")
+    output_of(sys.executable, "-c", script, cwd=folder, SOURCE_DATE_EPOCH=commit_time)
     (wheel,) = made.glob("*.whl")
     dist.mkdir(exist_ok=True)
     for old in dist.glob("hypercontainer-*.whl"):
@@ -197,22 +197,25 @@ def check_programs(package: Path) -> None:
             )
 
 
+def made(dist: Path) -> Path:
+    """The wheel, in ``dist``.  Raises BuildError, Missing and HyperError."""
+    if platform.machine() != "x86_64":
+        raise BuildError("User Mode Linux is for x86-64 only, and so is the wheel")
+    kernel = KernelStore(cache_dir()).program()
+    slirp = suites.fetch_source(*source_of(SLIRP), suite())
+    with tempfile.TemporaryDirectory(prefix="hyper-wheel-") as work:
+        stage(Path(work), kernel, slirp)
+        check_programs(Path(work, "src/hypercontainer"))
+        return build(Path(work), dist)
+
+
 def main() -> int:
-    dist = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"
     try:
-        if platform.machine() != "x86_64":
-            raise BuildError("User Mode Linux is for x86-64 only, and so is the wheel")
-        kernel = KernelStore(cache_dir()).program()
-        slirp = suites.fetch_source(*source_of(SLIRP), suite())
-        os.environ["SOURCE_DATE_EPOCH"] = output_of("git", "-C", ROOT, "log", "-1", "--format=%ct")
-        with tempfile.TemporaryDirectory(prefix="hyper-wheel-") as work:
-            stage(Path(work), kernel, slirp)
-            check_programs(Path(work, "src/hypercontainer"))
-            wheel = build(Path(work), dist)
+        wheel = made(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist")
     except (BuildError, suites.Missing, HyperError, OSError) as error:
         sys.stderr.write(f"wheel: {error}\n")
         return 1
-    print(f"wheel: {wheel}, {wheel.stat().st_size / 1e6:.1f} MB, with Linux {kernel.version}")
+    print(f"wheel: {wheel}, {wheel.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -58,9 +58,9 @@ class KernelStore:
         executable.mended(kernels[0].path)
         return kernels[0]
 
-    def _found_programs(self) -> list[Kernel]:
+    def _found_programs(self) -> tuple[Kernel, ...]:
         packaged = record.load(self._packaged)
-        return [*_found(self._programs), *([packaged] if packaged else [])]
+        return (*_found(self._programs), *((packaged,) if packaged else ()))
 
     def find(self, wish: str) -> Kernel:
         """A path, which has a slash in it, or the name or version of one of ours."""

@@ -97,11 +97,15 @@ def test_what_a_vm_needs_decides_too() -> None:
     assert chosen(Wish(UML), wants=SHARES).accelerator is NATIVE  # whose driver says what it cannot
 
 
-def test_without_qemu_there_is_user_mode_linux_and_without_both_qemus_words() -> None:
+def test_without_qemu_there_is_user_mode_linux_and_without_both_the_words_of_both() -> None:
     found = chosen(Wish(), qemu=Missing())
     assert (found.accelerator, found.reason) == (NATIVE, "no QEMU in PATH")
-    for more in ({"native": False}, {"programs": False}, {"wants": SHARES}):
-        with pytest.raises(Unavailable, match="no QEMU"):
+    for more, native in (
+        ({"native": False}, "no seccomp here"),
+        ({"programs": False}, "no User Mode Linux"),
+        ({"wants": SHARES}, "User Mode Linux has no directories of the host"),
+    ):
+        with pytest.raises(Unavailable, match=f"QEMU: no QEMU in PATH; {native}"):
             chosen(Wish(), qemu=Missing(), **more)
 
 

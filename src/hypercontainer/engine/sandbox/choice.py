@@ -130,7 +130,7 @@ async def _best(drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
         refused = native.reason
     if found is None:
         assert failure is not None
-        message = f"{failure.message}; {refused}"
+        message = f"QEMU: {failure.message}; {refused}"
         raise Unavailable(message, hint=failure.hint, remedies=failure.remedies) from failure
     return Chosen(found.driver, found.kernel, found.accelerator, f"{found.reason}; {refused}")
 

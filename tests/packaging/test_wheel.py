@@ -1,0 +1,164 @@
+"""The wheel on a machine that has nothing: no QEMU, no KVM, no compiler, no tool for file systems, no root."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import busybox_image
+import suites
+import wheel as packaging
+from bare_machine import NO_NAMESPACES, UID, BareMachine, bare_machine
+from hypercontainer.errors import Unavailable
+from hypercontainer.kernel import KernelStore, cache_dir
+from until import until
+
+pytestmark = pytest.mark.vm
+LIMIT_S = 20.0
+PACKAGE = "env/lib/python3*/site-packages/hypercontainer"
+# What a terminal's user types, and sees.
+TERMINAL = """\
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv("env/bin/hyper", ["hyper", "run", "--rm", "-it", "localhost/busybox", "sh"])
+os.write(terminal, b"tty; echo said $((6 * 7)); exit 3\\n")
+seen = b""
+try:
+    while part := os.read(terminal, 4096):
+        seen += part
+except OSError:
+    pass
+print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        KernelStore(cache_dir()).program()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    try:
+        suites.fetch_source(*packaging.source_of(packaging.SLIRP), packaging.suite())
+    except suites.Missing as error:
+        pytest.skip(f"libslirp's source cannot be had: {error}")
+    return packaging.made(tmp_path_factory.mktemp("dist"))
+
+
+@dataclass(frozen=True)
+class Installed:
+    machine: BareMachine
+    first: str
+    took_s: float
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Iterator[Installed]:
+    with bare_machine(wheel) as machine:
+        (machine.home / "image.tar").write_bytes(busybox_image.archive([busybox_image.layer()]))
+        started = time.monotonic()
+        first = machine.sh(
+            "python3 -m venv env; env/bin/pip install -q --no-index --find-links /mnt hypercontainer;"
+            "env/bin/hyper load < image.tar; env/bin/hyper run --rm localhost/busybox uname -a"
+        )
+        yield Installed(machine, first, time.monotonic() - started)
+        until(lambda: not processes_of(UID), "everything to end with its container")
+
+
+def processes_of(uid: int) -> list[str]:
+    found = []
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            found += [path.name] if path.name.isdigit() and path.stat().st_uid == uid else []
+    return found
+
+
+def test_from_the_wheel_to_a_container(installed: Installed, capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = KernelStore(cache_dir()).program()
+    assert installed.first.splitlines()[-1].startswith("Linux ")
+    assert kernel.version in installed.first
+    with capsys.disabled():
+        print(f"\nfrom the wheel's file to the container's first output: {installed.took_s:.1f} s")
+    assert installed.took_s < LIMIT_S
+
+
+def test_nothing_that_it_could_have_leant_on_is_there(installed: Installed) -> None:
+    tools = "mke2fs qemu-system-x86_64 gcc virtiofsd newuidmap ip iptables bwrap apt-cache-of-hyper"
+    said = installed.machine.sh(f"id -u; ls /dev; for one in {tools}; do ! command -v $one; done")
+    assert said.split()[0] == str(UID)
+    assert "kvm" not in said.split()
+
+
+def test_a_terminal(installed: Installed) -> None:
+    (installed.machine.home / "terminal.py").write_text(TERMINAL)
+    said = installed.machine.sh("python3 terminal.py")
+    assert "/dev/pts/0" in said
+    assert "said 42" in said
+    assert said.rstrip().endswith("status 3")
+
+
+@pytest.mark.parametrize(("options", "means"), [((), "namespaces"), (NO_NAMESPACES, "system calls")])
+def test_with_and_without_namespaces_of_its_own(
+    installed: Installed, options: tuple[str, ...], means: str
+) -> None:
+    """The one after the other: what was found out where there are some does not hold where there are none."""
+    said = installed.machine.sh(
+        "env/bin/hyper run --rm -v kept:/kept localhost/busybox sh -c 'hostname; ip address show eth0';"
+        "env/bin/hyper info",
+        options,
+    )
+    assert "inet 10.0.2.15/24" in said
+    (confinement,) = re.findall(r"^Confinement: (.*)$", said, re.MULTILINE)
+    assert means in confinement.split(", ")
+    assert ("namespaces" in confinement) == (not options)
+
+
+def test_what_is_missing_is_named_with_what_it_would_bring(installed: Installed) -> None:
+    said = installed.machine.sh("env/bin/hyper doctor")
+    assert re.search(r"QEMU: .*without it there is no KVM, no directory of the host", said)
+    assert "apt-get install qemu-system-x86" in said
+    assert "✓ User Mode Linux" in said
+    assert "✗" not in said
+    refused = installed.machine.sh(
+        "mkdir -p shared; ! env/bin/hyper run --rm -v /home/shared:/x localhost/busybox true"
+    )
+    assert "QEMU" in refused
+
+
+def test_programs_that_lost_the_right_to_be_run(installed: Installed) -> None:
+    programs = f"{PACKAGE}/_native/* {PACKAGE}/_guest/uml/linux"
+    said = installed.machine.sh(f"chmod a-x {programs}; env/bin/hyper run --rm localhost/busybox echo mended")
+    assert said == "mended\n"
+
+
+def test_what_is_inside(wheel: Path) -> None:
+    assert re.fullmatch(r"hypercontainer-[\d.]+-py3-none-manylinux_2_17_x86_64\.whl", wheel.name)
+    with zipfile.ZipFile(wheel) as opened:
+        names = {name.partition("/")[2]: name for name in opened.namelist()}
+        sources = opened.read(names["licenses/licences/SOURCES.md"]).decode()
+        metadata = opened.read(names["METADATA"]).decode()
+        programs = ("_native/jail", "_native/usernet", "_guest/hyperstart", "_guest/uml/linux")
+        assert all(opened.getinfo(names[name]).external_attr >> 16 & 0o111 for name in programs)
+    rows = [
+        line.split(" | ") for line in sources.splitlines() if line.startswith("| ") and "---" not in line
+    ][1:]
+    assert {part for row in rows for part in row[0].strip("| ").split(", ")} == {
+        "hyperstart",
+        "jail",
+        "usernet",
+        "uml/linux",
+    }
+    for text in {text for row in rows for text in row[4].strip(" |").split(", ")}:
+        assert f"licenses/licences/{text}" in names
+    licence = re.findall(r"^License-Expression: (.*)$", metadata, re.MULTILINE)[0]
+    assert all(row[2] in licence for row in rows)
+    assert any(name.startswith("_guest/uml/source/patches/um/") for name in names)
+    assert "_guest/uml/source/build.py" in names
