@@ -246,7 +246,7 @@ static void enter_namespaces(const struct jail *jail)
 			_exit(0);
 		}
 		check(setsid(), "setsid");
-	} else
+	} else if (spaces != 0) /* a container may forbid to ask for none, too */
 		check(unshare((int)spaces), "namespaces"); /* with pids, and no child that would be in it: it can be had */
 	if (jail->user)
 		map_ids(uid, gid);
@@ -421,7 +421,8 @@ static void set_limits(const struct jail *jail)
 	}
 	if (!jail->fixed_layout)
 		return;
-	check(personality(PER_LINUX | ADDR_NO_RANDOMIZE), "address layout");
+	if (personality(PER_LINUX | ADDR_NO_RANDOMIZE) < 0 && errno != EPERM) /* a container's filter: it does without */
+		fail("address layout");
 	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur > STACK_BYTES) {
 		limit.rlim_cur = STACK_BYTES; /* of more, where it lies depends on how much */
 		check(setrlimit(RLIMIT_STACK, &limit), "stack");
