@@ -39,6 +39,8 @@ KERNEL_LICENCE, KERNEL_SUITES = "GPL-2.0-only WITH Linux-syscall-note", "backpor
 LICENSE = f"Apache-2.0 AND {KERNEL_LICENCE} AND LGPL-2.1-or-later AND BSD-3-Clause AND MIT"
 COMMON, COPYRIGHTS = Path("/usr/share/common-licenses"), Path("/usr/share/doc")
 SLIRP = "libslirp-dev"
+# By `make setup`; its usernet is linked with this machine's libraries.
+BUILT = ("_guest/hyperstart", "_native/jail", "_native/private_memory.so")
 KERNEL_SOURCE = (("patches/um", "patches/um"), ("config", "config"), (".", "build.py"))
 
 
@@ -98,7 +100,11 @@ def suite() -> str:
 def stage(folder: Path, kernel: Kernel, slirp: Path) -> None:
     """The project as setuptools takes it, with what is only a wheel's."""
     package = folder / "src/hypercontainer"
-    shutil.copytree(ROOT / "src/hypercontainer", package, ignore=shutil.ignore_patterns("__pycache__"))
+    left = shutil.ignore_patterns("__pycache__", "_guest", "_native")
+    shutil.copytree(ROOT / "src/hypercontainer", package, ignore=left)
+    for name in BUILT:
+        (package / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "src/hypercontainer" / name, package / name)
     for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     native = folder / "native"

@@ -15,7 +15,7 @@ import pytest
 import busybox_image
 import suites
 import wheel as packaging
-from bare_machine import NO_NAMESPACES, UID, BareMachine, bare_machine
+from bare_machine import NO_NAMESPACES, UID, BareMachine, bare_machine, dockers_filter
 from hypercontainer.errors import Unavailable
 from hypercontainer.kernel import KernelStore, cache_dir
 from until import until
@@ -91,7 +91,7 @@ def test_from_the_wheel_to_a_container(installed: Installed, capsys: pytest.Capt
 
 
 def test_nothing_that_it_could_have_leant_on_is_there(installed: Installed) -> None:
-    tools = "mke2fs qemu-system-x86_64 gcc virtiofsd newuidmap ip iptables bwrap apt-cache-of-hyper"
+    tools = "mke2fs qemu-system-x86_64 gcc virtiofsd newuidmap ip iptables bwrap"
     said = installed.machine.sh(f"id -u; ls /dev; for one in {tools}; do ! command -v $one; done")
     assert said.split()[0] == str(UID)
     assert "kvm" not in said.split()
@@ -105,20 +105,24 @@ def test_a_terminal(installed: Installed) -> None:
     assert said.rstrip().endswith("status 3")
 
 
-@pytest.mark.parametrize(("options", "means"), [((), "namespaces"), (NO_NAMESPACES, "system calls")])
-def test_with_and_without_namespaces_of_its_own(
-    installed: Installed, options: tuple[str, ...], means: str
-) -> None:
-    """The one after the other: what was found out where there are some does not hold where there are none."""
+@pytest.mark.parametrize("container", ["plain", "without namespaces", "docker's filter"])
+def test_in_containers_that_allow_less_and_less(installed: Installed, container: str) -> None:
+    """One after the other: what was found out in one that allows namespaces does not hold in the next."""
     said = installed.machine.sh(
         "env/bin/hyper run --rm -v kept:/kept localhost/busybox sh -c 'hostname; ip address show eth0';"
         "env/bin/hyper info",
-        options,
+        NO_NAMESPACES if container == "without namespaces" else (),
+        seccomp=dockers_filter() if container == "docker's filter" else b"",
     )
     assert "inet 10.0.2.15/24" in said
     (confinement,) = re.findall(r"^Confinement: (.*)$", said, re.MULTILINE)
-    assert means in confinement.split(", ")
-    assert ("namespaces" in confinement) == (not options)
+    assert "system calls" in confinement
+    assert ("namespaces" in confinement) == (container == "plain")
+
+
+def test_no_program_of_the_machine_is_run(installed: Installed) -> None:
+    said = installed.machine.sh("PATH=/nowhere; env/bin/hyper run --rm localhost/busybox echo all is inside")
+    assert said == "all is inside\n"
 
 
 def test_what_is_missing_is_named_with_what_it_would_bring(installed: Installed) -> None:

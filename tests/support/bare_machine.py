@@ -22,6 +22,8 @@ import pytest
 
 import real_images
 from hypercontainer.kernel import cache_dir
+from hypercontainer.linux import seccomp_default
+from hypercontainer.linux.seccomp import compile_filter
 
 UID = 12_347
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"
@@ -30,6 +32,11 @@ PACKAGES = ("python3", "python3-venv")
 # What a container of another maker allows is not ours to decide.
 NO_NAMESPACES = ("--unshare-user", "--disable-userns")
 TIMEOUT_S = 120
+
+
+def dockers_filter() -> bytes:
+    """The system calls that Docker lets an ordinary user's process make, unless it is told otherwise."""
+    return compile_filter(seccomp_default.PROFILE, ())
 
 
 class BareMachine:
@@ -64,16 +71,21 @@ class BareMachine:
         ]
         return [*(user if os.geteuid() == 0 else []), *box, "--", *command]
 
-    def sh(self, script: str, options: Sequence[str] = ()) -> str:
-        """What it writes to either output; ``AssertionError`` where any of its commands fails."""
-        done = subprocess.run(
-            self.argv(["/bin/sh", "-ec", script], options),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+    def sh(self, script: str, options: Sequence[str] = (), *, seccomp: bytes = b"") -> str:
+        """What it writes to either output, below the filter ``seccomp``; AssertionError where a command fails."""
+        with tempfile.TemporaryFile() as file:
+            file.write(seccomp)
+            file.seek(0)
+            filtered = ["--seccomp", str(file.fileno())] if seccomp else []
+            done = subprocess.run(
+                self.argv(["/bin/sh", "-ec", script], [*options, *filtered]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=TIMEOUT_S,
+                pass_fds=[file.fileno()] if seccomp else [],
+            )
         assert done.returncode == 0, f"{script}\nstatus {done.returncode}\n{done.stdout}"
         return done.stdout
 

@@ -16,6 +16,7 @@ indextargets*) echo http://mirror/debian/ ;;
 *update) echo update >> "$HERE/updates"; [ ! -e "$HERE/offline" ] || { echo "E: no route" >&2; exit 100; }
     for word; do case $word in Dir::Etc::SourceList=*) cp "${word#*=}" "$HERE/sources" ;; esac; done ;;
 *download*) for word; do :; done; echo "$word" >> "$HERE/downloads"; : > "${word%%=*}_1_all.deb" ;;
+*" source "*) for word; do :; done; echo "$word" >> "$HERE/downloads"; mkdir thing-unpacked; : > thing.dsc ;;
 esac
 """
 APT_CACHE = r"""
@@ -89,3 +90,24 @@ def test_what_no_suite_has_is_said(here: Path) -> None:
     (here / "apt-cache").write_text("#!/bin/sh\n")
     done = ask(here, "nothing", "--suite", "sid")
     assert (done.returncode, done.stderr) == (1, "nothing: no package of that name in any of the suites\n")
+
+
+def test_a_source_is_unpacked_once_for_each_version(here: Path) -> None:
+    script = "import suites; print(suites.fetch_source('thing', '1.2-3', 'trixie'))"
+    environment = {
+        "PATH": f"{here}:{os.environ['PATH']}",
+        "HYPER_CACHE": str(here / "cache"),
+        "HERE": str(here),
+    }
+    for _ in range(2):
+        told = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment | {"PYTHONPATH": str(SUITES.parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told.stdout == f"{here}/cache/packages/source/thing_1.2-3\n"
+    assert Path(told.stdout.strip()).is_dir()
+    assert (here / "downloads").read_text() == "thing=1.2-3\n"
+    assert (here / "sources").read_text().startswith("deb-src ")
