@@ -11,6 +11,7 @@ import re
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
 
@@ -121,7 +122,9 @@ def _zone(name: str, where: str) -> tzinfo:
             raise ValueError
         return zoneinfo.ZoneInfo(name)
     except (ValueError, zoneinfo.ZoneInfoNotFoundError, OSError):
-        raise InvalidArgument(f"{where}: {name[:64]!r} is no time zone", hint="as in Europe/Paris") from None
+        known = any(Path(folder).is_dir() for folder in zoneinfo.TZPATH)
+        hint = "as in Europe/Paris" if known else "this machine knows none: apt-get install tzdata"
+        raise InvalidArgument(f"{where}: {name[:64]!r} is no time zone", hint=hint) from None
 
 
 def _is_any(field: str) -> bool:
