@@ -66,6 +66,9 @@ setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh docker
 	@$(MAKE) --no-print-directory kernel FLAVOUR=pc
+	@$(MAKE) --no-print-directory kernel FLAVOUR=um || { \
+		python3 tools/suites.py 'linux-source-7\.[0-9]+' --suite trixie-backports --suite sid >/dev/null 2>&1 && exit 1; \
+		echo "setup: no suite that can be reached has the source of Linux 7: the tests go without User Mode Linux"; }
 
 $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 	@tools/setup.sh packages run

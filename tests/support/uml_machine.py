@@ -11,8 +11,9 @@ from pathlib import Path
 from guest_machine import MEMORY_MIB, Machine
 from hypercontainer.hypervisor.driver import VM, DiskSpec, VMSpec
 from hypercontainer.hypervisor.uml.driver import UmlDriver
-from hypercontainer.kernel import KernelStore, build_initrd, cache_dir, command_line
+from hypercontainer.kernel import build_initrd, command_line
 from nics import nat_nic
+from uml_kernel import uml_kernel
 
 
 class UmlMachine(Machine):
@@ -42,7 +43,7 @@ async def uml_machine(
 ) -> AsyncIterator[Machine]:
     """A VM with these disks (serial, file, whether read-only), ended when the context is left."""
     directory.mkdir(parents=True, exist_ok=True)
-    kernel = KernelStore(cache_dir()).program()
+    kernel = uml_kernel()
     spec = VMSpec(
         id=f"guest-{os.getpid()}",
         name="guest",

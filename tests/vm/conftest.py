@@ -13,6 +13,7 @@ import real_images
 from hyper import MAKING, NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from registry import Registry
+from uml_kernel import uml_kernel
 
 BUSYBOX = busybox_image.REFERENCE
 TO_REGISTRY = ("--dest-tls-verify=false", "--dest-compress-level=1")
@@ -34,6 +35,8 @@ LACKING = {
 
 @pytest.fixture(scope="session", params=LACKING)
 def hypervisor(request: pytest.FixtureRequest) -> str:
+    if request.param == "uml":
+        uml_kernel()
     return str(request.param)
 
 

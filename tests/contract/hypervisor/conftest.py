@@ -26,6 +26,7 @@ from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio
 from hypercontainer.linux import tsc
 from nics import nat_nic
+from uml_kernel import uml_kernel
 
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
 HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT = "h", "s", "r", "f", "d", "m"
@@ -167,13 +168,13 @@ class UmlHarness(Base):
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         super().__init__(directory, stack)
         self.driver = self.another_driver()
-        self.probed = KernelStore(cache_dir()).program().path
+        self.probed = uml_kernel().path
 
     def another_driver(self) -> Driver:
         return UmlDriver(self.directory / "facts.json")
 
     def spec(self, guest: str = HALT, **changes: Any) -> VMSpec:
-        kernel = KernelStore(cache_dir()).program()
+        kernel = uml_kernel()
         initrd = self.directory / f"initrd-{guest}"
         if not initrd.exists():
             busybox_initrd(initrd, f"echo {BANNER} > /dev/console; {SCRIPTS[guest]}")
