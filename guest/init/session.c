@@ -19,6 +19,7 @@
 #include "version.h"
 
 #define OUT_ENOUGH 65536            /* gathered for one write */
+#define OUT_KEPT (4 * OUT_ENOUGH)
 #define ANSWERS_MAX (1024 * 1024)   /* waiting to be sent: beyond, nothing is read */
 #define ROUND_BYTES (4 * 65536)     /* read in one round */
 
@@ -213,10 +214,14 @@ static void gather(void)
 {
 	if (out_done < out.length)
 		return;
-	buffer_free(&out);
-	out_done = 0;
+	/* Their memory stays, and changes places: to have it anew for each write costs more than all else here. */
+	struct buffer written = out;
 	out = answers;
-	answers = (struct buffer){0};
+	answers = written;
+	if (answers.capacity > OUT_KEPT)
+		buffer_free(&answers);
+	answers.length = 0;
+	out_done = 0;
 	if (reader.session != 0)
 		streams_send(&out, reader.session, OUT_ENOUGH);
 	if (out.failed)

@@ -1,6 +1,7 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@ static struct stream *queue_head, **queue_tail = &queue_head;
 static unsigned rings;
 
 #define IDLE_RINGS 16
+#define MUCH_BYTES 65536
 
 static void enqueue(struct stream *stream)
 {
@@ -138,6 +140,9 @@ static void output_ready(struct watch *watch, uint32_t events)
 {
 	struct stream *stream = container_of(watch, struct stream, watch);
 	(void)events;
+	/* Who writes much is let go on for as long as it can: woken for each page, we would take turns with it. */
+	if (stream->end >= MUCH_BYTES)
+		(void)sched_yield();
 	int got = output_read(stream);
 	/* An exited process's pipe is at its end when what it held has been read, whoever else has it open. */
 	if (got == 0 || stream->last == 0 || (stream->last > 0 && got < 0 && stream->end - stream->acked < RING_BYTES))

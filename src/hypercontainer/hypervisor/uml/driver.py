@@ -7,6 +7,7 @@ open the guest boots, and what a host says meanwhile waits in the agent's pipe.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 from collections.abc import Collection, Sequence
@@ -48,6 +49,8 @@ MAX_TASKS = 32768
 # takes 122 KiB of the guest's memory and 104 KiB of the host's, and so may as many as there is room for.
 OVERHEAD_MIB = 64
 PROCESSES_SHARE = 1.0
+# Of the agent's: fewer turns for who sends much.
+PIPE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,8 @@ def _handed(spec: VMSpec, run: UmlRunDir, fds: contextlib.ExitStack) -> list[int
     for path in (run.agent_in, run.agent_out):
         inherited.append(run.make_pipe(path))
         fds.callback(os.close, inherited[-1])
+        with contextlib.suppress(PermissionError):  # a user has so many of them, and then they are shorter
+            fcntl.fcntl(inherited[-1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     inherited.append(fds.enter_context(unix.receive(run.control)).fileno())
     inherited.append(run.make_pipe(run.full))
     fds.callback(os.close, inherited[-1])
