@@ -83,13 +83,14 @@ async def a_stalled_reader(vm: Machine, session: Session) -> None:
     assert bytes(stalled[: 2 * MIB]).strip(b"y\n") == b""
 
 
+LINES = 12000
+
+
 async def cut_at_any_byte(vm: Machine, session: Session) -> None:
     """Sessions are cut at random bytes while output flows; the whole of it arrives in the end."""
     source = random.Random(20)
     await session.agent.create_container(container_plan("c"))
-    script = (
-        "i=0; while [ $i -lt 4000 ]; do echo line $i of a text that is long enough; i=$((i+1)); done; exit 5"
-    )
+    script = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of a text that is long enough; i=$((i+1)); done; exit 5"
     started = session.agent.start_process(process_plan("c", 1, "sh", "-c", script, init=True))
     text = bytearray()
     collected = session.collect(1)
@@ -107,7 +108,7 @@ async def cut_at_any_byte(vm: Machine, session: Session) -> None:
         assert state.acked_bytes <= len(text) <= state.end_bytes
         collected = Collected(session.agent, 1, Stream.STDOUT, len(text))
     text += collected.data
-    assert bytes(text) == b"".join(b"line %d of a text that is long enough\n" % i for i in range(4000))
+    assert bytes(text) == b"".join(b"line %d of a text that is long enough\n" % i for i in range(LINES))
     assert cuts > 3
     (process,) = (await session.agent.welcome(1)).processes
     assert process.wait_status == 5 << 8 if process.exited else await session.status(1) == 5
