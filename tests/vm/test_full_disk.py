@@ -24,9 +24,9 @@ SIZE = "40m"
 
 
 @pytest.fixture
-def small() -> Iterator[Hyper]:
+def small(hypervisor: str) -> Iterator[Hyper]:
     """A hyperd with 40 MiB for all it has."""
-    with hyper_context(NO_POOL) as hyper:
+    with hyper_context(NO_POOL, hypervisor=hypervisor) as hyper:
         hyper.root.mkdir()
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "hyper-test", hyper.root], check=True

@@ -21,6 +21,7 @@ from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Accelerator, Driv
 from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.uml.argv import Mode
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio
@@ -29,7 +30,7 @@ from nics import nat_nic
 from uml_kernel import uml_kernel
 
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
-HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT = "h", "s", "r", "f", "d", "m"
+HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT, KEEP = "h", "s", "r", "f", "d", "m", "k"
 BANNER = "test guest is up"
 TEST_UID = 700_001
 MEBIBYTE = 1 << 20
@@ -158,6 +159,7 @@ SCRIPTS = {
     UNPLUG: "sleep 1000000",
     POWER_OFF: "sleep 0.3",
     REBOOT: "sleep 0.3; reboot -f",
+    KEEP: "until [ -b /dev/ubda ]; do sleep 0.05; done; exec 3</dev/ubda; echo kept > /dev/console; sleep 1000000",
     FLOOD: "yes xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx | tr -d '\\n'",
 }
 
@@ -170,8 +172,8 @@ class UmlHarness(Base):
         self.driver = self.another_driver()
         self.probed = uml_kernel().path
 
-    def another_driver(self) -> Driver:
-        return UmlDriver(self.directory / "facts.json")
+    def another_driver(self, mode: Mode = Mode.SECCOMP) -> Driver:
+        return UmlDriver(self.directory / "facts.json", mode=mode)
 
     def spec(self, guest: str = HALT, **changes: Any) -> VMSpec:
         kernel = uml_kernel()

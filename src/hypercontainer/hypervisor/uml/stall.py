@@ -23,6 +23,7 @@ class Stall:
     def __init__(self, path: Path) -> None:
         """Raises ``OSError``."""
         self.stands_still = False
+        self._unheard = True  # of its end alone there may be word, where another has heard of its beginning
         self._path = path
         self._told: Callable[[bool], None] = lambda full: None
         self._loop = asyncio.get_running_loop()
@@ -48,11 +49,17 @@ class Stall:
         if not said:
             return  # it has ended
         self._timer = self._loop.call_later(PAUSE_S, self._listen)
-        full = said.endswith(FULL)
-        if full != self.stands_still:
-            self.stands_still = full
-            log.warning("VM in %s: %s", self._path.parent, "no room on the host" if full else "room again")
-            self._told(full)
+        if FULL in said and not self.stands_still:
+            self._tell(True)
+        if said.endswith(ROOM) and (self.stands_still or self._unheard):
+            self._tell(False)
+        self._unheard = False
+
+    def _tell(self, full: bool) -> None:
+        self.stands_still = full
+        what = "No space left on device: it waits for room" if full else "it has found room, and goes on"
+        log.warning("VM in %s: %s", self._path.parent, what)
+        self._told(full)
 
     def close(self) -> None:
         if self._fd < 0:
