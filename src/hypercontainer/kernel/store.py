@@ -59,8 +59,11 @@ class KernelStore:
         return kernels[0]
 
     def _found_programs(self) -> tuple[Kernel, ...]:
+        built = (
+            kernel for kernel in _found(self._programs) if kernel.program
+        )  # an older one's record does not say
         packaged = record.load(self._packaged)
-        return (*_found(self._programs), *((packaged,) if packaged else ()))
+        return (*built, *((packaged,) if packaged else ()))
 
     def find(self, wish: str) -> Kernel:
         """A path, which has a slash in it, or the name or version of one of ours."""

@@ -88,6 +88,7 @@ class BootFiles:
                 target = self._place / _copied(fd, file)
                 with self._lock:
                     os.utime(new)  # writing may have ended long ago
+                    new.chmod(0o755)  # a kernel may be a program; nobody else gets into the directory
                     new.replace(target)
                     self._forget_oldest(target)
                     self._known = {key: kept for key, kept in self._known.items() if kept.exists()}

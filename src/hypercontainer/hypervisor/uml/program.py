@@ -61,11 +61,11 @@ def check(kernel: Path) -> None:
         head = file.read(4)
         size = file.seek(0, 2)
         if head != b"\x7fELF" or size > _MAX_BYTES:
-            raise InvalidArgument(f"{kernel} is no User Mode Linux: it is no program")
+            raise InvalidArgument("the kernel is no User Mode Linux: it is no program")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data.find(_MARK) < 0:
                 raise InvalidArgument(
-                    f"{kernel} is no User Mode Linux, or one without Hyper's patches",
+                    "the kernel is no User Mode Linux, or one without Hyper's patches",
                     hint="`make kernel FLAVOUR=um` builds one; guest/kernel/patches/um has them",
                 )
 

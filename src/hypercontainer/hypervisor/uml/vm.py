@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, NotSupported, Unavailable
+from hypercontainer.errors import HypervisorError, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import DiskSpec, ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.ending import clean, exit_reason
+from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.snapshot import Snapshot
@@ -74,11 +75,23 @@ class UmlVM:
         try:
             reader, writer = await pipes.connect(self._run.agent_in, self._run.agent_out)
         except OSError as error:
+            if self._process.ended():
+                raise self._died(await self.wait()) from error
             raise HypervisorError(
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
             ) from error
         self._agent = writer
         return reader, writer
+
+    def _died(self, ended: VMExit) -> LaunchError:
+        """Before anybody spoke to it."""
+        said = last_line(ended.stderr) or last_line(ended.console) or f"status {ended.exit_code}"
+        return LaunchError(
+            f"VM {self.record.name} did not start: {said}",
+            exit_code=ended.exit_code,
+            stderr=ended.stderr,
+            console=ended.console,
+        )
 
     def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self._kept = pair
