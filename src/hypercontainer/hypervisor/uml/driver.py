@@ -202,9 +202,9 @@ class UmlDriver:
             fds.callback(os.close, console)
             output = _output(run, new=True)
             undo.callback(output.close)
-            serving = await self._serve(spec, run, means, streams, fds, undo)
-            inherited = _handed(spec, run, fds)
             try:
+                serving = await self._serve(spec, run, means, streams, fds, undo)
+                inherited = _handed(spec, run, fds)
                 gate, process = await held(
                     uml_argv(spec, plan_fds(spec), self._mode),
                     environment={},

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import mmap
 import signal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.uml.argv import PROGRAM, Mode
 from hypercontainer.linux.confine import Rights
 from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile, Rule, compile_filter
@@ -57,17 +58,21 @@ FOR_PTRACE: tuple[tuple[str, int, tuple[int, ...]], ...] = (
 
 def check(kernel: Path) -> None:
     """Raises ``InvalidArgument`` for what this driver cannot run, ``OSError`` for what cannot be read."""
+    if problem := _problem(file_key(kernel), kernel):
+        raise InvalidArgument(
+            f"the kernel is no User Mode Linux{problem}",
+            hint="`make kernel FLAVOUR=um` builds one; guest/kernel/patches/um has what it needs",
+        )
+
+
+@lru_cache(maxsize=16)
+def _problem(key: str, kernel: Path) -> str:
+    """What stands against it, or ""; by the file as it is, since to read all of it takes some milliseconds."""
     with kernel.open("rb") as file:
-        head = file.read(4)
-        size = file.seek(0, 2)
-        if head != b"\x7fELF" or size > _MAX_BYTES:
-            raise InvalidArgument("the kernel is no User Mode Linux: it is no program")
+        if file.read(4) != b"\x7fELF" or file.seek(0, 2) > _MAX_BYTES:
+            return ": it is no program"
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data.find(_MARK) < 0:
-                raise InvalidArgument(
-                    "the kernel is no User Mode Linux, or one without Hyper's patches",
-                    hint="`make kernel FLAVOUR=um` builds one; guest/kernel/patches/um has them",
-                )
+            return "" if data.find(_MARK) >= 0 else ", or one without Hyper's patches"
 
 
 def rights(kernel: Path, uid: int | None, mode: Mode) -> Rights:
