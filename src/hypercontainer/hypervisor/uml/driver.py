@@ -31,7 +31,7 @@ from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.uml import doctor, probe, program, usernet
+from hypercontainer.hypervisor.uml import doctor, maps, probe, program, usernet
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
 from hypercontainer.hypervisor.uml.places import UmlRunDir
@@ -197,6 +197,7 @@ class UmlDriver:
         undo.callback(run.remove)
         with contextlib.ExitStack() as fds:
             program.check(spec.kernel)
+            maps.enough_for(spec.name, spec.memory_mib)
             null, _, said = streams = stdio(run, fds)
             console = run.make_pipe(run.console)
             fds.callback(os.close, console)
