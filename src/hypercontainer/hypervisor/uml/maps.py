@@ -1,4 +1,4 @@
-"""How many mappings a process may have: each page of a guest's process that does not lie beside its neighbour is one."""
+"""How many mappings a process may have: each page of a guest's process that is not beside its neighbour is one."""
 
 from __future__ import annotations
 
