@@ -12,7 +12,7 @@ import pytest
 
 import busybox_image
 from hyper import Hyper
-from hypercontainer.hypervisor.qemu import shares
+from hypercontainer.hypervisor import shares
 from hypercontainer.linux.process import family_cpu_ns
 from reach import http_get
 

@@ -67,7 +67,7 @@ SPEAKERS = {
 }
 # Where a flag is another program's, which has the same name: (module, flag) -> the program.
 OTHER_PROGRAMS = {
-    ("hypervisor/qemu/shares.py", "--version"): "virtiofsd",
+    ("hypervisor/shares.py", "--version"): "virtiofsd",
     ("kernel/debian.py", "--quiet"): "apt-get",
 }
 COMMAND_LINE = "cli"  # our flags are what the calls in this package declare

@@ -17,8 +17,8 @@ import pytest
 
 from fake_driver import FakeDriver, FakeMachine
 from free_port import free_port
+from hypercontainer.hypervisor import shares
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Accelerator, Driver, VMSpec
-from hypercontainer.hypervisor.qemu import shares
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.uml.argv import Mode

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import InvalidArgument, LaunchError
+from hypercontainer.hypervisor import shares
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, ExitReason, ShareSpec, VMRecord
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.qemu import shares
-from hypercontainer.hypervisor.qemu.shares import Kind, Server
 from hypercontainer.hypervisor.run_dir import read_record
+from hypercontainer.hypervisor.shares import Kind, Server
 from hypercontainer.linux.process import start_ticks
 from hypercontainer.linux.users import User
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor import jail
+from hypercontainer.hypervisor import jail, shares
 from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import kvm, shares
+from hypercontainer.hypervisor.qemu import kvm
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
-from hypercontainer.hypervisor import helpers, jail
+from hypercontainer.hypervisor import helpers, jail, shares
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     Capabilities,
@@ -34,7 +34,7 @@ from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.programs import program_key
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import doctor, probe, shares
+from hypercontainer.hypervisor.qemu import doctor, probe
 from hypercontainer.hypervisor.qemu.argv import Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.handed import BOOT, Origin, Programs, command

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.hypervisor import resolver
+from hypercontainer.hypervisor import resolver, shares
 from hypercontainer.hypervisor.driver import VMSpec
 from hypercontainer.hypervisor.extents import open_extents
-from hypercontainer.hypervisor.qemu import pvh, shares
+from hypercontainer.hypervisor.qemu import pvh
 from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.disks import open_descriptor

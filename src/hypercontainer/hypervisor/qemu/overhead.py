@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from hypercontainer.hypervisor.driver import Accelerator
+from hypercontainer.hypervisor.shares import SHARE_MIB
 
 MIB = 1 << 20
 # Besides the guest's memory and boot files.
 QEMU_MIB = 96
 # The cache of translated code under software emulation.  QEMU's own default is 1 GiB.
 TCG_CACHE_MIB = 128
-# What serves a share; the files themselves are in the host's page cache, which gives way.
-SHARE_MIB = 16
 
 
 # Of the guest's memory, once it has used it: one of 512 MiB that filled it was killed with 224 MiB beside it, and not

@@ -28,10 +28,9 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
-from hypercontainer.hypervisor import helpers, jail, programs
+from hypercontainer.hypervisor import helpers, jail, programs, share_jail
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Helper, ShareSpec
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.qemu import share_jail
 from hypercontainer.hypervisor.run_dir import read_stderr
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux import capabilities, unix
@@ -41,6 +40,8 @@ from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile,
 from hypercontainer.linux.users import User, as_user, open_theirs
 
 PROGRAM, PROXY = "virtiofsd", "virtfs-proxy-helper"
+# What a server takes; the files themselves are in the host's page cache, which gives way.
+SHARE_MIB = 16
 INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
 UNSHARED = f"{share_jail.FAILURE}: Operation not permitted: unshare"
 PLACES = ("/usr/libexec", "/usr/lib/qemu", "/usr/libexec/qemu")
