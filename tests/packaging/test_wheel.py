@@ -127,9 +127,10 @@ def test_no_program_of_the_machine_is_run(installed: Installed) -> None:
 
 def test_what_is_missing_is_named_with_what_it_would_bring(installed: Installed) -> None:
     said = installed.machine.sh("env/bin/hyper doctor")
-    assert re.search(r"QEMU: .*without it there is no KVM, no directory of the host", said)
+    assert re.search(r"QEMU: .*without it there is no KVM, no template", said)
     assert "apt-get install qemu-system-x86" in said
     assert "✓ User Mode Linux" in said
+    assert "directories of the host cannot be shared: there is no virtiofsd" in said
     assert "✗" not in said
     refused = installed.machine.sh(
         "mkdir -p shared; ! env/bin/hyper run --rm -v /home/shared:/x localhost/busybox true"

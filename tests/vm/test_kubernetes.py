@@ -121,7 +121,6 @@ def storage_on(folder: Path) -> list[Document]:
     return golden("storage", {"db": script}, change)
 
 
-@pytest.mark.needs("shares")
 def test_disks_that_stay_directories_of_the_host_and_parts_of_volumes(
     cluster: Cluster, tmp_path: Path
 ) -> None:

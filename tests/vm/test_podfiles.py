@@ -146,7 +146,6 @@ def test_files_of_every_kind(pods: Pods, users: str, server: str, tmp_path: Path
     assert "the base64 of file 'unpadded' is broken: 5 bytes of it are kept" in told
 
 
-@pytest.mark.needs("shares")
 def test_what_is_defined_where_it_is_used(pods: Pods, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("of the host\n")
     look = "cat /etc/motd; stat -c %a /etc/motd; cat /in/note; echo written > /in/back"
@@ -199,7 +198,6 @@ def test_new_volumes(pods: Pods) -> None:
     assert status == 0
 
 
-@pytest.mark.needs("shares")
 def test_shared_volumes(pods: Pods, tmp_path: Path) -> None:
     (tmp_path / "from-host").write_text("hello\n")
     look = "until test -e /log/line; do sleep 0.1; done; cat /log/line; touch /log/x; touch /also-log/y; ls -1 /log"
@@ -210,7 +208,6 @@ def test_shared_volumes(pods: Pods, tmp_path: Path) -> None:
     assert pods.ends("reader")[1] == "written\ntouch: /log/x: Read-only file system\nline\ny\n"
 
 
-@pytest.mark.needs("shares")
 def test_one_file_of_the_host(pods: Pods, tmp_path: Path) -> None:
     file = tmp_path / "hosts.allow"
     file.write_text("ALL: LOCAL\n")

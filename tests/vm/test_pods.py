@@ -318,8 +318,7 @@ def without_virtiofsd(hyper: Hyper) -> None:
     subprocess.run(command, env=hyper.environment, check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.needs("shares")
-@pytest.mark.parametrize("filesystem", ["virtiofs", "9p"])
+@pytest.mark.parametrize("filesystem", ["virtiofs", pytest.param("9p", marks=pytest.mark.needs("9p"))])
 def test_a_directory_and_a_file_of_the_host(hyper: Hyper, tmp_path: Path, filesystem: str) -> None:
     if filesystem == "9p":
         without_virtiofsd(hyper)
@@ -341,6 +340,17 @@ def test_a_directory_and_a_file_of_the_host(hyper: Hyper, tmp_path: Path, filesy
     refused = hyper("run", "--rm", "-v", f"{hyper.root}:/s", BUSYBOX, "true", check=False)
     assert refused.returncode == 125
     assert b"is not shared" in refused.stderr
+
+
+def test_without_virtiofsd_user_mode_linux_shares_nothing(
+    hyper: Hyper, hypervisor: str, tmp_path: Path
+) -> None:
+    if hypervisor != "uml":
+        pytest.skip("QEMU has 9p")
+    without_virtiofsd(hyper)
+    refused = hyper("run", "--rm", "-v", f"{tmp_path}:/s", BUSYBOX, "true", check=False)
+    assert refused.returncode == 125
+    assert b"cannot be shared: there is no virtiofsd" in refused.stderr
 
 
 @pytest.mark.needs("qcow2")

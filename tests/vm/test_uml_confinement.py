@@ -118,6 +118,18 @@ def test_every_call_but_those_that_it_needs_is_refused(pid: int) -> None:
             assert taken.call(X86_64[name], *arguments) == -errno.EPERM, name
 
 
+def test_one_with_a_directory_of_the_host_may_say_that_there_is_something_to_do(
+    hyper: Hyper, hypervisor: str, tmp_path: Path
+) -> None:
+    if hypervisor != "uml":
+        pytest.skip("this is of User Mode Linux")
+    hyper("run", "-d", "--name", "c", "-v", f"{tmp_path}:/s", BUSYBOX, "sleep", "1000")
+    with TakenOver(hyper.vm_pid("c")) as taken:
+        assert taken.call(X86_64["eventfd2"], 0, os.EFD_SEMAPHORE) == -errno.EPERM
+        assert taken.call(X86_64["eventfd2"], 0, 0) > 2
+        assert taken.call(X86_64["open"], b"/", os.O_RDONLY) == -errno.EPERM
+
+
 def test_the_processes_that_run_the_guests_are_no_freer(pid: int) -> None:
     """Nor as free: they make seven calls, and those from one page alone."""
     stub = children(pid)[-1]

@@ -1,9 +1,10 @@
 """Serves directories of the host to a guest: a server for each, shut in with what it serves.
 
-virtiofsd speaks vhost-user with QEMU over a socket that both inherit, and reads and writes the guest's memory, which
-is therefore shared.  Where there is none, QEMU serves the guest by 9p itself, and has the files opened for it by
-virtfs-proxy-helper: QEMU gets the descriptors, and never a way to the files.  A server ends with QEMU, and is ended
-with it in any case; where it ends first, so does the VM, whose guest would wait for its files for ever.
+virtiofsd speaks vhost-user over a socket that it and the VM's process inherit, with QEMU, or with the guest's kernel
+itself where that is a process; and it reads and writes the guest's memory, which is therefore shared.  Where there is
+none, QEMU serves the guest by 9p itself, and has the files opened for it by virtfs-proxy-helper: QEMU gets the
+descriptors, and never a way to the files.  A server ends with its VM, and is ended with it in any case; where it ends
+first, so does the VM, whose guest would wait for its files for ever.
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ CLONE_FS = 0x200
 S_ISUID, S_ISGID, S_IFMT, S_IFCHR, S_IFBLK = 0o4000, 0o2000, 0o170000, 0o020000, 0o060000
 
 PROBE_TIMEOUT_S = 10.0
-_ANSWER_BYTES = 64
-_GET_FEATURES = struct.pack("<3I", 1, 1, 0)  # vhost-user: request 1, version 1, no payload
-_STAT_ROOT = struct.pack("<2IH", 8, 3, 1) + b"/"  # of the proxy: lstat, 3 bytes that follow, a string of one
+# What is asked, and how long an answer is at least: none of it is to be left for the VM, and it comes in parts.
+# Of vhost-user: request 1, version 1, no payload.
+_GET_FEATURES = struct.pack("<3I", 1, 1, 0), 20
+# Of the proxy: lstat, 3 bytes that follow, a string of one.
+_STAT_ROOT = struct.pack("<2IH", 8, 3, 1) + b"/", 1
 
 
 class Kind(Enum):
@@ -96,8 +99,8 @@ class Usable:
     remedy: str = ""
 
 
-async def find(cache: FactCache) -> Server:
-    """virtiofsd, or else QEMU's helper for 9p.  Raises ``Unavailable``."""
+async def find(cache: FactCache, *, p9: bool = True) -> Server:
+    """virtiofsd, or else, where ``p9`` will do, QEMU's helper for 9p.  Raises ``Unavailable``."""
     if path := _installed(PROGRAM):
         key = f"server of a kind {programs.file_key(path)}"
         known = cache.get(key, Server)
@@ -107,7 +110,7 @@ async def find(cache: FactCache) -> Server:
             known = Server(path, Kind.MODERN if MODERN_VERSION.match(text) else Kind.OLD)
             cache.put(key, known)
         return known
-    if path := _installed(PROXY):
+    if p9 and (path := _installed(PROXY)):
         return Server(path, Kind.PROXY)
     raise Unavailable("directories of the host cannot be shared: there is no virtiofsd", hint=INSTALL_HINT)
 
@@ -172,7 +175,7 @@ def jail_argv(server: Server, share: ShareSpec) -> list[str]:
 
 @dataclass(frozen=True)
 class Serving:
-    """A share's server that waits at its gate; ``client`` is QEMU's end of its socket."""
+    """A share's server that waits at its gate; ``client`` is the VM's end of its socket."""
 
     tag: str
     process: Process
@@ -208,7 +211,7 @@ def serve(
 def _sockets(
     server: Server, directory: Path, fds: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
-    """What the server takes, and QEMU's end of it: virtiofsd takes one on which to listen."""
+    """What the server takes, and the VM's end of it: virtiofsd takes one on which to listen."""
     if server.kind is Kind.PROXY:
         first, second = socket.socketpair()
         return fds.enter_context(first), fds.enter_context(second)
@@ -228,15 +231,15 @@ def _opened(share: ShareSpec, fds: contextlib.ExitStack) -> int:
     return fd
 
 
-async def probe(cache: FactCache, *, refresh: bool = False) -> Usable:
+async def probe(cache: FactCache, *, refresh: bool = False, p9: bool = True) -> Usable:
     """Whether a server runs here, shut in as it is: found out by one that answers, and remembered."""
     try:
-        server = await find(cache)
+        server = await find(cache, p9=p9)
         key = f"share {programs.file_key(server.path)} {platform.release()} {os.geteuid()}"
         known = None if refresh else cache.get(key, Usable)
         if known is None:
             with tempfile.TemporaryDirectory(prefix="hyper-share-") as directory:
-                known = await _answers(server, Path(directory))
+                known = await _tried(server, Path(directory))
             cache.put(key, known)
         return known
     except HyperError as error:
@@ -245,8 +248,8 @@ async def probe(cache: FactCache, *, refresh: bool = False) -> Usable:
         return Usable("", str(error))
 
 
-async def _answers(server: Server, directory: Path) -> Usable:
-    """Shares an empty directory and asks what QEMU would."""
+async def _tried(server: Server, directory: Path) -> Usable:
+    """Shares an empty directory and asks what a VM would."""
     with contextlib.ExitStack() as fds:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         fds.callback(os.close, null)
@@ -257,14 +260,17 @@ async def _answers(server: Server, directory: Path) -> Usable:
         serving = serve(server, share, directory, (null, write, write), fds)
         try:
             serving.open_gate()
-            with socket.socket(fileno=os.dup(serving.client)) as client:
-                question = _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES
-                answer = await _asked(client, question, serving.process)
+            usable = await answers(server, serving)
         finally:
             await helpers.end(serving.process)
-        if answer:
-            return Usable(server.filesystem)
-        return _unusable(server, read_stderr(words))
+        return Usable(server.filesystem) if usable else _unusable(server, read_stderr(words))
+
+
+async def answers(server: Server, serving: Serving) -> bool:
+    """Once its gate is open: whether it does what it is there for.  It is asked what its VM may ask again."""
+    question = _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES
+    with socket.socket(fileno=os.dup(serving.client)) as client:
+        return await _asked(client, question, serving.process)
 
 
 def _unusable(server: Server, said: bytes) -> Usable:
@@ -274,23 +280,25 @@ def _unusable(server: Server, said: bytes) -> Usable:
     return Usable("", reason, jail.NAMESPACES_HINT if UNSHARED in reason else "")
 
 
-async def _asked(client: socket.socket, question: bytes, server: Process) -> bytes:
-    """Its answer, or b"" once it has ended: somebody else holds the socket's other end, so that tells nothing."""
+async def _asked(client: socket.socket, question: tuple[bytes, int], server: Process) -> bool:
+    """False once it has ended: somebody else holds the socket's other end, so that tells nothing."""
     client.setblocking(False)
     answering = asyncio.create_task(_answer(client, question))
     ending = asyncio.create_task(server.wait())
     try:
         await asyncio.wait([answering, ending], timeout=PROBE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        return answering.result() if answering.done() else b""
+        return answering.done() and answering.result()
     finally:
         for task in (answering, ending):
             task.cancel()
         await asyncio.wait([answering, ending])
 
 
-async def _answer(client: socket.socket, question: bytes) -> bytes:
+async def _answer(client: socket.socket, question: tuple[bytes, int]) -> bool:
     loop = asyncio.get_running_loop()
+    said, missing = question
     with contextlib.suppress(OSError):
-        await loop.sock_sendall(client, question)
-        return await loop.sock_recv(client, _ANSWER_BYTES)
-    return b""
+        await loop.sock_sendall(client, said)
+        while missing > 0 and (part := await loop.sock_recv(client, missing)):
+            missing -= len(part)
+    return missing <= 0

@@ -90,6 +90,7 @@ def linux_image() -> bytes:
 
 class Base:
     driver: Driver
+    filesystem = ""
     accelerator = Accelerator.TCG
     probed: Path | None = None  # a kernel without which there is nothing to probe
 
@@ -297,8 +298,29 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> C
 
 @pytest.fixture(params=["fake", REAL[0]])
 def run_whole(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
-    """The same, for what needs a driver with templates, shares and formats of disks."""
+    """The same, for what needs a driver with templates and formats of disks."""
     return running(HARNESSES[request.param], tmp_path)
+
+
+# Who serves shares how; where there is no virtiofsd, QEMU and its helper.
+SHARING = (("qemu", VIRTIOFS), ("qemu", P9), ("uml", VIRTIOFS))
+
+
+@pytest.fixture(params=SHARING, ids="-".join)
+def run_sharing(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None
+) -> Callable[[Test], None]:
+    """The same for what only real servers of shares have, of each kind; ``harness.filesystem`` says which."""
+    name, filesystem = request.param
+    if filesystem == P9:
+        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
+
+    def make(directory: Path, stack: AsyncExitStack) -> Any:
+        harness = HARNESSES[name](directory, stack)
+        harness.filesystem = filesystem
+        return harness
+
+    return running(make, tmp_path)
 
 
 @pytest.fixture
@@ -311,14 +333,6 @@ def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
 def run_uml(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
     """The same for what only User Mode Linux has."""
     return running(UmlHarness, tmp_path)
-
-
-@pytest.fixture(params=[VIRTIOFS, P9])
-def filesystem(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """By which guests mount shares: virtiofsd serves, or where there is none QEMU and its helper."""
-    if request.param == P9:
-        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
-    return str(request.param)
 
 
 def busybox_initrd(path: Path, script: str) -> Path:
@@ -340,15 +354,19 @@ def busybox_initrd(path: Path, script: str) -> Path:
 
 
 @pytest.fixture
-def linux(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+def linux(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The changes to a specification that make its guest a Linux of our own, which runs a script and powers off."""
-    own = [kernel for kernel in KernelStore(cache_dir()).list() if kernel.source == "own"]
-    assert own, "there is no kernel of our own: run `make kernel`"
+    kernels = KernelStore(cache_dir()).list()
+    machine = next((one for one in kernels if one.source == "own" and not one.program), None)
+    assert machine is not None, "there is no kernel of our own: run `make kernel`"
 
-    def changes(script: str) -> dict[str, Any]:
-        arguments = command_line(own[0], emulated=True, console=True, extra=(), tsc_khz=tsc.rate_khz())
+    def changes(script: str, accelerator: Accelerator = Accelerator.TCG) -> dict[str, Any]:
+        native = accelerator is Accelerator.NATIVE
+        own = uml_kernel() if native else machine
+        khz = None if native else tsc.rate_khz()
+        arguments = command_line(own, emulated=not native, console=True, extra=(), tsc_khz=khz)
         initrd = busybox_initrd(tmp_path / "initrd", script)
-        return {"kernel": own[0].path, "initrd": initrd, "kernel_args": arguments, "memory_mib": 96}
+        return {"kernel": own.path, "initrd": initrd, "kernel_args": arguments, "memory_mib": 96}
 
     return changes
 

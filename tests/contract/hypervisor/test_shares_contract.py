@@ -1,4 +1,4 @@
-"""Shares: what every driver keeps (on the fake and on QEMU), and what only real servers get wrong."""
+"""Shares: what every driver keeps, and what only real servers get wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from hypercontainer.errors import InvalidArgument, LaunchError
 from hypercontainer.hypervisor import shares
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, ExitReason, ShareSpec, VMRecord
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, ExitReason, Helper, ShareSpec, VMRecord
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.shares import Kind, Server
@@ -48,7 +48,7 @@ def two(place: Path, **changes: Any) -> tuple[ShareSpec, ShareSpec]:
 # ---------------------------------------------------------------------------- every driver
 
 
-def test_a_vm_with_shares_lives_and_ends_like_any_other(run_whole: Run, place: Path) -> None:
+def test_a_vm_with_shares_lives_and_ends_like_any_other(run: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         assert (await harness.driver.capabilities()).shares == "virtiofs"
         vm = await harness.launch(shares=two(place))
@@ -63,10 +63,10 @@ def test_a_vm_with_shares_lives_and_ends_like_any_other(run_whole: Run, place: P
         assert (await powered_off.wait()).reason is ExitReason.GUEST_SHUTDOWN
         assert (place / "file").read_text() == "content\n"
 
-    run_whole(test)
+    run(test)
 
 
-def test_what_cannot_be_shared_is_named_and_leaves_nothing(run_whole: Run, place: Path) -> None:
+def test_what_cannot_be_shared_is_named_and_leaves_nothing(run: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         os.mkfifo(place / "fifo")
         for name in ("gone", "fifo", "file/below"):
@@ -75,10 +75,10 @@ def test_what_cannot_be_shared_is_named_and_leaves_nothing(run_whole: Run, place
                 await harness.driver.launch(spec)
             assert not spec.run_dir.exists()
 
-    run_whole(test)
+    run(test)
 
 
-def test_tags_and_paths_are_checked(run_whole: Run, place: Path) -> None:
+def test_tags_and_paths_are_checked(run: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         one = two(place)[0]
         for wrong, word in (
@@ -91,7 +91,7 @@ def test_tags_and_paths_are_checked(run_whole: Run, place: Path) -> None:
             with pytest.raises(InvalidArgument, match=word):
                 await harness.driver.launch(harness.spec(shares=wrong))
 
-    run_whole(test)
+    run(test)
 
 
 def test_a_vm_with_shares_is_neither_saved_nor_cloned(run_whole: Run, place: Path) -> None:
@@ -105,16 +105,18 @@ def test_a_vm_with_shares_is_neither_saved_nor_cloned(run_whole: Run, place: Pat
     run_whole(test)
 
 
-# ---------------------------------------------------------------------------- QEMU
+# ---------------------------------------------------------------------------- real servers
 
 
-either = pytest.mark.usefixtures("filesystem")
+def servers(record: VMRecord) -> list[Helper]:
+    """Of its shares; a VM may have helpers besides."""
+    return [one for one in record.helpers if one.name.startswith("share ")]
 
 
 def alive(record: VMRecord) -> list[str]:
     """The VM's servers that run."""
     return [
-        one.name for one in record.helpers if start_ticks(one.pid) == one.start_ticks and not zombie(one.pid)
+        one.name for one in servers(record) if start_ticks(one.pid) == one.start_ticks and not zombie(one.pid)
     ]
 
 
@@ -122,9 +124,8 @@ def zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-@either
 @pytest.mark.vm
-def test_servers_are_in_the_vms_cgroup_and_written_down(run_qemu: Run, place: Path) -> None:
+def test_servers_are_in_the_vms_cgroup_and_written_down(run_sharing: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch(shares=two(place))
         record = vm.record
@@ -136,13 +137,12 @@ def test_servers_are_in_the_vms_cgroup_and_written_down(run_qemu: Run, place: Pa
         await vm.kill()
         assert alive(record) == []
 
-    run_qemu(test)
+    run_sharing(test)
 
 
-@either
 @pytest.mark.vm
 @pytest.mark.parametrize("adopted", [False, True])
-def test_a_vm_ends_with_its_server(run_qemu: Run, place: Path, adopted: bool) -> None:
+def test_a_vm_ends_with_its_server(run_sharing: Run, place: Path, adopted: bool) -> None:
     """Its guest would wait for its files for ever."""
 
     async def test(harness: Any) -> None:
@@ -150,19 +150,18 @@ def test_a_vm_ends_with_its_server(run_qemu: Run, place: Path, adopted: bool) ->
         if adopted:
             await vm.close()
             vm = await harness.another_driver().adopt(vm.record)
-        os.kill(vm.record.helpers[1].pid, signal.SIGKILL)
+        os.kill(servers(vm.record)[1].pid, signal.SIGKILL)
         ended = await vm.wait()
         assert ended.reason is ExitReason.CRASH
         assert "share file" in ended.stderr
         assert alive(vm.record) == []
         assert not vm.record.run_dir.exists()
 
-    run_qemu(test)
+    run_sharing(test)
 
 
-@either
 @pytest.mark.vm
-def test_servers_end_with_a_vm_that_somebody_else_kills(run_qemu: Run, place: Path) -> None:
+def test_servers_end_with_a_vm_that_somebody_else_kills(run_sharing: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch(shares=two(place))
         os.kill(vm.pid, signal.SIGKILL)
@@ -170,17 +169,16 @@ def test_servers_end_with_a_vm_that_somebody_else_kills(run_qemu: Run, place: Pa
         assert (ended.reason, ended.exit_code) == (ExitReason.CRASH, -signal.SIGKILL)
         assert alive(vm.record) == []
 
-    run_qemu(test)
+    run_sharing(test)
 
 
-@either
 @pytest.mark.vm
 @pytest.mark.parametrize("first", ["server", "vm", "both", "nobody"])
-def test_what_died_while_no_daemon_ran_is_cleaned_up(run_qemu: Run, place: Path, first: str) -> None:
+def test_what_died_while_no_daemon_ran_is_cleaned_up(run_sharing: Run, place: Path, first: str) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch(shares=two(place))
         await vm.close()
-        doomed = {"server": [vm.record.helpers[0].pid], "vm": [vm.pid], "nobody": []}
+        doomed = {"server": [servers(vm.record)[0].pid], "vm": [vm.pid], "nobody": []}
         doomed["both"] = doomed["server"] + doomed["vm"]
         for pid in doomed[first]:
             os.kill(pid, signal.SIGKILL)
@@ -194,7 +192,7 @@ def test_what_died_while_no_daemon_ran_is_cleaned_up(run_qemu: Run, place: Path,
         assert not Path(f"/proc/{vm.pid}").exists()
         assert not vm.record.run_dir.exists()
 
-    run_qemu(test)
+    run_sharing(test)
 
 
 @pytest.mark.vm
@@ -227,9 +225,8 @@ def test_a_daemon_that_dies_leaves_servers_that_the_next_one_ends(
     run_qemu(test)
 
 
-@either
 @pytest.mark.vm
-def test_a_cancelled_launch_leaves_no_server(run_qemu: Run, place: Path) -> None:
+def test_a_cancelled_launch_leaves_no_server(run_sharing: Run, place: Path) -> None:
     """The fixture looks for children."""
 
     async def test(harness: Any) -> None:
@@ -243,15 +240,15 @@ def test_a_cancelled_launch_leaves_no_server(run_qemu: Run, place: Path) -> None
                 await result.kill()
             assert not spec.run_dir.exists()
 
-    run_qemu(test)
+    run_sharing(test)
 
 
 @pytest.mark.vm
-def test_a_server_that_fails_is_heard(run_qemu: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_fails_is_heard(run_sharing: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(harness: Any) -> None:
         for broken, word in ((Path("/usr/bin/gone"), "No such file"), (Path("/bin/false"), "")):
 
-            async def found(_: FactCache, path: Path = broken) -> Server:
+            async def found(_: FactCache, *, path: Path = broken, p9: bool = True) -> Server:
                 return Server(path, Kind.OLD)
 
             monkeypatch.setattr(shares, "find", found)
@@ -261,12 +258,12 @@ def test_a_server_that_fails_is_heard(run_qemu: Run, place: Path, monkeypatch: p
             assert word in caught.value.stderr
             assert not spec.run_dir.exists()
 
-    run_qemu(test)
+    run_sharing(test)
 
 
 @pytest.mark.vm
 def test_without_a_server_there_are_no_shares(
-    run_qemu: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+    run_sharing: Run, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(harness: Any) -> None:
         monkeypatch.setattr(shares, "PLACES", ())
@@ -277,20 +274,19 @@ def test_without_a_server_there_are_no_shares(
             await harness.driver.launch(harness.spec(shares=two(place)))
         assert "install virtiofsd" in str(caught.value)
 
-    run_qemu(test)
+    run_sharing(test)
 
 
 @as_root
 @pytest.mark.vm
-def test_a_server_is_shut_in_with_what_it_serves(run_qemu: Run, place: Path, filesystem: str) -> None:
+def test_a_server_is_shut_in_with_what_it_serves(run_sharing: Run, place: Path) -> None:
     # chown dac_override fowner fsetid setgid setuid, and mknod, of which its filter leaves nothing
-    capabilities = {VIRTIOFS: 0xDB, P9: 0x80000DB}[filesystem]
-
     async def test(harness: Any) -> None:
+        capabilities = {VIRTIOFS: 0xDB, P9: 0x80000DB}[harness.filesystem]
         os.chown(place / "folder", USER.uid, USER.gid)
         for user in (None, USER):
             vm = await harness.launch(shares=two(place, user=user))
-            proc = Path(f"/proc/{vm.record.helpers[0].pid}")
+            proc = Path(f"/proc/{servers(vm.record)[0].pid}")
             status = dict(
                 line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line
             )
@@ -308,12 +304,12 @@ def test_a_server_is_shut_in_with_what_it_serves(run_qemu: Run, place: Path, fil
                 assert os.readlink(proc / "ns" / kind) != os.readlink(f"/proc/self/ns/{kind}")
             await vm.kill()
 
-    run_qemu(test)
+    run_sharing(test)
 
 
 @as_root
 @pytest.mark.vm
-def test_nobody_is_served_what_they_may_not_read(run_qemu: Run, place: Path) -> None:
+def test_nobody_is_served_what_they_may_not_read(run_sharing: Run, place: Path) -> None:
     async def test(harness: Any) -> None:
         (place / "folder").chmod(0o700)
         (place / "folder" / "inner").mkdir()
@@ -321,19 +317,22 @@ def test_nobody_is_served_what_they_may_not_read(run_qemu: Run, place: Path) -> 
         with pytest.raises(LaunchError, match="Permission denied"):
             await harness.driver.launch(harness.spec(shares=(share,)))
 
-    run_qemu(test)
+    run_sharing(test)
 
 
 @pytest.mark.vm
+@pytest.mark.parametrize("filesystem", [VIRTIOFS, P9])
 def test_what_serves_is_found_out_by_asking_it(
     tmp_path: Path, filesystem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if filesystem == P9:
+        monkeypatch.setattr(shares, "PROGRAM", "virtiofsd-of-nobody")
     facts = FactCache(tmp_path / "facts")
     assert asyncio.run(shares.probe(facts)) == shares.Usable(filesystem)
     server = asyncio.run(shares.find(facts))
     broken = Server(Path("/bin/true"), server.kind)
 
-    async def found(_: FactCache) -> Server:
+    async def found(_: FactCache, *, p9: bool = True) -> Server:
         return broken
 
     monkeypatch.setattr(shares, "find", found)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.vm
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as other users")
 
 Run = Callable[[Callable[[Any], Awaitable[None]]], None]
-Linux = Callable[[str], dict[str, Any]]
+Linux = Callable[..., dict[str, Any]]
 Guest = Callable[..., str]
 USER = User(12_345, 12_345)
 MOUNT = {VIRTIOFS: "-t virtiofs", P9: "-t 9p -o trans=virtio,version=9p2000.L,cache=mmap"}
@@ -36,7 +36,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def guest(run_qemu: Run, linux: Linux, filesystem: str) -> Guest:
+def guest(run_sharing: Run, linux: Linux) -> Guest:
     """Runs a script in a guest's share, as root; what it said.  ``meanwhile`` is called once it waits."""
 
     def run(
@@ -48,15 +48,15 @@ def guest(run_qemu: Run, linux: Linux, filesystem: str) -> Guest:
         meanwhile: Callable[[], object] | None = None,
     ) -> str:
         said: list[str] = []
-        in_share = (
-            f"mount {MOUNT[filesystem]} share /mnt && cd /mnt && echo '{BEGIN}'\n( {script}\n) 2>&1\n"
-            f"cd /; umount /mnt; echo '{END}'"
-        )
 
         async def test(harness: Any) -> None:
+            in_share = (
+                f"mount {MOUNT[harness.filesystem]} share /mnt && cd /mnt && echo '{BEGIN}'\n( {script}\n) 2>&1\n"
+                f"cd /; umount /mnt; echo '{END}'"
+            )
             share_spec = ShareSpec("share", share, read_only, user)
-            vm = await harness.launch(shares=(share_spec,), **linux(in_share))
-            assert vm.record.shares == filesystem
+            vm = await harness.launch(shares=(share_spec,), **linux(in_share, harness.accelerator))
+            assert vm.record.shares == harness.filesystem
             if meanwhile is not None:
                 async with asyncio.timeout(20):
                     while WAITING not in vm.console_tail():
@@ -66,7 +66,7 @@ def guest(run_qemu: Run, linux: Linux, filesystem: str) -> Guest:
             assert ended.reason is ExitReason.GUEST_SHUTDOWN, ended
             said.append(ended.console.replace("\r\n", "\n"))
 
-        run_qemu(test)
+        run_sharing(test)
         assert f"{BEGIN}\n" in said[0], said[0]
         assert f"{END}\n" in said[0], said[0]
         return said[0].split(f"{BEGIN}\n")[1].split(f"{END}\n")[0]

@@ -49,7 +49,7 @@ def add_all_kinds(session: Session) -> None:
     agent.add_volume(VolumePlan("empty", upper=Disk("disk", "ext4", directory="v-empty")))
 
 
-@pytest.mark.needs("shares")
+@pytest.mark.needs("9p")
 def test_every_kind_of_volume(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
         agent = session.agent

@@ -17,8 +17,7 @@ from hypercontainer.linux.confine import Means
 
 # What User Mode Linux, which may do, does not bring.
 WITHOUT = (
-    "without it there is no KVM, no directory of the host in a container, no template that VMs are cloned from, "
-    "no qcow2 image and one processor a VM"
+    "without it there is no KVM, no template that VMs are cloned from, no qcow2 image and one processor a VM"
 )
 
 

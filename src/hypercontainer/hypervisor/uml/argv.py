@@ -18,6 +18,7 @@ FIRST_FD = 4
 PROGRAM = "/linux"
 # The guest's end of the agent's pipes.
 AGENT_DEVICE = "/dev/hyper-port"
+VIRTIO_ID_FS = 26  # linux/virtio_ids.h
 # Standard input leads nowhere, standard output is the console.  Without another word the root is the first disk, an
 # image's, whose own init would be run where the initrd has none.
 COMMON = ("con0=null:@0,fd:1", "console=tty0", "root=none")
@@ -45,6 +46,7 @@ class FdPlan:
     initrd: int | None
     disks: tuple[tuple[int, ...], ...]
     nics: tuple[int, ...]
+    shares: tuple[int, ...]
 
 
 def plan_fds(spec: VMSpec) -> FdPlan:
@@ -58,7 +60,9 @@ def plan_fds(spec: VMSpec) -> FdPlan:
         disks.append(tuple(range(following, following + len(disk.extents))))
         following += len(disk.extents)
     nics = tuple(range(following, following + len(spec.nics)))
-    return FdPlan(agent_in, agent_out, control, full, initrd, tuple(disks), nics)
+    following += len(spec.nics)
+    shares = tuple(range(following, following + len(spec.shares)))
+    return FdPlan(agent_in, agent_out, control, full, initrd, tuple(disks), nics, shares)
 
 
 def uml_argv(spec: VMSpec, plan: FdPlan, mode: Mode) -> list[str]:
@@ -78,6 +82,8 @@ def uml_argv(spec: VMSpec, plan: FdPlan, mode: Mode) -> list[str]:
         argv.append(f"ubd{number}{ubd(disk, [f'@{fd}' for fd in fds])}")
     for number, (nic, fd) in enumerate(zip(spec.nics, plan.nics, strict=True)):
         argv.append(f"vec{number}:transport=fd,fd={fd},mac={nic.mac}")
+    for share, fd in zip(spec.shares, plan.shares, strict=True):
+        argv.append(f"virtio_uml.device=@{fd}:{VIRTIO_ID_FS}:{share.tag}")
     return [*argv, *spec.kernel_args]
 
 

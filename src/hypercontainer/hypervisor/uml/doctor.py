@@ -6,12 +6,13 @@ import os
 
 from hypercontainer.hypervisor import jail
 from hypercontainer.hypervisor.driver import Check
+from hypercontainer.hypervisor.shares import Usable
 from hypercontainer.hypervisor.uml import maps
 from hypercontainer.linux.confine import Means
 
 
-def diagnose(means: Means) -> list[Check]:
-    return [_jail(means), _maps()]
+def diagnose(means: Means, served: Usable) -> list[Check]:
+    return [_jail(means), _shares(served), _maps()]
 
 
 def _jail(means: Means) -> Check:
@@ -19,6 +20,13 @@ def _jail(means: Means) -> Check:
     if means.namespaces:
         return Check(name, True, f"its VMs are shut in by {found}")
     return Check(name, None, f"only {found}; no namespaces: {means.reason}", jail.NAMESPACES_HINT)
+
+
+def _shares(served: Usable) -> Check:
+    name = "directories of the host on User Mode Linux"
+    if served.filesystem:
+        return Check(name, True, "virtiofsd serves them, confined")
+    return Check(name, None, f"cannot be shared: {served.reason}", served.remedy)
 
 
 def _maps() -> Check:

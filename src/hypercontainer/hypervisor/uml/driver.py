@@ -9,18 +9,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers, jail, resolver
+from hypercontainer.hypervisor import helpers, jail, shares
 from hypercontainer.hypervisor.driver import (
+    VIRTIOFS,
     Accelerator,
     Capabilities,
     Check,
-    Helper,
     Limits,
     Verdict,
     VMRecord,
@@ -28,13 +26,15 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
+from hypercontainer.hypervisor.launching import Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.shares import SHARE_MIB
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.uml import doctor, maps, probe, program, usernet
+from hypercontainer.hypervisor.uml import doctor, maps, probe, program, serving
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
 from hypercontainer.hypervisor.uml.places import UmlRunDir
+from hypercontainer.hypervisor.uml.serving import Served
 from hypercontainer.hypervisor.uml.told import Told
 from hypercontainer.hypervisor.uml.vm import UmlVM
 from hypercontainer.hypervisor.validate import check_spec
@@ -51,20 +51,6 @@ OVERHEAD_MIB = 64
 PROCESSES_SHARE = 1.0
 # Of the agent's: fewer turns for who sends much.
 PIPE_BYTES = 1 << 18
-
-
-@dataclass(frozen=True)
-class Serving:
-    """A NIC's process, at its gate; ``frames`` is the kernel's end of it."""
-
-    name: str
-    gate: Gate
-    process: Process
-    frames: socket.socket
-
-    @property
-    def helper(self) -> Helper:
-        return Helper(self.name, self.process.pid, self.process.identity.start_ticks)
 
 
 class UmlDriver:
@@ -86,6 +72,7 @@ class UmlDriver:
             "",
             frozenset({Accelerator.NATIVE}),
             sandbox=True,
+            shares=(await shares.probe(self._cache, p9=False)).filesystem,
             confinement=jail.words(await jail.means(self._cache)),
             not_limited=self.cgroups.not_limited,
         )
@@ -114,7 +101,8 @@ class UmlDriver:
         return known
 
     async def diagnose(self) -> list[Check]:
-        return doctor.diagnose(await jail.means(self._cache, refresh=True))
+        served = await shares.probe(self._cache, refresh=True, p9=False)
+        return doctor.diagnose(await jail.means(self._cache, refresh=True), served)
 
     def limits(
         self,
@@ -125,16 +113,11 @@ class UmlDriver:
         boot_files_bytes: int = 0,
         shares: int = 0,
     ) -> Limits:
-        beside_mib = OVERHEAD_MIB + int(PROCESSES_SHARE * memory_mib)
+        beside_mib = OVERHEAD_MIB + int(PROCESSES_SHARE * memory_mib) + SHARE_MIB * shares
         return Limits(memory_bytes=(memory_mib + beside_mib << 20) + boot_files_bytes, cpus=cpus)
 
     async def launch(self, spec: VMSpec) -> UmlVM:
         check_spec(spec)
-        if spec.shares:
-            raise NotSupported(
-                f"VM {spec.name}: User Mode Linux has no directories of the host",
-                hint="run it on QEMU: hypervisor qemu",
-            )
         return await self._launches.run(self._launch(spec), spec.id)
 
     async def fingerprint(self, spec: VMSpec) -> str:
@@ -151,20 +134,22 @@ class UmlDriver:
 
     async def adopt(self, record: VMRecord) -> UmlVM | None:
         process = Process.open(record.identity)
-        serving = [one for one in helpers.held(record) if one is not None]
-        if process is None or len(serving) < len(record.helpers):
-            for one in (process, *serving):
+        beside = [one for one in helpers.held(record) if one is not None]
+        if process is None or len(beside) < len(record.helpers):
+            for one in (process, *beside):
                 if one is not None:
                     one.close()
-            await self.destroy(record)  # nothing but what was left of it, or a guest without its network
+            await self.destroy(
+                record
+            )  # nothing but what was left of it, or a guest without its network or its files
             return None
         with contextlib.ExitStack() as undo:
-            for one in (process, *serving):
+            for one in (process, *beside):
                 undo.callback(one.close)
             try:
                 output = _output(UmlRunDir(record.run_dir), new=False)
                 undo.callback(output.close)
-                vm = UmlVM(record, process, output, self._told, serving)
+                vm = UmlVM(record, process, output, self._told, beside)
             except OSError as error:
                 raise HypervisorError(f"VM {record.name}: it cannot be reached: {error}") from error
             undo.pop_all()
@@ -180,7 +165,8 @@ class UmlDriver:
     async def _launch(self, spec: VMSpec) -> UmlVM:
         async with contextlib.AsyncExitStack() as undo:
             try:
-                vm = await self._start(spec, await jail.means(self._cache), undo)
+                server = await shares.find(self._cache, p9=False) if spec.shares else None
+                vm = await self._start(spec, await jail.means(self._cache), server, undo)
             except Unavailable as error:
                 raise LaunchError(
                     f"VM {spec.name}: {error.message}", hint=error.hint, remedies=error.remedies
@@ -190,85 +176,47 @@ class UmlDriver:
             undo.pop_all()
         return vm
 
-    async def _start(self, spec: VMSpec, means: Means, undo: contextlib.AsyncExitStack) -> UmlVM:
+    async def _start(
+        self, spec: VMSpec, means: Means, server: shares.Server | None, undo: contextlib.AsyncExitStack
+    ) -> UmlVM:
         """``undo`` gets what undoes it."""
         run = UmlRunDir(spec.run_dir)
         run.create()
         undo.callback(run.remove)
         with contextlib.ExitStack() as fds:
-            program.check(spec.kernel)
+            program.check(spec.kernel, shares=bool(spec.shares))
             maps.enough_for(spec.name, spec.memory_mib)
             null, _, said = streams = stdio(run, fds)
             console = run.make_pipe(run.console)
             fds.callback(os.close, console)
             output = _output(run, new=True)
             undo.callback(output.close)
+            launch = serving.Launch(spec, run, means, server, streams, fds, undo)
             try:
-                serving = await self._serve(spec, run, means, streams, fds, undo)
+                served = await serving.start(launch)
                 inherited = _handed(spec, run, fds)
                 gate, process = await held(
                     uml_argv(spec, plan_fds(spec), self._mode),
                     environment={},
-                    rights=program.rights(spec.kernel, spec.owner_uid, self._mode),
+                    rights=program.rights(spec.kernel, spec.owner_uid, self._mode, shares=bool(spec.shares)),
                     means=means,
                     stdio=(null, console, said),
-                    inherited=[*inherited, *(one.frames.fileno() for one in serving)],
+                    inherited=[*inherited, *(one.end for one in served)],
                     fds=fds,
                 )
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(output.stderr()) or str(error)) from error
             undo.push_async_callback(helpers.end, process)
-            record = self._record(spec, process, serving)
+            record = self._record(spec, process, served)
             run.write_record(record)
-            processes = [process, *(one.process for one in serving)]
-            limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
-            for opened in (*(one.gate for one in serving), gate):
-                opened.open()
-        await self._answering(spec, run, output)
-        return UmlVM(record, process, output, self._told, [one.process for one in serving])
+            beside = [one.process for one in served]
+            limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
+            await serving.begin(launch, served, output)
+            gate.open()
+        await serving.ready(spec, run, output)
+        return UmlVM(record, process, output, self._told, beside)
 
-    async def _serve(
-        self,
-        spec: VMSpec,
-        run: UmlRunDir,
-        means: Means,
-        streams: tuple[int, int, int],
-        fds: contextlib.ExitStack,
-        undo: contextlib.AsyncExitStack,
-    ) -> list[Serving]:
-        """All NICs' processes, in order; they wait at their gates."""
-        serving: list[Serving] = []
-        if spec.nics:
-            resolver.tell(run)
-        for place, nic in enumerate(spec.nics):
-            ours, theirs = (
-                fds.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            )
-            control = fds.enter_context(unix.listen(run.network(place), kind=socket.SOCK_SEQPACKET))
-            gate, process = await held(
-                usernet.argv(nic, run, means),
-                environment={},
-                rights=await usernet.rights(nic, run, means, spec.owner_uid),
-                means=means,
-                stdio=streams,
-                inherited=[theirs.fileno(), control.fileno()],
-                fds=fds,
-            )
-            undo.push_async_callback(helpers.end, process)
-            serving.append(Serving(f"network interface {place}", gate, process, ours))
-        return serving
-
-    async def _answering(self, spec: VMSpec, run: UmlRunDir, output: Output) -> None:
-        """That the specification's forwards are there.  The guest's kernel is not asked: it answers by booting."""
-        for place, nic in enumerate(spec.nics):
-            if nic.backend.forwards:
-                try:
-                    await usernet.ready(run.network(place))
-                except HypervisorError as error:
-                    said = last_line(output.stderr()) or error.message
-                    raise LaunchError(f"VM {spec.name} did not start: {said}") from error
-
-    def _record(self, spec: VMSpec, process: Process, serving: Sequence[Serving]) -> VMRecord:
+    def _record(self, spec: VMSpec, process: Process, served: Sequence[Served]) -> VMRecord:
         return VMRecord(
             driver=self.name,
             id=spec.id,
@@ -280,7 +228,8 @@ class UmlDriver:
             accelerator=Accelerator.NATIVE,
             hotplug_slots=spec.hotplug_slots,
             cgroups=self.cgroups.named(spec.id).paths,
-            helpers=tuple(one.helper for one in serving),
+            helpers=tuple(one.helper for one in served),
+            shares=VIRTIOFS if spec.shares else "",
         )
 
 
@@ -289,7 +238,7 @@ def _output(run: UmlRunDir, *, new: bool) -> Output:
 
 
 def _handed(spec: VMSpec, run: UmlRunDir, fds: contextlib.ExitStack) -> list[int]:
-    """In the order of ``plan_fds``, but for the NICs'."""
+    """In the order of ``plan_fds``, but for what the processes beside it have the other end of."""
     inherited = []
     for path in (run.agent_in, run.agent_out):
         inherited.append(run.make_pipe(path))

@@ -20,6 +20,7 @@ from hypercontainer.linux.seccomp import ALLOW, ENOSYS, ERRNO, Arg, Op, Profile,
 
 # Only a kernel with guest/kernel/patches/um says this; without them it could be handed nothing.
 _MARK = b"hyper_port="
+_SHARES_MARK = b"virtio_uml.device="
 _MAX_BYTES = 1 << 30
 
 AF_UNIX, SOCK_STREAM, SET_MODE_FILTER, TSYNC, AT_EMPTY_PATH = 1, 1, 1, 1, 0x1000
@@ -47,6 +48,9 @@ WITH: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("tgkill", 2, (32,)),  # the C library's, to end a thread
     ("memfd_create", 1, (0x1, 0x3, 0x9, 0x13)),  # MFD_CLOEXEC, with and without seals and the right to be run
 )
+FOR_SHARES: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+    ("eventfd2", 1, (0,)),  # by which a server hears that there is something to do
+)
 FOR_PTRACE: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("clone", 0, (0x1200011,)),  # fork, for the trial of it
     ("kill", 1, (signal.SIGSTOP,)),
@@ -56,9 +60,10 @@ FOR_PTRACE: tuple[tuple[str, int, tuple[int, ...]], ...] = (
 )
 
 
-def check(kernel: Path) -> None:
-    """Raises ``InvalidArgument`` for what this driver cannot run, ``OSError`` for what cannot be read."""
-    if problem := _problem(file_key(kernel), kernel):
+def check(kernel: Path, *, shares: bool = False) -> None:
+    """``shares``: it has to have them.  Raises ``InvalidArgument`` for what this driver cannot run, and ``OSError`` for
+    what cannot be read."""
+    if problem := _problem(file_key(kernel), kernel, shares=shares):
         raise InvalidArgument(
             f"the kernel is no User Mode Linux{problem}",
             hint="`make kernel FLAVOUR=um` builds one; guest/kernel/patches/um has what it needs",
@@ -66,35 +71,38 @@ def check(kernel: Path) -> None:
 
 
 @lru_cache(maxsize=16)
-def _problem(key: str, kernel: Path) -> str:
+def _problem(key: str, kernel: Path, *, shares: bool) -> str:
     """What stands against it, or ""; by the file as it is, since to read all of it takes some milliseconds."""
     with kernel.open("rb") as file:
         if file.read(4) != b"\x7fELF" or file.seek(0, 2) > _MAX_BYTES:
             return ": it is no program"
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return "" if data.find(_MARK) >= 0 else ", or one without Hyper's patches"
+            if data.find(_MARK) < 0:
+                return ", or one without Hyper's patches"
+            return " that has directories of the host" if shares and data.find(_SHARES_MARK) < 0 else ""
 
 
-def rights(kernel: Path, uid: int | None, mode: Mode) -> Rights:
+def rights(kernel: Path, uid: int | None, mode: Mode, *, shares: bool = False) -> Rights:
     return Rights(
         files=((str(kernel), PROGRAM),),
         network=False,
         uid=uid,
-        filter=call_filter(mode),
+        filter=call_filter(mode, shares=shares),
         children=True,
         fixed_layout=True,
     )
 
 
 @cache
-def call_filter(mode: Mode) -> bytes:
+def call_filter(mode: Mode, *, shares: bool = False) -> bytes:
     """From the moment when the program begins, of the kernel, its threads, and the processes that run the guest's.
 
     Of a guest's calls, which its kernel hears of by a trap that counts for more than a refusal, none is killed here:
     those of other architectures are its kernel's to refuse too.
     """
     rules = [Rule(PLAIN, ALLOW), Rule(("clone3",), ENOSYS)]  # the C library then takes the older call
-    for name, index, values in (*WITH, *(FOR_PTRACE if mode is Mode.PTRACE else ())):
+    more = (*(FOR_SHARES if shares else ()), *(FOR_PTRACE if mode is Mode.PTRACE else ()))
+    for name, index, values in (*WITH, *more):
         rules += [Rule((name,), ALLOW, (Arg(index, Op.EQ, value),)) for value in values]
     rules.append(Rule(("socketpair",), ALLOW, (Arg(0, Op.EQ, AF_UNIX), Arg(1, Op.EQ, SOCK_STREAM))))
     rules.append(Rule(("prlimit64",), ALLOW, (Arg(0, Op.EQ, 0), Arg(2, Op.EQ, 0))))  # to read its own
