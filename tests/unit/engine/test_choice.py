@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from fake_driver import FakeDriver
 from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, check, choose
 from hypercontainer.errors import InvalidArgument, NotFound, Unavailable
-from hypercontainer.hypervisor.driver import Accelerator, Verdict
+from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.kernel import Kernel
 
@@ -26,9 +27,13 @@ SHARES = {"shares": "directories of the host"}
 class Native(FakeDriver):
     name = UML
 
-    def __init__(self, usable: bool) -> None:
+    def __init__(self, usable: bool, shares: str) -> None:
         super().__init__()
         self._usable = usable
+        self._shares = shares
+
+    async def capabilities(self) -> Capabilities:
+        return replace(await super().capabilities(), shares=self._shares)
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -72,9 +77,10 @@ def chosen(
     qemu: FakeDriver | None = None,
     native: bool = True,
     programs: bool = True,
+    shares: str = "",
     wants: dict[str, str] | None = None,
 ) -> Chosen:
-    drivers = Drivers(qemu or FakeDriver(), Native(native))
+    drivers = Drivers(qemu or FakeDriver(), Native(native, shares))
     store: Any = Store(programs=programs)
     return asyncio.run(choose(asked, configured, drivers, store, wants or {}))
 
@@ -93,7 +99,8 @@ def test_the_best_that_works_is_taken() -> None:
 def test_what_a_vm_needs_decides_too() -> None:
     found = chosen(Wish(), wants=SHARES)
     assert found.accelerator is TCG
-    assert found.reason.endswith("; User Mode Linux has no directories of the host")
+    assert found.reason.endswith("; User Mode Linux has no directories of the host here")
+    assert chosen(Wish(), wants=SHARES, shares="virtiofs").accelerator is NATIVE
     assert chosen(Wish(UML), wants=SHARES).accelerator is NATIVE  # whose driver says what it cannot
 
 
@@ -103,7 +110,7 @@ def test_without_qemu_there_is_user_mode_linux_and_without_both_the_words_of_bot
     for more, native in (
         ({"native": False}, "no seccomp here"),
         ({"programs": False}, "no User Mode Linux"),
-        ({"wants": SHARES}, "User Mode Linux has no directories of the host"),
+        ({"wants": SHARES}, "User Mode Linux has no directories of the host here"),
     ):
         with pytest.raises(Unavailable, match=f"QEMU: no QEMU in PATH; {native}"):
             chosen(Wish(), qemu=Missing(), **more)

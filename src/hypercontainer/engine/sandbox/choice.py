@@ -58,7 +58,7 @@ async def choose(
     asked: Wish, configured: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
 ) -> Chosen:
     """What is ``asked`` for this VM counts before what is ``configured`` for all that it can be of.  ``wants``: what
-    the VM needs that only QEMU has, in words, by what the words are about; empty for most.
+    the VM needs that not every driver has everywhere, by its field of ``Capabilities``, in words; empty for most.
 
     Raises what the driver, or the search for its kernel, raises where there is no other.
     """
@@ -121,18 +121,25 @@ async def _best(drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
     if found is not None and found.accelerator is Accelerator.KVM:
         return found
     why_not_kvm = found.reason if found is not None else str(failure)
-    if wants:
-        refused = f"User Mode Linux has no {', no '.join(wants.values())}"
-    else:
-        native = await native_verdict(drivers, kernels)
-        if isinstance(native, Chosen):
-            return Chosen(native.driver, native.kernel, native.accelerator, why_not_kvm)
+    native = await native_verdict(drivers, kernels)
+    if not isinstance(native, Chosen):
         refused = native.reason
+    elif lacking := await _lacking(native.driver, wants):
+        refused = f"User Mode Linux has no {', no '.join(lacking)} here"
+    else:
+        return Chosen(native.driver, native.kernel, native.accelerator, why_not_kvm)
     if found is None:
         assert failure is not None
         message = f"QEMU: {failure.message}; {refused}"
         raise Unavailable(message, hint=failure.hint, remedies=failure.remedies) from failure
     return Chosen(found.driver, found.kernel, found.accelerator, f"{found.reason}; {refused}")
+
+
+async def _lacking(driver: Driver, wants: Mapping[str, str]) -> list[str]:
+    if not wants:
+        return []
+    has = await driver.capabilities()
+    return [words for field, words in wants.items() if not getattr(has, field)]
 
 
 async def native_verdict(drivers: Drivers, kernels: KernelStore) -> Chosen | Verdict:
