@@ -4,7 +4,7 @@ Run as a program of its own, by path and without the package, with a ``Jail`` in
 descriptors, the socket to serve (4) and the directory or file (5).  What the server finds itself in:
 
 * a mount namespace whose root has the share (with neither set-user-id programs nor devices, and read-only where
-  that was said), the programs and libraries of the host, read-only, and its own ``/proc/self/fd``; nothing else;
+  that was said), the programs and libraries of the host, read-only, and its own ``/proc/self/fd`` and ``mountinfo``; nothing else;
 * a network, IPC and UTS namespace of its own;
 * no capability but those for serving files to any user, and no way to more;
 * a filter of system calls (``shares.FILTER``);
@@ -124,7 +124,7 @@ def make_root(share: int, *, read_only: bool) -> None:
     places = [name for name in PROGRAM_PLACES if name not in programs and os.path.isdir(f"/{name}")]
     # Descriptors first: the place for the new root may be on the way to them.
     sources = {name: os.open(f"/{name}", os.O_PATH | os.O_CLOEXEC) for name in places}
-    fds = os.open("/proc/self/fd", os.O_PATH | os.O_CLOEXEC)
+    fds, mounts = (os.open(f"/proc/self/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("fd", "mountinfo"))
     mount(b"tmpfs", PLACE, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755,size=64k,nr_inodes=64")
     root = PLACE.decode()
     for name, target in programs.items():
@@ -134,9 +134,12 @@ def make_root(share: int, *, read_only: bool) -> None:
         bind(fd, f"{root}/{name}", ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV)
     os.makedirs(f"{root}/proc/self/fd")
     bind(fds, f"{root}/proc/self/fd", ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
+    os.close(os.open(f"{root}/proc/self/mountinfo", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    bind(mounts, f"{root}/proc/self/mountinfo", ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
     os.makedirs(f"{root}/proc/sys/fs")
-    with open(f"{root}/proc/sys/fs/file-max", "w") as file:
-        file.write("1000000\n")  # a server that is not to raise its limit asks all the same
+    for name in ("file-max", "nr_open"):  # a server that is not to raise its limit asks all the same
+        with open(f"{root}/proc/sys/fs/{name}", "w") as file:
+            file.write("1000000\n")
     place = f"{root}/{SHARE}"
     os.mkdir(place)
     flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | (ATTR_RDONLY if read_only else 0)
