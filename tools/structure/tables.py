@@ -68,6 +68,7 @@ SPEAKERS = {
 # Where a flag is another program's, which has the same name: (module, flag) -> the program.
 OTHER_PROGRAMS = {
     ("hypervisor/shares.py", "--version"): "virtiofsd",
+    ("hypervisor/shares.py", "--log-level"): "virtiofsd",
     ("kernel/debian.py", "--quiet"): "apt-get",
 }
 COMMAND_LINE = "cli"  # our flags are what the calls in this package declare

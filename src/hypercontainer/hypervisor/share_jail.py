@@ -4,7 +4,7 @@ Run as a program of its own, by path and without the package, with a ``Jail`` in
 descriptors, the socket to serve (4) and the directory or file (5).  What the server finds itself in:
 
 * a mount namespace whose root has the share (with neither set-user-id programs nor devices, and read-only where
-  that was said), the programs and libraries of the host, read-only, and its own ``/proc/self/fd`` and ``mountinfo``; nothing else;
+  that was said), the programs and libraries of the host, read-only, and of ``/proc`` its own ``fd`` and ``mountinfo``;
 * a network, IPC and UTS namespace of its own;
 * no capability but those for serving files to any user, and no way to more;
 * a filter of system calls (``shares.FILTER``);

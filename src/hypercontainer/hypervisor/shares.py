@@ -47,6 +47,8 @@ INSTALL_HINT = "install virtiofsd, or QEMU before 8.0, which comes with it"
 UNSHARED = f"{share_jail.FAILURE}: Operation not permitted: unshare"
 PLACES = ("/usr/libexec", "/usr/lib/qemu", "/usr/libexec/qemu")
 MODERN_VERSION = re.compile(r"virtiofsd (backend )?v?\d")
+# What virtiofsd says when a VM has ended without taking leave of it: the VM's own last words are more to the point.
+FAREWELL = re.compile(r"^virtio_loop: Unexpected poll revents .*\n?", re.MULTILINE)
 EPERM = 1
 # For a user's share, whose files are all that user's: the server is told that it has become who asks.
 SQUASHED = ("setresuid", "setresgid", "setgroups")
@@ -130,6 +132,7 @@ def server_argv(server: Server, socket_fd: int = share_jail.SOCKET_FD) -> list[s
             return [path, "--nodaemon", "--fd", str(socket_fd), "--path", "/share"]
         case Kind.MODERN:
             options = ["--shared-dir=/share", "--sandbox=chroot", "--cache=auto", f"--modcaps={caps}"]
+            options.append("--log-level=error")
         case Kind.OLD:
             options = ["-f", "-o", f"source=/share,sandbox=chroot,cache=auto,modcaps={caps},log_level=err"]
     return [path, f"--fd={socket_fd}", *options, "--rlimit-nofile=0"]
@@ -271,6 +274,10 @@ async def answers(server: Server, serving: Serving) -> bool:
     question = _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES
     with socket.socket(fileno=os.dup(serving.client)) as client:
         return await _asked(client, question, serving.process)
+
+
+def without_farewells(said: str) -> str:
+    return FAREWELL.sub("", said)
 
 
 def _unusable(server: Server, said: bytes) -> Usable:

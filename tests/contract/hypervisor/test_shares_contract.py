@@ -167,6 +167,7 @@ def test_servers_end_with_a_vm_that_somebody_else_kills(run_sharing: Run, place:
         os.kill(vm.pid, signal.SIGKILL)
         ended = await vm.wait()
         assert (ended.reason, ended.exit_code) == (ExitReason.CRASH, -signal.SIGKILL)
+        assert "virtio" not in ended.stderr  # whose last word is none of the VM's
         assert alive(vm.record) == []
 
     run_sharing(test)
@@ -346,7 +347,7 @@ def test_modern_servers_have_other_options() -> None:
     modern = shares.server_argv(Server(Path("/v"), Kind.MODERN))
     assert modern == [
         *("/v", "--fd=4", "--shared-dir=/share", "--sandbox=chroot", "--cache=auto"),
-        *("--modcaps=-mknod:-setfcap", "--rlimit-nofile=0"),
+        *("--modcaps=-mknod:-setfcap", "--log-level=error", "--rlimit-nofile=0"),
     ]
     of_old = shares.server_argv(Server(Path("/v"), Kind.OLD))
     options = "source=/share,sandbox=chroot,cache=auto,modcaps=-mknod:-setfcap,log_level=err"

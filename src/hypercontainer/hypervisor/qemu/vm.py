@@ -15,6 +15,7 @@ from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
+from hypercontainer.hypervisor import shares
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import (
     DiskSpec,
@@ -265,7 +266,7 @@ class QemuVM:
                 await self._qmp.wait_closed()
         cgroup = Cgroup(self.record.cgroups)
         reason = exit_reason(self._killed, self._watch.shutdown, cgroup.oom_killed(), code)
-        stderr = self._watch.output.stderr()
+        stderr = shares.without_farewells(self._watch.output.stderr())
         if lost and reason is not ExitReason.HOST_KILL:
             reason, stderr = (
                 ExitReason.CRASH,

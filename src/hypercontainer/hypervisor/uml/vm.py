@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers
+from hypercontainer.hypervisor import helpers, shares
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import DiskSpec, ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.ending import clean, exit_reason
@@ -193,7 +193,7 @@ class UmlVM:
         cgroup = Cgroup(self.record.cgroups)
         said = None if code is None else _ENDINGS.get(code)
         reason = exit_reason(self._killed, said, cgroup.oom_killed(), code)
-        stderr = self._output.stderr()
+        stderr = shares.without_farewells(self._output.stderr())
         if lost and reason is not ExitReason.HOST_KILL:
             reason, stderr = ExitReason.CRASH, f"{stderr}the VM was ended, since {lost}\n"
         ended = VMExit(code, reason, stderr, self._output.console())
