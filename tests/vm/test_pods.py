@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -309,19 +309,25 @@ def test_what_was_written_to_a_volume_is_there_however_its_vm_ended(hyper: Hyper
         hyper("volume", "rm", "keep")
 
 
-def without_virtiofsd(hyper: Hyper) -> None:
-    """Starts hyperd anew where there is none."""
+@pytest.fixture
+def without_virtiofsd(hyper: Hyper) -> Iterator[None]:
+    """hyperd, started anew where there is none."""
     hyper.stop()
     places = " ".join(f"{place}/virtiofsd" for place in shares.PLACES)
     hide = f'for file in {places}; do [ ! -e $file ] || mount --bind /dev/null $file; done; exec "$@"'
     command = ["unshare", "-m", "sh", "-ec", hide, "sh", *hyper.argv("ps")]
     subprocess.run(command, env=hyper.environment, check=True, stdout=subprocess.DEVNULL)
+    yield
+    hyper.stop()
+    hyper("ps")
 
 
 @pytest.mark.parametrize("filesystem", ["virtiofs", pytest.param("9p", marks=pytest.mark.needs("9p"))])
-def test_a_directory_and_a_file_of_the_host(hyper: Hyper, tmp_path: Path, filesystem: str) -> None:
+def test_a_directory_and_a_file_of_the_host(
+    hyper: Hyper, tmp_path: Path, filesystem: str, request: pytest.FixtureRequest
+) -> None:
     if filesystem == "9p":
-        without_virtiofsd(hyper)
+        request.getfixturevalue("without_virtiofsd")
     folder = tmp_path / "shared"
     folder.mkdir()
     (folder / "in").write_text("from the host\n")
@@ -343,11 +349,11 @@ def test_a_directory_and_a_file_of_the_host(hyper: Hyper, tmp_path: Path, filesy
 
 
 def test_without_virtiofsd_user_mode_linux_shares_nothing(
-    hyper: Hyper, hypervisor: str, tmp_path: Path
+    hyper: Hyper, hypervisor: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if hypervisor != "uml":
         pytest.skip("QEMU has 9p")
-    without_virtiofsd(hyper)
+    request.getfixturevalue("without_virtiofsd")
     refused = hyper("run", "--rm", "-v", f"{tmp_path}:/s", BUSYBOX, "true", check=False)
     assert refused.returncode == 125
     assert b"cannot be shared: there is no virtiofsd" in refused.stderr
