@@ -66,11 +66,14 @@ class Units:
             raise NotFound(f"no disk {serial} is attached")
         return unit
 
-    def take(self, serial: str) -> int:
-        """A free one, for this disk.  ``Conflict`` where it has one, ``Unavailable`` where none is left."""
-        written = self._read()
-        if serial in written.units:
+    def check_new(self, serial: str) -> None:
+        """``Conflict`` for one that is there."""
+        if serial in self._read().units:
             raise Conflict(f"disk {serial} is attached already")
+
+    def take(self, serial: str) -> int:
+        """A free one, for this disk, which is new; ``Unavailable`` where none is left."""
+        written = self._read()
         taken = set(written.units.values())
         free = next((unit for unit in range(written.most) if unit not in taken), None)
         if free is None:
@@ -106,6 +109,7 @@ class Plugs:
     async def attach(self, disk: DiskSpec) -> None:
         """Raises ``Conflict`` where the serial is taken, ``Unavailable`` where all slots are."""
         async with self._turn:
+            self._units.check_new(disk.serial)  # else it would be told that another VM has it
             with contextlib.ExitStack() as fds:
                 files = open_locked(disk, fds)
                 names = [f"@+{number}" for number in range(len(files))]
