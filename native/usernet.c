@@ -245,12 +245,15 @@ static void turn(struct usernet *self)
 		self->busy_ms = now_ms();
 	if (full && ready > 0 && self->polls[FRAMES].revents & POLLOUT)
 		self->full = 0;
-	if (ready > 0 && self->polls[FRAMES].revents)
-		receive_frames(self); /* first: what waits for the guest's address is sent on by the next call */
-	slirp_pollfds_poll(self->slirp, ready < 0 || full, get_revents, self);
+	slirp_pollfds_poll(self->slirp, ready < 0 || full, get_revents, self); /* by it libslirp knows what time it is */
 	run_timer(self);
-	if (ready > 0)
-		serve_askers(self);
+	if (ready <= 0)
+		return;
+	if (self->polls[FRAMES].revents) {
+		receive_frames(self);
+		slirp_pollfds_poll(self->slirp, 1, get_revents, self); /* sends what waited for the guest's address */
+	}
+	serve_askers(self);
 }
 
 /* ---- the beginning ---- */

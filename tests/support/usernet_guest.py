@@ -82,14 +82,18 @@ def running(
     kind: int = socket.SOCK_SEQPACKET,
     before: tuple[str, ...] = (),
     met: bool = True,
+    first: tuple[bytes, ...] = (),
 ) -> Iterator[Network]:
-    """One that ends with its guest, with status 0; ``met``: it knows its guest's address."""
+    """One that ends with its guest, with status 0; ``met``: it knows its guest's address; ``first``: frames that are
+    there when it begins."""
     control = directory / "control.sock"
     with contextlib.ExitStack() as stack:
         card, frames = (stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, kind))
         listener = stack.enter_context(unix.listen(control, kind=socket.SOCK_SEQPACKET))
         stack.callback(control.unlink)
         fds = (frames.fileno(), listener.fileno())
+        for frame in first:
+            card.send(frame)
         process = subprocess.Popen(
             [*before, str(usernet.PROGRAM), *map(str, fds), *NETWORK, *options], pass_fds=fds, env={}
         )

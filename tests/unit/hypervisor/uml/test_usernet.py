@@ -119,6 +119,19 @@ def test_datagrams(network: Network, own: str) -> None:
         assert server.recv(5000) == bytes(4000)
 
 
+def test_what_is_asked_at_once_is_answered(tmp_path: Path, own: str) -> None:
+    """libslirp's time goes on only when it is told to: by one that stands still, a question is too old at once."""
+    with bound(own) as server:
+        place = server.getsockname()
+        asked_first = (arp(1, GATEWAY), udp(5000, place, b"question"))
+        with running(tmp_path, met=False, first=asked_first) as network:
+            _, peer = server.recvfrom(100)
+            network.settle()
+            server.sendto(b"answer", peer)
+            network.card.settimeout(2)
+            assert network.packet(UDP).data == b"answer"
+
+
 def test_pieces(network: Network, own: str) -> None:
     """They are judged as a whole, and what comes in another order than a kernel's goes nowhere."""
     opening = tcp(4000, (GATEWAY, 80), SYN)[34:]
