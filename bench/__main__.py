@@ -25,7 +25,6 @@ from bench import (
     through,
     uml,
 )
-from bench.containers import BOOTED
 from bench.measure import Row, table, write_json
 from hyper import Hyper, hyper
 
@@ -50,7 +49,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "cold-run": lambda flags: cold_run.measure(flags.rounds),
     "pull": with_hyperd(pull.measure),
     "attacked": lambda flags: attacked.measure(flags.rounds),
-    "stream": with_hyperd(lambda made, rounds: stream.measure(made), BOOTED),
+    "stream": lambda flags: stream.measure(),
     "through": lambda flags: through.measure(flags.rounds),
 }
 
