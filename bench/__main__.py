@@ -24,6 +24,7 @@ from bench import (
     stream,
     through,
     uml,
+    work,
 )
 from bench.measure import Row, table, write_json
 from hyper import Hyper, hyper
@@ -43,6 +44,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "command-line": with_hyperd(command_line.measure),
     "start": lambda flags: start.measure(flags.rounds),
     "uml": lambda flags: uml.measure(flags.rounds, flags.pods),
+    "work": lambda flags: work.measure(flags.rounds),
     "many": lambda flags: many.measure(),
     "pods": lambda flags: pods.measure(flags.rounds),
     "memory": lambda flags: memory.measure(flags.pods),

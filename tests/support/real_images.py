@@ -73,6 +73,20 @@ RECIPES: dict[str, Recipe] = {
         ('echo "host all all all trust" >> "$1/etc/postgresql/15/main/pg_hba.conf"',),
     ),
     "python": Recipe(("python3",), {"Cmd": ["python3"]}),
+    # What a CI job does: compile, install, test; wheels lie in /usr/share/python-wheels.
+    "workshop": Recipe(
+        (
+            "gcc",
+            "libc6-dev",
+            "make",
+            "python3-pip",
+            "python3-pip-whl",
+            "python3-setuptools-whl",
+            "python3-pytest",
+            "fio",
+        ),
+        {"Cmd": ["bash"], "Env": [PATH]},
+    ),
     "systemd": Recipe(("systemd", "systemd-sysv", "dbus"), {"Cmd": ["/sbin/init"]}),
 }
 
