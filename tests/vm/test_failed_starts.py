@@ -19,6 +19,7 @@ from soak import rounds
 
 BUSYBOX = busybox_image.REFERENCE
 WAITS = 100
+ON_QEMU = '[machine]\nhypervisor = "qemu"\n'
 
 
 @pytest.fixture
@@ -115,9 +116,9 @@ def test_no_qemu() -> None:
         false = hyper.base / "qemu"
         false.write_text("#!/bin/sh\necho no such machine >&2\nexit 3\n")
         false.chmod(0o755)
-        configure(hyper, f'{NO_POOL}[machine]\nqemu = "{false}"\n')
+        configure(hyper, f'{NO_POOL}{ON_QEMU}qemu = "{false}"\n')
         assert "does not say which QEMU it is" in fails(hyper)
-        configure(hyper, NO_POOL)
+        configure(hyper, f"{NO_POOL}{ON_QEMU}")
         assert hyper.out("run", "--rm", BUSYBOX, "echo", "mended") == "mended"
 
 
