@@ -15,10 +15,23 @@ def held(record: VMRecord) -> list[Process | None]:
     return [Process.open(identity) for identity in identities]
 
 
+def taken_up(record: VMRecord) -> list[Process] | None:
+    """The VM's own process, and its helpers in order; None, and nothing is held, where one of them is gone."""
+    found = [Process.open(record.identity), *held(record)]
+    there = [one for one in found if one is not None]
+    if len(there) == len(found):
+        return there
+    for one in there:
+        one.close()
+    return None
+
+
 async def end(process: Process) -> None:
-    process.kill()
-    await process.wait()
-    process.close()
+    try:
+        process.kill()
+        await process.wait()
+    finally:
+        process.close()
 
 
 async def end_all(record: VMRecord) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import InvalidArgument, NotSupported
+from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
 from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, UserNat, VMSpec
 
 SECTOR_BYTES = 512
@@ -52,6 +53,16 @@ def check_disks(disks: Sequence[DiskSpec]) -> None:
     _require(len(set(serials)) == len(serials), f"disk serials {serials}: one disk each")
     for disk in disks:
         check_disk(disk)
+
+
+@contextlib.contextmanager
+def usable(disk: DiskSpec) -> Iterator[None]:
+    """While a VM that runs is given this disk; what its file refuses is said of the disk."""
+    check_disk(disk)
+    try:
+        yield
+    except OSError as error:
+        raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
 
 
 def check_disk(disk: DiskSpec) -> None:

@@ -186,17 +186,14 @@ class QemuDriver:
         """All of them are, always: QEMU's network has no choice."""
 
     async def adopt(self, record: VMRecord) -> QemuVM | None:
-        process = Process.open(record.identity)
-        serving = [one for one in helpers.held(record) if one is not None]
-        if process is None or len(serving) < len(record.helpers):
-            for one in (process, *serving):
-                if one is not None:
-                    one.close()
+        found = helpers.taken_up(record)
+        if found is None:
             await self.destroy(record)  # nothing but what was left of it, or a guest without its files
             return None
+        process, *serving = found
         run = RunDir(record.run_dir)
         async with contextlib.AsyncExitStack() as undo:
-            for one in (process, *serving):
+            for one in found:
                 undo.callback(one.close)
             try:
                 watch = Watch(run, self._resolver, new=False)
@@ -214,11 +211,7 @@ class QemuDriver:
     async def destroy(self, record: VMRecord) -> None:
         process = Process.open(record.identity)
         if process is not None:
-            try:
-                process.kill()
-                await process.wait()
-            finally:
-                process.close()
+            await helpers.end(process)
         await helpers.end_all(record)
         clean(RunDir(record.run_dir), Cgroup(record.cgroups))
 

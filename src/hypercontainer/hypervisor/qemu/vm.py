@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
@@ -34,7 +34,7 @@ from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
-from hypercontainer.hypervisor.validate import check_disk, check_forward
+from hypercontainer.hypervisor.validate import check_forward, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup
@@ -191,14 +191,14 @@ class QemuVM:
         return status not in ("running", STOPPED)
 
     async def attach_disk(self, disk: DiskSpec) -> None:
-        with _usable(disk):
+        with usable(disk):
             await self._watch.plugs.attach(self._qmp, disk, self.record.hotplug_slots)
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         await self._watch.plugs.detach(self._qmp, serial, timeout_s)
 
     async def insert_disk(self, disk: DiskSpec) -> None:
-        with _usable(disk):
+        with usable(disk):
             await insert(self._qmp, disk)
 
     async def eject_disk(self, serial: str) -> None:
@@ -298,12 +298,3 @@ class QemuVM:
         finally:
             for task in (main, control, *helpers):
                 task.cancel()
-
-
-@contextlib.contextmanager
-def _usable(disk: DiskSpec) -> Iterator[None]:
-    check_disk(disk)
-    try:
-        yield
-    except OSError as error:
-        raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error

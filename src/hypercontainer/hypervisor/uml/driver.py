@@ -133,18 +133,14 @@ class UmlDriver:
         self._told.offer(ports)
 
     async def adopt(self, record: VMRecord) -> UmlVM | None:
-        process = Process.open(record.identity)
-        beside = [one for one in helpers.held(record) if one is not None]
-        if process is None or len(beside) < len(record.helpers):
-            for one in (process, *beside):
-                if one is not None:
-                    one.close()
-            await self.destroy(
-                record
-            )  # nothing but what was left of it, or a guest without its network or its files
+        found = helpers.taken_up(record)
+        if found is None:
+            # Nothing but what was left of it, or a guest without its network or its files.
+            await self.destroy(record)
             return None
+        process, *beside = found
         with contextlib.ExitStack() as undo:
-            for one in (process, *beside):
+            for one in found:
                 undo.callback(one.close)
             try:
                 output = _output(UmlRunDir(record.run_dir), new=False)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
@@ -27,7 +27,7 @@ from hypercontainer.hypervisor.uml import pipes, usernet
 from hypercontainer.hypervisor.uml.disks import Plugs, Units
 from hypercontainer.hypervisor.uml.places import UmlRunDir
 from hypercontainer.hypervisor.uml.stall import Stall
-from hypercontainer.hypervisor.validate import check_disk, check_forward
+from hypercontainer.hypervisor.validate import check_forward, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.process import Process
@@ -116,7 +116,7 @@ class UmlVM:
             os.killpg(self.pid, number)
 
     async def attach_disk(self, disk: DiskSpec) -> None:
-        with _usable(disk):
+        with usable(disk):
             await self._plugs.attach(disk)
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
@@ -223,12 +223,3 @@ class UmlVM:
 
 def _without_drives(record: VMRecord) -> NotSupported:
     return NotSupported(f"VM {record.name}: User Mode Linux has no drives; a disk is attached to it")
-
-
-@contextlib.contextmanager
-def _usable(disk: DiskSpec) -> Iterator[None]:
-    check_disk(disk)
-    try:
-        yield
-    except OSError as error:
-        raise HypervisorError(f"disk {disk.serial}: {error.filename}: {error.strerror}") from error
