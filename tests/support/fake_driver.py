@@ -336,7 +336,9 @@ class FakeDriver:
 
     async def capabilities(self) -> Capabilities:
         accelerators = frozenset(Accelerator)
-        return Capabilities(self.name, "1", accelerators, templates=self._templates, shares=VIRTIOFS)
+        return Capabilities(
+            self.name, "1", accelerators, templates=self._templates, drives=True, shares=VIRTIOFS
+        )
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False

@@ -1,4 +1,4 @@
-"""Clones and ready VMs with real guests: no two are alike, none is worse than a boot, and nothing of them stays.
+"""Clones with real guests: no two are alike, none is worse than a boot, and nothing of them stays.
 
 What every run is, is what `hyper run --timings` says of it: "cold" (booted), "clone" (of a template) or "warm" (a
 clone that stood ready).
@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,11 +22,21 @@ import pytest
 import busybox_image
 import identity
 from audit import cgroups, daemon_pid, kill_process, names
-from hyper import NO_POOL, Hyper, processes_that_mention
+from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from hypercontainer.engine.creation import DISK_BYTES
 from hypercontainer.hypervisor import snapshot
 from hypercontainer.kernel import KernelStore, cache_dir
+from pools import (
+    POOL_OF_2,
+    free_port,
+    furnished,
+    glob,
+    nothing_runs,
+    ready,
+    started_as,
+    virtual_machines,
+)
 from reach import http_get
 from soak import rounds
 
@@ -35,14 +44,8 @@ pytestmark = pytest.mark.needs("templates")
 
 BUSYBOX = busybox_image.REFERENCE
 TRUE = (BUSYBOX, "true")
-POOL_OF_2 = "[factory]\ncache = 2\n"
 MIB = 1 << 20
 CLOCK_S = 0.05  # a guest's clock may be off by so much
-
-
-def furnished(hyper: Hyper) -> Hyper:
-    hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
-    return hyper
 
 
 @contextlib.contextmanager
@@ -92,11 +95,6 @@ def is_key(name: str) -> bool:
     return len(name) == 32 and set(name) <= set("0123456789abcdef")
 
 
-def virtual_machines(hyper: Hyper, name: str) -> set[str]:
-    """The run directories of VMs that hyperd has for itself: "ready" or "template"."""
-    return {each for each in names(hyper.run_dir / "pods") if each.startswith(f"{name}-")}
-
-
 # ---------------------------------------------------------------------------- identity
 
 
@@ -141,11 +139,6 @@ def test_no_two_clones_are_alike(hyper: Hyper) -> None:
             found += identities(pooled, 2, {"warm"}, at_once=1)
     assert len(found) == rounds(short=24, soak=100)
     assert_no_two_are_alike(found)
-
-
-def ready(hyper: Hyper) -> int:
-    count: int = hyper.json("info", "--format", "json")["ReadyClones"]
-    return count
 
 
 # ---------------------------------------------------------------------------- whatever a user asks for
@@ -225,13 +218,6 @@ def test_restart_stop_and_start_keep_the_writable_disk(hyper: Hyper) -> None:
     assert started_as(hyper, "c").split() == ["clone"] * 3
 
 
-def free_port(first: int, last: int) -> int:
-    for port in range(first, last):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError(f"no port is free from {first} to {last}")
-
-
 @pytest.mark.parametrize("low", [False, True], ids=["any", "privileged"])
 def test_published_ports(hyper: Hyper, low: bool) -> None:
     hyper.has_template(*TRUE)
@@ -240,13 +226,6 @@ def test_published_ports(hyper: Hyper, low: bool) -> None:
     hyper("run", "-d", "--name", "c", "-p", f"127.0.0.1:{port}:8000", BUSYBOX, *serve)
     assert http_get(f"127.0.0.1:{port}", "/hostname")[1].strip().decode() == hyper.out("ps", "-q")
     assert started_as(hyper, "c") == "clone"
-
-
-def started_as(hyper: Hyper, name: str) -> str:
-    """How the container's VM came to be, a line for each of its starts."""
-    container = hyper.inspect(name)["Id"]
-    words = ("events", "--since", "5m", "--until", "0s", "--filter", f"container={container}")
-    return hyper.out(*words, "--filter", "event=start", "--format", '{{index .Actor.Attributes "vm"}}')
 
 
 # ---------------------------------------------------------------------------- templates that are no good
@@ -312,14 +291,6 @@ def test_a_clone_that_is_killed_before_it_speaks_costs_nobody_the_start(copied: 
 # ---------------------------------------------------------------------------- hyperd is killed
 
 
-def glob(folder: Path, pattern: str) -> list[Path]:
-    return list(folder.glob(pattern))
-
-
-def nothing_runs(hyper: Hyper) -> bool:
-    return not names(hyper.run_dir / "pods") and not processes_that_mention(f"{hyper.base}/run/pods/")
-
-
 def test_hyperd_killed_while_it_makes_a_template(fresh: Hyper, cache: Path) -> None:
     for moment in ("template-*/vm.json", ".saving-*")[: rounds(short=1, soak=2)]:
         assert fresh.kind(*TRUE) == "cold"
@@ -332,84 +303,3 @@ def test_hyperd_killed_while_it_makes_a_template(fresh: Hyper, cache: Path) -> N
         assert cgroups(left) == set()
     assert fresh.kind(*TRUE) in ("cold", "clone")  # it may have been whole
     fresh.has_template(*TRUE)
-
-
-@pytest.fixture
-def pooled() -> Iterator[Hyper]:
-    """A hyperd that keeps two clones ready."""
-    with hyper_context(POOL_OF_2) as hyper:
-        yield furnished(hyper)
-
-
-def test_hyperd_killed_while_its_pool_fills_and_when_it_is_full(pooled: Hyper) -> None:
-    for moment in ("ready-*/vm.json", "full"):
-        pooled.kind(*TRUE)
-        if moment == "full":
-            pooled.until(lambda: ready(pooled) == 2, "two that are ready")
-        else:
-            pooled.until(partial(glob, pooled.run_dir / "pods", moment), moment)
-        kill_process(daemon_pid(pooled))
-        left = virtual_machines(pooled, "ready")
-        pooled("ps")
-        assert nothing_runs(pooled), moment
-        assert cgroups(left) == set()
-    pooled.kind(*TRUE)
-    pooled.until(lambda: ready(pooled) == 2, "two that are ready")
-    pooled("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
-    assert started_as(pooled, "c") == "warm"
-    vm = pooled.vm_pid("c")
-    kill_process(daemon_pid(pooled))
-    assert pooled.out("exec", "c", "echo", "on") == "on"  # what is a container's is nobody else's
-    assert pooled.vm_pid("c") == vm
-    assert names(pooled.run_dir / "pods") == {Path(f"/proc/{vm}/fd/1").readlink().parent.name}
-    pooled("rm", "-f", "c")
-    assert nothing_runs(pooled)
-
-
-# ---------------------------------------------------------------------------- clones that stand ready
-
-
-def test_two_stand_ready_and_the_next_run_has_one(pooled: Hyper) -> None:
-    pooled.kind(*TRUE)
-    pooled.until(lambda: ready(pooled) == 2, "two that are ready")
-    pods = virtual_machines(pooled, "ready")
-    assert len(pods) == 2
-    assert pooled.kind(*TRUE) == "warm"
-    assert pooled.json("info", "--format", "json")["Templates"] >= 1
-    pooled.until(lambda: ready(pooled) == 2, "two again")
-    assert len(virtual_machines(pooled, "ready") - pods) == 1
-    serve = ("httpd", "-f", "-p", "8000", "-h", "/etc")
-    for port, how in ((free_port(20000, 21000), "warm"), (free_port(700, 1024), "clone")):
-        pooled("run", "-d", "--name", how, "-p", f"127.0.0.1:{port}:8000", BUSYBOX, *serve)
-        assert http_get(f"127.0.0.1:{port}", "/hostname")[1].strip().decode() == pooled.out("ps", "-ql")
-        # A VM that stands ready may not bind a port below 1024, and there is one that may.
-        assert started_as(pooled, how) == how
-    pooled("stop", "-t", "0", "warm")
-    pooled("start", "warm")
-    pooled("rm", "-f", "warm", "clone")
-    pooled.until(lambda: ready(pooled) == 2, "two again")
-    pids = [int(line.split()[0]) for line in processes_that_mention(f"{pooled.base}/run/pods/ready-")]
-    stopped = pooled("system", "stop")
-    assert stopped.returncode == 0
-    pooled.until(lambda: nothing_runs(pooled), "an end without any that are ready")
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-
-
-def test_what_is_not_used_is_given_up() -> None:
-    with hyper_context(POOL_OF_2 + "idle_s = 1\n") as hyper:
-        furnished(hyper)
-        hyper.kind(*TRUE)
-        hyper.wait_for_events("ready")
-        hyper.until(lambda: ready(hyper) == 0 and nothing_runs(hyper), "none that is ready")
-        assert hyper.kind(*TRUE) == "clone"
-
-
-def test_no_memory_for_it_keeps_none() -> None:
-    with hyper_context(POOL_OF_2 + "memory_percent = 0\n") as hyper:
-        furnished(hyper)
-        hyper.has_template(*TRUE)
-        quiet = time.monotonic() + 1.0
-        hyper.until(lambda: time.monotonic() > quiet or ready(hyper), "some time in which nothing comes")
-        assert ready(hyper) == 0
-        assert nothing_runs(hyper)
-        assert hyper.kind(*TRUE) == "clone"

@@ -117,8 +117,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Factory:
-    """How VMs come to be.  ``idle_s``: a size that was not used for so long has no clones ready, 0: it keeps them.
-    ``memory_percent``: of the host's available memory, what clones that are ready may take.  ``sizes``: no two
+    """How VMs come to be.  ``idle_s``: a size that was not used for so long has none ready, 0: it keeps them.
+    ``memory_percent``: of the host's available memory, what stands ready may take.  ``sizes``: no two
     fit the same VM."""
 
     template: bool = True

@@ -162,7 +162,6 @@ def _images(config: Config) -> ImageStore:
 
 
 def _factory(config: Config, supplies: Supplies, events: EventBus) -> Factory:
-    driver = supplies.drivers.default
-    templates = Templates(config.cache / "templates", driver)
+    templates = Templates(config.cache / "templates")
     stage = functools.cache(lambda: Stage.build(supplies.hyperstart(), supplies.places.cache / "rehearsal"))
-    return Factory(driver, templates, config.factory, events, stage)
+    return Factory(templates, config.factory, events, stage)

@@ -68,7 +68,7 @@ class DiskSpec:
 class DriveSpec:
     """A drive that the guest has from the start and a disk is put into later (``VM.insert_disk``), named by its serial.
 
-    Unlike a slot for a disk that is plugged in, it takes nothing of the guest: all VMs with the same drives look alike.
+    Unlike a slot for a disk that is plugged in, it is this disk's alone, and all VMs with the same drives look alike.
     """
 
     serial: str
@@ -129,8 +129,8 @@ class VMSpec:
     ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
     gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
     how many disks can be attached later at a time; each costs the guest's start about 10 ms of emulation.
-    A VM that is saved, and the clones of it, have ``drives`` instead of disks: all their devices are the same.
-    A VM with ``shares`` can be neither.
+    A VM that is saved, the clones of it, and one that is booted before anybody needs it have ``drives`` instead of
+    disks: all their devices are the same.  A VM with ``shares`` can be none of these.
     """
 
     id: str
@@ -269,6 +269,7 @@ class Verdict:
 class Capabilities:
     """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe.
 
+    ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none.
     ``confinement`` is by what the hypervisor's process is shut in.
     """
@@ -277,6 +278,7 @@ class Capabilities:
     version: str
     accelerators: frozenset[Accelerator]
     templates: bool = False
+    drives: bool = False
     sandbox: bool = False
     shares: str = ""
     confinement: tuple[str, ...] = ()
@@ -392,7 +394,8 @@ class Driver(Protocol):
         """Returns once the hypervisor runs and its sockets answer, which is before the guest has booted."""
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        """Of all that decides what a saved VM of this kind is like, but for the contents of kernel and initrd."""
+        """Of all that decides what a VM of this kind is like, saved or booted ahead, but for the contents of kernel and
+        initrd."""
 
     async def launch_to_save(self, spec: VMSpec) -> VM:
         """As ``launch``, for ``VM.save``."""

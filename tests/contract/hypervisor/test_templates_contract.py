@@ -1,4 +1,4 @@
-"""Saved VMs and clones of them: what every driver keeps (on the fake and on QEMU), and what only real memory shows."""
+"""Saved VMs and clones of them: what every driver that has them keeps, and what only real memory shows."""
 
 from __future__ import annotations
 
@@ -194,10 +194,18 @@ def test_a_specification_that_makes_no_sense_leaves_nothing_either(run_whole: Ru
     run_whole(test)
 
 
-def test_disks_go_into_drives_and_out(run_whole: Run, tmp_path: Path) -> None:
+async def with_drives(harness: Any) -> Any:
+    """As it stands ready: a clone, or, of a driver that has none, one that has booted."""
+    if (await harness.driver.capabilities()).templates:
+        return await harness.clone(await harness.saved(drives=DRIVES), drives=DRIVES)
+    return await harness.launch(drives=DRIVES)
+
+
+def test_disks_go_into_drives_and_out(run: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
+        assert (await harness.driver.capabilities()).drives
         image, disk = disks(tmp_path)
-        vm = await harness.clone(await harness.saved(drives=DRIVES), drives=DRIVES)
+        vm = await with_drives(harness)
         with pytest.raises(NotFound, match="nowhere"):
             await vm.insert_disk(replace(disk, serial="nowhere"))
         for serial in ("disk", "nowhere"):
@@ -217,10 +225,35 @@ def test_disks_go_into_drives_and_out(run_whole: Run, tmp_path: Path) -> None:
             await vm.insert_disk(image)
             await vm.insert_disk(disk)
 
-    run_whole(test)
+    run(test)
 
 
-def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run_whole: Run, tmp_path: Path) -> None:
+def test_drives_and_slots_take_nothing_of_each_other(run: Run, tmp_path: Path) -> None:
+    async def test(harness: Any) -> None:
+        image, _ = disks(tmp_path)
+        disk = DiskSpec("disk", ((raw_file(tmp_path / "disk"), MEBIBYTE),), read_only=False)
+        vm = await with_drives(harness)
+        await vm.resume()
+        plugged = DiskSpec("one", ((raw_file(tmp_path / "plugged"), MEBIBYTE),), read_only=True)
+        for serial in ("one", "more"):
+            await vm.attach_disk(replace(plugged, serial=serial))
+        with pytest.raises(Unavailable, match="slot"):
+            await vm.attach_disk(replace(plugged, serial="too-many"))
+        await vm.insert_disk(image)
+        await vm.insert_disk(disk)
+        with pytest.raises(NotFound, match="one"):
+            await vm.eject_disk("one")
+        await vm.close()
+        again = await harness.another_driver().adopt(vm.record)
+        assert again is not None
+        await again.eject_disk("disk")
+        await again.insert_disk(disk)
+        await again.kill()
+
+    run(test)
+
+
+def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run: Run, tmp_path: Path) -> None:
     async def test(harness: Any) -> None:
         vm = await harness.launch(drives=DRIVES)
         gone = DiskSpec("disk", ((tmp_path / "gone.img", MEBIBYTE),), read_only=False)
@@ -229,7 +262,7 @@ def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run_whole: Run, t
         raw_file(tmp_path / "gone.img")
         await vm.insert_disk(gone)
 
-    run_whole(test)
+    run(test)
 
 
 # ---------------------------------------------------------------------------- QEMU

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotSupported
-from hypercontainer.hypervisor.driver import VM, Accelerator, DiskSpec, ExitReason
+from hypercontainer.hypervisor.driver import VM, Accelerator, DiskSpec, DriveSpec, ExitReason
 from hypercontainer.hypervisor.uml import control
 from hypercontainer.hypervisor.uml.argv import Mode
 from nics import nat_nic
@@ -115,12 +116,34 @@ def test_what_it_cannot_do_it_says(run_uml: Run, tmp_path: Path) -> None:
         vm = await harness.launch()
         for refused in (
             vm.save(),
-            vm.insert_disk(raw(tmp_path / "one")),
             vm.attach_disk(replace(raw(tmp_path / "two"), format="qcow2")),
             harness.driver.launch_to_save(harness.spec()),
         ):
             with pytest.raises(NotSupported):
                 await refused
+
+    run_uml(test)
+
+
+def test_a_fingerprint_is_of_what_a_guest_sees(run_uml: Run) -> None:
+    async def test(harness: Any) -> None:
+        spec = harness.spec(nics=(nat_nic(),))
+        same = replace(
+            spec, id="x", name="x", owner_uid=None, nics=(nat_nic(PortMapping(80, 8080, "127.0.0.1")),)
+        )
+        assert await harness.driver.fingerprint(same) == await harness.driver.fingerprint(spec)
+        different = [await harness.driver.fingerprint(spec)]
+        different.append(await harness.another_driver(Mode.PTRACE).fingerprint(spec))
+        for changes in (
+            {"memory_mib": 32},
+            {"nics": ()},
+            {"nics": (replace(spec.nics[0], backend=replace(spec.nics[0].backend, restrict=True)),)},
+            {"kernel_args": ("x",)},
+            {"drives": (DriveSpec("image", read_only=True),)},
+            {"hotplug_slots": 1},
+        ):
+            different.append(await harness.driver.fingerprint(replace(spec, **changes)))
+        assert len(set(different)) == len(different)
 
     run_uml(test)
 

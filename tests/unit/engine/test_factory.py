@@ -32,10 +32,12 @@ class Vm:
     def __init__(self, spec: VMSpec) -> None:
         self.record = SimpleNamespace(id=spec.id)
         self.alive = True
+        self.killed = asyncio.Event()
         self.forwards: list[PortMapping] = []
 
     async def kill(self) -> None:
         self.alive = False
+        self.killed.set()
 
     async def add_forward(self, forward: PortMapping) -> None:
         if not self.alive:
@@ -46,19 +48,21 @@ class Vm:
 class World:
     """Plays driver and templates; ``factory`` is what is tested."""
 
-    def __init__(self, **policy: Any) -> None:
+    def __init__(self, *, templates: bool = True, **policy: Any) -> None:
         self.kept: set[str] = set()
         self.refuse = False
         self.vms: list[Vm] = []
         self.events = EventBus()
-        self.factory = Factory(self, self, Policies(**policy), self.events, SimpleNamespace)  # type: ignore[arg-type]
+        self.name = "clones" if templates else "boots"
+        self.templates = templates
+        self.factory = Factory(self, Policies(**policy), self.events, SimpleNamespace)  # type: ignore[arg-type]
         self.changed = asyncio.Event()
         self.given: list[object] = []
 
     async def capabilities(self) -> Any:
-        return SimpleNamespace(templates=True)
+        return SimpleNamespace(templates=self.templates, drives=True)
 
-    async def key(self, spec: VMSpec, preparation: object) -> str:
+    async def key(self, driver: object, spec: VMSpec, preparation: object) -> str:
         return f"{spec.memory_mib}"
 
     def has(self, key: str) -> bool:
@@ -78,6 +82,11 @@ class World:
     async def clone(self, spec: VMSpec, snapshot: object) -> Vm:
         if self.refuse:
             raise Unavailable("cannot be cloned")
+        self.vms.append(Vm(spec))
+        return self.vms[-1]
+
+    async def launch(self, spec: VMSpec) -> Vm:
+        assert not self.templates
         self.vms.append(Vm(spec))
         return self.vms[-1]
 
@@ -108,6 +117,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     async def rehearse(*_: object) -> None: ...
 
     monkeypatch.setattr(module, "rehearse", rehearse)
+    monkeypatch.setattr(module, "prepare", rehearse)
     monkeypatch.setattr(module, "QUIET_S", 0.0)
     monkeypatch.setattr(module, "available_bytes", lambda: 10 << 30)
 
@@ -151,6 +161,38 @@ def test_without_ready_ones_a_clone() -> None:
         assert world.ready() == 0
 
     tell(story, cache=0)
+
+
+def test_where_there_are_no_clones_vms_are_booted_ahead() -> None:
+    async def story(world: World) -> None:
+        assert await world.start() is None
+        await world.until(lambda: world.ready() == 2)
+        assert not world.kept
+        found = await world.start()
+        assert found is not None
+        assert found.kind == "warm"
+        await world.until(lambda: world.ready() == 2)
+        assert len(world.vms) == 3
+
+    tell(story, templates=False, cache=2)
+
+
+@pytest.mark.parametrize("templates", [True, False])
+def test_one_that_cannot_be_made_ready_is_ended(monkeypatch: pytest.MonkeyPatch, templates: bool) -> None:
+    async def story(world: World) -> None:
+        async def fails(*_: object) -> None:
+            raise HypervisorError("it says nothing")
+
+        monkeypatch.setattr(module, "prepare", fails)
+        monkeypatch.setattr(module, "rehearse", fails)
+        await world.start()
+        async with asyncio.timeout(5):
+            while not world.vms:
+                await asyncio.sleep(0)
+            await world.vms[0].killed.wait()
+        assert world.ready() == 0
+
+    tell(story, templates=templates)
 
 
 def test_a_size_without_templates_is_booted() -> None:

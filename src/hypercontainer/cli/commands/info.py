@@ -21,7 +21,7 @@ TITLES = {
     "ContainersStopped": " Stopped",
     "AcceleratorReason": " Reason",
     "NotLimited": "Not limited",
-    "ReadyClones": " Clones ready",
+    "ReadyClones": " VMs ready",
     "DefaultMemory": "Default memory",
     "DefaultCpus": "Default CPUs",
     "Root": "State directory",

@@ -1,9 +1,10 @@
-"""Where VMs come from: a clone that stands ready, else a clone of a template, else a boot.
+"""Where VMs come from: one that stands ready, else a clone of a template, else a boot.
 
-Templates are made, and ready clones refilled, in the background, one at a time, and only while no container is being
-started and none was for ``QUIET_S``: whoever waits for a container waits for nothing else.  Only a template, without
-which every start is a boot, is made after some seconds all the same.  A size that has not been used for long has no
-clones ready; what is ready takes at most a share of the memory that is available.
+What stands ready is a clone, or, of a driver that has none, a VM that was booted ahead.  Templates are made, and the
+ready ones refilled, in the background, one at a time, and only while no container is being started and none was for
+``QUIET_S``: whoever waits for a container waits for nothing else.  Only a template, without which every start is a
+boot, is made after some seconds all the same.  A size that has not been used for long has none ready; what is ready
+takes at most a share of the memory that is available.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from hypercontainer.agent.operations import Interface, Preparation
@@ -23,9 +24,9 @@ from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.engine.sandbox.rehearsal import Stage, rehearse
-from hypercontainer.engine.sandbox.templates import Templates
+from hypercontainer.engine.sandbox.templates import Templates, prepare
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor.driver import VM, Driver, VMExit, VMSpec
+from hypercontainer.hypervisor.driver import VM, Capabilities, VMExit
 from hypercontainer.linux.memory import available_bytes
 from hypercontainer.semantics import mounts as plan_mounts
 
@@ -37,13 +38,15 @@ ELSEWHERE_S = 5.0  # while another hyperd makes the template
 # What a ready clone takes besides its guest's own pages: the hypervisor and its translated code.
 READY_OVERHEAD_BYTES = 48 * MIB
 READY_GUEST_BYTES = 48 * MIB  # of the guest's pages, those that differ from the template's
+BOOTED_BYTES = 24 * MIB  # all that a guest has touched that only booted
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A VM that is paused where its guest waits for a host; ``kind`` is "clone" or "warm".  Its drives are empty."""
+    """A VM whose guest waits for a host, paused where it is a clone; ``kind`` is "clone" or "warm".  Its drives are
+    empty."""
 
     vm: VM
     kind: str
@@ -58,6 +61,7 @@ class _Size:
     key: str
     hardware: Hardware
     preparation: Preparation
+    cloned: bool
     used_at: float
     ready: list[Found] = field(default_factory=list)
     blocked_until: float = 0.0  # by time.monotonic, as used_at
@@ -68,13 +72,11 @@ class Factory:
 
     def __init__(
         self,
-        driver: Driver,
         templates: Templates,
         policies: Policies,
         events: EventBus,
         stage: Callable[[], Stage],
     ) -> None:
-        self._driver = driver
         self._templates = templates
         self._policies = policies
         self._events = events
@@ -86,7 +88,7 @@ class Factory:
         self._quiet_timer: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._able: bool | None = None
+        self._able: dict[str, Capabilities] = {}
 
     # ------------------------------------------------------------------------------------- starts
 
@@ -107,14 +109,14 @@ class Factory:
 
     async def find(self, hardware: Hardware) -> Found | None:
         """A VM for ``hardware``, or None where it has to be booted: then its size gets a template soon."""
-        able = hardware.driver is self._driver and await self._clones()
-        if not able or not self._policy(hardware).template:
+        able = await self._capabilities(hardware)
+        if not (able.templates or able.drives) or not self._policy(hardware).template:
             return None
         try:
-            size = await self._size(hardware)
+            size = await self._size(hardware, cloned=able.templates)
             found = await self._take_ready(size, hardware) or await self._clone(size, hardware)
         except (HyperError, OSError) as error:
-            log.warning("no clone for VM %s: %s", hardware.spec.name, error)
+            log.warning("no VM stands ready for %s: %s", hardware.spec.name, error)
             return None
         finally:
             self._wake()
@@ -151,17 +153,19 @@ class Factory:
         facts = {"memory_mib": str(spec.memory_mib), "vcpus": str(spec.vcpus), "ready": str(len(size.ready))}
         self._events.publish("template", action, size.key, **facts)
 
-    async def _clones(self) -> bool:
-        if self._able is None:
-            self._able = (await self._driver.capabilities()).templates
-        return self._able
+    async def _capabilities(self, hardware: Hardware) -> Capabilities:
+        driver = hardware.driver
+        if driver.name not in self._able:
+            self._able[driver.name] = await driver.capabilities()
+        return self._able[driver.name]
 
-    async def _size(self, hardware: Hardware) -> _Size:
+    async def _size(self, hardware: Hardware, *, cloned: bool) -> _Size:
         prepared = preparation(hardware.interfaces, release_disks=hardware.release_disks)
-        key = await self._templates.key(hardware.clone, prepared)
+        key = await self._templates.key(hardware.driver, hardware.clone, prepared)
         size = self._sizes.get((key, hardware.cpus))
         if size is None:
-            size = self._sizes[key, hardware.cpus] = _Size(key, hardware, prepared, time.monotonic())
+            made = _Size(key, hardware, prepared, cloned, time.monotonic())
+            size = self._sizes[key, hardware.cpus] = made
         size.used_at = time.monotonic()
         return size
 
@@ -182,11 +186,11 @@ class Factory:
         return None
 
     async def _clone(self, size: _Size, hardware: Hardware) -> Found | None:
-        snapshot = await self._templates.get(size.key)
+        snapshot = await self._templates.get(size.key) if size.cloned else None
         if snapshot is None:
             return None
         try:
-            vm = await self._driver.clone(hardware.clone, snapshot)
+            vm = await hardware.driver.clone(hardware.clone, snapshot)
         except Unavailable as error:
             log.warning("template %s is thrown away: %s", size.key, error)
             await self._discard(size.key)
@@ -215,7 +219,7 @@ class Factory:
                 await self._improve(size)
             except (HyperError, OSError, TimeoutError) as error:
                 size.blocked_until = time.monotonic() + RETRY_S
-                log.warning("clones of %d MiB: %s", size.hardware.spec.memory_mib, error)
+                log.warning("VMs of %d MiB made ahead: %s", size.hardware.spec.memory_mib, error)
 
     async def _calm(self) -> None:
         """On a machine where containers start all the time it never is; then all are better off with a template."""
@@ -250,38 +254,49 @@ class Factory:
             policy = self._policy(size.hardware)
             if size.blocked_until > time.monotonic() or not policy.template:
                 continue
-            if not self._templates.has(size.key):
+            if self._lacks_template(size):
                 return size
             wanting = len(size.ready) < policy.cache
             if wanting and not templates and self._quiet.is_set() and self._affordable(size):
                 return size
         return None
 
+    def _lacks_template(self, size: _Size) -> bool:
+        return size.cloned and not self._templates.has(size.key)
+
     def _affordable(self, size: _Size) -> bool:
-        ready = sum(ready_bytes(each.hardware.spec) * len(each.ready) for each in self._sizes.values())
+        ready = sum(_ready_bytes(each) * len(each.ready) for each in self._sizes.values())
         share = (available_bytes() + ready) * self._policies.memory_percent // 100
-        return ready + ready_bytes(size.hardware.spec) <= share
+        return ready + _ready_bytes(size) <= share
 
     async def _improve(self, size: _Size) -> None:
         uid = self.new_uid()
-        if not self._templates.has(size.key):
+        if self._lacks_template(size):
             spec = replace(size.hardware.unowned("template", uid), limits=None)
-            if await self._templates.make(size.key, spec, size.preparation):
+            if await self._templates.make(size.key, size.hardware.driver, spec, size.preparation):
                 self._tell("make", size)
             else:
                 size.blocked_until = time.monotonic() + ELSEWHERE_S
             return
+        vm = await (self._cloned(size, uid) if size.cloned else self._booted(size, uid))
+        if vm is not None:
+            size.ready.append(Found(vm, "warm", size.key, uid))
+            self._tell("ready", size)
+
+    async def _cloned(self, size: _Size, uid: int | None) -> VM | None:
         snapshot = await self._templates.get(size.key)
         if snapshot is None:
-            return
-        vm = await self._driver.clone(size.hardware.unowned("ready", uid), snapshot)
-        try:
+            return None
+        vm = await size.hardware.driver.clone(size.hardware.unowned("ready", uid), snapshot)
+        async with _kept(vm):
             await rehearse(vm, await asyncio.to_thread(self._stage), size.preparation)
-        except BaseException:
-            await asyncio.shield(vm.kill())
-            raise
-        size.ready.append(Found(vm, "warm", size.key, uid))
-        self._tell("ready", size)
+        return vm
+
+    async def _booted(self, size: _Size, uid: int | None) -> VM:
+        vm = await size.hardware.driver.launch(size.hardware.unowned("ready", uid))
+        async with _kept(vm):
+            await prepare(vm, size.preparation)
+        return vm
 
     async def _give_up_idle(self) -> None:
         if not self._policies.idle_s:
@@ -324,6 +339,18 @@ def preparation(interfaces: tuple[Interface, ...], *, release_disks: bool) -> Pr
     )
 
 
-def ready_bytes(spec: VMSpec) -> int:
-    """About what a ready clone takes of the host's memory."""
-    return READY_OVERHEAD_BYTES + min(spec.memory_mib * MIB, READY_GUEST_BYTES)
+@contextlib.asynccontextmanager
+async def _kept(vm: VM) -> AsyncIterator[None]:
+    """Unless what is done within fails."""
+    try:
+        yield
+    except BaseException:
+        await asyncio.shield(vm.kill())
+        raise
+
+
+def _ready_bytes(size: _Size) -> int:
+    """About what one that stands ready takes of the host's memory."""
+    if not size.cloned:
+        return BOOTED_BYTES
+    return READY_OVERHEAD_BYTES + min(size.hardware.spec.memory_mib * MIB, READY_GUEST_BYTES)

@@ -34,16 +34,15 @@ log = logging.getLogger(__name__)
 class Templates:
     """``folder`` holds the templates."""
 
-    def __init__(self, folder: Path, driver: Driver) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._driver = driver
         self._open: dict[str, Snapshot] = {}
         self._digests: dict[tuple[str, int, int, int], bytes] = {}
 
-    async def key(self, spec: VMSpec, preparation: Preparation) -> str:
+    async def key(self, driver: Driver, spec: VMSpec, preparation: Preparation) -> str:
         """Raises ``OSError`` where kernel or initrd cannot be read, ``HyperError`` without a hypervisor."""
         boot_files = [path for path in (spec.kernel, spec.initrd) if path is not None]
-        parts = [str(FORMAT).encode(), (await self._driver.fingerprint(spec)).encode(), encode(preparation)]
+        parts = [str(FORMAT).encode(), (await driver.fingerprint(spec)).encode(), encode(preparation)]
         parts += await asyncio.to_thread(lambda: [self._digest(path) for path in boot_files])
         digest = hashlib.blake2b(digest_size=16)
         for part in parts:
@@ -91,7 +90,7 @@ class Templates:
             known.close()
         await asyncio.to_thread(snapshot.remove, self._folder / key)
 
-    async def make(self, key: str, spec: VMSpec, preparation: Preparation) -> bool:
+    async def make(self, key: str, driver: Driver, spec: VMSpec, preparation: Preparation) -> bool:
         """Whether there is one now; False where another process is making it.  ``spec`` is the VM's to save."""
         await asyncio.to_thread(files.make_private, self._folder)
         with _locked(self._folder / f"{key}.lock") as mine:
@@ -100,22 +99,13 @@ class Templates:
             if (self._folder / key).is_dir():
                 return True
             await asyncio.to_thread(snapshot.sweep, self._folder / key)
-            saved = await self._save(spec, preparation)
+            saved = await _save(driver, spec, preparation)
             try:
                 await asyncio.to_thread(snapshot.write, saved, self._folder / key)
             finally:
                 saved.close()
             await asyncio.to_thread(self._prune)
             return True
-
-    async def _save(self, spec: VMSpec, preparation: Preparation) -> Snapshot:
-        vm = await self._driver.launch_to_save(spec)
-        try:
-            await prepare(vm, preparation)
-            return await vm.save()
-        except BaseException:
-            await asyncio.shield(vm.kill())
-            raise
 
     def _digest(self, path: Path) -> bytes:
         stat = path.stat()
@@ -136,13 +126,24 @@ class Templates:
         self._open.clear()
 
 
+async def _save(driver: Driver, spec: VMSpec, preparation: Preparation) -> Snapshot:
+    vm = await driver.launch_to_save(spec)
+    try:
+        await prepare(vm, preparation)
+        return await vm.save()
+    except BaseException:
+        await asyncio.shield(vm.kill())
+        raise
+
+
 async def prepare(vm: VM, preparation: Preparation) -> None:
-    """Makes a VM that has just booted ready to be saved; its session is over afterwards."""
-    reader, writer = await vm.connect_agent()
-    agent = Agent.open(reader, writer, resumed=False, on_event=lambda event: None)
-    # The connection stays while the VM is saved: to lose its host would be news to the guest, in every clone.
+    """Makes a VM that has just booted ready to be saved, or given away; its session is over afterwards."""
+    pair = await vm.connect_agent()
+    agent = Agent.open(*pair, resumed=False, on_event=lambda event: None)
     await agent.welcome(PREPARE_S)
     await agent.prepare(preparation, timeout_s=PREPARE_S)
+    # To lose its host would be news to the guest, in every clone.
+    vm.keep_agent(pair)
 
 
 @contextlib.contextmanager

@@ -103,6 +103,7 @@ class QemuDriver:
             sandbox=binary.sandbox,
             confinement=jail.words(await jail.means(self._cache)),
             templates=PRIVATE_MEMORY.is_file(),
+            drives=True,
             shares=(await self.probe_shares()).filesystem,
             not_limited=self.cgroups.not_limited,
         )

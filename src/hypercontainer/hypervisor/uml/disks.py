@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -47,6 +47,7 @@ def check_format(disk: DiskSpec) -> None:
 class _Written(msgspec.Struct):
     most: int
     units: dict[str, int]
+    drives: dict[str, int] = {}
 
 
 class Units:
@@ -55,16 +56,25 @@ class Units:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, serials: Sequence[str], slots: int) -> None:
-        """Those that a VM begins with, from the first unit on, and for how many more there is a place."""
-        units = {serial: unit for unit, serial in enumerate(serials)}
-        self._write(_Written(min(UNITS, len(serials) + slots), units))
+    def write(self, disks: Sequence[str], drives: Sequence[str], slots: int) -> None:
+        """The serials that a VM begins with, from the first unit on; those that each have a unit from then on; and for
+        how many more there is a place."""
+        units = {serial: unit for unit, serial in enumerate(disks)}
+        kept = {serial: unit for unit, serial in enumerate(drives, len(units))}
+        self._write(_Written(min(UNITS, len(units) + len(kept) + slots), units, kept))
 
     def find(self, serial: str) -> int:
         unit = self._read().units.get(serial)
         if unit is None:
             raise NotFound(f"no disk {serial} is attached")
         return unit
+
+    def in_drive(self, serial: str) -> int:
+        """Of the disk that is in a drive."""
+        written = self._read()
+        if serial not in written.drives or serial not in written.units:
+            raise NotFound(f"no disk is in a drive {serial}")
+        return written.units[serial]
 
     def check_new(self, serial: str) -> None:
         """``Conflict`` for one that is there."""
@@ -74,12 +84,21 @@ class Units:
     def take(self, serial: str) -> int:
         """A free one, for this disk, which is new; ``Unavailable`` where none is left."""
         written = self._read()
-        taken = set(written.units.values())
+        taken = {*written.units.values(), *written.drives.values()}
         free = next((unit for unit in range(written.most) if unit not in taken), None)
         if free is None:
             raise Unavailable(f"disk {serial}: all of this VM's slots for more disks are taken")
-        self._write(_Written(written.most, {**written.units, serial: free}))
+        self._write(msgspec.structs.replace(written, units={**written.units, serial: free}))
         return free
+
+    def take_drive(self, serial: str) -> int:
+        """The one of the drive that this disk, which is new, belongs into; ``NotFound`` where there is none."""
+        written = self._read()
+        if serial not in written.drives:
+            raise NotFound(f"there is no drive {serial}")
+        unit = written.drives[serial]
+        self._write(msgspec.structs.replace(written, units={**written.units, serial: unit}))
+        return unit
 
     def give_back(self, serial: str) -> None:
         written = self._read()
@@ -109,24 +128,36 @@ class Plugs:
     async def attach(self, disk: DiskSpec) -> None:
         """Raises ``Conflict`` where the serial is taken, ``Unavailable`` where all slots are."""
         async with self._turn:
-            self._units.check_new(disk.serial)  # else it would be told that another VM has it
-            with contextlib.ExitStack() as fds:
-                files = open_locked(disk, fds)
-                names = [f"@+{number}" for number in range(len(files))]
-                unit = self._units.take(disk.serial)
-                try:
-                    await control.ask(self._socket, f"config ubd{unit}{ubd(disk, names)}", files)
-                except control.Refused as error:
-                    self._units.give_back(disk.serial)
-                    raise HypervisorError(f"disk {disk.serial}: {error.message}") from error
+            await self._plug(disk, self._units.take)
+
+    async def insert(self, disk: DiskSpec) -> None:
+        """Raises ``NotFound`` where there is no such drive, ``Conflict`` where a disk is in it."""
+        async with self._turn:
+            await self._plug(disk, self._units.take_drive)
 
     async def detach(self, serial: str, timeout_s: float) -> None:
         async with self._turn:
-            unit = self._units.find(serial)
+            await self._unplug(serial, self._units.find(serial), timeout_s)
+
+    async def eject(self, serial: str) -> None:
+        async with self._turn:
+            await self._unplug(serial, self._units.in_drive(serial), control.TIMEOUT_S)
+
+    async def _plug(self, disk: DiskSpec, take: Callable[[str], int]) -> None:
+        self._units.check_new(disk.serial)  # else it would be told that another VM has it
+        with contextlib.ExitStack() as fds:
+            files = open_locked(disk, fds)
+            names = [f"@+{number}" for number in range(len(files))]
+            unit = take(disk.serial)
             try:
-                await control.ask(self._socket, f"remove ubd{unit}", timeout_s=timeout_s)
+                await control.ask(self._socket, f"config ubd{unit}{ubd(disk, names)}", files)
             except control.Refused as error:
-                raise HypervisorError(
-                    f"the guest refused to give up disk {serial}: {error.message}"
-                ) from error
-            self._units.give_back(serial)
+                self._units.give_back(disk.serial)
+                raise HypervisorError(f"disk {disk.serial}: {error.message}") from error
+
+    async def _unplug(self, serial: str, unit: int, timeout_s: float) -> None:
+        try:
+            await control.ask(self._socket, f"remove ubd{unit}", timeout_s=timeout_s)
+        except control.Refused as error:
+            raise HypervisorError(f"the guest refused to give up disk {serial}: {error.message}") from error
+        self._units.give_back(serial)

@@ -71,6 +71,7 @@ class UmlDriver:
             self.name,
             "",
             frozenset({Accelerator.NATIVE}),
+            drives=True,
             sandbox=True,
             shares=(await shares.probe(self._cache, p9=False)).filesystem,
             confinement=jail.words(await jail.means(self._cache)),
@@ -121,7 +122,9 @@ class UmlDriver:
         return await self._launches.run(self._launch(spec), spec.id)
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        raise _unsaved(spec)
+        plain = spec.without_forwards()
+        beside = [spec.hotplug_slots, *spec.drives, *plain.nics]
+        return "\0".join([*uml_argv(plain, plan_fds(plain), self._mode), *map(repr, beside)])
 
     async def launch_to_save(self, spec: VMSpec) -> UmlVM:
         raise _unsaved(spec)
@@ -249,7 +252,9 @@ def _handed(spec: VMSpec, run: UmlRunDir, fds: contextlib.ExitStack) -> list[int
         fds.callback(os.close, inherited[-1])
     for disk in spec.disks:
         inherited += open_locked(disk, fds)
-    Units(run.units).write([disk.serial for disk in spec.disks], spec.hotplug_slots)
+    Units(run.units).write(
+        [disk.serial for disk in spec.disks], [drive.serial for drive in spec.drives], spec.hotplug_slots
+    )
     return inherited
 
 

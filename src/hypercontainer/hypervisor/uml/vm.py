@@ -123,10 +123,11 @@ class UmlVM:
         await self._plugs.detach(serial, timeout_s)
 
     async def insert_disk(self, disk: DiskSpec) -> None:
-        raise _without_drives(self.record)
+        with usable(disk):
+            await self._plugs.insert(disk)
 
     async def eject_disk(self, serial: str) -> None:
-        raise _without_drives(self.record)
+        await self._plugs.eject(serial)
 
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         check_forward(port)
@@ -219,7 +220,3 @@ class UmlVM:
         finally:
             for task in (main, *others):
                 task.cancel()
-
-
-def _without_drives(record: VMRecord) -> NotSupported:
-    return NotSupported(f"VM {record.name}: User Mode Linux has no drives; a disk is attached to it")
