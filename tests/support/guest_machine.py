@@ -247,6 +247,11 @@ class Machine:
     def console(self) -> str:
         return self.console_path.read_text(errors="replace") if self.console_path.exists() else ""
 
+    @property
+    def last_words(self) -> str:
+        """For who looks at a test that failed."""
+        return self.console
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A new peer of the agent's port."""
         raise NotImplementedError
@@ -311,6 +316,11 @@ class QemuMachine(Machine):
         self._qemu = qemu
         self._socket_path = socket_path
 
+    @property
+    def last_words(self) -> str:
+        code = self._qemu.returncode
+        return f"{self.console}\nQEMU {'runs' if code is None else f'has ended with status {code}'}"
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_unix_connection(str(self._socket_path))
 
@@ -343,18 +353,7 @@ def qemu_command(
     )
     argv = [
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *(
-            "-machine",
-            "pc,usb=off,vmport=off",
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max,-erms",
-            "-m",
-            str(MEMORY_MIB),
-            "-smp",
-            "2",
-        ),
+        *("-machine", "pc,usb=off,vmport=off", "-accel", "tcg", "-cpu", "max,-erms", "-m", str(MEMORY_MIB)),
         *("-kernel", str(kernel.path), "-initrd", str(initrd), "-append", " ".join(line)),
         *("-serial", "chardev:console"),
         *("-netdev", "user,id=net,restrict=on"),

@@ -57,7 +57,7 @@ def guest(guest_kernel: Kernel, guest_files: Path, tmp_path: Path, hypervisor: s
                         await session.agent.welcome(60)
                         await scenario(vm, session)
                 except BaseException:
-                    print(vm.console)
+                    print(vm.last_words)
                     raise
 
         asyncio.run(in_machine())
@@ -103,7 +103,7 @@ def pod(
                         await session.agent.welcome(60)
                         await scenario(vm, session, *images[1])
                 except BaseException:
-                    print(vm.console)
+                    print(vm.last_words)
                     raise
 
         asyncio.run(in_machine())
