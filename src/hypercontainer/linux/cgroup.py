@@ -132,6 +132,21 @@ class Cgroups:
         return group
 
 
+def hasten(proc: Path = Path("/proc/self")) -> None:
+    """Has processes moved at once for a while: who moves the first has to wait until every CPU has passed a quiescent
+    state, 6 to 10 ms, and whoever is soon after it has not (kernel/cgroup/cgroup.c: cgroup_threadgroup_rwsem,
+    kernel/rcu/sync.c).  This moves our process to where it is.  Blocks for that time; fails silently."""
+    own = _read_own(proc)
+    for mount in _read_mounts(proc):
+        names = {""} if mount.version == 2 else mount.controllers
+        path = next((own[name] for name in names if name in own), "")
+        if path.startswith(mount.root):
+            group = mount.point / os.path.relpath(path, mount.root)
+            with contextlib.suppress(OSError):
+                _write(group / "cgroup.procs", str(os.getpid()))
+                return
+
+
 def settings(
     version: int,
     controllers: frozenset[str],

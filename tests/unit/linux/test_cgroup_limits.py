@@ -134,6 +134,27 @@ def test_version_2_hands_controllers_down(tree: Tree) -> None:
     assert read(point / "hyper" / "cgroup.subtree_control").startswith("+pids")
 
 
+@pytest.mark.parametrize(("version", "names"), [(1, "memory"), (1, "cpu,cpuacct"), (2, "memory cpu")])
+def test_to_hasten_moves_leaves_us_where_we_are(tree: Tree, version: int, names: str) -> None:
+    point = tree.mount(version, names)
+    (point / "us").mkdir()
+    tree.own = ["9:other:/nowhere", f"0:{names if version == 1 else ''}:/us"]
+    tree.detect()
+    module.hasten(tree.proc)
+    assert read(point / "us/cgroup.procs") == str(os.getpid())
+    assert read(point / "cgroup.procs") == ""
+
+
+def test_to_hasten_moves_where_nothing_can_be_moved(tree: Tree) -> None:
+    tree.mount(1, "memory")
+    tree.own = ["0:memory:/gone", "0:cpu:/us"]
+    tree.detect()
+    module.hasten(tree.proc)
+    own = Path("/proc/self/cgroup").read_text()
+    module.hasten()
+    assert Path("/proc/self/cgroup").read_text() == own
+
+
 def test_a_hybrid_machine(tree: Tree) -> None:
     memory = tree.mount(1, "memory")
     unified = tree.mount(2, "cpu hugetlb")

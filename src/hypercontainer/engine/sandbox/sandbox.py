@@ -43,6 +43,7 @@ from hypercontainer.errors import (
     Remedy,
 )
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
+from hypercontainer.linux import cgroup
 from hypercontainer.rootfs import chain_id
 
 WELCOME_S = 30.0
@@ -202,6 +203,8 @@ class Sandbox:
         return told
 
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
+        # Its driver is going to move its processes, and what that waits for passes while it is planned.
+        asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
         hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
         self.record.change(**facts, claimed=self._claim.of_new(contents))
         stopwatch.lap("prepare")
