@@ -33,7 +33,7 @@ class Revision(Measured):
         # Where the environment forbids Python to write bytecode, what was edited last would be compiled at each start.
         run([tree / ".venv" / "bin" / "python", "-m", "compileall", "-q", tree / "src"])
         self.clones = "--no-template" in run([self._command, "run", "--help"])
-        super().__init__("[factory]\ncache = 0\n" if self.clones else "", templates=self.clones)
+        super().__init__("[factory]\ncache = 0\n" if self.clones else "", making=self.clones)
 
     def argv(self, *words: str) -> list[str]:
         return [str(self._command), *words]

@@ -26,22 +26,22 @@ READY_TIMEOUT_S = 60.0
 
 
 class Measured(Hyper):
-    """A hyperd with the image, where the next start finds what it needs: a template, and ``kept`` clones.
+    """A hyperd with the image, where the next start finds what it needs: a template, and ``kept`` that stand ready.
 
-    ``templates``: whether it makes any.
+    ``making``: whether it makes any of these.
     """
 
-    def __init__(self, config: str, kept: int = 0, templates: bool = True) -> None:
+    def __init__(self, config: str, kept: int = 0, *, making: bool = True) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="hyper-bench-")), config)
         self._kept = kept
-        self._templates = templates
+        self._making = making
         self._events: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
         self("load", stdin=busybox_image.archive([busybox_image.layer()]))
         # hyperd has read it; each command would read it too, and be slower than on a machine that has no such file.
         self.environment.pop("HYPER_CONFIG", None)
-        if self._templates:
+        if self._making:
             words = ("events", "--since", "1h", "--filter", "type=template", "--format", "json")
             self._events = self.popen(*words, stdout=subprocess.PIPE, bufsize=0)
         run_true(self)
@@ -49,7 +49,7 @@ class Measured(Hyper):
 
     def await_ready(self) -> None:
         """Once after the start that found less than there should be, and for a pool once after each start."""
-        if not self._templates:
+        if not self._making:
             return
         if self._kept:
             while self._next_event().get("ready") != str(self._kept):
@@ -64,9 +64,7 @@ class Measured(Hyper):
         stream = self._events.stdout
         assert stream is not None
         if not select.select([stream], [], [], READY_TIMEOUT_S)[0]:
-            raise AssertionError(
-                f"hyperd has made no clone ready within {READY_TIMEOUT_S:g} s; see {self.root}"
-            )
+            raise AssertionError(f"hyperd has made no VM ready within {READY_TIMEOUT_S:g} s; see {self.root}")
         event = json.loads(stream.readline())
         return {**event["Actor"]["Attributes"], "action": event["Action"]}
 
@@ -82,7 +80,7 @@ AnyMeasured = TypeVar("AnyMeasured", bound=Measured)
 
 @contextlib.contextmanager
 def booted() -> Iterator[Measured]:
-    with ready(Measured(BOOTED, templates=False)) as made:
+    with ready(Measured(BOOTED, making=False)) as made:
         yield made
 
 
@@ -93,9 +91,9 @@ def cloned(kept: int = 0) -> Iterator[Measured]:
 
 
 @contextlib.contextmanager
-def native() -> Iterator[Measured]:
+def native(kept: int = 0) -> Iterator[Measured]:
     """On User Mode Linux, which has no templates."""
-    with ready(Measured(UML, templates=False)) as made:
+    with ready(Measured(f"[factory]\ncache = {kept}\n{UML}", kept, making=kept > 0)) as made:
         yield made
 
 

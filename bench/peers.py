@@ -7,8 +7,6 @@ dockerd and its runtime on docker0, `podman run` its runtime on podman's default
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,17 +80,8 @@ def docker() -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def podman() -> Iterator[Peer]:
-    """No daemon: each call enters the namespaces, at about a millisecond."""
-    if shutil.which("podman") is None:
-        raise dockerd.Absent("not installed")
-    with (
-        dockerd.workspace() as (work, group),
-        dockerd.namespaces(work, ["sleep", "infinity"], os.environ) as first,
-    ):
-        client = ["nsenter", "--target", str(first), "--net", "--mount", "--pid", "--", "podman"]
-        client += ["--root", str(work / "data"), "--runroot", str(work / "run")]
-        client += ["--tmpdir", str(work / "tmp"), "--cgroup-manager", "cgroupfs"]
-        peer = Peer("podman", "", client, ("--cgroup-parent", f"/{group}"), os.environ)
+    with dockerd.podman() as found:
+        peer = Peer("podman", "", found.client, found.options, found.environment)
         with _archive() as archive:
             peer.prepare(archive)
         facts = "{{.Version.Version}}, {{.Host.OCIRuntime.Name}}, {{.Store.GraphDriverName}}"

@@ -421,7 +421,8 @@ static void set_limits(const struct jail *jail)
 	}
 	if (!jail->fixed_layout)
 		return;
-	if (personality(PER_LINUX | ADDR_NO_RANDOMIZE) < 0 && errno != EPERM) /* a container's filter: it does without */
+	/* A container's filter, Docker's or podman's: it does without. */
+	if (personality(PER_LINUX | ADDR_NO_RANDOMIZE) < 0 && errno != EPERM && errno != ENOSYS)
 		fail("address layout");
 	if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur > STACK_BYTES) {
 		limit.rlim_cur = STACK_BYTES; /* of more, where it lies depends on how much */

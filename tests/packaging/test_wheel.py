@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import busybox_image
+import dockerd
 import suites
 import wheel as packaging
 from bare_machine import NO_NAMESPACES, UID, BareMachine, bare_machine, dockers_filter
@@ -23,6 +26,17 @@ from until import until
 pytestmark = pytest.mark.vm
 LIMIT_S = 20.0
 PACKAGE = "env/lib/python3*/site-packages/hypercontainer"
+# From the wheel to a container, and to what it has kept.
+INSIDE = """\
+python3 -m venv env; env/bin/pip install -q --no-index --find-links /mnt hypercontainer
+env/bin/hyper load < /image.tar
+env/bin/hyper run --rm localhost/busybox sh -c 'uname -sr; ip address show eth0'
+env/bin/hyper info
+env/bin/hyper run -d --name one -v kept:/kept localhost/busybox sleep 1000
+env/bin/hyper exec one sh -c 'echo kept > /kept/file'
+env/bin/hyper rm -f one
+env/bin/hyper run --rm -v kept:/kept localhost/busybox cat /kept/file
+"""
 # What a terminal's user types, and sees.
 TERMINAL = """\
 import os, pty, sys
@@ -118,6 +132,31 @@ def test_in_containers_that_allow_less_and_less(installed: Installed, container:
     (confinement,) = re.findall(r"^Confinement: (.*)$", said, re.MULTILINE)
     assert "system calls" in confinement
     assert ("namespaces" in confinement) == (container == "plain")
+
+
+@pytest.mark.parametrize("engine", [dockerd.dockerd, dockerd.podman], ids=["docker", "podman"])
+def test_in_a_container_of_another_engine_as_an_ordinary_user(
+    installed: Installed, engine: Callable[[], AbstractContextManager[dockerd.Docker]]
+) -> None:
+    """With that engine's own filter, capabilities, namespaces and file systems, as they come."""
+    machine = installed.machine
+    packed = subprocess.run(["tar", "-C", machine.root, "-c", "."], capture_output=True, check=True)
+    places = [f"{machine.wheels}:/mnt:ro", f"{machine.home}/image.tar:/image.tar:ro"]
+    try:
+        with engine() as made:
+            imported = made("import", "-", "bare", stdin=packed.stdout)
+            assert imported.returncode == 0, imported.stderr
+            user = ["--user", f"{UID}:{UID}", "--network", "none", "--env", "HOME=/tmp", "--workdir", "/tmp"]
+            command = [*made.options, "--rm", *user, *(f"--volume={place}" for place in places)]
+            done = made("run", *command, "bare", "sh", "-ec", INSIDE)
+    except dockerd.Absent as absent:
+        pytest.skip(str(absent))
+    said = done.stdout.decode()
+    assert done.returncode == 0, said + done.stderr.decode()
+    assert f"Linux {KernelStore(cache_dir()).program().version}" in said
+    assert "inet 10.0.2.15/24" in said
+    assert "Hypervisor: uml" in said
+    assert said.rstrip().endswith("kept")
 
 
 def test_no_program_of_the_machine_is_run(installed: Installed) -> None:

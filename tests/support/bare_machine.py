@@ -42,8 +42,8 @@ def dockers_filter() -> bytes:
 class BareMachine:
     def __init__(self, root: Path, home: Path, wheels: Path) -> None:
         self.home = home
-        self._root = root
-        self._wheels = wheels
+        self.root = root
+        self.wheels = wheels
 
     def argv(self, command: Sequence[str], options: Sequence[str] = ()) -> list[str]:
         user = [
@@ -56,7 +56,7 @@ class BareMachine:
             "--bounding-set=-all",
             "--",
         ]
-        places = ["--ro-bind", str(self._root), "/", "--ro-bind", str(self._wheels), "/mnt"]
+        places = ["--ro-bind", str(self.root), "/", "--ro-bind", str(self.wheels), "/mnt"]
         places += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--bind", str(self.home), "/home"]
         environment = ["--clearenv", "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/home"]
         box = [

@@ -150,7 +150,8 @@ class Factory:
 
     def _tell(self, action: str, size: _Size) -> None:
         spec = size.hardware.spec
-        facts = {"memory_mib": str(spec.memory_mib), "vcpus": str(spec.vcpus), "ready": str(len(size.ready))}
+        facts = {"hypervisor": size.hardware.driver.name, "memory_mib": str(spec.memory_mib)}
+        facts |= {"vcpus": str(spec.vcpus), "ready": str(len(size.ready))}
         self._events.publish("template", action, size.key, **facts)
 
     async def _capabilities(self, hardware: Hardware) -> Capabilities:

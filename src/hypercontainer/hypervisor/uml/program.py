@@ -29,7 +29,7 @@ PLAIN = tuple(
         "brk set_tid_address set_robust_list rseq getrandom uname exit exit_group mmap munmap mprotect ftruncate lseek "
         "read write pread64 pwrite64 fdatasync dup dup2 close close_range epoll_create epoll_ctl epoll_wait poll "
         "signalfd4 timer_create timer_settime clock_gettime rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack "
-        "futex wait4 gettid getpid sendmsg recvmsg sendmmsg recvmmsg"
+        "futex wait4 gettid getpid sendmsg recvmsg sendmmsg recvmmsg sched_getaffinity sched_setaffinity getcpu"
     ).split()
 )
 # Calls, which of their arguments counts, and what it may be.
