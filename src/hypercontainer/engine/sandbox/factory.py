@@ -145,8 +145,11 @@ class Factory:
         """How many of what there are."""
         return {
             "templates": self._templates.count(),
-            "ready": sum(len(size.ready) for size in self._sizes.values()),
+            "ready": self.count_ready(),
         }
+
+    def count_ready(self) -> int:
+        return sum(len(size.ready) for size in self._sizes.values())
 
     def _tell(self, action: str, size: _Size) -> None:
         spec = size.hardware.spec

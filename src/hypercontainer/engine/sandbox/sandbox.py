@@ -203,8 +203,9 @@ class Sandbox:
         return told
 
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
-        # Its driver is going to move its processes, and what that waits for passes while it is planned.
-        asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
+        if not self._factory.count_ready():
+            # Its driver is going to move its processes, and what that waits for passes while it is planned.
+            asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
         hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
         self.record.change(**facts, claimed=self._claim.of_new(contents))
         stopwatch.lap("prepare")
