@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -78,6 +82,21 @@ def test_two_stand_ready_and_the_next_run_has_one(pooled: Hyper, hypervisor: str
     assert stopped.returncode == 0
     pooled.until(lambda: nothing_runs(pooled), "an end without any that are ready")
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_one_that_does_not_answer_costs_its_time_and_no_start(hypervisor: str) -> None:
+    with hyper_context("[factory]\ncache = 1\n", hypervisor=hypervisor) as hyper:
+        furnished(hyper)
+        hyper.kind(*TRUE)
+        hyper.until(lambda: ready(hyper) == 1, "one that is ready")
+        (record,) = (hyper.run_dir / "pods").glob("ready-*/vm.json")
+        held = os.pidfd_open(json.loads(record.read_bytes())["pid"])
+        try:
+            signal.pidfd_send_signal(held, signal.SIGSTOP)
+            assert hyper.kind(*TRUE) == OTHERWISE[hypervisor]
+            assert select.select([held], [], [], 10)[0]
+        finally:
+            os.close(held)
 
 
 def test_what_is_not_used_is_given_up(hypervisor: str) -> None:

@@ -44,6 +44,7 @@ from hypercontainer.errors import (
 )
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
 from hypercontainer.linux import cgroup
+from hypercontainer.linux.waiting import together
 from hypercontainer.rootfs import chain_id
 
 WELCOME_S = 30.0
@@ -249,7 +250,7 @@ class Sandbox:
             for disk in hardware.spec.disks:
                 if disk.serial not in drives:
                     await found.vm.attach_disk(disk)
-            await asyncio.gather(
+            await together(  # what is left of one that fails would hold a disk that is tried elsewhere
                 *(found.vm.insert_disk(disk) for disk in hardware.spec.disks if disk.serial in drives)
             )
             renewed = hardware.network.renewed(TEMPLATE_MAC, self.record.value.mac)
