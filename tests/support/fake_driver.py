@@ -316,7 +316,7 @@ class FakeVM:
 class FakeDriver:
     """See ``hypercontainer.hypervisor.driver.Driver``; ``kvm`` is what a probe of KVM finds.
 
-    ``unplugs`` is whether guests give disks up when asked.
+    ``unplugs`` is whether guests give disks up when asked, ``ahead`` whether it says that VMs can be made ahead.
     """
 
     name = "fake"
@@ -327,9 +327,9 @@ class FakeDriver:
         *,
         kvm: bool = False,
         unplugs: bool = True,
-        templates: bool = False,
+        ahead: bool = False,
     ) -> None:
-        self._templates = templates
+        self._ahead = ahead
         self._guest = guest
         self._kvm = kvm
         self._unplugs = unplugs
@@ -337,7 +337,7 @@ class FakeDriver:
     async def capabilities(self) -> Capabilities:
         accelerators = frozenset(Accelerator)
         return Capabilities(
-            self.name, "1", accelerators, templates=self._templates, drives=True, shares=VIRTIOFS
+            self.name, "1", accelerators, templates=self._ahead, drives=self._ahead, shares=VIRTIOFS
         )
 
     async def probe(

@@ -196,14 +196,14 @@ class UmlHarness(Base):
 class FakeHarness(Base):
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         super().__init__(directory, stack)
-        self._driver = FakeDriver()
+        self._driver = FakeDriver(ahead=True)
         self.driver = self._driver
 
     def another_driver(self) -> Driver:
-        return FakeDriver()
+        return FakeDriver(ahead=True)
 
     async def launch(self, guest: str = HALT, **changes: Any) -> VM:
-        driver = FakeDriver(unplugs=guest == UNPLUG)
+        driver = FakeDriver(unplugs=guest == UNPLUG, ahead=True)
         vm = self._owned(await driver.launch(self.spec(guest, **changes)))
         machine = driver.machine(vm.record.id)
         machine.write_console(f"{BANNER}\n".encode())
