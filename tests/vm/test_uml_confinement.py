@@ -17,7 +17,10 @@ from hypercontainer.hypervisor.uml import program
 from hypercontainer.linux.syscalls import X32_BIT, X86_64
 from taken_over import TRAPPED, TakenOver
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root takes a VM's process over")
+pytestmark = [
+    pytest.mark.needs("user mode linux"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root takes a VM's process over"),
+]
 
 BUSYBOX = busybox_image.REFERENCE
 REFUSED = {-errno.EPERM, -errno.ENOSYS}
@@ -35,10 +38,8 @@ F_DUPFD, TIOCSTI, PR_SET_DUMPABLE, MFD_HUGETLB, FALLOC_KEEP_SIZE = 0, 0x5412, 4,
 
 
 @pytest.fixture
-def pid(hyper: Hyper, hypervisor: str) -> Iterator[int]:
+def pid(hyper: Hyper) -> Iterator[int]:
     """The process of a VM with a network."""
-    if hypervisor != "uml":
-        pytest.skip("this is of User Mode Linux")
     hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
     yield hyper.vm_pid("c")
 
@@ -119,10 +120,8 @@ def test_every_call_but_those_that_it_needs_is_refused(pid: int) -> None:
 
 
 def test_one_with_a_directory_of_the_host_may_say_that_there_is_something_to_do(
-    hyper: Hyper, hypervisor: str, tmp_path: Path
+    hyper: Hyper, tmp_path: Path
 ) -> None:
-    if hypervisor != "uml":
-        pytest.skip("this is of User Mode Linux")
     hyper("run", "-d", "--name", "c", "-v", f"{tmp_path}:/s", BUSYBOX, "sleep", "1000")
     with TakenOver(hyper.vm_pid("c")) as taken:
         assert taken.call(X86_64["eventfd2"], 0, os.EFD_SEMAPHORE) == -errno.EPERM

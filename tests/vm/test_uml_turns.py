@@ -12,6 +12,8 @@ import busybox_image
 from hyper import Hyper
 from until import until
 
+pytestmark = pytest.mark.needs("user mode linux")
+
 BUSYBOX = busybox_image.REFERENCE
 CALLS = "while :; do echo; done >/dev/null"
 COMPUTES = "while :; do :; done"
@@ -19,9 +21,7 @@ ALL = len(os.sched_getaffinity(0))
 
 
 @pytest.fixture
-def uml(hyper: Hyper, hypervisor: str) -> Hyper:
-    if hypervisor != "uml":
-        pytest.skip("this is of User Mode Linux")
+def uml(hyper: Hyper) -> Hyper:
     if ALL == 1:
         pytest.skip("this host has one CPU")
     return hyper

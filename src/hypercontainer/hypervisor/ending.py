@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
-from hypercontainer.hypervisor.driver import ExitReason
+from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux.cgroup import Cgroup
 
@@ -25,3 +27,13 @@ def clean(run: RunDir, cgroup: Cgroup) -> None:
     with contextlib.suppress(OSError):
         cgroup.remove()
     run.remove()
+
+
+@contextlib.asynccontextmanager
+async def killed_on_failure(vm: VM) -> AsyncIterator[None]:
+    """A VM that is nobody's yet is ended where what is done within does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        await asyncio.shield(vm.kill())
+        raise

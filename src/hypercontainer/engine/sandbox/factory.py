@@ -14,7 +14,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from hypercontainer.agent.operations import Interface, Preparation
@@ -27,6 +27,7 @@ from hypercontainer.engine.sandbox.rehearsal import Stage, rehearse
 from hypercontainer.engine.sandbox.templates import Templates, prepare
 from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.hypervisor.driver import VM, Capabilities, VMExit
+from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.linux.memory import available_bytes
 from hypercontainer.semantics import mounts as plan_mounts
 
@@ -292,13 +293,13 @@ class Factory:
         if snapshot is None:
             return None
         vm = await size.hardware.driver.clone(size.hardware.unowned("ready", uid), snapshot)
-        async with _kept(vm):
+        async with killed_on_failure(vm):
             await rehearse(vm, await asyncio.to_thread(self._stage), size.preparation)
         return vm
 
     async def _booted(self, size: _Size, uid: int | None) -> VM:
         vm = await size.hardware.driver.launch(size.hardware.unowned("ready", uid))
-        async with _kept(vm):
+        async with killed_on_failure(vm):
             await prepare(vm, size.preparation)
         return vm
 
@@ -341,16 +342,6 @@ def preparation(interfaces: tuple[Interface, ...], *, release_disks: bool) -> Pr
         plan_mounts.MASKED_PATHS,
         plan_mounts.READONLY_PATHS,
     )
-
-
-@contextlib.asynccontextmanager
-async def _kept(vm: VM) -> AsyncIterator[None]:
-    """Unless what is done within fails."""
-    try:
-        yield
-    except BaseException:
-        await asyncio.shield(vm.kill())
-        raise
 
 
 def _ready_bytes(size: _Size) -> int:

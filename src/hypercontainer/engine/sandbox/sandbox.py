@@ -43,6 +43,7 @@ from hypercontainer.errors import (
     Remedy,
 )
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
+from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.linux import cgroup
 from hypercontainer.linux.waiting import together
 from hypercontainer.rootfs import chain_id
@@ -266,12 +267,9 @@ class Sandbox:
     async def _take(self, vm: VM) -> Live:
         """Makes a VM this sandbox's, whose guest has not been spoken to.  One that is paused gets what it is told
         when it is resumed."""
-        try:
+        async with killed_on_failure(vm):
             self.record.change(vm=vm.record.to_json())
             return await self._hold(vm, resumed=False)
-        except BaseException:
-            await asyncio.shield(vm.kill())
-            raise
 
     async def _hold(self, vm: VM, *, resumed: bool) -> Live:
         live = await Live.hold(

@@ -22,6 +22,7 @@ from hypercontainer.agent.session import Agent
 from hypercontainer.engine import files
 from hypercontainer.hypervisor import snapshot
 from hypercontainer.hypervisor.driver import VM, Driver, VMSpec
+from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.hypervisor.snapshot import Snapshot, SnapshotDamaged
 
 FORMAT = 1  # of what is saved: raise it when older templates are of no use to newer code
@@ -128,12 +129,9 @@ class Templates:
 
 async def _save(driver: Driver, spec: VMSpec, preparation: Preparation) -> Snapshot:
     vm = await driver.launch_to_save(spec)
-    try:
+    async with killed_on_failure(vm):
         await prepare(vm, preparation)
         return await vm.save()
-    except BaseException:
-        await asyncio.shield(vm.kill())
-        raise
 
 
 async def prepare(vm: VM, preparation: Preparation) -> None:
