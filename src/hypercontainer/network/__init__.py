@@ -1,0 +1,1 @@
+"""Networks of pods: a namespace with bridges, addresses, rules, names; see docs/networks.md."""
