@@ -26,6 +26,7 @@ from hypercontainer.hypervisor.driver import (
     DiskSpec,
     ExitReason,
     Limits,
+    Nic,
     ShareSpec,
     Verdict,
     VMExit,
@@ -36,7 +37,13 @@ from hypercontainer.hypervisor.driver import (
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
 from hypercontainer.hypervisor.text import printable
-from hypercontainer.hypervisor.validate import check_disk, check_forward, check_spec, check_unshared
+from hypercontainer.hypervisor.validate import (
+    check_disk,
+    check_forward,
+    check_spec,
+    check_unshared,
+    plugged_tap,
+)
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 
@@ -66,6 +73,7 @@ class FakeMachine:
         self.on_stall: Callable[[bool], None] = lambda full: None
         self.disks = {disk.serial: disk for disk in spec.disks}
         self.drives: dict[str, DiskSpec | None] = {drive.serial: None for drive in spec.drives}
+        self.nics: dict[str, Nic] = {}  # that were attached
         self.forwards: dict[tuple[int, PortMapping], socket.socket] = {}
         self.ended = asyncio.Event()
         self.exit: VMExit | None = None
@@ -225,7 +233,7 @@ class FakeVM:
         disks = machine.disks
         if disk.serial in disks:
             raise Conflict(f"disk {disk.serial} is attached already")
-        if len(disks) - len(machine.spec.disks) >= machine.spec.hotplug_slots:
+        if len(disks) - len(machine.spec.disks) + len(machine.nics) >= machine.spec.hotplug_slots:
             raise Unavailable(f"disk {disk.serial}: all slots are taken")
         try:
             check_files(disk)
@@ -259,6 +267,24 @@ class FakeVM:
         if drives.get(serial) is None:
             raise NotFound(f"drive {serial} is empty")
         drives[serial] = None
+
+    async def attach_nic(self, nic: Nic) -> None:
+        plugged_tap(nic)
+        machine = self._running()
+        if nic.mac in machine.nics or nic.mac in {one.mac for one in machine.spec.nics}:
+            raise Conflict(f"network interface {nic.mac} is attached already")
+        more = len(machine.nics) + len(machine.disks) - len(machine.spec.disks)
+        if more >= machine.spec.hotplug_slots:
+            raise Unavailable(f"network interface {nic.mac}: all slots are taken")
+        machine.nics[nic.mac] = nic
+
+    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
+        machine = self._running()
+        if mac not in machine.nics:
+            raise NotFound(f"no network interface {mac} is attached")
+        if not machine.unplugs:
+            raise HypervisorError(f"the guest did not give up network interface {mac} within {timeout_s:g} s")
+        del machine.nics[mac]
 
     async def save(self) -> Snapshot:
         machine = self._running()
@@ -376,6 +402,7 @@ class FakeDriver:
             run_dir=spec.run_dir,
             accelerator=spec.accelerator,
             shares=VIRTIOFS if spec.shares else "",
+            taps=spec.taps,
         )
         try:
             await machine.start(record)
@@ -387,7 +414,7 @@ class FakeDriver:
         return FakeVM(machine)
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {[nic.mac for nic in spec.nics]}"
+        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {spec.as_seen().nics}"
 
     async def launch_to_save(self, spec: VMSpec) -> FakeVM:
         check_unshared(spec)

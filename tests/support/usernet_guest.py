@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frames import ACK, DNS, FIN, GATEWAY, GUEST, ICMP, PSH, RST, SYN, TCP, Packet, arp, echo, parse, tcp
-from hypercontainer.hypervisor.uml import usernet
+from hypercontainer.hypervisor import usernet
 from hypercontainer.linux import unix
 
 DEADLINE_S = 30.0

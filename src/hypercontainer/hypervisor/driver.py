@@ -92,10 +92,11 @@ class ShareSpec:
 
 @dataclass(frozen=True)
 class UserNat:
-    """A network of this NIC's own, which the hypervisor translates to the host's with no rights but a user's.
+    """A network of this NIC's own, which a process beside the VM translates to the host's with no rights but a user's.
 
-    The guest has ``guest_cidr``, the hypervisor ``gateway`` and, as a name server, ``dns``.  ``forwards`` are ports of
-    the host that lead to the guest's, none of them 0.  ``restrict`` cuts the guest off from everything but these.
+    The guest has ``guest_cidr``, that process ``gateway`` and, as a name server, ``dns``.  The host's loopback address
+    is out of reach, but for the ports of ``Driver.offer``, at the gateway.  ``forwards`` are ports of the host that
+    lead to the guest's, none of them 0.  ``restrict`` cuts the guest off from everything but these.
     """
 
     guest_cidr: str
@@ -105,13 +106,33 @@ class UserNat:
     restrict: bool = False
     hostname: str = ""
 
+    def as_seen(self) -> UserNat:
+        """By the guest."""
+        return replace(self, forwards=())
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A tap device in a network namespace of ours, which the driver has made when the VM is launched, and dropped when
+    that has ended.
+
+    ``control`` is the socket of the namespace's keeper (``linux.netns``), absolute; ``name`` is the device's there.
+    """
+
+    control: Path
+    name: str
+
+    def as_seen(self) -> Tap:
+        """By the guest, to whom one is like the other."""
+        return Tap(Path(), "")
+
 
 @dataclass(frozen=True)
 class Nic:
     """A network interface: ``mac`` is its name in the guest, one per VM, ``backend`` what it leads to."""
 
     mac: str
-    backend: UserNat
+    backend: UserNat | Tap
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,8 @@ class VMSpec:
 
     ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
     gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
-    how many disks can be attached later at a time; each costs the guest's start about 10 ms of emulation.
+    how many disks and network interfaces can be attached later at a time; each costs the guest's start about 10 ms of
+    emulation.
     A VM that is saved, the clones of it, and one that is booted before anybody needs it have ``drives`` instead of
     disks: all their devices are the same.  A VM with ``shares`` can be none of these.
     """
@@ -153,12 +175,17 @@ class VMSpec:
     @property
     def forwards(self) -> list[tuple[int, PortMapping]]:
         """Of all NICs, each with its NIC's place in ``nics``."""
-        return [(place, port) for place, nic in enumerate(self.nics) for port in nic.backend.forwards]
+        nats = [(place, nic.backend) for place, nic in enumerate(self.nics)]
+        return [(place, port) for place, nat in nats if isinstance(nat, UserNat) for port in nat.forwards]
 
-    def without_forwards(self) -> VMSpec:
-        """The same VM as its guest sees it."""
-        nics = [replace(nic, backend=replace(nic.backend, forwards=())) for nic in self.nics]
-        return replace(self, nics=tuple(nics))
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """In the order of the NICs."""
+        return tuple(nic.backend for nic in self.nics if isinstance(nic.backend, Tap))
+
+    def as_seen(self) -> VMSpec:
+        """The same VM, without what its guest does not see of its network interfaces."""
+        return replace(self, nics=tuple(replace(nic, backend=nic.backend.as_seen()) for nic in self.nics))
 
 
 @dataclass(frozen=True)
@@ -176,7 +203,8 @@ class VMRecord:
 
     ``driver`` is the name of the one that made it, which alone can adopt it (``drivers.Drivers.of``).  ``pid`` alone
     names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and ``boot_id`` make it
-    unique for good.  ``shares`` is the file system by which the guest mounts its shares.
+    unique for good.  ``shares`` is the file system by which the guest mounts its shares; ``taps`` are its
+    devices from the start, which go with it.
     """
 
     driver: str
@@ -191,6 +219,7 @@ class VMRecord:
     hotplug_slots: int = 0
     helpers: tuple[Helper, ...] = ()
     shares: str = ""
+    taps: tuple[Tap, ...] = ()
 
     @property
     def identity(self) -> Identity:
@@ -339,8 +368,15 @@ class VM(Protocol):
     async def eject_disk(self, serial: str) -> None:
         """Empties a drive that the guest has given up."""
 
+    async def attach_nic(self, nic: Nic) -> None:
+        """One with a tap.  Raises ``Unavailable`` where all ``hotplug_slots`` are taken, ``Conflict`` where the MAC
+        address is."""
+
+    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
+        """One that was attached, as ``detach_disk``; ``NotFound``.  Its tap is gone then."""
+
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        """To the NIC at this place in ``VMSpec.nics``; ``Unavailable`` without one, or a free port."""
+        """To the NIC at this place in ``VMSpec.nics``; ``Unavailable`` without one that is NAT, or a free port."""
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         """Raises ``NotFound`` where there is no such forward."""
@@ -409,7 +445,7 @@ class Driver(Protocol):
 
     def offer(self, ports: Collection[int]) -> None:
         """These TCP ports of the host's loopback address are for guests, at their gateways, and from now on no others
-        are, as far as the driver can tell them apart."""
+        are."""
 
     async def adopt(self, record: VMRecord) -> VM | None:
         """Takes up a VM again; None when it is gone, and then what was left of it has been cleaned up."""

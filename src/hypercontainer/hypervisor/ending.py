@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
-from hypercontainer.hypervisor.driver import VM, ExitReason
+from hypercontainer.hypervisor.driver import VM, ExitReason, Tap, VMRecord
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.linux import netns
 from hypercontainer.linux.cgroup import Cgroup
 
 
@@ -22,11 +23,19 @@ def exit_reason(killed: bool, said: ExitReason | None, out_of_memory: bool, code
     return ExitReason.CRASH if code else ExitReason.UNKNOWN
 
 
-def clean(run: RunDir, cgroup: Cgroup) -> None:
+def clean(run: RunDir, record: VMRecord) -> None:
     """Removes what is left of a VM whose process has ended."""
     with contextlib.suppress(OSError):
-        cgroup.remove()
+        Cgroup(record.cgroups).remove()
+    drop(record.taps)
     run.remove()
+
+
+def drop(taps: Iterable[Tap]) -> None:
+    """Nothing happens where they are gone."""
+    for tap in taps:
+        with contextlib.suppress(OSError):
+            netns.drop(tap.control, tap.name)
 
 
 @contextlib.asynccontextmanager

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from hypercontainer.hypervisor.driver import VMRecord
+from typing import Protocol
+
+from hypercontainer.hypervisor.driver import Helper, VMRecord
 from hypercontainer.linux.process import Identity, Process
 
 # A VM whose helper has ended may be ending itself; this is how long it has to do so.
 ENDING_S = 2.0
+
+
+class Served(Protocol):
+    """One that waits at its gate."""
+
+    @property
+    def helper(self) -> Helper: ...
+
+    @property
+    def process(self) -> Process: ...
+
+    def open_gate(self) -> None: ...
 
 
 def held(record: VMRecord) -> list[Process | None]:

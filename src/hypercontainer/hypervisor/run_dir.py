@@ -33,8 +33,13 @@ class RunDir:
         self.ring = path / "console.ring"
         self.stderr = path / "stderr"
         self.record = path / "vm.json"
-        self.names = path / "names"  # what the hypervisor may look into
+        self.names = path / "names"  # what the networks of its NICs may look into
         self.resolver = self.names / "resolv.conf"
+        self.offers = self.names / "ports"  # of the host, which guests may reach
+
+    def network(self, nic: int) -> Path:
+        """The control socket of the network of the NIC at this place of the specification."""
+        return self.path / f"network{nic}.sock"
 
     def create(self) -> None:
         """Raises ``FileExistsError`` where somebody else's is."""

@@ -21,6 +21,7 @@ import stat
 import struct
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -209,6 +210,23 @@ def serve(
     inherited = [gate, theirs.fileno(), share_fd]
     process = Process.spawn(launcher, env={}, stdio=stdio, inherited=inherited)
     return Serving(share.tag, process, opener, client.fileno())
+
+
+def serve_all(
+    wanted: Sequence[ShareSpec],
+    server: Server | None,
+    directory: Path,
+    stdio: tuple[int, int, int],
+    fds: contextlib.ExitStack,
+    undo: contextlib.AsyncExitStack,
+) -> list[Serving]:
+    """In order, at their gates; ``undo`` gets what ends them, and ``server`` is None where nothing is wanted."""
+    serving = []
+    for share in wanted:
+        assert server is not None
+        serving.append(serve(server, share, directory, stdio, fds))
+        undo.push_async_callback(helpers.end, serving[-1].process)
+    return serving
 
 
 def _sockets(

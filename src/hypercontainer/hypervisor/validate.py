@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
-from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, UserNat, VMSpec
+from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, Tap, UserNat, VMSpec
 
 SECTOR_BYTES = 512
 MIN_MEMORY_MIB = 16
@@ -24,6 +24,8 @@ DISK_FORMATS = ("raw", "qcow2")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SERIAL = re.compile(r"[a-z0-9-]{1,20}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Of a network device: at most IFNAMSIZ, less the final NUL (linux/if.h).
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9.-]{0,253}")
 _UNPRINTABLE = re.compile(r"[\0-\x1f\x7f]")
 
@@ -98,8 +100,25 @@ def check_nics(nics: Sequence[Nic]) -> None:
     macs = [nic.mac for nic in nics]
     _require(len(set(macs)) == len(macs), f"MAC addresses {macs}: one NIC each")
     for nic in nics:
-        _require(_MAC.fullmatch(nic.mac), f"MAC address {nic.mac!r}: six bytes, xx:xx:xx:xx:xx:xx")
-        check_nat(nic.backend)
+        check_nic(nic)
+
+
+def check_nic(nic: Nic) -> None:
+    _require(_MAC.fullmatch(nic.mac), f"MAC address {nic.mac!r}: six bytes, xx:xx:xx:xx:xx:xx")
+    match nic.backend:
+        case UserNat() as network:
+            check_nat(network)
+        case Tap(control, name):
+            _require(_DEVICE.fullmatch(name), f"tap {name!r}: 1 to 15 letters, digits, '_', '.', '-'")
+            _require(control.is_absolute(), f"tap {name}: {str(control)!r}: an absolute path")
+
+
+def plugged_tap(nic: Nic) -> Tap:
+    """Of a network interface that is given to a VM that runs: checked.  ``NotSupported`` for one that is NAT."""
+    check_nic(nic)
+    if isinstance(nic.backend, Tap):
+        return nic.backend
+    raise NotSupported(f"network interface {nic.mac}: only one with a tap can be attached to a VM that runs")
 
 
 def check_nat(network: UserNat) -> None:

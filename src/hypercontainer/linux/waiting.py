@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 async def ended(task: asyncio.Future[Any]) -> None:
@@ -18,7 +21,7 @@ async def ended(task: asyncio.Future[Any]) -> None:
             await asyncio.wait([task])
 
 
-async def together(*work: Coroutine[Any, Any, object]) -> None:
+async def together(*work: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:
     """All of it at once.  Where a part fails, or the caller is cancelled, the others are over before it is told."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
@@ -29,3 +32,10 @@ async def together(*work: Coroutine[Any, Any, object]) -> None:
         for task in tasks:
             await ended(task)
         raise
+
+
+async def both(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """As ``together``, of two that have something to say."""
+    one, other = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    await together(one, other)
+    return one.result(), other.result()

@@ -25,8 +25,9 @@ from hypercontainer.hypervisor.uml.argv import Mode
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio
-from hypercontainer.linux import tsc
+from hypercontainer.linux import netns, tsc
 from nics import nat_nic
+from tap_space import TapSpace
 from uml_kernel import uml_kernel
 
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
@@ -294,6 +295,22 @@ def running(kind: Callable[[Path, AsyncExitStack], Any], directory: Path) -> Cal
 def run(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
     """Runs a coroutine function with a harness, in a fresh event loop, and ends its VMs."""
     return running(HARNESSES[request.param], tmp_path)
+
+
+@pytest.fixture(params=REAL)
+def run_real(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """The same for what only real guests have."""
+    return running(HARNESSES[request.param], tmp_path)
+
+
+@pytest.fixture
+def space(monkeypatch: pytest.MonkeyPatch) -> Iterator[TapSpace]:
+    """Where taps are."""
+    if os.geteuid() != 0:
+        pytest.skip("only root makes network namespaces and taps here")
+    with TapSpace() as one:
+        monkeypatch.setattr(netns, "tap", one.tap)
+        yield one
 
 
 @pytest.fixture(params=["fake", REAL[0]])

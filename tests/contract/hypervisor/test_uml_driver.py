@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -77,18 +75,6 @@ def test_a_disk_of_many_files(run_uml: Run, tmp_path: Path) -> None:
         vm = await harness.launch(KEEP, disks=(layers,))
         await printed(vm, "kept")
         await vm.attach_disk(replace(layers, serial="again"))
-
-    run_uml(test)
-
-
-def test_a_vm_ends_with_its_network(run_uml: Run) -> None:
-    async def test(harness: Any) -> None:
-        vm = await harness.launch(nics=(nat_nic(),))
-        (helper,) = vm.record.helpers
-        os.kill(helper.pid, signal.SIGKILL)
-        ended = await vm.wait()
-        assert ended.reason is ExitReason.CRASH
-        assert "the process for network interface 0 had ended" in ended.stderr
 
     run_uml(test)
 

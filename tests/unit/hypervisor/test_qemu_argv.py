@@ -12,7 +12,9 @@ from hypercontainer.hypervisor.driver import (
     Accelerator,
     DiskSpec,
     DriveSpec,
+    Nic,
     ShareSpec,
+    Tap,
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu.argv import (
@@ -20,9 +22,6 @@ from hypercontainer.hypervisor.qemu.argv import (
     FdPlan,
     Role,
     blockdev,
-    hostfwd,
-    hostfwd_key,
-    needs_low_port,
     plan_fds,
     qemu_argv,
 )
@@ -62,7 +61,7 @@ MACHINE = (
 OLD = Binary(
     Path("/q"), "", "5.0.0", frozenset(Accelerator), sandbox=False, free_page_reporting=False, qboot=False
 )
-NEW = replace(OLD, sandbox=True, free_page_reporting=True, qboot=True)
+NEW = replace(OLD, version="7.2.22", sandbox=True, free_page_reporting=True, qboot=True)
 
 PLAIN_LINES = f"""\
 /q -nodefaults -no-user-config -display none -no-reboot
@@ -106,9 +105,9 @@ FULL_LINES = f"""\
 "discard":"unmap","cache":{{"direct":false,"no-flush":false}}}}}}
 -device {{"driver":"virtio-blk-pci","id":"dev-layers","drive":"disk-layers","serial":"layers",\
 "werror":"enospc","disable-legacy":"on"}}
--netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
-hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
--device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
+-netdev dgram,id=net0,local.type=fd,local.str=13
+-device {{"driver":"virtio-net-pci","id":"nic-52-54-00-00-00-01","netdev":"net0",\
+"mac":"52:54:00:00:00:01","disable-legacy":"on","guest_announce":false,"romfile":""}}
 -device pcie-root-port,id=slot1,chassis=1,slot=1
 -device pcie-root-port,id=slot2,chassis=2,slot=2
 -S
@@ -137,9 +136,9 @@ DEVICE_LINES = """\
 -blockdev {"driver":"raw","node-name":"drive-disk","read-only":false,"discard":"unmap","file":"empty-disk"}
 -device {"driver":"virtio-blk-pci","id":"dev-disk","drive":"drive-disk","serial":"disk","werror":"enospc",\
 "disable-legacy":"on"}
--netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=on,\
-hostname=web.example,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353
--device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
+-netdev dgram,id=net0,local.type=fd,local.str={NIC}
+-device {"driver":"virtio-net-pci","id":"nic-52-54-00-00-00-01","netdev":"net0",\
+"mac":"52:54:00:00:00:01","disable-legacy":"on","guest_announce":false,"romfile":""}
 -device pcie-root-port,id=slot1,chassis=1,slot=1
 -device pcie-root-port,id=slot2,chassis=2,slot=2
 """
@@ -153,7 +152,7 @@ SAVE_LINES = f"""\
 -m 512M -smp 2 -bios qboot.rom
 -kernel /dev/fd/7 -initrd /dev/fd/8
 -append console=ttyS0_quiet
-{DEVICE_LINES}-S
+{DEVICE_LINES.replace("{NIC}", "10")}-S
 """
 
 CLONE_LINES = f"""\
@@ -164,7 +163,7 @@ CLONE_LINES = f"""\
 -machine memory-backend=ram -object memory-backend-file,id=ram,size=512M,mem-path=/dev/fd/8,share=off
 -m 512M -smp 2 -bios qboot.rom
 -kernel /dev/fd/7
-{DEVICE_LINES}\
+{DEVICE_LINES.replace("{NIC}", "9")}\
 -S -incoming defer
 """
 
@@ -188,45 +187,54 @@ def test_a_vm_with_everything() -> None:
 
 def test_descriptors_have_no_gaps() -> None:
     plan = plan_fds(FULL)
-    assert plan == FdPlan(4, 5, 6, 7, 8, (DiskFds((9,), None), DiskFds((10, 11), 12)))
+    assert plan == FdPlan(4, 5, 6, 7, 8, (DiskFds((9,), None), DiskFds((10, 11), 12)), nics=(13,))
 
 
 def test_a_vm_to_save() -> None:
     check_spec(SAVED)
     plan = plan_fds(SAVED, Role.SAVE)
-    assert plan == FdPlan(4, 5, 6, 7, 8, (), memory=9)
+    assert plan == FdPlan(4, 5, 6, 7, 8, (), memory=9, nics=(10,))
     assert qemu_argv(NEW, SAVED, plan, Role.SAVE) == lines(SAVE_LINES)
 
 
 def test_a_clone_of_it() -> None:
     """Its kernel's file, its initrd and its command line are in its memory already."""
     plan = plan_fds(SAVED, Role.CLONE)
-    assert plan == FdPlan(4, 5, 6, 7, None, (), memory=8)
+    assert plan == FdPlan(4, 5, 6, 7, None, (), memory=8, nics=(9,))
     assert qemu_argv(NEW, SAVED, plan, Role.CLONE) == lines(CLONE_LINES)
 
 
 def test_a_clone_may_have_disks_too() -> None:
     spec = replace(SAVED, disks=FULL.disks, drives=())
     plan = plan_fds(spec, Role.CLONE)
-    assert plan == FdPlan(4, 5, 6, 7, None, (DiskFds((8,), None), DiskFds((9, 10), 11)), memory=12)
+    disks = (DiskFds((8,), None), DiskFds((9, 10), 11))
+    assert plan == FdPlan(4, 5, 6, 7, None, disks, memory=12, nics=(13,))
 
 
 NICS_LINES = """\
--netdev user,id=net0,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15,ipv6=off,restrict=off,\
-hostfwd=tcp:0.0.0.0:8080-:80
--device virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,disable-legacy=on,guest_announce=off,romfile=
--netdev user,id=net1,net=10.0.3.0/24,host=10.0.3.2,dns=10.0.3.3,dhcpstart=10.0.3.15,ipv6=off,restrict=on
--device virtio-net-pci,netdev=net1,mac=52:54:00:00:00:02,disable-legacy=on,guest_announce=off,romfile=
+-netdev {USER}8
+-device {"driver":"virtio-net-pci","id":"nic-52-54-00-00-00-01","netdev":"net0",\
+"mac":"52:54:00:00:00:01","disable-legacy":"on","guest_announce":false,"romfile":""}
+-netdev tap,id=net1,fd=9,vhost=off
+-device {"driver":"virtio-net-pci","id":"nic-52-54-00-00-00-02","netdev":"net1",\
+"mac":"52:54:00:00:00:02","disable-legacy":"on","guest_announce":false,"romfile":""}
 """
 
 
 def test_two_nics() -> None:
-    inner = {"guest_cidr": "10.0.3.15/24", "gateway": "10.0.3.2", "dns": "10.0.3.3", "restrict": True}
+    """What is behind them does not show, but for of which kind it is; who has no datagrams has them by another name."""
     first = nat_nic(PortMapping(80, 8080), mac="52:54:00:00:00:01")
-    spec = replace(PLAIN, nics=(first, nat_nic(mac="52:54:00:00:00:02", **inner)))
+    spec = replace(PLAIN, nics=(first, Nic("52:54:00:00:00:02", Tap(Path("/run/net"), "tap7"))))
     check_spec(spec)
-    *plain, last = lines(PLAIN_LINES)
-    assert qemu_argv(OLD, spec, plan_fds(spec)) == [*plain, *lines(NICS_LINES), last]
+    for version, backend in (
+        ("5.0.0", "socket,id=net0,fd="),
+        ("7.1.9", "socket,id=net0,fd="),
+        ("7.2.0", "dgram,id=net0,local.type=fd,local.str="),
+        ("11.0.0", "dgram,id=net0,local.type=fd,local.str="),
+    ):
+        *plain, last = lines(PLAIN_LINES)
+        nics = lines(NICS_LINES.replace("{USER}", backend))
+        assert qemu_argv(replace(OLD, version=version), spec, plan_fds(spec)) == [*plain, *nics, last]
 
 
 def test_a_qcow2_disk() -> None:
@@ -244,31 +252,23 @@ def test_shares() -> None:
     spec = replace(FULL, shares=(folder, file))
     check_spec(spec)
     plan = plan_fds(spec)
-    assert plan == replace(plan_fds(FULL), shares=(13, 14))
+    assert plan == replace(plan_fds(FULL), shares=(14, 15))
     argv = qemu_argv(NEW, spec, plan, shares=VIRTIOFS)
     plain = lines(FULL_LINES)
     memory = ["-machine", "memory-backend=ram", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"]
     at = plain.index("-m")
     devices = [
-        *("-chardev", "socket,id=share-v-1,fd=13", "-device"),
+        *("-chardev", "socket,id=share-v-1,fd=14", "-device"),
         '{"driver":"vhost-user-fs-pci","chardev":"share-v-1","tag":"v-1","queue-size":1024}',
-        *("-chardev", "socket,id=share-v-2,fd=14", "-device"),
+        *("-chardev", "socket,id=share-v-2,fd=15", "-device"),
         '{"driver":"vhost-user-fs-pci","chardev":"share-v-2","tag":"v-2","queue-size":1024}',
     ]
     before = plain.index("-netdev")
     assert argv == [*plain[:at], *memory, *plain[at:before], *devices, *plain[before:]]
     devices = [
-        *("-fsdev", "proxy,id=share-v-1,sock_fd=13", "-device"),
+        *("-fsdev", "proxy,id=share-v-1,sock_fd=14", "-device"),
         '{"driver":"virtio-9p-pci","fsdev":"share-v-1","mount_tag":"v-1","disable-legacy":"on"}',
-        *("-fsdev", "proxy,id=share-v-2,sock_fd=14", "-device"),
+        *("-fsdev", "proxy,id=share-v-2,sock_fd=15", "-device"),
         '{"driver":"virtio-9p-pci","fsdev":"share-v-2","mount_tag":"v-2","disable-legacy":"on"}',
     ]
     assert qemu_argv(NEW, spec, plan, shares=P9) == [*plain[:before], *devices, *plain[before:]]
-
-
-def test_forward_rules() -> None:
-    forward = PortMapping(80, 8080, "127.0.0.1")
-    assert hostfwd(forward) == "tcp:127.0.0.1:8080-:80"
-    assert hostfwd_key(forward) == "tcp:127.0.0.1:8080"
-    assert needs_low_port([forward, PortMapping(80, 80)], 1024)
-    assert not needs_low_port([forward], 1024)

@@ -6,14 +6,11 @@ initrd as ``/dev/fd/N`` and disks as ``/dev/fdset/N``.  Set N holds descriptor N
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
 
-from hypercontainer.contract.spec import PortMapping
 from hypercontainer.hypervisor.driver import (
     VIRTIOFS,
     Accelerator,
@@ -21,6 +18,7 @@ from hypercontainer.hypervisor.driver import (
     DriveSpec,
     Nic,
     ShareSpec,
+    Tap,
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu.binary import QBOOT, SANDBOX, Binary
@@ -63,6 +61,7 @@ class FdPlan:
     initrd: int | None
     disks: tuple[DiskFds, ...]
     memory: int | None = None
+    nics: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
 
 
@@ -91,8 +90,10 @@ def plan_fds(spec: VMSpec, role: Role = Role.BOOT) -> FdPlan:
     memory = None
     if role is not Role.BOOT:
         memory, free = free, free + 1
+    nics = tuple(range(free, free + len(spec.nics)))
+    free += len(nics)
     shares = tuple(range(free, free + len(spec.shares)))
-    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory, shares)
+    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory, nics, shares)
 
 
 def qemu_argv(
@@ -120,8 +121,8 @@ def qemu_argv(
         argv += _drive(drive)
     for share, number in zip(spec.shares, fds.shares, strict=True):
         argv += _share(share, number, shares)
-    for place, nic in enumerate(spec.nics):
-        argv += _nic(nic, netdev(place))
+    for place, (nic, number) in enumerate(zip(spec.nics, fds.nics, strict=True)):
+        argv += _nic(nic, netdev(place), number, binary)
     for number in range(1, spec.hotplug_slots + 1):
         argv += ["-device", f"pcie-root-port,id={slot_id(number)},chassis={number},slot={number}"]
     # No guest runs before this side listens: QEMU drops what is said on a console that nobody has connected to.
@@ -220,19 +221,31 @@ def netdev(nic: int) -> str:
     return f"net{nic}"
 
 
-def _nic(nic: Nic, name: str) -> list[str]:
-    network = nic.backend
-    guest = ipaddress.IPv4Interface(network.guest_cidr)
-    options = [
-        f"user,id={name},net={guest.network},host={network.gateway},dns={network.dns}",
-        f"dhcpstart={guest.ip},ipv6=off,restrict={'on' if network.restrict else 'off'}",
-    ]
-    if network.hostname:
-        options.append(f"hostname={network.hostname}")
-    options += [f"hostfwd={hostfwd(port)}" for port in network.forwards]
-    # A clone has nobody to tell that it has moved.
-    device = f"virtio-net-pci,netdev={name},mac={nic.mac},disable-legacy=on,guest_announce=off,romfile="
-    return ["-netdev", ",".join(options), "-device", device]
+def _nic(nic: Nic, name: str, fd: int, binary: Binary) -> list[str]:
+    if isinstance(nic.backend, Tap):
+        backend = f"tap,id={name},fd={fd},vhost=off"
+    elif binary.datagrams:
+        backend = f"dgram,id={name},local.type=fd,local.str={fd}"
+    else:
+        backend = f"socket,id={name},fd={fd}"
+    return ["-netdev", backend, "-device", msgspec.json.encode(nic_device(nic, name)).decode()]
+
+
+def nic_device(nic: Nic, netdev: str) -> dict[str, object]:
+    """The ``device_add`` arguments for a network interface."""
+    return {
+        "driver": "virtio-net-pci",
+        "id": nic_id(nic.mac),
+        "netdev": netdev,
+        "mac": nic.mac,
+        "disable-legacy": "on",
+        "guest_announce": False,  # a clone has nobody to tell that it has moved
+        "romfile": "",
+    }
+
+
+def nic_id(mac: str) -> str:
+    return f"nic-{mac.replace(':', '-')}"
 
 
 def fdset(number: int) -> str:
@@ -250,7 +263,7 @@ def device_id(serial: str) -> str:
 
 
 def slot_id(number: int) -> str:
-    """A place for a disk that is plugged in; they count from 1."""
+    """A place for what is plugged in; they count from 1."""
     return f"slot{number}"
 
 
@@ -297,20 +310,6 @@ def block_device_of(serial: str, drive: str) -> dict[str, object]:
         "werror": "enospc",
         "disable-legacy": "on",
     }
-
-
-def hostfwd(port: PortMapping) -> str:
-    """The rule as ``-netdev`` and ``hostfwd_add`` take it; no guest address means the first that DHCP gives."""
-    return f"{hostfwd_key(port)}-:{port.container_port}"
-
-
-def hostfwd_key(port: PortMapping) -> str:
-    """What ``hostfwd_remove`` takes."""
-    return f"{port.protocol}:{port.host_ip}:{port.host_port}"
-
-
-def needs_low_port(ports: Iterable[PortMapping], first_free_port: int) -> bool:
-    return any(port.host_port < first_free_port for port in ports)
 
 
 def _option(text: str) -> str:

@@ -39,6 +39,11 @@ class Binary:
     qboot: bool
     files: tuple[str, ...] = ()
 
+    @property
+    def datagrams(self) -> bool:
+        """Whether it has ``-netdev dgram``; ``socket``, which is older, takes no pair of SOCK_SEQPACKET."""
+        return tuple(map(int, self.version.split("."))) >= (7, 2)
+
 
 def find(name: str = DEFAULT_NAME) -> Path:
     """Raises ``Unavailable`` where there is no such program."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from hypercontainer.errors import Conflict, HypervisorError, NotFound, Unavailable
+from hypercontainer.errors import Conflict, HypervisorError, NotFound
 from hypercontainer.hypervisor.driver import DiskSpec
 from hypercontainer.hypervisor.extents import open_extents
 from hypercontainer.hypervisor.qemu import vmdk
@@ -23,9 +23,9 @@ from hypercontainer.hypervisor.qemu.argv import (
     empty_name,
     fdset,
     node_name,
-    slot_id,
 )
-from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
+from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpError
+from hypercontainer.hypervisor.qemu.slots import Slots
 
 
 def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack) -> int:
@@ -41,54 +41,26 @@ def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack
     return fd
 
 
-class Plugs:
-    """Disks plugged in and out; needs every event of its ``QmpClient``."""
+async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int) -> None:
+    """Raises ``Conflict`` where the serial is taken; a failure takes back what it has done."""
+    if await _sets_of(qmp, disk.serial):
+        raise Conflict(f"disk {disk.serial} is attached already")
+    with contextlib.ExitStack() as stack:
+        fds = open_extents(disk, stack)
+        async with contextlib.AsyncExitStack() as undo:
+            sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
+            first = sets[0]
+            if len(sets) > 1:
+                first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
+            await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
+            undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
+            await slots.plug(qmp, block_device(disk), count, f"disk {disk.serial}")
+            undo.pop_all()
 
-    def __init__(self) -> None:
-        self._unplugs: dict[str, asyncio.Future[bool]] = {}
 
-    def on_event(self, event: Event) -> None:
-        if event.name in ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"):
-            waiter = self._unplugs.get(str(event.data.get("device")))
-            if waiter is not None and not waiter.done():
-                waiter.set_result(event.name == "DEVICE_DELETED")
-
-    async def attach(self, qmp: QmpClient, disk: DiskSpec, slots: int) -> None:
-        """Raises ``Conflict`` where the serial is taken; a failure takes back what it has done."""
-        if slots == 0:
-            raise Unavailable(f"disk {disk.serial}: this VM was started without slots for more disks")
-        if await _sets_of(qmp, disk.serial):
-            raise Conflict(f"disk {disk.serial} is attached already")
-        with contextlib.ExitStack() as stack:
-            fds = open_extents(disk, stack)
-            async with contextlib.AsyncExitStack() as undo:
-                sets = [await _hand_over(qmp, fd, disk.serial, undo) for fd in fds]
-                first = sets[0]
-                if len(sets) > 1:
-                    first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
-                await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
-                undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
-                await _plug(qmp, disk, slots)
-                undo.pop_all()
-
-    async def detach(self, qmp: QmpClient, serial: str, timeout_s: float) -> None:
-        device = device_id(serial)
-        gone = self._unplugs[device] = asyncio.get_running_loop().create_future()
-        try:
-            await qmp.execute("device_del", {"id": device})
-            async with asyncio.timeout(timeout_s):
-                deleted = await gone
-        except QmpError as error:
-            if error.kind == "DeviceNotFound":
-                raise NotFound(f"no disk {serial} is attached") from error
-            raise
-        except TimeoutError:
-            raise HypervisorError(f"the guest did not give up disk {serial} within {timeout_s:g} s") from None
-        finally:
-            del self._unplugs[device]
-        if not deleted:
-            raise HypervisorError(f"the guest refused to give up disk {serial}")
-        await _let_go(qmp, serial, await _sets_of(qmp, serial))
+async def detach(qmp: QmpClient, slots: Slots, serial: str, timeout_s: float) -> None:
+    await slots.unplug(qmp, device_id(serial), timeout_s, f"disk {serial}")
+    await _let_go(qmp, serial, await _sets_of(qmp, serial))
 
 
 async def insert(qmp: QmpClient, disk: DiskSpec) -> None:
@@ -151,23 +123,6 @@ async def _let_go(qmp: QmpClient, serial: str, sets: Sequence[int]) -> None:
     await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
     for number in sets:
         await qmp.execute("remove-fd", {"fdset-id": number})
-
-
-async def _plug(qmp: QmpClient, disk: DiskSpec, slots: int) -> None:
-    """Into the first slot that takes it: QEMU knows best which are free.
-
-    A slot has one place, 0; left to itself, QEMU 7.2 would use another, where no guest looks.
-    """
-    for number in range(1, slots + 1):
-        try:
-            place = {"bus": slot_id(number), "addr": "0x0"}
-            await qmp.execute("device_add", {**block_device(disk), **place})
-        except QmpError as error:
-            if number == slots:
-                hint = f"is one of the {slots} slots free?"
-                raise Unavailable(f"disk {disk.serial}: {error.description}", hint=hint) from error
-        else:
-            return
 
 
 async def _hand_over(qmp: QmpClient, fd: int, serial: str, undo: contextlib.AsyncExitStack) -> int:

@@ -103,7 +103,7 @@ def _sandbox(has: bool) -> Check:
 def _jail(means: Means) -> Check:
     found = ", ".join(jail.words(means))
     if means.namespaces:
-        return Check("confinement", True, f"VMs are shut in by {found}; their network is the host's")
+        return Check("confinement", True, f"VMs are shut in by {found}, without a network")
     missing = (
         "no namespaces"
         if means.landlock

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
-from hypercontainer.hypervisor import helpers, jail, shares
+from hypercontainer.hypervisor import helpers, jail, nics, shares
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     Capabilities,
@@ -29,27 +30,29 @@ from hypercontainer.hypervisor.driver import (
     VMRecord,
     VMSpec,
 )
-from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.ending import clean, drop
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.launching import Launches, held, last_line, limit, stdio, words
+from hypercontainer.hypervisor.helpers import Served
+from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.programs import program_key
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import doctor, probe
 from hypercontainer.hypervisor.qemu.argv import Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.qemu.handed import BOOT, Origin, Programs, command
+from hypercontainer.hypervisor.qemu.handed import BOOT, Command, Origin, Programs, command
 from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY
 from hypercontainer.hypervisor.qemu.overhead import overhead_bytes
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
 from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch
-from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
+from hypercontainer.hypervisor.told import Told
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
+from hypercontainer.linux.waiting import both
 
 LAUNCH_TIMEOUT_S = 30.0
 ADOPT_TIMEOUT_S = 10.0
@@ -91,7 +94,7 @@ class QemuDriver:
         self._name = binary
         self._cgroups = cgroups
         self.uids = uids
-        self._resolver = Resolver()
+        self._told = Told()
         self._launches: Launches[QemuVM] = Launches()
 
     async def capabilities(self) -> Capabilities:
@@ -161,10 +164,10 @@ class QemuDriver:
         binary = await self._binary()
         # The rate of the time stamp counter is measured, a little different each time; a saved guest refined it.
         arguments = tuple(word for word in spec.kernel_args if not word.startswith("tsc_early_khz="))
-        plain = replace(spec.without_forwards(), id="template", name="template", kernel_args=arguments)
+        plain = replace(spec.as_seen(), id="template", name="template", kernel_args=arguments)
         argv = qemu_argv(binary, plain, plan_fds(plain, Role.SAVE), Role.SAVE)
         processor = probe.cpu_model() if spec.accelerator is Accelerator.KVM else ""
-        return "\0".join([binary.key, binary.version, processor, *argv])
+        return "\0".join([binary.key, binary.version, processor, *argv, *map(repr, plain.nics)])
 
     async def launch_to_save(self, spec: VMSpec) -> QemuVM:
         check_spec(spec)
@@ -184,12 +187,13 @@ class QemuDriver:
         return await self._launches.run(self._launch(spec, origin), spec.id)
 
     def offer(self, ports: Collection[int]) -> None:
-        """All of them are, always: QEMU's network has no choice."""
+        self._told.offer(ports)
 
     async def adopt(self, record: VMRecord) -> QemuVM | None:
         found = helpers.taken_up(record)
         if found is None:
-            await self.destroy(record)  # nothing but what was left of it, or a guest without its files
+            # Nothing but what was left of it, or a guest without its network or its files.
+            await self.destroy(record)
             return None
         process, *serving = found
         run = RunDir(record.run_dir)
@@ -197,13 +201,13 @@ class QemuDriver:
             for one in found:
                 undo.callback(one.close)
             try:
-                watch = Watch(run, self._resolver, new=False)
+                watch = Watch(run, self._told, new=False)
                 undo.push_async_callback(watch.close)
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
                 if process.ended():
                     await helpers.end_all(record)
-                    clean(run, Cgroup(record.cgroups))
+                    clean(run, record)
                     return None
                 raise HypervisorError(f"VM {record.name}: its QEMU cannot be reached: {error}") from error
             undo.pop_all()
@@ -214,7 +218,7 @@ class QemuDriver:
         if process is not None:
             await helpers.end(process)
         await helpers.end_all(record)
-        clean(RunDir(record.run_dir), Cgroup(record.cgroups))
+        clean(RunDir(record.run_dir), record)
 
     async def _binary(self) -> Binary:
         path = binaries.find(self._name)
@@ -241,9 +245,13 @@ class QemuDriver:
                 ) from error
             try:
                 started = await self._start(spec, programs, origin, undo)
+            except Unavailable as error:
+                raise LaunchError(f"VM {spec.name}: {error.message}", hint=error.hint) from error
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
             qmp = await self._answering(spec, started, origin.role)
+            undo.push_async_callback(qmp.close)
+            await nics.ready(spec, RunDir(spec.run_dir), started.watch.output)
             undo.pop_all()
         return await _made(origin, started, qmp)
 
@@ -254,33 +262,30 @@ class QemuDriver:
         run = RunDir(spec.run_dir)
         run.create()
         undo.callback(run.remove)
+        undo.callback(drop, spec.taps)
         with contextlib.ExitStack() as fds:
-            made = command(spec, programs, run, origin, fds)
+            kind = socket.SOCK_SEQPACKET if programs.qemu.datagrams else socket.SOCK_DGRAM
+            wires = nics.wires(spec, run, fds, kind)
+            made = command(spec, programs, run, origin, [wire.end for wire in wires], fds)
             streams = stdio(run, fds)
-            watch = Watch(run, self._resolver, new=True)
+            watch = Watch(run, self._told, new=True)
             undo.push_async_callback(watch.close)
-            serving = _serve(spec, programs.server, run, streams, fds, undo)
-            clients = [one.client for one in serving]
+            served = shares.serve_all(spec.shares, programs.server, run.path, streams, fds, undo)
             try:
-                gate, process = await held(
-                    made.argv,
-                    environment=made.environment,
-                    rights=made.rights,
-                    means=programs.means,
-                    stdio=streams,
-                    inherited=[*made.inherited, *clients],
-                    fds=fds,
+                (gate, process), networks = await both(
+                    _held(made, [one.client for one in served], programs.means, streams, fds, undo),
+                    nics.serve(spec, wires, run, programs.means, streams, fds, undo),
                 )
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(watch.output.stderr()) or str(error)) from error
-            undo.push_async_callback(helpers.end, process)
+            serving: list[Served] = [*networks, *served]
             record = _record(spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
             processes = [process, *(one.process for one in serving)]
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
+            gate.open()
             for one in serving:
                 one.open_gate()
-            gate.open()
         return Started(made.argv, record, process, watch, tuple(one.process for one in serving))
 
     async def _answering(self, spec: VMSpec, started: Started, role: Role) -> QmpClient:
@@ -316,25 +321,34 @@ class QemuDriver:
         )
 
 
-def _serve(
-    spec: VMSpec,
-    server: shares.Server | None,
-    run: RunDir,
-    stdio: tuple[int, int, int],
+async def _held(
+    made: Command,
+    clients: Sequence[int],
+    means: Means,
+    streams: tuple[int, int, int],
     fds: contextlib.ExitStack,
     undo: contextlib.AsyncExitStack,
-) -> list[shares.Serving]:
-    """Of all shares, in order; they wait at their gates."""
-    serving = []
-    for share in spec.shares:
-        assert server is not None
-        serving.append(shares.serve(server, share, run.path, stdio, fds))
-        undo.push_async_callback(helpers.end, serving[-1].process)
-    return serving
+) -> tuple[Gate, Process]:
+    """QEMU at its gate; ``clients`` are the ends of its shares, ``undo`` gets what ends it."""
+    gate, process = await held(
+        made.argv,
+        environment=made.environment,
+        rights=made.rights,
+        means=means,
+        stdio=streams,
+        inherited=[*made.inherited, *clients],
+        fds=fds,
+    )
+    undo.push_async_callback(helpers.end, process)
+    return gate, process
 
 
 def _record(
-    spec: VMSpec, process: Process, cgroup: Cgroup, programs: Programs, serving: Sequence[shares.Serving]
+    spec: VMSpec,
+    process: Process,
+    cgroup: Cgroup,
+    programs: Programs,
+    serving: Sequence[Served],
 ) -> VMRecord:
     return VMRecord(
         driver=QemuDriver.name,
@@ -349,13 +363,14 @@ def _record(
         cgroups=cgroup.paths,
         helpers=tuple(one.helper for one in serving),
         shares=programs.shares,
+        taps=spec.taps,
     )
 
 
 async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
-    parts = (started.record, started.process, started.watch, qmp)
+    parts = (started.record, started.process, started.watch, qmp, started.helpers)
     if origin.role is Role.BOOT or origin.memory_fd is None:
-        return QemuVM(*parts, started.helpers)
+        return QemuVM(*parts)
     if origin.role is Role.SAVE:
         return QemuVM.to_save(*parts, origin.memory_fd)
     os.close(origin.memory_fd)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.hypervisor import resolver, shares
+from hypercontainer.hypervisor import shares
 from hypercontainer.hypervisor.driver import VMSpec
 from hypercontainer.hypervisor.extents import open_extents
 from hypercontainer.hypervisor.qemu import pvh
@@ -52,7 +53,7 @@ class Programs:
 
 @dataclass(frozen=True)
 class Command:
-    """``inherited``: the descriptors of ``plan_fds``, in order."""
+    """``inherited``: the descriptors of ``plan_fds``, in order, but for those of shares."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -61,9 +62,17 @@ class Command:
 
 
 def command(
-    spec: VMSpec, programs: Programs, run: RunDir, origin: Origin, fds: contextlib.ExitStack
+    spec: VMSpec,
+    programs: Programs,
+    run: RunDir,
+    origin: Origin,
+    nics: Sequence[int],
+    fds: contextlib.ExitStack,
 ) -> Command:
-    """QEMU's; ``fds`` owns the descriptors.  Raises ``OSError`` and ``InvalidArgument``."""
+    """QEMU's; ``nics`` are the ends of its NICs, ``fds`` owns the other descriptors.
+
+    Raises ``OSError`` and ``InvalidArgument``.
+    """
     plan = plan_fds(spec, origin.role)
     inherited = [fds.enter_context(unix.listen(path)).fileno() for path in (run.qmp, run.agent, run.console)]
     if origin.role is Role.CLONE:
@@ -80,12 +89,11 @@ def command(
             inherited.append(open_descriptor(disk, list(numbers.extents), fds))
     if origin.memory_fd is not None:
         inherited.append(origin.memory_fd)
-    if spec.nics:
-        resolver.tell(run)
+    inherited += nics
     argv = qemu_argv(programs.qemu, spec, plan, origin.role, programs.shares)
     clone = origin.role is Role.CLONE
     environment = ENVIRONMENT | ({"LD_PRELOAD": str(PRIVATE_MEMORY)} if clone else {})
-    needs = rights(programs.qemu, spec, plan, origin.role, run, programs.means)
+    needs = rights(programs.qemu, spec, plan, origin.role)
     return Command(tuple(argv), environment, tuple(inherited), needs)
 
 

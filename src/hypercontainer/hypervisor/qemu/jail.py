@@ -1,9 +1,8 @@
 """What QEMU finds itself in: with nothing but what its program and its guest need.
 
 A root directory with its own program, libraries and firmware, read-only, ``/dev/null``, ``/dev/urandom`` and, with KVM,
-``/dev/kvm``, its own descriptors, and what the host says of name servers; namespaces without the host's processes; no
-other file by Landlock; no sockets but of the internet, and no system call that it has no use for.  Its network is the
-host's, where it has one, since it connects for its guest; a VM without a network interface has none either.
+``/dev/kvm``, and its own descriptors; namespaces without the host's processes and without a network; no other file by
+Landlock; no new sockets, and no system call that it has no use for.
 """
 
 from __future__ import annotations
@@ -15,18 +14,14 @@ from pathlib import Path
 import hypercontainer
 from hypercontainer.hypervisor.driver import Accelerator, VMSpec
 from hypercontainer.hypervisor.qemu import kvm
-from hypercontainer.hypervisor.qemu.argv import FdPlan, Role, needs_low_port
+from hypercontainer.hypervisor.qemu.argv import FdPlan, Role
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.resolver import NAMES, RESOLVER
-from hypercontainer.hypervisor.run_dir import RunDir
-from hypercontainer.linux import confine
-from hypercontainer.linux.confine import OUTWARD, PRIVILEGED, Means, Rights, new_namespaces
-from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Op, Profile, Rule, compile_filter
+from hypercontainer.linux.confine import OUTWARD, PRIVILEGED, Rights, new_namespaces
+from hypercontainer.linux.seccomp import ALLOW, ERRNO, Profile, Rule, compile_filter
 
 PRIVATE_MEMORY = Path(hypercontainer.__file__).parent / "_native" / "private_memory.so"
 DEVICES = ("/dev/null", "/dev/urandom")
 EPERM, EAFNOSUPPORT = 1, 97
-AF_INET, AF_INET6 = 2, 10
 
 
 @cache
@@ -34,8 +29,7 @@ def call_filter() -> bytes:
     """Beside QEMU's own, which denies what starts programs and changes users."""
     refused = (*OUTWARD, *PRIVILEGED, "unshare")
     rules = [Rule(refused, ERRNO | EPERM), *new_namespaces(ERRNO | EPERM)]
-    others = tuple(Arg(0, Op.NE, family) for family in (AF_INET, AF_INET6))
-    rules.append(Rule(("socket",), ERRNO | EAFNOSUPPORT, others))
+    rules.append(Rule(("socket",), ERRNO | EAFNOSUPPORT))
     return compile_filter(Profile(ALLOW, tuple(rules), x86=False, x32=False), ())
 
 
@@ -51,27 +45,17 @@ def rights_of_program(binary: Binary, *, reopened: tuple[int, ...] = ()) -> Righ
     )
 
 
-def rights(binary: Binary, spec: VMSpec, plan: FdPlan, role: Role, run: RunDir, means: Means) -> Rights:
+def rights(binary: Binary, spec: VMSpec, plan: FdPlan, role: Role) -> Rights:
     """What the QEMU of a VM needs."""
     needs = rights_of_program(
         binary, reopened=tuple(fd for fd in (plan.kernel, plan.initrd) if fd is not None)
     )
-    files, links = list(needs.files), list(needs.links)
-    if role is Role.CLONE:
-        files.append((str(PRIVATE_MEMORY), str(PRIVATE_MEMORY)))
-    if spec.nics and means.namespaces:
-        files.append((str(run.names), NAMES))
-        links.append((f"{NAMES}/{run.resolver.name}", RESOLVER))
-    elif spec.nics and Path(RESOLVER).exists():
-        files.append((RESOLVER, RESOLVER))
+    preloaded = [(str(PRIVATE_MEMORY),) * 2] if role is Role.CLONE else []
     accelerated = spec.accelerator is Accelerator.KVM
     return replace(
         needs,
-        files=tuple(files),
-        links=tuple(links),
+        files=(*needs.files, *preloaded),
         devices=(*needs.devices, *([(str(kvm.DEVICE),) * 2] if accelerated else ())),
-        network=bool(spec.nics),
         uid=spec.owner_uid,
         groups=kvm.groups_for_vm() if accelerated else (),
-        low_ports=needs_low_port((port for _, port in spec.forwards), confine.unprivileged_port_start()),
     )

@@ -230,13 +230,6 @@ class QmpClient:
         finally:
             del self._waiters[number]
 
-    async def monitor(self, line: str, *, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-        """Runs a line of the human monitor, for what QMP has no command for; its output, '' for most successes."""
-        output = await self.execute("human-monitor-command", {"command-line": line}, timeout_s=timeout_s)
-        if not isinstance(output, str):
-            raise HypervisorError(f"QEMU answered {line!r} with {type(output).__name__}")
-        return output.strip()
-
     async def wait_closed(self) -> None:
         """Returns when QEMU has ended the connection and all that it sent has been handled."""
         await asyncio.wait([self._reader])

@@ -14,27 +14,28 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, NotFound, Unavailable
-from hypercontainer.hypervisor import shares
+from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor import nics, shares
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import (
     DiskSpec,
     ExitReason,
+    Nic,
     VMExit,
     VMRecord,
     VMStats,
 )
 from hypercontainer.hypervisor.ending import clean, exit_reason
 from hypercontainer.hypervisor.output import DRAIN_TIMEOUT_S, Output
-from hypercontainer.hypervisor.qemu.argv import hostfwd, hostfwd_key, netdev
-from hypercontainer.hypervisor.qemu.disks import Plugs, eject, insert
+from hypercontainer.hypervisor.qemu import disks, plugged_nics
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpState
 from hypercontainer.hypervisor.qemu.saving import Migration
+from hypercontainer.hypervisor.qemu.slots import Slots
 from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
-from hypercontainer.hypervisor.validate import check_forward, usable
+from hypercontainer.hypervisor.validate import plugged_tap, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.cgroup import Cgroup
@@ -60,7 +61,7 @@ class Watch:
     """
 
     def __init__(self, run: RunDir, resolver: Resolver, *, new: bool) -> None:
-        self.plugs = Plugs()
+        self.slots = Slots()
         self.migration = Migration()
         self.stall = Stall(f"the VM in {run.path}")
         self.shutdown: ExitReason | None = None
@@ -79,7 +80,7 @@ class Watch:
                 "VM in %s: %s: %s", self._directory, event.data.get("node-name"), event.data.get("reason")
             )
         self.stall.on_event(event)
-        self.plugs.on_event(event)
+        self.slots.on_event(event)
         self.migration.on_event(event)
 
     async def close(self) -> None:
@@ -119,10 +120,16 @@ class QemuVM:
 
     @classmethod
     def to_save(
-        cls, record: VMRecord, process: Process, watch: Watch, qmp: QmpClient, memory_fd: int
+        cls,
+        record: VMRecord,
+        process: Process,
+        watch: Watch,
+        qmp: QmpClient,
+        helpers: Sequence[Process],
+        memory_fd: int,
     ) -> QemuVM:
         """One whose memory is in this file, which it owns from now on."""
-        vm = cls(record, process, watch, qmp)
+        vm = cls(record, process, watch, qmp, helpers)
         vm._memory_fd = memory_fd
         return vm
 
@@ -192,30 +199,30 @@ class QemuVM:
 
     async def attach_disk(self, disk: DiskSpec) -> None:
         with usable(disk):
-            await self._watch.plugs.attach(self._qmp, disk, self.record.hotplug_slots)
+            await disks.attach(self._qmp, self._watch.slots, disk, self.record.hotplug_slots)
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
-        await self._watch.plugs.detach(self._qmp, serial, timeout_s)
+        await disks.detach(self._qmp, self._watch.slots, serial, timeout_s)
 
     async def insert_disk(self, disk: DiskSpec) -> None:
         with usable(disk):
-            await insert(self._qmp, disk)
+            await disks.insert(self._qmp, disk)
 
     async def eject_disk(self, serial: str) -> None:
-        await eject(self._qmp, serial)
+        await disks.eject(self._qmp, serial)
+
+    async def attach_nic(self, nic: Nic) -> None:
+        tap = plugged_tap(nic)
+        await plugged_nics.attach(self._qmp, self._watch.slots, nic, tap, self.record.hotplug_slots)
+
+    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
+        await plugged_nics.detach(self._qmp, self._watch.slots, mac, timeout_s)
 
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        check_forward(port)
-        if problem := await self._qmp.monitor(f"hostfwd_add {netdev(nic)} {hostfwd(port)}"):
-            where = f"{port.host_ip}:{port.host_port}/{port.protocol}"
-            raise Unavailable(f"cannot forward {where}: {problem}", hint="is the port taken, or privileged?")
+        await nics.add_forward(self._run, port, nic)
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        check_forward(port)
-        # Unlike every other command, this one has something to say when it succeeds.
-        answer = await self._qmp.monitor(f"hostfwd_remove {netdev(nic)} {hostfwd_key(port)}")
-        if not answer.endswith("removed"):
-            raise NotFound(f"no forward of {hostfwd_key(port)}: {answer}")
+        await nics.remove_forward(self._run, port, nic)
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         if self._ended.done() and not self._ended.cancelled():
@@ -274,7 +281,7 @@ class QemuVM:
             )
         ended = VMExit(code, reason, stderr, self._watch.output.console())
         await self._let_go()
-        clean(self._run, cgroup)
+        clean(self._run, self.record)
         return ended
 
     async def _lost(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hypercontainer.hypervisor.driver import DiskSpec, VMSpec
+from hypercontainer.hypervisor.driver import DiskSpec, Nic, Tap, VMSpec
 
 # The first descriptor that is the program's: 3 is the launcher's gate.
 FIRST_FD = 4
@@ -81,7 +81,7 @@ def uml_argv(spec: VMSpec, plan: FdPlan, mode: Mode) -> list[str]:
     for number, (disk, fds) in enumerate(zip(spec.disks, plan.disks, strict=True)):
         argv.append(f"ubd{number}{ubd(disk, [f'@{fd}' for fd in fds])}")
     for number, (nic, fd) in enumerate(zip(spec.nics, plan.nics, strict=True)):
-        argv.append(f"vec{number}:transport=fd,fd={fd},mac={nic.mac}")
+        argv.append(f"vec{number}{vec(nic, str(fd))}")
     for share, fd in zip(spec.shares, plan.shares, strict=True):
         argv.append(f"virtio_uml.device=@{fd}:{VIRTIO_ID_FS}:{share.tag}")
     return [*argv, *spec.kernel_args]
@@ -92,3 +92,8 @@ def ubd(disk: DiskSpec, files: Sequence[str]) -> str:
     each with how much of it is the disk's, and its serial."""
     parts = "+".join(f"{file}/{size}" for file, (_, size) in zip(files, disk.extents, strict=True))
     return f"{'r' if disk.read_only else ''}d={parts},,{disk.serial}"
+
+
+def vec(nic: Nic, fd: str) -> str:
+    """What follows a network interface's number: its descriptor, and of which kind it is."""
+    return f":transport=fd,fd={fd}{',vnet=1' if isinstance(nic.backend, Tap) else ''},mac={nic.mac}"

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers, jail, shares
+from hypercontainer.hypervisor import helpers, jail, nics, shares
 from hypercontainer.hypervisor.driver import (
     VIRTIOFS,
     Accelerator,
@@ -24,24 +24,26 @@ from hypercontainer.hypervisor.driver import (
     VMRecord,
     VMSpec,
 )
-from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.ending import clean, drop
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.launching import Launches, held, last_line, limit, stdio, words
+from hypercontainer.hypervisor.helpers import Served
+from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.shares import SHARE_MIB
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.uml import doctor, maps, probe, program, serving
+from hypercontainer.hypervisor.told import Told
+from hypercontainer.hypervisor.uml import doctor, maps, probe, program
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
 from hypercontainer.hypervisor.uml.places import UmlRunDir
-from hypercontainer.hypervisor.uml.serving import Served
-from hypercontainer.hypervisor.uml.told import Told
+from hypercontainer.hypervisor.uml.plugged_nics import PluggedNics
 from hypercontainer.hypervisor.uml.vm import UmlVM
 from hypercontainer.hypervisor.validate import check_spec
 from hypercontainer.linux import unix
-from hypercontainer.linux.cgroup import Cgroup, Cgroups
+from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
+from hypercontainer.linux.waiting import both
 
 # A guest's process is a process of the host, and so is each of its threads' address spaces.
 MAX_TASKS = 32768
@@ -122,7 +124,7 @@ class UmlDriver:
         return await self._launches.run(self._launch(spec), spec.id)
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        plain = spec.without_forwards()
+        plain = spec.as_seen()
         beside = [spec.hotplug_slots, *spec.drives, *plain.nics]
         return "\0".join([*uml_argv(plain, plan_fds(plain), self._mode), *map(repr, beside)])
 
@@ -159,7 +161,7 @@ class UmlDriver:
         if process is not None:
             await helpers.end(process)
         await helpers.end_all(record)
-        clean(UmlRunDir(record.run_dir), Cgroup(record.cgroups))
+        clean(UmlRunDir(record.run_dir), record)
 
     async def _launch(self, spec: VMSpec) -> UmlVM:
         async with contextlib.AsyncExitStack() as undo:
@@ -182,6 +184,7 @@ class UmlDriver:
         run = UmlRunDir(spec.run_dir)
         run.create()
         undo.callback(run.remove)
+        undo.callback(drop, spec.taps)
         with contextlib.ExitStack() as fds:
             program.check(spec.kernel, shares=bool(spec.shares))
             maps.enough_for(spec.name, spec.memory_mib)
@@ -190,30 +193,51 @@ class UmlDriver:
             fds.callback(os.close, console)
             output = _output(run, new=True)
             undo.callback(output.close)
-            launch = serving.Launch(spec, run, means, server, streams, fds, undo)
+            wires = nics.wires(spec, run, fds)
+            served = shares.serve_all(spec.shares, server, run.path, streams, fds, undo)
+            ends = [*(wire.end for wire in wires), *(one.client for one in served)]
             try:
-                served = await serving.start(launch)
-                inherited = _handed(spec, run, fds)
-                gate, process = await held(
-                    uml_argv(spec, plan_fds(spec), self._mode),
-                    environment={},
-                    rights=program.rights(spec.kernel, spec.owner_uid, self._mode, shares=bool(spec.shares)),
-                    means=means,
-                    stdio=(null, console, said),
-                    inherited=[*inherited, *(one.end for one in served)],
-                    fds=fds,
+                (gate, process), networks = await both(
+                    self._held(
+                        spec, means, [*_handed(spec, run, fds), *ends], (null, console, said), fds, undo
+                    ),
+                    nics.serve(spec, wires, run, means, streams, fds, undo),
                 )
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(output.stderr()) or str(error)) from error
-            undo.push_async_callback(helpers.end, process)
-            record = self._record(spec, process, served)
+            serving: list[Served] = [*networks, *served]
+            record = self._record(spec, process, serving)
             run.write_record(record)
-            beside = [one.process for one in served]
+            beside = [one.process for one in serving]
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
-            await serving.begin(launch, served, output)
+            for one in serving:
+                one.open_gate()
+            await _answering(spec, server, served, output)
             gate.open()
-        await serving.ready(spec, run, output)
+        await nics.ready(spec, run, output)
         return UmlVM(record, process, output, self._told, beside)
+
+    async def _held(
+        self,
+        spec: VMSpec,
+        means: Means,
+        inherited: Sequence[int],
+        streams: tuple[int, int, int],
+        fds: contextlib.ExitStack,
+        undo: contextlib.AsyncExitStack,
+    ) -> tuple[Gate, Process]:
+        """The kernel at its gate; ``undo`` gets what ends it."""
+        gate, process = await held(
+            uml_argv(spec, plan_fds(spec), self._mode),
+            environment={},
+            rights=program.rights(spec.kernel, spec.owner_uid, self._mode, shares=bool(spec.shares)),
+            means=means,
+            stdio=streams,
+            inherited=inherited,
+            fds=fds,
+        )
+        undo.push_async_callback(helpers.end, process)
+        return gate, process
 
     def _record(self, spec: VMSpec, process: Process, served: Sequence[Served]) -> VMRecord:
         return VMRecord(
@@ -229,6 +253,7 @@ class UmlDriver:
             cgroups=self.cgroups.named(spec.id).paths,
             helpers=tuple(one.helper for one in served),
             shares=VIRTIOFS if spec.shares else "",
+            taps=spec.taps,
         )
 
 
@@ -255,7 +280,20 @@ def _handed(spec: VMSpec, run: UmlRunDir, fds: contextlib.ExitStack) -> list[int
     Units(run.units).write(
         [disk.serial for disk in spec.disks], [drive.serial for drive in spec.drives], spec.hotplug_slots
     )
+    PluggedNics(run.nics, run.control).begin(spec)
     return inherited
+
+
+async def _answering(
+    spec: VMSpec, server: shares.Server | None, served: Sequence[shares.Serving], output: Output
+) -> None:
+    """That the shares are served: the guest's kernel would wait for it, and not say for whom."""
+    for one in served:
+        assert server is not None
+        if not await shares.answers(server, one):
+            said = output.stderr()
+            why = last_line(said) or f"nobody answers for {one.helper.name}"
+            raise LaunchError(f"VM {spec.name} did not start: {why}", stderr=said)
 
 
 def _unsaved(spec: VMSpec) -> NotSupported:

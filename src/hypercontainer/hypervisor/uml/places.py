@@ -8,8 +8,8 @@ from hypercontainer.hypervisor.run_dir import RunDir
 
 
 class UmlRunDir(RunDir):
-    """``agent_in`` is what the guest reads; ``full`` is told when the host is; ``units`` says which disk is where;
-    ``network`` is a NIC's control socket; ``offers`` lists ports of the host that guests may reach."""
+    """``agent_in`` is what the guest reads; ``full`` is told when the host is; ``units`` says which disk is where, and
+    ``nics`` which network interface."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -19,8 +19,4 @@ class UmlRunDir(RunDir):
         self.control = path / "control.sock"
         self.full = path / "full"
         self.units = path / "units.json"
-        self.offers = self.names / "ports"
-
-    def network(self, nic: int) -> Path:
-        """Of the NIC at this place of the specification."""
-        return self.path / f"network{nic}.sock"
+        self.nics = path / "nics.json"

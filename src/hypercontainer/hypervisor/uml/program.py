@@ -27,9 +27,10 @@ AF_UNIX, SOCK_STREAM, SET_MODE_FILTER, TSYNC, AT_EMPTY_PATH = 1, 1, 1, 1, 0x1000
 PLAIN = tuple(
     (
         "brk set_tid_address set_robust_list rseq getrandom uname exit exit_group mmap munmap mprotect ftruncate lseek "
-        "read write pread64 pwrite64 fdatasync dup dup2 close close_range epoll_create epoll_ctl epoll_wait poll "
-        "signalfd4 timer_create timer_settime clock_gettime rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack "
-        "futex wait4 gettid getpid sendmsg recvmsg sendmmsg recvmmsg sched_getaffinity sched_setaffinity getcpu"
+        "read write readv writev pread64 pwrite64 fdatasync dup dup2 close close_range epoll_create epoll_ctl "
+        "epoll_wait poll signalfd4 timer_create timer_settime clock_gettime rt_sigaction rt_sigprocmask rt_sigreturn "
+        "sigaltstack futex wait4 gettid getpid sendmsg recvmsg sendmmsg recvmmsg sched_getaffinity sched_setaffinity "
+        "getcpu"
     ).split()
 )
 # Calls, which of their arguments counts, and what it may be.

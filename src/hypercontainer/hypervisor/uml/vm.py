@@ -11,23 +11,23 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers, shares
+from hypercontainer.errors import HypervisorError, LaunchError, NotSupported
+from hypercontainer.hypervisor import helpers, nics, shares
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import DiskSpec, ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.driver import DiskSpec, ExitReason, Nic, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.ending import clean, exit_reason
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.uml import pipes, usernet
+from hypercontainer.hypervisor.uml import pipes
 from hypercontainer.hypervisor.uml.disks import Plugs, Units
 from hypercontainer.hypervisor.uml.places import UmlRunDir
+from hypercontainer.hypervisor.uml.plugged_nics import PluggedNics
 from hypercontainer.hypervisor.uml.stall import Stall
-from hypercontainer.hypervisor.validate import check_forward, usable
+from hypercontainer.hypervisor.validate import plugged_tap, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.process import Process
@@ -58,6 +58,7 @@ class UmlVM:
         resolver.follow(self._run)
         self._stall = Stall(self._run.full)
         self._plugs = Plugs(self._run.control, Units(self._run.units))
+        self._nics = PluggedNics(self._run.nics, self._run.control)
         self._killed = False
         self._agent: asyncio.StreamWriter | None = None
         self._kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -129,19 +130,17 @@ class UmlVM:
     async def eject_disk(self, serial: str) -> None:
         await self._plugs.eject(serial)
 
+    async def attach_nic(self, nic: Nic) -> None:
+        await self._nics.attach(nic, plugged_tap(nic))
+
+    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
+        await self._nics.detach(mac, timeout_s)
+
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        check_forward(port)
-        await usernet.add(self._network(nic, port), port)
+        await nics.add_forward(self._run, port, nic)
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        check_forward(port)
-        await usernet.remove(self._network(nic, port), port)
-
-    def _network(self, nic: int, port: PortMapping) -> Path:
-        path = self._run.network(nic)
-        if not path.exists():
-            raise Unavailable(f"port {port.host_port}: VM {self.record.name} has no network interface {nic}")
-        return path
+        await nics.remove_forward(self._run, port, nic)
 
     async def save(self) -> Snapshot:
         raise NotSupported(f"VM {self.record.name}: User Mode Linux cannot be saved")
@@ -199,7 +198,7 @@ class UmlVM:
             reason, stderr = ExitReason.CRASH, f"{stderr}the VM was ended, since {lost}\n"
         ended = VMExit(code, reason, stderr, self._output.console())
         self._let_go()
-        clean(self._run, cgroup)
+        clean(self._run, self.record)
         return ended
 
     async def _lost(self) -> str:

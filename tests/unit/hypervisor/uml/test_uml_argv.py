@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypercontainer.hypervisor.driver import DiskSpec, ShareSpec, VMSpec
+from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, Tap, VMSpec
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from nics import nat_nic
 
@@ -20,7 +20,7 @@ SPEC = VMSpec(
     memory_mib=128,
     vcpus=1,
     disks=(IMAGE, DISK),
-    nics=(nat_nic(), nat_nic(mac="52:54:00:12:34:57")),
+    nics=(nat_nic(), Nic("52:54:00:12:34:57", Tap(Path("/run/net"), "tap7"))),
     shares=(ShareSpec("home", Path("/home"), read_only=False), ShareSpec("1", Path("/x"), read_only=True)),
 )
 
@@ -31,7 +31,7 @@ def test_everything_is_a_descriptor() -> None:
         *("hyper_port=@4,@5", "hyper.port=/dev/hyper-port", "mconsole=@6", "ubd_full=@7", "initrd=@8"),
         *("ubd0rd=@9/512+@10/1099511627776,,image", "ubd1d=@11/1048576,,disk"),
         "vec0:transport=fd,fd=12,mac=52:54:00:12:34:56",
-        "vec1:transport=fd,fd=13,mac=52:54:00:12:34:57",
+        "vec1:transport=fd,fd=13,vnet=1,mac=52:54:00:12:34:57",
         *("virtio_uml.device=@14:26:home", "virtio_uml.device=@15:26:1"),
         *("quiet", "mem=1G"),  # the user's come last, and win
     ]

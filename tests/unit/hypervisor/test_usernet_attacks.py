@@ -17,14 +17,13 @@ import pytest
 from frames import DNS, GATEWAY, GUEST, UDP, arp, echo, ethernet, ipv4, tcp, udp
 from free_port import free_port
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.hypervisor import jail
+from hypercontainer.hypervisor import jail, usernet
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import held
-from hypercontainer.hypervisor.uml import usernet
 from hypercontainer.hypervisor.uml.places import UmlRunDir
 from hypercontainer.linux import unix
 from hypercontainer.linux.confine import Means
-from nics import nat_nic
+from nics import nat
 from usernet_guest import DEADLINE_S, LOOPBACK, NETWORK, Network, bound, forwarded, running
 
 QUESTION = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1"
@@ -125,12 +124,12 @@ def test_what_it_cannot_begin_with(tmp_path: Path) -> None:
 
 def test_command_line() -> None:
     run, means = UmlRunDir(Path("/run/a")), Means(namespaces=True, landlock=7)
-    assert usernet.argv(nat_nic(), run, means) == [
+    assert usernet.argv(nat(), run, means) == [
         *(str(usernet.PROGRAM), "4", "5", *NETWORK, "mtu=1500", "offers=/names/ports"),
     ]
     port = PortMapping(80, 8080, LOOPBACK)
     without = Means(namespaces=False, landlock=7)
-    assert usernet.argv(nat_nic(port, restrict=True, hostname="box"), run, without, mtu=9000) == [
+    assert usernet.argv(nat(port, restrict=True, hostname="box"), run, without, mtu=9000) == [
         *(str(usernet.PROGRAM), "4", "5", *NETWORK, "restrict", "hostname=box", "mtu=9000"),
         "offers=/run/a/names/ports",
         f"forward=tcp:{LOOPBACK}:8080:{GUEST}:80",
@@ -155,7 +154,7 @@ async def _jailed(directory: Path, resolver: str, server: socket.socket) -> None
     run.resolver.write_text(f"nameserver {resolver}\n")
     means = await jail.means(FactCache(directory / "facts"))
     port = free_port()
-    nic = nat_nic(PortMapping(80, port, LOOPBACK))
+    network = nat(PortMapping(80, port, LOOPBACK))
     control = run.path / "control.sock"
     with contextlib.ExitStack() as fds:
         card, frames = (
@@ -163,9 +162,9 @@ async def _jailed(directory: Path, resolver: str, server: socket.socket) -> None
         )
         listener = fds.enter_context(unix.listen(control, kind=socket.SOCK_SEQPACKET))
         gate, process = await held(
-            usernet.argv(nic, run, means),
+            usernet.argv(network, run, means),
             environment={},
-            rights=await usernet.rights(nic, run, means, 54_321 if os.geteuid() == 0 else None),
+            rights=await usernet.rights(network, run, means, 54_321 if os.geteuid() == 0 else None),
             means=means,
             stdio=(0, 1, 2),
             inherited=[frames.fileno(), listener.fileno()],

@@ -1,6 +1,6 @@
-"""The network behind a NIC of User Mode Linux: a process of ``native/usernet.c`` for each, which is libslirp.
+"""The network behind a NIC: a process of ``native/usernet.c`` for each, which is libslirp.
 
-It speaks Ethernet with the guest's kernel over a pair of sockets, takes forwards on a socket in the run directory, and
+It speaks Ethernet with the VM's process over a pair of sockets, takes forwards on a socket in the run directory, and
 ends with the guest.  It sees its program and libraries, what the host says of name servers, and the host's network,
 and makes the system calls that are named here.
 """
@@ -18,9 +18,9 @@ import hypercontainer
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor import programs
-from hypercontainer.hypervisor.driver import Nic
+from hypercontainer.hypervisor.driver import UserNat
 from hypercontainer.hypervisor.resolver import NAMES, RESOLVER
-from hypercontainer.hypervisor.uml.places import UmlRunDir
+from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux import confine, executable, unix
 from hypercontainer.linux.confine import Means, Rights
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Op, Profile, Rule, compile_filter
@@ -72,10 +72,9 @@ def call_filter() -> bytes:
     return compile_filter(Profile(ERRNO | EPERM, tuple(rules), x86=False, x32=False), ())
 
 
-def argv(nic: Nic, run: UmlRunDir, means: Means, *, mtu: int = MTU) -> list[str]:
-    """Its command line, for the descriptors ``FRAMES_FD`` and ``CONTROL_FD``; ``nic`` is checked."""
+def argv(network: UserNat, run: RunDir, means: Means, *, mtu: int = MTU) -> list[str]:
+    """Its command line, for the descriptors ``FRAMES_FD`` and ``CONTROL_FD``; ``network`` is checked."""
     seen = Path(NAMES) if means.namespaces else run.names
-    network = nic.backend
     guest = ipaddress.IPv4Interface(network.guest_cidr)
     command = [str(PROGRAM), str(FRAMES_FD), str(CONTROL_FD), f"network={guest.network}"]
     command += [f"gateway={network.gateway}", f"dns={network.dns}", f"guest={guest.ip}"]
@@ -89,7 +88,7 @@ def argv(nic: Nic, run: UmlRunDir, means: Means, *, mtu: int = MTU) -> list[str]
     return command
 
 
-async def rights(nic: Nic, run: UmlRunDir, means: Means, uid: int | None) -> Rights:
+async def rights(network: UserNat, run: RunDir, means: Means, uid: int | None) -> Rights:
     """What it needs; ``run`` has what the host says of name servers, and what it offers.  Raises ``Unavailable`` where
     it is not built."""
     files, links = [(name, name) for name in await _files()], []
@@ -104,7 +103,7 @@ async def rights(nic: Nic, run: UmlRunDir, means: Means, uid: int | None) -> Rig
         files=tuple(files),
         links=tuple(links),
         uid=uid,
-        low_ports=any(port.host_port < first_free for port in nic.backend.forwards),
+        low_ports=any(port.host_port < first_free for port in network.forwards),
         filter=call_filter(),
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
-from hypercontainer.hypervisor.uml.places import UmlRunDir
 
 
 class Told(Resolver):
@@ -29,7 +28,7 @@ class Told(Resolver):
 
     def _tell(self, run: RunDir) -> None:
         """Whole, whoever reads it meanwhile."""
-        offers = UmlRunDir(run.path).offers
+        offers = run.offers
         with contextlib.suppress(OSError):  # the VM is just going
             new = offers.with_suffix(".new")
             new.write_text("".join(f"{port}\n" for port in sorted(self._ports)))

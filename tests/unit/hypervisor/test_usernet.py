@@ -18,7 +18,7 @@ from frames import ACK, DNS, GATEWAY, GUEST, PSH, RST, SYN, TCP, UDP, arp, echo,
 from free_port import free_port
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
-from hypercontainer.hypervisor.uml import usernet
+from hypercontainer.hypervisor import usernet
 from hypercontainer.linux import unix
 from usernet_guest import DEADLINE_S, LOOPBACK, Network, asked, asker, bound, forwarded, quiet, running
 
