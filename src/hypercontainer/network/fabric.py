@@ -1,0 +1,266 @@
+"""All networks of one hyperd: a namespace with a bridge for each, and the way from there to the host.
+
+Owner of the namespace and of everything in it.  What is there is made of what it is told: ``open`` brings it to that,
+whatever an earlier hyperd has left, without a packet lost.  A pod's tap device goes with its VM and needs nobody; what
+is left of its place are rules, which let nobody through who has not its name.
+
+Everything blocks, for a millisecond or so, and is not for two threads at once.  ``NetlinkError`` and ``OSError``, where
+the machine refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from hypercontainer.contract.networks import Subnet
+from hypercontainer.linux.netns import Namespace
+from hypercontainer.network import links, nft, rules
+from hypercontainer.network.netlink import NETFILTER, ROUTE, Netlink, NetlinkError
+from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Network, Place, Published
+from hypercontainer.network.uplink import Uplink
+
+BACKLOG = 64  # of those who ask for names by TCP
+RESOLVER_PLACE = ipaddress.ip_interface(f"{RESOLVER}/32")
+LOOPBACK = 1  # the index of a namespace's first interface
+
+
+class _Inside:
+    """The namespace, and who speaks to the kernel of it."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+        with contextlib.ExitStack() as undo:
+            self.route = Netlink(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, ROUTE))
+            undo.callback(self.route.close)
+            self.rules = Netlink(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER))
+            undo.callback(self.rules.close)
+            self._probe = namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            undo.pop_all()
+
+    def close(self) -> None:
+        self.route.close()
+        self.rules.close()
+        self._probe.close()
+
+    def index(self, device: str) -> int:
+        """0 where there is none of this name."""
+        return links.index(self._probe, device)
+
+
+class NamespaceFabric:
+    """``folder`` says where the namespace is found; ``user``: it is of an ordinary user, in a user namespace."""
+
+    def __init__(self, folder: Path, uplink: Uplink, *, user: bool) -> None:
+        self._folder, self._uplink, self._user = folder, uplink, user
+        self._bridged, self._routed = rules.bridged(), rules.routed(masquerade=user)
+        self._open: _Inside | None = None
+        self._lost: list[Subnet] = []  # to which somebody else on the host has a way
+
+    @property
+    def _inside(self) -> _Inside:
+        assert self._open is not None
+        return self._open
+
+    @property
+    def namespace(self) -> Namespace:
+        return self._inside.namespace
+
+    @property
+    def is_open(self) -> bool:
+        return self._open is not None and self.namespace.alive()
+
+    def open(self, bridges: Sequence[Bridge], places: Collection[Place], ports: Iterable[Published]) -> bool:
+        """See `Fabric.open`."""
+        self.close()
+        namespace = found = Namespace.find(self._folder)
+        with contextlib.ExitStack() as undo:
+            if namespace is None:
+                namespace = Namespace.start(self._folder, user=self._user)
+                undo.callback(self.dissolve)
+                _settle(namespace)
+            self._open = _Inside(namespace)
+            undo.callback(self.close)
+            self._inside.route.do("the name server", [links.address(LOOPBACK, RESOLVER_PLACE)])
+            self._uplink.open(namespace, self._inside.route)
+            self._set_rules(bridges, places)
+            self._set_bridges(bridges, {place.tap for place in places})
+            self._lost = self._uplink.reset([subnet for each in bridges for subnet in each.subnets], ports)
+            undo.pop_all()
+        return found is not None
+
+    def _set_rules(self, bridges: Sequence[Bridge], places: Iterable[Place]) -> None:
+        with self._change("the rules of networks") as batch:
+            batch.make(self._bridged)
+            batch.make(self._routed)
+            batch.put(self._routed, "internal", [(each.device,) for each in bridges if each.internal])
+            self._put(batch, places)
+
+    def _set_bridges(self, bridges: Sequence[Bridge], taps: Collection[str]) -> None:
+        """``taps``: those that are somebody's."""
+        route = self._inside.route
+        there = {link.get_attr("IFLA_IFNAME"): link["index"] for link in links.links(route)}
+        wanted = {each.device for each in bridges}
+        gone = [index for name, index in there.items() if name.startswith(DEVICE) and name not in wanted]
+        route.do("networks that are gone", [links.delete(index) for index in gone])
+        for name in there:
+            if name.startswith(TAP) and name not in taps:
+                self.namespace.drop(name)
+        for each in bridges:
+            if each.device not in there:
+                self._make_bridge(each)
+            else:
+                self._furnish(each)
+
+    # ------------------------------------------------------------------------------------- networks
+
+    def make(self, bridge: Bridge) -> None:
+        """A new network.  Nothing is left of what fails."""
+        try:
+            if bridge.internal:
+                with self._change(bridge.what) as batch:
+                    batch.put(self._routed, "internal", [(bridge.device,)])
+            self._make_bridge(bridge)
+            self._uplink.lead(bridge.subnets)
+        except BaseException:
+            self.remove(bridge)
+            raise
+
+    def reach(self, bridge: Bridge) -> None:
+        """Nothing happens where it is reached.  ``NetlinkError`` where somebody else still has what leads to it."""
+        for subnet in [each for each in bridge.subnets if each in self._lost]:
+            self._uplink.lead([subnet])
+            self._lost.remove(subnet)
+
+    def remove(self, bridge: Bridge) -> None:
+        """One with nobody in it; nothing happens where it is gone."""
+        self._uplink.lead(bridge.subnets, gone=True)
+        if index := self._inside.index(bridge.device):
+            self._inside.route.do(bridge.what, [links.delete(index)])
+        if bridge.internal:
+            with self._change(bridge.what) as batch:
+                batch.forget(self._routed, "internal", [(bridge.device,)])
+
+    def _make_bridge(self, bridge: Bridge) -> None:
+        self._inside.route.do(bridge.what, [links.bridge(bridge.device, bridge.mtu, bridge.mac)])
+        self._furnish(bridge)
+
+    def _furnish(self, bridge: Bridge) -> None:
+        """What it has already it keeps."""
+        if bridge.dual:
+            self.namespace.set(f"ipv6/conf/{bridge.device}/disable_ipv6", 0)
+        index = self._inside.index(bridge.device)
+        self._inside.route.do(bridge.what, [links.address(index, each) for each in bridge.gateways])
+
+    def listeners(self) -> tuple[socket.socket, socket.socket]:
+        """Where all pods ask for names: a socket of UDP, and one of TCP that listens.  They outlive this process: who
+        asks meanwhile is answered by the next."""
+        return self._listener(socket.SOCK_DGRAM), self._listener(socket.SOCK_STREAM)
+
+    def _listener(self, kind: socket.SocketKind) -> socket.socket:
+        name = f"dns-{int(kind)}"
+        if (kept := self.namespace.take(name)) is not None:
+            made = socket.socket(socket.AF_INET, kind, fileno=kept)
+        else:
+            made = self.namespace.socket(socket.AF_INET, kind)
+            made.bind((RESOLVER, rules.DNS_PORT))
+            if kind == socket.SOCK_STREAM:
+                made.listen(BACKLOG)
+            self.namespace.keep(name, made.fileno())
+        made.setblocking(False)
+        return made
+
+    # ------------------------------------------------------------------------------------- pods
+
+    def plug(self, place: Place) -> None:
+        """A tap device that is there becomes its network's.  Nothing is left of what fails."""
+        with self._change(place.bridge.what) as batch:
+            self._put(batch, [place])
+        try:
+            tap, bridge = (self._inside.index(each) for each in (place.tap, place.bridge.device))
+            self._inside.route.do(place.bridge.what, [links.port(tap, bridge, place.bridge.mtu)])
+        except BaseException:
+            self.unplug(place)
+            raise
+
+    def unplug(self, place: Place) -> None:
+        """Nothing happens where it is gone."""
+        with self._change(place.bridge.what) as batch:
+            self._put(batch, [place], gone=True)
+        if index := self._inside.index(place.tap):
+            with contextlib.suppress(NetlinkError):  # its VM is going
+                self._inside.route.do(place.bridge.what, links.alone(index))
+
+    def drop(self, tap: str) -> None:
+        """A tap device whose VM is gone; nothing happens where it is gone too."""
+        self.namespace.drop(tap)
+
+    def _put(self, batch: nft.Batch, places: Iterable[Place], *, gone: bool = False) -> None:
+        elements: dict[str, list[tuple[str, str]]] = {"macs": [], "addresses4": [], "addresses6": []}
+        for place in places:
+            elements["macs"].append((place.tap, place.mac))
+            for each in place.own:
+                elements[f"addresses{ipaddress.ip_address(each).version}"].append((place.tap, each))
+        for name, those in elements.items():
+            (batch.forget if gone else batch.put)(self._bridged, name, those)
+
+    def publish(self, ports: Sequence[Published]) -> None:
+        """All or none."""
+        self._uplink.publish(ports)
+
+    def withdraw(self, ports: Sequence[Published]) -> None:
+        """Nothing happens where they are gone."""
+        self._uplink.withdraw(ports)
+
+    # ------------------------------------------------------------------------------------- the host
+
+    def taken(self) -> list[Network]:
+        """See `Uplink.taken`."""
+        return self._uplink.taken()
+
+    def mtu(self) -> int:
+        """See `Uplink.mtu`."""
+        return self._uplink.mtu()
+
+    def host(self) -> str:
+        """See `Uplink.host`."""
+        return self._uplink.host()
+
+    # ------------------------------------------------------------------------------------- its life
+
+    def dissolve(self) -> None:
+        """Nothing is left.  Of a pod that still runs nobody hears any more."""
+        namespace = self._open.namespace if self._open else Namespace.find(self._folder)
+        self.close()
+        self._uplink.close()
+        if namespace is not None:
+            namespace.end()
+
+    def close(self) -> None:
+        """Lets go of it; it is there for the next."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @contextlib.contextmanager
+    def _change(self, what: str) -> Iterator[nft.Batch]:
+        batch = nft.Batch()
+        yield batch
+        batch.commit(self._inside.rules, what)
+
+
+def _settle(namespace: Namespace) -> None:
+    namespace.set("ipv4/ip_forward", 1)
+    with contextlib.suppress(FileNotFoundError):  # a kernel may have no IPv6
+        namespace.set("ipv6/conf/all/forwarding", 1)
+        # Bridges' ports have no addresses, and need not ask around for them.
+        namespace.set("ipv6/conf/default/disable_ipv6", 1)
+        # Nobody else has a gateway's addresses: they count at once, and not a second later.
+        namespace.set("ipv6/conf/default/accept_dad", 0)
+    for family in ("ip", "ip6", "arp"):
+        with contextlib.suppress(FileNotFoundError):
+            # What stays on a bridge is no affair of the rules for what is led between networks.
+            namespace.set(f"bridge/bridge-nf-call-{family}tables", 0)

@@ -1,0 +1,437 @@
+"""Requests to nftables, in one transaction each: pure.  What the rules are stands in ``rules``.
+
+A match is a list of expressions of the kernel's small machine: a value is loaded into registers of 4 bytes, from 0 on,
+and compared, or looked up in a set.  pyroute2 has the messages.
+
+Sources: linux/netfilter/nf_tables.h, nft(8).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE
+from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
+from pyroute2.netlink.nfnetlink.nftsocket import (
+    DATA_TYPE_ETHERADDR,
+    DATA_TYPE_IFNAME,
+    DATA_TYPE_INET_PROTOCOL,
+    DATA_TYPE_INET_SERVICE,
+    DATA_TYPE_IP6ADDR,
+    DATA_TYPE_IPADDR,
+    NFPROTO_BRIDGE,
+    NFPROTO_INET,
+    NFPROTO_IPV4,
+    NFPROTO_IPV6,
+    NFT_MSG_DELRULE,
+    NFT_MSG_DELSETELEM,
+    NFT_MSG_DELTABLE,
+    NFT_MSG_GETCHAIN,
+    NFT_MSG_GETRULE,
+    NFT_MSG_NEWCHAIN,
+    NFT_MSG_NEWRULE,
+    NFT_MSG_NEWSET,
+    NFT_MSG_NEWSETELEM,
+    NFT_MSG_NEWTABLE,
+    nft_chain_msg,
+    nft_rule_msg,
+    nft_set_elem_list_msg,
+    nft_set_msg,
+    nft_table_msg,
+)
+
+from hypercontainer.network.netlink import Message, Netlink
+
+BRIDGE, INET, IPV4, IPV6 = NFPROTO_BRIDGE, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6
+PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)  # the hooks
+ACCEPT, DROP = 1, 0
+REGISTER = 8  # NFT_REG32_00
+EQUAL, UNEQUAL = 0, 1
+LINK, NETWORK, TRANSPORT = 0, 1, 2  # whose header
+BEGIN, END = 0x10, 0x11  # NFNL_MSG_BATCH
+INVERTED = "NFT_LOOKUP_F_INV"
+_SUBSYSTEM = NFNL_SUBSYS_NFTABLES << 8
+_TYPE_BITS = 6
+
+Expression = tuple[str, list[tuple[str, Any]]]
+Match = list[Expression]
+
+
+@dataclass(frozen=True)
+class Type:
+    """Of a value: its number in nft's own list, and its bytes."""
+
+    number: int
+    size: int
+
+    @property
+    def registers(self) -> int:
+        return -(-self.size // 4)
+
+
+IFNAME = Type(DATA_TYPE_IFNAME, 16)
+MAC = Type(DATA_TYPE_ETHERADDR, 6)
+IP4 = Type(DATA_TYPE_IPADDR, 4)
+IP6 = Type(DATA_TYPE_IP6ADDR, 16)
+PORT = Type(DATA_TYPE_INET_SERVICE, 2)
+PROTOCOL = Type(DATA_TYPE_INET_PROTOCOL, 1)
+Value = str | int
+
+
+@dataclass(frozen=True)
+class Set:
+    """Of ``key``s, which are several types one after the other; with ``data`` it is a map.  ``intervals``: its keys are
+    subnets."""
+
+    name: str
+    key: tuple[Type, ...]
+    data: tuple[Type, ...] = ()
+    intervals: bool = False
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A base chain, of a hook, unless ``hook`` is None."""
+
+    name: str
+    rules: tuple[Match, ...]
+    hook: int | None = None
+    priority: int = 0
+    kind: str = "filter"
+    policy: int = ACCEPT
+
+
+@dataclass(frozen=True)
+class Table:
+    family: int
+    name: str
+    sets: tuple[Set, ...] = ()
+    chains: tuple[Chain, ...] = ()
+
+    def set(self, name: str) -> Set:
+        return next(each for each in self.sets if each.name == name)
+
+
+@dataclass
+class Batch:
+    """Changes that take effect together, or not at all."""
+
+    messages: list[Message] = field(default_factory=list)
+
+    def make(self, table: Table) -> None:
+        """In place of one of its name."""
+        self.remove(table)
+        self._add(NFT_MSG_NEWTABLE, nft_table_msg, table, [["NFTA_TABLE_NAME", table.name]])
+        for each in table.sets:
+            self._add(
+                NFT_MSG_NEWSET, nft_set_msg, table, _set(table, each, number=1 + table.sets.index(each))
+            )
+        for chain in table.chains:
+            self._add(NFT_MSG_NEWCHAIN, nft_chain_msg, table, _chain(table, chain))
+        for chain in table.chains:
+            for rule in chain.rules:
+                self._add(NFT_MSG_NEWRULE, nft_rule_msg, table, _rule(table, chain, rule), NLM_F_APPEND)
+
+    def remove(self, table: Table) -> None:
+        """Also where there is none."""
+        name = [["NFTA_TABLE_NAME", table.name]]
+        self._add(NFT_MSG_NEWTABLE, nft_table_msg, table, name)
+        self._add(NFT_MSG_DELTABLE, nft_table_msg, table, name, create=False)
+
+    def put(
+        self, table: Table, name: str, elements: Iterable[Sequence[Value]], *, gone: bool = False
+    ) -> None:
+        """Elements of a set: of a map the key's values and then the data's.  ``gone``: they are to be removed, and must
+        be there."""
+        its = table.set(name)
+        made = [_elements(its, values, gone=gone) for values in elements]
+        for place in range(0, len(made), _AT_ONCE):
+            attributes: list[Any] = [
+                ["NFTA_SET_ELEM_LIST_TABLE", table.name],
+                ["NFTA_SET_ELEM_LIST_SET", name],
+            ]
+            attributes.append(["NFTA_SET_ELEM_LIST_ELEMENTS", b"".join(made[place : place + _AT_ONCE])])
+            kind = NFT_MSG_DELSETELEM if gone else NFT_MSG_NEWSETELEM
+            self._add(kind, _ElementsMessage, table, attributes, create=not gone)
+
+    def forget(self, table: Table, name: str, elements: Iterable[Sequence[Value]]) -> None:
+        """They are to be removed, whether they are there or not: what is not is put there before.  Of a map, refused
+        where the key is there with other data."""
+        those = list(elements)
+        self.put(table, name, those)
+        self.put(table, name, those, gone=True)
+
+    def insert(self, table: Table, chain: str, rule: Match) -> None:
+        """At the beginning of a chain that is somebody else's."""
+        self._add(NFT_MSG_NEWRULE, nft_rule_msg, table, _rule(table, Chain(chain, ()), rule))
+
+    def delete_rule(self, table: Table, chain: str, handle: int) -> None:
+        where = [["NFTA_RULE_TABLE", table.name], ["NFTA_RULE_CHAIN", chain], ["NFTA_RULE_HANDLE", handle]]
+        self._add(NFT_MSG_DELRULE, nft_rule_msg, table, where, create=False)
+
+    def commit(self, netlink: Netlink, what: str) -> None:
+        netlink.do(what, self.messages, around=(_edge(BEGIN), _edge(END)))
+
+    def _add(
+        self,
+        number: int,
+        kind: type[Message],
+        table: Table,
+        attributes: list[Any],
+        flags: int = 0,
+        *,
+        create: bool = True,
+    ) -> None:
+        message = kind()
+        message["header"]["type"] = _SUBSYSTEM | number
+        message["header"]["flags"] = flags | (NLM_F_CREATE if create else 0)
+        message["nfgen_family"] = table.family
+        message["attrs"] = attributes
+        self.messages.append(message)
+
+
+def has_chain(netlink: Netlink, table: Table, chain: str) -> bool:
+    message = nft_chain_msg()
+    message["header"]["type"] = _SUBSYSTEM | NFT_MSG_GETCHAIN
+    message["nfgen_family"] = table.family
+    found = netlink.dump("chains", message, nft_chain_msg)
+    names = [(each.get_attr("NFTA_CHAIN_TABLE"), each.get_attr("NFTA_CHAIN_NAME")) for each in found]
+    return (table.name, chain) in names
+
+
+def rules_of(netlink: Netlink, table: Table, chain: str) -> list[Message]:
+    """As they are in the kernel."""
+    message = nft_rule_msg()
+    message["header"]["type"] = _SUBSYSTEM | NFT_MSG_GETRULE
+    message["nfgen_family"] = table.family
+    message["attrs"] = [["NFTA_RULE_TABLE", table.name], ["NFTA_RULE_CHAIN", chain]]
+    return netlink.dump(f"rules of {table.name}", message, nft_rule_msg)
+
+
+def _edge(kind: int) -> Message:
+    message = nfgen_msg()
+    message["header"]["type"] = kind
+    message["res_id"] = socket.htons(NFNL_SUBSYS_NFTABLES)
+    return message
+
+
+# ---------------------------------------------------------------------------------------------- objects
+
+
+def _set(table: Table, its: Set, *, number: int) -> list[Any]:
+    flags = {"NFT_SET_MAP"} if its.data else set()
+    attributes: list[Any] = [
+        ["NFTA_SET_TABLE", table.name],
+        ["NFTA_SET_NAME", its.name],
+        ["NFTA_SET_ID", number],
+    ]
+    attributes += [["NFTA_SET_KEY_TYPE", _type_number(its.key)], ["NFTA_SET_KEY_LEN", _length(its.key)]]
+    if its.data:
+        attributes += [
+            ["NFTA_SET_DATA_TYPE", _type_number(its.data)],
+            ["NFTA_SET_DATA_LEN", _length(its.data)],
+        ]
+    if its.intervals:
+        flags |= {"NFT_SET_INTERVAL"}
+    attributes.append(["NFTA_SET_FLAGS", flags])
+    return attributes
+
+
+def _type_number(types: Sequence[Type]) -> int:
+    number = 0
+    for each in types:
+        number = number << _TYPE_BITS | each.number
+    return number
+
+
+def _length(types: Sequence[Type]) -> int:
+    return types[0].size if len(types) == 1 else 4 * sum(each.registers for each in types)
+
+
+def _chain(table: Table, chain: Chain) -> list[Any]:
+    attributes: list[Any] = [["NFTA_CHAIN_TABLE", table.name], ["NFTA_CHAIN_NAME", chain.name]]
+    if chain.hook is not None:
+        hook = [["NFTA_HOOK_HOOKNUM", chain.hook], ["NFTA_HOOK_PRIORITY", chain.priority]]
+        attributes += [["NFTA_CHAIN_HOOK", {"attrs": hook}], ["NFTA_CHAIN_TYPE", chain.kind]]
+        attributes.append(["NFTA_CHAIN_POLICY", chain.policy])
+    return attributes
+
+
+def _rule(table: Table, chain: Chain, match: Match) -> list[Any]:
+    expressions = [
+        {
+            "attrs": [
+                ["NFTA_EXPR_NAME", name],
+                ["NFTA_EXPR_DATA", {"attrs": [list(each) for each in attributes]}],
+            ]
+        }
+        for name, attributes in match
+    ]
+    names = [["NFTA_RULE_TABLE", table.name], ["NFTA_RULE_CHAIN", chain.name]]
+    return [*names, ["NFTA_RULE_EXPRESSIONS", expressions]]
+
+
+def _elements(its: Set, values: Sequence[Value], *, gone: bool) -> bytes:
+    key, data = values[: len(its.key)], values[len(its.key) :]
+    if its.intervals:
+        return _interval(str(key[0]))
+    made = _attribute(_KEY, _attribute(_VALUE, _joined(its.key, key)))
+    if its.data and not gone:
+        made += _attribute(_DATA, _attribute(_VALUE, _joined(its.data, data)))
+    return _attribute(_ELEMENT, made)
+
+
+def _interval(subnet: str) -> bytes:
+    """Its first address, and the first behind it, which ends it."""
+    network = ipaddress.ip_network(subnet)
+    first = _attribute(_KEY, _attribute(_VALUE, network.network_address.packed))
+    after = int(network.broadcast_address) + 1
+    if after >> network.max_prefixlen:
+        return _attribute(_ELEMENT, first)
+    end = _attribute(_KEY, _attribute(_VALUE, after.to_bytes(network.max_prefixlen // 8, "big")))
+    return _attribute(_ELEMENT, first) + _attribute(_ELEMENT, end + _attribute(_FLAGS, struct.pack(">I", 1)))
+
+
+_AT_ONCE = 256  # elements in a message, whose attributes have 65535 bytes at most
+# Elements are made by the thousand, which is what pyroute2 is not made for.
+_ELEMENT = _KEY = _VALUE = 1  # NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
+_DATA, _FLAGS = 2, 3  # NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, of which 1 ends an interval
+
+
+class _ElementsMessage(nft_set_elem_list_msg):  # type: ignore[misc]
+    nla_map = tuple(
+        (name, "cdata" if name == "NFTA_SET_ELEM_LIST_ELEMENTS" else kind)
+        for name, kind in nft_set_elem_list_msg.nla_map
+    )
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    length = 4 + len(value)
+    return struct.pack("=HH", length, kind) + value + bytes(-length % 4)
+
+
+def _joined(types: Sequence[Type], values: Sequence[Value]) -> bytes:
+    """Of several, each fills its registers."""
+    parts = [packed(each, value) for each, value in zip(types, values, strict=True)]
+    if len(parts) > 1:
+        parts = [part.ljust(4 * each.registers, b"\0") for part, each in zip(parts, types, strict=True)]
+    return b"".join(parts)
+
+
+def _raw(value: bytes) -> Any:
+    return {"attrs": [["NFTA_DATA_VALUE", value]]}
+
+
+def packed(its: Type, value: Value) -> bytes:
+    if its is PORT:
+        return struct.pack(">H", value)
+    if its is PROTOCOL:
+        return struct.pack("B", value)
+    if its is MAC:
+        return bytes.fromhex(str(value).replace(":", ""))
+    if its is IFNAME:
+        return str(value).encode().ljust(its.size, b"\0")
+    return ipaddress.ip_address(value).packed
+
+
+# ---------------------------------------------------------------------------------------------- expressions
+
+
+def load_meta(key: str, register: int = 0) -> Expression:
+    """``key`` as pyroute2 calls it: "IIFNAME"."""
+    return "meta", [("NFTA_META_KEY", _META[key]), ("NFTA_META_DREG", REGISTER + register)]
+
+
+_META = {"OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
+
+
+def load(header: int, offset: int, length: int, register: int = 0) -> Expression:
+    where = [("NFTA_PAYLOAD_BASE", header), ("NFTA_PAYLOAD_OFFSET", offset), ("NFTA_PAYLOAD_LEN", length)]
+    return "payload", [("NFTA_PAYLOAD_DREG", REGISTER + register), *where]
+
+
+def compare(value: bytes, operator: int = EQUAL, register: int = 0) -> Expression:
+    data = ("NFTA_CMP_DATA", {"attrs": [["NFTA_DATA_VALUE", value]]})
+    return "cmp", [("NFTA_CMP_SREG", REGISTER + register), ("NFTA_CMP_OP", operator), data]
+
+
+def masked(mask: bytes) -> Expression:
+    length = len(mask)
+    data = [
+        ("NFTA_BITWISE_LEN", length),
+        ("NFTA_BITWISE_MASK", _raw(mask)),
+        ("NFTA_BITWISE_XOR", _raw(bytes(length))),
+    ]
+    return "bitwise", [("NFTA_BITWISE_SREG", REGISTER), ("NFTA_BITWISE_DREG", REGISTER), *data]
+
+
+def found(its: Set, *, inverted: bool = False, register: int | None = None) -> Expression:
+    """What is in the registers is in the set; of a map the data comes into ``register``."""
+    attributes: list[tuple[str, Any]] = [("NFTA_LOOKUP_SET", its.name), ("NFTA_LOOKUP_SREG", REGISTER)]
+    attributes += [("NFTA_LOOKUP_FLAGS", {INVERTED})] if inverted else []
+    attributes += [] if register is None else [("NFTA_LOOKUP_DREG", REGISTER + register)]
+    return "lookup", attributes
+
+
+def verdict(code: int) -> Expression:
+    data = {"attrs": [["NFTA_DATA_VERDICT", {"attrs": [["NFTA_VERDICT_CODE", code]]}]]}
+    return "immediate", [("NFTA_IMMEDIATE_DREG", 0), ("NFTA_IMMEDIATE_DATA", data)]
+
+
+def known_connection() -> Match:
+    """It is of one that has been let through, or related to one."""
+    established_or_related = 0b110
+    load_state: Expression = ("ct", [("NFTA_CT_KEY", 0), ("NFTA_CT_DREG", REGISTER)])
+    return [load_state, masked(struct.pack("=I", established_or_related)), compare(bytes(4), UNEQUAL)]
+
+
+def translated_connection() -> Match:
+    """Its destination is not what its client asked for."""
+    destination_translated = 1 << 5  # IPS_DST_NAT
+    load_status: Expression = ("ct", [("NFTA_CT_KEY", 2), ("NFTA_CT_DREG", REGISTER)])
+    return [load_status, masked(struct.pack("=I", destination_translated)), compare(bytes(4), UNEQUAL)]
+
+
+def to_this_host() -> Match:
+    """Its destination is an address of this namespace's own (``fib daddr type local``)."""
+    by_destination, type_of_address, local = 1 << 1, 3, 2
+    # pyroute2 takes the result, which is a number, for flags, whose bits here make up the number 3.
+    result = {name for bit, name in enumerate(_FIB_RESULTS) if type_of_address & 1 << bit}
+    flags = [("NFTA_FIB_FLAGS", by_destination), ("NFTA_FIB_RESULT", result)]
+    return [("fib", [("NFTA_FIB_DREG", REGISTER), *flags]), compare(struct.pack("=I", local))]
+
+
+_FIB_RESULTS = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
+
+
+def destination_nat(family: int, address: int, port: int) -> Expression:
+    """By an address and a port that are in registers."""
+    registers = [("NFTA_NAT_REG_ADDR_MIN", REGISTER + address), ("NFTA_NAT_REG_PROTO_MIN", REGISTER + port)]
+    return "nat", [("NFTA_NAT_TYPE", 1), ("NFTA_NAT_FAMILY", family), *registers]
+
+
+def masquerade() -> Expression:
+    return "masq", []
+
+
+def of_family(family: int) -> Match:
+    return [load_meta("NFPROTO"), compare(bytes([family]))]
+
+
+def of_protocol(number: int) -> Match:
+    """Of the transport: 6 is TCP."""
+    return [load_meta("L4PROTO"), compare(bytes([number]))]
+
+
+def of_ethertype(number: int) -> Match:
+    return [load(LINK, 12, 2), compare(struct.pack(">H", number))]
+
+
+def by_interface(key: str, name: str, operator: int = EQUAL) -> Match:
+    """``key``: "IIFNAME" or "OIFNAME"."""
+    return [load_meta(key), compare(name.encode().ljust(16, b"\0"), operator)]

@@ -1,0 +1,154 @@
+"""What a fabric of networks is told, and what it does: values, and its face.
+
+Whoever speaks of networks knows these alone; what makes them is loaded when the first one is wanted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hypercontainer.contract.networks import Subnet
+from hypercontainer.linux.netns import Namespace
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Where pods ask for names, whichever networks they are in: by their gateway, as none of them has an address beside it.
+RESOLVER = "169.254.53.53"
+TAP = "t-"  # before what else a tap device is called
+DEVICE = "br-"  # of a network, before its ID
+PROTOCOLS = {"tcp": 6, "udp": 17}
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A network, as it stands in the namespace.  ``id``: at least 12 hexadecimal digits."""
+
+    id: str
+    subnets: tuple[Subnet, ...]
+    mtu: int
+    internal: bool = False
+
+    @property
+    def what(self) -> str:
+        return f"network {self.id[:12]}"
+
+    @property
+    def device(self) -> str:
+        return DEVICE + self.id[:12]
+
+    @property
+    def mac(self) -> str:
+        """The gateway's, as stable as the network."""
+        return "02:" + ":".join(self.id[place : place + 2] for place in range(0, 10, 2))
+
+    @property
+    def gateways(self) -> list[Interface]:
+        return [
+            ipaddress.ip_interface(f"{each.gateway}/{each.subnet.partition('/')[2]}") for each in self.subnets
+        ]
+
+    @property
+    def dual(self) -> bool:
+        return any(each.version == 6 for each in self.gateways)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pod's tap device on a network's bridge, and who may speak there."""
+
+    tap: str
+    bridge: Bridge
+    mac: str
+    addresses: tuple[str, ...]
+
+    @property
+    def own(self) -> list[str]:
+        """All that it may send from."""
+        return [*self.addresses, *([link_local(self.mac)] if self.bridge.dual else [])]
+
+
+def link_local(mac: str) -> str:
+    """The address of IPv6 that an interface gives itself (RFC 4291, appendix A)."""
+    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    made = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + made))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A port of the host that leads to a pod's.  ``host_ip`` "0.0.0.0" or "::": all its addresses of that version."""
+
+    protocol: str
+    host_ip: str
+    host_port: int
+    ip: str
+    port: int
+
+    @property
+    def element(self) -> tuple[str, tuple[str | int, ...]]:
+        """(the name of the map, what it has for this)."""
+        host = ipaddress.ip_address(self.host_ip)
+        key = (PROTOCOLS[self.protocol], self.host_port)
+        if host.is_unspecified:
+            return f"any{host.version}", (*key, self.ip, self.port)
+        return f"at{host.version}", (self.host_ip, *key, self.ip, self.port)
+
+
+class Fabric(Protocol):
+    """All networks of one hyperd: ``fabric.NamespaceFabric``.  It blocks."""
+
+    @property
+    def namespace(self) -> Namespace: ...
+    @property
+    def is_open(self) -> bool: ...
+    def open(self, bridges: Sequence[Bridge], places: Collection[Place], ports: Iterable[Published]) -> bool:
+        """Has the namespace be, with these and nothing else.  Whether it was there: else devices are in none."""
+
+    def make(self, bridge: Bridge) -> None:
+        """A new network.  Nothing is left of what fails."""
+
+    def reach(self, bridge: Bridge) -> None:
+        """Where somebody else's way to its subnet has kept it from being reached, and is gone; Unavailable while it is
+        there."""
+
+    def remove(self, bridge: Bridge) -> None:
+        """One with nobody in it; nothing happens where it is gone."""
+
+    def listeners(self) -> tuple[socket.socket, socket.socket]:
+        """Where all pods ask for names: a socket of UDP, and one of TCP that listens."""
+
+    def plug(self, place: Place) -> None:
+        """A tap device that is there becomes its network's.  Nothing is left of what fails."""
+
+    def unplug(self, place: Place) -> None:
+        """Nothing happens where it is gone."""
+
+    def drop(self, tap: str) -> None:
+        """A tap device whose VM is gone; nothing happens where it is gone too."""
+
+    def publish(self, ports: Sequence[Published]) -> None:
+        """All or none."""
+
+    def withdraw(self, ports: Sequence[Published]) -> None:
+        """Nothing happens where they are gone."""
+
+    def taken(self) -> list[Network]:
+        """What this machine has addresses in, or a way to."""
+
+    def mtu(self) -> int:
+        """Of the machine's way out."""
+
+    def host(self) -> str:
+        """An address by which pods reach the host's own services, those of its loopback address excepted."""
+
+    def dissolve(self) -> None:
+        """Nothing is left.  Of a pod that still runs nobody hears any more."""
+
+    def close(self) -> None:
+        """Lets go of it; it is there for the next."""

@@ -1,0 +1,201 @@
+"""The rules that networks are kept by: data for ``nft``.
+
+In the namespace of networks, ``bridged`` says what a pod may send at all (frames from its own MAC address, from its
+own IP addresses, and no announcements of routers), and ``routed`` what is let through between networks, to the way out
+and to this namespace itself.  On the host, ``host`` translates: what pods send out, and what comes to published ports.
+
+A pod, a network and a published port are elements of sets: to come and go they change no rule.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from hypercontainer.network import nft
+from hypercontainer.network.nft import (
+    ACCEPT,
+    BRIDGE,
+    DROP,
+    EQUAL,
+    FORWARD,
+    IFNAME,
+    INET,
+    INPUT,
+    IP4,
+    IP6,
+    IPV4,
+    IPV6,
+    LINK,
+    MAC,
+    NETWORK,
+    OUTPUT,
+    PORT,
+    POSTROUTING,
+    PREROUTING,
+    PROTOCOL,
+    TRANSPORT,
+    UNEQUAL,
+    Chain,
+    Match,
+    Set,
+    Table,
+)
+from hypercontainer.network.parts import DEVICE
+
+NAME = "hyper"
+UPLINK = "uplink"  # the way out of the namespace
+TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
+DNS_PORT = 53
+_ETHER_IP4, _ETHER_ARP, _ETHER_IP6 = 0x0800, 0x0806, 0x86DD
+_ROUTER_ADVERTISEMENT, _REDIRECT, _NEIGHBOUR_ADVERTISEMENT = 134, 137, 136
+_RAW, _DESTINATION_NAT, _SOURCE_NAT, _BRIDGED = -300, -100, 100, -200
+# Of a bridge's own group addresses (IEEE 802.1Q, table 8-1) the last 4 bits differ.
+_GROUP, _GROUP_MASK = bytes.fromhex("0180c2000000"), bytes.fromhex("fffffffffff0")
+# What clouds tell their machines, credentials included, at these addresses.
+METADATA4, METADATA6 = "169.254.169.254", "fd00:ec2::254"
+
+# Of the namespace: whose address a device has (a pod's tap device), and from which networks there is no way out.
+MACS = Set("macs", (IFNAME, MAC))
+ADDRESSES4 = Set("addresses4", (IFNAME, IP4))
+ADDRESSES6 = Set("addresses6", (IFNAME, IP6))
+INTERNAL = Set("internal", (IFNAME,))
+# Of the host: where a port leads to, at one of its addresses and at all of them.
+AT4 = Set("at4", (IP4, PROTOCOL, PORT), (IP4, PORT))
+AT6 = Set("at6", (IP6, PROTOCOL, PORT), (IP6, PORT))
+ANY4 = Set("any4", (PROTOCOL, PORT), (IP4, PORT))
+ANY6 = Set("any6", (PROTOCOL, PORT), (IP6, PORT))
+WAYS_OUT = Set("ways_out", (IFNAME,))  # interfaces; where there are virtual machines one is often a bridge
+
+
+def bridged() -> Table:
+    iif, source = nft.load_meta("IIFNAME"), nft.load(LINK, 6, 6, 4)
+    rules: list[Match] = [[iif, source, nft.found(MACS, inverted=True), nft.verdict(DROP)]]
+    ip4 = nft.of_ethertype(_ETHER_IP4)
+    rules.append([*ip4, iif, nft.load(NETWORK, 12, 4, 4), nft.found(ADDRESSES4), nft.verdict(ACCEPT)])
+    arp = [*nft.of_ethertype(_ETHER_ARP), iif, nft.load(NETWORK, 8, 6, 4), nft.found(MACS)]
+    rules.append([*arp, nft.load(NETWORK, 14, 4, 4), nft.found(ADDRESSES4), nft.verdict(ACCEPT)])
+    ip6 = nft.of_ethertype(_ETHER_IP6)
+    icmp6 = [*ip6, *nft.of_protocol(ICMP6)]
+    rules += [
+        [*icmp6, nft.load(TRANSPORT, 0, 1), nft.compare(bytes([kind])), nft.verdict(DROP)]
+        for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT)
+    ]
+    advertised = [nft.load(TRANSPORT, 0, 1), nft.compare(bytes([_NEIGHBOUR_ADVERTISEMENT]))]
+    target = [iif, nft.load(TRANSPORT, 8, 16, 4), nft.found(ADDRESSES6, inverted=True)]
+    rules.append([*icmp6, *advertised, *target, nft.verdict(DROP)])
+    rules.append([*ip6, iif, nft.load(NETWORK, 8, 16, 4), nft.found(ADDRESSES6), nft.verdict(ACCEPT)])
+    # A bridge learns from what comes to addresses of its own, and nothing has looked at that before.
+    to_bridge = [nft.load(LINK, 0, 6), nft.masked(_GROUP_MASK), nft.compare(_GROUP), nft.verdict(DROP)]
+    chains = (
+        Chain("from_pods", tuple(rules), PREROUTING, _BRIDGED, policy=DROP),
+        Chain("to_bridge", (to_bridge,), INPUT, _BRIDGED),
+    )
+    return Table(BRIDGE, NAME, (MACS, ADDRESSES4, ADDRESSES6), chains)
+
+
+def routed(*, masquerade: bool) -> Table:
+    """``masquerade``: what goes out has the namespace's own address."""
+    accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
+    into, out = nft.by_interface("IIFNAME", UPLINK), nft.by_interface("OIFNAME", UPLINK)
+    forward: list[Match] = [
+        [*nft.known_connection(), accept],
+        [*into, accept],
+        [*_to(IPV4, METADATA4), drop],
+        [*_to(IPV6, METADATA6), drop],
+        [*out, nft.load_meta("IIFNAME"), nft.found(INTERNAL), drop],
+        [*out, accept],
+    ]
+    asked = [nft.load(TRANSPORT, 2, 2), nft.compare(struct.pack(">H", DNS_PORT)), accept]
+    arrive: list[Match] = [
+        [*nft.known_connection(), accept],
+        [*nft.by_interface("IIFNAME", "lo"), accept],
+        *([*nft.of_protocol(protocol), accept] for protocol in (ICMP, ICMP6)),
+        *(
+            [*nft.by_interface("IIFNAME", UPLINK, UNEQUAL), *nft.of_protocol(each), *asked]
+            for each in (TCP, UDP)
+        ),
+    ]
+    devices = [(UPLINK, 16), ("lo", 16), (DEVICE, len(DEVICE))]
+    others = [nft.compare(name.encode().ljust(size, b"\0"), UNEQUAL) for name, size in devices]
+    chains = [
+        # A pod's tap device speaks to its bridge and to nobody else, whatever becomes of that.
+        Chain("guard", ([nft.load_meta("IIFNAME"), *others, drop],), PREROUTING, _RAW),
+        Chain("forward", tuple(forward), FORWARD, policy=DROP),
+        Chain("input", tuple(arrive), INPUT, policy=DROP),
+    ]
+    if masquerade:
+        rule = [*out, nft.masquerade()]
+        chains.append(Chain("postrouting", (rule,), POSTROUTING, _SOURCE_NAT, "nat"))
+    return Table(INET, NAME, (INTERNAL,), tuple(chains))
+
+
+def host(name: str, link: str) -> Table:
+    """``link``: the interface that leads to the namespace."""
+    translated = (*_published(IPV4, AT4, ANY4), *_published(IPV6, AT6, ANY6))
+    here, there = nft.by_interface("IIFNAME", link), nft.by_interface("OIFNAME", link)
+    loopback = [*nft.of_family(IPV4), nft.load(NETWORK, 12, 1), nft.compare(b"\x7f")]
+    sources: tuple[Match, ...] = (
+        [*there, *loopback, nft.masquerade()],  # of this host's own clients of "localhost"
+        [*here, nft.masquerade()],  # what pods send out, and to a published port of a pod
+    )
+    accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
+    let_through = ([*nft.known_connection(), accept], [*nft.translated_connection(), accept])
+    bridge = [nft.load_meta("OIFKIND"), nft.compare(b"bridge".ljust(16, b"\0"))]
+    no_way_out = [nft.load_meta("OIFNAME"), nft.found(WAYS_OUT, inverted=True)]
+    forward = (
+        # From elsewhere than this host pods are reached by published ports alone ...
+        *([*there, *match] for match in (*let_through, [drop])),
+        # ... and reach others' own networks, which are bridges, in the same manner.
+        *([*here, *match] for match in (*let_through, [*bridge, *no_way_out, drop])),
+    )
+    # The link may carry the loopback network out, for these clients, but not in.
+    to_loopback = [
+        *here,
+        *nft.of_family(IPV4),
+        nft.load(NETWORK, 16, 1),
+        nft.compare(b"\x7f"),
+        drop,
+    ]
+    chains = (
+        Chain("guard", (to_loopback,), PREROUTING, _RAW),
+        Chain("forward", forward, FORWARD),
+        Chain("prerouting", translated, PREROUTING, _DESTINATION_NAT, "nat"),
+        Chain("output", translated, OUTPUT, _DESTINATION_NAT, "nat"),
+        Chain("postrouting", sources, POSTROUTING, _SOURCE_NAT, "nat"),
+    )
+    return Table(INET, name, (AT4, AT6, ANY4, ANY6, WAYS_OUT), chains)
+
+
+def forwarded(link: str) -> tuple[Match, Match]:
+    """What another's chain that lets nothing through has to let through; of that our own table lets through what is to
+    be.  In the words that iptables has: it refuses to read a chain with any other."""
+    accept = nft.verdict(ACCEPT)
+    return [*nft.by_interface("IIFNAME", link), accept], [*nft.by_interface("OIFNAME", link), accept]
+
+
+def _published(family: int, at: Set, anywhere: Set) -> tuple[Match, ...]:
+    offset, size = (16, IP4) if family == IPV4 else (24, IP6)
+    taken = size.registers
+    whole = [
+        nft.load(NETWORK, offset, size.size),
+        nft.load_meta("L4PROTO", taken),
+        nft.load(TRANSPORT, 2, 2, taken + 1),
+    ]
+    short = [nft.load_meta("L4PROTO", 0), nft.load(TRANSPORT, 2, 2, 1)]
+    led = nft.destination_nat(family, 0, taken)
+    ours = [*nft.of_family(family), *nft.to_this_host()]
+    if family == IPV6:  # to which no way leads out, as of IPv4's: its clients are refused, and try that
+        ours += [nft.load(NETWORK, offset, size.size), nft.compare(nft.packed(IP6, "::1"), UNEQUAL)]
+    return (
+        [*ours, *whole, nft.found(at, register=0), led],
+        [*ours, *short, nft.found(anywhere, register=0), led],
+    )
+
+
+def _to(family: int, address: str) -> Match:
+    offset, its = (16, IP4) if family == IPV4 else (24, IP6)
+    return [
+        *nft.of_family(family),
+        nft.load(NETWORK, offset, its.size),
+        nft.compare(nft.packed(its, address), EQUAL),
+    ]
