@@ -20,11 +20,11 @@ from make_sync import tidy
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from hypercontainer.contract import probes, spec, volumes  # noqa: E402
+from hypercontainer.contract import networks, probes, spec, volumes  # noqa: E402
 from hypercontainer.sdk import options  # noqa: E402
 
 TARGET = ROOT / "src/hypercontainer/sdk/container_options.py"
-HOMES = (abc, probes, volumes, spec, options)  # where types come from: the first that knows one
+HOMES = (abc, probes, volumes, networks, spec, options)  # where types come from: the first that knows one
 HEAD = '''"""What may be said of a new container beside its image and command, in a call.
 
 Made of contract/spec.py and sdk/options.py by tools/make_options.py; change it there.
@@ -42,6 +42,7 @@ class ContainerOptions(TypedDict, total=False):
 
     ``ports``: port in the container (80, "53/udp") -> port of the host (0: any free one; a range such as
     "8000-8009": the first that is free), or (address, port).
+    ``network``: a network's name, several, or a ``Join`` that says more of a place in one.
     ``volumes``: path in the container -> name of a volume, "/directory" of the host, or a source of
     ``hypercontainer.contract.volumes``.  ``files``: path -> content.  ``restart``: "always", "on-failure:3", ...
     Sizes: bytes, or "256m".  The rest is as in ContainerSpec.

@@ -8,8 +8,9 @@ from __future__ import annotations
 from hypercontainer.cli.options import Option, flag, many, number, octal, refused, text
 from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
 
+LINKS = "containers of one network find each other by name without links; --network-alias gives more names"
+LINK_LOCAL = "addresses of the link are the guest's own; --ip and --ip6 choose those of the network"
 _DEVICES = "a virtual machine sees no device of the host"
-_NETWORKS = "networks of one's own come with a later release"
 _SCHEDULING = "real-time shares of the host's processors are not given to virtual machines"
 _CGROUP = "limits apply to the virtual machine; use --cpus and --memory"
 
@@ -48,14 +49,25 @@ NETWORK = (
     many("-p --publish", "[[IP:]PORT:]PORT[/PROTOCOL]", "publish a port on the host", parsed="ports"),
     flag("-P --publish-all", "publish every exposed port on a free port of the host", field="publish_all"),
     many("--expose", "PORT[/PROTOCOL]", "declare a port", parsed="expose"),
-    text("--network", "MODE", "'user' (also: bridge, default) or 'none'", parsed="network"),
-    text("--net", "MODE", "the same as --network", parsed="network"),
+    many(
+        "--network",
+        "NETWORK",
+        "join it: NAME, name=NAME,alias=NAME,ip=ADDRESS, none, user, pod:NAME, container:NAME",
+        parsed="networks",
+    ),
+    many("--net", "NETWORK", "the same as --network", parsed="networks"),
+    many("--network-alias", "NAME", "one more name in its first network"),
+    many("--net-alias", "NAME", "the same as --network-alias"),
+    text("--ip", "ADDRESS", "of IPv4, in its first network"),
+    text("--ip6", "ADDRESS", "of IPv6, in its first network"),
     many("--dns", "ADDRESS", "resolver", field="dns"),
     many("--dns-search", "DOMAIN", "search domain", field="dns_search"),
     many("--dns-option", "OPTION", "of resolv.conf", field="dns_options"),
     many("--dns-opt", "OPTION", "the same as --dns-option", parsed="dns_options"),
-    many("--add-host", "NAME:ADDRESS", "line in /etc/hosts", field="extra_hosts"),
-    text("--mac-address", "ADDRESS", "of eth0", field="mac_address"),
+    many(
+        "--add-host", "NAME:ADDRESS", "line in /etc/hosts; ADDRESS may be host-gateway", field="extra_hosts"
+    ),
+    text("--mac-address", "ADDRESS", "in its first network", parsed="mac_address"),
 )
 RESOURCES = (
     text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes", parsed="memory_bytes"),
@@ -170,7 +182,7 @@ WITHOUT_EFFECT = (
 REFUSED = (
     refused("--volumes-from", "CONTAINER", "name the volumes themselves, with -v"),
     refused("--volume-driver", "DRIVER", "volumes are hyperd's own disks; see hyper volume"),
-    refused("--link", "CONTAINER", "links are not supported; containers of one pod meet on localhost"),
+    refused("--link", "CONTAINER", LINKS),
     refused("--device", "DEVICE", _DEVICES),
     refused("--device-cgroup-rule", "RULE", _DEVICES),
     refused("--device-read-bps", "LIMIT", _DEVICES),
@@ -178,11 +190,7 @@ REFUSED = (
     refused("--device-write-bps", "LIMIT", _DEVICES),
     refused("--device-write-iops", "LIMIT", _DEVICES),
     refused("--gpus", "GPUS", "graphics processors are not passed to virtual machines"),
-    refused("--ip", "ADDRESS", _NETWORKS),
-    refused("--ip6", "ADDRESS", _NETWORKS),
-    refused("--link-local-ip", "ADDRESS", _NETWORKS),
-    refused("--network-alias", "NAME", _NETWORKS),
-    refused("--net-alias", "NAME", _NETWORKS),
+    refused("--link-local-ip", "ADDRESS", LINK_LOCAL),
     refused("--cgroup-parent", "GROUP", _CGROUP),
     refused("--blkio-weight", "WEIGHT", "the disks of virtual machines are not weighed against one another"),
     refused(

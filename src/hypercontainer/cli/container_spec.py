@@ -10,6 +10,7 @@ import os
 from hypercontainer.cli.environment import environment, pairs
 from hypercontainer.cli.health import healthcheck
 from hypercontainer.cli.mounts import mounts_spec
+from hypercontainer.cli.networks import networks_spec
 from hypercontainer.cli.options import UsageError, Values
 from hypercontainer.cli.ports import parse_expose, parse_publish
 from hypercontainer.cli.units import bytes_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 PERIOD_US = 100_000  # Docker's
 MIN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_PROFILE_BYTES = 1024 * 1024
-NETWORKS = {"": "user", "user": "user", "default": "user", "bridge": "user", "none": "none"}
 LOG_DRIVERS = {"file": "file", "json-file": "file", "local": "file", "none": "none"}
 PULL_POLICIES = ("always", "missing", "never")
 HYPERVISORS = ("qemu", "uml")
@@ -69,15 +69,7 @@ def _names(values: Values) -> dict[str, Any]:
 
 
 def network(values: Values) -> dict[str, Any]:
-    spec: dict[str, Any] = {}
-    mode = values.text("network") if values.given("network") else values.text("net")
-    if mode not in NETWORKS:
-        raise NotSupported(
-            f"--network {mode}: there are 'user' and 'none'",
-            hint="networks of one's own come with a later release",
-        )
-    if NETWORKS[mode] != "user":
-        spec["network"] = NETWORKS[mode]
+    spec = networks_spec(values)
     if ports := [port for item in values.many("publish") for port in parse_publish(item)]:
         spec["ports"] = ports
     if values.given("dns-opt"):

@@ -9,10 +9,6 @@ _BUILD = (
     "images are built by other programs",
     "`buildah build -t NAME .`, then `buildah push NAME docker-archive:/dev/stdout | hyper load`",
 )
-_NETWORKS = (
-    "networks of one's own come with a later release",
-    "containers of one pod meet on localhost (`hyper pod create`); `-p` publishes a port on the host",
-)
 _FILES = "`hyper exec NAME tar -c PATH` and `hyper exec -i NAME tar -x` carry files; `-v` shares a directory"
 _SWARM = ("there is no swarm", "`hyper play` runs the Deployments and Services of a manifest on this machine")
 _PLUGINS = ("there are no plugins", "volumes, networks and logs are hyperd's own: docs/configuration.md")
@@ -45,7 +41,6 @@ MISSING: dict[str, tuple[str, str]] = {
         "`hyper exec NAME tar -c --one-file-system / > FILE`",
     ),
     "manifest": _REGISTRY,
-    "network": _NETWORKS,
     "node": _SWARM,
     "plugin": _PLUGINS,
     "sbom": _REGISTRY,

@@ -196,15 +196,18 @@ def _options(typed: str, text: str | None) -> dict[str, str]:
     return said
 
 
-def _fields(typed: str) -> dict[str, str]:
-    if '"' in typed:
-        from csv import reader
+def items_of(typed: str) -> list[str]:
+    """What commas separate; what has one of its own stands in quotes."""
+    if '"' not in typed:
+        return typed.split(",")
+    from csv import reader
 
-        items = next(reader([typed]), [])
-    else:
-        items = typed.split(",")
+    return next(reader([typed]), [])
+
+
+def _fields(typed: str) -> dict[str, str]:
     values: dict[str, str] = {}
-    for item in items:
+    for item in items_of(typed):
         key, equals, value = item.partition("=")
         key = _KEYS.get(key.strip().lower(), key.strip().lower())
         if not key or key in values:

@@ -9,6 +9,7 @@ from hypercontainer.cli.options import UsageError, Values
 from hypercontainer.cli.pulling import is_there, pull
 from hypercontainer.cli.session import tell
 from hypercontainer.client.api import RemoteError
+from hypercontainer.errors import NotSupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ def pod_spec(values: Values, name: str) -> dict[str, Any]:
         spec["share_pids"] = True
     for part in (network, resources, machine):
         spec |= part(values)
+    if "pod" in spec:
+        raise NotSupported(
+            "--network: a pod is a virtual machine of its own, and has no other's network",
+            hint="--network NAME puts both into one network; --pod puts a container into a pod",
+        )
     return spec
 
 
@@ -49,12 +55,13 @@ def _shares_pids(text: str) -> bool:
     return "pid" in names
 
 
-def new_pod(client: Client, spec: dict[str, Any]) -> None:
-    """Where ``spec`` says "new:NAME", makes that pod; ``spec`` keeps what is the container's own."""
-    pod = spec.get("pod", "")
-    if not pod.startswith("new:"):
+def settle_pod(client: Client, spec: dict[str, Any]) -> None:
+    """Where ``spec`` says "new:NAME", makes that pod, and ``spec`` keeps what is the container's own; where it says
+    "container:NAME", that container's pod is meant."""
+    kind, _, name = spec["pod"].partition(":")
+    if kind == "container":
+        spec["pod"] = client.call("containers.inspect", name)["pod"]
         return
-    name = pod.removeprefix("new:")
     if not name:
         raise UsageError("--pod new: needs a name", hint="--pod new:NAME")
     fields = {field for option in POD_OPTIONS for field in option.fields} - _EACH_ITS_OWN

@@ -87,6 +87,29 @@ credentials are fetched by `hyper play`; hyperd is given none.
 Options stand behind one more colon: `ro`, and `nocopy`, without which what the image has at `/path` goes into a volume
 that is empty. Docker's options about SELinux labels and consistency are taken and have no effect here.
 
+## Networks
+
+| `--network` | the container, or the pod, |
+| --- | --- |
+| `back` | is in the network of that name (`hyper network create back`), where others find it by its name |
+| `name=back,alias=db,ip=10.89.0.7` | also by that alias, at that address; also `ip6`, `mac-address`, `gw-priority` |
+| `bridge`, `default`, or not said | is in the network that there is anyway; the configuration may say another |
+| `user` | is alone behind the host's addresses: it reaches out, and is reached by `-p` alone |
+| `none` | has no network |
+| `pod:POD`, `container:NAME` | goes into that pod, or that container's, and shares its network |
+
+It may be said several times: each is an interface, `--ip`, `--ip6`, `--mac-address` and `--network-alias` are of the
+first, and the one of the highest `gw-priority` is the way out. `host` is refused: a virtual machine has a network of
+its own. `-p` publishes a port of it on the host, and `--add-host NAME:host-gateway` names the host inside.
+
+| `-p` | publishes |
+| --- | --- |
+| `80`, `53/udp` | a port on any free port of the host |
+| `8080:80`, `8000-8009:8000-8009` | on that port; a range on a range of the same length |
+| `8080-8099:80` | on the first of these that is free |
+| `127.0.0.1:8080:80`, `[::1]:8080:80`, `127.0.0.1::80` | on one address of the host |
+| `published=8080,target=80,protocol=tcp` | the same in words |
+
 ## Docker's commands that are not there
 
 Each says so, and what does the same:

@@ -20,7 +20,11 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Looking at containers": {
         "ps": ("ps", "PS", "List containers"),
         "logs": ("logs", "LOGS", "Show what a container has written"),
-        "inspect": ("inspect", "INSPECT", "Show everything about containers, images, pods or volumes"),
+        "inspect": (
+            "inspect",
+            "INSPECT",
+            "Show everything about containers, images, pods, networks or volumes",
+        ),
         "top": ("top", "TOP", "List the processes of a container"),
         "stats": ("stats", "STATS", "Show the use of CPU, memory, network and disk as it changes"),
         "port": ("port", "PORT", "Show the published ports of a container"),
@@ -110,6 +114,18 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "prune": ("volume", "PRUNE", "Remove volumes that no pod uses"),
         },
     ),
+    "network": (
+        "Manage networks, in which pods find each other by name",
+        {
+            "create": ("network", "CREATE", "Create a network"),
+            "ls": ("network", "LS", "List networks"),
+            "inspect": ("inspect", "OF_NETWORKS", "Show everything about networks"),
+            "connect": ("network", "CONNECT", "Put a container or a pod into a network"),
+            "disconnect": ("network", "DISCONNECT", "Take a container or a pod out of a network"),
+            "rm": ("network", "RM", "Remove networks"),
+            "prune": ("network", "PRUNE", "Remove networks that no pod is in"),
+        },
+    ),
     "generate": ("Write down what is there", {"kube": _GENERATE}),
     "kube": (
         "Use Kubernetes' manifests, with podman's words",
@@ -161,6 +177,7 @@ SYNONYMS = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "pod": {"list": "ls", "ps": "ls", "remove": "rm"},
     "ports": {"list": "ls", "remove": "delete", "rm": "delete"},
+    "network": {"list": "ls", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
     "generate": {},
     "kube": {},

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from hypercontainer.contract.networks import Subnet
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 
@@ -124,10 +125,27 @@ class Machine(Struct, frozen=True, kw_only=True):
     disk_full: bool = False
 
 
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """A pod in a network, while its VM runs: addresses as "10.89.0.2/24", "" where there is none.  ``network_id``: ""
+    of "user"."""
+
+    network: str
+    network_id: str = ""
+    mac_address: str = ""
+    address: str = ""
+    address6: str = ""
+    gateway: str = ""
+    gateway6: str = ""
+    aliases: tuple[str, ...] = ()
+
+
 class NetworkState(Struct, frozen=True, kw_only=True):
+    """Of the endpoint that has the way out; ``endpoints``: all, this one first."""
+
     address: str = ""
     gateway: str = ""
     mac_address: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 class Inspect(Summary, frozen=True, kw_only=True):
@@ -353,6 +371,30 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     pods: tuple[str, ...] = ()
     disk: str = ""  # its file on the host
+
+
+class NetworkMember(Struct, frozen=True, kw_only=True):
+    """A pod that is in a network; its addresses while its VM runs.  ``containers``: names."""
+
+    pod: str  # its ID
+    name: str  # the pod's, or that of its only container
+    containers: tuple[str, ...] = ()
+    endpoint: Endpoint
+
+
+class NetworkInfo(Struct, frozen=True, kw_only=True):
+    """A line of ``hyper network ls``.  ``subnets`` with what was chosen; ``members``: of its inspection alone."""
+
+    id: str
+    name: str
+    driver: str
+    created: str
+    subnets: tuple[Subnet, ...] = ()
+    ipv6: bool = False
+    internal: bool = False
+    mtu: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    members: tuple[NetworkMember, ...] = ()
 
 
 class CronRun(Struct, frozen=True):

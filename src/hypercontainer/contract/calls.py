@@ -16,6 +16,7 @@ from hypercontainer.contract.answers import (
     HistoryLine,
     ImageSummary,
     KernelLine,
+    NetworkInfo,
     Played,
     PodSummary,
     Port,
@@ -26,6 +27,7 @@ from hypercontainer.contract.answers import (
     Summary,
     VolumeInfo,
 )
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
 
 API_VERSION = "1"
@@ -239,6 +241,26 @@ class PruneVolumesBody(Request, frozen=True):
     filters: Filters = field(default_factory=dict)
 
 
+class PruneNetworksBody(Request, frozen=True):
+    """``filters``: label, label!, until."""
+
+    filters: Filters = field(default_factory=dict)
+
+
+class ConnectBody(Request, frozen=True):
+    """``ref``: a container or a pod; ``join.name`` is not looked at."""
+
+    ref: Name
+    join: Join | None = None
+
+
+class DisconnectBody(Request, frozen=True):
+    """``force``: also from a network that is gone."""
+
+    ref: Name
+    force: bool = False
+
+
 class PlayBody(Request, frozen=True):
     text: str
     replace: bool = False
@@ -342,6 +364,14 @@ class VolumeList(Wrapper, frozen=True):
 class VolumesPruned(Struct, frozen=True):
     removed: tuple[str, ...]
     space_reclaimed_bytes: int
+
+
+class NetworkList(Wrapper, frozen=True):
+    networks: list[NetworkInfo]
+
+
+class NetworksPruned(Struct, frozen=True):
+    removed: tuple[str, ...]
 
 
 class Manifest(Wrapper, frozen=True):

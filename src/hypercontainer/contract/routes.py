@@ -173,6 +173,21 @@ volumes.remove DELETE /volumes/ID id_as=name query=ForceQuery status=204
 volumes.prune POST /volumes/prune body=PruneVolumesBody answer=VolumesPruned
     Removes volumes that no pod uses: those that nobody has named, or all.
 
+networks.create POST /networks body=NetworkSpec answer=NetworkInfo status=201
+    Creates a network.
+networks.find GET /networks query=FiltersQuery answer=NetworkList
+    Networks.
+networks.inspect GET /networks/ID id_as=name answer=NetworkInfo
+    One network, with the pods in it.
+networks.remove DELETE /networks/ID id_as=name query=ForceQuery status=204
+    Removes a network.
+networks.prune POST /networks/prune body=PruneNetworksBody answer=NetworksPruned
+    Removes networks that no pod is in.
+networks.connect POST /networks/ID/connect id_as=name body=ConnectBody status=204
+    Puts a container's pod into a network, also while it runs.
+networks.disconnect POST /networks/ID/disconnect id_as=name body=DisconnectBody status=204
+    Takes a container's pod out of a network, also while it runs.
+
 manifests.play POST /manifests/play body=PlayBody answer=PlayedList progress credentials
     Makes what a Kubernetes manifest describes.
 manifests.down POST /manifests/down body=DownBody answer=PlayedList progress silent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.probes import Healthcheck, Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
@@ -90,7 +91,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     annotations: dict[str, str] = field(default_factory=dict)
 
     # network
-    network: str = "user"  # or "none"
+    networks: tuple[Join, ...] = ()  # (): the one that the configuration says
     ports: tuple[PortMapping, ...] = ()
     publish_all: bool = False
     expose: tuple[str, ...] = ()  # "80/tcp"
@@ -178,7 +179,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     domainname: str = ""
     share_pids: bool = False
     shm_size_bytes: int = 64 * 1024 * 1024
-    network: str = "user"  # or "none"
+    networks: tuple[Join, ...] = ()  # (): the one that the configuration says
     ports: tuple[PortMapping, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -213,6 +214,7 @@ POD_WIDE = (
     "domainname",
     "ports",
     "publish_all",
+    "networks",
     "dns",
     "dns_search",
     "dns_options",

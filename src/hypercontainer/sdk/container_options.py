@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import LogConfig, RestartPolicy, Ulimit
 from hypercontainer.contract.volumes import InjectedFile, Source, Volume
@@ -19,6 +20,7 @@ class ContainerOptions(TypedDict, total=False):
 
     ``ports``: port in the container (80, "53/udp") -> port of the host (0: any free one; a range such as
     "8000-8009": the first that is free), or (address, port).
+    ``network``: a network's name, several, or a ``Join`` that says more of a place in one.
     ``volumes``: path in the container -> name of a volume, "/directory" of the host, or a source of
     ``hypercontainer.contract.volumes``.  ``files``: path -> content.  ``restart``: "always", "on-failure:3", ...
     Sizes: bytes, or "256m".  The rest is as in ContainerSpec.
@@ -38,7 +40,7 @@ class ContainerOptions(TypedDict, total=False):
     init: bool
     labels: Pairs
     annotations: Pairs
-    network: str
+    network: str | Join | Sequence[str | Join]
     ports: Ports
     publish_all: bool
     expose: Sequence[str]

@@ -35,7 +35,8 @@ _DATA: dict[type[HyperError], dict[str, Any]] = {
 
 _COLLECTIONS = frozenset(("containers", "pods"))
 _ON_ONE = frozenset(("start", "stop", "unpause", "remove", "ports"))
-_ON_ALL = {f"{kind}.find": f"{kind}.list" for kind in ("containers", "pods", "images", "volumes")}
+_ON_ALL = {f"{kind}.find": f"{kind}.list" for kind in ("containers", "pods", "images", "volumes", "networks")}
+_ON_ALL |= {name: name for name in ("networks.create", "networks.inspect", "networks.remove")}
 _ON_ALL["volumes.create"] = "volumes.create"
 
 

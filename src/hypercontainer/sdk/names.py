@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypercontainer.contract.calls import PodProcess
+from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.contract.spec import (
     ContainerSpec,
     LogConfig,
@@ -86,10 +87,12 @@ __all__ = [
     "ImageError",
     "InjectedFile",
     "InvalidArgument",
+    "Join",
     "LaunchError",
     "LayerError",
     "LogConfig",
     "NamedVolume",
+    "NetworkSpec",
     "NotFound",
     "NotSupported",
     "Output",
@@ -104,6 +107,7 @@ __all__ = [
     "RunResult",
     "Stream",
     "StreamClosed",
+    "Subnet",
     "TimedOut",
     "Tmpfs",
     "TooMuchOutput",

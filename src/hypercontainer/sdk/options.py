@@ -15,6 +15,7 @@ import msgspec
 
 from hypercontainer.config.loading import size
 from hypercontainer.contract import times
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.ports import numbers
 from hypercontainer.contract.reading import refused
 from hypercontainer.contract.spec import (
@@ -142,6 +143,11 @@ def _files(given: Mapping[str, bytes | str | InjectedFile]) -> dict[str, Any]:
     return {"files": made}
 
 
+def _networks(value: str | Join | Sequence[str | Join]) -> dict[str, Any]:
+    given = (value,) if isinstance(value, str | Join) else value
+    return {"networks": tuple(Join(one) if isinstance(one, str) else one for one in given)}
+
+
 def _restart(value: str | RestartPolicy) -> dict[str, Any]:
     if isinstance(value, RestartPolicy):
         return {"restart": value}
@@ -175,6 +181,7 @@ FORMS: dict[str, Form] = {
     "tmpfs": Form(
         "tmpfs", "Pairs", lambda value: {"tmpfs": [Tmpfs(path, options) for path, options in value.items()]}
     ),
+    "network": Form("networks", "str | Join | Sequence[str | Join]", _networks),
     "ports": Form("ports", "Ports", lambda value: {"ports": port_mappings(value)}),
     "volumes": Form("volumes", "Mapping[str, str | Source | Volume]", _volumes),
     "files": Form("files", "Mapping[str, bytes | str | InjectedFile]", _files),

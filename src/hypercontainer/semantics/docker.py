@@ -22,6 +22,7 @@ from hypercontainer.agent.operations import (
 )
 from hypercontainer.contract import ports
 from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.networks import NONE
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Ulimit
 from hypercontainer.errors import InvalidArgument
@@ -70,14 +71,15 @@ class Image(Protocol):
 class Facts:
     """What the specification does not know: disks, numbers, network, kernel.
 
-    ``address`` is the container's own ("" without a network), ``kernel_version`` the guest's (major, minor).
+    ``address`` is the container's own ("" without a network), ``host`` the host's as it calls it, ``kernel_version``
+    the guest's (major, minor).
     """
 
     lower: Disk
     upper: Disk | None
     process: int = 1
     address: str = ""
-    gateway: str = ""
+    host: str = ""
     name_servers: tuple[str, ...] = ()
     kernel_version: tuple[int, int] = (6, 1)
     single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
@@ -92,7 +94,7 @@ class Start:
     process: ProcessPlan
 
 
-_ANY_FACTS = Facts(Disk("image", "erofs"), None, address="192.0.2.2", gateway="192.0.2.1")
+_ANY_FACTS = Facts(Disk("image", "erofs"), None, address="192.0.2.2", host="192.0.2.1")
 
 
 def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Effective, tuple[str, ...]]:
@@ -158,7 +160,7 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         upper=facts.upper,
         read_only=spec.read_only,
         mounts=_mounts(spec, facts, systemd=systemd),
-        files=plan_files.files(spec, made.hostname, facts.address, facts.gateway, facts.name_servers),
+        files=plan_files.files(spec, made.hostname, facts.address, facts.host, facts.name_servers),
         devices=plan_mounts.DEVICES,
         masked_paths=() if spec.privileged else plan_mounts.MASKED_PATHS,
         readonly_paths=() if spec.privileged else plan_mounts.READONLY_PATHS,
@@ -450,7 +452,8 @@ def _oom_score_adj(value: int) -> int:
 
 
 def _warnings(spec: ContainerSpec) -> Iterable[str]:
-    if spec.network == "none" and (spec.ports or spec.publish_all):
+    nowhere = [join.name for join in spec.networks] == [NONE]
+    if nowhere and (spec.ports or spec.publish_all):
         yield "ports are published, but the container has no network"
 
 

@@ -23,12 +23,12 @@ _LOCAL = (
 
 
 def files(
-    spec: ContainerSpec, hostname: str, address: str, gateway: str, name_servers: tuple[str, ...]
+    spec: ContainerSpec, hostname: str, address: str, host: str, name_servers: tuple[str, ...]
 ) -> tuple[File, ...]:
     """Bound over the image's own, so that they are right whatever disk the container has, but not over what the user
     mounts there; and the user's own files."""
     contents = {
-        "/etc/hosts": hosts(spec, hostname, address, gateway),
+        "/etc/hosts": hosts(spec, hostname, address, host),
         "/etc/hostname": hostname + "\n",
         "/etc/resolv.conf": resolv_conf(spec, name_servers),
     }
@@ -55,20 +55,20 @@ def _injected(spec: ContainerSpec) -> tuple[File, ...]:
     )
 
 
-def hosts(spec: ContainerSpec, hostname: str, address: str, gateway: str) -> str:
+def hosts(spec: ContainerSpec, hostname: str, address: str, host: str) -> str:
     lines = [*_LOCAL]
-    lines += [_extra_host(text, gateway) for text in spec.extra_hosts]
+    lines += [_extra_host(text, host) for text in spec.extra_hosts]
     full = f"{hostname}.{spec.domainname} {hostname}" if spec.domainname else hostname
     lines.append(f"{address or '127.0.1.1'}\t{full}")
     return "\n".join(lines) + "\n"
 
 
-def _extra_host(text: str, gateway: str) -> str:
+def _extra_host(text: str, host: str) -> str:
     """NAME:ADDRESS (or NAME=ADDRESS); an IPv6 address may stand in brackets."""
     cut = next((i for i, c in enumerate(text) if c in ":="), -1)
     name, address = text[: max(cut, 0)], text[cut + 1 :].removeprefix("[").removesuffix("]")
     if address == HOST_GATEWAY:
-        address = gateway
+        address = host
     if not name or any(c.isspace() for c in name) or not _is_address(address):
         raise InvalidArgument(
             f"{text!r} is not understood", field="extra_hosts", takes="NAME:ADDRESS, or NAME:host-gateway"
@@ -77,11 +77,11 @@ def _extra_host(text: str, gateway: str) -> str:
 
 
 def resolv_conf(spec: ContainerSpec, name_servers: Iterable[str]) -> str:
-    """The user's name servers in place of what the network has; the search domain "." is "none"."""
+    """The search domain "." is "none"."""
     for server in spec.dns:
         if not _is_address(server):
             raise InvalidArgument(f"{server!r} is no address", field="dns", takes="an IPv4 or IPv6 address")
-    lines = [f"nameserver {server}" for server in spec.dns or name_servers]
+    lines = [f"nameserver {server}" for server in name_servers]
     for field, words in (("dns_search", spec.dns_search), ("dns_options", spec.dns_options)):
         if any(not word or any(c.isspace() or c == "\0" for c in word) for word in words):
             raise InvalidArgument(

@@ -103,6 +103,9 @@ _GRAPH_DRIVER: Kind = {"Data": LABELS}
 _HOST_LISTS = """Binds VolumesFrom CapAdd CapDrop Dns DnsOptions DnsSearch ExtraHosts GroupAdd Links SecurityOpt
     BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps ConsoleSize
     Devices DeviceCgroupRules DeviceRequests Ulimits Mounts MaskedPaths ReadonlyPaths"""
+_PLACES = MapOf(
+    {"Links": TEXTS, "Aliases": TEXTS, "IPAMConfig": None, "DriverOpts": LABELS, "DNSNames": TEXTS}
+)
 CONTAINER: Kind = {
     "Args": TEXTS,
     "State": {
@@ -136,7 +139,7 @@ CONTAINER: Kind = {
         "Ports": _BINDINGS,
         "SecondaryIPAddresses": TEXTS,
         "SecondaryIPv6Addresses": TEXTS,
-        "Networks": MapOf({"Links": TEXTS, "Aliases": TEXTS, "IPAMConfig": None, "DriverOpts": LABELS}),
+        "Networks": _PLACES,
     },
 }
 IMAGE: Kind = {
@@ -150,7 +153,25 @@ IMAGE: Kind = {
     "RootFS": {"Layers": TEXTS},
 }
 VOLUME: Kind = {"Labels": LABELS, "Options": LABELS, "Status": LABELS, "UsageData": None}
-POD: Kind = {"Labels": LABELS, "Annotations": LABELS, "Ports": _BINDINGS, "Mounts": MapOf(ListOf())}
+NETWORK: Kind = {
+    "IPAM": {
+        "Driver": "",
+        "Options": LABELS,
+        "Config": ListOf({"Subnet": "", "IPRange": "", "Gateway": "", "AuxiliaryAddresses": LABELS}),
+    },
+    "Containers": MapOf(
+        dict.fromkeys(("Name", "EndpointID", "MacAddress", "IPv4Address", "IPv6Address"), "")
+    ),
+    "Options": LABELS,
+    "Labels": LABELS,
+}
+POD: Kind = {
+    "Labels": LABELS,
+    "Annotations": LABELS,
+    "Ports": _BINDINGS,
+    "Mounts": MapOf(ListOf()),
+    "NetworkSettings": {"Networks": _PLACES},
+}
 EVENT: Kind = {"status": "", "id": "", "from": "", "Actor": {"Attributes": LABELS}}
 
 

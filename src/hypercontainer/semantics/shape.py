@@ -8,6 +8,8 @@ of it are maps: `kinds.py`.  The command line loads this.
 
 from __future__ import annotations
 
+from hypercontainer.semantics import network_shape
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -105,7 +107,7 @@ def _host_config(found: dict[str, Any]) -> dict[str, Any]:
         "Binds": _binds(mounts(spec["volumes"], spec["mounts"], {})),
         "ContainerIDFile": "",
         **_policies(spec),
-        "NetworkMode": spec["network"],
+        "NetworkMode": network_shape.mode(found),
         "PortBindings": requested_ports(spec["ports"]),
         "AutoRemove": spec["auto_remove"],
         "VolumeDriver": "",
@@ -259,26 +261,7 @@ def _network(found: dict[str, Any]) -> dict[str, Any]:
             ports[name] = [*(ports.get(name) or ()), _binding(port)]
         else:
             ports.setdefault(name, None)
-    network = found["network"]
-    address, _, prefix = network["address"].partition("/")
-    facts = {
-        "EndpointID": "",
-        "Gateway": network["gateway"],
-        "IPAddress": address,
-        "IPPrefixLen": int(prefix or 0),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "MacAddress": network["mac_address"],
-    }
-    endpoint = {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
-        "NetworkID": "",
-        **facts,
-        "DriverOpts": None,
-    }
+    pod, names = found.get("pod", ""), (found["name"], found["id"][:12], found["config"]["hostname"])
     return {
         "Bridge": "",
         "SandboxID": "",
@@ -289,8 +272,8 @@ def _network(found: dict[str, Any]) -> dict[str, Any]:
         "SandboxKey": "",
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
-        **facts,
-        "Networks": {found["spec"]["network"]: endpoint},
+        **network_shape.first(found, pod),
+        "Networks": network_shape.places(found, pod, names),
     }
 
 
@@ -352,7 +335,7 @@ def _member(found: dict[str, Any]) -> dict[str, Any]:
 
 def pod(found: dict[str, Any]) -> dict[str, Any]:
     """``found``: a ``PodInspect``."""
-    spec, network = found["spec"], found["network"]
+    spec, network = found["spec"], network_shape.first(found, found["id"])
     return {
         "Id": found["id"],
         "Name": found["name"],
@@ -374,10 +357,9 @@ def pod(found: dict[str, Any]) -> dict[str, Any]:
             if (shown := mounts([*spec["volumes"], *container["volumes"]], container["mounts"], {}))
         },
         "NetworkSettings": {
-            "NetworkMode": spec["network"],
-            "IPAddress": network["address"].partition("/")[0],
-            "Gateway": network["gateway"],
-            "MacAddress": network["mac_address"],
+            "NetworkMode": network_shape.mode(found),
+            **{name: network[name] for name in ("IPAddress", "Gateway", "MacAddress")},
+            "Networks": network_shape.places(found, found["id"], (found["name"], found["id"][:12])),
         },
         "VM": _machine(found["vm"]),
     }

@@ -16,6 +16,7 @@ from fake_hyperd import FakeHyperd, fake_hyperd
 from hypercontainer.cli import units
 from hypercontainer.cli.commands import stats
 from hypercontainer.cli.main import main
+from listed import JOINS, NETWORKS, STATE, VOLUME
 
 HERE = Path(__file__).parent
 NOW = 1767268800.0  # 2026-01-01T12:00:00Z
@@ -61,6 +62,7 @@ CONTAINERS = [
             {"kind": "", "source": "anonymous-2", "path": "/tmp"},
         ],
         size_bytes=1234567,
+        networks=["back", "front"],
     ),
     summary(
         2,
@@ -114,7 +116,7 @@ SPEC: dict[str, Any] = {
     "init": False,
     "labels": {},
     "annotations": {},
-    "network": "user",
+    "networks": JOINS,
     "ports": [{"container_port": 80, "host_port": 8080, "host_ip": "0.0.0.0", "protocol": "tcp"}],
     "publish_all": False,
     "expose": ["443/tcp"],
@@ -188,7 +190,7 @@ INSPECT = CONTAINERS[0] | {
         "run_dir": "/run/hyper/pods/abc",
         "pid": 4711,
     },
-    "network": {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "mac_address": "02:00:00:00:00:01"},
+    "network": STATE,
     "log_path": "/var/lib/hyper/log",
     "execs": [],
 }
@@ -260,14 +262,6 @@ CHECKS = [
     {"name": "accelerator kvm", "ok": None, "detail": "not usable", "remedy": "none needed"},
     {"name": "guest kernel", "ok": False, "detail": "there is none", "remedy": "make kernel"},
 ]
-VOLUME = {
-    "name": "data",
-    "created": "2026-01-01T11:00:00Z",
-    "size_bytes": 10 << 30,
-    "used_bytes": 70_000_000,
-    "labels": {"of": "shop"},
-    "pods": ["shop"],
-}
 DF = {
     "images": IMAGES,
     "containers": [CONTAINERS[0], CONTAINERS[1] | {"size_bytes": 1000}],
@@ -353,7 +347,7 @@ POD_INSPECT = PODS[0] | {
         "annotations": {},
         "hostname": None,
         "share_pids": True,
-        "network": "user",
+        "networks": JOINS,
     },
     "reason": "",
     "vm": INSPECT["vm"],
@@ -403,6 +397,20 @@ CASES: dict[str, tuple[str, ...]] = {
     "volume-ls-quiet": ("volume", "ls", "-q"),
     "volume-ls-json": ("volume", "ls", "--format", "json"),
     "volume-inspect": ("volume", "inspect", "data"),
+    "network-ls": ("network", "ls"),
+    "network-ls-quiet": ("network", "list", "-q", "--no-trunc"),
+    "network-ls-json": ("network", "ls", "--format", "json"),
+    "network-ls-table": ("network", "ls", "--format", "table {{.Name}}\\t{{.Subnets}}\\t{{.Internal}}"),
+    "network-inspect": ("network", "inspect", "front"),
+    "network-inspect-verbose": ("network", "inspect", "-v", "-f", "{{json .Containers}}", "front"),
+    "network-inspect-template": (
+        "inspect",
+        "--type",
+        "network",
+        "-f",
+        "{{range .IPAM.Config}}{{.Subnet}} {{end}}",
+        "front",
+    ),
     "play": ("play", "/dev/null"),
     "play-quiet": ("kube", "play", "-q", "/dev/null"),
     "play-json": ("play", "kube", "--format", "json", "/dev/null"),
@@ -464,6 +472,8 @@ def answers(hyperd: FakeHyperd) -> None:
     hyperd.answer("GET", "/v1/pods/shop/stats", {"samples": [POD_SAMPLE]})
     hyperd.answer("GET", "/v1/pods/shop/stats", {"samples": [later]})
     hyperd.answer("GET", "/v1/pods/shop/ports", {"ports": CONTAINERS[0]["ports"]})
+    hyperd.answer("GET", "/v1/networks", {"networks": NETWORKS})
+    hyperd.answer("GET", "/v1/networks/front", NETWORKS[0])
     hyperd.answer("GET", "/v1/volumes", {"volumes": [VOLUME]})
     hyperd.answer("GET", "/v1/volumes/data", VOLUME)
     hyperd.lines("POST", "/v1/manifests/play", {"result": PLAYED})

@@ -110,6 +110,7 @@ def test_plan(name: str) -> None:
     spec, image = CASES[name]
     effective, warnings = plan.effective(spec, image, ID)
     facts = dataclasses.replace(FACTS, upper=None) if spec.read_only else FACTS
+    facts = dataclasses.replace(facts, name_servers=spec.dns or facts.name_servers)
     made = plan.start(spec, effective, ID, facts)
     assert warnings == ()
     assert decode(ContainerPlan, encode(made.container)) == made.container

@@ -17,6 +17,9 @@ LINES = {
     "hyper pod st": "start stats stop",
     "hyper pod create --share": "--share --share-pid",
     "hyper -H unix:///x volume rm a-": "a-volume-ls--q",
+    "hyper network rm a-": "a-network-ls---format-{{.Name}}",
+    "hyper run --network a-": "a-network-ls---format-{{.Name}}",
+    "hyper network connect a-": "a-network-ls---format-{{.Name}} a-ps--a---format-{{.Names}}",
     "hyper pod stop a-p": "a-pod-ls---format-{{.Name}}",
     "hyper stop a-": "a-ps---format-{{.Names}}",
 }

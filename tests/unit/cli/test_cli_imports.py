@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import hypercontainer
 from fake_hyperd import FakeHyperd, Peer, control
 
 HEAVY = {
@@ -45,6 +46,7 @@ os.write(2, ("\\n%d %s" % (status, " ".join(set(sys.modules) - before))).encode(
 
 def loaded(*words: str, host: str) -> tuple[int, set[str]]:
     env = {"PATH": os.environ["PATH"], "HYPER_HOST": f"unix://{host}", "HOME": "/"}
+    env["PYTHONPATH"] = str(Path(hypercontainer.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *words], env=env, capture_output=True, check=True, timeout=60
     )
@@ -92,6 +94,7 @@ def test_ps(hyperd: FakeHyperd, words: tuple[str, ...]) -> None:
         (("pod", "wait", "a"), "/v1/pods/a/wait", {"exit_status": 0}),
         (("ports", "ls", "a"), "/v1/pods/a/ports", {"ports": []}),
         (("volume", "ls"), "/v1/volumes", {"volumes": []}),
+        (("network", "ls"), "/v1/networks", {"networks": []}),
     ],
 )
 def test_pods_and_volumes(hyperd: FakeHyperd, words: tuple[str, ...], path: str, answer: object) -> None:

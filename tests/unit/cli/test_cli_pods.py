@@ -36,7 +36,7 @@ CREATED = {"id": "0123456789ab", "name": "shop", "containers": [], "warnings": [
          {"name": "shop", "labels": {"a": "b"}, "annotations": {"c": "d"}}),
         (("-p", "8080:80", "--network", "none", "--dns", "1.1.1.1", "--dns-search", "lan", "--add-host", "a:::1"),
          {"ports": [{"container_port": 80, "host_port": 8080, "host_ip": "0.0.0.0", "protocol": "tcp"}],
-          "network": "none", "dns": ["1.1.1.1"], "dns_search": ["lan"], "extra_hosts": ["a:::1"]}),
+          "networks": [{"name": "none"}], "dns": ["1.1.1.1"], "dns_search": ["lan"], "extra_hosts": ["a:::1"]}),
         (("-p", "udp:53:5353",),
          {"ports": [{"container_port": 5353, "host_port": 53, "host_ip": "0.0.0.0", "protocol": "udp"}]}),
         (("-m", "1g", "--cpus", "2", "--shm-size", "1m", "--storage-opt", "size=5g", "--sysctl", "a.b=1"),
@@ -334,13 +334,15 @@ def test_the_systems_prune_takes_volumes_only_when_told(
     answer = {"containers_deleted": [], "images_deleted": [], "space_reclaimed_bytes": 0}
     hyperd.answer("POST", "/v1/system/prune", answer)
     hyperd.answer("POST", "/v1/system/prune", answer | {"volumes_deleted": ["data"]})
+    hyperd.answer("POST", "/v1/networks/prune", {"removed": ["back"]})
     assert run("system", "prune", "-f") == 0
     assert run("system", "prune", "-f", "--volumes") == 0
-    first, second = (request.json for request in hyperd.requests)
+    first, networks, second, _ = (request.json for request in hyperd.requests)
+    assert networks == {}
     assert "volumes" not in first
     assert second == first | {"volumes": True}
     msgspec.convert(second, messages.PruneBody)
-    assert "Deleted Volumes:\ndata\n" in capsys.readouterr().out
+    assert "Deleted Networks:\nback\n\nDeleted Volumes:\ndata\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["pod", "volume"])

@@ -81,9 +81,8 @@ ROWS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
      {"dns": ["1.1.1.1"], "dns_search": ["lan"], "dns_options": ["ndots:1"], "extra_hosts": ["a:1.2.3.4"]}),
     (("--dns-opt", "ndots:1", "--dns-option", "rotate"), {"dns_options": ["rotate", "ndots:1"]}),
     (("--mac-address", "02:00:00:00:00:01"), {"mac_address": "02:00:00:00:00:01"}),
-    (("--network", "none"), {"network": "none"}),
-    (("--network", "bridge"), {}),
-    (("--net=default",), {}),
+    (("--add-host", "db=10.0.0.1", "--add-host", "home:host-gateway"),
+     {"extra_hosts": ["db=10.0.0.1", "home:host-gateway"]}),
     (("--log-driver", "none"), {"log": {"driver": "none"}}),
     (("--log-driver", "json-file", "--log-opt", "max-size=10m", "--log-opt", "max-file=3"),
      {"log": {"max_size_bytes": 10 << 20, "max_files": 3}}),
@@ -128,6 +127,11 @@ def port(container: int, host: int = 0, ip: str = "0.0.0.0", protocol: str = "tc
         ("0:80-81", [port(80), port(81)]),
         ("18080-18085:80", [port(80, 18080) | {"host_port_last": 18085}]),
         ("127.0.0.1:9000-9001:53/udp", [port(53, 9000, "127.0.0.1", "udp") | {"host_port_last": 9001}]),
+        ("[::1]::80", [port(80, 0, "::1")]),
+        ("[::]:8000-8001:80-81/UDP", [port(80, 8000, "::", "udp"), port(81, 8001, "::", "udp")]),
+        ("2001:db8::1:8080:80", [port(80, 8080, "2001:db8::1")]),
+        ("published=8080,target=80", [port(80, 8080)]),
+        ("target=53,protocol=udp,mode=host", [port(53, protocol="udp")]),
     ],
 )
 def test_published_ports(text: str, ports: list[dict[str, object]]) -> None:
@@ -135,7 +139,32 @@ def test_published_ports(text: str, ports: list[dict[str, object]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "0", "65536", "1-", "80:", "1:2:3:4", "80/sctp", "1-2:3-5", "9-8", "[::1:80", "-1", "٣"]
+    "text",
+    [
+        "",
+        "x",
+        "0",
+        "65536",
+        "1-",
+        "80:",
+        "1:2:3:4",
+        "80/sctp",
+        "1-2:3-5",
+        "9-8",
+        "[::1:80",
+        "-1",
+        "٣",
+        "localhost:1:2",
+    ]
+    + [
+        "[::1]:80",
+        "[1::2::3]:1:2",
+        "300.0.0.1::80",
+        "published=80",
+        "target=80,size=1",
+        "target=80,mode=x",
+        "::1:",
+    ],
 )
 def test_ports_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="invalid port"):
@@ -177,8 +206,6 @@ def test_a_bare_number_of_memory_is_bytes_and_the_hint_says_so() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("--network", "host"),
-        ("--network", "mine"),
         ("--log-driver", "syslog"),
         ("--log-opt", "tag=x"),
         ("--storage-opt", "x=1"),

@@ -178,6 +178,10 @@ def test_completion_is_a_script_that_bash_takes(
         COMP_WORDS=(hyper pod create --share); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
         COMP_WORDS=(hyper volume rm "<"); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
         COMP_WORDS=(hyper pod logs "<"); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper network rm "<"); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper network disconnect "<"); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper run --network ""); COMP_CWORD=3; _hyper; echo "${COMPREPLY[*]}"
+        COMP_WORDS=(hyper run --net = no); COMP_CWORD=4; _hyper; echo "${COMPREPLY[*]}"
     """
     )
     done = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, check=True, timeout=20)
@@ -190,4 +194,8 @@ def test_completion_is_a_script_that_bash_takes(
         ["--share", "--share-pid"],
         ["<volume"],
         ["<pod"],
+        ["<network"],
+        ["<network", "<ps"],
+        ["none", "user", "<network", "ls", "--format", "{{.Name}}>"],
+        ["none"],
     ]

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import hypercontainer
@@ -25,8 +26,11 @@ from fake_hyperd import (
     control,
     frame,
 )
-from hypercontainer import Client, ContainerSpec, PodSpec
+from hypercontainer import Client, ContainerSpec, InvalidArgument, Join, PodSpec, Subnet
 from hypercontainer.client.http import BrokenAnswer
+from hypercontainer.contract.answers import Endpoint
+from hypercontainer.contract.calls import ConnectBody
+from listed import FRONT, NETWORKS
 
 CREATED = {"id": "abc", "name": "web", "warnings": []}
 IMAGE = {
@@ -348,6 +352,46 @@ def test_manifests_and_volumes(hyperd: FakeHyperd, client: Client) -> None:
     }
     assert client.volumes.inspect("a/b").name == "a/b"
     assert client.volumes.prune().space_reclaimed_bytes == 7
+
+
+def test_networks(hyperd: FakeHyperd, client: Client) -> None:
+    hyperd.answer("POST", "/v1/networks", NETWORKS[0], 201)
+    made = client.networks.create(
+        "front", subnets=["10.89.1.0/24", Subnet("fd00:89::/64", "fd00:89::1")], mtu=1400
+    )
+    assert (made.name, made.subnets[1].gateway, made.members[0].endpoint) == (
+        "front",
+        "fd00:89::1",
+        msgspec.convert(FRONT, Endpoint),
+    )
+    asked = hyperd.asked("POST", "/v1/networks").json
+    assert asked["subnets"] == [
+        {"subnet": "10.89.1.0/24", "gateway": "", "ip_range": ""},
+        {"subnet": "fd00:89::/64", "gateway": "fd00:89::1", "ip_range": ""},
+    ]
+    assert (asked["mtu"], asked["ipv6"], asked["labels"]) == (1400, False, {})
+    hyperd.answer("GET", "/v1/networks", {"networks": NETWORKS})
+    hyperd.answer("GET", "/v1/networks/front", NETWORKS[0])
+    hyperd.answer("DELETE", "/v1/networks/front", None, 204)
+    hyperd.answer("POST", "/v1/networks/prune", {"removed": ["back"]})
+    assert [one.name for one in client.networks.list(filters={"label": ["a"]})] == ["front", "back"]
+    assert [one.name for one in client.networks.inspect("front").members] == ["web", "shop"]
+    client.networks.remove("front", force=True)
+    assert hyperd.asked("DELETE", "/v1/networks/front").target.endswith("?force=true")
+    assert client.networks.prune(filters={"until": ["24h"]}).removed == ("back",)
+    assert hyperd.asked("POST", "/v1/networks/prune").json == {"filters": {"until": ["24h"]}}
+
+
+def test_places_in_networks(hyperd: FakeHyperd, client: Client) -> None:
+    for verb in ("connect", "disconnect"):
+        hyperd.answer("POST", f"/v1/networks/back/{verb}", None, 204)
+    client.networks.connect("back", "web", aliases=["db"], ip="10.89.0.7", priority=2)
+    body = msgspec.convert(hyperd.asked("POST", "/v1/networks/back/connect").json, ConnectBody)
+    assert body == ConnectBody("web", Join("back", ("db",), "10.89.0.7", priority=2))
+    client.networks.disconnect("back", "web", force=True)
+    assert hyperd.asked("POST", "/v1/networks/back/disconnect").json == {"ref": "web", "force": True}
+    with pytest.raises(InvalidArgument, match="aliases is a list of words"):
+        client.networks.connect("back", "web", aliases="db")
 
 
 def test_queries(hyperd: FakeHyperd, client: Client) -> None:

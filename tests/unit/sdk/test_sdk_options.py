@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import ContainerSpec, PortMapping, RestartPolicy, Tmpfs
 from hypercontainer.contract.volumes import (
     EmptyDir,
@@ -81,6 +82,20 @@ def test_ports() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "networks"),
+    [
+        ("none", (Join("none"),)),
+        (["back", Join("front", aliases=("web",))], (Join("back"), Join("front", aliases=("web",)))),
+        (Join("back", ip="10.89.0.7", priority=1), (Join("back", ip="10.89.0.7", priority=1),)),
+        (("back",), (Join("back"),)),
+        (None, ()),
+    ],
+)
+def test_networks(said: Any, networks: tuple[Join, ...]) -> None:
+    assert spec(network=said).networks == networks
+
+
 def test_volumes() -> None:
     shared = Volume("shared", EmptyDir(memory=True), read_only=True)
     made = spec(volumes={"/data": "db", "/src": "/home/me", "/a": shared, "/b": shared, "/c": EmptyDir()})
@@ -112,6 +127,8 @@ def test_volumes() -> None:
         ({"restart": "on-failure:many"}, "'many' is no number"),
         ({"entrypoint": "sh -c"}, "entrypoint is a list of words"),
         ({"dns": "1.1.1.1"}, "dns is a list of words"),
+        ({"networks": ["back"]}, "no option 'networks'"),
+        ({"network": [Join("back", ip=7)]}, "networks[0].ip: is a whole number; a text"),  # type: ignore[arg-type]
         ({"name": 3}, "name: is a whole number; a text is wanted"),
         ({"cpus": "two"}, "cpus: is a text; a number is wanted"),
     ],

@@ -19,7 +19,12 @@ _hyper() {{
             *) if [[ -z $verb ]]; then verb=${{COMP_WORDS[i]}}; elif [[ -z $sub ]]; then sub=${{COMP_WORDS[i]}}; fi ;;
         esac
     done
-    local words=
+    local words= before=${{COMP_WORDS[COMP_CWORD-1]}}
+    [[ $before != = ]] || before=${{COMP_WORDS[COMP_CWORD-2]}}
+    if [[ $before == --network || $before == --net ]]; then
+        COMPREPLY=($(compgen -W "none user $(hyper network ls --format '{{{{.Name}}}}' 2>/dev/null)" -- "$word"))
+        return
+    fi
     case $verb in
         '') words='{verbs}' ;;
 {families}
@@ -36,10 +41,13 @@ _hyper() {{
                 words+=" $(hyper images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' 2>/dev/null)" ;;
         esac
         case "$verb $sub" in
-            'pod '|'volume '|'ports '|'generate '|'pod create'|'volume create') ;;
+            'pod '|'volume '|'network '|'ports '|'generate '|'pod create'|'volume create'|'network create') ;;
             'pod '*|'ports '*|'generate kube'|'kube generate')
                 words+=" $(hyper pod ls --format '{{{{.Name}}}}' 2>/dev/null)" ;;
             'volume '*) words+=" $(hyper volume ls -q 2>/dev/null)" ;;
+            'network '*)
+                words+=" $(hyper network ls --format '{{{{.Name}}}}' 2>/dev/null)"
+                [[ $sub != *connect ]] || words+=" $(hyper ps -a --format '{{{{.Names}}}}' 2>/dev/null)" ;;
         esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))
@@ -110,8 +118,16 @@ _LISTS = {
     "images": "hyper images --format '{{.Repository}}:{{.Tag}}'",
     "pods": "hyper pod ls --format '{{.Name}}'",
     "volumes": "hyper volume ls -q",
+    "networks": "hyper network ls --format '{{.Name}}'",
 }
-_OF_FAMILIES = {"pod": "pods", "ports": "pods", "volume": "volumes", "generate": "pods"}
+_OF_FAMILIES = {
+    "pod": "pods",
+    "ports": "pods",
+    "volume": "volumes",
+    "network": "networks",
+    "generate": "pods",
+}
+_OF_OPTIONS = {"network": "networks", "net": "networks"}  # their values
 
 
 def _fish_quoted(text: str) -> str:
@@ -124,13 +140,18 @@ def _fish_options(words: str, place: tuple[str, str, str]) -> Iterator[str]:
         if option.kind != REFUSED:
             short = f" -s {option.short}" if option.short else ""
             value = " -r" if option.takes_value else ""
+            if option.name in _OF_OPTIONS:
+                value += f" -a {_fish_list(_OF_OPTIONS[option.name])}"
             about = _fish_quoted(option.help)
             yield f"complete -c hyper -n '__hyper_is {words}'{short} -l {option.name}{value} -d {about}"
 
 
 def _fish_names(words: str, kind: str) -> str:
-    listed = _fish_quoted(f"({_LISTS[kind]} 2>/dev/null)")
-    return f"complete -c hyper -n '__hyper_is {words}' -a {listed}"
+    return f"complete -c hyper -n '__hyper_is {words}' -a {_fish_list(kind)}"
+
+
+def _fish_list(kind: str) -> str:
+    return _fish_quoted(f"({_LISTS[kind]} 2>/dev/null)")
 
 
 def fish() -> str:
@@ -150,6 +171,8 @@ def fish() -> str:
             lines += _fish_options(f"{family} {member}", place)
             if family in _OF_FAMILIES and member not in ("create", "ls", "prune"):
                 lines.append(_fish_names(f"{family} {member}", _OF_FAMILIES[family]))
+            if member.endswith("connect"):
+                lines.append(_fish_names(f"{family} {member}", "containers"))
     return FISH + "\n".join(lines) + "\n"
 
 

@@ -39,10 +39,18 @@ def _volume(call: Call, name: str) -> dict[str, Any]:
     return shaped(call.session.client.call("volumes.inspect", name))
 
 
+def _network(call: Call, name: str) -> dict[str, Any]:
+    from hypercontainer.semantics import network_shape
+
+    everyone = call.options.given("verbose") and call.options.flag("verbose")
+    return network_shape.network(call.session.client.call("networks.inspect", name), everyone=everyone)
+
+
 KINDS: dict[str, Callable[[Call, str], dict[str, Any]]] = {
     "container": _container,
     "image": _image,
     "pod": _pod,
+    "network": _network,
     "volume": _volume,
 }
 
@@ -62,7 +70,7 @@ def _find(call: Call, kind: str, name: str) -> tuple[str, dict[str, Any]]:
     raise RemoteError(
         f"no such object: {name}",
         code="not_found",
-        hint="hyper ps -a, hyper images, hyper pod ls and hyper volume ls list them",
+        hint="hyper ps -a, hyper images, hyper pod ls, hyper network ls and hyper volume ls list them",
     )
 
 
@@ -71,7 +79,9 @@ def run(call: Call) -> int:
     kind = family if space else call.options.text("type")
     if kind and kind not in KINDS:
         raise UsageError(
-            f"{kind!r} is not a valid value for --type", hint="container, image, pod or volume", exit_status=1
+            f"{kind!r} is not a valid value for --type",
+            hint="container, image, pod, network or volume",
+            exit_status=1,
         )
     form = unescape(call.options.text("format"))
     render = _renderer(form) if form and form != "json" else None
@@ -104,14 +114,15 @@ def _renderer(form: str) -> Callable[[str, dict[str, Any]], str]:
     return lambda kind, document: render(kinds.typed(document, getattr(kinds, kind.upper())))
 
 
+_FORM = text("-f --format", "TEMPLATE", "'json' or a Go template such as '{{.State.ExitCode}}'")
 INSPECT = Command(
     run,
     "[OPTIONS] NAME|ID...",
     count=(1, None),
     options=(
-        text("-f --format", "TEMPLATE", "'json' or a Go template such as '{{.State.ExitCode}}'"),
+        _FORM,
         flag("-s --size", "the size of a container's writable disk too"),
-        text("--type", "TYPE", "container, image, pod or volume"),
+        text("--type", "TYPE", "container, image, pod, network or volume"),
         refused("--platform", "OS/ARCH", "an image here is of one platform"),
     ),
     text="The keys are those of docker inspect; what concerns the virtual machine is under VM.",
@@ -120,5 +131,16 @@ INSPECT = Command(
         "hyper inspect -f '{{.State.ExitCode}}' job",
         "hyper inspect --type image debian:12",
         "hyper pod inspect -f '{{.VM.MemoryMiB}}' shop",
+    ),
+)
+OF_NETWORKS = Command(
+    run,
+    "[OPTIONS] NETWORK...",
+    count=(1, None),
+    options=(_FORM, flag("-v --verbose", "those too that are in it and do not run")),
+    text="The keys are those of docker network inspect; under Containers stands a pod, by its ID, with its addresses.",
+    examples=(
+        "hyper network inspect back",
+        "hyper network inspect -f '{{range .IPAM.Config}}{{.Subnet}}{{end}}' back",
     ),
 )

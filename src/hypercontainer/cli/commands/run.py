@@ -130,10 +130,10 @@ def _check_image(call: Call) -> None:
 
 
 def _join_pod(call: Call, spec: dict[str, Any]) -> None:
-    if spec.get("pod", "").startswith("new:"):
-        from hypercontainer.cli.pod_spec import new_pod
+    if spec.get("pod", "").startswith(("new:", "container:")):
+        from hypercontainer.cli.pod_spec import settle_pod
 
-        new_pod(call.session.client, spec)
+        settle_pod(call.session.client, spec)
 
 
 def create(call: Call) -> int:

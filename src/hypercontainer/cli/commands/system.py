@@ -114,15 +114,20 @@ def confirmed(call: Call, what: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _prune(call: Call, what: str, *, images: bool, containers: bool, volumes: bool = False) -> int:
+def _prune(
+    call: Call, what: str, *, images: bool, containers: bool, volumes: bool = False, networks: bool = False
+) -> int:
     everything = images and call.options.flag("all")
     if not confirmed(call, what):
         return 1
     body = {"all": everything, "images": images, "containers": containers}
     if volumes:
         body["volumes"] = True
-    answer = call.session.client.act("system.prune", body=body)
-    for kind in ("Containers", "Images", "Volumes"):
+    client = call.session.client
+    answer = client.act("system.prune", body=body)
+    if networks:  # when the containers that were in them have gone
+        answer["networks_deleted"] = client.act("networks.prune", body={})["removed"]
+    for kind in ("Containers", "Networks", "Images", "Volumes"):
         if names := answer.get(f"{kind.lower()}_deleted"):
             print(f"Deleted {kind}:", *names, "", sep="\n")
     print(f"Total reclaimed space: {decimal_size(answer['space_reclaimed_bytes'])}")
@@ -137,11 +142,17 @@ def prune(call: Call) -> int:
     volumes = call.options.flag("volumes")
     what = [
         "all stopped containers",
+        "all networks that no pod is in",
         *(["all volumes that no pod uses and that nobody has named"] if volumes else []),
         _image_words(call),
     ]
     return _prune(
-        call, ", ".join(what[:-1]) + f" and {what[-1]}", images=True, containers=True, volumes=volumes
+        call,
+        ", ".join(what[:-1]) + f" and {what[-1]}",
+        images=True,
+        containers=True,
+        volumes=volumes,
+        networks=True,
     )
 
 

@@ -30,6 +30,7 @@ from hypercontainer.errors import HyperError
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query
 from hypercontainer.sdk.aio.containers import AsyncContainer, AsyncContainers
 from hypercontainer.sdk.aio.images import AsyncImages
+from hypercontainer.sdk.aio.networks import AsyncNetworks
 from hypercontainer.sdk.aio.pods import AsyncPods
 from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
@@ -69,6 +70,7 @@ class AsyncClient:
         self._images = AsyncImages(self._api)
         self._pods = AsyncPods(self._api)
         self._volumes = AsyncVolumes(self._api)
+        self._networks = AsyncNetworks(self._api)
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._api.path}>"
@@ -102,6 +104,11 @@ class AsyncClient:
     def volumes(self) -> AsyncVolumes:
         """Named volumes: create, list, remove, ..."""
         return self._volumes
+
+    @property
+    def networks(self) -> AsyncNetworks:
+        """Networks: create, list, connect, remove, ..."""
+        return self._networks
 
     async def run(
         self,

@@ -22,6 +22,7 @@ from hypercontainer.sdk.portal import Facade, Portal
 from hypercontainer.sdk.results import RunResult
 from hypercontainer.sdk.sync.containers import Containers
 from hypercontainer.sdk.sync.images import Images
+from hypercontainer.sdk.sync.networks import Networks
 from hypercontainer.sdk.sync.pods import Pods
 from hypercontainer.sdk.sync.volumes import Volumes
 from hypercontainer.sdk.transport import OnProgress
@@ -74,6 +75,11 @@ class Client(Facade[aio.AsyncClient]):
     def volumes(self) -> Volumes:
         """Named volumes: create, list, remove, ..."""
         return Volumes(self._portal, self._async.volumes)
+
+    @property
+    def networks(self) -> Networks:
+        """Networks: create, list, connect, remove, ..."""
+        return Networks(self._portal, self._async.networks)
 
     def run(
         self,

@@ -1,0 +1,47 @@
+"""Networks of pods: what a user asks for, of a network and of a pod's place in one.
+
+Part of what a user asks for (``spec.py``): wire form and stored form in one.  ``None`` and "" mean "not said".
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+# The network that a pod is put into that names none, where hyperd can make networks.
+DEFAULT = "bridge"
+# Not networks that are made: a network of the VM's own behind the host's addresses, and none at all.
+USER, NONE = "user", "none"
+MTU_MIN, MTU_MAX = 576, 65521
+
+
+class Subnet(Struct, frozen=True, forbid_unknown_fields=True):
+    """``subnet`` as "10.89.0.0/24" or of IPv6; ``gateway``: its first address; pods' are in ``ip_range``."""
+
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
+
+
+class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """``subnets`` (): one that nobody on this machine has; of each version of IP at most one.  ``internal``: there is
+    no way out of it.  ``mtu`` None: the host's."""
+
+    name: str
+    subnets: tuple[Subnet, ...] = ()
+    ipv6: bool = False
+    internal: bool = False
+    mtu: int | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class Join(Struct, frozen=True, forbid_unknown_fields=True):
+    """A pod's place in a network.  ``name``: the network's, or its ID; or "user" or "none", which is then the only one.
+    ``ip``, ``ip6``: static addresses; ``aliases``: more names of the pod there.  Of several networks the one of the
+    highest ``priority`` has the pod's way out, of equal ones the first by name."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    ip: str = ""
+    ip6: str = ""
+    mac_address: str = ""
+    priority: int = 0
