@@ -109,6 +109,7 @@ enum hyper_tag {
 	HYPER_VALUE = 42,
 	HYPER_NEW_MAC = 43, /* what a clone's device gets instead of its template's */
 	HYPER_RELEASE_DISKS = 44, /* unbind disks until one is asked for */
+	HYPER_DOWN = 45, /* it leads nowhere any more */
 
 	/* CONTAINER_CREATE, PREPARE, VOLUME_ADD */
 	HYPER_LOWER = 48, /* the image's read-only disk */

@@ -77,7 +77,7 @@ static int transact(struct message *message)
 	return got < 0 || error ? -1 : 0;
 }
 
-/* `mac` is 6 bytes, or none. */
+/* `mac` is 6 bytes, or none; what is not to be up stays as it is. */
 static int set_link(int index, bool up, const char *name, uint32_t mtu, struct span mac)
 {
 	struct message message;
@@ -91,6 +91,15 @@ static int set_link(int index, bool up, const char *name, uint32_t mtu, struct s
 		attribute(&message, IFLA_MTU, &mtu, sizeof mtu);
 	if (mac.length)
 		attribute(&message, IFLA_ADDRESS, mac.data, mac.length);
+	return transact(&message);
+}
+
+static int take_down(int index)
+{
+	struct message message;
+	begin(&message, RTM_NEWLINK, 0, sizeof message.body.link);
+	message.body.link.ifi_index = index;
+	message.body.link.ifi_change = IFF_UP_FLAG;
 	return transact(&message);
 }
 
@@ -258,6 +267,12 @@ int net_configure(struct span interface, struct failure *failure)
 		return 0;
 	memcpy(wanted, name.data, name.length);
 	wanted[name.length] = '\0';
+	if (find_flag(interface, HYPER_DOWN)) {
+		int gone = find_device(mac, present);
+		if (gone != 0 && take_down(gone) != 0)
+			return fail(failure, errno, "interface %s: cannot take it down: %s", wanted, reason(errno));
+		return 0;
+	}
 	int index = await_device(mac, present);
 	if (index == 0)
 		return fail(failure, ENODEV, "interface %s: there is no device with its MAC address", wanted);

@@ -10,6 +10,7 @@ static const struct rule interface_rules[] = {
 	{HYPER_GATEWAY, TEXT, MANY, 64, NULL},
 	{HYPER_MTU, U32, 0, 0, NULL},
 	{HYPER_NEW_MAC, BYTES, 0, 6, NULL},
+	{HYPER_DOWN, FLAG, 0, 0, NULL},
 	END,
 };
 

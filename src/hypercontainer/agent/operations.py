@@ -24,6 +24,7 @@ class Interface:
     """``mac``: 6 bytes, finds the device; ``name`` is the name it gets; addresses as "10.0.2.15/24".
 
     Without an IPv6 address it has no IPv6.  ``new_mac`` is what a clone's device gets instead of its template's.
+    ``down``: it leads nowhere any more, and no route goes by it.
     """
 
     mac: Annotated[bytes, Tag.MAC]
@@ -32,6 +33,7 @@ class Interface:
     gateways: Annotated[tuple[str, ...], Tag.GATEWAY] = ()
     mtu: Annotated[int | None, Tag.MTU] = None
     new_mac: Annotated[bytes | None, Tag.NEW_MAC] = None
+    down: Annotated[bool, Tag.DOWN] = False
 
 
 @dataclass(frozen=True, slots=True)

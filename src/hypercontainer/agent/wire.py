@@ -150,6 +150,7 @@ class Tag(IntEnum):
     VALUE = 42, Kind.TEXT, 4095
     NEW_MAC = 43, Kind.BYTES, 6  # what a clone's device gets instead of its template's
     RELEASE_DISKS = 44, Kind.FLAG  # unbind disks until one is asked for
+    DOWN = 45, Kind.FLAG  # it leads nowhere any more
 
     # CONTAINER_CREATE, PREPARE, VOLUME_ADD
     LOWER = 48, Kind.NESTED  # the image's read-only disk
