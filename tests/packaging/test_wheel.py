@@ -189,7 +189,13 @@ def test_what_is_inside(wheel: Path) -> None:
         names = {name.partition("/")[2]: name for name in opened.namelist()}
         sources = opened.read(names["licenses/licences/SOURCES.md"]).decode()
         metadata = opened.read(names["METADATA"]).decode()
-        programs = ("_native/jail", "_native/usernet", "_guest/hyperstart", "_guest/uml/linux")
+        programs = (
+            "_native/jail",
+            "_native/netns",
+            "_native/usernet",
+            "_guest/hyperstart",
+            "_guest/uml/linux",
+        )
         assert all(opened.getinfo(names[name]).external_attr >> 16 & 0o111 for name in programs)
     rows = [
         line.split(" | ") for line in sources.splitlines() if line.startswith("| ") and "---" not in line
@@ -197,6 +203,7 @@ def test_what_is_inside(wheel: Path) -> None:
     assert {part for row in rows for part in row[0].strip("| ").split(", ")} == {
         "hyperstart",
         "jail",
+        "netns",
         "usernet",
         "uml/linux",
     }

@@ -1,4 +1,4 @@
-"""The fake engine's images, volumes and system, and the manifests beside it."""
+"""The fake engine's images, volumes, networks and system, and the manifests beside it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from msgspec.structs import replace
+
 from hypercontainer.contract import answers as a
-from hypercontainer.contract.calls import AuthAnswer, SystemPruned, VolumesPruned
+from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned, VolumesPruned
+from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
@@ -194,6 +197,82 @@ class FakeVolumes(Noted, of="volumes"):
 def _volume(name: str, size_bytes: int, labels: dict[str, str]) -> a.VolumeInfo:
     return a.VolumeInfo(
         name=name, created="2026-01-01T00:00:00Z", size_bytes=size_bytes, used_bytes=7, labels=labels
+    )
+
+
+class FakeNetworks(Noted, of="networks"):
+    """Holds a network "back" (n1).  ``held``: names of pods, by the network's."""
+
+    def __init__(self, notes: Notes, *, makes_all: bool = False) -> None:
+        self.notes = notes
+        self._makes_all = makes_all
+        self.known = {"back": _network("n1", NetworkSpec("back"))}
+        self.held: dict[str, dict[str, Join]] = {}
+
+    def _network(self, name: str) -> a.NetworkInfo:
+        for each in self.known.values():
+            if name in (each.id, each.name):
+                return each
+        if self._makes_all:
+            made = self.known[name] = _network(f"n{len(self.known) + 1}", NetworkSpec(name))
+            return made
+        raise NotFound(f"no network {name}")
+
+    async def create(self, spec: NetworkSpec) -> a.NetworkInfo:
+        if spec.name in self.known and not self._makes_all:
+            raise Conflict(f"there is a network {spec.name}")
+        made = self.known[spec.name] = _network(f"n{len(self.known) + 1}", spec)
+        return made
+
+    async def find(self, *, filters: Filters | None = None) -> list[a.NetworkInfo]:
+        names = (filters or {}).get("name")
+        return [each for each in self.known.values() if not names or each.name in names]
+
+    async def inspect(self, name: str) -> a.NetworkInfo:
+        found = self._network(name)
+        members = [
+            a.NetworkMember(pod=ref, name=ref, endpoint=a.Endpoint(network=found.name, aliases=join.aliases))
+            for ref, join in self.held.get(found.name, {}).items()
+        ]
+        return replace(found, members=tuple(members))
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        if force and name not in self.known and not self._makes_all:
+            return
+        found = self._network(name)
+        if self.held.get(found.name):
+            raise Conflict(f"pods are in network {found.name}")
+        del self.known[found.name]
+
+    async def prune(self, *, filters: Filters | None = None) -> NetworksPruned:
+        gone = tuple(name for name in self.known if not self.held.get(name))
+        for name in gone:
+            del self.known[name]
+        return NetworksPruned(gone)
+
+    async def connect(self, name: str, ref: str, *, join: Join | None = None) -> None:
+        inside = self.held.setdefault(self._network(name).name, {})
+        if ref in inside and not self._makes_all:
+            raise Conflict(f"{ref} is in network {name}")
+        inside[ref] = join or Join(name)
+
+    async def disconnect(self, name: str, ref: str, *, force: bool = False) -> None:
+        inside = self.held.get(self._network(name).name, {})
+        if inside.pop(ref, None) is None and not (force or self._makes_all):
+            raise NotFound(f"{ref} is not in network {name}")
+
+
+def _network(identifier: str, spec: NetworkSpec) -> a.NetworkInfo:
+    return a.NetworkInfo(
+        id=identifier,
+        name=spec.name,
+        driver="bridge",
+        created="2026-01-01T00:00:00Z",
+        subnets=spec.subnets or (Subnet("10.89.0.0/24", "10.89.0.1"),),
+        ipv6=spec.ipv6,
+        internal=spec.internal,
+        mtu=spec.mtu or 0,
+        labels=spec.labels,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from typing import Any, BinaryIO
 
 from fake_attachment import FakeAttachment
-from fake_collections import FakeImages, FakeManifests, FakeSystem, FakeVolumes
+from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
@@ -24,7 +24,8 @@ Filters = Mapping[str, Sequence[str]]
 
 
 class FakeEngine:
-    """Holds a container "web" (c1) and a pod "shop" (p1), which run, a volume "data" and an image "busybox".
+    """Holds a container "web" (c1) and a pod "shop" (p1), which run, a volume "data", a network "back" and an
+    image "busybox".
 
     ``makes_all``: whatever is asked for is there, and as it has to be.
     """
@@ -36,6 +37,7 @@ class FakeEngine:
         self.containers = FakeContainers(self)
         self.pods = FakePods(self)
         self.volumes = FakeVolumes(self.notes, makes_all=makes_all)
+        self.networks = FakeNetworks(self.notes, makes_all=makes_all)
         self.images = FakeImages(self.notes, makes_all=makes_all)
         self.system = FakeSystem(self.notes)
         self.manifests = FakeManifests(self.notes)
@@ -44,7 +46,7 @@ class FakeEngine:
 
     def collections(self) -> dict[str, Any]:
         """What the native API serves."""
-        names = ("containers", "execs", "pods", "volumes", "images", "system", "manifests")
+        names = ("containers", "execs", "pods", "volumes", "networks", "images", "system", "manifests")
         return {name: getattr(self, name) for name in names}
 
     def make_container(self, spec: ContainerSpec, state: str = "created") -> FakeContainer:

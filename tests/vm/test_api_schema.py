@@ -28,7 +28,7 @@ DOCUMENT = json.loads(json.dumps(document()))
 LEFT_OUT = "system_shutdown"
 SEED = 20260101
 RIGHT, WRONG = 8, 3  # requests, for each call
-NAME, POD, VOLUME = "box", "crate", "barrel"
+NAME, POD, VOLUME, NETWORK = "box", "crate", "barrel", "rope"
 SPEC = {
     "image": busybox_image.REFERENCE,
     "pull": "never",
@@ -146,8 +146,8 @@ def address(daemon: Hyper) -> Iterator[str]:
 
 
 class World:
-    """What requests may name: a container and a pod that run, a prepared process, a volume, a CronJob.  Made again
-    where the requests before have ended, renamed or removed them."""
+    """What requests may name: a container and a pod that run, a prepared process, a volume, a network, a CronJob.  Made
+    again where the requests before have ended, renamed or removed them."""
 
     def __init__(self, daemon: Hyper, address: str) -> None:
         self._address = address
@@ -168,11 +168,13 @@ class World:
         self.post(f"/v1/pods/{POD}/unpause")
         assert self.post(f"/v1/pods/{POD}/start").status_code == 204
         assert self.post("/v1/volumes", {"name": VOLUME}).status_code in (201, 409)
+        assert self.post("/v1/networks", {"name": NETWORK}).status_code in (201, 409)
         daemon("play", "-", stdin=CRON_JOB.encode())
         self._names = {
             "containers": NAME,
             "cronjobs": CRON_JOB_NAME,
             "execs": made.json()["id"],
+            "networks": NETWORK,
             "pods": POD,
             "volumes": VOLUME,
         }
@@ -197,6 +199,8 @@ class World:
             case.path_parameters["id"] = next(self._made[kind])  # whatever came of the requests to create one
         if here and "ref" in case.query:
             case.query["ref"] = busybox_image.REFERENCE
+        if here and kind == "networks" and isinstance(case.body, dict) and "ref" in case.body:
+            case.body["ref"] = NAME
         if here and kind == "manifests" and isinstance(case.body, dict):
             case.body |= {key: value for key, value in MANIFEST.items() if key in case.body}
         if case.operation.path == "/v1/events":

@@ -254,8 +254,7 @@ def test_host_name_and_name_servers(pods: Pods) -> None:
     pods.run(golden("host_name.json", {"asks": look}))
     assert lines(pods.ends("asks")[1]) == [
         *["mail.example.org"] * 3,
-        "nameserver 192.0.2.1",
-        "nameserver 2001:db8::53",
+        "nameserver 169.254.53.53",  # which asks those that the podfile names
         "search example.org",
         "options ndots:2 rotate",
         "/",

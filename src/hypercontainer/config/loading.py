@@ -19,6 +19,7 @@ from hypercontainer.config.model import (
     Layers,
     Logging,
     Machine,
+    Networks,
     Registries,
     SizePolicy,
     Uml,
@@ -203,6 +204,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "memory_percent": Key("memory_percent", whole(0, 90)),
         "sizes": Key("sizes", size_policies),
     },
+    "network": {"default": Key("default", one_of("auto", "bridge", "user", "none"))},
     "log": {
         "level": Key("level", one_of("debug", "info", "warning", "error")),
         "driver": Key("driver", one_of("file", "none")),
@@ -247,6 +249,7 @@ def from_locations(places: Locations) -> Config:
         machine=Machine(**taken["machine"]),
         uml=Uml(**taken["uml"]),
         factory=Factory(**taken["factory"]),
+        network=Networks(**taken["network"]),
         logging=Logging(**taken["log"]),
         registries=Registries(**taken["registries"]),
         layers=Layers(**taken["layers"]),

@@ -64,6 +64,14 @@ class Uml:
 
 
 @dataclass(frozen=True)
+class Networks:
+    """``default``: what a pod is connected to that says nothing: "bridge", a network of all such pods; "user", one of
+    its own; "auto": bridge, where hyperd can make networks; "none"."""
+
+    default: str = "auto"
+
+
+@dataclass(frozen=True)
 class Logging:
     """Of containers; ``level`` is hyperd's own."""
 
@@ -155,6 +163,7 @@ class Config:
     machine: Machine = Machine()
     uml: Uml = Uml()
     factory: Factory = Factory()
+    network: Networks = Networks()
     logging: Logging = Logging()
     registries: Registries = Registries()
     layers: Layers = Layers()

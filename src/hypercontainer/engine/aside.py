@@ -29,6 +29,7 @@ from hypercontainer.engine.state import (
     DECODING,
     KEYS,
     ContainerRecord,
+    NetworkRecord,
     PodRecord,
     Row,
     ServiceRecord,
@@ -292,6 +293,7 @@ _TYPES: dict[str, Any] = {
     "pods": PodRecord,
     "containers": ContainerRecord,
     "services": ServiceRecord,
+    "networks": NetworkRecord,
     "objects": _Object,
 }
 

@@ -17,6 +17,7 @@ import msgspec
 from hypercontainer.config import Config
 from hypercontainer.contract.answers import Created, PodCreated
 from hypercontainer.contract.limits import CONTAINERS_MAX
+from hypercontainer.contract.networks import USER, Join
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
 from hypercontainer.contract.volumes import Volume
@@ -87,7 +88,7 @@ class Creation:
     async def container(self, spec: ContainerSpec, asker: Asker) -> Created:
         """One, in the pod that it names or in one of its own."""
         if spec.pod is not None:
-            return await self._member(self._directory.get_pod(spec.pod), spec, asker)
+            return await self._member(self._directory.get_pod(spec.pod, also_of_one=True), spec, asker)
         (created,) = (await self._pod(alone(spec), "", [spec], asker)).containers
         return created
 
@@ -120,6 +121,7 @@ class Creation:
         ports.check(spec.ports)
         check_mac(spec.mac_address)
         choice.check(spec.hypervisor, spec.accelerator)
+        joins = await self._joins(spec)
         await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
         async with contextlib.AsyncExitStack() as stack:
@@ -141,7 +143,7 @@ class Creation:
             stack.enter_context(self._directory.reserved_volumes(volumes.values()))
             new = await stack.enter_async_context(self._volumes.made(volumes.values()))
             written_down = [await self._volumes.filling(draft.record, new) for draft in drafts]
-            record = self._pod_record(spec, identifier, name, drafts, asker)
+            record = self._pod_record(spec, identifier, name, drafts, joins, asker)
             for draft in drafts:
                 await stack.enter_async_context(_made(self._places.container(draft.record.id)))
             disk = layout.disk_path(self._places, record)
@@ -155,8 +157,21 @@ class Creation:
             self._directory.pods[identifier].tell("create", **spec.labels)
         return PodCreated(identifier, name, tuple(draft.created for draft in drafts))
 
+    async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
+        # Services are reached by the gateway of the network that a pod has for itself.
+        asked = (Join(USER),) if spec.manifest else spec.networks
+        joins = await self._supplies.networks.checked(asked)
+        ports.check_reach(spec.ports, joins)
+        return joins
+
     def _pod_record(
-        self, spec: PodSpec, identifier: str, name: str, drafts: Sequence[_Draft], asker: Asker
+        self,
+        spec: PodSpec,
+        identifier: str,
+        name: str,
+        drafts: Sequence[_Draft],
+        networks: tuple[Join, ...],
+        asker: Asker,
     ) -> PodRecord:
         usual, machine = self._config.defaults, self._config.machine
         members = [draft.record.spec for draft in drafts]
@@ -173,7 +188,7 @@ class Creation:
             memory_mib=memory_mib(spec.memory_bytes or room),
             cpus=spec.cpus or max([usual.cpus, *(member.cpus or 0 for member in members)]),
             mac=spec.mac_address or new_mac(),
-            network=spec.network,
+            networks=networks,
             ports=(*spec.ports, *exposed),
             kernel=spec.kernel,
             initrd=spec.initrd or (str(machine.initrd) if machine.initrd else None),
@@ -319,7 +334,7 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str, identifier: str) -> Con
         spec,
         hostname=pod.hostname or names.host_name(name, identifier),
         domainname=pod.domainname,
-        network=pod.network,
+        networks=pod.networks,
         dns=pod.dns,
         dns_search=pod.dns_search,
         dns_options=pod.dns_options,
@@ -329,5 +344,5 @@ def in_pod(spec: ContainerSpec, pod: PodSpec, name: str, identifier: str) -> Con
         sysctls={**pod.sysctls, **spec.sysctls},
         # Kubernetes has probes, and does not ask as images want it.
         healthcheck=Healthcheck(("NONE",)) if pod.manifest else spec.healthcheck,
-        pod=name,
+        pod=name or identifier,
     )

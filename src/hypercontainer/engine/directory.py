@@ -18,6 +18,7 @@ from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.network.names import Known
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.provisions import named_volumes
 from hypercontainer.engine.record import Kept
@@ -73,6 +74,7 @@ class Directory:
             self._hold_pod(record)
         for container in sorted(containers, key=lambda each: (each.created, each.place)):
             self._hold(container)
+        await self._supplies.networks.open()  # who asks for a name by now is told
         self._recoveries = [asyncio.create_task(pod.recover()) for pod in self.pods.values()]
         if self._recoveries:
             await asyncio.wait(self._recoveries, timeout=RECOVERY_PATIENCE_S)
@@ -163,6 +165,15 @@ class Directory:
             users[volume] = (*users.get(volume, ()), "one that is being created")
         return users
 
+    def known(self, pod: str) -> Known:
+        """What its networks' name servers are to know of a pod."""
+        if (found := self.pods.get(pod)) is None:
+            return Known()
+        records = found.records()
+        named = [each.name for each in records] + [found.record.name, found.record.hostname]
+        servers = found.record.spec.dns or next((each.spec.dns for each in records if each.spec.dns), ())
+        return Known(tuple(dict.fromkeys(name for name in named if name)), servers)
+
     def chains(self) -> set[tuple[str, ...]]:
         return {container.record.diff_ids for container in self.containers.values()}
 
@@ -239,10 +250,11 @@ class Directory:
 
     def _removed(self, record: ContainerRecord) -> None:
         pod = self.pods[record.pod]
-        self._state.remove(record, with_pod=pod.record.alone)
+        last = pod.record.alone and len(pod.members) == 1  # others may have come into it
+        self._state.remove(record, with_pod=last)
         self.containers.pop(record.id, None)
         pod.members.pop(record.id, None)
-        if pod.record.alone:
+        if last:
             self.pods.pop(pod.id, None)
 
     async def _drop_volumes(self, record: ContainerRecord) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +16,7 @@ from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
+from hypercontainer.engine.network.networks import Maker, Networks
 from hypercontainer.engine.network.services import Endpoint, Services
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import Provisions
@@ -24,6 +27,7 @@ from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.rehearsal import Stage
 from hypercontainer.engine.sandbox.templates import Templates
 from hypercontainer.engine.service.containers import ContainerService, ExecService
+from hypercontainer.engine.service.networks import NetworkService
 from hypercontainer.engine.service.pods import PodService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
@@ -36,6 +40,7 @@ from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.image.model import RegistriesConfig
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
+from hypercontainer.network.parts import Fabric
 from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
 from hypercontainer.volume.store import VolumeStore
 
@@ -55,7 +60,10 @@ class Engine:
         aside = Aside(places)
         self.state = StateStore(config.root / "state.db", begin=aside.check_begin)
         self._store = _images(config)
-        supplies = _supplies(config, places, driver or _qemu(config), [] if driver else [_uml(config)])
+        networks = self._networks = _networks(config, places, self.state, fabric=driver is None)
+        supplies = _supplies(
+            config, places, networks, driver or _qemu(config), [] if driver else [_uml(config)]
+        )
         self._factory = _factory(config, supplies, events)
         self.directory = directory = Directory(self.state, aside, supplies, self._factory, events)
         self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
@@ -65,9 +73,11 @@ class Engine:
         self.execs = ExecService(directory)
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events)
+        self.networks = NetworkService(directory, networks, events)
+        networks.known = directory.known
         self.services = Services(self.state, self._endpoints, supplies.drivers.offer)
         self.state.changed = self.services.look
-        events.heard = self.services.look
+        events.heard = self._heard
         build_types()
         self.system = SystemService(
             config,
@@ -80,6 +90,10 @@ class Engine:
             self.images,
             self.volumes,
         )
+
+    def _heard(self) -> None:
+        self.services.look()
+        self._networks.names.changed()
 
     def _endpoints(self) -> list[Endpoint]:
         return [
@@ -97,6 +111,7 @@ class Engine:
         await self.services.close()
         await self.directory.close(stop=stop_containers)
         await self._factory.close()
+        await self._networks.close()
         await asyncio.to_thread(self._store.close)
         self.state.close()
 
@@ -125,7 +140,27 @@ def _uml(config: Config) -> Driver:
     return UmlDriver(config.root / "cache" / "hypervisor.json", mode=Mode(config.uml.mode))
 
 
-def _supplies(config: Config, places: Places, driver: Driver, others: Sequence[Driver]) -> Supplies:
+def _networks(config: Config, places: Places, state: StateStore, *, fabric: bool) -> Networks:
+    """``fabric`` False: they are not made, whatever this machine can."""
+    why = "they want root" if fabric else "this hyperd was told to make none"
+    maker = None
+    if fabric and os.geteuid() == 0:
+        folder = places.run / "networks"
+        maker, why = Maker(folder, functools.partial(_fabric, folder)), ""
+    return Networks(state, maker, config.network.default, state.pods, why)
+
+
+def _fabric(folder: Path) -> Fabric:
+    """What it is made with is loaded now: it takes hyperd a tenth of a second, and some never need it."""
+    from hypercontainer.network.fabric import NamespaceFabric
+    from hypercontainer.network.uplink import HostLink
+
+    return NamespaceFabric(folder, HostLink(str(folder)), user=False)
+
+
+def _supplies(
+    config: Config, places: Places, networks: Networks, driver: Driver, others: Sequence[Driver]
+) -> Supplies:
     limits = LayerLimits(
         max_bytes=config.layers.max_bytes,
         max_entries=config.layers.max_entries,
@@ -143,6 +178,7 @@ def _supplies(config: Config, places: Places, driver: Driver, others: Sequence[D
         layers=LayerStore(config.root / "layers", limits),
         claims=Claims(volumes),
         volumes=volumes,
+        networks=networks,
         boot_files=BootFiles(places.cache / "boot"),
         hyperstart=hyperstart_path,
     )

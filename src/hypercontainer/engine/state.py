@@ -17,14 +17,15 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from hypercontainer.contract.answers import Effective, Health
+from hypercontainer.contract.answers import Effective, Endpoint, Health
+from hypercontainer.contract.networks import USER, Join, NetworkSpec
 from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, alone
 from hypercontainer.contract.states import State
 from hypercontainer.engine import names
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 CHECKPOINT_PAGES = 64
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS containers (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, pod TEXT NOT NULL REFERENCES pods(id), body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS objects (
     kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name)
 ) STRICT;
@@ -49,6 +51,28 @@ class ImagePart(Struct, frozen=True):
     filesystem: str
     offset_bytes: int = 0
     length_bytes: int = 0
+
+
+class NetworkRecord(Struct, frozen=True, kw_only=True):
+    """``spec`` with all that was chosen: its subnets and its MTU."""
+
+    id: str
+    spec: NetworkSpec
+    created: str
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+class Attachment(Endpoint, frozen=True, kw_only=True):
+    """A pod in a network, as it is while its VM runs: by the ``interface`` of the guest, and by the device ``tap``, ""
+    of "user"."""
+
+    interface: str = "eth0"
+    tap: str = ""
+    mtu: int = 0
+    priority: int = 0
 
 
 class PodRecord(Struct, frozen=True, kw_only=True):
@@ -79,7 +103,8 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     memory_mib: int
     cpus: float
     mac: str
-    network: str  # "user" or "none"
+    networks: tuple[Join, ...] = ()  # as they are wished now; one is "user" or "none" only alone
+    attachments: tuple[Attachment, ...] = ()  # while its VM runs, the one with the way out first
     ports: tuple[PortMapping, ...] = ()  # as asked; host_port 0 is chosen at every start
     published: tuple[PortMapping, ...] = ()  # as they are while the VM runs
     kernel: str | None = None
@@ -110,6 +135,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
 GONE: dict[str, Any] = {
     "vm": None,
     "published": (),
+    "attachments": (),
     "images": (),
     "mounted": {},
     "claimed": {},
@@ -177,7 +203,13 @@ class Row(NamedTuple):
     body: bytes
 
 
-KEYS = {"pods": ("id",), "containers": ("id",), "services": ("name",), "objects": ("kind", "name")}
+KEYS = {
+    "pods": ("id",),
+    "containers": ("id",),
+    "services": ("name",),
+    "networks": ("id",),
+    "objects": ("kind", "name"),
+}
 DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what JSON that is none of ours raises
 
 
@@ -197,6 +229,7 @@ class StateStore:
         self._pod = msgspec.json.Decoder(PodRecord)
         self._container = msgspec.json.Decoder(ContainerRecord)
         self._service = msgspec.json.Decoder(ServiceRecord)
+        self._network = msgspec.json.Decoder(NetworkRecord)
         self._do(self._open)
         self._reserve.keep()
 
@@ -249,6 +282,16 @@ class StateStore:
     def remove_service(self, name: str) -> None:
         self._do(self._change, ("DELETE FROM services WHERE name = ?", (name,)))
 
+    def networks(self) -> list[NetworkRecord]:
+        return [self._network.decode(body) for (body,) in self._do(self._bodies, "networks")]
+
+    def put_network(self, network: NetworkRecord) -> None:
+        values = (network.id, network.name, self._encode(network))
+        self._do(self._change, ("INSERT OR REPLACE INTO networks VALUES (?, ?, ?)", values))
+
+    def remove_network(self, identifier: str) -> None:
+        self._do(self._change, ("DELETE FROM networks WHERE id = ?", (identifier,)))
+
     def objects(self, kind: str, name: str = "") -> list[bytes]:
         """Kubernetes' objects that a surface keeps here, each as the JSON that it was kept as; ``name``: only this."""
         return [body for (body,) in self._do(self._objects, kind, name)]
@@ -287,6 +330,8 @@ class StateStore:
             if row.table == "containers":
                 record = self._container.decode(row.body)
                 values = (record.id, record.name, record.pod)
+            if row.table == "networks":
+                values = (*row.key, self._network.decode(row.body).name)
             marks = ", ".join("?" * (len(values) + 1))
             insert = f"INSERT INTO {row.table} VALUES ({marks})"  # noqa: S608 - literals
             statements.append((insert, (*values, row.body)))
@@ -329,11 +374,12 @@ class StateStore:
             db.executescript(_SCHEMA)
             with db:
                 db.execute("BEGIN IMMEDIATE")
+                _name_networks(db)
                 _specify_lone_pods(db)
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _bodies(self, table: str) -> list[tuple[bytes]]:
-        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of three literals
+        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of these literals
 
     def _objects(self, kind: str, name: str) -> list[tuple[bytes]]:
         query = "SELECT body FROM objects WHERE kind = ? AND (name = ? OR ? = '') ORDER BY name"
@@ -372,3 +418,25 @@ def _specify_lone_pods(db: sqlite3.Connection) -> None:
                 spec = alone(msgspec.json.decode(member, type=ContainerRecord).spec) if member else PodSpec()
                 pod["spec"] = msgspec.to_builtins(spec)
                 db.execute("UPDATE pods SET body = ? WHERE id = ?", (msgspec.json.encode(pod), identifier))
+
+
+def _name_networks(db: sqlite3.Connection) -> None:
+    """Up to version 4 a pod had one of "user" and "none"; "user" was what it had where nothing was said.  What cannot
+    be read stays as it is."""
+    for table in ("pods", "containers"):
+        rows = db.execute(f"SELECT id, body FROM {table}").fetchall()  # noqa: S608 - literals
+        for identifier, body in rows:
+            with suppress(*DECODING):
+                record = msgspec.json.decode(body, type=dict[str, Any])
+                spec = record.get("spec") or {}
+                held = [each for each in (record, spec, *spec.get("containers", ())) if "network" in each]
+                for each in held:
+                    name = each.pop("network")
+                    said = each is record or name != USER
+                    each["networks"] = [{"name": name}] if said else []
+                if record.get("vm") and record.get("networks") == [{"name": USER}]:
+                    place = {"network": USER, "address": "10.0.2.15/24", "gateway": "10.0.2.2"}
+                    record["attachments"] = [{**place, "mac_address": record["mac"]}]
+                if held:
+                    update = f"UPDATE {table} SET body = ? WHERE id = ?"  # noqa: S608 - literals
+                    db.execute(update, (msgspec.json.encode(record), identifier))

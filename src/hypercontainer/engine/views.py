@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hypercontainer.contract.answers import (
+    Endpoint,
     Health,
     Inspect,
     Machine,
@@ -21,11 +22,10 @@ from hypercontainer.contract.ports import exposed as exposed_ports
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import ALIVE, State
 from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume
-from hypercontainer.engine import network as networks
 from hypercontainer.engine import times
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import named_volumes
-from hypercontainer.engine.state import ContainerRecord, PodRecord
+from hypercontainer.engine.state import Attachment, ContainerRecord, PodRecord
 from hypercontainer.hypervisor.resources import vcpus_for
 
 _UNITS = (
@@ -176,9 +176,19 @@ def machine(pod: PodRecord) -> Machine:
 
 
 def network(pod: PodRecord) -> NetworkState:
-    place = networks.find(pod.network).attach(pod.mac)
-    address = f"{place.address}/{place.prefix}" if place.address and pod.vm is not None else ""
-    return NetworkState(address=address, gateway=place.gateway, mac_address=pod.mac)
+    """What is there while its VM runs; before and after, what it is to be connected to."""
+    if not pod.attachments:
+        wished = tuple(Endpoint(network=join.name, aliases=join.aliases) for join in pod.networks)
+        return NetworkState(mac_address=pod.mac, endpoints=wished)
+    first = pod.attachments[0]
+    endpoints = tuple(_endpoint(each) for each in pod.attachments)
+    return NetworkState(
+        address=first.address, gateway=first.gateway, mac_address=first.mac_address, endpoints=endpoints
+    )
+
+
+def _endpoint(attachment: Attachment) -> Endpoint:
+    return Endpoint(**{name: getattr(attachment, name) for name in Endpoint.__struct_fields__})
 
 
 def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:
@@ -197,6 +207,6 @@ def _common(record: ContainerRecord, pod: PodRecord) -> dict[str, Any]:
         "ports": ports(record, pod),
         "labels": record.labels,
         "pod": record.pod,
-        "networks": (pod.network,),
+        "networks": tuple(join.name for join in pod.networks),
         "mounts": mount_points(record, pod),
     }

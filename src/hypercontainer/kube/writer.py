@@ -37,7 +37,7 @@ _FROM_SERVER = (
 ).split()
 # What belongs to a pod as a whole; a container alone says it itself.
 NOTED = (
-    "accelerator auto_remove disk_size_bytes domainname hypervisor initrd kernel kernel_args mac_address network "
+    "accelerator auto_remove disk_size_bytes domainname hypervisor initrd kernel kernel_args mac_address networks "
     "shm_size_bytes template"
 ).split()
 _HOST_TYPES = {

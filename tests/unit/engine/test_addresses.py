@@ -62,9 +62,9 @@ def test_of_a_range_the_first_free_port_is_taken(neighbours: tuple[int, int]) ->
 @pytest.mark.parametrize(
     ("wish", "complaint"),
     [
-        (PortMapping(80, 8080, "::1"), "ports: ::1 is an address of IPv6"),
-        (PortMapping(80, 0, "::"), "ports: :: is an address of IPv6"),
-        (PortMapping(80, 0, "::ffff:127.0.0.1"), "an address of IPv6"),
+        (PortMapping(80, 8080, "::1"), "ports: ::1 is an address of IPv6, and of the network 'user'"),
+        (PortMapping(80, 0, "::"), "ports: :: is an address of IPv6, and of the network 'user'"),
+        (PortMapping(80, 0, "::ffff:127.0.0.1"), "is no address of this machine"),
         (PortMapping(80, 8080, host_port_last=8079), "8080-8079 is no range"),
         (PortMapping(80, 0, host_port_last=9), "0-9 is no range"),
         (PortMapping(80, 65535, host_port_last=65536), "is no range"),

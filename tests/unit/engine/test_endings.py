@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from fake_world import IMAGE, World
+from free_port import free_port
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, RestartPolicy
 from hypercontainer.contract.states import State
 from hypercontainer.contract.volumes import HostPath, Volume
@@ -264,7 +266,7 @@ def test_a_manifest_waits_for_pods_that_are_not_taken_back_yet(
 
 def test_ports_of_a_vm_without_network_do_not_cost_its_clones(tell: Tell, tmp_path: Path) -> None:
     async def story(w: World) -> None:
-        wish = alone(w, "a", network="none", ports=(PortMapping(80, host_port=18080),))
+        wish = alone(w, "a", networks=(Join("none"),), ports=(PortMapping(80, host_port=free_port()),))
         await w.engine.containers.create(wish)
         container = await w.engine.containers.held("a")
         sandbox = container.sandbox

@@ -25,7 +25,7 @@ from nics import nat_nic
 
 SPEC = VMSpec("a", "a", Path("/run/a"), Path("/k"), None, (), 128, 1, nics=(nat_nic(),))
 DRIVER: Any = None  # the world's own takes its place
-HARDWARE = Hardware(SPEC, DRIVER, release_disks=False, cpus=1.0, network=UserNetwork())
+HARDWARE = Hardware(SPEC, DRIVER, release_disks=False, cpus=1.0, network=UserNetwork("02:00:00:00:00:02"))
 
 
 class Vm:

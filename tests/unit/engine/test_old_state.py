@@ -252,9 +252,24 @@ def test_all_is_shown_as_the_old_hyperd_showed_it(tell: Tell) -> None:
         for kind, known in expected.items():
             assert shown[kind].keys() == known.keys()
             for name in known:
+                outgrown(known[name])
                 assert kept(shown[kind][name], known[name]) == known[name], (kind, name)
 
     tell(story, alive=True)
+
+
+def outgrown(known: dict[str, Any]) -> None:
+    """What is said no more: a network's name in a specification, which has several now, and the way out of what does
+    not run."""
+    for spec in (known.get("spec", {}), *known.get("spec", {}).get("containers", ())):
+        spec.pop("network", None)
+    if not known.get("network", {}).get("address"):
+        known.get("network", {}).pop("gateway", None)
+    docker = known.get("NetworkSettings", {})
+    for place in (docker, *docker.get("Networks", {}).values()):
+        if not place.get("IPAddress"):
+            place.pop("Gateway", None)
+            place.pop("MacAddress", None)
 
 
 def kept(shown: Any, known: Any) -> Any:

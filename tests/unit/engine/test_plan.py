@@ -8,6 +8,7 @@ import pytest
 
 from hypercontainer.agent.operations import UNLIMITED, Disk, Rlimit
 from hypercontainer.contract.answers import Effective
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Tmpfs, Ulimit
 from hypercontainer.contract.volumes import VolumeMount
 from hypercontainer.errors import InvalidArgument
@@ -18,7 +19,7 @@ from hypercontainer.semantics.files import files, hosts, resolv_conf
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mounts, tmpfs
 
 ID = "abcdef0123456789" * 4
-FACTS = plan.Facts(Disk("image", "erofs"), Disk("disk", "ext4"), gateway="10.0.2.2")
+FACTS = plan.Facts(Disk("image", "erofs"), Disk("disk", "ext4"), host="10.0.2.2")
 IMAGE = ImageConfig(
     entrypoint=("entry",), cmd=("cmd", "arg"), env=("PATH=/bin", "A=image"), working_dir="/srv"
 )
@@ -284,7 +285,7 @@ def test_resolv_conf() -> None:
     spec = ContainerSpec(
         "x", dns=("1.1.1.1", "::1"), dns_search=("a", "b"), dns_options=("ndots:2", "rotate")
     )
-    assert resolv_conf(spec, ("10.0.2.3",)) == (
+    assert resolv_conf(spec, spec.dns) == (
         "nameserver 1.1.1.1\nnameserver ::1\nsearch a b\noptions ndots:2 rotate\n"
     )
     assert "search" not in resolv_conf(ContainerSpec("x", dns_search=(".",)), ())
@@ -338,5 +339,5 @@ def test_ports() -> None:
 
 
 def test_warnings() -> None:
-    spec = ContainerSpec("x", network="none", ports=(PortMapping(80),))
+    spec = ContainerSpec("x", networks=(Join("none"),), ports=(PortMapping(80),))
     assert len(plan.effective(spec, IMAGE, ID)[1]) == 1

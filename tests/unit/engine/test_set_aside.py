@@ -302,7 +302,7 @@ def test_a_damaged_record_of_a_container_costs_only_itself(tell: Tell, damage: s
     tell(story)
 
 
-@pytest.mark.parametrize("damage", [without("network"), with_(vm={"pid": "none"}), lambda body: NOT_JSON])
+@pytest.mark.parametrize("damage", [without("mac"), with_(vm={"pid": "none"}), lambda body: NOT_JSON])
 def test_a_damaged_record_of_a_pod_costs_only_the_pod(tell: Tell, damage: Callable[[bytes], bytes]) -> None:
     async def story(w: World) -> None:
         await created(w, "well")

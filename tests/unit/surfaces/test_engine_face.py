@@ -18,6 +18,7 @@ from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.service.containers import ContainerService
+from hypercontainer.engine.service.networks import NetworkService
 from hypercontainer.engine.service.pods import PodService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
@@ -33,6 +34,7 @@ FAKES: dict[tuple[str, bool], tuple[type, type | None]] = {
     ("pods", False): (fake_engine.FakePods, PodService),
     ("pods", True): (fake_engine.FakePod, Pod),
     ("volumes", False): (fake_collections.FakeVolumes, VolumeService),
+    ("networks", False): (fake_collections.FakeNetworks, NetworkService),
     ("images", False): (fake_collections.FakeImages, ImageService),
     ("system", False): (fake_collections.FakeSystem, SystemService),
     ("manifests", False): (fake_collections.FakeManifests, Manifests),

@@ -21,7 +21,7 @@ from hypercontainer.engine.sandbox.beginning import Newcomer, Told
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.sandbox import Sandbox
-from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.engine.state import Attachment, ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import AgentError, GuestError
 from hypercontainer.semantics import docker
@@ -82,15 +82,16 @@ class _Start:
 
     def _facts(self, number: int) -> docker.Facts:
         sandbox, record = self._sandbox, self._record
-        pod, place = sandbox.record.value, sandbox.place
+        pod, network = sandbox.record.value, sandbox.network
+        first = next(iter(network.attachments), Attachment(network=""))
         volumes = [brought.volume for brought in self._contents().volumes.values()]
         return docker.Facts(
             lower=layout.lower(sandbox.image_part(record.diff_ids)),
             upper=None if record.spec.read_only else layout.upper(pod, record.id),
             process=number,
-            address=place.address,
-            gateway=place.gateway,
-            name_servers=(record.spec.dns or place.resolvers) if place.address else (),
+            address=first.address.partition("/")[0],
+            host=network.host,
+            name_servers=network.resolvers if network.asks else record.spec.dns or network.resolvers,
             single_files=storage.single_files(volumes),
             shared_memory=storage.memory_volume(pod, record.spec),
             unfilled=frozenset() if record.started else storage.writable(volumes),

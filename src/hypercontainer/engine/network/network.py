@@ -1,40 +1,58 @@
-"""What a network is to the engine: it gives VMs their NICs, and publishes ports of theirs."""
+"""What a network is to a VM that is brought up: its NICs, what its guest is told, and what is done once it is there."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Conflict, InvalidArgument
 from hypercontainer.hypervisor.driver import VM, Nic
 
 MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # a unicast one
-
-
-@dataclass(frozen=True)
-class Attached:
-    """What a VM has of its network: the host's side, the guest's, and what containers are told of it.  ``address``
-    and ``gateway`` are "" where there is none."""
-
-    nics: tuple[Nic, ...] = ()
-    interfaces: tuple[Interface, ...] = ()
-    address: str = ""
-    prefix: int = 0
-    gateway: str = ""
-    resolvers: tuple[str, ...] = ()
+# Of the NIC of a VM that is nobody's yet, which the guest replaces by its own.
+TEMPLATE_MAC = "02:00:00:00:00:01"
+_LETTERS = "eth"
 
 
 class Network(Protocol):
-    def attach(self, mac: str, published: Sequence[PortMapping] = ()) -> Attached:
-        """Pure.  ``published``: with chosen ports of the host."""
+    """A pod's, with all that it is connected to; its places there are ``attachments``."""
 
-    def renewed(self, template_mac: str, mac: str) -> tuple[Interface, ...]:
-        """What a clone's guest is told, whose template was attached with ``template_mac``."""
+    @property
+    def attachments(self) -> tuple[Attachment, ...]: ...
+
+    @property
+    def resolvers(self) -> tuple[str, ...]:
+        """Name servers, as a container sees them.  ``asks``: they ask those of the pod's own choice."""
+
+    @property
+    def asks(self) -> bool: ...
+
+    @property
+    def host(self) -> str:
+        """By which address a container reaches the host's own services; "" where it does not."""
+
+    def nics(self, published: Sequence[PortMapping]) -> tuple[Nic, ...]:
+        """Of a VM that is booted for this pod."""
+
+    def template_nics(self, published: Sequence[PortMapping] = ()) -> tuple[Nic, ...]:
+        """Of a VM that anybody's pod may get; another one each time."""
+
+    def template_interfaces(self) -> tuple[Interface, ...]:
+        """What its guest is told ahead."""
+
+    def interfaces(self) -> tuple[Interface, ...]:
+        """What a guest that was booted for this pod is told."""
+
+    def renewed(self) -> tuple[Interface, ...]:
+        """What one is told that was told ``template_interfaces``."""
+
+    async def join(self, vm: VM, ports: Sequence[PortMapping], *, ready: bool) -> None:
+        """Connects a VM that is there, and publishes its ports.  ``ready``: it was there before anybody needed it."""
 
     async def publish(self, vm: VM, ports: Sequence[PortMapping]) -> None:
         """Of a VM that runs; all or none."""
@@ -45,17 +63,39 @@ class Network(Protocol):
 class NoNetwork:
     """``Network`` of a VM that has none."""
 
-    def attach(self, mac: str, published: Sequence[PortMapping] = ()) -> Attached:
-        return Attached()
+    attachments: tuple[Attachment, ...] = ()
+    resolvers: tuple[str, ...] = ()
+    asks = False
+    host = ""
 
-    def renewed(self, template_mac: str, mac: str) -> tuple[Interface, ...]:
+    def nics(self, published: Sequence[PortMapping]) -> tuple[Nic, ...]:
         return ()
+
+    def template_nics(self, published: Sequence[PortMapping] = ()) -> tuple[Nic, ...]:
+        return ()
+
+    def template_interfaces(self) -> tuple[Interface, ...]:
+        return ()
+
+    def interfaces(self) -> tuple[Interface, ...]:
+        return ()
+
+    def renewed(self) -> tuple[Interface, ...]:
+        return ()
+
+    async def join(self, vm: VM, ports: Sequence[PortMapping], *, ready: bool) -> None:
+        pass
 
     async def publish(self, vm: VM, ports: Sequence[PortMapping]) -> None:
         raise Conflict("a VM without a network publishes nothing")
 
     async def withdraw(self, vm: VM, ports: Sequence[PortMapping]) -> None:
         pass
+
+
+def interface_name(place: int | str) -> str:
+    """Of the NIC at this place among a pod's; "": what all begin with."""
+    return f"{_LETTERS}{place}"
 
 
 def new_mac() -> str:

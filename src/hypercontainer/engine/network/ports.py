@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from hypercontainer.contract.networks import USER, Join
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
+from hypercontainer.engine.state import Attachment
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
+from hypercontainer.network.parts import Published
 
 PORT_MAX = 65535
-ANY = "0.0.0.0"  # noqa: S104 - Docker's default, and what "" stands for
-IP_VERSION = 4  # of what the hypervisor's NAT forwards
+ANY, ANY6 = "0.0.0.0", "::"  # noqa: S104 - Docker's default, and what "" stands for
+
+log = logging.getLogger(__name__)
 
 
 def check(ports: Iterable[PortMapping]) -> None:
@@ -39,14 +44,25 @@ def check(ports: Iterable[PortMapping]) -> None:
 def _check_address(text: str) -> None:
     try:
         address = ipaddress.ip_address(text)
+        if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address.scope_id):
+            raise ValueError
+        if address.version == 6 and address.is_loopback:
+            raise InvalidArgument(
+                f"{text}: of IPv6 the loopback address cannot be published", field="ports", takes="127.0.0.1"
+            )
     except ValueError:
         raise InvalidArgument(f"{text[:60]!r} is no address of this machine", field="ports") from None
-    if address.version != IP_VERSION:
-        raise InvalidArgument(
-            f"{text} is an address of IPv{address.version}, and VMs' ports are published on IPv{IP_VERSION} alone",
-            field="ports",
-            takes=f"an address of IPv{IP_VERSION}, or {ANY} for all of this machine's",
-        )
+
+
+def check_reach(ports: Iterable[PortMapping], joins: Sequence[Join]) -> None:
+    """Raises InvalidArgument for what is published on an address that a pod's network does not know."""
+    for port in ports:
+        if ":" in port.host_ip and [join.name for join in joins] == [USER]:
+            raise InvalidArgument(
+                f"{port.host_ip} is an address of IPv6, and of the network 'user' ports are published on IPv4 alone",
+                field="ports",
+                takes=f"an address of IPv4, or {ANY} for all of this machine's",
+            )
 
 
 def check_new(ports: Iterable[PortMapping], taken: Sequence[PortMapping]) -> None:
@@ -107,28 +123,76 @@ def choose(ports: Iterable[PortMapping]) -> tuple[PortMapping, ...]:
             holder.close()
 
 
+def kept(port: PortMapping) -> socket.socket:
+    """Keeps a chosen port that is led elsewhere: nobody else can have it, and nobody answers there.
+
+    One of TCP is bound a second time, without leave for others to take the address over, which two that do not listen
+    would give each other; the first time gets past what is left of former connections.
+    """
+    if port.protocol == "tcp":
+        _socket(port, socket.SO_REUSEADDR).close()
+        return _socket(port, socket.SO_REUSEPORT)
+    return _socket(port)
+
+
+def kept_again(ports: Iterable[PortMapping]) -> dict[PortMapping, socket.socket]:
+    """Of a pod that is taken back; what somebody has taken meanwhile leads to the pod all the same."""
+    held = {}
+    for port in ports:
+        try:
+            held[port] = kept(port)
+        except HyperError as error:
+            log.warning("%s", error)
+    return held
+
+
+def led(attachments: Sequence[Attachment], ports: Sequence[PortMapping]) -> tuple[Published, ...]:
+    """Where a pod's ports lead to: its addresses in the network with the way out; one that names no address of the
+    host, to those of both versions of IP."""
+    if not attachments:
+        return ()
+    own = {4: attachments[0].address.partition("/")[0], 6: attachments[0].address6.partition("/")[0]}
+    made = []
+    for port in ports:
+        host = ipaddress.ip_address(port.host_ip or ANY)
+        wanted = {4: ANY, 6: ANY6} if str(host) == ANY else {host.version: str(host)}
+        for version, text in wanted.items():
+            if own[version]:
+                made.append(Published(port.protocol, text, port.host_port, own[version], port.container_port))
+    return tuple(made)
+
+
+def _socket(port: PortMapping, *options: int) -> socket.socket:
+    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[port.protocol]
+    made = socket.socket(socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET, kind)
+    try:
+        for option in options:
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        made.bind((port.host_ip or ANY, port.host_port))
+    except OSError as error:
+        made.close()
+        raise _refused(port, error.errno or 0) from error
+    return made
+
+
 def _chosen(port: PortMapping, others: Sequence[PortMapping], held: list[socket.socket]) -> PortMapping:
     """Of a range the first that is free, and none of ``others``."""
     for number in (range_ := _host_ports(port)):
+        one = replace(port, host_port=number, host_port_last=0)
         try:
-            return _bound(replace(port, host_port=number, host_port_last=0), others, held)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or number == range_[-1]:
-                raise _refused(port, error) from error
+            return _bound(one, others, held)
+        except Conflict as error:
+            if number == range_[-1]:
+                raise _refused(port, errno.EADDRINUSE) from error
     raise AssertionError(port)
 
 
 def _bound(port: PortMapping, others: Sequence[PortMapping], held: list[socket.socket]) -> PortMapping:
     # The kernel lets two sockets that may take an address over have it at once, as long as neither listens.
     if any(_meet(port, other) for other in others):
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[port.protocol]
-    family = socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET
-    holder = socket.socket(family, kind)
+        raise _refused(port, errno.EADDRINUSE)
+    holder = _socket(port, *([socket.SO_REUSEADDR] if port.protocol == "tcp" else []))
     held.append(holder)
-    if port.protocol == "tcp":
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind((port.host_ip or ANY, port.host_port))
     return replace(port, host_port=holder.getsockname()[1])
 
 
@@ -140,13 +204,14 @@ def _meet(one: PortMapping, other: PortMapping) -> bool:
     )
 
 
-def _refused(port: PortMapping, error: OSError) -> Exception:
+def _refused(port: PortMapping, number: int) -> HyperError:
+    """``number``: the errno."""
     numbers = f"{port.host_port}-{port.host_port_last}" if port.host_port_last else str(port.host_port)
     where = f"{port.host_ip}:{numbers}/{port.protocol}"
-    if error.errno == errno.EADDRINUSE:
+    if number == errno.EADDRINUSE:
         return Conflict(f"port {where} is already allocated", hint="choose another port of the host")
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return InvalidArgument(f"port {where} needs root", hint="choose one from 1024 on")
     return InvalidArgument(
-        f"cannot publish on {where}: {error.strerror}", hint="is the address one of this machine's?"
+        f"cannot publish on {where}: {os.strerror(number)}", hint="is the address one of this machine's?"
     )

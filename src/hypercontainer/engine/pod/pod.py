@@ -23,6 +23,7 @@ from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.recovery import recover
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.network.ports import check as check_ports
+from hypercontainer.engine.network.ports import check_reach
 from hypercontainer.engine.pod import logs, views
 from hypercontainer.engine.pod.run import Runs
 from hypercontainer.engine.record import Kept
@@ -261,6 +262,7 @@ class Pod:
     async def add_ports(self, ports: Sequence[PortMapping]) -> list[Port]:
         """All or none; in force at once where the VM runs, and kept.  The new ones, with their host ports."""
         check_ports(ports)
+        check_reach(ports, self.record.networks)
         chosen = await self.sandbox.publish(tuple(ports))
         self.tell("ports")
         return [records.port(port) for port in chosen]

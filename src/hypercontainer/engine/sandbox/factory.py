@@ -165,7 +165,7 @@ class Factory:
         return self._able[driver.name]
 
     async def _size(self, hardware: Hardware, *, cloned: bool) -> _Size:
-        prepared = preparation(hardware.interfaces, release_disks=hardware.release_disks)
+        prepared = preparation(hardware.network.template_interfaces(), release_disks=hardware.release_disks)
         key = await self._templates.key(hardware.driver, hardware.clone, prepared)
         size = self._sizes.get((key, hardware.cpus))
         if size is None:
@@ -178,8 +178,7 @@ class Factory:
         while size.ready:
             found = size.ready.pop()
             try:
-                if hardware.published:
-                    await hardware.network.publish(found.vm, hardware.published)
+                await hardware.network.join(found.vm, hardware.published, ready=True)
             except BaseException as error:
                 # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
                 await asyncio.shield(found.vm.kill())
@@ -200,6 +199,8 @@ class Factory:
             log.warning("template %s is thrown away: %s", size.key, error)
             await self._discard(size.key)
             return None
+        async with killed_on_failure(vm):
+            await hardware.network.join(vm, hardware.published, ready=False)
         return Found(vm, "clone", size.key, hardware.spec.owner_uid)
 
     # ------------------------------------------------------------------------------------- background

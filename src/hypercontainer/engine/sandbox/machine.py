@@ -12,8 +12,8 @@ from typing import Any
 from hypercontainer.config import Machine
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.contract.volumes import HostPath
-from hypercontainer.engine import network
 from hypercontainer.engine.network import ports
+from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.boot_files import BootFiles
@@ -49,6 +49,7 @@ class Supplies:
     volumes: VolumeStore
     boot_files: BootFiles
     claims: Claims
+    networks: Networks
     hyperstart: Callable[[], Path]
 
     async def choose(self, asked: Wish, wants: Mapping[str, str]) -> Chosen:
@@ -78,9 +79,9 @@ async def plan_hardware(
     )
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     shares = await storage.shares(contents.volumes.values(), supplies.places)
-    published = ports.choose(record.ports)
     disks, images = await _disks(record, contents, supplies)
-    joined = network.find(record.network)
+    joined = await supplies.networks.allot(record)
+    published = ports.choose(record.ports)
     limits = chosen.driver.limits(
         record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
     )
@@ -95,12 +96,12 @@ async def plan_hardware(
         vcpus=vcpus_for(record.cpus),
         disks=disks,
         shares=shares,
-        nics=joined.attach(record.mac, published).nics,
+        nics=joined.nics(published),
         accelerator=accelerator,
         owner_uid=record.uid,
         limits=limits,
     )
-    facts: dict[str, Any] = {"published": published, "images": images}
+    facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
     facts["vm_kernel"] = record.kernel if _is_path(record.kernel) else str(kernel.path)
     facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
     release = kernel.source != "own"

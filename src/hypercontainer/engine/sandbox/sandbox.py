@@ -16,9 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from hypercontainer.agent.operations import ContainerPlan, VmConfig, Welcome
 from hypercontainer.agent.session import Agent
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.engine import network
 from hypercontainer.engine.network import ports
-from hypercontainer.engine.network.network import Attached
+from hypercontainer.engine.network.network import Network
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, plug, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told, vm_config
@@ -27,7 +26,7 @@ from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.endings import explained, noted
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.gate import Gate
-from hypercontainer.engine.sandbox.hardware import TEMPLATE_MAC, Hardware
+from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
 from hypercontainer.engine.state import GONE, ImagePart, PodRecord
@@ -117,10 +116,9 @@ class Sandbox:
             yield
 
     @property
-    def place(self) -> Attached:
-        """It in its network."""
-        record = self.record.value
-        return network.find(record.network).attach(record.mac, record.published)
+    def network(self) -> Network:
+        """Of the VM that runs."""
+        return self._supplies.networks.found(self.record.value)
 
     # ------------------------------------------------------------------------------------- who lives in it
 
@@ -193,11 +191,11 @@ class Sandbox:
         """
         async with self.busy:
             try:
-                told = await (
-                    self._bring_up(newcomer, contents(), stopwatch)
-                    if self.live is None
-                    else self._add(self.live, newcomer, contents(), stopwatch)
-                )
+                with self._supplies.networks.starting(self.id, lambda: self.live is not None):
+                    if self.live is None:
+                        told = await self._bring_up(newcomer, contents(), stopwatch)
+                    else:
+                        told = await self._add(self.live, newcomer, contents(), stopwatch)
             finally:
                 if self.live is None:
                     self._claim.drop()
@@ -211,7 +209,8 @@ class Sandbox:
         hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
         self.record.change(**facts, claimed=self._claim.of_new(contents))
         stopwatch.lap("prepare")
-        chosen = {name: getattr(self.record.value, name) for name in ("published", "images", "claimed")}
+        kept = ("published", "images", "claimed", "attachments")
+        chosen = {name: getattr(self.record.value, name) for name in kept}
         while self.record.value.spec.template and hardware.clones:
             found = await self._factory.find(hardware)
             if found is None:
@@ -228,12 +227,14 @@ class Sandbox:
             vm = await hardware.driver.launch(hardware.spec)
         except LaunchError as error:
             raise noted(error) from None
+        async with killed_on_failure(vm):
+            await hardware.network.join(vm, hardware.published, ready=False)
         live = await self._take(vm)
         stopwatch.lap("vm")
         boot_s = self._supplies.machine.boot_timeout_s
         try:
             told = self._tell(
-                live, newcomer, contents, boot_s, vm_config(self.record.value, self.place.interfaces)
+                live, newcomer, contents, boot_s, vm_config(self.record.value, self.network.interfaces())
             )
             # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
             await live.greeted(boot_s)
@@ -254,7 +255,7 @@ class Sandbox:
             await together(  # what is left of one that fails would hold a disk that is tried elsewhere
                 *(found.vm.insert_disk(disk) for disk in hardware.spec.disks if disk.serial in drives)
             )
-            renewed = hardware.network.renewed(TEMPLATE_MAC, self.record.value.mac)
+            renewed = hardware.network.renewed()
             told = self._tell(live, newcomer, contents, OPERATION_S, vm_config(self.record.value, renewed))
             await found.vm.resume()
             stopwatch.kind = found.kind
@@ -268,7 +269,7 @@ class Sandbox:
         """Makes a VM this sandbox's, whose guest has not been spoken to.  One that is paused gets what it is told
         when it is resumed."""
         async with killed_on_failure(vm):
-            self.record.change(vm=vm.record.to_json())
+            self.record.change(vm=vm.record.to_json(), attachments=self.network.attachments)
             return await self._hold(vm, resumed=False)
 
     async def _hold(self, vm: VM, *, resumed: bool) -> Live:
@@ -283,6 +284,7 @@ class Sandbox:
         self.live = None
         if self.record.value.paused:  # else a pause that is under way opens it
             self._gate.open()
+        self._supplies.networks.release(self.id)
         self.record.change(**GONE)
 
     def _stalled(self, full: bool) -> None:
@@ -392,7 +394,7 @@ class Sandbox:
             ports.check_new(wishes, record.ports)
             if self.live is not None:
                 chosen = ports.choose(wishes)
-                await network.find(record.network).publish(self.live.vm, chosen)
+                await self.network.publish(self.live.vm, chosen)
                 self.record.change(published=(*record.published, *chosen))
             self.record.change(ports=(*record.ports, *wishes))
         return chosen
@@ -403,7 +405,7 @@ class Sandbox:
             ports.check_there(wishes, (*record.ports, *record.published), record.name or self.id)
             meant, kept = ports.split(record.published, wishes)
             if self.live is not None:
-                await network.find(record.network).withdraw(self.live.vm, meant)
+                await self.network.withdraw(self.live.vm, meant)
             self.record.change(ports=ports.split(record.ports, wishes)[1], published=kept)
 
     async def discard(self, container: str) -> None:

@@ -17,7 +17,6 @@ from hypercontainer.image.reference import parse
 # States of Docker's that a container here is never in are no mistakes.
 STATES = (*(state.value for state in State), "dead")
 HEALTH = ("starting", "healthy", "unhealthy", "none")
-NETWORKS = {"bridge": "user", "default": "user"}  # as the network of a container may be called
 
 Names = Mapping[str, str]  # an image's name, whole: its ID
 Find = Callable[[str], Container]
@@ -37,7 +36,7 @@ def readers(names: Names, find: Find) -> Mapping[str, filters.Reader[Container]]
         "volume": filters.among(_mounted),
         "publish": lambda value: _port(value, lambda port: port.host_port),
         "expose": lambda value: _port(value, lambda port: port.container_port),
-        "network": lambda value: lambda c: NETWORKS.get(value, value) == _pod(c).network,
+        "network": lambda value: lambda c: _is_in(_pod(c), value),
         "health": filters.one_of(HEALTH, _health),
         "pod": lambda value: lambda c: _is_of_pod(c, value),
         "is-task": filters.truth(lambda c: False),  # there is no swarm
@@ -87,6 +86,14 @@ def _older(than: Container) -> Question[Container]:
 
 def _newer(than: Container) -> Question[Container]:
     return lambda c: order(c) > order(than)
+
+
+def _is_in(pod: PodRecord, network: str) -> bool:
+    """By its name, its ID, or the beginning of that."""
+    ids = [each.network_id for each in pod.attachments]
+    return any(join.name == network for join in pod.networks) or any(
+        identifier.startswith(network) for identifier in ids if identifier and network
+    )
 
 
 def _pod(container: Container) -> PodRecord:

@@ -114,6 +114,7 @@ class SystemService:
         checks.append(native := await self._check_native())
         checks.append(await asyncio.to_thread(self._check_kernel, needed=native.ok is not True))
         checks.append(await asyncio.to_thread(self._check_init))
+        checks.append(self._check_networks())
         checks.append(await asyncio.to_thread(self._check_space))
         checks += await asyncio.to_thread(self._check_records)
         return checks
@@ -270,6 +271,13 @@ class SystemService:
         """In words."""
         blobs = self._store.aside
         return self._directory.aside.found() + ([f"layers of images in {blobs}"] if blobs else [])
+
+    def _check_networks(self) -> Check:
+        problem = self._supplies.networks.problem
+        said = (
+            f"a pod has one of its own; of others, {problem}" if problem else "bridges, with names and rules"
+        )
+        return Check("networks", None if problem else True, said)
 
     def _check_records(self) -> list[Check]:
         """Nothing is said where all is well."""

@@ -41,6 +41,7 @@ TAGS = {
     "containers": "Containers and their processes",
     "pods": "Several containers in one VM",
     "volumes": "Storage that outlives containers",
+    "networks": "Where pods meet",
     "manifests": "Kubernetes' manifests",
 }
 NAMED = {
@@ -48,6 +49,7 @@ NAMED = {
     "execs": "The ID that the process was prepared under.",
     "pods": "A pod's name, its ID, or the beginning of its ID where that is one pod's only.",
     "volumes": "A volume's name.",
+    "networks": "A network's name, its ID, or the beginning of its ID where that is one network's only.",
     "cronjobs": "A CronJob's name.",
 }
 DESCRIPTION = (

@@ -1,0 +1,94 @@
+"""Who is called what in a network: what its name server answers with.
+
+A pod is found by the names of its containers, its own, the beginning of its ID, its aliases there, and each of these
+with the network's name behind it; by those who are in that network too, whichever of theirs they ask in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hypercontainer.engine.state import Attachment
+
+DNS_PORT = 53
+_NOBODY = ("", "", "")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is to say of a pod: ``names`` in every network, and the name ``servers`` that it wants asked."""
+
+    names: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+
+
+@dataclass
+class _Index:
+    """``places``: by the name and the network's ID; ``pods``: by the address, whose pod, its name there, and the
+    network's ID."""
+
+    places: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    pods: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    def add(self, pod: str, attachment: Attachment, names: Sequence[str]) -> None:
+        own = [text.partition("/")[0] for text in (attachment.address, attachment.address6) if text]
+        for name in dict.fromkeys(each.lower() for each in names):
+            for called in (name, f"{name}.{attachment.network.lower()}"):
+                self.places.setdefault((called, attachment.network_id), []).extend(own)
+        for address in own:
+            name = f"{names[0]}.{attachment.network}" if names else ""
+            self.pods[address] = pod, name, attachment.network_id
+
+
+class Names:
+    """``Zone`` of all networks.  ``attached``: the pods that run, where; ``known``: of one of these; ``internal``:
+    whether a network, by its ID, has no way out.  ``changed`` is to be called when an answer may be another."""
+
+    def __init__(
+        self,
+        attached: Callable[[], Mapping[str, tuple[Attachment, ...]]],
+        known: Callable[[str], Known],
+        internal: Callable[[str], bool],
+    ) -> None:
+        self._attached, self._known, self._internal = attached, known, internal
+        self._made: _Index | None = None
+
+    def changed(self) -> None:
+        self._made = None
+
+    @property
+    def _index(self) -> _Index:
+        if self._made is None:
+            made = _Index()
+            for pod, attachments in self._attached().items():
+                names = (*self._known(pod).names, pod[:12])
+                for each in attachments:
+                    made.add(pod, each, (*names, *each.aliases))
+            self._made = made
+        return self._made
+
+    def _networks(self, asker: str) -> Iterable[Attachment]:
+        pod, _, _ = self._index.pods.get(asker, _NOBODY)
+        return self._attached().get(pod, ())
+
+    def lookup(self, asker: str, name: str) -> Sequence[str] | None:
+        places = self._index.places
+        found = [
+            places[name, each.network_id]
+            for each in self._networks(asker)
+            if (name, each.network_id) in places
+        ]
+        return [address for those in found for address in those] if found else None
+
+    def reverse(self, asker: str, address: str) -> str | None:
+        _, name, network = self._index.pods.get(address, _NOBODY)
+        return name if any(each.network_id == network for each in self._networks(asker)) else None
+
+    def may_forward(self, asker: str) -> bool:
+        return any(not self._internal(each.network_id) for each in self._networks(asker))
+
+    def servers(self, asker: str) -> Sequence[tuple[str, int]] | None:
+        pod, _, _ = self._index.pods.get(asker, _NOBODY)
+        servers = self._known(pod).servers if pod else ()
+        return [(text, DNS_PORT) for text in servers] or None

@@ -1,0 +1,487 @@
+"""Networks of hyperd's: their records, the pods in them, and the fabric that they are made of.
+
+The one owner of all three.  A pod's addresses are its own from the moment that its VM is planned until that is gone;
+what the fabric has of it comes a little later and goes a little later, in the order of the calls, which one thread
+makes.  Where hyperd can make no networks here, it is known why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from hypercontainer.contract.networks import DEFAULT, NONE, USER, Join, NetworkSpec, Subnet
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine import names, times
+from hypercontainer.engine.network import ports as own_ports
+from hypercontainer.engine.network import wishes
+from hypercontainer.engine.network.bridged import Bridged, new_tap, released
+from hypercontainer.engine.network.names import Known, Names
+from hypercontainer.engine.network.network import (
+    Network,
+    NoNetwork,
+    check_mac,
+    interface_name,
+    new_mac,
+)
+from hypercontainer.engine.network.user import UserNetwork
+from hypercontainer.engine.network.wishes import SPECIAL
+from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, Unavailable
+from hypercontainer.network import addresses
+from hypercontainer.network.dns.server import Server
+from hypercontainer.network.dns.upstream import Upstream
+from hypercontainer.network.parts import Bridge, Fabric, Place, Published
+
+T = TypeVar("T")
+AUTO = "auto"
+TRIES = 8  # to have a subnet that nobody else takes meanwhile
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """``make`` loads what fabrics are made with, and makes one that is found in ``folder``."""
+
+    folder: Path
+    make: Callable[[], Fabric]
+
+
+class Networks:
+    """``maker`` None: hyperd makes none here, because of ``why``.  ``default``: the configuration's.  ``pods``: the
+    records of all."""
+
+    def __init__(
+        self,
+        state: StateStore,
+        maker: Maker | None,
+        default: str,
+        pods: Callable[[], Iterable[PodRecord]],
+        why: str = "",
+    ) -> None:
+        self._state, self._maker, self._pods = state, maker, pods
+        self._fabric: Fabric | None = None  # once one is wanted
+        self._default, self._why = default, why
+        self._records: dict[str, NetworkRecord] = {}
+        self._attached: dict[str, tuple[Attachment, ...]] = {}
+        self._published: dict[str, tuple[Published, ...]] = {}
+        self._plugged: dict[str, tuple[Place, ...]] = {}
+        self._kept: dict[str, dict[PortMapping, socket.socket]] = {}
+        self._starting: set[str] = set()
+        self._releasing: set[Future[None]] = set()
+        self.known: Callable[[str], Known] = lambda pod: Known()  # set by who knows the containers
+        self.names = Names(lambda: self._attached, lambda pod: self.known(pod), self._internal)
+        self._thread = ThreadPoolExecutor(1, "networks")
+        self._opening = asyncio.Lock()
+        self._mtu = 0
+        self.host = ""  # as pods call it
+        self._server = Server(Upstream())
+        self._served: socket.socket | None = None
+
+    # ------------------------------------------------------------------------------------- its life
+
+    async def open(self) -> None:
+        """Takes back what an earlier hyperd has left; the records of all can be read."""
+        self._records = {record.id: record for record in self._state.networks()}
+        for pod in self._pods():
+            if pod.vm is not None and any(each.tap for each in pod.attachments):
+                self._attached[pod.id] = pod.attachments
+                self._plugged[pod.id] = self._places(pod.attachments)
+                self._published[pod.id] = own_ports.led(pod.attachments, pod.published)
+                self._kept[pod.id] = own_ports.kept_again(pod.published)
+        if self._attached:
+            try:
+                await self._ready()
+            except HyperError as error:
+                log.error("the networks cannot be taken back: %s", error)
+
+    async def close(self) -> None:
+        """Lets go of them; where no pod is in one, nothing is left."""
+        await self._server.close()
+        if self._fabric is None and self._maker is not None and self._maker.folder.exists():
+            self._fabric = await self._do(self._maker.make)  # an earlier hyperd's is there
+        if self._fabric is not None:
+            with contextlib.suppress(HyperError):
+                await self._do(self._fabric.close if self._attached else self._fabric.dissolve)
+        self._thread.shutdown()
+
+    async def _do(self, call: Callable[[], T]) -> T:
+        """On the one thread that changes the fabric; what was begun is ended."""
+        try:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
+        except OSError as error:
+            raise Unavailable(f"networks: {error.strerror or error}") from error
+
+    async def _ready(self) -> Fabric:
+        """The fabric, which is there.  Unavailable, with the reason."""
+        if self._maker is None:
+            raise Unavailable(f"there are no networks here: {self._why}", hint="the network 'user' is there")
+        async with self._opening:
+            if self._fabric is None:
+                self._fabric = await self._do(self._maker.make)
+            if not self._fabric.is_open:
+                await self._open(self._fabric)
+        return self._fabric
+
+    async def _open(self, fabric: Fabric) -> None:
+        bridges = [self._bridge(record) for record in self._records.values()]
+        places = [place for those in self._plugged.values() for place in those]
+        ports = [port for those in self._published.values() for port in those]
+        if not await self._do(partial(fabric.open, bridges, places, ports)) and self._plugged:
+            lost = ", ".join(pod[:12] for pod in self._plugged)
+            log.error(
+                "the networks' keeper was killed: until they are restarted these reach nobody: %s", lost
+            )
+        self._mtu = await self._do(fabric.mtu)
+        self.host = await self._do(fabric.host)
+        self._serve(*await self._do(fabric.listeners))
+
+    def _serve(self, udp: socket.socket, tcp: socket.socket) -> None:
+        """Names, in place of what is served no more."""
+        if self._served is not None:
+            self._server.stop(self._served)
+        self._server.serve(udp, tcp, self.names)
+        self._served = udp
+
+    @property
+    def problem(self) -> str:
+        """Why there are none here; "" where there are."""
+        return self._why
+
+    @property
+    def control(self) -> Path:
+        assert self._fabric is not None
+        return self._fabric.namespace.control
+
+    # ------------------------------------------------------------------------------------- networks
+
+    def records(self) -> list[NetworkRecord]:
+        return sorted(self._records.values(), key=lambda record: record.created)
+
+    def get(self, ref: str) -> NetworkRecord:
+        by_name = {record.name: identifier for identifier, record in self._records.items()}
+        return self._records[names.resolve(ref, by_name, self._records, kind="network")]
+
+    async def get_or_default(self, ref: str) -> NetworkRecord:
+        """The default network is made when it is first asked for."""
+        if ref == DEFAULT and not any(record.name == DEFAULT for record in self._records.values()):
+            with contextlib.suppress(Conflict):  # somebody else's is as good
+                return await self.create(NetworkSpec(DEFAULT))
+        return self.get(ref)
+
+    async def create(self, spec: NetworkSpec) -> NetworkRecord:
+        """Conflict where there is one of this name, or its subnets are taken."""
+        wishes.check(spec)
+        if any(record.name == spec.name for record in self._records.values()):
+            hint = "choose another name" if spec.name == DEFAULT else "remove it, or choose another name"
+            raise Conflict(f"there is a network {spec.name} already", hint=hint)
+        fabric = await self._ready()
+        for tries in range(TRIES, -1, -1):
+            chosen = await self._do(partial(self._subnets, fabric, spec))
+            made = replace(spec, subnets=chosen, ipv6=wishes.has6(chosen), mtu=spec.mtu or self._mtu)
+            record = NetworkRecord(id=names.new_id(), spec=made, created=times.now())
+            try:
+                await self._do(partial(fabric.make, self._bridge(record)))
+                break
+            except Unavailable:
+                # Another hyperd may have taken the same subnet just now; the next choice is another one.
+                if not tries or spec.subnets:
+                    raise
+        try:
+            self._state.put_network(record)
+        except BaseException:
+            await self._do(partial(fabric.remove, self._bridge(record)))
+            raise
+        self._records[record.id] = record
+        return record
+
+    def _subnets(self, fabric: Fabric, spec: NetworkSpec) -> tuple[Subnet, ...]:
+        return wishes.subnets(spec, [*fabric.taken(), *self._own_subnets()])
+
+    def _own_subnets(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        specs = [record.spec for record in list(self._records.values())]
+        return [ipaddress.ip_network(each.subnet) for spec in specs for each in spec.subnets]
+
+    async def remove(self, record: NetworkRecord, users: Sequence[str]) -> None:
+        """Conflict where it has ``users``, which are named, and for the default one."""
+        if record.name == DEFAULT:
+            raise Conflict(f"{DEFAULT} is the network of pods that name none, and stays")
+        if users:
+            raise Conflict(
+                f"network {record.name} is used by {', '.join(users)}",
+                hint="remove these first, or disconnect them",
+            )
+        await self._forget(record)
+
+    async def _forget(self, record: NetworkRecord) -> None:
+        self._state.remove_network(record.id)
+        self._records.pop(record.id, None)
+        if self._fabric is not None and self._fabric.is_open:
+            await self._do(partial(self._fabric.remove, self._bridge(record)))
+
+    async def _reached(self, join: Join) -> NetworkRecord:
+        """The network, with a way to it.  The default one is made anew where somebody else has taken its subnet."""
+        fabric, record = await self._ready(), await self.get_or_default(join.name)
+        try:
+            await self._do(partial(fabric.reach, self._bridge(record)))
+            return record
+        except Unavailable as error:
+            if record.name != DEFAULT or self._taken(record):
+                subnets = ", ".join(each.subnet for each in record.spec.subnets)
+                hint = "end what has it there, or make the network anew with another subnet"
+                raise Conflict(
+                    f"network {record.name}: somebody else has {subnets} here", hint=hint
+                ) from error
+        await self._forget(record)
+        return await self.get_or_default(DEFAULT)
+
+    def wished(self, pod: PodRecord, record: NetworkRecord) -> bool:
+        """Whether it is in it, or will be when it starts."""
+        return any(join.name == record.name for join in pod.networks)
+
+    def _internal(self, identifier: str) -> bool:
+        return identifier in self._records and self._records[identifier].spec.internal
+
+    def _bridge(self, record: NetworkRecord) -> Bridge:
+        assert record.spec.mtu is not None
+        return Bridge(record.id, record.spec.subnets, record.spec.mtu, record.spec.internal)
+
+    # ------------------------------------------------------------------------------------- what a pod wishes
+
+    async def checked(self, joins: Sequence[Join]) -> tuple[Join, ...]:
+        """A new pod's networks: the default where it names none, which are there; of static addresses, ones that nobody
+        wishes."""
+        if not joins:
+            return (Join(await self._default_name()),)
+        named = [join.name for join in joins]
+        for special in SPECIAL:
+            if special in named and len(named) > 1:
+                raise InvalidArgument(f"{special} is a pod's only network", field="networks")
+        return tuple([await self.checked_join(join) for join in joins])
+
+    async def checked_join(self, join: Join) -> Join:
+        check_mac(join.mac_address or None)
+        if join.name in SPECIAL:
+            return join
+        record = await self.get_or_default(join.name)
+        wishes.check_aliases(join.aliases)
+        for version, text in ((4, join.ip), (6, join.ip6)):
+            if text:
+                self._check_static(record, version, text)
+        return replace(join, name=record.name)
+
+    async def _default_name(self) -> str:
+        if self._default != AUTO:
+            return self._default
+        if self._maker is None:
+            return USER
+        try:
+            await self._ready()
+            await self.get_or_default(DEFAULT)
+        except HyperError as error:
+            self._why = error.message
+            log.warning("a pod has a network of its own: %s", error)
+            return USER
+        self._why = ""
+        return DEFAULT
+
+    def _check_static(self, record: NetworkRecord, version: int, text: str) -> None:
+        for subnet in record.spec.subnets:
+            if ipaddress.ip_network(subnet.subnet).version == version:
+                wished = {
+                    (join.ip, join.ip6)[version == 6]
+                    for pod in self._pods()
+                    for join in pod.networks
+                    if join.name == record.name
+                }
+                addresses.check_static(text, subnet, self._taken(record) | wished)
+                return
+        raise InvalidArgument(f"network {record.name} has no addresses of IPv{version}", field="networks")
+
+    # ------------------------------------------------------------------------------------- a pod's places
+
+    def attached(self, pod: str) -> tuple[Attachment, ...]:
+        return self._attached.get(pod, ())
+
+    def found(self, pod: PodRecord) -> Network:
+        """Of a pod that runs."""
+        if not pod.networks or pod.networks[0].name == NONE:
+            return NoNetwork()
+        return UserNetwork(pod.mac) if pod.networks[0].name == USER else Bridged(self, pod.id, self._mtu)
+
+    async def allot(self, pod: PodRecord) -> Network:
+        """Of a pod that is to run: its addresses are chosen, and its own until ``release``."""
+        if pod.networks and pod.networks[0].name not in SPECIAL:
+            await self.settled()
+            records = [await self._reached(join) for join in pod.networks]
+            places = sorted(
+                zip(pod.networks, records, strict=True), key=lambda each: (-each[0].priority, each[1].name)
+            )
+            made: list[Attachment] = []
+            for place, (join, record) in enumerate(places):
+                mac = join.mac_address or (pod.mac if place == 0 else new_mac())
+                made.append(self._attachment(join, record, mac, interface_name(place)))
+                self._attached[pod.id] = tuple(made)
+            self.names.changed()
+        return self.found(pod)
+
+    def _attachment(self, join: Join, record: NetworkRecord, mac: str, interface: str) -> Attachment:
+        facts: dict[str, str] = {}
+        self._check_mac(record, mac)
+        for subnet in record.spec.subnets:
+            network = ipaddress.ip_network(subnet.subnet)
+            wish, end = (join.ip, "") if network.version == 4 else (join.ip6, "6")
+            taken = self._taken(record)
+            text = addresses.check_static(wish, subnet, taken) if wish else addresses.free(subnet, taken)
+            facts |= {f"address{end}": f"{text}/{network.prefixlen}", f"gateway{end}": subnet.gateway}
+        return Attachment(
+            network=record.name,
+            network_id=record.id,
+            mac_address=mac,
+            aliases=join.aliases,
+            tap=new_tap(),
+            mtu=record.spec.mtu or 0,
+            interface=interface,
+            priority=join.priority,
+            **facts,
+        )
+
+    def _check_mac(self, record: NetworkRecord, mac: str) -> None:
+        theirs = [each for those in self._attached.values() for each in those if each.network_id == record.id]
+        if mac.lower() in (self._bridge(record).mac, *(each.mac_address.lower() for each in theirs)):
+            raise Conflict(
+                f"{mac} is another's MAC address in network {record.name}", hint="choose another, or none"
+            )
+
+    def _taken(self, record: NetworkRecord) -> set[str]:
+        """Addresses that pods have there."""
+        return {
+            text.partition("/")[0]
+            for those in self._attached.values()
+            for each in those
+            if each.network_id == record.id
+            for text in (each.address, each.address6)
+            if text
+        }
+
+    async def plug(self, pod: str, taps: Sequence[str]) -> None:
+        """A VM of the pod is there, with these tap devices."""
+        held = self._attached[pod]
+        self._attached[pod] = tuple(replace(each, tap=tap) for each, tap in zip(held, taps, strict=False))
+        fabric, places = await self._ready(), self._places(self._attached[pod])
+        self._plugged[pod] = places
+        for place in places:
+            await self._do(partial(fabric.plug, place))
+
+    async def connect(self, pod: str, join: Join, place: int) -> Attachment:
+        """One more network of a pod that runs, by the interface of this number or a higher one.  Its device is to be
+        plugged into the VM, and then in here (``plug_in``)."""
+        held = self._attached.get(pod, ())
+        record = await self._reached(join)
+        numbers = [place, *(int(each.interface.removeprefix(interface_name(""))) + 1 for each in held)]
+        made = self._attachment(join, record, join.mac_address or new_mac(), interface_name(max(numbers)))
+        more = sorted((*held, made), key=lambda each: (-each.priority, each.network))
+        self._attached[pod] = tuple(more)
+        self.names.changed()
+        return made
+
+    async def plug_in(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
+        fabric, (place,) = await self._ready(), self._places([attachment])
+        self._plugged[pod] = (*self._plugged.get(pod, ()), place)
+        await self._do(partial(fabric.plug, place))
+        await self._lead_anew(pod, ports)
+
+    async def disconnect(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
+        """Of one that runs; nothing happens where it is gone."""
+        self._attached[pod] = tuple(
+            each for each in self._attached.get(pod, ()) if each.tap != attachment.tap
+        )
+        self.names.changed()
+        gone = [each for each in self._plugged.get(pod, ()) if each.tap == attachment.tap]
+        self._plugged[pod] = tuple(each for each in self._plugged.get(pod, ()) if each not in gone)
+        fabric = await self._ready()
+        await self._lead_anew(pod, ports)
+        await self._do(partial(released, fabric, gone, (), ()))
+
+    async def _lead_anew(self, pod: str, ports: Sequence[PortMapping]) -> None:
+        """Published ports lead to where the pod has its way out."""
+        former, led = self._published.get(pod, ()), own_ports.led(self._attached[pod], ports)
+        if former != led:
+            fabric = await self._ready()
+            await self._do(partial(fabric.withdraw, former))
+            await self._do(partial(fabric.publish, led))
+            self._published[pod] = led
+
+    def _places(self, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
+        made = []
+        for each in attachments:
+            own = tuple(text.partition("/")[0] for text in (each.address, each.address6) if text)
+            made.append(Place(each.tap, self._bridge(self._records[each.network_id]), each.mac_address, own))
+        return tuple(made)
+
+    @contextlib.contextmanager
+    def starting(self, pod: str, runs: Callable[[], bool]) -> Iterator[None]:
+        """Around a start: of VMs that come to nothing within, the next has the same addresses; they are free where
+        none ``runs`` afterwards."""
+        self._starting.add(pod)
+        try:
+            yield
+        finally:
+            self._starting.discard(pod)
+            if not runs():
+                self.release(pod)
+
+    def release(self, pod: str) -> None:
+        """Its VM is gone, and so are its places."""
+        if pod not in self._starting:
+            self._attached.pop(pod, None)
+        places, ports = self._plugged.pop(pod, ()), self._published.pop(pod, ())
+        kept = list(self._kept.pop(pod, {}).values())
+        self.names.changed()
+        if self._fabric is not None and (places or ports or kept):
+            work = self._thread.submit(released, self._fabric, places, ports, kept)
+            self._releasing.add(work)
+            work.add_done_callback(self._releasing.discard)
+
+    async def settled(self) -> None:
+        """What was released is free."""
+        while self._releasing:
+            await asyncio.gather(*map(asyncio.wrap_future, self._releasing), return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------- published ports
+
+    async def publish(self, pod: str, ports: Sequence[PortMapping]) -> None:
+        """All or none."""
+        led = own_ports.led(self._attached[pod], ports)
+        kept: dict[PortMapping, socket.socket] = {}
+        with contextlib.ExitStack() as undo:
+            for port in ports:
+                kept[port] = undo.enter_context(own_ports.kept(port))
+            if led:
+                fabric = await self._ready()
+                await self._do(partial(fabric.publish, led))
+            undo.pop_all()
+        self._published[pod] = (*self._published.get(pod, ()), *led)
+        self._kept.setdefault(pod, {}).update(kept)
+
+    async def withdraw(self, pod: str, ports: Sequence[PortMapping]) -> None:
+        led = own_ports.led(self._attached[pod], ports)
+        self._published[pod] = tuple(each for each in self._published.get(pod, ()) if each not in led)
+        if led:
+            fabric = await self._ready()
+            await self._do(partial(fabric.withdraw, led))
+        for port in ports:
+            if (kept := self._kept.get(pod, {}).pop(port, None)) is not None:
+                kept.close()

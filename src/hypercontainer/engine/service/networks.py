@@ -1,0 +1,164 @@
+"""Networks, and which pods are in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from hypercontainer.contract import times as moments
+from hypercontainer.contract.answers import Endpoint, NetworkInfo, NetworkMember
+from hypercontainer.contract.calls import NetworksPruned
+from hypercontainer.contract.networks import DEFAULT, Join, NetworkSpec
+from hypercontainer.engine import filters, times
+from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.filters import question
+from hypercontainer.engine.network.networks import Networks
+from hypercontainer.engine.pod.pod import Pod
+from hypercontainer.engine.sandbox import connecting
+from hypercontainer.engine.state import NetworkRecord
+from hypercontainer.engine.views import network
+from hypercontainer.errors import HyperError, NotFound
+
+DRIVER = "bridge"
+_TYPES = ("builtin", "custom")
+
+_READERS: Mapping[str, filters.Reader[NetworkInfo]] = {
+    "name": filters.expression(lambda info: (info.name,)),
+    "id": filters.beginning(lambda info: (info.id,)),
+    "driver": filters.among(lambda info: (info.driver,)),
+    "scope": filters.among(lambda info: ("local",)),
+    "type": filters.one_of(_TYPES, lambda info: (_TYPES[info.name != DEFAULT],)),
+    "label": filters.labels(lambda info: info.labels),
+    "dangling": filters.truth(lambda info: info.name != DEFAULT and not info.members),
+}
+_with_label: filters.Reader[NetworkInfo] = filters.labels(lambda info: info.labels)
+
+
+def _without_label(value: str) -> filters.Question[NetworkInfo]:
+    has = _with_label(value)
+    return lambda info: not has(info)
+
+
+def _until(value: str) -> filters.Question[NetworkInfo]:
+    moment_ns = moments.moment_ns(value, time.time_ns())  # ValueError is what a reader raises
+    return lambda info: times.to_ns(info.created) < moment_ns
+
+
+_PRUNED: Mapping[str, filters.Reader[NetworkInfo]] = {
+    "label": _with_label,
+    "label!": _without_label,
+    "until": _until,
+}
+
+
+class NetworkService:
+    def __init__(self, directory: Directory, networks: Networks, events: EventBus) -> None:
+        self._directory = directory
+        self._networks = networks
+        self._events = events
+
+    async def create(self, spec: NetworkSpec) -> NetworkInfo:
+        """Conflict where there is one of its name, or its subnet is in use on this machine."""
+        record = await self._networks.create(spec)
+        self._tell("create", record)
+        return self._told(record)
+
+    async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[NetworkInfo]:
+        wanted = question("networks", _READERS, filters)
+        found = [self._told(record) for record in self._networks.records()]
+        return [info for info in found if wanted(info)]
+
+    async def inspect(self, name: str) -> NetworkInfo:
+        return self._told(self._networks.get(name))
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Conflict, which names the pods, where one is in it."""
+        try:
+            record = self._networks.get(name)
+        except NotFound:
+            if not force:
+                raise
+            return
+        await self._networks.remove(record, [self._name(pod) for pod in self._users(record)])
+        self._tell("destroy", record)
+
+    async def prune(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> NetworksPruned:
+        """Those that no pod is in, but for the default one."""
+        wanted = question("networks", _PRUNED, filters)
+        removed = []
+        for record in self._networks.records():
+            info = self._told(record)
+            if info.name == DEFAULT or self._users(record) or not wanted(info):
+                continue
+            try:
+                await self.remove(record.id)
+            except HyperError:
+                continue  # used since, or gone
+            removed.append(record.name)
+        return NetworksPruned(tuple(removed))
+
+    async def connect(self, name: str, ref: str, *, join: Join | None = None) -> None:
+        """The pod of a container, or the pod, whether it runs or not."""
+        pod = await self._pod(ref)
+        record = await self._networks.get_or_default(name)
+        wish = await self._networks.checked_join(replace(join or Join(""), name=record.name))
+        await connecting.connect(pod.sandbox, self._networks, wish, self._what(pod))
+        self._tell("connect", record, container=pod.id)
+
+    async def disconnect(self, name: str, ref: str, *, force: bool = False) -> None:
+        pod = await self._pod(ref)
+        record = self._networks.get(name)
+        await connecting.disconnect(pod.sandbox, self._networks, record.name, self._what(pod))
+        self._tell("disconnect", record, container=pod.id)
+
+    async def _pod(self, ref: str) -> Pod:
+        """Of a container, or one of this name."""
+        try:
+            container = await self._directory.held(ref)
+            return self._directory.pods[container.record.pod]
+        except NotFound:
+            try:
+                return await self._directory.held_pod(ref)
+            except NotFound:
+                pass
+            raise
+
+    def _users(self, record: NetworkRecord) -> list[Pod]:
+        return [pod for pod in self._directory.pods.values() if self._networks.wished(pod.record, record)]
+
+    def _what(self, pod: Pod) -> str:
+        return f"{'container' if pod.record.alone else 'pod'} {self._name(pod)}"
+
+    def _name(self, pod: Pod) -> str:
+        records = pod.records()
+        return pod.record.name or (records[0].name if records else pod.id[:12])
+
+    def _told(self, record: NetworkRecord) -> NetworkInfo:
+        spec = record.spec
+        return NetworkInfo(
+            id=record.id,
+            name=record.name,
+            driver=DRIVER,
+            created=record.created,
+            subnets=spec.subnets,
+            ipv6=spec.ipv6,
+            internal=spec.internal,
+            mtu=spec.mtu or 0,
+            labels=spec.labels,
+            members=tuple(self._member(pod, record) for pod in self._users(record)),
+        )
+
+    def _member(self, pod: Pod, record: NetworkRecord) -> NetworkMember:
+        endpoints = [each for each in network(pod.record).endpoints if each.network == record.name]
+        return NetworkMember(
+            pod=pod.id,
+            name=self._name(pod),
+            containers=tuple(each.name for each in pod.records()),
+            endpoint=endpoints[0] if endpoints else Endpoint(network=record.name),
+        )
+
+    def _tell(self, action: str, record: NetworkRecord, **more: str) -> None:
+        self._events.publish("network", action, record.id, name=record.name, type=DRIVER, **more)
