@@ -19,7 +19,7 @@ from typing import Protocol
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
-from hypercontainer.network import addresses, foreign, links, nft, rules
+from hypercontainer.network import addresses, flows, foreign, links, nft, rules
 from hypercontainer.network.netlink import ABSENT, NETFILTER, ROUTE, Netlink, NetlinkError, nothing_there
 from hypercontainer.network.parts import Address, Interface, Network, Published
 
@@ -177,8 +177,15 @@ class HostLink:
     def publish(self, ports: Sequence[Published]) -> None:
         with self._change() as batch:
             self._put(batch, ports)
+        with _host(NETFILTER) as host:
+            flows.forget(host, ports)
 
     def withdraw(self, ports: Sequence[Published]) -> None:
+        self._withdraw(ports)
+        with _host(NETFILTER) as host:
+            flows.forget(host, ports)
+
+    def _withdraw(self, ports: Sequence[Published]) -> None:
         try:
             self._forget(ports)
         except NetlinkError as error:
@@ -186,7 +193,7 @@ class HostLink:
                 raise
             if len(ports) > 1:
                 for each in ports:
-                    self.withdraw([each])
+                    self._withdraw([each])
 
     def _forget(self, ports: Sequence[Published]) -> None:
         with self._change() as batch:

@@ -91,6 +91,20 @@ def test_the_world_comes_in_as_itself(
         assert answered(pod, client).peer == address
 
 
+def test_who_goes_on_sending_reaches_whom_the_port_leads_to_by_then(
+    host: PrivateHost, fabric: Fabric, plug: Plug
+) -> None:
+    former, later = plug(A, 2), plug(A, 3)
+    client = host.remote(UDP, version=4)
+    with contextlib.closing(client):
+        client.sendto(b"ask", (str(HOST.ip), DOOR))  # before there is anybody
+        for pod in (former, later):
+            fabric.publish([published(pod, ANY)])
+            client.sendto(b"ask", (str(HOST.ip), DOOR))
+            assert answered(pod, client).peer == client.getsockname()[:2]
+            fabric.withdraw([published(pod, ANY)])
+
+
 @pytest.mark.parametrize("protocol", KINDS)
 @pytest.mark.parametrize(
     ("host_ip", "asked"),

@@ -378,9 +378,9 @@ class Networks:
 
     async def plug(self, pod: str, taps: Sequence[str]) -> None:
         """A VM of the pod is there, with these tap devices."""
-        held = self._attached[pod]
-        self._attached[pod] = tuple(replace(each, tap=tap) for each, tap in zip(held, taps, strict=False))
-        fabric, places = await self._ready(), self._places(self._attached[pod])
+        held = tuple(replace(each, tap=tap) for each, tap in zip(self._attached[pod], taps, strict=False))
+        self._attached[pod] = held
+        fabric, places = await self._ready(), self._places(held)
         self._plugged[pod] = places
         for place in places:
             await self._do(partial(fabric.plug, place))
@@ -417,7 +417,7 @@ class Networks:
 
     async def _lead_anew(self, pod: str, ports: Sequence[PortMapping]) -> None:
         """Published ports lead to where the pod has its way out."""
-        former, led = self._published.get(pod, ()), own_ports.led(self._attached[pod], ports)
+        former, led = self._published.get(pod, ()), own_ports.led(self.attached(pod), ports)
         if former != led:
             fabric = await self._ready()
             await self._do(partial(fabric.withdraw, former))
@@ -463,8 +463,8 @@ class Networks:
     # ------------------------------------------------------------------------------------- published ports
 
     async def publish(self, pod: str, ports: Sequence[PortMapping]) -> None:
-        """All or none."""
-        led = own_ports.led(self._attached[pod], ports)
+        """All or none.  Unavailable where its VM has ended meanwhile."""
+        led = own_ports.led(self.attached(pod), ports)
         kept: dict[PortMapping, socket.socket] = {}
         with contextlib.ExitStack() as undo:
             for port in ports:
@@ -472,12 +472,15 @@ class Networks:
             if led:
                 fabric = await self._ready()
                 await self._do(partial(fabric.publish, led))
+                if pod not in self._attached:
+                    await self._do(partial(fabric.withdraw, led))
+                    raise Unavailable("the VM has ended")
             undo.pop_all()
         self._published[pod] = (*self._published.get(pod, ()), *led)
         self._kept.setdefault(pod, {}).update(kept)
 
     async def withdraw(self, pod: str, ports: Sequence[PortMapping]) -> None:
-        led = own_ports.led(self._attached[pod], ports)
+        led = own_ports.led(self.attached(pod), ports)
         self._published[pod] = tuple(each for each in self._published.get(pod, ()) if each not in led)
         if led:
             fabric = await self._ready()
