@@ -42,6 +42,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CLIENTS = 16, KEPT = 16384, MESSAGE_BYTES = 512, NAME_BYTES = 64, WORDS = 5, TUN_HEADER = 10 };
@@ -183,7 +184,7 @@ static int take(const char *name)
 	return found == NULL ? -1 : fcntl(found->fd, F_DUPFD_CLOEXEC, 0);
 }
 
-/* What is to be closed once the answer is given: of a tap device that lasts. */
+/* What is to be closed once the answer is given: of a tap device that lasts.  A socket's port is free by then. */
 static int dropped = -1;
 
 static int drop(const char *name)
@@ -193,10 +194,15 @@ static int drop(const char *name)
 		errno = ENOENT;
 		return -1;
 	}
+	struct stat what;
 	if (dropped >= 0)
 		close(dropped);
 	dropped = found->fd;
 	*found = kept[--kept_count];
+	if (fstat(dropped, &what) == 0 && S_ISSOCK(what.st_mode)) {
+		close(dropped);
+		dropped = -1;
+	}
 	return 0;
 }
 

@@ -385,10 +385,12 @@ def test_networks_outlive_hyperd_and_go_with_their_pods(own_hyper: Hyper) -> Non
     assert served(f"127.0.0.1:{port}") == "web"
     kill_process(hyper.daemon_pid())
     assert http_get(f"127.0.0.1:{port}", "/name")[1] == b"web\n"  # nobody is needed for that
+    with socket.socket() as somebody, pytest.raises(OSError, match="in use"):
+        somebody.bind(("127.0.0.1", port))
     hyper.until(lambda: reaches(hyper, "a", "web"), "a new hyperd's answer")
     assert len(taps(hyper)) == 2
     with socket.socket() as somebody, pytest.raises(OSError, match="in use"):
-        somebody.bind(("127.0.0.1", port))  # which keeps the port again
+        somebody.bind(("127.0.0.1", port))  # which takes the port back
     os.kill(hyper.vm_pid("web"), signal.SIGKILL)
     until(lambda: len(taps(hyper)) == 1, "the VM's device gone")
     assert not reaches(hyper, "a", "web")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network.network import TEMPLATE_MAC, interface_name, mac_bytes
+from hypercontainer.engine.network.ports import keeping
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import VM, Nic, Tap
@@ -106,7 +108,10 @@ def interface(attachment: Attachment, *, way_out: bool) -> Interface:
 
 
 def released(
-    fabric: Fabric, places: Sequence[Place], ports: Sequence[Published], kept: Iterable[socket.socket]
+    fabric: Fabric,
+    places: Sequence[Place],
+    ports: Sequence[Published],
+    kept: Mapping[PortMapping, socket.socket],
 ) -> None:
     """A pod's places are given up.  A port is free again once nobody is led from it.  Blocks."""
     try:
@@ -117,5 +122,21 @@ def released(
     except (HyperError, OSError) as error:
         log.warning("a pod's place in its networks: %s", error)
     finally:
-        for one in kept:
-            one.close()
+        free(fabric, kept)
+
+
+def keep(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
+    """Ports stay kept while hyperd is away."""
+    try:
+        for port, one in kept.items():
+            fabric.namespace.keep(keeping(port), one.fileno())
+    except OSError as error:
+        log.warning("published ports are kept by hyperd alone: %s", error)
+
+
+def free(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
+    """Ports that were kept are anybody's."""
+    for port, one in kept.items():
+        with contextlib.suppress(OSError):
+            fabric.namespace.drop(keeping(port))
+        one.close()

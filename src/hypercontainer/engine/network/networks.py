@@ -26,7 +26,7 @@ from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import names, times
 from hypercontainer.engine.network import ports as own_ports
 from hypercontainer.engine.network import wishes
-from hypercontainer.engine.network.bridged import Bridged, new_tap, released
+from hypercontainer.engine.network.bridged import Bridged, free, keep, new_tap, released
 from hypercontainer.engine.network.names import Known, Names
 from hypercontainer.engine.network.network import (
     Network,
@@ -100,12 +100,15 @@ class Networks:
                 self._attached[pod.id] = pod.attachments
                 self._plugged[pod.id] = self._places(pod.attachments)
                 self._published[pod.id] = own_ports.led(pod.attachments, pod.published)
-                self._kept[pod.id] = own_ports.kept_again(pod.published)
         if self._attached:
             try:
-                await self._ready()
+                take = (await self._ready()).namespace.take
             except HyperError as error:
                 log.error("the networks cannot be taken back: %s", error)
+                return
+            for pod in self._pods():
+                if pod.id in self._attached:
+                    self._kept[pod.id] = own_ports.kept_again(pod.published, take)
 
     async def close(self) -> None:
         """Lets go of them; where no pod is in one, nothing is left."""
@@ -413,7 +416,7 @@ class Networks:
         self._plugged[pod] = tuple(each for each in self._plugged.get(pod, ()) if each not in gone)
         fabric = await self._ready()
         await self._lead_anew(pod, ports)
-        await self._do(partial(released, fabric, gone, (), ()))
+        await self._do(partial(released, fabric, gone, (), {}))
 
     async def _lead_anew(self, pod: str, ports: Sequence[PortMapping]) -> None:
         """Published ports lead to where the pod has its way out."""
@@ -448,7 +451,7 @@ class Networks:
         if pod not in self._starting:
             self._attached.pop(pod, None)
         places, ports = self._plugged.pop(pod, ()), self._published.pop(pod, ())
-        kept = list(self._kept.pop(pod, {}).values())
+        kept = self._kept.pop(pod, {})
         self.names.changed()
         if self._fabric is not None and (places or ports or kept):
             work = self._thread.submit(released, self._fabric, places, ports, kept)
@@ -478,6 +481,8 @@ class Networks:
             undo.pop_all()
         self._published[pod] = (*self._published.get(pod, ()), *led)
         self._kept.setdefault(pod, {}).update(kept)
+        if led:
+            self._thread.submit(keep, fabric, kept)  # nobody waits for that
 
     async def withdraw(self, pod: str, ports: Sequence[PortMapping]) -> None:
         led = own_ports.led(self.attached(pod), ports)
@@ -485,6 +490,5 @@ class Networks:
         if led:
             fabric = await self._ready()
             await self._do(partial(fabric.withdraw, led))
-        for port in ports:
-            if (kept := self._kept.get(pod, {}).pop(port, None)) is not None:
-                kept.close()
+            held = self._kept.get(pod, {})
+            await self._do(partial(free, fabric, {port: held.pop(port) for port in ports if port in held}))

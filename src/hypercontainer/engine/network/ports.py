@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -135,15 +135,24 @@ def kept(port: PortMapping) -> socket.socket:
     return _socket(port)
 
 
-def kept_again(ports: Iterable[PortMapping]) -> dict[PortMapping, socket.socket]:
-    """Of a pod that is taken back; what somebody has taken meanwhile leads to the pod all the same."""
+def kept_again(
+    ports: Iterable[PortMapping], take: Callable[[str], int | None]
+) -> dict[PortMapping, socket.socket]:
+    """Of a pod that is taken back: ``take`` what was kept meanwhile by this name.  What somebody else has by now leads
+    to the pod all the same."""
     held = {}
     for port in ports:
         try:
-            held[port] = kept(port)
-        except HyperError as error:
+            fd = take(keeping(port))
+            held[port] = kept(port) if fd is None else socket.socket(fileno=fd)
+        except (HyperError, OSError) as error:
             log.warning("%s", error)
     return held
+
+
+def keeping(port: PortMapping) -> str:
+    """By which name a chosen port is kept while hyperd is away."""
+    return f"port-{port.protocol}-{port.host_ip}-{port.host_port}"
 
 
 def led(attachments: Sequence[Attachment], ports: Sequence[PortMapping]) -> tuple[Published, ...]:
