@@ -176,7 +176,10 @@ PORTS = """
 80 8080:80 127.0.0.1:8080:80 127.0.0.1::80 80/udp 8080:80/tcp 8080-8082:80-82 80-82 0:80 8080-8085:80 [::1]:8080:80 ::80
 :80 8080: a:80 99999:80 80:99999 20-10 8080-8081:80-82 8080:80/sctp 8080:80/x 1.2.3:80:80 -1 80:80:80
 """.split()
-DIFFERENT_PORTS = {"8080:80/sctp": "guests have no SCTP"}
+DIFFERENT_PORTS = {
+    "[::1]:8080:80": "no way leads from IPv6's loopback address to a guest",
+    "8080:80/sctp": "guests have no SCTP",
+}
 
 
 def test_forms_of_ports(pair: Pair) -> None:

@@ -62,7 +62,8 @@ def test_of_a_range_the_first_free_port_is_taken(neighbours: tuple[int, int]) ->
 @pytest.mark.parametrize(
     ("wish", "complaint"),
     [
-        (PortMapping(80, 8080, "::1"), "ports: ::1 is an address of IPv6, and of the network 'user'"),
+        (PortMapping(80, 8080, "fd00::1"), "ports: fd00::1 is an address of IPv6, and of the network 'user'"),
+        (PortMapping(80, 8080, "::1"), "of IPv6 the loopback address cannot be published"),
         (PortMapping(80, 0, "::"), "ports: :: is an address of IPv6, and of the network 'user'"),
         (PortMapping(80, 0, "::ffff:127.0.0.1"), "is no address of this machine"),
         (PortMapping(80, 8080, host_port_last=8079), "8080-8079 is no range"),
