@@ -1,4 +1,4 @@
-"""usage: python -m bench [--rounds N] [--only NAME] [--pods N] [--json FILE]
+"""usage: python -m bench [--rounds N] [--only NAME] [--pods N] [--full] [--json FILE]
 
 Prints a table, with NO where a promise is not held, and writes the same as JSON (build/bench.json).
 Speed is told here and nowhere asserted: the machine's noise would fail a test now and then.
@@ -18,6 +18,7 @@ from bench import (
     command_line,
     many,
     memory,
+    networks,
     pods,
     pull,
     start,
@@ -51,6 +52,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "cold-run": lambda flags: cold_run.measure(flags.rounds),
     "pull": with_hyperd(pull.measure),
     "attacked": lambda flags: attacked.measure(flags.rounds),
+    "networks": lambda flags: networks.measure(flags.rounds, full=flags.full),
     "stream": lambda flags: stream.measure(),
     "through": lambda flags: through.measure(flags.rounds),
 }
@@ -61,6 +63,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", choices=CASES, action="append")
     parser.add_argument("--pods", type=int, default=40, help="idle ones, of the case memory")
+    parser.add_argument("--full", action="store_true", help="as many as are promised, of the case networks")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json")
     flags = parser.parse_args()
     rows: list[Row] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import select
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 RUN_TIMEOUT_S = 120.0
@@ -19,7 +21,9 @@ RUN_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Row:
-    """One promise: ``value`` against ``limit``, both in ``unit``; ``against`` says what the limit is made of."""
+    """One promise: ``value`` against ``limit``, both in ``unit``; ``against`` says what the limit is made of.
+
+    ``at_least``: it is promised to be no less, where all others are to be no more."""
 
     name: str
     value: float
@@ -27,10 +31,13 @@ class Row:
     limit: float | None = None
     against: str = ""
     samples: tuple[float, ...] = field(default=(), repr=False)
+    at_least: bool = False
 
     @property
     def held(self) -> bool | None:
-        return None if self.limit is None else self.value <= self.limit
+        if self.limit is None:
+            return None
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -76,17 +83,29 @@ def ends_within(pid: int, timeout_s: float) -> bool:
 
 def in_turns(rounds: int, **actions: Callable[[], object]) -> dict[str, list[float]]:
     """Seconds of each action, taken in turns after one uncounted round, so that noise meets all of them."""
+    return figures_in_turns(rounds, {name: partial(seconds, action) for name, action in actions.items()})
+
+
+def figures_in_turns(
+    rounds: int, actions: Mapping[str, Callable[[], float]], *, back_and_forth: bool = False
+) -> dict[str, list[float]]:
+    """The same for what says its figure itself.  ``back_and_forth``: none is always after the same other one."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
-        for name, action in actions.items():
-            took = seconds(action)
+        for name in sorted(actions, key=[*actions].index, reverse=back_and_forth and number % 2 == 1):
+            figure = actions[name]()
             if number:
-                taken[name].append(took)
+                taken[name].append(figure)
     return taken
 
 
 def median(values: Sequence[float]) -> float:
     return statistics.median(values)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The least of them that so many are no more than."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -98,6 +117,7 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         held = {True: "yes", False: "NO", None: "-"}[row.held]
         limit = "-" if row.limit is None else _figure(row.limit, row.unit)
+        limit = f"least {limit}" if row.at_least else limit
         lines.append((row.name, _figure(row.value, row.unit), limit, held, row.against))
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     return "\n".join(

@@ -52,11 +52,12 @@ class Absent(Exception):
 @dataclass(frozen=True)
 class Docker:
     """A dockerd that serves, or a podman.  ``client``: the command without its verb; ``options``: for ``run`` and
-    ``create``."""
+    ``create``; ``first``: the host's number of the first process of its namespaces."""
 
     client: Sequence[str]
     options: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
+    first: int
 
     def __call__(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
@@ -90,7 +91,7 @@ def dockerd() -> Iterator[Docker]:
             with namespaces(work, daemon, environment) as first:
                 _await_datagram(notified, first, work)
                 client = (_client_of(path), "-H", address)
-                yield Docker(client, ("--cgroup-parent", f"/{group}"), environment)
+                yield Docker(client, ("--cgroup-parent", f"/{group}"), environment, first)
 
 
 @contextlib.contextmanager
@@ -103,7 +104,7 @@ def podman() -> Iterator[Docker]:
         client = ["nsenter", "--target", str(first), "--net", "--mount", "--pid", "--", "podman"]
         client += ["--root", str(work / "data"), "--runroot", str(work / "run")]
         client += ["--tmpdir", str(work / "tmp"), "--cgroup-manager", "cgroupfs"]
-        yield Docker(client, ("--cgroup-parent", f"/{group}"), os.environ)
+        yield Docker(client, ("--cgroup-parent", f"/{group}"), os.environ, first)
 
 
 def _path() -> str:

@@ -72,6 +72,7 @@ RECIPES: dict[str, Recipe] = {
         },
         ('echo "host all all all trust" >> "$1/etc/postgresql/15/main/pg_hba.conf"',),
     ),
+    "iperf3": Recipe(("iperf3",), {"Cmd": ["iperf3", "-s"], "ExposedPorts": {"5201/tcp": {}}}),
     "python": Recipe(("python3",), {"Cmd": ["python3"]}),
     # What a CI job does: compile, install, test; wheels lie in /usr/share/python-wheels.
     "workshop": Recipe(
