@@ -32,6 +32,7 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -184,8 +185,33 @@ static int take(const char *name)
 	return found == NULL ? -1 : fcntl(found->fd, F_DUPFD_CLOEXEC, 0);
 }
 
-/* What is to be closed once the answer is given: of a tap device that lasts.  A socket's port is free by then. */
-static int dropped = -1;
+/* Closes what it reads the numbers of: of a tap device that lasts, and nobody is to wait for it. */
+static int to_close[2];
+
+static void *close_all(void *nothing)
+{
+	int fd;
+	while (read(to_close[0], &fd, sizeof fd) == sizeof fd)
+		close(fd);
+	return nothing;
+}
+
+static void start_closing(void)
+{
+	pthread_t thread;
+	int error = pipe2(to_close, O_CLOEXEC) != 0 ? errno : pthread_create(&thread, NULL, close_all, NULL);
+	errno = error;
+	if (error != 0)
+		fail("a thread");
+}
+
+/* A socket's port is free when this returns. */
+static void close_aside(int fd)
+{
+	struct stat what;
+	if ((fstat(fd, &what) == 0 && S_ISSOCK(what.st_mode)) || write(to_close[1], &fd, sizeof fd) != sizeof fd)
+		close(fd);
+}
 
 static int drop(const char *name)
 {
@@ -194,15 +220,8 @@ static int drop(const char *name)
 		errno = ENOENT;
 		return -1;
 	}
-	struct stat what;
-	if (dropped >= 0)
-		close(dropped);
-	dropped = found->fd;
+	close_aside(found->fd);
 	*found = kept[--kept_count];
-	if (fstat(dropped, &what) == 0 && S_ISSOCK(what.st_mode)) {
-		close(dropped);
-		dropped = -1;
-	}
 	return 0;
 }
 
@@ -338,12 +357,10 @@ static int serve(int client)
 		if (ends)
 			exit(0);
 	}
-	for (size_t i = 0; i < 3; i++) {
-		int fd = (int[]){made, given, dropped}[i];
-		if (fd >= 0)
-			close(fd);
-	}
-	dropped = -1;
+	if (made >= 0)
+		close(made);
+	if (given >= 0)
+		close(given);
 	return result;
 }
 
@@ -357,6 +374,7 @@ int main(int count, char **arguments)
 	make_room();
 	signal(SIGPIPE, SIG_IGN);
 	enter(count == 4);
+	start_closing();
 	struct pollfd polls[1 + CLIENTS] = {{.fd = control, .events = POLLIN}};
 	for (;;) {
 		polls[0].events = users < CLIENTS ? POLLIN : 0;

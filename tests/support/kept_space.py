@@ -15,7 +15,7 @@ from until import until
 
 # native/netns.c
 CLIENTS, KEPT, MESSAGE_BYTES, NAME_BYTES = 16, 16384, 512, 64
-OWN_FDS = 4  # the three of everybody, and the control socket
+OWN_FDS = 6  # the three of everybody, the control socket, and the pipe to who closes tap devices
 DEADLINE_S = 10.0
 
 
