@@ -181,7 +181,7 @@ async def a_pod_of_three(vm: Machine, session: Session) -> None:
         await start(session, name, process, plan={"mounts": mounts})
     # One network: a listener on loopback in one answers in another.  One IPC namespace.
     await session.agent.start_process(process_plan("a", 10, *"nc -ll -p 8000 -e echo from a".split()))
-    script = "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 8000 </dev/null && exit; sleep 1; done"
+    script = "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 8000 </dev/null 2>/dev/null && exit; sleep 1; done"
     assert await sh(session, "b", script) == "from a\n"
     assert await sh(
         session, "c", "ls -l /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts | sed 's/.*-> //'"
