@@ -73,15 +73,11 @@ def echo(target: str, *, source: str = GUEST) -> bytes:
     return ipv4(ICMP, target, head[:2] + struct.pack("!H", checksum(head)) + head[4:], source=source)
 
 
-@dataclass(frozen=True)
-class Packet:
-    """What a frame to the guest has; ``ports`` and ``flags`` of TCP and UDP."""
+class Transport:
+    """The fields of a packet's TCP or UDP."""
 
-    protocol: int
     source: str
-    target: str
     payload: bytes
-    more: bool = False
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -103,6 +99,17 @@ class Packet:
     @property
     def ack(self) -> int:
         return int(struct.unpack_from("!I", self.payload, 8)[0])
+
+
+@dataclass(frozen=True)
+class Packet(Transport):
+    """What a frame to the guest has."""
+
+    protocol: int
+    source: str
+    target: str
+    payload: bytes
+    more: bool = False
 
     @property
     def data(self) -> bytes:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frames import SYN, checksum
+from frames import SYN, Transport, checksum
 
 IP4, ARP, IP6, VLAN = 0x0800, 0x0806, 0x86DD, 0x8100
 REQUEST, REPLY = 1, 2
@@ -129,7 +129,7 @@ def redirected(source: str, target: str, whose: str, better: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Heard(Transport):
     """A frame that came to a pod.  ``source`` and ``target`` of IP, or ARP's; ``protocol`` of IP, or ARP's operation;
     ``payload`` of the transport."""
 
@@ -142,26 +142,9 @@ class Heard:
     payload: bytes = b""
 
     @property
-    def ports(self) -> tuple[int, int]:
-        source, target = struct.unpack_from("!HH", self.payload)
-        return source, target
-
-    @property
     def data(self) -> bytes:
         """Of UDP."""
         return self.payload[8:] if self.protocol == UDP else b""
-
-    @property
-    def peer(self) -> tuple[str, int]:
-        return self.source, self.ports[0]
-
-    @property
-    def flags(self) -> int:
-        return self.payload[13]
-
-    @property
-    def seq(self) -> int:
-        return int(struct.unpack_from("!I", self.payload, 4)[0])
 
 
 def heard(frame: bytes) -> Heard:

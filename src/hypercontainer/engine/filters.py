@@ -100,3 +100,14 @@ def labels(of: Callable[[T], Mapping[str, str]]) -> Reader[T]:
         return lambda thing: key in of(thing) and (not equals or of(thing)[key] == wanted)
 
     return read
+
+
+def without_labels(of: Callable[[T], Mapping[str, str]]) -> Reader[T]:
+    """Of what ``labels`` tells, the opposite."""
+    reader = labels(of)
+
+    def read(value: str) -> Question[T]:
+        has = reader(value)
+        return lambda thing: not has(thing)
+
+    return read

@@ -74,6 +74,19 @@ class Attachment(Endpoint, frozen=True, kw_only=True):
     mtu: int = 0
     priority: int = 0
 
+    @property
+    def host4(self) -> str:
+        """Its IPv4 address without the length of the prefix, "" where it has none."""
+        return self.address.partition("/")[0]
+
+    @property
+    def host6(self) -> str:
+        return self.address6.partition("/")[0]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(text for text in (self.host4, self.host6) if text)
+
 
 class PodRecord(Struct, frozen=True, kw_only=True):
     """One VM's wishes and facts.  ``vm`` is the driver's record of the running one, None while there is none.

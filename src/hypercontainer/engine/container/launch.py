@@ -89,7 +89,7 @@ class _Start:
             lower=layout.lower(sandbox.image_part(record.diff_ids)),
             upper=None if record.spec.read_only else layout.upper(pod, record.id),
             process=number,
-            address=first.address.partition("/")[0],
+            address=first.host4,
             host=network.host,
             name_servers=network.resolvers if network.asks else record.spec.dns or network.resolvers,
             single_files=storage.single_files(volumes),

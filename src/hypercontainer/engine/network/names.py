@@ -32,11 +32,10 @@ class _Index:
     pods: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     def add(self, pod: str, attachment: Attachment, names: Sequence[str]) -> None:
-        own = [text.partition("/")[0] for text in (attachment.address, attachment.address6) if text]
         for name in dict.fromkeys(each.lower() for each in names):
             for called in (name, f"{name}.{attachment.network.lower()}"):
-                self.places.setdefault((called, attachment.network_id), []).extend(own)
-        for address in own:
+                self.places.setdefault((called, attachment.network_id), []).extend(attachment.hosts)
+        for address in attachment.hosts:
             name = f"{names[0]}.{attachment.network}" if names else ""
             self.pods[address] = pod, name, attachment.network_id
 

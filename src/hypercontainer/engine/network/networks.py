@@ -371,12 +371,11 @@ class Networks:
     def _taken(self, record: NetworkRecord) -> set[str]:
         """Addresses that pods have there."""
         return {
-            text.partition("/")[0]
+            address
             for those in self._attached.values()
             for each in those
             if each.network_id == record.id
-            for text in (each.address, each.address6)
-            if text
+            for address in each.hosts
         }
 
     async def plug(self, pod: str, taps: Sequence[str]) -> None:
@@ -430,8 +429,8 @@ class Networks:
     def _places(self, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
         made = []
         for each in attachments:
-            own = tuple(text.partition("/")[0] for text in (each.address, each.address6) if text)
-            made.append(Place(each.tap, self._bridge(self._records[each.network_id]), each.mac_address, own))
+            bridge = self._bridge(self._records[each.network_id])
+            made.append(Place(each.tap, bridge, each.mac_address, each.hosts))
         return tuple(made)
 
     @contextlib.contextmanager

@@ -160,7 +160,7 @@ def led(attachments: Sequence[Attachment], ports: Sequence[PortMapping]) -> tupl
     host, to those of both versions of IP."""
     if not attachments:
         return ()
-    own = {4: attachments[0].address.partition("/")[0], 6: attachments[0].address6.partition("/")[0]}
+    own = {4: attachments[0].host4, 6: attachments[0].host6}
     made = []
     for port in ports:
         host = ipaddress.ip_address(port.host_ip or ANY)

@@ -78,6 +78,12 @@ class Pod:
     def what(self) -> str:
         return f"pod {self.record.name or self.id[:12]}"
 
+    @property
+    def called(self) -> str:
+        """Its name, or that of the container for which it was made."""
+        members = self.records()
+        return self.record.name or (members[0].name if members else self.id[:12])
+
     def _members(self) -> list[Container]:
         return list(self.members.values())
 
@@ -96,8 +102,7 @@ class Pod:
         for record in members:
             for volume in record.spec.volumes:
                 theirs.setdefault(volume.name, brought(volume, record.asked_by, written))
-        name = self.record.name or (members[0].name if members else self.id[:12])
-        return Contents(name, tuple(record.diff_ids for record in members), volumes | theirs)
+        return Contents(self.called, tuple(record.diff_ids for record in members), volumes | theirs)
 
     def holder(self, disk: str) -> Holder:
         """Who of it has a disk that its VM has claimed."""

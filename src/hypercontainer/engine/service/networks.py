@@ -34,12 +34,6 @@ _READERS: Mapping[str, filters.Reader[NetworkInfo]] = {
     "label": filters.labels(lambda info: info.labels),
     "dangling": filters.truth(lambda info: info.name != DEFAULT and not info.members),
 }
-_with_label: filters.Reader[NetworkInfo] = filters.labels(lambda info: info.labels)
-
-
-def _without_label(value: str) -> filters.Question[NetworkInfo]:
-    has = _with_label(value)
-    return lambda info: not has(info)
 
 
 def _until(value: str) -> filters.Question[NetworkInfo]:
@@ -48,8 +42,8 @@ def _until(value: str) -> filters.Question[NetworkInfo]:
 
 
 _PRUNED: Mapping[str, filters.Reader[NetworkInfo]] = {
-    "label": _with_label,
-    "label!": _without_label,
+    "label": filters.labels(lambda info: info.labels),
+    "label!": filters.without_labels(lambda info: info.labels),
     "until": _until,
 }
 
@@ -82,7 +76,7 @@ class NetworkService:
             if not force:
                 raise
             return
-        await self._networks.remove(record, [self._name(pod) for pod in self._users(record)])
+        await self._networks.remove(record, [pod.called for pod in self._users(record)])
         self._tell("destroy", record)
 
     async def prune(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> NetworksPruned:
@@ -130,11 +124,7 @@ class NetworkService:
         return [pod for pod in self._directory.pods.values() if self._networks.wished(pod.record, record)]
 
     def _what(self, pod: Pod) -> str:
-        return f"{'container' if pod.record.alone else 'pod'} {self._name(pod)}"
-
-    def _name(self, pod: Pod) -> str:
-        records = pod.records()
-        return pod.record.name or (records[0].name if records else pod.id[:12])
+        return f"{'container' if pod.record.alone else 'pod'} {pod.called}"
 
     def _told(self, record: NetworkRecord) -> NetworkInfo:
         spec = record.spec
@@ -155,7 +145,7 @@ class NetworkService:
         endpoints = [each for each in network(pod.record).endpoints if each.network == record.name]
         return NetworkMember(
             pod=pod.id,
-            name=self._name(pod),
+            name=pod.called,
             containers=tuple(each.name for each in pod.records()),
             endpoint=endpoints[0] if endpoints else Endpoint(network=record.name),
         )

@@ -24,13 +24,6 @@ _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
     "driver": filters.among(lambda volume: ("local",)),
 }
 
-_with_label: filters.Reader[VolumeInfo] = filters.labels(lambda volume: volume.labels)
-
-
-def _without_label(value: str) -> filters.Question[VolumeInfo]:
-    has = _with_label(value)
-    return lambda volume: not has(volume)
-
 
 def _everything(value: str) -> filters.Question[VolumeInfo]:
     """Whether it is to go: one that nobody has named in any case."""
@@ -40,8 +33,8 @@ def _everything(value: str) -> filters.Question[VolumeInfo]:
 
 _PRUNED: Mapping[str, filters.Reader[VolumeInfo]] = {
     "all": _everything,
-    "label": _with_label,
-    "label!": _without_label,
+    "label": filters.labels(lambda volume: volume.labels),
+    "label!": filters.without_labels(lambda volume: volume.labels),
 }
 
 
