@@ -16,8 +16,9 @@ from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
-from hypercontainer.engine.network.networks import Maker, Networks
+from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.network.services import Endpoint, Services
+from hypercontainer.engine.network.worker import Maker
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import Provisions
 from hypercontainer.engine.sandbox.boot_files import BootFiles

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 import socket
@@ -14,7 +13,8 @@ from typing import Protocol
 from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network.network import TEMPLATE_MAC, interface_name, mac_bytes
-from hypercontainer.engine.network.ports import keeping
+from hypercontainer.engine.network.ports import free
+from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import VM, Nic, Tap
@@ -35,8 +35,6 @@ class Owner(Protocol):
 
     def attached(self, pod: str) -> tuple[Attachment, ...]: ...
     async def plug(self, pod: str, taps: Sequence[str]) -> None: ...
-    async def publish(self, pod: str, ports: Sequence[PortMapping]) -> None: ...
-    async def withdraw(self, pod: str, ports: Sequence[PortMapping]) -> None: ...
 
 
 class Bridged:
@@ -45,8 +43,8 @@ class Bridged:
     resolvers = (RESOLVER,)
     asks = True
 
-    def __init__(self, owner: Owner, pod: str, template_mtu: int) -> None:
-        self._owner, self._pod, self._template_mtu = owner, pod, template_mtu
+    def __init__(self, owner: Owner, ports: Publishing, pod: str, template_mtu: int) -> None:
+        self._owner, self._ports, self._pod, self._template_mtu = owner, ports, pod, template_mtu
 
     @property
     def host(self) -> str:
@@ -78,13 +76,13 @@ class Bridged:
 
     async def join(self, vm: VM, ports: Sequence[PortMapping], *, ready: bool) -> None:
         await self._owner.plug(self._pod, [tap.name for tap in vm.record.taps])
-        await self._owner.publish(self._pod, ports)
+        await self._ports.publish(self._pod, ports)
 
     async def publish(self, vm: VM, ports: Sequence[PortMapping]) -> None:
-        await self._owner.publish(self._pod, ports)
+        await self._ports.publish(self._pod, ports)
 
     async def withdraw(self, vm: VM, ports: Sequence[PortMapping]) -> None:
-        await self._owner.withdraw(self._pod, ports)
+        await self._ports.withdraw(self._pod, ports)
 
     def _tap(self, name: str) -> Tap:
         return Tap(self._owner.control, name)
@@ -123,20 +121,3 @@ def released(
         log.warning("a pod's place in its networks: %s", error)
     finally:
         free(fabric, kept)
-
-
-def keep(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
-    """Ports stay kept while hyperd is away."""
-    try:
-        for port, one in kept.items():
-            fabric.namespace.keep(keeping(port), one.fileno())
-    except OSError as error:
-        log.warning("published ports are kept by hyperd alone: %s", error)
-
-
-def free(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
-    """Ports that were kept are anybody's."""
-    for port, one in kept.items():
-        with contextlib.suppress(OSError):
-            fabric.namespace.drop(keeping(port))
-        one.close()

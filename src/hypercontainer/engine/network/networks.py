@@ -7,26 +7,21 @@ makes.  Where hyperd can make no networks here, it is known why.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from msgspec.structs import replace
 
 from hypercontainer.contract.networks import DEFAULT, NONE, USER, Join, NetworkSpec, Subnet
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import names, times
-from hypercontainer.engine.network import ports as own_ports
 from hypercontainer.engine.network import wishes
-from hypercontainer.engine.network.bridged import Bridged, free, keep, new_tap, released
+from hypercontainer.engine.network.bridged import Bridged, new_tap, released
 from hypercontainer.engine.network.names import Known, Names
 from hypercontainer.engine.network.network import (
     Network,
@@ -35,28 +30,21 @@ from hypercontainer.engine.network.network import (
     interface_name,
     new_mac,
 )
+from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.network.user import UserNetwork
 from hypercontainer.engine.network.wishes import SPECIAL
+from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, Unavailable
 from hypercontainer.network import addresses
 from hypercontainer.network.dns.server import Server
 from hypercontainer.network.dns.upstream import Upstream
-from hypercontainer.network.parts import Bridge, Fabric, Place, Published
+from hypercontainer.network.parts import Bridge, Fabric, Place
 
-T = TypeVar("T")
 AUTO = "auto"
 TRIES = 8  # to have a subnet that nobody else takes meanwhile
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Maker:
-    """``make`` loads what fabrics are made with, and makes one that is found in ``folder``."""
-
-    folder: Path
-    make: Callable[[], Fabric]
 
 
 class Networks:
@@ -71,20 +59,15 @@ class Networks:
         pods: Callable[[], Iterable[PodRecord]],
         why: str = "",
     ) -> None:
-        self._state, self._maker, self._pods = state, maker, pods
-        self._fabric: Fabric | None = None  # once one is wanted
-        self._default, self._why = default, why
+        self._state, self._pods, self._default = state, pods, default
+        self._worker = Worker(maker, why, self._open)
         self._records: dict[str, NetworkRecord] = {}
         self._attached: dict[str, tuple[Attachment, ...]] = {}
-        self._published: dict[str, tuple[Published, ...]] = {}
         self._plugged: dict[str, tuple[Place, ...]] = {}
-        self._kept: dict[str, dict[PortMapping, socket.socket]] = {}
+        self.ports = Publishing(self._worker, self.attached)
         self._starting: set[str] = set()
-        self._releasing: set[Future[None]] = set()
         self.known: Callable[[str], Known] = lambda pod: Known()  # set by who knows the containers
         self.names = Names(lambda: self._attached, lambda pod: self.known(pod), self._internal)
-        self._thread = ThreadPoolExecutor(1, "networks")
-        self._opening = asyncio.Lock()
         self._mtu = 0
         self.host = ""  # as pods call it
         self._server = Server(Upstream())
@@ -95,61 +78,40 @@ class Networks:
     async def open(self) -> None:
         """Takes back what an earlier hyperd has left; the records of all can be read."""
         self._records = {record.id: record for record in self._state.networks()}
-        for pod in self._pods():
-            if pod.vm is not None and any(each.tap for each in pod.attachments):
-                self._attached[pod.id] = pod.attachments
-                self._plugged[pod.id] = self._places(pod.attachments)
-                self._published[pod.id] = own_ports.led(pod.attachments, pod.published)
-        if self._attached:
+        running = [
+            pod for pod in self._pods() if pod.vm is not None and any(each.tap for each in pod.attachments)
+        ]
+        for pod in running:
+            self._attached[pod.id] = pod.attachments
+            self._plugged[pod.id] = self._places(pod.attachments)
+            self.ports.found(pod)
+        if running:
             try:
-                take = (await self._ready()).namespace.take
+                fabric = await self._worker.ready()
             except HyperError as error:
                 log.error("the networks cannot be taken back: %s", error)
                 return
-            for pod in self._pods():
-                if pod.id in self._attached:
-                    self._kept[pod.id] = own_ports.kept_again(pod.published, take)
+            self.ports.take_back(running, fabric.namespace.take)
 
     async def close(self) -> None:
         """Lets go of them; where no pod is in one, nothing is left."""
         await self._server.close()
-        if self._fabric is None and self._maker is not None and self._maker.folder.exists():
-            self._fabric = await self._do(self._maker.make)  # an earlier hyperd's is there
-        if self._fabric is not None:
-            with contextlib.suppress(HyperError):
-                await self._do(self._fabric.close if self._attached else self._fabric.dissolve)
-        self._thread.shutdown()
-
-    async def _do(self, call: Callable[[], T]) -> T:
-        """On the one thread that changes the fabric; what was begun is ended."""
-        try:
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
-        except OSError as error:
-            raise Unavailable(f"networks: {error.strerror or error}") from error
-
-    async def _ready(self) -> Fabric:
-        """The fabric, which is there.  Unavailable, with the reason."""
-        if self._maker is None:
-            raise Unavailable(f"there are no networks here: {self._why}", hint="the network 'user' is there")
-        async with self._opening:
-            if self._fabric is None:
-                self._fabric = await self._do(self._maker.make)
-            if not self._fabric.is_open:
-                await self._open(self._fabric)
-        return self._fabric
+        await self._worker.close(used=bool(self._attached))
 
     async def _open(self, fabric: Fabric) -> None:
         bridges = [self._bridge(record) for record in self._records.values()]
         places = [place for those in self._plugged.values() for place in those]
-        ports = [port for those in self._published.values() for port in those]
-        if not await self._do(partial(fabric.open, bridges, places, ports)) and self._plugged:
+        if (
+            not await self._worker.do(partial(fabric.open, bridges, places, list(self.ports)))
+            and self._plugged
+        ):
             lost = ", ".join(pod[:12] for pod in self._plugged)
             log.error(
                 "the networks' keeper was killed: until they are restarted these reach nobody: %s", lost
             )
-        self._mtu = await self._do(fabric.mtu)
-        self.host = await self._do(fabric.host)
-        self._serve(*await self._do(fabric.listeners))
+        self._mtu = await self._worker.do(fabric.mtu)
+        self.host = await self._worker.do(fabric.host)
+        self._serve(*await self._worker.do(fabric.listeners))
 
     def _serve(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Names, in place of what is served no more."""
@@ -161,12 +123,12 @@ class Networks:
     @property
     def problem(self) -> str:
         """Why there are none here; "" where there are."""
-        return self._why
+        return self._worker.why
 
     @property
     def control(self) -> Path:
-        assert self._fabric is not None
-        return self._fabric.namespace.control
+        assert self._worker.made is not None
+        return self._worker.made.namespace.control
 
     # ------------------------------------------------------------------------------------- networks
 
@@ -190,13 +152,13 @@ class Networks:
         if any(record.name == spec.name for record in self._records.values()):
             hint = "choose another name" if spec.name == DEFAULT else "remove it, or choose another name"
             raise Conflict(f"there is a network {spec.name} already", hint=hint)
-        fabric = await self._ready()
+        fabric = await self._worker.ready()
         for tries in range(TRIES, -1, -1):
-            chosen = await self._do(partial(self._subnets, fabric, spec))
+            chosen = await self._worker.do(partial(self._subnets, fabric, spec))
             made = replace(spec, subnets=chosen, ipv6=wishes.has6(chosen), mtu=spec.mtu or self._mtu)
             record = NetworkRecord(id=names.new_id(), spec=made, created=times.now())
             try:
-                await self._do(partial(fabric.make, self._bridge(record)))
+                await self._worker.do(partial(fabric.make, self._bridge(record)))
                 break
             except Unavailable:
                 # Another hyperd may have taken the same subnet just now; the next choice is another one.
@@ -205,7 +167,7 @@ class Networks:
         try:
             self._state.put_network(record)
         except BaseException:
-            await self._do(partial(fabric.remove, self._bridge(record)))
+            await self._worker.do(partial(fabric.remove, self._bridge(record)))
             raise
         self._records[record.id] = record
         return record
@@ -231,14 +193,14 @@ class Networks:
     async def _forget(self, record: NetworkRecord) -> None:
         self._state.remove_network(record.id)
         self._records.pop(record.id, None)
-        if self._fabric is not None and self._fabric.is_open:
-            await self._do(partial(self._fabric.remove, self._bridge(record)))
+        if (fabric := self._worker.made) is not None and fabric.is_open:
+            await self._worker.do(partial(fabric.remove, self._bridge(record)))
 
     async def _reached(self, join: Join) -> NetworkRecord:
         """The network, with a way to it.  The default one is made anew where somebody else has taken its subnet."""
-        fabric, record = await self._ready(), await self.get_or_default(join.name)
+        fabric, record = await self._worker.ready(), await self.get_or_default(join.name)
         try:
-            await self._do(partial(fabric.reach, self._bridge(record)))
+            await self._worker.do(partial(fabric.reach, self._bridge(record)))
             return record
         except Unavailable as error:
             if record.name != DEFAULT or self._taken(record):
@@ -288,16 +250,16 @@ class Networks:
     async def _default_name(self) -> str:
         if self._default != AUTO:
             return self._default
-        if self._maker is None:
+        if not self._worker.makes:
             return USER
         try:
-            await self._ready()
+            await self._worker.ready()
             await self.get_or_default(DEFAULT)
         except HyperError as error:
-            self._why = error.message
+            self._worker.why = error.message
             log.warning("a pod has a network of its own: %s", error)
             return USER
-        self._why = ""
+        self._worker.why = ""
         return DEFAULT
 
     def _check_static(self, record: NetworkRecord, version: int, text: str) -> None:
@@ -322,12 +284,16 @@ class Networks:
         """Of a pod that runs."""
         if not pod.networks or pod.networks[0].name == NONE:
             return NoNetwork()
-        return UserNetwork(pod.mac) if pod.networks[0].name == USER else Bridged(self, pod.id, self._mtu)
+        return (
+            UserNetwork(pod.mac)
+            if pod.networks[0].name == USER
+            else Bridged(self, self.ports, pod.id, self._mtu)
+        )
 
     async def allot(self, pod: PodRecord) -> Network:
         """Of a pod that is to run: its addresses are chosen, and its own until ``release``."""
         if pod.networks and pod.networks[0].name not in SPECIAL:
-            await self.settled()
+            await self._worker.settled()
             records = [await self._reached(join) for join in pod.networks]
             places = sorted(
                 zip(pod.networks, records, strict=True), key=lambda each: (-each[0].priority, each[1].name)
@@ -382,10 +348,10 @@ class Networks:
         """A VM of the pod is there, with these tap devices."""
         held = tuple(replace(each, tap=tap) for each, tap in zip(self._attached[pod], taps, strict=False))
         self._attached[pod] = held
-        fabric, places = await self._ready(), self._places(held)
+        fabric, places = await self._worker.ready(), self._places(held)
         self._plugged[pod] = places
         for place in places:
-            await self._do(partial(fabric.plug, place))
+            await self._worker.do(partial(fabric.plug, place))
 
     async def connect(self, pod: str, join: Join, place: int) -> Attachment:
         """One more network of a pod that runs, by the interface of this number or a higher one.  Its device is to be
@@ -400,10 +366,10 @@ class Networks:
         return made
 
     async def plug_in(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
-        fabric, (place,) = await self._ready(), self._places([attachment])
+        fabric, (place,) = await self._worker.ready(), self._places([attachment])
         self._plugged[pod] = (*self._plugged.get(pod, ()), place)
-        await self._do(partial(fabric.plug, place))
-        await self._lead_anew(pod, ports)
+        await self._worker.do(partial(fabric.plug, place))
+        await self.ports.lead_anew(pod, ports)
 
     async def disconnect(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
         """Of one that runs; nothing happens where it is gone."""
@@ -413,18 +379,9 @@ class Networks:
         self.names.changed()
         gone = [each for each in self._plugged.get(pod, ()) if each.tap == attachment.tap]
         self._plugged[pod] = tuple(each for each in self._plugged.get(pod, ()) if each not in gone)
-        fabric = await self._ready()
-        await self._lead_anew(pod, ports)
-        await self._do(partial(released, fabric, gone, (), {}))
-
-    async def _lead_anew(self, pod: str, ports: Sequence[PortMapping]) -> None:
-        """Published ports lead to where the pod has its way out."""
-        former, led = self._published.get(pod, ()), own_ports.led(self.attached(pod), ports)
-        if former != led:
-            fabric = await self._ready()
-            await self._do(partial(fabric.withdraw, former))
-            await self._do(partial(fabric.publish, led))
-            self._published[pod] = led
+        fabric = await self._worker.ready()
+        await self.ports.lead_anew(pod, ports)
+        await self._worker.do(partial(released, fabric, gone, (), {}))
 
     def _places(self, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
         made = []
@@ -449,45 +406,7 @@ class Networks:
         """Its VM is gone, and so are its places."""
         if pod not in self._starting:
             self._attached.pop(pod, None)
-        places, ports = self._plugged.pop(pod, ()), self._published.pop(pod, ())
-        kept = self._kept.pop(pod, {})
+        places, (ports, kept) = self._plugged.pop(pod, ()), self.ports.pop(pod)
         self.names.changed()
-        if self._fabric is not None and (places or ports or kept):
-            work = self._thread.submit(released, self._fabric, places, ports, kept)
-            self._releasing.add(work)
-            work.add_done_callback(self._releasing.discard)
-
-    async def settled(self) -> None:
-        """What was released is free."""
-        while self._releasing:
-            await asyncio.gather(*map(asyncio.wrap_future, self._releasing), return_exceptions=True)
-
-    # ------------------------------------------------------------------------------------- published ports
-
-    async def publish(self, pod: str, ports: Sequence[PortMapping]) -> None:
-        """All or none.  Unavailable where its VM has ended meanwhile."""
-        led = own_ports.led(self.attached(pod), ports)
-        kept: dict[PortMapping, socket.socket] = {}
-        with contextlib.ExitStack() as undo:
-            for port in ports:
-                kept[port] = undo.enter_context(own_ports.kept(port))
-            if led:
-                fabric = await self._ready()
-                await self._do(partial(fabric.publish, led))
-                if pod not in self._attached:
-                    await self._do(partial(fabric.withdraw, led))
-                    raise Unavailable("the VM has ended")
-            undo.pop_all()
-        self._published[pod] = (*self._published.get(pod, ()), *led)
-        self._kept.setdefault(pod, {}).update(kept)
-        if led:
-            self._thread.submit(keep, fabric, kept)  # nobody waits for that
-
-    async def withdraw(self, pod: str, ports: Sequence[PortMapping]) -> None:
-        led = own_ports.led(self.attached(pod), ports)
-        self._published[pod] = tuple(each for each in self._published.get(pod, ()) if each not in led)
-        if led:
-            fabric = await self._ready()
-            await self._do(partial(fabric.withdraw, led))
-            held = self._kept.get(pod, {})
-            await self._do(partial(free, fabric, {port: held.pop(port) for port in ports if port in held}))
+        if (fabric := self._worker.made) is not None and (places or ports or kept):
+            self._worker.release(partial(released, fabric, places, ports, kept))

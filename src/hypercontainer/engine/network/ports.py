@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from hypercontainer.contract.networks import USER, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
-from hypercontainer.network.parts import Published
+from hypercontainer.network.parts import Fabric, Published
 
 PORT_MAX = 65535
 ANY, ANY6 = "0.0.0.0", "::"  # noqa: S104 - Docker's default, and what "" stands for
@@ -153,6 +154,23 @@ def kept_again(
 def keeping(port: PortMapping) -> str:
     """By which name a chosen port is kept while hyperd is away."""
     return f"port-{port.protocol}-{port.host_ip}-{port.host_port}"
+
+
+def keep(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
+    """Ports stay kept while hyperd is away."""
+    try:
+        for port, one in kept.items():
+            fabric.namespace.keep(keeping(port), one.fileno())
+    except OSError as error:
+        log.warning("published ports are kept by hyperd alone: %s", error)
+
+
+def free(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
+    """Ports that were kept are anybody's."""
+    for port, one in kept.items():
+        with contextlib.suppress(OSError):
+            fabric.namespace.drop(keeping(port))
+        one.close()
 
 
 def led(attachments: Sequence[Attachment], ports: Sequence[PortMapping]) -> tuple[Published, ...]:
