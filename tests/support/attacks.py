@@ -17,26 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import busybox_image
-from free_port import free_port
 from hyper import Hyper
 from hypercontainer.client import http
 
 USER = 12345
 BODY_BYTES = 8 << 20
-MANIFEST = """\
-apiVersion: v1
-kind: Service
-metadata: {name: attacked}
-spec: {selector: {app: attacked}, ports: [{port: %d, targetPort: 80}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: attacked, labels: {app: attacked}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-  - {name: main, image: localhost/busybox, imagePullPolicy: Never, command: [httpd, -f, -p, "80"]}
-"""
 LABELS = {
     f"label-{number:05}": "x" * 200 for number in range(800)
 }  # of an image, which an exec's events tell
@@ -54,12 +39,11 @@ class Attacker:
         self.hyper = hyper
         self.many = many
         self.transfers = many if transfers is None else transfers
-        self.service_port = free_port()
         self._group = group
         self._lock = threading.Lock()
 
     def of(self, many: int) -> Attacker:
-        """The same one with another strength: its service, its group, its turn as another user."""
+        """The same one with another strength: its group, its turn as another user."""
         made = copy.copy(self)
         made.many = made.transfers = many
         return made
@@ -93,9 +77,6 @@ class Attacker:
         """What the floods need to be there."""
         layer = busybox_image.layer()
         self.hyper("load", stdin=busybox_image.archive([layer], LABELLED, config={"Labels": LABELS}))
-        manifest = self.hyper.base / "attacked.yaml"
-        manifest.write_text(MANIFEST % self.service_port)
-        self.hyper("play", str(manifest))
         self.hyper("run", "-d", "--name", "labelled", LABELLED, "sleep", "100000")
 
 
@@ -199,12 +180,6 @@ def unfinished_bodies(attacker: Attacker) -> contextlib.AbstractContextManager[N
     return _held(lambda: attacker.ask("POST /v1/containers HTTP/1.1", data), 6 * attacker.many)
 
 
-def service_connections(attacker: Attacker) -> contextlib.AbstractContextManager[None]:
-    return _held(
-        lambda: socket.create_connection(("127.0.0.1", attacker.service_port), timeout=5), 30 * attacker.many
-    )
-
-
 def execs_with_labels(attacker: Attacker) -> contextlib.AbstractContextManager[None]:
     def execute() -> None:
         attacker.hyper("exec", "labelled", "true", check=False)
@@ -230,7 +205,6 @@ FLOODS: dict[str, Flood] = {
     "dripping registries": dripping_registries,
     "idle connections": idle_connections,
     "unfinished bodies": unfinished_bodies,
-    "connections of a service": service_connections,
     "labels x exec": execs_with_labels,
 }
 

@@ -13,10 +13,12 @@ from typing import Any
 import busybox_image
 from fake_agent import FakeGuest
 from fake_driver import FakeDriver, FakeVM
+from fake_fabric import FakeFabric
 from fake_process import Program
 from hypercontainer.config import Config
 from hypercontainer.engine.engine import Engine
 from hypercontainer.engine.interface import Attachment
+from hypercontainer.engine.network.worker import Maker
 from hypercontainer.hypervisor.driver import VMSpec
 from hypercontainer.surfaces.kube.manifests import Manifests
 
@@ -95,8 +97,10 @@ class Face:
 class World:
     """``engine`` may be closed and opened again: the VMs live on, as after a restart of hyperd."""
 
-    def __init__(self, tmp: Path) -> None:
+    def __init__(self, tmp: Path, *, networks: bool = False) -> None:
+        """``networks``: there are some, made up; else a pod has its own."""
         self.tmp = tmp
+        self.fabric = FakeFabric(tmp / "networks") if networks else None
         self.driver = Guests()
         cache = tmp / "cache"
         cache.mkdir()
@@ -107,7 +111,10 @@ class World:
         self.engine: Face
 
     async def open(self) -> Face:
-        engine = Engine(self.config, driver=self.driver)
+        fabric = self.fabric
+        engine = Engine(
+            self.config, driver=self.driver, maker=Maker(fabric.folder, lambda: fabric) if fabric else None
+        )
         await engine.start()
         self.engine = Face(engine)
         return self.engine
@@ -118,8 +125,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(tmp: Path) -> AsyncIterator[World]:
-    made = World(tmp)
+async def world(tmp: Path, *, networks: bool = False) -> AsyncIterator[World]:
+    made = World(tmp, networks=networks)
     await made.open()
     await made.load()
     try:

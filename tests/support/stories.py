@@ -14,7 +14,7 @@ from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.kernel import Kernel, KernelStore
 
 Story = Callable[[World], Awaitable[None]]
-Tell = Callable[[Story], None]
+Tell = Callable[..., None]
 FOREVER = ("cat",)
 
 

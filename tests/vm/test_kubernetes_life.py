@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -183,66 +182,6 @@ def test_what_programs_leave_at_their_end(cluster: Cluster) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- workloads
-
-
-def web(pods: int, node_port: int, port: int) -> list[Document]:
-    """The golden deployment with its service, and a pod that asks for the page by the service's name."""
-    serve = f"hostname > /tmp/index.html; httpd -p 80 -h /tmp; {FOREVER}"
-    names = ("web", "web.default", "web.default.svc.cluster.local")
-    ask = "; ".join(f"until wget -qO- http://{name}:{port}/ 2>&-; do sleep 0.2; done" for name in names * 2)
-
-    def listens(spec: Document) -> None:
-        # Without it a pod is one of the service's as soon as its program runs, whether that listens yet or not.
-        probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1}
-        spec["containers"][0]["readinessProbe"] = probe
-
-    deployment, service = golden("deployment", {"web": serve}, listens)
-    deployment["spec"]["replicas"] = pods
-    service["spec"]["ports"] = [{"port": port, "targetPort": "http", "nodePort": node_port}]
-    return [deployment, service, pod("client", container("client", ask))]
-
-
-def test_a_service_in_front_of_two_pods(cluster: Cluster) -> None:
-    node_port, port = free_port(), free_port()
-    documents = web(2, node_port, port)
-    expected = ("deployment/web", "service/web", "pod/client")
-    assert cluster.play(*documents[:2]) == dict.fromkeys(expected[:2], "created")
-    cluster.until_pod("web-0", "Ready", True)
-    cluster.until_pod("web-1", "Ready", True)
-    known = dict.fromkeys(expected[:2], "unchanged")
-    assert cluster.play(*documents) == {**known, "pod/client": "created"}
-    _, text = cluster.ends("client-client")
-    assert len(lines(text)) == 6
-    assert set(lines(text)) == {"web-0", "web-1"}
-    for at in (port, node_port):
-        assert {http_get(f"127.0.0.1:{at}")[1] for _ in range(4)} == {b"web-0\n", b"web-1\n"}
-    # One of them is away: the other has all.
-    cluster.hyper("pod", "stop", "web-0")
-    assert {http_get(f"127.0.0.1:{port}")[1] for _ in range(4)} == {b"web-1\n"}
-
-    assert cluster.play(*documents) == dict.fromkeys(expected, "unchanged")
-    cluster.until_pod("web-0", "Ready", True)
-    assert {http_get(f"127.0.0.1:{port}")[1] for _ in range(8)} == {b"web-0\n", b"web-1\n"}
-    assert cluster.down(*documents) == dict.fromkeys(expected, "removed")
-    assert cluster.hyper.out("ps", "-aq") == ""
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
-
-
-def test_a_pod_waits_for_the_service_of_one_that_comes_later(cluster: Cluster) -> None:
-    port = free_port()
-    wait = f"until wget -qO- http://backend:{port}/ 2>&-; do sleep 0.2; done"
-    serve = f"echo answer > /tmp/index.html; httpd -p 80 -h /tmp; {FOREVER}"
-    backend = pod("backend", container("a", serve))
-    backend["metadata"]["labels"] = {"app": "backend"}
-    ports = [{"port": port, "targetPort": 80}]
-    cluster.play(
-        pod("waits", container("a", "echo works"), initContainers=[container("asks", wait)]),
-        thing("v1", "Service", "backend", spec={"selector": {"app": "backend"}, "ports": ports}),
-        backend,
-    )
-    assert cluster.ends("waits-asks") == (0, "answer\n")
-    assert cluster.ends("waits-a") == (0, "works\n")
 
 
 def test_another_pod_of_the_same_name(cluster: Cluster) -> None:

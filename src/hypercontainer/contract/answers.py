@@ -382,6 +382,16 @@ class NetworkMember(Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
 
 
+class ServiceInfo(Struct, frozen=True, kw_only=True):
+    """A service of a manifest in a network.  ``address`` "": its name leads to the pods themselves.  ``ports``: as
+    "80/tcp"; ``pods``: address by name, of those that it leads to."""
+
+    name: str
+    address: str = ""
+    ports: tuple[str, ...] = ()
+    pods: dict[str, str] = field(default_factory=dict)
+
+
 class NetworkInfo(Struct, frozen=True, kw_only=True):
     """A line of ``hyper network ls``.  ``subnets`` with what was chosen; ``members``: of its inspection alone."""
 
@@ -395,6 +405,7 @@ class NetworkInfo(Struct, frozen=True, kw_only=True):
     mtu: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     members: tuple[NetworkMember, ...] = ()
+    services: tuple[ServiceInfo, ...] = ()
 
 
 class CronRun(Struct, frozen=True):

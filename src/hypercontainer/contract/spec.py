@@ -16,6 +16,9 @@ NAME_MAX = (
     255  # characters of a container's or a pod's name; Docker has no limit, and file names have this one
 )
 
+# In arguments and environment: what stands in their place is known when a pod starts, and then put in.
+POD_ADDRESS, HOST_ADDRESS = "$(status.podIP)", "$(status.hostIP)"
+
 
 class PortMapping(Struct, frozen=True, forbid_unknown_fields=True):
     """``host_port`` 0: any free port; with a ``host_port_last``, the first free one from there to that.

@@ -17,7 +17,7 @@ import msgspec
 from hypercontainer.config import Config
 from hypercontainer.contract.answers import Created, PodCreated
 from hypercontainer.contract.limits import CONTAINERS_MAX
-from hypercontainer.contract.networks import USER, Join
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
 from hypercontainer.contract.volumes import Volume
@@ -158,9 +158,7 @@ class Creation:
         return PodCreated(identifier, name, tuple(draft.created for draft in drafts))
 
     async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
-        # Services are reached by the gateway of the network that a pod has for itself.
-        asked = (Join(USER),) if spec.manifest else spec.networks
-        joins = await self._supplies.networks.checked(asked)
+        joins = await self._supplies.networks.checked(spec.networks)
         ports.check_reach(spec.ports, joins)
         return joins
 

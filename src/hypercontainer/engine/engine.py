@@ -17,7 +17,7 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.network.networks import Networks
-from hypercontainer.engine.network.services import Endpoint, Services
+from hypercontainer.engine.network.services import Endpoint
 from hypercontainer.engine.network.worker import Maker
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import Provisions
@@ -52,8 +52,9 @@ class Engine:
     ``start`` it first.
     """
 
-    def __init__(self, config: Config, *, driver: Driver | None = None) -> None:
-        """``driver`` is QEMU's, and there is User Mode Linux besides, unless a test brings its own."""
+    def __init__(self, config: Config, *, driver: Driver | None = None, maker: Maker | None = None) -> None:
+        """``driver`` is QEMU's, and there is User Mode Linux besides, unless a test brings its own, and a ``maker`` of
+        networks, or none."""
         self.config = config
         places = Places(config.root, config.run)
         places.make()
@@ -61,7 +62,7 @@ class Engine:
         aside = Aside(places)
         self.state = StateStore(config.root / "state.db", begin=aside.check_begin)
         self._store = _images(config)
-        networks = self._networks = _networks(config, places, self.state, fabric=driver is None)
+        networks = self._networks = _networks(config, places, self.state, maker, tested=driver is not None)
         supplies = _supplies(
             config, places, networks, driver or _qemu(config), [] if driver else [_uml(config)]
         )
@@ -76,7 +77,8 @@ class Engine:
         self.volumes = VolumeService(directory, supplies.volumes, events)
         self.networks = NetworkService(directory, networks, events)
         networks.known = directory.known
-        self.services = Services(self.state, self._endpoints, supplies.drivers.offer)
+        self.services = networks.services
+        self.services.endpoints = self._endpoints
         self.state.changed = self.services.look
         events.heard = self._heard
         build_types()
@@ -98,18 +100,22 @@ class Engine:
 
     def _endpoints(self) -> list[Endpoint]:
         return [
-            Endpoint(pod.record.spec.labels, pod.ready(), pod.record.published)
+            Endpoint(
+                pod.record.name,
+                pod.record.spec.labels,
+                pod.ready() or pod.resuming,
+                self._networks.attached(pod.id),
+            )
             for pod in self.directory.named_pods()
         ]
 
     async def start(self) -> None:
         """Opens the state and takes every living pod back; returns when containers can be asked for."""
         await self.directory.open()
-        await self.services.open()
+        self.services.look()
 
     async def close(self, *, stop_containers: bool = False) -> None:
         """Lets go of everything; pods live on unless told otherwise."""
-        await self.services.close()
         await self.directory.close(stop=stop_containers)
         await self._factory.close()
         await self._networks.close()
@@ -141,14 +147,15 @@ def _uml(config: Config) -> Driver:
     return UmlDriver(config.root / "cache" / "hypervisor.json", mode=Mode(config.uml.mode))
 
 
-def _networks(config: Config, places: Places, state: StateStore, *, fabric: bool) -> Networks:
-    """``fabric`` False: they are not made, whatever this machine can."""
-    why = "they want root" if fabric else "this hyperd was told to make none"
-    maker = None
-    if fabric and os.geteuid() == 0:
+def _networks(
+    config: Config, places: Places, state: StateStore, maker: Maker | None, *, tested: bool
+) -> Networks:
+    """``tested``: none are made but by ``maker``, whatever this machine can."""
+    why = "this hyperd was told to make none" if tested else "they want root"
+    if not tested and os.geteuid() == 0:
         folder = places.run / "networks"
-        maker, why = Maker(folder, functools.partial(_fabric, folder)), ""
-    return Networks(state, maker, config.network.default, state.pods, why)
+        maker = Maker(folder, functools.partial(_fabric, folder))
+    return Networks(state, maker, config.network.default, state.pods, "" if maker else why)
 
 
 def _fabric(folder: Path) -> Fabric:

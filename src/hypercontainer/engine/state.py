@@ -192,20 +192,26 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
 
 
 class ServiceEnd(Struct, frozen=True):
-    """One port of a service: on the host's loopback address ``port``, for others ``node_port`` (0: none), and in the
-    pods ``container_port``."""
+    """One port of a service: of its own address ``port``, of the host's ``node_port`` (0: none), and of the pods
+    ``container_port``."""
 
     port: int
     container_port: int
     node_port: int = 0
+    protocol: str = "tcp"
 
 
 class ServiceRecord(Struct, frozen=True, kw_only=True):
-    """A stable place in front of pods; ``selector``: labels of these."""
+    """A stable place in front of pods of ``network``; ``selector``: labels of these.  ``address`` "": none, its name
+    leads to the pods themselves (headless).  ``sticky``: who has come to one of them comes there again."""
 
     name: str
     selector: dict[str, str]
     ends: tuple[ServiceEnd, ...]
+    network: str = ""
+    address: str = ""
+    headless: bool = False
+    sticky: bool = False
 
 
 class Row(NamedTuple):

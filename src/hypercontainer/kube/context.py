@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hypercontainer.contract.spec import HOST_ADDRESS, POD_ADDRESS
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.kube.objects import Object, Objects
 
@@ -18,13 +19,12 @@ MAX_POD_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Node:
-    """What a pod is told of the machine that it is on.  ``memory_bytes`` and ``cpus`` are what a container without a
-    limit may use; None: it cannot ask."""
+    """What a pod is told of the machine that it is on.  Addresses are known when the pod starts, and put in then.
+    ``memory_bytes`` and ``cpus`` are what a container without a limit may use; None: it cannot ask."""
 
     name: str = "hyper"
-    address: str = "10.0.2.2"
-    pod_address: str = "10.0.2.15"
-    name_server: str = "10.0.2.3"
+    address: str = HOST_ADDRESS
+    pod_address: str = POD_ADDRESS
     memory_bytes: int | None = None
     cpus: int | None = None
 

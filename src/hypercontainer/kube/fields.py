@@ -61,9 +61,9 @@ TABLE: dict[str, Fields] = {
     "VolumeResourceRequirements": _fields("requests", "limits"),
     "Service": _fields("apiVersion kind metadata spec", "status"),
     "ServiceSpec": _fields(
-        "clusterIP ports selector type",
+        "clusterIP ports selector sessionAffinity type",
         "allocateLoadBalancerNodePorts clusterIPs externalTrafficPolicy healthCheckNodePort internalTrafficPolicy "
-        "ipFamilies ipFamilyPolicy loadBalancerClass loadBalancerIP publishNotReadyAddresses sessionAffinity "
+        "ipFamilies ipFamilyPolicy loadBalancerClass loadBalancerIP publishNotReadyAddresses "
         "sessionAffinityConfig trafficDistribution",
         externalIPs="other machines' addresses are not served",
         externalName="there is no DNS that would answer with it",
@@ -216,6 +216,7 @@ VALUES: dict[str, str] = {
     "VolumeMount.mountPropagation": "Bidirectional HostToContainer None",
     "VolumeMount.recursiveReadOnly": "Disabled Enabled IfPossible",
     "HostPathVolumeSource.type": "BlockDevice CharDevice Directory DirectoryOrCreate File FileOrCreate Socket",
+    "ServiceSpec.sessionAffinity": "ClientIP None",
     "ServiceSpec.type": "ClusterIP ExternalName LoadBalancer NodePort",
     "ServicePort.protocol": "SCTP TCP UDP",
     "JobSpec.completionMode": "Indexed NonIndexed",

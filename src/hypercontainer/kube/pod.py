@@ -214,8 +214,6 @@ def _dns(spec: core_v1.PodSpec, ctx: Context) -> tuple[tuple[str, ...], tuple[st
         raise InvalidArgument(f"{ctx.at(path)}.nameservers: missing, as dnsPolicy is None")
     if len(servers) > MAX_NAME_SERVERS:
         raise InvalidArgument(f"{ctx.at(path)}.nameservers: more than {MAX_NAME_SERVERS}")
-    if servers and spec.dnsPolicy != "None":
-        servers.insert(0, ctx.node.name_server)
     for one in config.searches or ():
         if one != ".":
             names.subdomain(one.removesuffix(".").replace("_", "-"), ctx.at(f"{path}.searches"))

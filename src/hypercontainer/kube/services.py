@@ -28,13 +28,15 @@ class ServicePort:
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """``type``: ClusterIP, NodePort or LoadBalancer.  ``headless``: only the name of each pod."""
+    """``type``: ClusterIP, NodePort or LoadBalancer.  ``headless``: only the name of each pod.  ``sticky``: a client
+    comes to the same pod again."""
 
     name: str
     type: str
     ports: tuple[ServicePort, ...]
     selector: dict[str, str]
     headless: bool = False
+    sticky: bool = False
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         return bool(self.selector) and all(labels.get(key) == value for key, value in self.selector.items())
@@ -79,7 +81,7 @@ def _service(one: Object) -> ServicePlan:
     ):
         if len(set(keys)) < len(keys):
             raise InvalidArgument(f"{where}.ports: the same {what} twice")
-    return ServicePlan(one.name, kind, ports, selector, headless)
+    return ServicePlan(one.name, kind, ports, selector, headless, spec.sessionAffinity == "ClientIP")
 
 
 def _port(given: core_v1.ServicePort, kind: str, count: int, where: str) -> ServicePort:

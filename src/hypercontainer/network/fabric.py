@@ -18,9 +18,9 @@ from pathlib import Path
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
-from hypercontainer.network import links, nft, rules
+from hypercontainer.network import flows, links, nft, rules
 from hypercontainer.network.netlink import NETFILTER, ROUTE, Netlink, NetlinkError
-from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Network, Place, Published
+from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Network, Place, Published, Served
 from hypercontainer.network.uplink import Uplink
 
 BACKLOG = 64  # of those who ask for names by TCP
@@ -73,7 +73,14 @@ class NamespaceFabric:
     def is_open(self) -> bool:
         return self._open is not None and self.namespace.alive()
 
-    def open(self, bridges: Sequence[Bridge], places: Collection[Place], ports: Iterable[Published]) -> bool:
+    def open(
+        self,
+        bridges: Sequence[Bridge],
+        places: Collection[Place],
+        ports: Iterable[Published],
+        subnet: Subnet | None = None,
+        served: Sequence[Served] = (),
+    ) -> bool:
         """See `Fabric.open`."""
         self.close()
         namespace = found = Namespace.find(self._folder)
@@ -86,17 +93,29 @@ class NamespaceFabric:
             undo.callback(self.close)
             self._inside.route.do("the name server", [links.address(LOOPBACK, RESOLVER_PLACE)])
             self._uplink.open(namespace, self._inside.route)
-            self._set_rules(bridges, places)
+            self._set_rules(bridges, places, subnet, served)
             self._set_bridges(bridges, {place.tap for place in places})
-            self._lost = self._uplink.reset([subnet for each in bridges for subnet in each.subnets], ports)
+            subnets = [one for each in bridges for one in each.subnets] + ([subnet] if subnet else [])
+            self._lost = self._uplink.reset(subnets, ports)
             undo.pop_all()
         return found is not None
 
-    def _set_rules(self, bridges: Sequence[Bridge], places: Iterable[Place]) -> None:
+    def _set_rules(
+        self,
+        bridges: Sequence[Bridge],
+        places: Iterable[Place],
+        subnet: Subnet | None,
+        served: Sequence[Served],
+    ) -> None:
         with self._change("the rules of networks") as batch:
             batch.make(self._bridged)
             batch.make(self._routed)
             batch.put(self._routed, "internal", [(each.device,) for each in bridges if each.internal])
+            batch.put(self._routed, "same", [(each.device, each.device) for each in bridges])
+            if subnet is not None:
+                batch.put(self._routed, "services", [(subnet.subnet,)])
+            for name, elements in _by_map(served).items():
+                batch.put(self._routed, name, elements)
             self._put(batch, places)
 
     def _set_bridges(self, bridges: Sequence[Bridge], taps: Collection[str]) -> None:
@@ -120,8 +139,9 @@ class NamespaceFabric:
     def make(self, bridge: Bridge) -> None:
         """A new network.  Nothing is left of what fails."""
         try:
-            if bridge.internal:
-                with self._change(bridge.what) as batch:
+            with self._change(bridge.what) as batch:
+                batch.put(self._routed, "same", [(bridge.device, bridge.device)])
+                if bridge.internal:
                     batch.put(self._routed, "internal", [(bridge.device,)])
             self._make_bridge(bridge)
             self._uplink.lead(bridge.subnets)
@@ -140,8 +160,9 @@ class NamespaceFabric:
         self._uplink.lead(bridge.subnets, gone=True)
         if index := self._inside.index(bridge.device):
             self._inside.route.do(bridge.what, [links.delete(index)])
-        if bridge.internal:
-            with self._change(bridge.what) as batch:
+        with self._change(bridge.what) as batch:
+            batch.forget(self._routed, "same", [(bridge.device, bridge.device)])
+            if bridge.internal:
                 batch.forget(self._routed, "internal", [(bridge.device,)])
 
     def _make_bridge(self, bridge: Bridge) -> None:
@@ -207,6 +228,33 @@ class NamespaceFabric:
         for name, those in elements.items():
             (batch.forget if gone else batch.put)(self._bridged, name, those)
 
+    # ------------------------------------------------------------------------------------- services
+
+    def lead(self, subnet: Subnet, *, gone: bool = False) -> None:
+        """Services have their addresses in there."""
+        self._uplink.lead([subnet], gone=gone)
+        with self._change("the subnet of services") as batch:
+            batch.put(self._routed, "services", [(subnet.subnet,)], gone=gone)
+
+    def serve(self, former: Sequence[Served], wanted: Sequence[Served]) -> None:
+        """In place of ``former``; see `Fabric.serve`."""
+        with self._change("services") as batch:
+            had, has = _by_map(former), _by_map(wanted)
+            for name in {*had, *has}:
+                batch.put(self._routed, name, had.get(name, set()) - has.get(name, set()), gone=True)
+                batch.put(self._routed, name, has.get(name, set()) - had.get(name, set()))
+        there = {(each.protocol, each.ip, each.port): each.behind for each in wanted}
+        for each in former:
+            gone = set(each.behind) - set(there.get((each.protocol, each.ip, each.port), ()))
+            if gone and each.protocol == "udp":
+                flows.leave(self._inside.rules, each, {address for address, _ in gone})
+
+    def leave(self, former: Sequence[Served], addresses: Collection[str]) -> None:
+        """See `Fabric.leave`."""
+        for each in former:
+            if each.protocol == "tcp" and not {address for address, _ in each.behind}.isdisjoint(addresses):
+                flows.leave(self._inside.rules, each, addresses)
+
     def publish(self, ports: Sequence[Published]) -> None:
         """All or none."""
         self._uplink.publish(ports)
@@ -252,8 +300,17 @@ class NamespaceFabric:
         batch.commit(self._inside.rules, what)
 
 
+def _by_map(served: Iterable[Served]) -> dict[str, set[tuple[str | int, ...]]]:
+    made: dict[str, set[tuple[str | int, ...]]] = {}
+    for each in served:
+        made.setdefault(each.map, set()).update(each.elements)
+    return made
+
+
 def _settle(namespace: Namespace) -> None:
     namespace.set("ipv4/ip_forward", 1)
+    for which in ("all", "default"):  # by a service it may go back to where it came from
+        namespace.set(f"ipv4/conf/{which}/send_redirects", 0)
     with contextlib.suppress(FileNotFoundError):  # a kernel may have no IPv6
         namespace.set("ipv6/conf/all/forwarding", 1)
         # Bridges' ports have no addresses, and need not ask around for them.

@@ -24,6 +24,7 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
     DATA_TYPE_INET_SERVICE,
     DATA_TYPE_IP6ADDR,
     DATA_TYPE_IPADDR,
+    DATA_TYPE_MARK,
     NFPROTO_BRIDGE,
     NFPROTO_INET,
     NFPROTO_IPV4,
@@ -80,6 +81,7 @@ IP4 = Type(DATA_TYPE_IPADDR, 4)
 IP6 = Type(DATA_TYPE_IP6ADDR, 16)
 PORT = Type(DATA_TYPE_INET_SERVICE, 2)
 PROTOCOL = Type(DATA_TYPE_INET_PROTOCOL, 1)
+MARK = Type(DATA_TYPE_MARK, 4)  # a number as this machine has them
 Value = str | int
 
 
@@ -332,6 +334,8 @@ def packed(its: Type, value: Value) -> bytes:
         return struct.pack(">H", value)
     if its is PROTOCOL:
         return struct.pack("B", value)
+    if its is MARK:
+        return struct.pack("=I", value)
     if its is MAC:
         return bytes.fromhex(str(value).replace(":", ""))
     if its is IFNAME:
@@ -381,6 +385,42 @@ def found(its: Set, *, inverted: bool = False, register: int | None = None) -> E
 def verdict(code: int) -> Expression:
     data = {"attrs": [["NFTA_DATA_VERDICT", {"attrs": [["NFTA_VERDICT_CODE", code]]}]]}
     return "immediate", [("NFTA_IMMEDIATE_DREG", 0), ("NFTA_IMMEDIATE_DATA", data)]
+
+
+def drawn(count: int, register: int = 0) -> Expression:
+    """A number below ``count``, at random."""
+    return "numgen", [
+        ("NFTA_NG_DREG", REGISTER + register),
+        ("NFTA_NG_MODULUS", count),
+        ("NFTA_NG_TYPE", 1),
+        ("NFTA_NG_OFFSET", 0),
+    ]
+
+
+def hashed(count: int, source: int, length: int, register: int = 0) -> Expression:
+    """A number below ``count``, always the same for ``length`` bytes that are in registers from ``source`` on."""
+    return "hash", [
+        ("NFTA_HASH_SREG", REGISTER + source),
+        ("NFTA_HASH_DREG", REGISTER + register),
+        ("NFTA_HASH_LEN", length),
+        ("NFTA_HASH_MODULUS", count),
+        ("NFTA_HASH_OFFSET", 0),
+        ("NFTA_HASH_TYPE", 0),
+    ]
+
+
+def refused_stream() -> Expression:
+    """By TCP's own word (RST)."""
+    return "reject", [("NFTA_REJECT_TYPE", 1), ("NFTA_REJECT_ICMP_CODE", 0)]
+
+
+def refused() -> Expression:
+    """Nobody is at this port, says ICMP."""
+    icmp_of_either_version, port_unreachable = 2, 1
+    return "reject", [
+        ("NFTA_REJECT_TYPE", icmp_of_either_version),
+        ("NFTA_REJECT_ICMP_CODE", port_unreachable),
+    ]
 
 
 def known_connection() -> Match:

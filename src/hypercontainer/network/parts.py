@@ -23,6 +23,7 @@ RESOLVER = "169.254.53.53"
 TAP = "t-"  # before what else a tap device is called
 DEVICE = "br-"  # of a network, before its ID
 PROTOCOLS = {"tcp": 6, "udp": 17}
+PLACES = 120  # of a service, to be shared among its pods: as many as 1 to 6 have no remainder of
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,29 @@ class Published:
         return f"at{host.version}", (self.host_ip, *key, self.ip, self.port)
 
 
+@dataclass(frozen=True)
+class Served:
+    """A port of a service's address, and those of pods that stand behind it.  ``sticky``: of one client always the same
+    of them, as long as they are the same."""
+
+    protocol: str
+    ip: str
+    port: int
+    behind: tuple[tuple[str, int], ...]
+    sticky: bool = False
+
+    @property
+    def map(self) -> str:
+        return "sticky4" if self.sticky else "services4"
+
+    @property
+    def elements(self) -> set[tuple[str | int, ...]]:
+        """What its map has: a place is drawn for each connection, and each pod has as many of them as the others, or
+        one less."""
+        key, count = (self.ip, PROTOCOLS[self.protocol], self.port), len(self.behind)
+        return {(*key, place, *self.behind[place % count]) for place in range(PLACES if count else 0)}
+
+
 class Fabric(Protocol):
     """All networks of one hyperd: ``fabric.NamespaceFabric``.  It blocks."""
 
@@ -107,8 +131,16 @@ class Fabric(Protocol):
     def namespace(self) -> Namespace: ...
     @property
     def is_open(self) -> bool: ...
-    def open(self, bridges: Sequence[Bridge], places: Collection[Place], ports: Iterable[Published]) -> bool:
-        """Has the namespace be, with these and nothing else.  Whether it was there: else devices are in none."""
+    def open(
+        self,
+        bridges: Sequence[Bridge],
+        places: Collection[Place],
+        ports: Iterable[Published],
+        subnet: Subnet | None,
+        served: Sequence[Served],
+    ) -> bool:
+        """Has the namespace be, with these and nothing else; ``subnet``: of services.  Whether it was there: else
+        devices are in none."""
 
     def make(self, bridge: Bridge) -> None:
         """A new network.  Nothing is left of what fails."""
@@ -137,6 +169,16 @@ class Fabric(Protocol):
 
     def withdraw(self, ports: Sequence[Published]) -> None:
         """Nothing happens where they are gone."""
+
+    def lead(self, subnet: Subnet, *, gone: bool = False) -> None:
+        """Services have their addresses in there.  Refused (Unavailable) where somebody else has it."""
+
+    def serve(self, former: Sequence[Served], wanted: Sequence[Served]) -> None:
+        """In place of ``former``, which is what there was of these ports.  Datagrams for who is behind them no more
+        come to another.  A stream stays with its pod, and is refused when that has gone (``leave``)."""
+
+    def leave(self, former: Sequence[Served], addresses: Collection[str]) -> None:
+        """Of streams by ``former`` to pods that have gone: their clients are told at once."""
 
     def taken(self) -> list[Network]:
         """What this machine has addresses in, or a way to."""

@@ -27,6 +27,7 @@ from hypercontainer.network.nft import (
     IPV6,
     LINK,
     MAC,
+    MARK,
     NETWORK,
     OUTPUT,
     PORT,
@@ -40,7 +41,7 @@ from hypercontainer.network.nft import (
     Set,
     Table,
 )
-from hypercontainer.network.parts import DEVICE
+from hypercontainer.network.parts import DEVICE, PLACES
 
 NAME = "hyper"
 UPLINK = "uplink"  # the way out of the namespace
@@ -59,12 +60,21 @@ MACS = Set("macs", (IFNAME, MAC))
 ADDRESSES4 = Set("addresses4", (IFNAME, IP4))
 ADDRESSES6 = Set("addresses6", (IFNAME, IP6))
 INTERNAL = Set("internal", (IFNAME,))
+SAME = Set("same", (IFNAME, IFNAME))  # a network, twice
+# Of the namespace too: where services have their addresses, and which pods stand behind these, by a place among PLACES.
+SERVICES = Set("services", (IP4,), intervals=True)
+SERVICES4 = Set("services4", (IP4, PROTOCOL, PORT, MARK), (IP4, PORT))
+STICKY4 = Set("sticky4", (IP4, PROTOCOL, PORT, MARK), (IP4, PORT))
 # Of the host: where a port leads to, at one of its addresses and at all of them.
 AT4 = Set("at4", (IP4, PROTOCOL, PORT), (IP4, PORT))
 AT6 = Set("at6", (IP6, PROTOCOL, PORT), (IP6, PORT))
 ANY4 = Set("any4", (PROTOCOL, PORT), (IP4, PORT))
 ANY6 = Set("any6", (PROTOCOL, PORT), (IP6, PORT))
 WAYS_OUT = Set("ways_out", (IFNAME,))  # interfaces; where there are virtual machines one is often a bridge
+
+_OUT = nft.by_interface("OIFNAME", UPLINK)
+_SAME: Match = [nft.load_meta("IIFNAME"), nft.load_meta("OIFNAME", 4), nft.found(SAME)]
+_TO_SERVICE: Match = [*nft.of_family(IPV4), nft.load(NETWORK, 16, 4), nft.found(SERVICES)]
 
 
 def bridged() -> Table:
@@ -96,15 +106,6 @@ def bridged() -> Table:
 def routed(*, masquerade: bool) -> Table:
     """``masquerade``: what goes out has the namespace's own address."""
     accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
-    into, out = nft.by_interface("IIFNAME", UPLINK), nft.by_interface("OIFNAME", UPLINK)
-    forward: list[Match] = [
-        [*nft.known_connection(), accept],
-        [*into, accept],
-        [*_to(IPV4, METADATA4), drop],
-        [*_to(IPV6, METADATA6), drop],
-        [*out, nft.load_meta("IIFNAME"), nft.found(INTERNAL), drop],
-        [*out, accept],
-    ]
     asked = [nft.load(TRANSPORT, 2, 2), nft.compare(struct.pack(">H", DNS_PORT)), accept]
     arrive: list[Match] = [
         [*nft.known_connection(), accept],
@@ -120,13 +121,44 @@ def routed(*, masquerade: bool) -> Table:
     chains = [
         # A pod's tap device speaks to its bridge and to nobody else, whatever becomes of that.
         Chain("guard", ([nft.load_meta("IIFNAME"), *others, drop],), PREROUTING, _RAW),
-        Chain("forward", tuple(forward), FORWARD, policy=DROP),
+        Chain("forward", _forwarded(), FORWARD, policy=DROP),
         Chain("input", tuple(arrive), INPUT, policy=DROP),
     ]
+    # By a service to a pod of one's own network, which otherwise would answer without a way back through here.
+    sources: list[Match] = [[*_SAME, *nft.translated_connection(), nft.masquerade()]]
     if masquerade:
-        rule = [*out, nft.masquerade()]
-        chains.append(Chain("postrouting", (rule,), POSTROUTING, _SOURCE_NAT, "nat"))
-    return Table(INET, NAME, (INTERNAL,), tuple(chains))
+        sources.append([*_OUT, nft.masquerade()])
+    chains += [
+        Chain("prerouting", _served(), PREROUTING, _DESTINATION_NAT, "nat"),
+        Chain("postrouting", tuple(sources), POSTROUTING, _SOURCE_NAT, "nat"),
+    ]
+    return Table(INET, NAME, (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4), tuple(chains))
+
+
+def _forwarded() -> tuple[Match, ...]:
+    accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
+    return (
+        [*nft.known_connection(), accept],
+        # Behind it is nobody, or it would be theirs.
+        [*_TO_SERVICE, *nft.of_protocol(TCP), nft.refused_stream()],
+        [*_TO_SERVICE, nft.refused()],
+        [*nft.by_interface("IIFNAME", UPLINK), accept],
+        [*_to(IPV4, METADATA4), drop],
+        [*_to(IPV6, METADATA6), drop],
+        [*_OUT, nft.load_meta("IIFNAME"), nft.found(INTERNAL), drop],
+        [*_OUT, accept],
+        [*_SAME, *nft.translated_connection(), accept],
+    )
+
+
+def _served() -> tuple[Match, ...]:
+    port = [nft.load_meta("L4PROTO", 1), nft.load(TRANSPORT, 2, 2, 2)]
+    led = nft.destination_nat(IPV4, 0, 1)
+    client = [nft.load(NETWORK, 12, 4, 3), nft.hashed(PLACES, 3, 4, 3)]
+    return (
+        [*_TO_SERVICE, *port, nft.drawn(PLACES, 3), nft.found(SERVICES4, register=0), led],
+        [*_TO_SERVICE, *port, *client, nft.found(STICKY4, register=0), led],
+    )
 
 
 def host(name: str, link: str) -> Table:

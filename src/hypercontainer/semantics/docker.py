@@ -24,7 +24,12 @@ from hypercontainer.contract import ports
 from hypercontainer.contract.answers import Effective
 from hypercontainer.contract.networks import NONE
 from hypercontainer.contract.probes import Healthcheck
-from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PortMapping, Ulimit
+from hypercontainer.contract.spec import (
+    ContainerSpec,
+    ExecSpec,
+    PortMapping,
+    Ulimit,
+)
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default, signals
 from hypercontainer.semantics import files as plan_files

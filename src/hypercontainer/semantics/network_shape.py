@@ -99,6 +99,7 @@ def network(found: dict[str, Any], *, everyone: bool = False) -> dict[str, Any]:
         for one in found["members"]
         if everyone or one["endpoint"]["address"] or one["endpoint"]["address6"]
     ]
+    services = found.get("services", ())
     return {
         "Name": found["name"],
         "Id": found["id"],
@@ -117,10 +118,18 @@ def network(found: dict[str, Any], *, everyone: bool = False) -> dict[str, Any]:
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
+        **({"Services": {one["name"]: _service(one) for one in services}} if services else {}),
         "Containers": {one["pod"]: _member(one, found["id"]) for one in members},
         "Options": {MTU: str(found["mtu"])} if found["mtu"] else {},
         "Labels": found["labels"],
     }
+
+
+def _service(service: dict[str, Any]) -> dict[str, Any]:
+    """As Docker has those of a swarm."""
+    pods = service.get("pods", {}).items()
+    tasks = [{"Name": name, "EndpointIP": address} for name, address in pods]
+    return {"VIP": service.get("address", ""), "Ports": list(service.get("ports", ())), "Tasks": tasks}
 
 
 def _pool(subnet: dict[str, Any]) -> dict[str, str]:

@@ -11,12 +11,12 @@ from stories import Story, Tell, have_any_kernel
 
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
-    """Runs a story in a world of its own."""
+    """Runs a story in a world of its own; ``networks``: of one that has some."""
     have_any_kernel(monkeypatch)
 
-    def run(story: Story) -> None:
+    def run(story: Story, *, networks: bool = False) -> None:
         async def whole() -> None:
-            async with asyncio.timeout(30), world(tmp_path) as made:
+            async with asyncio.timeout(30), world(tmp_path, networks=networks) as made:
                 await story(made)
 
         asyncio.run(whole())

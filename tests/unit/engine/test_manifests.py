@@ -199,7 +199,7 @@ def test_a_dry_run_tells_what_would_be_and_does_nothing(tell: Tell) -> None:
         }
         assert await w.engine.manifests.down(text, volumes=True) == []
 
-    tell(story)
+    tell(story, networks=True)
 
 
 def test_kinds_that_are_not_known_are_named_at_once_or_passed_over(tell: Tell) -> None:

@@ -91,7 +91,7 @@ def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tell:
 
 @contextlib.asynccontextmanager
 async def old_world(tmp: Path, *, alive: bool) -> AsyncIterator[OldWorld]:
-    w = OldWorld(tmp)
+    w = OldWorld(tmp, networks=True)
     try:
         await w.open()
         await w.load()
@@ -376,31 +376,34 @@ def test_a_pod_without_containers_takes_one(tell: Tell) -> None:
     tell(story, alive=False)
 
 
-def test_a_service_leads_to_its_pod(tell: Tell) -> None:
+def test_a_service_leads_to_its_pod_once_it_is_played_anew(tell: Tell) -> None:
+    """It was on the host's loopback address, and its pod in a network of its own."""
+
     async def story(w: OldWorld) -> None:
-        shop = await pod(w, "shop")
-        await shop.start()
+        assert w.fabric is not None
+        text = w.filled_in("shop.yaml").replace("@IMAGE_NAME@", IMAGE)
+        await w.engine.manifests.play(text, replace=True)
         await is_ready(w, "shop")
-        [machine] = [w.driver.machine(spec.id) for spec in w.driver.launched]
-        [forward] = [sock for (_, port), sock in machine.forwards.items() if port.container_port == 8080]
-        _, writer = await asyncio.open_connection("127.0.0.1", w.service_port)
-        writer.write(b"a penny, please\n")
-        peer, _ = await asyncio.to_thread(forward.accept)
-        reader, far = await asyncio.open_connection(sock=peer)
-        assert await reader.readline() == b"a penny, please\n"
-        far.close()
-        writer.close()
+        [served] = w.fabric.served.values()
+        [attachment] = (await pod(w, "shop")).record.attachments
+        assert (served.port, served.behind) == (w.service_port, ((attachment.host4, 8080),))
 
     tell(story, alive=False)
 
 
-def test_a_manifest_that_is_played_again_is_unchanged(tell: Tell) -> None:
+def test_a_manifest_that_is_played_again_wants_a_pod_in_a_network(tell: Tell) -> None:
+    """Its pod had a network of its own, with its services at the gateway: that one is another."""
+
     async def story(w: OldWorld) -> None:
         text = w.filled_in("shop.yaml").replace("@IMAGE_NAME@", IMAGE)
-        played = {(each.kind, each.name): each.action for each in await play(w, text)}
+        with pytest.raises(Conflict, match="pod shop"):
+            await play(w, text)
+        told = await w.engine.manifests.play(text, replace=True, start=False)
+        played = {(each.kind, each.name): each.action for each in told}
         kinds = ("PersistentVolumeClaim", "ConfigMap", "Secret", "Service", "Pod")
         names = ("orders", "settings", "keys", "shop", "shop")
-        assert played == dict.fromkeys(zip(kinds, names, strict=True), "unchanged")
+        done = ("unchanged", *4 * ("replaced",))
+        assert played == dict(zip(zip(kinds, names, strict=True), done, strict=True))
 
     tell(story, alive=True)
 

@@ -30,6 +30,7 @@ from hypercontainer.engine.container.restart import Backoff, wanted
 from hypercontainer.engine.container.run import KILL, KILL_S, TERM, Body, GivenUp, Run
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.log.container_log import ContainerLog
+from hypercontainer.engine.network.network import own_address
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Execs
@@ -38,6 +39,7 @@ from hypercontainer.errors import Conflict, HyperError
 from hypercontainer.linux import signals
 from hypercontainer.linux.waiting import ended
 from hypercontainer.semantics import docker
+from hypercontainer.semantics.placing import placed
 
 log = logging.getLogger(__name__)
 
@@ -328,7 +330,9 @@ class Container(Facts):
 
     def _exec_plan(self, spec: ExecSpec, number: int) -> ProcessPlan:
         self._running()
-        return docker.exec_process(spec, self.record.spec, self.record.effective, self.id, number)
+        network = self.sandbox.network
+        made = placed(self.record.effective, own_address(network), network.host)
+        return docker.exec_process(spec, self.record.spec, made, self.id, number)
 
     # ------------------------------------------------------------------------------------- attached
 

@@ -15,16 +15,18 @@ from functools import partial
 from hypercontainer.agent.operations import ProcessExited, ProcessState, Welcome
 from hypercontainer.agent.wire import split_stream_id
 from hypercontainer.contract.spec import ContainerSpec
+from hypercontainer.engine.network.network import own_address
 from hypercontainer.engine.process.process import Process
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, Told
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.sandbox import Sandbox
-from hypercontainer.engine.state import Attachment, ContainerRecord
+from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import AgentError, GuestError
 from hypercontainer.semantics import docker
+from hypercontainer.semantics.placing import placed
 
 INIT = 1  # the first process's number in its VM
 START_OPERATION = "process start"
@@ -77,19 +79,20 @@ class _Start:
         sandbox, record, live = self._sandbox, self._record, self._sandbox.running()
         alone = sandbox.record.value.alone
         number = INIT if alone and live.untouched else live.new_process_number()
-        self._planned = docker.start(record.spec, record.effective, record.id, self._facts(number))
+        facts = self._facts(number)
+        made = placed(record.effective, facts.address, facts.host)
+        self._planned = docker.start(record.spec, made, record.id, facts)
         return [("root", live.agent.create_container(self._planned.container, timeout_s=timeout_s))]
 
     def _facts(self, number: int) -> docker.Facts:
         sandbox, record = self._sandbox, self._record
         pod, network = sandbox.record.value, sandbox.network
-        first = next(iter(network.attachments), Attachment(network=""))
         volumes = [brought.volume for brought in self._contents().volumes.values()]
         return docker.Facts(
             lower=layout.lower(sandbox.image_part(record.diff_ids)),
             upper=None if record.spec.read_only else layout.upper(pod, record.id),
             process=number,
-            address=first.host4,
+            address=own_address(network),
             host=network.host,
             name_servers=network.resolvers if network.asks else record.spec.dns or network.resolvers,
             single_files=storage.single_files(volumes),

@@ -25,10 +25,11 @@ class Known:
 
 @dataclass
 class _Index:
-    """``places``: by the name and the network's ID; ``pods``: by the address, whose pod, its name there, and the
-    network's ID."""
+    """``places``: by the name and the network's ID; ``services``: by the name and the network's name; ``pods``: by the
+    address, whose pod, its name there, and the network's ID."""
 
     places: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    services: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     pods: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     def add(self, pod: str, attachment: Attachment, names: Sequence[str]) -> None:
@@ -42,15 +43,17 @@ class _Index:
 
 class Names:
     """``Zone`` of all networks.  ``attached``: the pods that run, where; ``known``: of one of these; ``internal``:
-    whether a network, by its ID, has no way out.  ``changed`` is to be called when an answer may be another."""
+    whether a network, by its ID, has no way out; ``services``: what else has a name, in which network, and addresses.
+    ``changed`` is to be called when an answer may be another."""
 
     def __init__(
         self,
         attached: Callable[[], Mapping[str, tuple[Attachment, ...]]],
         known: Callable[[str], Known],
         internal: Callable[[str], bool],
+        services: Callable[[], Iterable[tuple[str, str, tuple[str, ...]]]] = lambda: (),
     ) -> None:
-        self._attached, self._known, self._internal = attached, known, internal
+        self._attached, self._known, self._internal, self._services = attached, known, internal, services
         self._made: _Index | None = None
 
     def changed(self) -> None:
@@ -64,6 +67,12 @@ class Names:
                 names = (*self._known(pod).names, pod[:12])
                 for each in attachments:
                     made.add(pod, each, (*names, *each.aliases))
+            for (
+                name,
+                network,
+                addresses,
+            ) in self._services():  # a pod that is called as one is not found by that
+                made.services[name.lower(), network] = list(addresses)
             self._made = made
         return self._made
 
@@ -72,11 +81,12 @@ class Names:
         return self._attached().get(pod, ())
 
     def lookup(self, asker: str, name: str) -> Sequence[str] | None:
-        places = self._index.places
+        index = self._index
         found = [
-            places[name, each.network_id]
+            those
             for each in self._networks(asker)
-            if (name, each.network_id) in places
+            if (those := index.services.get((name, each.network))) is not None
+            or (those := index.places.get((name, each.network_id))) is not None
         ]
         return [address for those in found for address in those] if found else None
 

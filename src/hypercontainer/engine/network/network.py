@@ -93,6 +93,11 @@ class NoNetwork:
         pass
 
 
+def own_address(network: Network) -> str:
+    """Of IPv4, where the pod has its way out; "" where it has none."""
+    return next((each.host4 for each in network.attachments), "")
+
+
 def interface_name(place: int | str) -> str:
     """Of the NIC at this place among a pod's; "": what all begin with."""
     return f"{_LETTERS}{place}"

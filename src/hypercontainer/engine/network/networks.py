@@ -31,6 +31,7 @@ from hypercontainer.engine.network.network import (
     new_mac,
 )
 from hypercontainer.engine.network.publishing import Publishing
+from hypercontainer.engine.network.services import Services
 from hypercontainer.engine.network.user import UserNetwork
 from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.network.worker import Maker, Worker
@@ -67,7 +68,10 @@ class Networks:
         self.ports = Publishing(self._worker, self.attached)
         self._starting: set[str] = set()
         self.known: Callable[[str], Known] = lambda pod: Known()  # set by who knows the containers
-        self.names = Names(lambda: self._attached, lambda pod: self.known(pod), self._internal)
+        self.names = Names(
+            lambda: self._attached, lambda pod: self.known(pod), self._internal, lambda: self.services.names()
+        )
+        self.services = Services(state, self._worker, self.default_name, self.names.changed)
         self._mtu = 0
         self.host = ""  # as pods call it
         self._server = Server(Upstream())
@@ -84,27 +88,30 @@ class Networks:
         for pod in running:
             self._attached[pod.id] = pod.attachments
             self._plugged[pod.id] = self._places(pod.attachments)
-            self.ports.found(pod)
-        if running:
+            self.ports.found(pod.id, pod.attachments, pod.published)
+        self.services.found(running)
+        if running or self.services.subnet is not None:
             try:
                 fabric = await self._worker.ready()
             except HyperError as error:
                 log.error("the networks cannot be taken back: %s", error)
                 return
-            self.ports.take_back(running, fabric.namespace.take)
+            for pod in running:
+                self.ports.take_back(pod.id, pod.published, fabric.namespace.take)
+            self.services.take_back(fabric.namespace.take)
 
     async def close(self) -> None:
         """Lets go of them; where no pod is in one, nothing is left."""
         await self._server.close()
+        await self.services.close()
         await self._worker.close(used=bool(self._attached))
 
     async def _open(self, fabric: Fabric) -> None:
         bridges = [self._bridge(record) for record in self._records.values()]
         places = [place for those in self._plugged.values() for place in those]
-        if (
-            not await self._worker.do(partial(fabric.open, bridges, places, list(self.ports)))
-            and self._plugged
-        ):
+        ports, services = [*self.ports, *self.services.ports], self.services
+        make = partial(fabric.open, bridges, places, ports, services.subnet, services.served)
+        if not await self._worker.do(make) and self._plugged:
             lost = ", ".join(pod[:12] for pod in self._plugged)
             log.error(
                 "the networks' keeper was killed: until they are restarted these reach nobody: %s", lost
@@ -183,9 +190,9 @@ class Networks:
         """Conflict where it has ``users``, which are named, and for the default one."""
         if record.name == DEFAULT:
             raise Conflict(f"{DEFAULT} is the network of pods that name none, and stays")
-        if users:
+        if used := [*users, *self.services.of(record.name)]:
             raise Conflict(
-                f"network {record.name} is used by {', '.join(users)}",
+                f"network {record.name} is used by {', '.join(used)}",
                 hint="remove these first, or disconnect them",
             )
         await self._forget(record)
@@ -229,7 +236,7 @@ class Networks:
         """A new pod's networks: the default where it names none, which are there; of static addresses, ones that nobody
         wishes."""
         if not joins:
-            return (Join(await self._default_name()),)
+            return (Join(await self.default_name()),)
         named = [join.name for join in joins]
         for special in SPECIAL:
             if special in named and len(named) > 1:
@@ -247,7 +254,8 @@ class Networks:
                 self._check_static(record, version, text)
         return replace(join, name=record.name)
 
-    async def _default_name(self) -> str:
+    async def default_name(self) -> str:
+        """Of the network that pods are in which name none."""
         if self._default != AUTO:
             return self._default
         if not self._worker.makes:

@@ -1,4 +1,4 @@
-"""Ports of the host that lead to pods: which are held, and where each leads."""
+"""Ports of the host that lead to pods, or to services: which are held, and where each leads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import ports as own_ports
 from hypercontainer.engine.network.worker import Worker
-from hypercontainer.engine.state import Attachment, PodRecord
+from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Unavailable
 from hypercontainer.network.parts import Published
 
@@ -28,14 +28,13 @@ class Publishing:
     def __iter__(self) -> Iterator[Published]:
         return (port for those in self._led.values() for port in those)
 
-    def found(self, pod: PodRecord) -> None:
+    def found(self, pod: str, attachments: Sequence[Attachment], ports: Sequence[PortMapping]) -> None:
         """One that runs since an earlier hyperd."""
-        self._led[pod.id] = own_ports.led(pod.attachments, pod.published)
+        self._led[pod] = own_ports.led(attachments, ports)
 
-    def take_back(self, pods: Iterable[PodRecord], take: Callable[[str], int | None]) -> None:
-        """What was kept for them meanwhile."""
-        for pod in pods:
-            self._held[pod.id] = own_ports.kept_again(pod.published, take)
+    def take_back(self, pod: str, ports: Iterable[PortMapping], take: Callable[[str], int | None]) -> None:
+        """What was kept for it meanwhile."""
+        self._held[pod] = own_ports.kept_again(ports, take)
 
     def pop(self, pod: str) -> tuple[Sequence[Published], Mapping[PortMapping, socket.socket]]:
         """What a pod leaves that is gone, to be given up by who is told."""

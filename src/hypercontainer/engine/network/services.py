@@ -1,267 +1,260 @@
-"""Services: a stable name and port in front of pods, on a machine where each pod has a network of its own.
+"""Services: a name, an address and ports in front of pods, which stay while the pods come and go.
 
-A service listens on the host's loopback address, which pods reach through their gateway, and hands each connection to
-the next pod that has its labels and is ready; while there is none, connections are refused.  The pods publish the
-service's ports on the loopback address too, on ports of the system's choice.  hyperd carries the bytes: where it ends,
-connections end; the next one listens again.
-
-Whoever reaches a service's port can hold connections of it, so these are bounded, of one service and of all together,
-and all of them have to do with a quarter of hyperd's descriptors.
+Each has an address of its own, in a subnet that all services of this hyperd share; nftables leads what is sent there to
+one of the pods that have the service's labels, are in its network and are ready.  While there is none, connections are
+refused.  No byte comes through hyperd.  A port of the host (``node_port``) leads to the service's own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
+import ipaddress
 import logging
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from hypercontainer.contract.spec import PortMapping
-from hypercontainer.engine.crowd import Crowd
-from hypercontainer.engine.network.doors import Door, refuse
-from hypercontainer.engine.state import ServiceEnd, ServiceRecord, StateStore
-from hypercontainer.errors import HyperError
-from hypercontainer.linux import descriptors
+from msgspec.structs import replace
 
-LOOPBACK = "127.0.0.1"
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - what a NodePort is
-CHUNK_BYTES = 64 * 1024
-CONNECT_S = 10.0
-HALF_CLOSED_S = 300.0  # without a byte, of a connection that one side has ended
-FLUSH_S = 10.0  # for the last bytes, of one that both have
-MAX_CONNECTIONS = 1024  # of one service
-DESCRIPTORS = 2  # of a connection
-DESCRIPTORS_SHARE = 1 / 4
+from hypercontainer.contract.answers import ServiceInfo
+from hypercontainer.contract.networks import Subnet
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.network import ports as own_ports
+from hypercontainer.engine.network.publishing import Publishing
+from hypercontainer.engine.network.wishes import SPECIAL
+from hypercontainer.engine.network.worker import Worker
+from hypercontainer.engine.state import Attachment, PodRecord, ServiceRecord, StateStore
+from hypercontainer.errors import HyperError, Unavailable
+from hypercontainer.network import addresses
+from hypercontainer.network.parts import Served
+
+TRIES = 8  # to have a subnet that nobody else takes meanwhile
+DOMAIN = "svc.cluster.local"
+NAMESPACE = "default"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A pod, as services see it."""
+    """A pod, as services see it.  ``name``: as its own part of a service's name."""
 
+    name: str
     labels: Mapping[str, str]
     ready: bool
-    published: tuple[PortMapping, ...]
+    attachments: tuple[Attachment, ...]
+
+    def address(self, network: str) -> str:
+        return next((each.host4 for each in self.attachments if each.network == network), "")
 
 
 class Services:
-    """Owner of the listening sockets and of the connections that they took.  ``endpoints``: all pods as they are;
-    ``look`` is to be called when they have changed.  ``offer`` is told of all ports of the loopback address."""
+    """Owner of the services' addresses.  ``look`` is to be called when ``endpoints``, which are all pods as they are,
+    have changed; ``changed`` is called when names lead elsewhere; ``default`` names the network of pods."""
 
     def __init__(
         self,
         state: StateStore,
-        endpoints: Callable[[], Iterable[Endpoint]],
-        offer: Callable[[frozenset[int]], None] = lambda ports: None,
+        worker: Worker,
+        default: Callable[[], Awaitable[str]],
+        changed: Callable[[], None],
     ) -> None:
-        self._state = state
-        self._offer = offer
-        self._endpoints = endpoints
-        self._doors: dict[str, dict[ServiceEnd, list[Door]]] = {}
+        self._state, self._worker, self._default, self._changed = state, worker, default, changed
+        self.endpoints: Callable[[], Iterable[Endpoint]] = lambda: ()  # set by who knows the pods
         self._records: dict[str, ServiceRecord] = {}
-        self._connections: dict[asyncio.Task[None], tuple[str, int]] = {}  # whose, and the pod's port
-        self._crowd = Crowd()
+        self._seen: list[Endpoint] = []
+        self.served: tuple[Served, ...] = ()
+        self.ports = Publishing(worker, self._place)
         self._looking: asyncio.Handle | None = None
-        self._full: set[str] = set()  # services that were told to be
 
-    async def open(self) -> None:
-        for record in self._state.services():
-            self._records[record.name] = record
-            try:
-                self._make(record)
-            except HyperError as error:
-                log.error("service %s: %s", record.name, error)
+    # ------------------------------------------------------------------------------------- its life
 
-    async def put(self, record: ServiceRecord) -> None:
-        """Makes it, in place of one of its name.  Unavailable, which names the port, where one is taken."""
-        self._unmake(record.name)
-        try:
-            self._make(record)
-        except BaseException:
-            if (former := self._records.get(record.name)) is not None:
-                with contextlib.suppress(HyperError):
-                    self._make(former)
-            raise
-        self._records[record.name] = record
-        self._state.put_service(record)
+    def found(self, running: Iterable[PodRecord]) -> None:
+        """What there is since an earlier hyperd: until it is known better, ``running`` pods are ready."""
+        self._records = {record.name: record for record in self._state.services()}
+        self._seen = [
+            Endpoint(pod.name, pod.spec.labels, ready=True, attachments=pod.attachments) for pod in running
+        ]
+        self.served = tuple(_served(self._records.values(), self._seen))
+        for record in self._records.values():
+            self.ports.found(record.name, self._place(record.name), _node_ports(record))
 
-    async def remove(self, name: str) -> bool:
-        """Whether there was one."""
-        self._unmake(name)
-        self._state.remove_service(name)
-        return self._records.pop(name, None) is not None
+    def take_back(self, take: Callable[[str], int | None]) -> None:
+        for record in self._records.values():
+            self.ports.take_back(record.name, _node_ports(record), take)
+
+    @property
+    def subnet(self) -> Subnet | None:
+        """In which all have their addresses; None while there are none."""
+        known = next((record.address for record in self._records.values() if record.address), "")
+        return _subnet_of(known) if known else None
+
+    # ------------------------------------------------------------------------------------- services
 
     def get(self, name: str) -> ServiceRecord | None:
         return self._records.get(name)
 
-    async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-        for name in tuple(self._doors):
-            self._unmake(name)
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+    async def network(self) -> str:
+        """In which pods are that name none.  Unavailable where that is one of each pod's own."""
+        name = await self._default()
+        if name in SPECIAL:
+            raise Unavailable(
+                f"a Service is in front of pods of one network, and here pods have the network {name!r}",
+                hint=self._worker.why or "`[network] default` in hyperd's configuration says so",
+            )
+        return name
 
-    # ------------------------------------------------------------------------------------- doors
+    def told(self, network: str) -> tuple[ServiceInfo, ...]:
+        """Those in a network."""
+        return tuple(
+            ServiceInfo(
+                name=record.name,
+                address=record.address,
+                ports=tuple(f"{end.port}/{end.protocol}" for end in record.ends),
+                pods={pod.name: pod.address(network) for pod in self._behind(record) if pod.ready},
+            )
+            for record in self._records.values()
+            if record.network == network
+        )
+
+    def of(self, network: str) -> list[str]:
+        return [f"service {record.name}" for record in self._records.values() if record.network == network]
+
+    async def put(self, record: ServiceRecord) -> None:
+        """Makes it, in place of one of its name, whose address it has.  Conflict, which names the port, where one of
+        the host is taken."""
+        former = self._records.get(record.name)
+        made = replace(record, address="" if record.headless else await self._address(former))
+        added = [port for port in _node_ports(made) if former is None or port not in _node_ports(former)]
+        self._records[made.name] = made
+        try:
+            for port in added:
+                own_ports.choose([port])  # which is said before anything is changed
+            await self.ports.publish(made.name, added)
+        except BaseException:
+            del self._records[made.name]
+            if former is not None:
+                self._records[made.name] = former
+            raise
+        if former is not None:
+            gone = [port for port in _node_ports(former) if port not in _node_ports(made)]
+            await self.ports.withdraw(made.name, gone)
+        self._state.put_service(made)
+        self._look()
+
+    async def remove(self, name: str) -> bool:
+        """Whether there was one."""
+        record = self._records.get(name)
+        if record is not None:
+            await self.ports.withdraw(name, _node_ports(record))
+        subnet = self.subnet
+        self._records.pop(name, None)
+        self._state.remove_service(name)
+        self._look()
+        if subnet is not None and self.subnet is None:
+            fabric = await self._worker.ready()
+            await self._worker.do(partial(fabric.lead, subnet, gone=True))
+        return record is not None
+
+    async def _address(self, former: ServiceRecord | None) -> str:
+        if former is not None and former.address:
+            return former.address
+        subnet = self.subnet or await self._new_subnet()
+        return addresses.free(subnet, {record.address for record in self._records.values()})
+
+    async def _new_subnet(self) -> Subnet:
+        fabric = await self._worker.ready()
+        for tries in range(TRIES, -1, -1):
+            taken = await self._worker.do(fabric.taken)
+            subnet = Subnet(str(addresses.chosen(addresses.SERVICE_POOL, taken)))
+            try:
+                await self._worker.do(partial(fabric.lead, subnet))
+                break
+            except Unavailable:  # another hyperd was faster
+                if not tries:
+                    raise
+        return subnet
+
+    def _place(self, name: str) -> tuple[Attachment, ...]:
+        """Where ports of the host lead to."""
+        record = self._records.get(name)
+        return (Attachment(network="", address=f"{record.address}/32"),) if record and record.address else ()
+
+    # ------------------------------------------------------------------------------------- who stands behind them
 
     def look(self) -> None:
         """Soon, once for all that has changed by then."""
-        if self._looking is None and (self._doors or self._connections):
+        if self._looking is None and self._records:
             self._looking = asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
         self._looking = None
-        pods = list(self._endpoints())
-        for name in self._doors:
-            self._set_doors(self._records[name], pods)
-        there = {port.host_port for pod in pods for port in pod.published}
-        for task, (_, port) in self._connections.items():
-            if port not in there:
-                task.cancel()
+        former, before = self.served, self._seen
+        self._seen = list(self.endpoints())
+        self.served = tuple(_served(self._records.values(), self._seen))
+        if self._seen != before:
+            self._changed()
+        gone = _addresses(before) - _addresses(self._seen)
+        if self.served != former and self._worker.made is not None:
+            self._worker.release(partial(self._serve, former, self.served, gone))
 
-    def _set_doors(self, record: ServiceRecord, pods: Iterable[Endpoint]) -> None:
-        for end, doors in self._doors[record.name].items():
-            wanted = any(_port(record, end, pod) for pod in pods)
-            for door in doors:
-                try:
-                    door.set_open(wanted)
-                except HyperError as error:
-                    log.error("%s", error)
+    def _serve(self, former: Sequence[Served], wanted: Sequence[Served], gone: set[str]) -> None:
+        fabric = self._worker.made
+        if fabric is not None and fabric.is_open:
+            try:
+                fabric.serve(former, wanted)
+                fabric.leave(former, gone)
+            except (HyperError, OSError) as error:
+                log.error("services: %s", error)
 
-    def _unmake(self, name: str) -> None:
-        for doors in self._doors.pop(name, {}).values():
-            for door in doors:
-                door.close()
-        self._tell()
+    def names(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+        """(name, network, addresses): of services, and of each of their pods."""
+        for record in self._records.values():
+            behind = self._behind(record)
+            ready = tuple(pod.address(record.network) for pod in behind if pod.ready)
+            for name in _names(record.name):
+                yield name, record.network, (record.address,) if record.address else ready
+                for pod in behind:
+                    yield f"{pod.name}.{name}", record.network, (pod.address(record.network),)
 
-    def _tell(self) -> None:
-        self._offer(frozenset(end.port for ends in self._doors.values() for end in ends))
+    def _behind(self, record: ServiceRecord) -> list[Endpoint]:
+        """Whether they are ready or not."""
+        return [pod for pod in self._seen if selects(record, pod.labels) and pod.address(record.network)]
 
-    def _make(self, record: ServiceRecord) -> None:
-        made: dict[ServiceEnd, list[Door]] = {}
-        try:
-            for end in record.ends:
-                doors = made.setdefault(end, [])
-                # Where both are the same, everywhere is on the loopback address too.
-                places = {end.port: LOOPBACK, **({end.node_port: EVERYWHERE} if end.node_port else {})}
-                for port, host in places.items():
-                    # Each takes its own turns: of shared ones, who asks two services would find the same pods.
-                    arrived = partial(self._arrived, record, end, itertools.count())
-                    doors.append(Door(f"service {record.name}", host, port, arrived))
-        except BaseException:
-            for door in itertools.chain(*made.values()):
-                door.close()
-            raise
-        self._doors[record.name] = made
-        self._tell()
-        self._set_doors(record, list(self._endpoints()))
-
-    # ------------------------------------------------------------------------------------- connections
-
-    def _arrived(
-        self, record: ServiceRecord, end: ServiceEnd, turns: Iterator[int], connection: socket.socket
-    ) -> None:
-        ports = [port for pod in self._endpoints() if (port := _port(record, end, pod))]
-        if not ports or not self._has_room(record.name):
-            refuse(connection)
-            return
-        port = ports[next(turns) % len(ports)]
-        task = asyncio.create_task(self._serve(record, connection, port), name=f"service {record.name}")
-        self._connections[task] = record.name, port
-        task.add_done_callback(self._gone)
-
-    def _gone(self, task: asyncio.Task[None]) -> None:
-        del self._connections[task]
-        self._crowd.left(len(self._connections))
-
-    def _has_room(self, name: str) -> bool:
-        own = sum(each == name for each, _ in self._connections.values())
-        all_together = descriptors.share(DESCRIPTORS_SHARE) // DESCRIPTORS
-        full = own >= MAX_CONNECTIONS or len(self._connections) >= all_together
-        if full and name not in self._full:
-            log.warning(
-                "service %s refuses connections: %d are open, %d of all services",
-                name,
-                own,
-                len(self._connections),
-            )
-        (self._full.add if full else self._full.discard)(name)
-        return not full
-
-    async def _serve(self, record: ServiceRecord, connection: socket.socket, port: int) -> None:
-        try:
-            near = await _streams(connection)
-        except OSError:
-            connection.close()
-            return
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                far = await asyncio.open_connection(LOOPBACK, port, limit=CHUNK_BYTES)
-        except (OSError, TimeoutError) as error:
-            log.info("service %s: %s", record.name, error)
-            near[1].transport.abort()
-            return
-        except asyncio.CancelledError:
-            near[1].transport.abort()
-            raise
-        try:
-            await _carry(near, far)
-        except (OSError, TimeoutError) as error:
-            log.info("service %s: %s", record.name, error)
-        finally:
-            for _, writer in (near, far):
-                writer.transport.abort()
-
-
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def _streams(connection: socket.socket) -> _Streams:
-    return await asyncio.open_connection(sock=connection, limit=CHUNK_BYTES)
-
-
-async def _carry(near: _Streams, far: _Streams) -> None:
-    """Until both sides have ended, or one has and the other says nothing more."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as quiet:
-
-        async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while data := await reader.read(CHUNK_BYTES):
-                writer.write(data)
-                await writer.drain()
-                if quiet.when() is not None:
-                    quiet.reschedule(loop.time() + HALF_CLOSED_S)
-            writer.write_eof()
-            quiet.reschedule(loop.time() + HALF_CLOSED_S)
-
-        ways = [asyncio.create_task(copy(near[0], far[1])), asyncio.create_task(copy(far[0], near[1]))]
-        try:
-            await asyncio.gather(*ways)
-        finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-    async with asyncio.timeout(FLUSH_S):
-        for _, writer in (near, far):
-            writer.close()
-            await writer.wait_closed()
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
 
 def selects(record: ServiceRecord, labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in record.selector.items())
 
 
-def _port(record: ServiceRecord, end: ServiceEnd, pod: Endpoint) -> int | None:
-    """The host's port that leads to this pod, if it is one to be chosen."""
-    if not pod.ready or not selects(record, pod.labels):
-        return None
-    for port in pod.published:
-        if port.container_port == end.container_port and port.protocol == "tcp":
-            return port.host_port
-    return None
+def _served(records: Iterable[ServiceRecord], pods: Sequence[Endpoint]) -> Iterable[Served]:
+    for record in records:
+        ready = [pod for pod in pods if pod.ready and selects(record, pod.labels)]
+        hosts = sorted(filter(None, (pod.address(record.network) for pod in ready)))
+        for end in record.ends if record.address else ():
+            behind = tuple((host, end.container_port) for host in hosts)
+            yield Served(end.protocol, record.address, end.port, behind, sticky=record.sticky)
+
+
+def _addresses(pods: Iterable[Endpoint]) -> set[str]:
+    return {each.host4 for pod in pods for each in pod.attachments}
+
+
+def _subnet_of(address: str) -> Subnet:
+    prefix = addresses.SERVICE_POOL[1]
+    return Subnet(str(ipaddress.ip_network(f"{address}/{prefix}", strict=False)))
+
+
+def _node_ports(record: ServiceRecord) -> tuple[PortMapping, ...]:
+    return tuple(
+        PortMapping(end.port, end.node_port, protocol=end.protocol) for end in record.ends if end.node_port
+    )
+
+
+def _names(service: str) -> tuple[str, ...]:
+    in_namespace = f"{service}.{NAMESPACE}"
+    return service, in_namespace, f"{in_namespace}.svc", f"{in_namespace}.{DOMAIN}"

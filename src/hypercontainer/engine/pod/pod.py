@@ -362,6 +362,12 @@ class Pod:
         """Goes on with the run that an earlier hyperd began, once it is recovered."""
         self._resumption = asyncio.create_task(self._resume(), name=f"resumption of {self.what}")
 
+    @property
+    def resuming(self) -> bool:
+        """What it was is not known to have changed."""
+        resumed = self._resumption is None or self._resumption.done()
+        return not (self.recovered.is_set() and resumed)
+
     async def _resume(self) -> None:
         await self.recovered.wait()
         if self.record.stopping:

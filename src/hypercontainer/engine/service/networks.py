@@ -139,6 +139,7 @@ class NetworkService:
             mtu=spec.mtu or 0,
             labels=spec.labels,
             members=tuple(self._member(pod, record) for pod in self._users(record)),
+            services=self._networks.services.told(record.name),
         )
 
     def _member(self, pod: Pod, record: NetworkRecord) -> NetworkMember:

@@ -251,9 +251,8 @@ class CronJobs:
             log.error("CronJob %s: what was made of the Job %s stays: %s", cron_job, name, error)
 
     async def _make_pods(self, document: Document, job: kube.JobPlan) -> None:
-        services = self._engine.state.services()
         missing = [plan for plan in job.pods if self._pods.find(plan.spec.name or "") is None]
-        wishes = [self._pods.wish(plan, services, replace=False) for plan in missing]
+        wishes = [self._pods.wish(plan, replace=False) for plan in missing]
         asked_by = (document["metadata"].get("annotations") or {}).get(ASKED_BY)
         asker = Asker(None if asked_by is None else int(asked_by))
         with on_behalf(asker.uid):

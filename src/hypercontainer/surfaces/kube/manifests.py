@@ -19,7 +19,7 @@ from hypercontainer.errors import NotFound, Remedy
 from hypercontainer.surfaces.kube.cronjobs import CronJobs, ended
 from hypercontainer.surfaces.kube.kept import DATA, Kept, as_asked
 from hypercontainer.surfaces.kube.pods import Pods, Wish
-from hypercontainer.surfaces.kube.services import service_record
+from hypercontainer.surfaces.kube.services import comparable, service_record
 from hypercontainer.surfaces.kube.writing import Writer
 
 OF_PODS = ("Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job")
@@ -102,17 +102,19 @@ class Manifests:
         plans = await asyncio.to_thread(kube.pods, objects, known=self._kept.known())
         kube.crons(objects)
         claims = kube.claims(objects)
-        services = [service_record(plan, plans) for plan in kube.services(objects)]
-        wishes = [self._pods.wish(plan, services, replace=replace) for plan in plans]
+        services = [
+            service_record(plan, plans, await self._services.network()) for plan in kube.services(objects)
+        ]
+        wishes = [self._pods.wish(plan, replace=replace) for plan in plans]
         volumes = {info.name for info in await self._volumes.find()}
         _check_claims(wishes, volumes | {claim.name for claim in claims})
         former: dict[tuple[str, str], object] = {
             **{("PersistentVolumeClaim", name): None for name in volumes},
-            **{("Service", record.name): self._services.get(record.name) for record in services},
+            **{("Service", record.name): comparable(self._services.get(record.name)) for record in services},
         }
         wanted: dict[tuple[str, str], object] = {
             **{("PersistentVolumeClaim", claim.name): None for claim in claims},
-            **{("Service", record.name): record for record in services},
+            **{("Service", record.name): comparable(record) for record in services},
         }
         for one in objects:
             if one.kind in (*DATA, "CronJob"):

@@ -13,10 +13,9 @@ from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.engine.creation import Asker
 from hypercontainer.engine.engine import Engine
 from hypercontainer.engine.pod.pod import Pod
-from hypercontainer.engine.state import ServiceRecord
 from hypercontainer.errors import Conflict, InvalidArgument, Remedy
 from hypercontainer.image.reference import parse
-from hypercontainer.surfaces.kube.services import with_services
+from hypercontainer.surfaces.kube.services import asked
 from hypercontainer.surfaces.kube.wording import in_manifest
 
 
@@ -46,9 +45,9 @@ class Pods:
         """``owner``: as "Deployment/web"."""
         return [pod for pod in self._directory.named_pods() if pod.record.spec.owner == owner]
 
-    def wish(self, plan: kube.PodPlan, services: Sequence[ServiceRecord], *, replace: bool) -> Wish:
+    def wish(self, plan: kube.PodPlan, *, replace: bool) -> Wish:
         """Conflict where there is another pod of its name, and it shall not be replaced."""
-        spec = msgspec.structs.replace(with_services(plan, services), owner="/".join(plan.owner))
+        spec = msgspec.structs.replace(asked(plan), owner="/".join(plan.owner))
         found = self.find(spec.name or "")
         if found is None:
             return Wish(plan, spec, "created")

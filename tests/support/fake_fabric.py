@@ -1,0 +1,119 @@
+"""Networks of nothing: what was asked of them last is there to be looked at."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hypercontainer.contract.networks import Subnet
+from hypercontainer.network.parts import Bridge, Network, Place, Published, Served
+
+
+class FakeNamespace:
+    """Keeps nothing."""
+
+    def __init__(self, control: Path) -> None:
+        self.control = control
+
+    def take(self, name: str) -> int | None:
+        return None
+
+    def keep(self, name: str, fd: int) -> None:
+        pass
+
+    def drop(self, name: str) -> None:
+        pass
+
+
+class FakeFabric:
+    """``Fabric``.  ``served`` by (protocol, address, port); ``left``: addresses whose connections were cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.namespace: Any = FakeNamespace(folder / "control")
+        self.is_open = False
+        self.bridges: dict[str, Bridge] = {}
+        self.places: dict[str, Place] = {}
+        self.ports: set[Published] = set()
+        self.subnet: Subnet | None = None
+        self.served: dict[tuple[str, str, int], Served] = {}
+        self.left: set[str] = set()
+        self.elsewhere: list[Network] = []  # what somebody else has on the host
+
+    def open(
+        self,
+        bridges: Sequence[Bridge],
+        places: Collection[Place],
+        ports: Iterable[Published],
+        subnet: Subnet | None = None,
+        served: Sequence[Served] = (),
+    ) -> bool:
+        self.bridges = {each.id: each for each in bridges}
+        self.places = {each.tap: each for each in places}
+        self.ports, self.subnet = set(ports), subnet
+        self.served = {_key(each): each for each in served}
+        self.is_open = True
+        return True
+
+    def make(self, bridge: Bridge) -> None:
+        self.bridges[bridge.id] = bridge
+
+    def reach(self, bridge: Bridge) -> None:
+        assert bridge.id in self.bridges
+
+    def remove(self, bridge: Bridge) -> None:
+        self.bridges.pop(bridge.id, None)
+
+    def listeners(self) -> tuple[socket.socket, socket.socket]:
+        made = [socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+        for each in made:
+            each.bind(("127.0.0.1", 0))
+            each.setblocking(False)
+        made[1].listen(1)
+        return made[0], made[1]
+
+    def plug(self, place: Place) -> None:
+        self.places[place.tap] = place
+
+    def unplug(self, place: Place) -> None:
+        self.places.pop(place.tap, None)
+
+    def drop(self, tap: str) -> None:
+        pass
+
+    def publish(self, ports: Sequence[Published]) -> None:
+        self.ports |= set(ports)
+
+    def withdraw(self, ports: Sequence[Published]) -> None:
+        self.ports -= set(ports)
+
+    def lead(self, subnet: Subnet, *, gone: bool = False) -> None:
+        self.subnet = None if gone else subnet
+
+    def serve(self, former: Sequence[Served], wanted: Sequence[Served]) -> None:
+        assert self.served == {_key(each): each for each in former}
+        self.served = {_key(each): each for each in wanted}
+
+    def leave(self, former: Sequence[Served], addresses: Collection[str]) -> None:
+        self.left |= set(addresses)
+
+    def taken(self) -> list[Network]:
+        return self.elsewhere
+
+    def mtu(self) -> int:
+        return 1500
+
+    def host(self) -> str:
+        return "192.0.2.1"
+
+    def dissolve(self) -> None:
+        self.is_open = False
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def _key(served: Served) -> tuple[str, str, int]:
+    return served.protocol, served.ip, served.port
