@@ -23,8 +23,9 @@ setup: $(STAMP) $(HYPERSTART) $(NATIVE) ## everything that is needed to use Hype
 demo: setup ## makes a small image of busybox, runs it on the hypervisor, says what happened
 	@$(BIN)/python tools/demo.py
 
+# Two at a time: a test waits for its guest as long as it works itself.  ARGS="-n0 ..." is one after the other.
 test: setup-tests check ## the whole suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) $(HYPERSTART) $(NATIVE) ## style, types, structure, and the C compiler's warnings as errors
 	@$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TextIO
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ORDINARY = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
@@ -24,7 +24,9 @@ STDERR = pytest.StashKey[TextIO]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+    settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )  # a busy machine fails no test
     settings.load_profile("untimed")
     config.stash[STDERR] = os.fdopen(os.dup(2), "w")  # each test has another one
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,6 +34,18 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(each, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     subprocess.Popen.__exit__ = _leave  # type: ignore[method-assign, assignment]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Of two workers each takes whole files, of one hypervisor: what these share is made once."""
+    of = getattr(item, "callspec", None)
+    hypervisor = of.params.get("hypervisor", "") if of is not None else ""
+    item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {hypervisor}"))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes may be others each time, of which two workers would make two tests."""
+    return argname if isinstance(val, bytes) else None
 
 
 _wait = subprocess.Popen.__exit__
