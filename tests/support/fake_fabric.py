@@ -28,7 +28,7 @@ class FakeNamespace:
 
 
 class FakeFabric:
-    """``Fabric``.  ``served`` by (protocol, address, port); ``left``: addresses whose connections were cut."""
+    """``Fabric``.  ``served`` by its key; ``left``: addresses whose connections were cut."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class FakeFabric:
         self.places: dict[str, Place] = {}
         self.ports: set[Published] = set()
         self.subnet: Subnet | None = None
-        self.served: dict[tuple[str, str, int], Served] = {}
+        self.served: dict[tuple[str, str, str, int], Served] = {}
         self.left: set[str] = set()
         self.elsewhere: list[Network] = []  # what somebody else has on the host
 
@@ -53,7 +53,7 @@ class FakeFabric:
         self.bridges = {each.id: each for each in bridges}
         self.places = {each.tap: each for each in places}
         self.ports, self.subnet = set(ports), subnet
-        self.served = {_key(each): each for each in served}
+        self.served = {each.key: each for each in served}
         self.is_open = True
         return True
 
@@ -93,8 +93,8 @@ class FakeFabric:
         self.subnet = None if gone else subnet
 
     def serve(self, former: Sequence[Served], wanted: Sequence[Served]) -> None:
-        assert self.served == {_key(each): each for each in former}
-        self.served = {_key(each): each for each in wanted}
+        assert self.served == {each.key: each for each in former}
+        self.served = {each.key: each for each in wanted}
 
     def leave(self, former: Sequence[Served], addresses: Collection[str]) -> None:
         self.left |= set(addresses)
@@ -113,7 +113,3 @@ class FakeFabric:
 
     def close(self) -> None:
         self.is_open = False
-
-
-def _key(served: Served) -> tuple[str, str, int]:
-    return served.protocol, served.ip, served.port

@@ -20,6 +20,7 @@ from until import until
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 120
+LAST_WORDS = 6000  # characters
 # For tests that count VMs: hyperd keeps none for itself, but for those that it makes templates of.
 KEEPER = "_native/netns "  # of the networks, which stay for as long as their hyperd
 NO_POOL = "[factory]\ncache = 0\n"
@@ -67,8 +68,16 @@ class Hyper:
             env=self.environment,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"hyper {' '.join(words)}: status {done.returncode}\n{done.stderr.decode()}")
+            said = done.stderr.decode()
+            raise AssertionError(
+                f"hyper {' '.join(words)}: status {done.returncode}\n{said}\n{self.last_words()}"
+            )
         return done
+
+    def last_words(self) -> str:
+        """Of its hyperd, the console of a guest that did not start among them."""
+        log = self.root / "hyperd.log"
+        return log.read_text(errors="replace")[-LAST_WORDS:] if log.exists() else ""
 
     def out(self, *words: str, **more: Any) -> str:
         return self(*words, **more).stdout.decode().strip()

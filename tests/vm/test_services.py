@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+import busybox_image
 from audit import kill_process
 from free_port import free_port
 from hyper import Hyper
 from manifests import FOREVER, Cluster, Document, container, golden, pod, thing
 from reach import http_get
+
+BUSYBOX = busybox_image.REFERENCE
 
 
 @pytest.fixture
@@ -136,3 +140,48 @@ def test_pods_find_one_another_and_know_where_they_are(cluster: Cluster) -> None
         cluster.hyper.wait_for_log(f"{name}-c", f"http://{address}:80".encode())
         assert cluster.sh(f"{name}-c", "echo $podIP") == address
         assert cluster.sh(f"{name}-c", "wget -qO- http://$hostIP:1 2>&1").count("refused") == 1
+
+
+def front(service_ip: str, *peers: str) -> Document:
+    """A podfile: a pod in the network ``shop``, with a service of its own in front of these."""
+    hosts = [{"hostIP": peer, "hostPort": 80} for peer in peers]
+    return {
+        "id": "front",
+        "containers": [{"name": "front", "image": BUSYBOX, "command": ["sh", "-c", FOREVER]}],
+        "interfaces": [{"bridge": "shop", "ip": "10.233.77.20/24", "ifname": "eth0"}],
+        "services": [{"serviceIP": service_ip, "servicePort": 8080, "hosts": hosts}],
+    }
+
+
+@pytest.fixture
+def shop(hyper: Hyper) -> Iterator[dict[str, str]]:
+    """Two containers of a network that say their names, and their addresses."""
+    serve = f"hostname > /tmp/index.html; httpd -p 80 -h /tmp; echo up; {FOREVER}"
+    hyper("network", "create", "--subnet", "10.233.77.0/24", "shop")
+    made = {"a": "10.233.77.8", "b": "10.233.77.9"}
+    for name, address in made.items():
+        place = ("--hostname", name, "--network", f"name=shop,ip={address}")
+        hyper("run", "-d", "--name", name, *place, BUSYBOX, "sh", "-c", serve)
+        hyper.wait_for_log(name, b"up")
+    yield made
+    hyper("pod", "rm", "-f", "front", check=False)
+    hyper("rm", "-f", *made)
+    hyper("network", "rm", "shop")
+
+
+def test_a_podfiles_services_are_the_pods_alone(cluster: Cluster, shop: dict[str, str]) -> None:
+    hyper = cluster.hyper
+    told = hyper(
+        "create",
+        "--podfile",
+        "-",
+        stdin=json.dumps(front("10.233.77.99", *shop.values())).encode(),
+        check=False,
+    )
+    assert b"own network" in told.stderr
+    hyper("run", "-d", "--podfile", "-", stdin=json.dumps(front("10.254.0.1", *shop.values())).encode())
+    assert "10.233.77.20/24" in cluster.sh("front", "ip -4 addr show eth0")
+    ask = "for i in $(seq 16); do wget -qO- http://10.254.0.1:8080/; done"
+    assert set(lines(cluster.sh("front", ask))) == {"a", "b"}
+    kill_process(hyper.daemon_pid())
+    assert set(lines(cluster.sh("front", ask))) == {"a", "b"}

@@ -12,6 +12,8 @@ DEFAULT = "bridge"
 # Not networks that are made: a network of the VM's own behind the host's addresses, and none at all.
 USER, NONE = "user", "none"
 MTU_MIN, MTU_MAX = 576, 65521
+SERVICES_MAX = 100  # of a pod
+PEERS_MAX = 100  # behind one of these
 
 
 class Subnet(Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,3 +47,20 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
     ip6: str = ""
     mac_address: str = ""
     priority: int = 0
+
+
+class Peer(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who stands behind a service: an address of IPv4 and a port."""
+
+    ip: str
+    port: int
+
+
+class PodService(Struct, frozen=True, forbid_unknown_fields=True):
+    """An address and port that the pod alone finds, and who answers there: each new connection comes to one of
+    ``peers``, by chance.  ``protocol``: tcp or udp."""
+
+    ip: str
+    port: int
+    peers: tuple[Peer, ...]
+    protocol: str = "tcp"

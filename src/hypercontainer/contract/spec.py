@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from hypercontainer.contract.networks import Join
+from hypercontainer.contract.networks import Join, PodService
 from hypercontainer.contract.probes import Healthcheck, Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
@@ -183,6 +183,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     share_pids: bool = False
     shm_size_bytes: int = 64 * 1024 * 1024
     networks: tuple[Join, ...] = ()  # (): the one that the configuration says
+    services: tuple[PodService, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()

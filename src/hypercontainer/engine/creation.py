@@ -160,6 +160,7 @@ class Creation:
     async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
         joins = await self._supplies.networks.checked(spec.networks)
         ports.check_reach(spec.ports, joins)
+        self._supplies.networks.check_services(spec.services, joins)
         return joins
 
     def _pod_record(

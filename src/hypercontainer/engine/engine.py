@@ -79,6 +79,7 @@ class Engine:
         networks.known = directory.known
         self.services = networks.services
         self.services.endpoints = self._endpoints
+        self.services.owned = lambda: any(pod.record.spec.services for pod in directory.named_pods())
         self.state.changed = self.services.look
         events.heard = self._heard
         build_types()
@@ -105,6 +106,7 @@ class Engine:
                 pod.record.spec.labels,
                 pod.ready() or pod.resuming,
                 self._networks.attached(pod.id),
+                pod.record.spec.services,
             )
             for pod in self.directory.named_pods()
         ]

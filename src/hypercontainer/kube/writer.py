@@ -38,7 +38,7 @@ _FROM_SERVER = (
 # What belongs to a pod as a whole; a container alone says it itself.
 NOTED = (
     "accelerator auto_remove disk_size_bytes domainname hypervisor initrd kernel kernel_args mac_address networks "
-    "shm_size_bytes template"
+    "services shm_size_bytes template"
 ).split()
 _HOST_TYPES = {
     "directory": "Directory",

@@ -243,9 +243,9 @@ class NamespaceFabric:
             for name in {*had, *has}:
                 batch.put(self._routed, name, had.get(name, set()) - has.get(name, set()), gone=True)
                 batch.put(self._routed, name, has.get(name, set()) - had.get(name, set()))
-        there = {(each.protocol, each.ip, each.port): each.behind for each in wanted}
+        there = {each.key: each.behind for each in wanted}
         for each in former:
-            gone = set(each.behind) - set(there.get((each.protocol, each.ip, each.port), ()))
+            gone = set(each.behind) - set(there.get(each.key, ()))
             if gone and each.protocol == "udp":
                 flows.leave(self._inside.rules, each, {address for address, _ in gone})
 

@@ -38,7 +38,7 @@ def leave(inside: Netlink, served: Served, addresses: Collection[str]) -> None:
     """What came by a service to pods at these addresses: datagrams come to another from now on, and of a stream the
     rest does too, to one who knows nothing of it and says so."""
     for flow in _found(inside, 4, served.protocol, served.port, answered_by=addresses):
-        if flow.daddr == served.ip:
+        if flow.daddr == served.ip and served.client in ("", flow.saddr):
             _forget(inside, flow)
 
 

@@ -104,23 +104,29 @@ class Published:
 @dataclass(frozen=True)
 class Served:
     """A port of a service's address, and those of pods that stand behind it.  ``sticky``: of one client always the same
-    of them, as long as they are the same."""
+    of them, as long as they are the same.  ``client``: the only one that finds it, by its address."""
 
     protocol: str
     ip: str
     port: int
     behind: tuple[tuple[str, int], ...]
     sticky: bool = False
+    client: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        return self.client, self.protocol, self.ip, self.port
 
     @property
     def map(self) -> str:
-        return "sticky4" if self.sticky else "services4"
+        return "own4" if self.client else "sticky4" if self.sticky else "services4"
 
     @property
     def elements(self) -> set[tuple[str | int, ...]]:
         """What its map has: a place is drawn for each connection, and each pod has as many of them as the others, or
         one less."""
-        key, count = (self.ip, PROTOCOLS[self.protocol], self.port), len(self.behind)
+        client, count = (self.client,) if self.client else (), len(self.behind)
+        key = (*client, self.ip, PROTOCOLS[self.protocol], self.port)
         return {(*key, place, *self.behind[place % count]) for place in range(PLACES if count else 0)}
 
 

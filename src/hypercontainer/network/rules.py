@@ -65,6 +65,9 @@ SAME = Set("same", (IFNAME, IFNAME))  # a network, twice
 SERVICES = Set("services", (IP4,), intervals=True)
 SERVICES4 = Set("services4", (IP4, PROTOCOL, PORT, MARK), (IP4, PORT))
 STICKY4 = Set("sticky4", (IP4, PROTOCOL, PORT, MARK), (IP4, PORT))
+OWN4 = Set(
+    "own4", (IP4, IP4, PROTOCOL, PORT, MARK), (IP4, PORT)
+)  # which one pod has for itself, that is named first
 # Of the host: where a port leads to, at one of its addresses and at all of them.
 AT4 = Set("at4", (IP4, PROTOCOL, PORT), (IP4, PORT))
 AT6 = Set("at6", (IP6, PROTOCOL, PORT), (IP6, PORT))
@@ -132,7 +135,7 @@ def routed(*, masquerade: bool) -> Table:
         Chain("prerouting", _served(), PREROUTING, _DESTINATION_NAT, "nat"),
         Chain("postrouting", tuple(sources), POSTROUTING, _SOURCE_NAT, "nat"),
     ]
-    return Table(INET, NAME, (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4), tuple(chains))
+    return Table(INET, NAME, (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4, OWN4), tuple(chains))
 
 
 def _forwarded() -> tuple[Match, ...]:
@@ -155,7 +158,11 @@ def _served() -> tuple[Match, ...]:
     port = [nft.load_meta("L4PROTO", 1), nft.load(TRANSPORT, 2, 2, 2)]
     led = nft.destination_nat(IPV4, 0, 1)
     client = [nft.load(NETWORK, 12, 4, 3), nft.hashed(PLACES, 3, 4, 3)]
+    addresses = [nft.load(NETWORK, 12, 4), nft.load(NETWORK, 16, 4, 1)]
+    asked = [*addresses, nft.load_meta("L4PROTO", 2), nft.load(TRANSPORT, 2, 2, 3)]
+    of_pod = [*nft.of_family(IPV4), *asked]
     return (
+        [*of_pod, nft.drawn(PLACES, 4), nft.found(OWN4, register=0), led],
         [*_TO_SERVICE, *port, nft.drawn(PLACES, 3), nft.found(SERVICES4, register=0), led],
         [*_TO_SERVICE, *port, *client, nft.found(STICKY4, register=0), led],
     )

@@ -12,6 +12,7 @@ import re
 from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec
 from hypercontainer.errors import InvalidArgument, Remedy
+from hypercontainer.podfile import networks
 from hypercontainer.podfile.containers import Shared, container_spec, policy
 from hypercontainer.podfile.fields import Table, Warnings, place
 from hypercontainer.podfile.ports import Ports
@@ -27,7 +28,6 @@ _WORD = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
 _LOG_DRIVERS = {"": None, "json-file": "file", "file": "file", "none": "none"}
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_NETWORKS = ("services", "interfaces", "portmappingWhiteLists")
 
 
 def read(text: str | bytes, *, where: str, fetch: Fetch) -> tuple[PodSpec, tuple[str, ...]]:
@@ -58,9 +58,8 @@ def _root(tree: Tree, warnings: Warnings) -> Table:
 
 
 def _pod(pod: Table, fetch: Fetch) -> PodSpec:
-    for key in _NETWORKS:
-        if pod.said(key):
-            raise pod.error(key, "not there before pods have networks of their own", "leave it out")
+    if pod.said("portmappingWhiteLists"):
+        raise pod.error("portmappingWhiteLists", "published ports are not filtered", "leave it out")
     name = _name(pod)
     files, volumes, ports = Files(pod, fetch), Volumes(pod), Ports()
     ports.add_pod(pod)
@@ -77,6 +76,8 @@ def _pod(pod: Table, fetch: Fetch) -> PodSpec:
         labels=pod.pairs("labels"),
         hostname=_hostname(pod, name),
         share_pids=True,
+        networks=networks.joins(pod),
+        services=networks.services(pod),
         ports=ports.all,
         dns=_name_servers(pod),
         dns_search=_words(pod, "dnsSearch"),

@@ -148,7 +148,7 @@ def test_it_keeps_its_address_and_another_has_another(tmp_path: Path) -> None:
             assert other is not None
             assert other.address != first.address
             await it.worker.settled()
-            assert {(key[0], key[2]) for key in it.fabric.served} == {("udp", 81), ("tcp", 80)}
+            assert {(key[1], key[3]) for key in it.fabric.served} == {("udp", 81), ("tcp", 80)}
             for name in ("web", "other"):
                 assert it.fabric.subnet is not None
                 assert await it.services.remove(name)

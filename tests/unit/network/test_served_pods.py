@@ -169,3 +169,13 @@ def test_the_next_hyperd_finds_them_as_they_are(serving: Fabric, plug: Plug) -> 
     serving.serve(there, [])
     asks(client, CLIENT + 1)
     refused(client)
+
+
+def test_what_is_one_pods_own_is_found_by_nobody_else(serving: Fabric, plug: Plug) -> None:
+    owner, other, server = plug(A, 2), plug(A, 3), plug(A, 4)
+    own = Served("tcp", "10.254.0.1", ASKED, ((server.ip, PORT),), client=owner.ip)
+    serving.serve((), [own])
+    for number, each in enumerate((other, owner)):
+        each.out(f.tcp((each.ip, CLIENT + number), ("10.254.0.1", ASKED), SYN, seq=1))
+    assert arrives(server).ports[0] == CLIENT + 1
+    serving.serve([own], [])

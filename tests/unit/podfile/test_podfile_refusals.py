@@ -26,6 +26,13 @@ def pod(**fields: Any) -> dict[str, Any]:
     return {"id": "p", "containers": [{"image": "busybox"}]} | fields
 
 
+SERVICE = {
+    "serviceIP": "10.254.0.1",
+    "servicePort": 80,
+    "hosts": [{"hostIP": "10.1.0.2", "hostPort": "8080"}],
+}
+
+
 def container(**fields: Any) -> dict[str, Any]:
     return pod(containers=[{"image": "other"}, {"image": "busybox"} | fields])
 
@@ -79,12 +86,18 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (pod(kind="Pod", apiVersion="v1"), "kind", "a Kubernetes manifest"),
     (pod(ID="q"), "", "'id' and 'ID' are one key"),
     # what needs networks
-    (pod(services=[{"serviceIP": "10.0.0.1", "servicePort": 80}]), "services", "not there before"),
-    (pod(interfaces=[{"bridge": "br0"}]), "interfaces", "leave it out"),
+    (pod(services=[{"serviceIP": "10.0.0.1", "servicePort": 80}]), "services[0].hosts", "stand behind"),
+    (pod(services=[SERVICE | {"serviceIP": "fd00::1"}]), "services[0].serviceIP", "no address of IPv4"),
+    (pod(services=[SERVICE | {"protocol": "sctp"}]), "services[0].protocol", "not known"),
+    (pod(services=[SERVICE | {"servicePort": 70000}]), "services[0].servicePort", "70000"),
+    (pod(services=[SERVICE, SERVICE]), "services[1].servicePort", "another service's too"),
+    (pod(services=[SERVICE] * 101), "services", "100 at most"),
+    (pod(interfaces=[{"bridge": "br0", "ip": "10.0.0"}]), "interfaces[0].ip", "no address of IPv4"),
+    (pod(interfaces=[{}] * 9), "interfaces", "8 at most"),
     (
         pod(portmappingWhiteLists={"internalNetworks": ["10.0.0.0/8"]}),
         "portmappingWhiteLists",
-        "not there before",
+        "not filtered",
     ),
     # ports
     (pod(portmappings=[{"hostPort": 80}]), "portmappings[0].containerPort", "missing"),

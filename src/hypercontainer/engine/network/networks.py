@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from hypercontainer.contract.networks import DEFAULT, NONE, USER, Join, NetworkSpec, Subnet
+from hypercontainer.contract.networks import DEFAULT, NONE, USER, Join, NetworkSpec, PodService, Subnet
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import names, times
 from hypercontainer.engine.network import wishes
@@ -253,6 +253,13 @@ class Networks:
             if text:
                 self._check_static(record, version, text)
         return replace(join, name=record.name)
+
+    def check_services(self, services: Sequence[PodService], joins: Sequence[Join]) -> None:
+        """Of a pod's own."""
+        subnets = (
+            [] if joins[0].name in SPECIAL else [s for j in joins for s in self.get(j.name).spec.subnets]
+        )
+        wishes.check_services(services, subnets)
 
     async def default_name(self) -> str:
         """Of the network that pods are in which name none."""

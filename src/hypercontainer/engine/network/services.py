@@ -17,7 +17,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from hypercontainer.contract.answers import ServiceInfo
-from hypercontainer.contract.networks import Subnet
+from hypercontainer.contract.networks import PodService, Subnet
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import ports as own_ports
 from hypercontainer.engine.network.publishing import Publishing
@@ -43,6 +43,7 @@ class Endpoint:
     labels: Mapping[str, str]
     ready: bool
     attachments: tuple[Attachment, ...]
+    services: tuple[PodService, ...] = ()  # of its own
 
     def address(self, network: str) -> str:
         return next((each.host4 for each in self.attachments if each.network == network), "")
@@ -60,7 +61,8 @@ class Services:
         changed: Callable[[], None],
     ) -> None:
         self._state, self._worker, self._default, self._changed = state, worker, default, changed
-        self.endpoints: Callable[[], Iterable[Endpoint]] = lambda: ()  # set by who knows the pods
+        self.endpoints: Callable[[], Iterable[Endpoint]] = lambda: ()  # set by who knows the pods, and
+        self.owned: Callable[[], bool] = lambda: False  # whether one has services of its own
         self._records: dict[str, ServiceRecord] = {}
         self._seen: list[Endpoint] = []
         self.served: tuple[Served, ...] = ()
@@ -73,7 +75,7 @@ class Services:
         """What there is since an earlier hyperd: until it is known better, ``running`` pods are ready."""
         self._records = {record.name: record for record in self._state.services()}
         self._seen = [
-            Endpoint(pod.name, pod.spec.labels, ready=True, attachments=pod.attachments) for pod in running
+            Endpoint(pod.name, pod.spec.labels, True, pod.attachments, pod.spec.services) for pod in running
         ]
         self.served = tuple(_served(self._records.values(), self._seen))
         for record in self._records.values():
@@ -184,7 +186,7 @@ class Services:
 
     def look(self) -> None:
         """Soon, once for all that has changed by then."""
-        if self._looking is None and self._records:
+        if self._looking is None and (self._records or self.owned()):
             self._looking = asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
@@ -238,6 +240,10 @@ def _served(records: Iterable[ServiceRecord], pods: Sequence[Endpoint]) -> Itera
         for end in record.ends if record.address else ():
             behind = tuple((host, end.container_port) for host in hosts)
             yield Served(end.protocol, record.address, end.port, behind, sticky=record.sticky)
+    for pod in pods:
+        for own in pod.services if pod.attachments else ():
+            behind = tuple((peer.ip, peer.port) for peer in own.peers)
+            yield Served(own.protocol, own.ip, own.port, behind, client=pod.attachments[0].host4)
 
 
 def _addresses(pods: Iterable[Endpoint]) -> set[str]:

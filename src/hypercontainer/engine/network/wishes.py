@@ -5,14 +5,26 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from hypercontainer.contract.networks import DEFAULT, MTU_MAX, MTU_MIN, NONE, USER, NetworkSpec, Subnet
+from hypercontainer.contract.networks import (
+    DEFAULT,
+    MTU_MAX,
+    MTU_MIN,
+    NONE,
+    PEERS_MAX,
+    SERVICES_MAX,
+    USER,
+    NetworkSpec,
+    PodService,
+    Subnet,
+)
 from hypercontainer.engine import names
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.network import addresses
-from hypercontainer.network.parts import Network
+from hypercontainer.network.parts import PROTOCOLS, Network
 
 SPECIAL = (USER, NONE)  # of a pod the only one
 MEANT = (*SPECIAL, "host", "default")  # what means something else than a network of this name
+PORT_MAX = 65535
 ALIAS_MAX = 63  # characters: a label of DNS
 
 
@@ -50,3 +62,38 @@ def subnets(spec: NetworkSpec, taken: Sequence[Network]) -> tuple[Subnet, ...]:
 
 def has6(wished: Iterable[Subnet]) -> bool:
     return any(ipaddress.ip_network(each.subnet).version == 6 for each in wished)
+
+
+def check_services(services: Sequence[PodService], subnets: Sequence[Subnet]) -> None:
+    """Of a pod in networks with these ``subnets``."""
+    if services and not subnets:
+        raise InvalidArgument(
+            "a pod with services is in networks that hyperd makes", field="services", takes="a network"
+        )
+    if len(services) > SERVICES_MAX:
+        raise InvalidArgument(f"{len(services)} services", field="services", takes=f"{SERVICES_MAX} at most")
+    for service in services:
+        for text, port in ((service.ip, service.port), *((peer.ip, peer.port) for peer in service.peers)):
+            _check_end(text, port, service.protocol)
+        address = ipaddress.ip_address(service.ip)
+        if any(address in ipaddress.ip_network(each.subnet) for each in subnets):
+            raise InvalidArgument(
+                f"{address} is an address of the pod's own network", field="services", takes="another one"
+            )
+        if not 0 < len(service.peers) <= PEERS_MAX:
+            raise InvalidArgument(
+                f"{len(service.peers)} stand behind {address}", field="services", takes=f"1 to {PEERS_MAX}"
+            )
+
+
+def _check_end(text: str, port: int, protocol: str) -> None:
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        raise InvalidArgument(f"{text[:60]!r} is no address of IPv4", field="services") from None
+    if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+        raise InvalidArgument(f"{address} is not for services", field="services", takes="such as 10.254.0.1")
+    if not 1 <= port <= PORT_MAX or protocol not in PROTOCOLS:
+        raise InvalidArgument(
+            f"{port}/{protocol} is no port", field="services", takes="1 to 65535, tcp or udp"
+        )
