@@ -168,7 +168,7 @@ class _Pod:
     def _note(self, given: PodSpec | ContainerSpec) -> None:
         defaults = {one.name: one.default for one in structs.fields(type(given))}
         for field in NOTED:
-            if getattr(given, field) != defaults[field]:
+            if field in defaults and getattr(given, field) != defaults[field]:
                 self.notes.add(field)
 
     def _labels(self) -> dict[str, str]:
