@@ -21,6 +21,10 @@ from hypercontainer.network.parts import Fabric, Published
 PORT_MAX = 65535
 ANY, ANY6 = "0.0.0.0", "::"  # noqa: S104 - Docker's default, and what "" stands for
 
+Taken = dict[
+    tuple[int, str], set[str]
+]  # the addresses at which a port of the host is somebody's, by it and its protocol
+
 log = logging.getLogger(__name__)
 
 
@@ -116,8 +120,11 @@ def choose(ports: Iterable[PortMapping]) -> tuple[PortMapping, ...]:
     held: list[socket.socket] = []
     try:
         chosen: list[PortMapping] = []
+        taken: Taken = {}
         for port in ports:
-            chosen.append(_chosen(port, chosen, held))
+            one = _chosen(port, taken, held)
+            taken.setdefault((one.host_port, one.protocol), set()).add(one.host_ip or ANY)
+            chosen.append(one)
         return tuple(chosen)
     finally:
         for holder in held:
@@ -202,33 +209,31 @@ def _socket(port: PortMapping, *options: int) -> socket.socket:
     return made
 
 
-def _chosen(port: PortMapping, others: Sequence[PortMapping], held: list[socket.socket]) -> PortMapping:
-    """Of a range the first that is free, and none of ``others``."""
+def _chosen(port: PortMapping, taken: Taken, held: list[socket.socket]) -> PortMapping:
+    """Of a range the first that is free, and not ``taken``."""
     for number in (range_ := _host_ports(port)):
         one = replace(port, host_port=number, host_port_last=0)
         try:
-            return _bound(one, others, held)
+            return _bound(one, taken, held)
         except Conflict as error:
             if number == range_[-1]:
                 raise _refused(port, errno.EADDRINUSE) from error
     raise AssertionError(port)
 
 
-def _bound(port: PortMapping, others: Sequence[PortMapping], held: list[socket.socket]) -> PortMapping:
+def _bound(port: PortMapping, taken: Taken, held: list[socket.socket]) -> PortMapping:
     # The kernel lets two sockets that may take an address over have it at once, as long as neither listens.
-    if any(_meet(port, other) for other in others):
+    if _meets(port, taken):
         raise _refused(port, errno.EADDRINUSE)
     holder = _socket(port, *([socket.SO_REUSEADDR] if port.protocol == "tcp" else []))
     held.append(holder)
     return replace(port, host_port=holder.getsockname()[1])
 
 
-def _meet(one: PortMapping, other: PortMapping) -> bool:
-    """Whether both want the same port of the host."""
-    addresses = {one.host_ip or ANY, other.host_ip or ANY}
-    return (one.host_port, one.protocol) == (other.host_port, other.protocol) and (
-        len(addresses) == 1 or ANY in addresses
-    )
+def _meets(port: PortMapping, taken: Taken) -> bool:
+    """Whether it wants the same port of the host as another."""
+    theirs, own = taken.get((port.host_port, port.protocol), set()), port.host_ip or ANY
+    return bool(theirs) and (own == ANY or not theirs.isdisjoint((own, ANY)))
 
 
 def _refused(port: PortMapping, number: int) -> HyperError:
