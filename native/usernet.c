@@ -2,14 +2,17 @@
  * A guest's network: what lies behind its network card, as a user's process, by libslirp.
  *
  *     usernet FRAMES_FD CONTROL_FD network=10.0.2.0/24 gateway=10.0.2.2 dns=10.0.2.3 guest=10.0.2.15
- *         [restrict] [hostname=NAME] [mtu=N] [offers=FILE] [forward=tcp:127.0.0.1:8080:10.0.2.15:80]...
+ *         [restrict] [tap] [hostname=NAME] [mtu=N] [offers=FILE] [forward=tcp:127.0.0.1:8080:10.0.2.15:80]...
  *
  *     FRAMES_FD     the guest's card: a SOCK_SEQPACKET or SOCK_DGRAM socket, an Ethernet frame a message, each way.  Its
- *                   end is that of this process, with status 0; a SOCK_DGRAM socket only tells it who sends.
+ *                   end is that of this process, with status 0; a SOCK_DGRAM socket only tells it who sends.  With `tap` a
+ *                   tap device, whose frames have a virtio_net_hdr before them (netns.c); its end is that of the device.
  *     CONTROL_FD    a listening SOCK_SEQPACKET socket.  A message is a request, and has a message as its answer:
  *                       add tcp 127.0.0.1 8080 10.0.2.15 80       ok
  *                       remove tcp 127.0.0.1 8080                 error WORDS
  *                       ready                                     ok: it has begun, with all its forwards
+ *                       forward 0                                 ok tcp 127.0.0.1 8080 10.0.2.15 80: the first there is, in
+ *                                                                 no order that lasts beyond the next add or remove
  *     network ...   the guest's network, and who is in it: the guest, the gateway, and who answers for the host's name server
  *     restrict      the guest speaks only to who came by a forward
  *     hostname      what DHCP calls the guest
@@ -30,6 +33,7 @@
 #include <glib.h>
 #include <libslirp.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
@@ -39,11 +43,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "usernet.h"
@@ -81,14 +87,31 @@ static int64_t now_ms(void)
 /* Nobody is at the other end any more. */
 static int at_end(int code)
 {
-	return code == ECONNREFUSED || code == ECONNRESET || code == EPIPE || code == ENOTCONN;
+	return code == ECONNREFUSED || code == ECONNRESET || code == EPIPE || code == ENOTCONN || code == EBADFD;
+}
+
+static ssize_t write_frame(const struct usernet *self, const void *frame, size_t bytes)
+{
+	static uint8_t header[TAP_HEADER]; /* a frame is whole, and has its checksums */
+	struct iovec parts[] = {{header, sizeof header}, {(void *)(uintptr_t)frame, bytes}};
+	return self->tap ? writev(self->frames, parts, 2) : send(self->frames, frame, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static ssize_t read_frame(struct usernet *self)
+{
+	uint8_t header[TAP_HEADER];
+	struct iovec parts[] = {{header, sizeof header}, {self->frame, sizeof self->frame}};
+	if (!self->tap)
+		return recv(self->frames, self->frame, MAX_FRAME, MSG_DONTWAIT | MSG_TRUNC);
+	ssize_t got = readv(self->frames, parts, 2);
+	return got > TAP_HEADER ? got - TAP_HEADER : got;
 }
 
 static ssize_t send_frame(const void *frame, size_t bytes, void *opaque)
 {
 	struct usernet *self = opaque;
 	const void *instead = gate_out(&self->gate, frame, bytes);
-	if (send(self->frames, instead != NULL ? instead : frame, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+	if (write_frame(self, instead != NULL ? instead : frame, bytes) < 0) {
 		if (at_end(errno))
 			exit(0);
 		if (errno == EAGAIN || errno == ENOBUFS)
@@ -100,7 +123,7 @@ static ssize_t send_frame(const void *frame, size_t bytes, void *opaque)
 static void receive_frames(struct usernet *self)
 {
 	for (int i = 0; i < BATCH; i++) {
-		ssize_t got = recv(self->frames, self->frame, MAX_FRAME, MSG_DONTWAIT | MSG_TRUNC);
+		ssize_t got = read_frame(self);
 		if (got < 0 && errno == EAGAIN)
 			return;
 		if (got < 0 && at_end(errno))
@@ -309,7 +332,10 @@ static void begin(struct usernet *self)
 	check(signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -1 : 0, "signals");
 	g_log_set_default_handler(silent, NULL);
 	limit_sockets(self);
-	setsockopt(self->frames, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer); /* as much as one may have */
+	if (self->tap)
+		check(ioctl(self->frames, TUNSETOFFLOAD, 0UL), "the tap device"); /* frames are to come whole */
+	else
+		setsockopt(self->frames, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer); /* as much as one may have */
 	self->config.version = 4;
 	self->config.in_enabled = true;
 	if (slirp_new(&self->config, &CALLS, self) == NULL)

@@ -14,7 +14,7 @@ enum {
 	SOCKETS = 8192, FOR_HOST = 128, FOR_CONTROL = 32, /* kept for who comes by a forward, and for who asks for one */
 	FORWARDS = 4096, BACKLOG = 128,
 	ASKERS = 8, REQUEST_BYTES = 256, WORDS = 8,
-	BATCH = 64, SEND_BUFFER = 4 << 20, DEFAULT_MTU = 1500, MIN_MTU = 68, MAX_MTU = 65521,
+	TAP_HEADER = 10, BATCH = 64, SEND_BUFFER = 4 << 20, DEFAULT_MTU = 1500, MIN_MTU = 68, MAX_MTU = 65521,
 	STILL_MS = 600000, FULL_MS = 500, PORT_MAX = 65535
 };
 
@@ -33,13 +33,14 @@ struct asker {
 };
 
 struct usernet {
-	int frames, control;
+	int frames, control, tap; /* whether `frames` is one */
 	Slirp *slirp;
 	SlirpConfig config;
 	struct gate gate;
 	struct asker askers[ASKERS];
 	uint64_t turn;
-	size_t forwards, sockets; /* how many libslirp has polled, the last time */
+	struct forward held[FORWARDS];
+	size_t forwards, sockets; /* how many are held; how many libslirp has polled, the last time */
 	long socket_limit;
 	int closed; /* nobody is let in at the moment */
 	int full; /* the guest's card takes no more at the moment */
@@ -60,6 +61,9 @@ void read_options(struct usernet *self, char **at);
 
 /* Cuts a text at each separator; how many words there are, at most `max`, or max + 1. */
 size_t split(char *text, const char *separator, char **words, size_t max);
+
+/* A decimal number up to `max`, or -1. */
+long number(const char *text, long max);
 
 /* `tcp 127.0.0.1 8080`, and if there are so many words `10.0.2.15 80`; what is wrong with them, or NULL. */
 const char *read_forward(char *const *words, size_t count, struct forward *forward);

@@ -36,7 +36,7 @@ int add_forward(struct usernet *self, const struct forward *one, char *problem, 
 	else if (self->forwards == FORWARDS || fd < 0 || fd + FOR_CONTROL > self->socket_limit)
 		snprintf(problem, bytes, "there are too many forwards");
 	else if (slirp_add_hostfwd(self->slirp, one->udp, one->host, one->host_port, one->guest, one->guest_port) == 0) {
-		self->forwards++;
+		self->held[self->forwards++] = *one;
 		if (!one->udp && listens(fd)) { /* libslirp lets one wait, and waits itself for one that has gone again */
 			listen(fd, BACKLOG);
 			fcntl(fd, F_SETFL, O_NONBLOCK);
@@ -51,12 +51,33 @@ int add_forward(struct usernet *self, const struct forward *one, char *problem, 
 
 static int remove_forward(struct usernet *self, const struct forward *one, char *problem, size_t bytes)
 {
-	if (slirp_remove_hostfwd(self->slirp, one->udp, one->host, one->host_port) == 0) {
-		self->forwards--;
+	for (size_t i = 0; i < self->forwards; i++) {
+		const struct forward *held = &self->held[i];
+		if (held->udp != one->udp || held->host.s_addr != one->host.s_addr || held->host_port != one->host_port)
+			continue;
+		if (slirp_remove_hostfwd(self->slirp, one->udp, one->host, one->host_port) != 0)
+			break;
+		self->held[i] = self->held[--self->forwards];
 		return 1;
 	}
 	snprintf(problem, bytes, "there is no such forward");
 	return 0;
+}
+
+/* One that is there, in the words that it was asked for with. */
+static int tell_forward(const struct usernet *self, const char *place, char *words, size_t bytes)
+{
+	char host[INET_ADDRSTRLEN], guest[INET_ADDRSTRLEN];
+	long number_of_it = number(place, FORWARDS);
+	if (number_of_it < 0 || (size_t)number_of_it >= self->forwards) {
+		snprintf(words, bytes, "there is no such forward");
+		return 0;
+	}
+	const struct forward *one = &self->held[number_of_it];
+	inet_ntop(AF_INET, &one->host, host, sizeof host);
+	inet_ntop(AF_INET, &one->guest, guest, sizeof guest);
+	snprintf(words, bytes, "%s %s %d %s %d", one->udp ? "udp" : "tcp", host, one->host_port, guest, one->guest_port);
+	return 1;
 }
 
 /* ---- control ---- */
@@ -64,7 +85,7 @@ static int remove_forward(struct usernet *self, const struct forward *one, char 
 /* A request's answer. */
 static void answer(struct usernet *self, char *request, char *said, size_t bytes)
 {
-	char *words[WORDS], problem[REQUEST_BYTES / 2] = "a request is add, remove or ready";
+	char *words[WORDS], problem[REQUEST_BYTES / 2] = "a request is add, remove, forward or ready";
 	size_t count = split(request, " ", words, WORDS);
 	struct forward forward;
 	const char *wrong = problem;
@@ -76,7 +97,10 @@ static void answer(struct usernet *self, char *request, char *said, size_t bytes
 			done = (adds ? add_forward : remove_forward)(self, &forward, problem, sizeof problem);
 		}
 	}
-	snprintf(said, bytes, done ? "ok" : "error %s", wrong);
+	if (strcmp(words[0], "forward") == 0 && count == 2 && tell_forward(self, words[1], problem, sizeof problem))
+		snprintf(said, bytes, "ok %s", problem);
+	else
+		snprintf(said, bytes, done ? "ok" : "error %s", wrong);
 }
 
 static void drop(struct asker *asker)

@@ -21,8 +21,7 @@ size_t split(char *text, const char *separator, char **words, size_t max)
 	return count;
 }
 
-/* A decimal number up to `max`, or -1. */
-static long number(const char *text, long max)
+long number(const char *text, long max)
 {
 	size_t length = strlen(text);
 	if (length == 0 || length > 9 || strspn(text, "0123456789") != length)
@@ -142,6 +141,8 @@ void read_options(struct usernet *self, char **at)
 		char *words[2], *value = strchr(*at, '=');
 		if (strcmp(*at, "restrict") == 0)
 			self->gate.restricted = 1;
+		else if (strcmp(*at, "tap") == 0)
+			self->tap = 1;
 		else if (value == NULL)
 			fail("%s: no such option", *at);
 		else {

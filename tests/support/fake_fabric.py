@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hypercontainer.contract.networks import Subnet
-from hypercontainer.network.parts import Bridge, Network, Place, Published, Served
+from hypercontainer.network.parts import Bridge, Led, Network, Place, Served
 
 
 class FakeNamespace:
@@ -30,13 +30,16 @@ class FakeNamespace:
 class FakeFabric:
     """``Fabric``.  ``served`` by its key; ``left``: addresses whose connections were cut."""
 
+    carrier = None
+    binds = False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.namespace: Any = FakeNamespace(folder / "control")
         self.is_open = False
         self.bridges: dict[str, Bridge] = {}
         self.places: dict[str, Place] = {}
-        self.ports: set[Published] = set()
+        self.ports: set[Led] = set()
         self.subnet: Subnet | None = None
         self.served: dict[tuple[str, str, str, int], Served] = {}
         self.left: set[str] = set()
@@ -46,7 +49,7 @@ class FakeFabric:
         self,
         bridges: Sequence[Bridge],
         places: Collection[Place],
-        ports: Iterable[Published],
+        ports: Iterable[Led],
         subnet: Subnet | None = None,
         served: Sequence[Served] = (),
     ) -> bool:
@@ -83,10 +86,10 @@ class FakeFabric:
     def drop(self, tap: str) -> None:
         pass
 
-    def publish(self, ports: Sequence[Published]) -> None:
+    def publish(self, ports: Sequence[Led]) -> None:
         self.ports |= set(ports)
 
-    def withdraw(self, ports: Sequence[Published]) -> None:
+    def withdraw(self, ports: Sequence[Led]) -> None:
         self.ports -= set(ports)
 
     def lead(self, subnet: Subnet, *, gone: bool = False) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import busybox_image
 import real_images
-from hyper import KEEPER, MAKING, NO_POOL, Hyper
+from hyper import KEEPERS, MAKING, NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from registry import Registry
 from uml_kernel import uml_kernel
@@ -64,7 +64,7 @@ def hyper(shared: Hyper) -> Iterator[Hyper]:
     yield shared
     shared.remove_all()
     daemon = str(shared.daemon_pid())
-    own = (f"process {daemon} ", KEEPER, MAKING)
+    own = (f"process {daemon} ", *KEEPERS, MAKING)
     left = [line for line in shared.leftovers() if not any(text in line for text in own)]
     assert not left, "left behind:\n" + "\n".join(left)
 

@@ -1,4 +1,5 @@
-"""Networks of real guests: who reaches whom and by which name, what is published, what is left."""
+"""Networks of real guests, of root's and of an ordinary user's: who reaches whom and by which name, what is published,
+what is left."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from audit import kill_process
 from free_port import free_port
 from hyper import Hyper
 from hyper import hyper as hyper_context
+from owners import OWNERS, hyper_of
 from reach import http_get
 from until import until
 
@@ -29,6 +31,24 @@ SLEEP = ("sh", "-c", "sleep 1000")
 SERVER = ("sh", "-c", 'mkdir /w; hostname > /w/name; exec httpd -f -p "$0" -h /w')
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bridges want root")
+OF_ROOT = pytest.mark.parametrize("owner", ["root"], indirect=True)  # what has other words for ordinary users
+
+
+@pytest.fixture(scope="session", params=OWNERS)
+def owner(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def shared(owner: str, hypervisor: str) -> Iterator[Hyper]:
+    with hyper_of(owner, hypervisor) as made:
+        yield made
+
+
+@pytest.fixture
+def own_hyper(owner: str, hypervisor: str) -> Iterator[Hyper]:
+    with hyper_of(owner, hypervisor) as made:
+        yield made
 
 
 @pytest.fixture
@@ -204,6 +224,21 @@ def test_the_hosts_loopback_address_is_out_of_reach(hyper: Hyper, kind: str) -> 
         assert hyper.out("exec", "--privileged", "a", "sh", "-c", script) == ""
 
 
+def test_a_port_of_the_hosts_loopback_address_is_opened(hyper: Hyper) -> None:
+    with host_server("127.0.0.1") as port, host_server("127.0.0.1") as other:
+        hyper("run", "-d", "--name", "a", "--host-loopback", str(port), BUSYBOX, *SLEEP)
+        hyper("run", "-d", "--name", "b", BUSYBOX, *SLEEP)
+        here = _host(hyper, "a")
+        assert fetches(hyper, "a", f"http://{here}:{port}/") == "of the host"
+        assert fetches(hyper, "a", f"http://{here}:{other}/") == ""
+        assert fetches(hyper, "b", f"http://{here}:{port}/") == ""
+        hyper("restart", "-t", "0", "a")
+        assert fetches(hyper, "a", f"http://{here}:{port}/") == "of the host"
+    for network in ("user", "none"):
+        refused = hyper("run", "--network", network, "--host-loopback", "5432", BUSYBOX, "true", check=False)
+        assert refused.returncode == 125 and b"nothing of the host's loopback address" in refused.stderr
+
+
 def test_the_clouds_metadata_is_out_of_reach(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "a", BUSYBOX, *SLEEP)
     subprocess.run(["ip", "address", "add", "169.254.169.254/32", "dev", "lo"], check=True)
@@ -269,6 +304,7 @@ def test_ports_in_all_forms(hyper: Hyper) -> None:
         somebody.bind(("127.0.0.1", first))
     hyper("rm", "-f", "web")
     with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # past what is left of former connections
         hyper.until(lambda: _bound(free, first), "the port free again")
 
 
@@ -409,6 +445,7 @@ def test_networks_whose_keeper_was_killed_are_made_anew(own_hyper: Hyper) -> Non
     hyper.until(lambda: fetches(hyper, "a", "http://web/name") == "web", "web's answer")
 
 
+@OF_ROOT
 def test_two_hyperds_have_networks_of_their_own(hyper: Hyper, hypervisor: str) -> None:
     hyper("run", "-d", "--name", "a", BUSYBOX, *SLEEP)
     with hyper_context(hypervisor=hypervisor) as other:

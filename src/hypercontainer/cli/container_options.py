@@ -67,6 +67,12 @@ NETWORK = (
     many(
         "--add-host", "NAME:ADDRESS", "line in /etc/hosts; ADDRESS may be host-gateway", field="extra_hosts"
     ),
+    many(
+        "--host-loopback",
+        "PORT",
+        "open this TCP port of the host's loopback address to it, at host-gateway",
+        parsed="host_loopback",
+    ),
     text("--mac-address", "ADDRESS", "in its first network", parsed="mac_address"),
 )
 RESOURCES = (

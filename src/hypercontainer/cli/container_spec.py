@@ -76,7 +76,15 @@ def network(values: Values) -> dict[str, Any]:
         spec["dns_options"] = values.many("dns-option") + values.many("dns-opt")
     if exposed := [port for item in values.many("expose") for port in parse_expose(item)]:
         spec["expose"] = exposed
+    if values.given("host-loopback"):
+        spec["host_loopback"] = [_port(item) for item in values.many("host-loopback")]
     return spec
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"invalid --host-loopback {text!r}", hint="a port of the host, such as 5432")
+    return int(text)
 
 
 def resources(values: Values) -> dict[str, Any]:

@@ -101,6 +101,7 @@ that is empty. Docker's options about SELinux labels and consistency are taken a
 It may be said several times: each is an interface, `--ip`, `--ip6`, `--mac-address` and `--network-alias` are of the
 first, and the one of the highest `gw-priority` is the way out. `host` is refused: a virtual machine has a network of
 its own. `-p` publishes a port of it on the host, and `--add-host NAME:host-gateway` names the host inside.
+`--host-loopback PORT` opens one TCP port of the host's loopback address there.
 
 | `-p` | publishes |
 | --- | --- |

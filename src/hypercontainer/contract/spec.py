@@ -102,6 +102,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # "name:address"
+    host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
 
     # root disk and mounts
@@ -189,6 +190,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # "name:address"
+    host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
     sysctls: dict[str, str] = field(default_factory=dict)
     fs_group: int | None = None  # group of the pod's volumes, and of every process
@@ -223,6 +225,7 @@ POD_WIDE = (
     "dns_search",
     "dns_options",
     "extra_hosts",
+    "host_loopback",
     "mac_address",
     "disk_size_bytes",
     "kernel",

@@ -161,6 +161,7 @@ class Creation:
         joins = await self._supplies.networks.checked(spec.networks)
         ports.check_reach(spec.ports, joins)
         self._supplies.networks.check_services(spec.services, joins)
+        ports.check_open(spec.host_loopback, joins)
         return joins
 
     def _pod_record(

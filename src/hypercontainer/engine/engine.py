@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -16,6 +14,7 @@ from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
+from hypercontainer.engine.network import makers
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.network.services import Endpoint
 from hypercontainer.engine.network.worker import Maker
@@ -41,7 +40,6 @@ from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.image.model import RegistriesConfig
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
-from hypercontainer.network.parts import Fabric
 from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
 from hypercontainer.volume.store import VolumeStore
 
@@ -139,33 +137,22 @@ def build_types() -> None:
 def _qemu(config: Config) -> Driver:
     machine = config.machine
     return QemuDriver(
-        config.root / "cache" / "hypervisor.json",
+        Places(config.root, config.run).facts,
         binary=machine.qemu,
         uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
     )
 
 
 def _uml(config: Config) -> Driver:
-    return UmlDriver(config.root / "cache" / "hypervisor.json", mode=Mode(config.uml.mode))
+    return UmlDriver(Places(config.root, config.run).facts, mode=Mode(config.uml.mode))
 
 
 def _networks(
     config: Config, places: Places, state: StateStore, maker: Maker | None, *, tested: bool
 ) -> Networks:
     """``tested``: none are made but by ``maker``, whatever this machine can."""
-    why = "this hyperd was told to make none" if tested else "they want root"
-    if not tested and os.geteuid() == 0:
-        folder = places.run / "networks"
-        maker = Maker(folder, functools.partial(_fabric, folder))
-    return Networks(state, maker, config.network.default, state.pods, "" if maker else why)
-
-
-def _fabric(folder: Path) -> Fabric:
-    """What it is made with is loaded now: it takes hyperd a tenth of a second, and some never need it."""
-    from hypercontainer.network.fabric import NamespaceFabric
-    from hypercontainer.network.uplink import HostLink
-
-    return NamespaceFabric(folder, HostLink(str(folder)), user=False)
+    found, why = (maker, "this hyperd was told to make none") if tested else makers.found(places)
+    return Networks(state, found, config.network.default, state.pods, "" if found else why)
 
 
 def _supplies(

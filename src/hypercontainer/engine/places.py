@@ -46,6 +46,20 @@ class Places:
         return self.sockets / pod[:12]
 
     @property
+    def networks(self) -> Path:
+        return self.run / "networks"
+
+    @property
+    def way_out(self) -> Path:
+        """Of the networks, where a process carries it."""
+        return self.run / "way-out"
+
+    @property
+    def facts(self) -> Path:
+        """What was found out about this host."""
+        return self.cache / "hypervisor.json"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 

@@ -27,10 +27,13 @@ class Told(Resolver):
             self._tell(run)
 
     def _tell(self, run: RunDir) -> None:
-        """Whole, whoever reads it meanwhile."""
-        offers = run.offers
         with contextlib.suppress(OSError):  # the VM is just going
-            new = offers.with_suffix(".new")
-            new.write_text("".join(f"{port}\n" for port in sorted(self._ports)))
-            new.chmod(0o644)
-            new.replace(offers)
+            put_offers(run, self._ports)
+
+
+def put_offers(run: RunDir, ports: Collection[int]) -> None:
+    """Whole, whoever reads it meanwhile."""
+    new = run.offers.with_suffix(".new")
+    new.write_text("".join(f"{port}\n" for port in sorted(ports)))
+    new.chmod(0o644)
+    new.replace(run.offers)

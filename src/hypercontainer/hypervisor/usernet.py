@@ -72,13 +72,15 @@ def call_filter() -> bytes:
     return compile_filter(Profile(ERRNO | EPERM, tuple(rules), x86=False, x32=False), ())
 
 
-def argv(network: UserNat, run: RunDir, means: Means, *, mtu: int = MTU) -> list[str]:
-    """Its command line, for the descriptors ``FRAMES_FD`` and ``CONTROL_FD``; ``network`` is checked."""
+def argv(network: UserNat, run: RunDir, means: Means, *, mtu: int = MTU, tap: bool = False) -> list[str]:
+    """Its command line, for the descriptors ``FRAMES_FD`` and ``CONTROL_FD``; ``network`` is checked.  ``tap``: the
+    first is such a device."""
     seen = Path(NAMES) if means.namespaces else run.names
     guest = ipaddress.IPv4Interface(network.guest_cidr)
     command = [str(PROGRAM), str(FRAMES_FD), str(CONTROL_FD), f"network={guest.network}"]
     command += [f"gateway={network.gateway}", f"dns={network.dns}", f"guest={guest.ip}"]
     command += ["restrict"] if network.restrict else []
+    command += ["tap"] if tap else []
     command += [f"hostname={network.hostname}"] if network.hostname else []
     command += [f"mtu={mtu}", f"offers={seen / run.offers.name}"]
     for port in network.forwards:
@@ -132,15 +134,31 @@ async def add(path: Path, port: PortMapping, guest: str = GUEST) -> None:
 
     Raises ``Unavailable`` where the port is not to be had, ``HypervisorError`` where nobody answers.
     """
-    where = f"{port.protocol} {port.host_ip} {port.host_port}"
-    if problem := await _asked(path, f"add {where} {guest} {port.container_port}"):
-        named = f"{port.host_ip}:{port.host_port}/{port.protocol}"
-        raise Unavailable(f"cannot forward {named}: {problem}", hint="is the port taken, or privileged?")
+    if problem := await _asked(path, adding(port, guest)):
+        raise refused(port, problem)
+
+
+def adding(port: PortMapping, guest: str = GUEST) -> str:
+    """The request for a forward; ``removing``: that it goes."""
+    return f"add {_where(port)} {guest} {port.container_port}"
+
+
+def removing(port: PortMapping) -> str:
+    return f"remove {_where(port)}"
+
+
+def _where(port: PortMapping) -> str:
+    return f"{port.protocol} {port.host_ip} {port.host_port}"
+
+
+def refused(port: PortMapping, problem: str) -> Unavailable:
+    named = f"{port.host_ip}:{port.host_port}/{port.protocol}"
+    return Unavailable(f"cannot forward {named}: {problem}", hint="is the port taken, or privileged?")
 
 
 async def remove(path: Path, port: PortMapping) -> None:
     """Raises ``NotFound`` where there is no such forward, ``HypervisorError`` where nobody answers."""
-    if problem := await _asked(path, f"remove {port.protocol} {port.host_ip} {port.host_port}"):
+    if problem := await _asked(path, removing(port)):
         raise NotFound(f"no forward of {port.protocol}:{port.host_ip}:{port.host_port}: {problem}")
 
 
@@ -156,11 +174,14 @@ async def _asked(path: Path, request: str) -> str:
         raise HypervisorError(f"the network at {path} did not answer within {DEADLINE_S:g} s") from None
     except OSError as error:
         raise HypervisorError(f"the network at {path} cannot be reached: {error.strerror}") from error
-    if answer == "ok":
-        return ""
+    if not answer:
+        raise HypervisorError(f"the network at {path} has ended")
+    return problem_in(answer)
+
+
+def problem_in(answer: str) -> str:
+    """What stands against what was asked for, or ""."""
     word, _, problem = answer.partition(" ")
-    if word != "error":
-        raise HypervisorError(
-            f"the network at {path} has ended" if not answer else f"not understood: {answer[:80]}"
-        )
-    return problem
+    if word not in ("ok", "error"):
+        raise HypervisorError(f"not understood: {answer[:80]}")
+    return problem if word == "error" else ""

@@ -19,6 +19,7 @@ LARGE_POOL = ("10.224.0.0/13", 16)  # of the default network, which is to have r
 POOL = ("10.232.0.0/14", 24)
 LINK_POOL = ("10.236.0.0/16", 30)  # between the host and the namespace of networks
 SERVICE_POOL = ("10.237.0.0/16", 20)  # of one hyperd's services
+WAY_OUT_POOL = (LINK_POOL[0], 29)  # the same, of an ordinary user, in which there are three
 PREFIX6 = 64
 LEAST_ADDRESSES = 4  # of a subnet: itself, the gateway, a pod, the broadcast
 # Of this machine itself, of one link, of groups, of none (RFC 6890): what meets these is no network's.

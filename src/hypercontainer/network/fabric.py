@@ -14,13 +14,15 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
+from hypercontainer.linux.process import Identity
 from hypercontainer.network import flows, links, nft, rules
 from hypercontainer.network.netlink import NETFILTER, ROUTE, Netlink, NetlinkError
-from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Network, Place, Published, Served
+from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Led, Network, Place, Served
 from hypercontainer.network.uplink import Uplink
 
 BACKLOG = 64  # of those who ask for names by TCP
@@ -59,6 +61,7 @@ class NamespaceFabric:
         self._bridged, self._routed = rules.bridged(), rules.routed(masquerade=user)
         self._open: _Inside | None = None
         self._lost: list[Subnet] = []  # to which somebody else on the host has a way
+        self._served: Sequence[Served] = ()
 
     @property
     def _inside(self) -> _Inside:
@@ -71,13 +74,15 @@ class NamespaceFabric:
 
     @property
     def is_open(self) -> bool:
-        return self._open is not None and self.namespace.alive()
+        """Also of what carries its way out."""
+        alive = self._open is not None and self.namespace.alive()
+        return alive and not (self._uplink.binds and self._uplink.carrier is None)
 
     def open(
         self,
         bridges: Sequence[Bridge],
         places: Collection[Place],
-        ports: Iterable[Published],
+        ports: Iterable[Led],
         subnet: Subnet | None = None,
         served: Sequence[Served] = (),
     ) -> bool:
@@ -97,6 +102,7 @@ class NamespaceFabric:
             self._set_bridges(bridges, {place.tap for place in places})
             subnets = [one for each in bridges for one in each.subnets] + ([subnet] if subnet else [])
             self._lost = self._uplink.reset(subnets, ports)
+            self._take_in(served)
             undo.pop_all()
         return found is not None
 
@@ -238,11 +244,8 @@ class NamespaceFabric:
 
     def serve(self, former: Sequence[Served], wanted: Sequence[Served]) -> None:
         """In place of ``former``; see `Fabric.serve`."""
-        with self._change("services") as batch:
-            had, has = _by_map(former), _by_map(wanted)
-            for name in {*had, *has}:
-                batch.put(self._routed, name, had.get(name, set()) - has.get(name, set()), gone=True)
-                batch.put(self._routed, name, has.get(name, set()) - had.get(name, set()))
+        self._served, former, wanted = wanted, self._known(former), self._known(wanted)
+        self._replace(former, wanted)
         there = {each.key: each.behind for each in wanted}
         for each in former:
             gone = set(each.behind) - set(there.get(each.key, ()))
@@ -251,17 +254,50 @@ class NamespaceFabric:
 
     def leave(self, former: Sequence[Served], addresses: Collection[str]) -> None:
         """See `Fabric.leave`."""
-        for each in former:
+        for each in self._known(former):
             if each.protocol == "tcp" and not {address for address, _ in each.behind}.isdisjoint(addresses):
                 flows.leave(self._inside.rules, each, addresses)
 
-    def publish(self, ports: Sequence[Published]) -> None:
-        """All or none."""
-        self._uplink.publish(ports)
+    def _take_in(self, served: Sequence[Served]) -> None:
+        """What is published of them is theirs too, by whichever address it comes."""
+        self._served = served
+        if self._uplink.own:
+            with self._change("services") as batch:
+                batch.put(self._routed, "services", [(f"{self._uplink.own}/32",)])
+        self._replace(list(served), self._known(served))
 
-    def withdraw(self, ports: Sequence[Published]) -> None:
+    def _known(self, served: Iterable[Served]) -> list[Served]:
+        """With the other addresses that they have."""
+        known = list(served)
+        aliases = self._uplink.aliases
+        return known + [
+            replace(each, ip=ip, port=port)
+            for each in known
+            for ip, port in aliases(each.protocol, each.ip, each.port)
+        ]
+
+    def _replace(self, former: Sequence[Served], wanted: Sequence[Served]) -> None:
+        if former == wanted:
+            return
+        had, has = _by_map(former), _by_map(wanted)
+        with self._change("services") as batch:
+            for name in {*had, *has}:
+                batch.put(self._routed, name, had.get(name, set()) - has.get(name, set()), gone=True)
+                batch.put(self._routed, name, has.get(name, set()) - had.get(name, set()))
+
+    # ------------------------------------------------------------------------------------- published ports
+
+    def publish(self, ports: Sequence[Led]) -> None:
+        """All or none."""
+        former = self._known(self._served)
+        self._uplink.publish(ports)
+        self._replace(former, self._known(self._served))
+
+    def withdraw(self, ports: Sequence[Led]) -> None:
         """Nothing happens where they are gone."""
+        former = self._known(self._served)
         self._uplink.withdraw(ports)
+        self._replace(former, self._known(self._served))
 
     # ------------------------------------------------------------------------------------- the host
 
@@ -276,6 +312,16 @@ class NamespaceFabric:
     def host(self) -> str:
         """See `Uplink.host`."""
         return self._uplink.host()
+
+    @property
+    def carrier(self) -> Identity | None:
+        """See `Uplink.carrier`."""
+        return self._uplink.carrier
+
+    @property
+    def binds(self) -> bool:
+        """See `Uplink.binds`."""
+        return self._uplink.binds
 
     # ------------------------------------------------------------------------------------- its life
 

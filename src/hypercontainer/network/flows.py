@@ -21,15 +21,15 @@ from pyroute2.netlink.nfnetlink.nfctsocket import (
 )
 
 from hypercontainer.network.netlink import Message, Netlink, nothing_there
-from hypercontainer.network.parts import PROTOCOLS, Published, Served
+from hypercontainer.network.parts import PROTOCOLS, Led, Published, Served
 
 _SUBSYSTEM = NFNL_SUBSYS_CTNETLINK << 8
 
 
-def forget(host: Netlink, ports: Iterable[Published]) -> None:
+def forget(host: Netlink, ports: Iterable[Led]) -> None:
     """Of datagrams: a stream ends by itself, and goes on for as long as its two ends want."""
     for port in ports:
-        if port.protocol == "udp":
+        if isinstance(port, Published) and port.protocol == "udp":
             for flow in _found(host, ipaddress.ip_address(port.host_ip).version, "udp", port.host_port):
                 _forget(host, flow)
 

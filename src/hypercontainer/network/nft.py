@@ -56,6 +56,7 @@ EQUAL, UNEQUAL = 0, 1
 LINK, NETWORK, TRANSPORT = 0, 1, 2  # whose header
 BEGIN, END = 0x10, 0x11  # NFNL_MSG_BATCH
 INVERTED = "NFT_LOOKUP_F_INV"
+_ADD = 0  # NFT_DYNSET_OP_ADD
 _SUBSYSTEM = NFNL_SUBSYS_NFTABLES << 8
 _TYPE_BITS = 6
 
@@ -88,12 +89,13 @@ Value = str | int
 @dataclass(frozen=True)
 class Set:
     """Of ``key``s, which are several types one after the other; with ``data`` it is a map.  ``intervals``: its keys are
-    subnets."""
+    subnets; ``dynamic``: rules put elements there."""
 
     name: str
     key: tuple[Type, ...]
     data: tuple[Type, ...] = ()
     intervals: bool = False
+    dynamic: bool = False
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,8 @@ def _set(table: Table, its: Set, *, number: int) -> list[Any]:
         ]
     if its.intervals:
         flags |= {"NFT_SET_INTERVAL"}
+    if its.dynamic:
+        flags |= {"NFT_SET_EVAL"}
     attributes.append(["NFTA_SET_FLAGS", flags])
     return attributes
 
@@ -457,6 +461,14 @@ def destination_nat(family: int, address: int, port: int) -> Expression:
 
 def masquerade() -> Expression:
     return "masq", []
+
+
+def more_connections(its: Set, than: int) -> Expression:
+    """Of what is in the registers there are more than so many, each counted in the set (``ct count over``)."""
+    count = [["NFTA_CONNLIMIT_COUNT", than], ["NFTA_CONNLIMIT_FLAGS", {"NFT_LIMIT_F_INV"}]]
+    counted = {"attrs": [["NFTA_EXPR_NAME", "connlimit"], ["NFTA_EXPR_DATA", {"attrs": count}]]}
+    where = [("NFTA_DYNSET_SET_NAME", its.name), ("NFTA_DYNSET_OP", _ADD)]
+    return "dynset", [*where, ("NFTA_DYNSET_SREG_KEY", REGISTER), ("NFTA_DYNSET_EXPR", counted)]
 
 
 def of_family(family: int) -> Match:

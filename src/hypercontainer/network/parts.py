@@ -13,6 +13,7 @@ from typing import Protocol
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
+from hypercontainer.linux.process import Identity
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -130,6 +131,23 @@ class Served:
         return {(*key, place, *self.behind[place % count]) for place in range(PLACES if count else 0)}
 
 
+@dataclass(frozen=True)
+class Opening:
+    """A port of the host's loopback address that is open to a pod, by TCP, where the pod calls the host
+    (``Fabric.host``)."""
+
+    ip: str
+    port: int
+
+    @property
+    def element(self) -> tuple[str, tuple[str | int, ...]]:
+        """See `Published.element`."""
+        return "opened", (self.ip, self.port, "127.0.0.1", self.port)
+
+
+Led = Published | Opening
+
+
 class Fabric(Protocol):
     """All networks of one hyperd: ``fabric.NamespaceFabric``.  It blocks."""
 
@@ -141,7 +159,7 @@ class Fabric(Protocol):
         self,
         bridges: Sequence[Bridge],
         places: Collection[Place],
-        ports: Iterable[Published],
+        ports: Iterable[Led],
         subnet: Subnet | None,
         served: Sequence[Served],
     ) -> bool:
@@ -170,10 +188,10 @@ class Fabric(Protocol):
     def drop(self, tap: str) -> None:
         """A tap device whose VM is gone; nothing happens where it is gone too."""
 
-    def publish(self, ports: Sequence[Published]) -> None:
+    def publish(self, ports: Sequence[Led]) -> None:
         """All or none."""
 
-    def withdraw(self, ports: Sequence[Published]) -> None:
+    def withdraw(self, ports: Sequence[Led]) -> None:
         """Nothing happens where they are gone."""
 
     def lead(self, subnet: Subnet, *, gone: bool = False) -> None:
@@ -194,6 +212,14 @@ class Fabric(Protocol):
 
     def host(self) -> str:
         """An address by which pods reach the host's own services, those of its loopback address excepted."""
+
+    @property
+    def carrier(self) -> Identity | None:
+        """The process that carries its way out, while that lives; None where there is none."""
+
+    @property
+    def binds(self) -> bool:
+        """Whether it has published ports for its own, so that nobody else can keep them."""
 
     def dissolve(self) -> None:
         """Nothing is left.  Of a pod that still runs nobody hears any more."""

@@ -49,7 +49,7 @@ TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 DNS_PORT = 53
 _ETHER_IP4, _ETHER_ARP, _ETHER_IP6 = 0x0800, 0x0806, 0x86DD
 _ROUTER_ADVERTISEMENT, _REDIRECT, _NEIGHBOUR_ADVERTISEMENT = 134, 137, 136
-_RAW, _DESTINATION_NAT, _SOURCE_NAT, _BRIDGED = -300, -100, 100, -200
+_RAW, DESTINATION_NAT, _SOURCE_NAT, _BRIDGED = -300, -100, 100, -200
 # Of a bridge's own group addresses (IEEE 802.1Q, table 8-1) the last 4 bits differ.
 _GROUP, _GROUP_MASK = bytes.fromhex("0180c2000000"), bytes.fromhex("fffffffffff0")
 # What clouds tell their machines, credentials included, at these addresses.
@@ -73,6 +73,8 @@ AT4 = Set("at4", (IP4, PROTOCOL, PORT), (IP4, PORT))
 AT6 = Set("at6", (IP6, PROTOCOL, PORT), (IP6, PORT))
 ANY4 = Set("any4", (PROTOCOL, PORT), (IP4, PORT))
 ANY6 = Set("any6", (PROTOCOL, PORT), (IP6, PORT))
+# Of the host's loopback address: to which pods a port is open.
+OPENED = Set("opened", (IP4, PORT), (IP4, PORT))
 WAYS_OUT = Set("ways_out", (IFNAME,))  # interfaces; where there are virtual machines one is often a bridge
 
 _OUT = nft.by_interface("OIFNAME", UPLINK)
@@ -132,7 +134,7 @@ def routed(*, masquerade: bool) -> Table:
     if masquerade:
         sources.append([*_OUT, nft.masquerade()])
     chains += [
-        Chain("prerouting", _served(), PREROUTING, _DESTINATION_NAT, "nat"),
+        Chain("prerouting", _served(), PREROUTING, DESTINATION_NAT, "nat"),
         Chain("postrouting", tuple(sources), POSTROUTING, _SOURCE_NAT, "nat"),
     ]
     return Table(INET, NAME, (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4, OWN4), tuple(chains))
@@ -172,6 +174,9 @@ def host(name: str, link: str) -> Table:
     """``link``: the interface that leads to the namespace."""
     translated = (*_published(IPV4, AT4, ANY4), *_published(IPV6, AT6, ANY6))
     here, there = nft.by_interface("IIFNAME", link), nft.by_interface("OIFNAME", link)
+    opened: Match = [*here, *nft.of_family(IPV4), *nft.of_protocol(TCP), *nft.to_this_host()]
+    opened += [nft.load(NETWORK, 12, 4), nft.load(TRANSPORT, 2, 2, 1), nft.found(OPENED, register=0)]
+    opened.append(nft.destination_nat(IPV4, 0, 1))
     loopback = [*nft.of_family(IPV4), nft.load(NETWORK, 12, 1), nft.compare(b"\x7f")]
     sources: tuple[Match, ...] = (
         [*there, *loopback, nft.masquerade()],  # of this host's own clients of "localhost"
@@ -187,7 +192,7 @@ def host(name: str, link: str) -> Table:
         # ... and reach others' own networks, which are bridges, in the same manner.
         *([*here, *match] for match in (*let_through, [*bridge, *no_way_out, drop])),
     )
-    # The link may carry the loopback network out, for these clients, but not in.
+    # The link may carry the loopback network out, for these clients, but not in, unless by the rule for what is open.
     to_loopback = [
         *here,
         *nft.of_family(IPV4),
@@ -198,11 +203,11 @@ def host(name: str, link: str) -> Table:
     chains = (
         Chain("guard", (to_loopback,), PREROUTING, _RAW),
         Chain("forward", forward, FORWARD),
-        Chain("prerouting", translated, PREROUTING, _DESTINATION_NAT, "nat"),
-        Chain("output", translated, OUTPUT, _DESTINATION_NAT, "nat"),
+        Chain("prerouting", (opened, *translated), PREROUTING, DESTINATION_NAT, "nat"),
+        Chain("output", translated, OUTPUT, DESTINATION_NAT, "nat"),
         Chain("postrouting", sources, POSTROUTING, _SOURCE_NAT, "nat"),
     )
-    return Table(INET, name, (AT4, AT6, ANY4, ANY6, WAYS_OUT), chains)
+    return Table(INET, name, (AT4, AT6, ANY4, ANY6, OPENED, WAYS_OUT), chains)
 
 
 def forwarded(link: str) -> tuple[Match, Match]:

@@ -19,13 +19,13 @@ from typing import Protocol
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
-from hypercontainer.network import addresses, flows, foreign, links, nft, rules
+from hypercontainer.linux.process import Identity
+from hypercontainer.network import addresses, flows, foreign, links, nft, rules, this_host
 from hypercontainer.network.netlink import ABSENT, NETFILTER, ROUTE, Netlink, NetlinkError, nothing_there
-from hypercontainer.network.parts import Address, Interface, Network, Published
+from hypercontainer.network.parts import Address, Interface, Led, Network
 
 log = logging.getLogger(__name__)
 
-MTU = 1500  # where there is no way out whose would count
 _SETTINGS = Path("/proc/sys/net")
 _LEADS_ELSEWHERE = (errno.EEXIST, errno.EBUSY)  # says one kernel or another of a port that has other data
 _WHAT = "the link between the host and the networks"
@@ -39,14 +39,14 @@ class Uplink(Protocol):
     def open(self, namespace: Namespace, inside: Netlink) -> None:
         """Has the way be; ``inside`` speaks of the namespace's interfaces."""
 
-    def reset(self, subnets: Iterable[Subnet], ports: Iterable[Published]) -> list[Subnet]:
+    def reset(self, subnets: Iterable[Subnet], ports: Iterable[Led]) -> list[Subnet]:
         """These and no others are led to.  Those to which somebody else has a way, so that there is none of ours."""
 
     def lead(self, subnets: Iterable[Subnet], *, gone: bool = False) -> None:
         """There is a way to them; ``gone``: there is none any more.  Refused (EEXIST) where somebody else has one."""
 
-    def publish(self, ports: Sequence[Published]) -> None: ...
-    def withdraw(self, ports: Sequence[Published]) -> None:
+    def publish(self, ports: Sequence[Led]) -> None: ...
+    def withdraw(self, ports: Sequence[Led]) -> None:
         """Nothing happens to those that are gone, or lead elsewhere."""
 
     def taken(self) -> list[Network]:
@@ -58,12 +58,31 @@ class Uplink(Protocol):
     def host(self) -> str:
         """An address by which pods reach the host's own services, those of its loopback address excepted."""
 
+    @property
+    def carrier(self) -> Identity | None:
+        """The process that it is carried by, while that lives; None where it needs none."""
+
+    def aliases(self, protocol: str, ip: str, port: int) -> list[tuple[str, int]]:
+        """By which addresses and ports in the namespace comes what is published of this one."""
+
+    @property
+    def own(self) -> str:
+        """Whose these addresses are; "" where there are none."""
+
+    @property
+    def binds(self) -> bool:
+        """Whether it has published ports for its own, so that nobody else can keep them."""
+
     def close(self) -> None:
         """Nothing is left of it."""
 
 
 class HostLink:
     """``Uplink`` of root.  ``mark`` makes its names, which are this hyperd's alone."""
+
+    carrier: Identity | None = None
+    binds = False
+    own = ""
 
     def __init__(self, mark: str) -> None:
         short = hashlib.sha256(mark.encode()).hexdigest()[:8]
@@ -73,7 +92,7 @@ class HostLink:
     def open(self, namespace: Namespace, inside: Netlink) -> None:
         if not self._leads_to(namespace, inside):
             self._remove()  # one that leads to a namespace whose keeper has died
-            with contextlib.ExitStack() as undo, _host(ROUTE) as host:
+            with contextlib.ExitStack() as undo, this_host.kernel(ROUTE) as host:
                 undo.callback(self._remove)
                 self._make(host, inside, namespace)
                 undo.pop_all()
@@ -84,19 +103,19 @@ class HostLink:
         """Whether it is there as ``_make`` leaves it, whose last is the ways out."""
         if not _index(self._name):
             return False
-        uplink = _index_in(namespace, rules.UPLINK)
+        uplink = index_in(namespace, rules.UPLINK)
         ways = [each for each in links.routes(inside, 4) if each["dst_len"] == 0]
         return bool(uplink) and any(each.get_attr("RTA_OIF") == uplink for each in ways)
 
     def _remove(self) -> None:
         if index := _index(self._name):
-            with _host(ROUTE) as host, nothing_there():
+            with this_host.kernel(ROUTE) as host, nothing_there():
                 host.do(_WHAT, [links.delete(index)])
 
     def _make(self, host: Netlink, inside: Netlink, namespace: Namespace) -> None:
-        subnet = addresses.chosen(addresses.LINK_POOL, _taken(host))
-        host.do(_WHAT, [links.veth(self._name, rules.UPLINK, namespace.pid, _way_out_mtu(host))])
-        uplink = _index_in(namespace, rules.UPLINK)
+        subnet = addresses.chosen(addresses.LINK_POOL, this_host.taken(host))
+        host.do(_WHAT, [links.veth(self._name, rules.UPLINK, namespace.pid, this_host.mtu(host))])
+        uplink = index_in(namespace, rules.UPLINK)
         ours, theirs = (ipaddress.ip_interface(f"{each}/{subnet.prefixlen}") for each in subnet.hosts())
         pairs: list[tuple[Interface, Interface, str]] = [(ours, theirs, "0.0.0.0/0")]
         with contextlib.suppress(FileNotFoundError):  # a kernel may have no IPv6
@@ -108,7 +127,7 @@ class HostLink:
         for gateway, _, everywhere in pairs:
             inside.do(_WHAT, [links.route(uplink, ipaddress.ip_network(everywhere), gateway.ip)])
 
-    def reset(self, subnets: Iterable[Subnet], ports: Iterable[Published]) -> list[Subnet]:
+    def reset(self, subnets: Iterable[Subnet], ports: Iterable[Led]) -> list[Subnet]:
         wanted, lost = list(subnets), []
         self._lead_nowhere_else(wanted)
         for subnet in wanted:
@@ -123,12 +142,12 @@ class HostLink:
             batch.make(self._table)
             batch.put(self._table, rules.WAYS_OUT.name, [(name,) for name in self._ways_out()])
             self._put(batch, ports)
-        with _host(NETFILTER) as host:
+        with this_host.kernel(NETFILTER) as host:
             foreign.let_through(host, self._name)
         return lost
 
     def lead(self, subnets: Iterable[Subnet], *, gone: bool = False) -> None:
-        with _host(ROUTE) as host:
+        with this_host.kernel(ROUTE) as host:
             index = _index(self._name)
             gateways = {4: _beside(host, index), 6: THEIRS6.ip}
             for each in subnets:
@@ -147,7 +166,7 @@ class HostLink:
     def _lead_nowhere_else(self, wanted: Iterable[Subnet]) -> None:
         """Networks that are gone have no way to them any more."""
         named = {ipaddress.ip_network(each.subnet) for each in wanted}
-        with _host(ROUTE) as host:
+        with this_host.kernel(ROUTE) as host:
             index = _index(self._name)
             ours = [
                 ipaddress.ip_network(f"{each.get_attr('RTA_DST')}/{each['dst_len']}")
@@ -158,7 +177,7 @@ class HostLink:
         self.lead([Subnet(str(each)) for each in ours if each not in named], gone=True)
 
     def _ways_out(self) -> set[str]:
-        with _host(ROUTE) as host:
+        with this_host.kernel(ROUTE) as host:
             ways = {
                 route.get_attr("RTA_OIF")
                 for version in (4, 6)
@@ -174,18 +193,18 @@ class HostLink:
             for each in links.routes(host, network.version)
         )
 
-    def publish(self, ports: Sequence[Published]) -> None:
+    def publish(self, ports: Sequence[Led]) -> None:
         with self._change() as batch:
             self._put(batch, ports)
-        with _host(NETFILTER) as host:
+        with this_host.kernel(NETFILTER) as host:
             flows.forget(host, ports)
 
-    def withdraw(self, ports: Sequence[Published]) -> None:
+    def withdraw(self, ports: Sequence[Led]) -> None:
         self._withdraw(ports)
-        with _host(NETFILTER) as host:
+        with this_host.kernel(NETFILTER) as host:
             flows.forget(host, ports)
 
-    def _withdraw(self, ports: Sequence[Published]) -> None:
+    def _withdraw(self, ports: Sequence[Led]) -> None:
         try:
             self._forget(ports)
         except NetlinkError as error:
@@ -195,29 +214,32 @@ class HostLink:
                 for each in ports:
                     self._withdraw([each])
 
-    def _forget(self, ports: Sequence[Published]) -> None:
+    def _forget(self, ports: Sequence[Led]) -> None:
         with self._change() as batch:
             for name, elements in _by_map(ports).items():
                 batch.forget(self._table, name, elements)
 
-    def _put(self, batch: nft.Batch, ports: Iterable[Published]) -> None:
+    def _put(self, batch: nft.Batch, ports: Iterable[Led]) -> None:
         for name, elements in _by_map(ports).items():
             batch.put(self._table, name, elements)
 
+    def aliases(self, protocol: str, ip: str, port: int) -> list[tuple[str, int]]:
+        return []
+
     def taken(self) -> list[Network]:
-        with _host(ROUTE) as host:
-            return _taken(host)
+        with this_host.kernel(ROUTE) as host:
+            return this_host.taken(host)
 
     def mtu(self) -> int:
-        with _host(ROUTE) as host:
-            return _way_out_mtu(host)
+        with this_host.kernel(ROUTE) as host:
+            return this_host.mtu(host)
 
     def host(self) -> str:
-        with _host(ROUTE) as host:
+        with this_host.kernel(ROUTE) as host:
             return str(_beside(host, _index(self._name)) - 1)
 
     def close(self) -> None:
-        with _host(NETFILTER) as host:
+        with this_host.kernel(NETFILTER) as host:
             foreign.forget(host, self._name)
         with self._change() as batch:
             batch.remove(self._table)
@@ -227,20 +249,11 @@ class HostLink:
     def _change(self) -> Iterator[nft.Batch]:
         batch = nft.Batch()
         yield batch
-        with _host(NETFILTER) as host:
+        with this_host.kernel(NETFILTER) as host:
             batch.commit(host, "the host's rules for networks")
 
 
-@contextlib.contextmanager
-def _host(protocol: int) -> Iterator[Netlink]:
-    netlink = Netlink(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
-    try:
-        yield netlink
-    finally:
-        netlink.close()
-
-
-def _by_map(ports: Iterable[Published]) -> dict[str, list[tuple[str | int, ...]]]:
+def _by_map(ports: Iterable[Led]) -> dict[str, list[tuple[str | int, ...]]]:
     made: dict[str, list[tuple[str | int, ...]]] = {}
     for port in ports:
         name, element = port.element
@@ -248,7 +261,7 @@ def _by_map(ports: Iterable[Published]) -> dict[str, list[tuple[str | int, ...]]
     return made
 
 
-def _index_in(namespace: Namespace, device: str) -> int:
+def index_in(namespace: Namespace, device: str) -> int:
     with contextlib.closing(namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
         return links.index(probe, device)
 
@@ -281,22 +294,3 @@ def _beside(host: Netlink, index: int) -> Address:
         if each["index"] == index and each["family"] == socket.AF_INET:
             return ipaddress.IPv4Address(each.get_attr("IFA_LOCAL")) + 1
     raise NetlinkError(_WHAT, errno.EADDRNOTAVAIL)
-
-
-def _taken(host: Netlink) -> list[Network]:
-    """An address of its own may have no route but the machine's to itself: as clouds give them, of /32."""
-    routes = [
-        ipaddress.ip_network(f"{to}/{route['dst_len']}", strict=False)
-        for version in (4, 6)
-        for route in links.routes(host, version)
-        if (to := route.get_attr("RTA_DST"))
-    ]
-    own = [ipaddress.ip_network(each.get_attr("IFA_ADDRESS")) for each in links.addresses(host)]
-    return [*routes, *own]
-
-
-def _way_out_mtu(host: Netlink) -> int:
-    ways = [route.get_attr("RTA_OIF") for route in links.routes(host, 4) if route["dst_len"] == 0]
-    return min(
-        (link.get_attr("IFLA_MTU") for link in links.links(host) if link["index"] in ways), default=MTU
-    )

@@ -48,6 +48,7 @@ class ContainerOptions(TypedDict, total=False):
     dns_search: Sequence[str]
     dns_options: Sequence[str]
     extra_hosts: Pairs
+    host_loopback: Sequence[int]
     mac_address: str
     read_only: bool
     tmpfs: Pairs

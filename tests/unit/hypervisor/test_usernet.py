@@ -273,11 +273,29 @@ def test_requests_that_cannot_be_met(network: Network) -> None:
             f"remove tcp {LOOPBACK} {port}": "there is no such forward",
             "add": "there are too few or too many words",
             "add " + "a " * 100: "there are too few or too many words",
-            "drop": "a request is add, remove or ready",
-            "\0": "a request is add, remove or ready",
+            "drop": "a request is add, remove, forward or ready",
+            "\0": "a request is add, remove, forward or ready",
             "add " * 100: "a request has at most 256 bytes",
         }
         assert network.ask(*expected) == [f"error {words}" for words in expected.values()]
+
+
+def test_forwards_are_told(network: Network) -> None:
+    assert network.ask("forward 0") == ["error there is no such forward"]
+    ports = [free_port() for _ in range(3)]
+    wanted = [
+        f"{kind} {LOOPBACK} {port} {GUEST} 80"
+        for kind, port in zip(("tcp", "udp", "tcp"), ports, strict=True)
+    ]
+    assert network.ask(*(f"add {each}" for each in wanted)) == ["ok"] * 3
+    assert network.ask("forward 0", "forward 1", "forward 2") == [f"ok {each}" for each in wanted]
+    assert network.ask(f"remove tcp {LOOPBACK} {ports[0]}", f"remove udp {LOOPBACK} {ports[2]}") == [
+        "ok",
+        "error there is no such forward",
+    ]
+    left = network.ask("forward 0", "forward 1", "forward 2", "forward -1", "forward", "forward 4097")
+    assert sorted(left[:2]) == sorted(f"ok {each}" for each in wanted[1:])
+    assert [words.split()[0] for words in left[2:]] == ["error"] * 4
 
 
 def test_there_is_room_for_who_asks(network: Network) -> None:
@@ -295,7 +313,7 @@ def test_who_reads_no_answers_is_dropped(network: Network) -> None:
         with pytest.raises(ConnectionError):
             for _ in itertools.count():
                 deaf.send(b"nonsense")
-        assert network.ask("nonsense") == ["error a request is add, remove or ready"]
+        assert network.ask("nonsense") == ["error a request is add, remove, forward or ready"]
 
 
 def test_asking(network: Network) -> None:

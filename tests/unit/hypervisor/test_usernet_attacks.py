@@ -76,7 +76,7 @@ def test_a_guest_that_opens_all_it_can(tmp_path: Path, own: str) -> None:
             if number % 50 == 0:
                 network.settle()
         network.settle()
-        assert network.ask("nonsense") == ["error a request is add, remove or ready"]
+        assert network.ask("nonsense") == ["error a request is add, remove, forward or ready"]
         forwarded(network, port)
 
 
@@ -86,7 +86,7 @@ def test_a_guest_that_reads_nothing(tmp_path: Path) -> None:
     with running(tmp_path, f"forward=udp:{LOOPBACK}:{port}:{GUEST}:53") as network, bound(LOOPBACK) as client:
         for _ in range(20_000):
             network.send(echo(GATEWAY))
-        assert network.ask("nonsense") == ["error a request is add, remove or ready"]
+        assert network.ask("nonsense") == ["error a request is add, remove, forward or ready"]
         network.drain()
         network.settle()
         client.sendto(b"question", (LOOPBACK, port))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hypercontainer.network import rules
+from hypercontainer.network import rules, way_out_rules
 from hypercontainer.network.netlink import NETFILTER
 from hypercontainer.network.nft import IPV4, Batch, Chain, Table
 from private_host import PrivateHost, netlink, said
@@ -24,6 +24,7 @@ TABLES = {
     "routed-masquerade": rules.routed(masquerade=True),
     "host": rules.host("hyper_0123abcd", LINK),
     "forwarded": FILTER,
+    "way-out": way_out_rules.table(),
 }
 
 

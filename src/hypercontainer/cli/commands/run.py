@@ -257,6 +257,7 @@ RUN = Command(
         "hyper run -d --name web -e A=b -m 256m --cpus 2 -p 8080:80 nginx",
         "echo hello | hyper run --rm -i busybox cat",
         "hyper run -d --pod shop -v data:/data --name cache redis",
+        "hyper run -d --add-host db:host-gateway --host-loopback 5432 app",
         "hyper run --rm --podfile web.json",
     ),
 )

@@ -18,7 +18,7 @@ from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import VM, Nic, Tap
-from hypercontainer.network.parts import RESOLVER, TAP, Fabric, Place, Published
+from hypercontainer.network.parts import RESOLVER, TAP, Fabric, Led, Place
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def interface(attachment: Attachment, *, way_out: bool) -> Interface:
 def released(
     fabric: Fabric,
     places: Sequence[Place],
-    ports: Sequence[Published],
+    ports: Sequence[Led],
     kept: Mapping[PortMapping, socket.socket],
 ) -> None:
     """A pod's places are given up.  A port is free again once nobody is led from it.  Blocks."""

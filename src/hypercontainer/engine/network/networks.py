@@ -88,6 +88,7 @@ class Networks:
         for pod in running:
             self._attached[pod.id] = pod.attachments
             self._plugged[pod.id] = self._places(pod.attachments)
+            self.ports.opens(pod.id, pod.spec.host_loopback)
             self.ports.found(pod.id, pod.attachments, pod.published)
         self.services.found(running)
         if running or self.services.subnet is not None:
@@ -97,8 +98,8 @@ class Networks:
                 log.error("the networks cannot be taken back: %s", error)
                 return
             for pod in running:
-                self.ports.take_back(pod.id, pod.published, fabric.namespace.take)
-            self.services.take_back(fabric.namespace.take)
+                self.ports.take_back(pod.id, pod.published, fabric)
+            self.services.take_back(fabric)
 
     async def close(self) -> None:
         """Lets go of them; where no pod is in one, nothing is left."""
@@ -309,6 +310,7 @@ class Networks:
         """Of a pod that is to run: its addresses are chosen, and its own until ``release``."""
         if pod.networks and pod.networks[0].name not in SPECIAL:
             await self._worker.settled()
+            self.ports.opens(pod.id, pod.spec.host_loopback)
             records = [await self._reached(join) for join in pod.networks]
             places = sorted(
                 zip(pod.networks, records, strict=True), key=lambda each: (-each[0].priority, each[1].name)
@@ -421,6 +423,7 @@ class Networks:
         """Its VM is gone, and so are its places."""
         if pod not in self._starting:
             self._attached.pop(pod, None)
+            self.ports.forget(pod)
         places, (ports, kept) = self._plugged.pop(pod, ()), self.ports.pop(pod)
         self.names.changed()
         if (fabric := self._worker.made) is not None and (places or ports or kept):

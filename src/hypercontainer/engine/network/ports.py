@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from hypercontainer.contract.networks import USER, Join
+from hypercontainer.contract.networks import NONE, USER, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
 from hypercontainer.network.parts import Fabric, Published
 
 PORT_MAX = 65535
+OPEN_MAX = 64  # of the host's loopback address, to one pod
 ANY, ANY6 = "0.0.0.0", "::"  # noqa: S104 - Docker's default, and what "" stands for
 
 Taken = dict[
@@ -63,11 +64,29 @@ def check_reach(ports: Iterable[PortMapping], joins: Sequence[Join]) -> None:
     """Raises InvalidArgument for what is published on an address that a pod's network does not know."""
     for port in ports:
         if ":" in port.host_ip and [join.name for join in joins] == [USER]:
-            raise InvalidArgument(
-                f"{port.host_ip} is an address of IPv6, and of the network 'user' ports are published on IPv4 alone",
-                field="ports",
-                takes=f"an address of IPv4, or {ANY} for all of this machine's",
-            )
+            raise not_of_ipv6(port, "of the network 'user' ports are published")
+
+
+def not_of_ipv6(port: PortMapping, where: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{port.host_ip} is an address of IPv6, and {where} on IPv4 alone",
+        field="ports",
+        takes=f"an address of IPv4, or {ANY} for all of this machine's",
+    )
+
+
+def check_open(ports: Sequence[int], joins: Sequence[Join]) -> None:
+    """Raises InvalidArgument for what of the host's loopback address no pod is let to, or not from these networks."""
+    if len(ports) > OPEN_MAX or not all(0 < port <= PORT_MAX for port in ports):
+        said = ", ".join(map(str, ports))[:60]
+        limits = f"1 to {PORT_MAX}, at most {OPEN_MAX} of them"
+        raise InvalidArgument(f"{said}: these cannot be opened", field="host_loopback", takes=limits)
+    if ports and joins[0].name in (USER, NONE):
+        raise InvalidArgument(
+            f"in the network {joins[0].name!r} nothing of the host's loopback address is reached",
+            field="host_loopback",
+            hint="a network that is made has a way there",
+        )
 
 
 def check_new(ports: Iterable[PortMapping], taken: Sequence[PortMapping]) -> None:

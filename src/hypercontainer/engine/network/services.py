@@ -26,7 +26,7 @@ from hypercontainer.engine.network.worker import Worker
 from hypercontainer.engine.state import Attachment, PodRecord, ServiceRecord, StateStore
 from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.network import addresses
-from hypercontainer.network.parts import Served
+from hypercontainer.network.parts import Fabric, Served
 
 TRIES = 8  # to have a subnet that nobody else takes meanwhile
 DOMAIN = "svc.cluster.local"
@@ -81,9 +81,9 @@ class Services:
         for record in self._records.values():
             self.ports.found(record.name, self._place(record.name), _node_ports(record))
 
-    def take_back(self, take: Callable[[str], int | None]) -> None:
+    def take_back(self, fabric: Fabric) -> None:
         for record in self._records.values():
-            self.ports.take_back(record.name, _node_ports(record), take)
+            self.ports.take_back(record.name, _node_ports(record), fabric)
 
     @property
     def subnet(self) -> Subnet | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from hypercontainer.engine.network.carried import Watch
 from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.network.parts import Fabric
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "networks")
         self._opening = asyncio.Lock()
         self._releasing: set[Future[None]] = set()
+        self._watch = Watch(self._mend)
 
     @property
     def makes(self) -> bool:
@@ -52,7 +57,15 @@ class Worker:
                 self._fabric = await self.do(self._maker.make)
             if not self._fabric.is_open:
                 await self._fill(self._fabric)
+                self._watch.follow(self._fabric.carrier)
         return self._fabric
+
+    async def _mend(self) -> None:
+        log.error("the process that carries the networks' way out was killed: it is made anew")
+        try:
+            await self.ready()
+        except HyperError as error:
+            log.error("the networks have no way out: %s", error)
 
     async def do(self, call: Callable[[], T]) -> T:
         """What was begun is ended."""
@@ -74,6 +87,7 @@ class Worker:
 
     async def close(self, *, used: bool) -> None:
         """``used``: somebody still is in it, so that it is left to the next hyperd."""
+        await self._watch.close()
         if self._fabric is None and self._maker is not None and self._maker.folder.exists():
             self._fabric = await self.do(self._maker.make)  # an earlier hyperd's is there
         if self._fabric is not None:
