@@ -20,7 +20,7 @@ from hypercontainer.kernel import Kernel, KernelStore, cache_dir
 UID, GROUP = 12345, 12346
 PYTHON = "/usr/bin/python3"
 PACKAGES = (
-    *("backports", "h11", "h2", "isal", "lightkube", "msgspec", "pyroute2", "urllib3", "yaml"),
+    *("backports", "h11", "h2", "isal", "lightkube", "msgspec", "pyroute2", "re2", "urllib3", "yaml"),
     *("anyio", "certifi", "hpack", "httpcore2", "httpx2", "hyperframe", "idna", "truststore", "wsproto"),
 )
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -73,8 +73,14 @@ def _furnish(base: Path) -> None:
     base.chmod(0o755)
     lib, home = base / "lib", base / "home"
     shutil.copytree(Path(hypercontainer.__file__).parent, lib / "hypercontainer")
+    installed = Path(sysconfig.get_path("purelib"))
     for name in PACKAGES:
-        shutil.copytree(Path(sysconfig.get_path("purelib"), name), lib / name)
+        for package in (
+            installed / name,
+            *installed.glob(f"{name}-*.dist-info"),
+        ):  # some ask for their own version
+            shutil.copytree(package, lib / package.name)
+    shutil.copy(installed / "typing_extensions.py", lib)
     (base / "hyper").write_text("import sys\nfrom hypercontainer.cli.main import entry\nsys.exit(entry())\n")
     for kind, kernel in (("kernel", _kernel(KernelStore.default)), ("uml", _kernel(KernelStore.program))):
         if kernel is not None:

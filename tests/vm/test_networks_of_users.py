@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ import busybox_image
 from audit import kill_process
 from free_port import free_port
 from hyper import Hyper, processes_that_mention
+from manifests import Cluster, container, pod, thing
 from ordinary_user import UID
 from owners import hyper_of
 from reach import http_get
@@ -97,6 +99,26 @@ def test_one_port_at_two_addresses_leads_to_two_pods(mine: Hyper) -> None:
     serve(mine, "three", "-p", f"127.0.0.1:{port}:80")
     assert http_get(f"127.0.0.1:{port}", "/name")[1] == b"three\n"
     assert http_get(f"127.0.0.2:{port}", "/name")[1] == b"two\n"
+
+
+def test_a_service_of_a_manifest_has_an_address_and_a_port_of_the_host(mine: Hyper) -> None:
+    port = free_port()
+    behind = pod("web", container("web", "hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp"))
+    behind["metadata"]["labels"] = {"app": "web"}
+    ports = [{"port": 8080, "targetPort": 80, "nodePort": port}]
+    service = thing(
+        "v1", "Service", "web", spec={"type": "NodePort", "selector": {"app": "web"}, "ports": ports}
+    )
+    with contextlib.closing(Cluster(mine)) as cluster:
+        cluster.play(behind, service)
+        assert http_get(f"127.0.0.1:{port}")[1] == b"web\n"
+        asked = mine.out("run", "--rm", BUSYBOX, "wget", "-q", "-O", "-", "http://web:8080/")
+        assert asked == "web"
+        kill_process(mine.daemon_pid())
+        assert http_get(f"127.0.0.1:{port}")[1] == b"web\n"
+        mine("ps")
+        kill_process(carrier(mine))
+        assert http_get(f"127.0.0.1:{port}")[1] == b"web\n"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ import pytest
 import frames_of_pods as f
 from audit import kill_process
 from frames import ACK, RST, SYN
+from hypercontainer.contract.networks import Subnet
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.carrier import Carrier
 from hypercontainer.linux.process import Identity
 from hypercontainer.network import way_out_rules
 from hypercontainer.network.fabric import NamespaceFabric as Fabric
-from hypercontainer.network.parts import Opening
+from hypercontainer.network.parts import Opening, Published, Served
 from hypercontainer.network.way_out import WayOut
 from led_ports import ANY, DOOR, KINDS, LOOPBACK, PORT, UDP, answered, asking, local, published
 from pod_by_hand import INTERNAL, A, B, Plug, Pod, plugging
@@ -170,6 +171,36 @@ def test_what_is_withdrawn_is_anybodys(fabric: Fabric, plug: Plug) -> None:
     with local(UDP, LOOPBACK) as here:
         here.sendto(b"theirs", (LOOPBACK, 8081))
     other.hears_udp(b"theirs")
+
+
+def test_a_port_leads_to_a_service(host: PrivateHost, fabric: Fabric, plug: Plug) -> None:
+    """To whom it leads by then; to nobody it is refused by the namespace, as within."""
+    one, other = plug(A, 2), plug(B, 2)
+    subnet, address = Subnet("10.237.16.0/20"), "10.237.16.9"
+    ways: list[tuple[Served, ...]] = [
+        (Served("udp", address, 5000, behind),) for behind in ((), ((one.ip, PORT),), ((other.ip, PORT),), ())
+    ]
+    fabric.lead(subnet)
+    fabric.serve((), ways[0])
+    port = Published("udp", ANY, DOOR, address, 5000)
+    fabric.publish([port])
+    with contextlib.closing(host.remote(UDP)) as client:
+        for former, wanted, pod in ((ways[0], ways[1], one), (ways[1], ways[2], other)):
+            fabric.serve(former, wanted)
+            client.sendto(b"ask", (str(HOST.ip), DOOR))
+            assert answered(pod, client).peer == client.getsockname()
+        fabric.open((A, B), (one.place, other.place), [port], subnet, ways[2])
+        client.sendto(b"ask", (str(HOST.ip), DOOR))
+        assert answered(other, client).peer == client.getsockname()
+        fabric.withdraw([port])
+        fabric.serve(ways[2], ways[3])
+        fabric.publish([port])
+        client.sendto(b"no way", (str(HOST.ip), DOOR))
+        fabric.publish([published(other, ANY, door=DOOR + 1), published(one, ANY, door=DOOR + 2)])
+        for pod, door in ((other, DOOR + 1), (one, DOOR + 2)):
+            client.sendto(b"last", (str(HOST.ip), door))
+            assert not [frame for frame in pod.before(b"last") if frame.protocol == f.UDP]
+    fabric.lead(subnet, gone=True)
 
 
 def test_of_ipv6_there_are_no_ports(fabric: Fabric, plug: Plug) -> None:
