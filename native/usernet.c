@@ -35,6 +35,7 @@
 #include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <linux/seccomp.h>
+#include <linux/virtio_net.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -92,19 +93,52 @@ static int at_end(int code)
 
 static ssize_t write_frame(const struct usernet *self, const void *frame, size_t bytes)
 {
-	static uint8_t header[TAP_HEADER]; /* a frame is whole, and has its checksums */
-	struct iovec parts[] = {{header, sizeof header}, {(void *)(uintptr_t)frame, bytes}};
+	static struct virtio_net_hdr header; /* a frame is whole, and has its checksums */
+	struct iovec parts[] = {{&header, sizeof header}, {(void *)(uintptr_t)frame, bytes}};
 	return self->tap ? writev(self->frames, parts, 2) : send(self->frames, frame, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+_Static_assert(sizeof(struct virtio_net_hdr) == 10, "as netns.c makes tap devices");
+
+/* Of the sum that the kernel has left to the device; whether it is there now. */
+static int finish_sum(uint8_t *frame, size_t bytes, const struct virtio_net_hdr *header)
+{
+	size_t start = header->csum_start, at = start + header->csum_offset;
+	if (!(header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		return 1;
+	if (start > bytes || at + 2 > bytes)
+		return 0;
+	uint64_t sum = 0;
+	uint16_t word = 0;
+	for (; start + 2 <= bytes; start += 2) {
+		memcpy(&word, frame + start, 2); /* in whichever order: the sum comes out in the same (RFC 1071, 2.B) */
+		sum += word;
+	}
+	if (start < bytes) {
+		word = 0;
+		memcpy(&word, frame + start, 1);
+		sum += word;
+	}
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	word = (uint16_t)~sum;
+	if (word == 0)
+		word = 0xffff; /* of UDP 0 is none at all, and of TCP it is the same */
+	memcpy(frame + at, &word, 2);
+	return 1;
+}
+
+/* A tap's may be a TCP segment of up to 64 KiB, which libslirp takes whole.  One of no use is empty. */
 static ssize_t read_frame(struct usernet *self)
 {
-	uint8_t header[TAP_HEADER];
-	struct iovec parts[] = {{header, sizeof header}, {self->frame, sizeof self->frame}};
+	struct virtio_net_hdr header;
+	struct iovec parts[] = {{&header, sizeof header}, {self->frame, sizeof self->frame}};
 	if (!self->tap)
 		return recv(self->frames, self->frame, MAX_FRAME, MSG_DONTWAIT | MSG_TRUNC);
-	ssize_t got = readv(self->frames, parts, 2);
-	return got > TAP_HEADER ? got - TAP_HEADER : got;
+	ssize_t got = readv(self->frames, parts, 2), bytes = got - (ssize_t)sizeof header;
+	if (got < 0)
+		return got;
+	return bytes > 0 && finish_sum(self->frame, (size_t)bytes, &header) ? bytes : 0;
 }
 
 static ssize_t send_frame(const void *frame, size_t bytes, void *opaque)
@@ -333,7 +367,7 @@ static void begin(struct usernet *self)
 	g_log_set_default_handler(silent, NULL);
 	limit_sockets(self);
 	if (self->tap)
-		check(ioctl(self->frames, TUNSETOFFLOAD, 0UL), "the tap device"); /* frames are to come whole */
+		check(ioctl(self->frames, TUNSETOFFLOAD, (unsigned long)(TUN_F_CSUM | TUN_F_TSO4)), "the tap device");
 	else
 		setsockopt(self->frames, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer); /* as much as one may have */
 	self->config.version = 4;

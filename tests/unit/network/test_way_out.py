@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,46 @@ def test_an_internal_network_has_no_way_out(host: PrivateHost, plug: Plug) -> No
         inside.hears(lambda frame: (frame.kind, frame.protocol) == (f.IP4, f.ICMP))
         outside.out(f.udp((outside.ip, PORT), remote.getsockname(), b"mark"))
         assert remote.recvfrom(100)[0] == b"mark"
+
+
+@pytest.mark.parametrize("size", [1, 1001, 3_000_001])
+def test_streams_come_whole_in_segments_of_every_size(fabric: Fabric, size: int) -> None:
+    """Whose checksums the kernel leaves to the device, and of which it makes one of several."""
+    data = random.Random(size).randbytes(size)
+    with socket.create_server((str(HOST.ip), 0)) as server, ThreadPoolExecutor(1) as beside:
+        server.settimeout(5)
+        inside = fabric.namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
+        with contextlib.closing(inside):
+            inside.settimeout(5)
+            inside.connect(server.getsockname())
+            here, _ = server.accept()
+            with here:
+                here.settimeout(5)
+                for source, target in ((inside, here), (here, inside)):
+                    sent = beside.submit(source.sendall, data)
+                    assert _received(target, size) == data
+                    sent.result()
+
+
+def _received(sock: socket.socket, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size and (more := sock.recv(1 << 16)):
+        found += more
+    return bytes(found)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1001, 4001])
+def test_datagrams_come_whole(host: PrivateHost, fabric: Fabric, size: int) -> None:
+    """Also those that go in fragments."""
+    data = random.Random(size).randbytes(size)
+    inside = fabric.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with contextlib.closing(inside), contextlib.closing(host.remote(UDP)) as remote:
+        inside.settimeout(5)
+        inside.sendto(data, remote.getsockname())
+        came, sender = remote.recvfrom(1 << 16)
+        assert came == data
+        remote.sendto(data, sender)
+        assert inside.recvfrom(1 << 16)[0] == data
 
 
 @pytest.mark.parametrize("protocol", KINDS)
