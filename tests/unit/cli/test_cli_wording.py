@@ -21,7 +21,7 @@ from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
 
 SOURCE = Path(__file__).parents[3] / "src/hypercontainer"
 # No option says these: hyperd, a manifest or a podfile does.
-WITHOUT_FLAG = {"command", "files", "mode", "run_as_non_root", "termination_message_path"}
+WITHOUT_FLAG = {"command", "files", "mode", "run_as_non_root", "services", "termination_message_path"}
 Run = Callable[..., int]
 Said = pytest.CaptureFixture[str]
 
