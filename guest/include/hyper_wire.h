@@ -110,6 +110,7 @@ enum hyper_tag {
 	HYPER_NEW_MAC = 43, /* what a clone's device gets instead of its template's */
 	HYPER_RELEASE_DISKS = 44, /* unbind disks until one is asked for */
 	HYPER_DOWN = 45, /* it leads nowhere any more */
+	HYPER_ROUTE = 46, /* "10.9.0.0/16 10.1.1.1"; without a gateway: on the link */
 
 	/* CONTAINER_CREATE, PREPARE, VOLUME_ADD */
 	HYPER_LOWER = 48, /* the image's read-only disk */

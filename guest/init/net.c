@@ -156,21 +156,48 @@ static int add_address(int index, struct span text, struct failure *failure)
 	return 0;
 }
 
-static int add_gateway(int index, struct span text, struct failure *failure)
+/* To everywhere where `to` is NULL; by a gateway, or on the link where that is NULL. */
+static int put_route(int index, const struct ip *to, const struct ip *gateway)
 {
 	struct message message;
-	struct ip ip;
 	uint32_t out = (uint32_t)index;
+	begin(&message, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof message.body.route);
+	message.body.route = (struct rtmsg){.rtm_family = (to ? to : gateway)->family,
+	                                    .rtm_dst_len = to ? to->prefix : 0,
+	                                    .rtm_table = RT_TABLE_MAIN,
+	                                    .rtm_protocol = RTPROT_BOOT,
+	                                    .rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+	                                    .rtm_type = RTN_UNICAST,
+	                                    .rtm_flags = gateway ? RTNH_F_ONLINK : 0}; /* it may be outside the subnet */
+	if (to && to->prefix)
+		attribute(&message, RTA_DST, to->bytes, to->length);
+	if (gateway)
+		attribute(&message, RTA_GATEWAY, gateway->bytes, gateway->length);
+	attribute(&message, RTA_OIF, &out, sizeof out);
+	return transact(&message);
+}
+
+static int add_gateway(int index, struct span text, struct failure *failure)
+{
+	struct ip ip;
 	if (read_ip(text, false, &ip) != 0)
 		return fail(failure, EINVAL, "gateway \"%.*s\": is no address", (int)text.length, (const char *)text.data);
-	begin(&message, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof message.body.route);
-	message.body.route = (struct rtmsg){.rtm_family = ip.family, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT,
-	                                    .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_type = RTN_UNICAST,
-	                                    .rtm_flags = RTNH_F_ONLINK}; /* a gateway may be outside the subnet */
-	attribute(&message, RTA_GATEWAY, ip.bytes, ip.length);
-	attribute(&message, RTA_OIF, &out, sizeof out);
-	if (transact(&message) != 0)
+	if (put_route(index, NULL, &ip) != 0)
 		return fail(failure, errno, "gateway %.*s: %s", (int)text.length, (const char *)text.data, reason(errno));
+	return 0;
+}
+
+/* "10.9.0.0/16 10.1.1.1", or of what is on the link "10.1.1.1/32". */
+static int add_route(int index, struct span text, struct failure *failure)
+{
+	struct ip to, gateway;
+	const uint8_t *space = memchr(text.data, ' ', text.length);
+	struct span first = {text.data, space ? (size_t)(space - text.data) : text.length};
+	struct span second = {space ? space + 1 : NULL, space ? text.length - first.length - 1 : 0};
+	if (read_ip(first, true, &to) != 0 || (space && (read_ip(second, false, &gateway) != 0 || gateway.family != to.family)))
+		return fail(failure, EINVAL, "route \"%.*s\": is none", (int)text.length, (const char *)text.data);
+	if (put_route(index, &to, space ? &gateway : NULL) != 0)
+		return fail(failure, errno, "route %.*s: %s", (int)text.length, (const char *)text.data, reason(errno));
 	return 0;
 }
 
@@ -245,7 +272,7 @@ static bool set_only_mac(struct span interface, struct span new_mac)
 	struct ifreq request = {0};
 	struct span name, each;
 	if (!new_mac.length || field_find(interface, HYPER_ADDRESS, &each) || field_find(interface, HYPER_GATEWAY, &each) ||
-	    field_find(interface, HYPER_MTU, &each) || !field_find(interface, HYPER_NAME, &name))
+	    field_find(interface, HYPER_ROUTE, &each) || field_find(interface, HYPER_MTU, &each) || !field_find(interface, HYPER_NAME, &name))
 		return false;
 	memcpy(request.ifr_name, name.data, name.length);
 	request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
@@ -284,6 +311,10 @@ int net_configure(struct span interface, struct failure *failure)
 		return fail(failure, errno, "interface %s: cannot bring it up: %s", wanted, reason(errno));
 	while (field_each(&rest, HYPER_ADDRESS, &each)) {
 		if (add_address(index, each, failure) != 0)
+			return -1;
+	}
+	for (rest = interface; field_each(&rest, HYPER_ROUTE, &each);) {
+		if (add_route(index, each, failure) != 0)
 			return -1;
 	}
 	for (rest = interface; field_each(&rest, HYPER_GATEWAY, &each);) {

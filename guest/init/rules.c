@@ -11,6 +11,7 @@ static const struct rule interface_rules[] = {
 	{HYPER_MTU, U32, 0, 0, NULL},
 	{HYPER_NEW_MAC, BYTES, 0, 6, NULL},
 	{HYPER_DOWN, FLAG, 0, 0, NULL},
+	{HYPER_ROUTE, TEXT, MANY, 128, NULL},
 	END,
 };
 

@@ -24,7 +24,8 @@ class Interface:
     """``mac``: 6 bytes, finds the device; ``name`` is the name it gets; addresses as "10.0.2.15/24".
 
     Without an IPv6 address it has no IPv6.  ``new_mac`` is what a clone's device gets instead of its template's.
-    ``down``: it leads nowhere any more, and no route goes by it.
+    ``down``: it leads nowhere any more, and no route goes by it.  ``gateways`` are the way to everywhere; ``routes`` to
+    elsewhere: "10.9.0.0/16 10.1.1.1", or "10.1.1.1/32" of what is on the link.
     """
 
     mac: Annotated[bytes, Tag.MAC]
@@ -34,6 +35,7 @@ class Interface:
     mtu: Annotated[int | None, Tag.MTU] = None
     new_mac: Annotated[bytes | None, Tag.NEW_MAC] = None
     down: Annotated[bool, Tag.DOWN] = False
+    routes: Annotated[tuple[str, ...], Tag.ROUTE] = ()
 
 
 @dataclass(frozen=True, slots=True)

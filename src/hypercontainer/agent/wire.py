@@ -151,6 +151,7 @@ class Tag(IntEnum):
     NEW_MAC = 43, Kind.BYTES, 6  # what a clone's device gets instead of its template's
     RELEASE_DISKS = 44, Kind.FLAG  # unbind disks until one is asked for
     DOWN = 45, Kind.FLAG  # it leads nowhere any more
+    ROUTE = 46, Kind.TEXT, 128  # "10.9.0.0/16 10.1.1.1"; without a gateway: on the link
 
     # CONTAINER_CREATE, PREPARE, VOLUME_ADD
     LOWER = 48, Kind.NESTED  # the image's read-only disk

@@ -42,8 +42,27 @@ async def sh(session: Session, script: str) -> str:
     return text
 
 
+async def refused(session: Session) -> None:
+    """Of a configuration, what is none."""
+    for changes, number in (
+        ({"interfaces": (Interface(MAC, "eth0", ("10.0.2.300/24",)),)}, errno.EINVAL),
+        ({"interfaces": (Interface(MAC, "eth0", ("10.0.2.3",)),)}, errno.EINVAL),
+        ({"sysctls": (Sysctl("net.no.such", "1"),)}, errno.ENOENT),
+    ):
+        with pytest.raises(GuestError) as caught:
+            await session.agent.configure(vm_config(**changes))
+        assert caught.value.errno == number
+    for text in ("10.8.0.0", "10.8.0.0/33", "10.8.0.0/16 ", "10.8.0.0/16 x", "10.8.0.0/16 fd00::2", ""):
+        with pytest.raises(GuestError) as caught:
+            await session.agent.configure(vm_config(interfaces=(Interface(MAC, "eth0", routes=(text,)),)))
+        assert caught.value.errno == errno.EINVAL
+
+
 async def configuration(vm: Machine, session: Session) -> None:
-    eth0 = Interface(MAC, "eth0", ("10.0.2.15/24", "fd00::15/64"), ("10.0.2.2", "fd00::2"), mtu=1400)
+    routes = ("10.7.0.1/32", "10.8.0.0/16 10.7.0.1", "fd08::/64 fd00::2", "10.0.2.0/24 10.0.2.2")
+    eth0 = Interface(
+        MAC, "eth0", ("10.0.2.15/24", "fd00::15/64"), ("10.0.2.2", "fd00::2"), mtu=1400, routes=routes
+    )
     when_ns = 1_900_000_000 * 10**9
     await session.agent.configure(
         vm_config(
@@ -69,18 +88,13 @@ async def configuration(vm: Machine, session: Session) -> None:
         assert words in text
     assert "default via 10.0.2.2 dev eth0" in text
     assert "default via fd00::2 dev eth0" in text
+    assert "10.7.0.1 dev eth0 scope link" in text and "fd08::/64 via fd00::2 dev eth0" in text
+    assert "10.8.0.0/16 via 10.7.0.1 dev eth0" in text  # which need not be in a subnet of its own
+    assert "10.0.2.0/24 via 10.0.2.2 dev eth0" in text  # in place of what came with the address
     assert "tentative" not in text[text.index("fd00::15") :].splitlines()[0]
     await session.agent.set_time(when_ns + 1000 * 10**9)
     assert 1000 <= int(await sh(session, "date +%s")) - when_ns // 10**9 < 1060
-
-    for changes, number in (
-        ({"interfaces": (Interface(MAC, "eth0", ("10.0.2.300/24",)),)}, errno.EINVAL),
-        ({"interfaces": (Interface(MAC, "eth0", ("10.0.2.3",)),)}, errno.EINVAL),
-        ({"sysctls": (Sysctl("net.no.such", "1"),)}, errno.ENOENT),
-    ):
-        with pytest.raises(GuestError) as caught:
-            await session.agent.configure(vm_config(**changes))
-        assert caught.value.errno == number
+    await refused(session)
 
 
 async def a_missing_interface(vm: Machine, session: Session) -> None:
