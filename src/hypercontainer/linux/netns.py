@@ -35,6 +35,12 @@ def tap(control: Path, name: str) -> int:
     return _descriptor(control, f"tap {name}")
 
 
+def make_socket(control: Path, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    """As ``socket.socket``, in the namespace."""
+    fd = _descriptor(control, f"socket {int(family)} {int(kind)} {int(protocol)}")
+    return socket.socket(family, kind, protocol, fileno=fd)
+
+
 def drop(control: Path, name: str) -> None:
     """What is kept by this name is let go of; nothing happens where it is gone, or its keeper is."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
@@ -121,9 +127,7 @@ class Namespace:
             process.close()
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """As ``socket.socket``, in the namespace."""
-        fd = _descriptor(self.control, f"socket {int(family)} {int(kind)} {int(protocol)}")
-        return socket.socket(family, kind, protocol, fileno=fd)
+        return make_socket(self.control, family, kind, protocol)
 
     def set(self, name: str, value: str | int) -> None:
         """A setting below ``/proc/sys/net``: "ipv4/ip_forward"."""

@@ -72,6 +72,16 @@ def up(index: int) -> Message:
     return _set_link(index, up=True, attributes=[])
 
 
+def sized(index: int, mtu: int) -> Message:
+    """Up, with this MTU."""
+    return _set_link(index, up=True, attributes=[["IFLA_MTU", mtu]])
+
+
+def moved(index: int, pid: int) -> Message:
+    """Into the namespace of the process, where it is down."""
+    return _set_link(index, up=False, attributes=[["IFLA_NET_NS_PID", pid]])
+
+
 def delete(index: int) -> Message:
     message = ifinfmsg()
     message["header"]["type"] = RTM_DELLINK
