@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 BRIDGE = "bridge"
 ALONE = ("user", "none")  # what is no network that is made: nothing is said of a place in one
+CNI = "cni:"  # begins the names of networks that plugins of others make
 OTHERS = ("container:", "pod:")  # another's network, which is that of its pod
-_HINT = "NAME, name=NAME,alias=NAME,ip=ADDRESS,..., none, user, pod:NAME or container:NAME"
+_HINT = "NAME, name=NAME,alias=NAME,ip=ADDRESS,..., none, user, cni:NAME, pod:NAME or container:NAME"
 _FIELDS = {
     "name": "name",
     "alias": "aliases",
@@ -98,7 +99,8 @@ def _name(name: str, typed: str) -> str:
             f"--network {typed}: a virtual machine has a network of its own, and not the host's",
             hint="-p publishes its ports on the host; --add-host NAME:host-gateway names the host inside",
         )
-    if name.startswith(OTHERS) and name.partition(":")[2]:
+    whose = name.partition(":")[2]
+    if whose and (name.startswith(OTHERS) or (name.startswith(CNI) and not {":", "/"} & set(whose))):
         return name
     if ":" in name or "/" in name:
         raise UsageError(f"invalid --network {typed!r}", hint=_HINT)

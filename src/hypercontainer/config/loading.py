@@ -103,6 +103,12 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def directories(value: object) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("a list of absolute paths is wanted")
+    return tuple(absolute(item) for item in value)
+
+
 def addresses(value: object) -> tuple[str, ...]:
     for item in texts(value):
         ipaddress.ip_address(item)
@@ -204,7 +210,12 @@ TABLES: dict[str, dict[str, Key]] = {
         "memory_percent": Key("memory_percent", whole(0, 90)),
         "sizes": Key("sizes", size_policies),
     },
-    "network": {"default": Key("default", one_of("auto", "bridge", "user", "none"))},
+    "network": {
+        "default": Key("default", one_of("auto", "bridge", "user", "none")),
+        "cni_conf_dir": Key("cni_conf_dir", absolute),
+        "cni_plugin_dirs": Key("cni_plugin_dirs", directories),
+        "cni_gc": Key("cni_gc", truth),
+    },
     "log": {
         "level": Key("level", one_of("debug", "info", "warning", "error")),
         "driver": Key("driver", one_of("file", "none")),

@@ -66,9 +66,15 @@ class Uml:
 @dataclass(frozen=True)
 class Networks:
     """``default``: what a pod is connected to that says nothing: "bridge", a network of all such pods; "user", one of
-    its own; "auto": bridge, where hyperd can make networks; "none"."""
+    its own; "auto": bridge, where hyperd can make networks; "none".
+
+    ``cni_conf_dir``: where configurations of CNI are; ``cni_plugin_dirs``: where their plugins are looked for;
+    ``cni_gc``: nobody else uses these, and what is no pod's of this hyperd's goes when it begins."""
 
     default: str = "auto"
+    cni_conf_dir: Path = Path("/etc/cni/net.d")
+    cni_plugin_dirs: tuple[Path, ...] = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
+    cni_gc: bool = False
 
 
 @dataclass(frozen=True)

@@ -393,7 +393,8 @@ class ServiceInfo(Struct, frozen=True, kw_only=True):
 
 
 class NetworkInfo(Struct, frozen=True, kw_only=True):
-    """A line of ``hyper network ls``.  ``subnets`` with what was chosen; ``members``: of its inspection alone."""
+    """A line of ``hyper network ls``.  ``subnets`` with what was chosen; ``members``: of its inspection alone.
+    ``configuration``: of a network of CNI, as its file has it."""
 
     id: str
     name: str
@@ -406,6 +407,7 @@ class NetworkInfo(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     members: tuple[NetworkMember, ...] = ()
     services: tuple[ServiceInfo, ...] = ()
+    configuration: dict[str, Any] = field(default_factory=dict)
 
 
 class CronRun(Struct, frozen=True):

@@ -11,6 +11,8 @@ from msgspec import Struct, field
 DEFAULT = "bridge"
 # Not networks that are made: a network of the VM's own behind the host's addresses, and none at all.
 USER, NONE = "user", "none"
+# Begins the names of networks that plugins of others make (CNI).
+CNI = "cni:"
 MTU_MIN, MTU_MAX = 576, 65521
 SERVICES_MAX = 100  # of a pod
 PEERS_MAX = 100  # behind one of these
@@ -37,7 +39,8 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Join(Struct, frozen=True, forbid_unknown_fields=True):
-    """A pod's place in a network.  ``name``: the network's, or its ID; or "user" or "none", which is then the only one.
+    """A pod's place in a network.  ``name``: the network's, or its ID; or "user" or "none", which is then the only one;
+    or "cni:" and the name of a configuration of CNI, with others of these alone.
     ``ip``, ``ip6``: static addresses; ``aliases``: more names of the pod there.  Of several networks the one of the
     highest ``priority`` has the pod's way out, of equal ones the first by name."""
 

@@ -15,6 +15,7 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.network import makers
+from hypercontainer.engine.network.cni_pods import CniPods
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.network.services import Endpoint
 from hypercontainer.engine.network.worker import Maker
@@ -152,7 +153,8 @@ def _networks(
 ) -> Networks:
     """``tested``: none are made but by ``maker``, whatever this machine can."""
     found, why = (maker, "this hyperd was told to make none") if tested else makers.found(places)
-    return Networks(state, found, config.network.default, state.pods, "" if found else why)
+    cni = CniPods(state, places.run / "cni", config.network)
+    return Networks(state, cni, found, config.network.default, state.pods, "" if found else why)
 
 
 def _supplies(

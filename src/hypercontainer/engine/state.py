@@ -312,7 +312,8 @@ class StateStore:
         self._do(self._change, ("DELETE FROM networks WHERE id = ?", (identifier,)))
 
     def objects(self, kind: str, name: str = "") -> list[bytes]:
-        """Kubernetes' objects that a surface keeps here, each as the JSON that it was kept as; ``name``: only this."""
+        """Kubernetes' objects that a surface keeps here, and what else has their form (kind, metadata), each as the
+        JSON that it was kept as; ``name``: only this."""
         return [body for (body,) in self._do(self._objects, kind, name)]
 
     def put_object(self, kind: str, name: str, body: bytes) -> None:

@@ -122,6 +122,7 @@ def network(found: dict[str, Any], *, everyone: bool = False) -> dict[str, Any]:
         "Containers": {one["pod"]: _member(one, found["id"]) for one in members},
         "Options": {MTU: str(found["mtu"])} if found["mtu"] else {},
         "Labels": found["labels"],
+        **({"CNI": found["configuration"]} if found.get("configuration") else {}),
     }
 
 

@@ -277,10 +277,11 @@ LS = Command(
     "[OPTIONS]",
     options=(FILTER, FORMAT, NO_TRUNC, QUIET),
     text="""Filters: dangling (true or false), driver, id, label (KEY[=VALUE]), name (a regular expression), scope, type
-(custom or builtin).""",
+(custom or builtin). Those of the driver cni are what files in /etc/cni/net.d say, or where `[network]` has them.""",
     examples=(
         "hyper network ls",
         "hyper network ls -q --filter label=of=shop",
+        "hyper network ls --filter driver=cni",
         "hyper network ls --format 'table {{.Name}}\\t{{.Subnets}}'",
     ),
 )

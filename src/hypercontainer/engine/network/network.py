@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hypercontainer.agent.operations import Interface
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.engine.state import Attachment
+from hypercontainer.engine.state import Attachment, PodRecord
 from hypercontainer.errors import Conflict, InvalidArgument
-from hypercontainer.hypervisor.driver import VM, Nic
+from hypercontainer.hypervisor.driver import VM, Nic, Tap
 
 MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # a unicast one
 # Of the NIC of a VM that is nobody's yet, which the guest replaces by its own.
@@ -60,6 +61,28 @@ class Network(Protocol):
     async def withdraw(self, vm: VM, ports: Sequence[PortMapping]) -> None: ...
 
 
+class Places(Protocol):
+    """All networks of one kind, to a pod that comes into one of them, or leaves it, while its VM runs."""
+
+    def attached(self, pod: str) -> tuple[Attachment, ...]:
+        """The one with the way out first."""
+
+    def tap(self, pod: str, attachment: Attachment) -> Tap:
+        """What the VM is to be given."""
+
+    async def connect(self, pod: PodRecord, join: Join, place: int) -> Attachment:
+        """One more network, by the interface of this number or a higher one.  Its device is to be plugged into the VM,
+        and then in here (``plug_in``)."""
+
+    async def plug_in(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None: ...
+
+    async def disconnect(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
+        """Nothing happens where it is gone."""
+
+    def told(self, pod: str, new: str) -> tuple[Interface, ...]:
+        """To its guest, by now: of the interface with the way out, and of a ``new`` one, by its device."""
+
+
 class NoNetwork:
     """``Network`` of a VM that has none."""
 
@@ -101,6 +124,11 @@ def own_address(network: Network) -> str:
 def interface_name(place: int | str) -> str:
     """Of the NIC at this place among a pod's; "": what all begin with."""
     return f"{_LETTERS}{place}"
+
+
+def next_place(interfaces: Iterable[str], least: int) -> int:
+    """A number that none of these has, nor a higher one."""
+    return max([least, *(int(name.removeprefix(_LETTERS)) + 1 for name in interfaces)])
 
 
 def new_mac() -> str:

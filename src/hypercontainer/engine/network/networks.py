@@ -17,18 +17,23 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.networks import DEFAULT, NONE, USER, Join, NetworkSpec, PodService, Subnet
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import names, times
 from hypercontainer.engine.network import wishes
-from hypercontainer.engine.network.bridged import Bridged, new_tap, released
+from hypercontainer.engine.network.bridged import Bridged, interface, new_tap, released
+from hypercontainer.engine.network.cni import CniNetwork, is_cni
+from hypercontainer.engine.network.cni_pods import CniPods
 from hypercontainer.engine.network.names import Known, Names
 from hypercontainer.engine.network.network import (
     Network,
     NoNetwork,
+    Places,
     check_mac,
     interface_name,
     new_mac,
+    next_place,
 )
 from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.network.services import Services
@@ -37,6 +42,7 @@ from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, Unavailable
+from hypercontainer.hypervisor.driver import Tap
 from hypercontainer.network import addresses
 from hypercontainer.network.dns.server import Server
 from hypercontainer.network.dns.upstream import Upstream
@@ -50,17 +56,19 @@ log = logging.getLogger(__name__)
 
 class Networks:
     """``maker`` None: hyperd makes none here, because of ``why``.  ``default``: the configuration's.  ``pods``: the
-    records of all."""
+    records of all; ``cni``: whose all pods in networks of CNI are."""
 
     def __init__(
         self,
         state: StateStore,
+        cni: CniPods,
         maker: Maker | None,
         default: str,
         pods: Callable[[], Iterable[PodRecord]],
         why: str = "",
     ) -> None:
         self._state, self._pods, self._default = state, pods, default
+        self.cni = cni
         self._worker = Worker(maker, why, self._open)
         self._records: dict[str, NetworkRecord] = {}
         self._attached: dict[str, tuple[Attachment, ...]] = {}
@@ -82,8 +90,10 @@ class Networks:
     async def open(self) -> None:
         """Takes back what an earlier hyperd has left; the records of all can be read."""
         self._records = {record.id: record for record in self._state.networks()}
+        living = [pod for pod in self._pods() if pod.vm is not None]
+        await self.cni.open([pod.id for pod in living])
         running = [
-            pod for pod in self._pods() if pod.vm is not None and any(each.tap for each in pod.attachments)
+            pod for pod in living if any(each.tap for each in pod.attachments) and not is_cni(pod.networks)
         ]
         for pod in running:
             self._attached[pod.id] = pod.attachments
@@ -105,6 +115,7 @@ class Networks:
         """Lets go of them; where no pod is in one, nothing is left."""
         await self._server.close()
         await self.services.close()
+        await self.cni.settled()
         await self._worker.close(used=bool(self._attached))
 
     async def _open(self, fabric: Fabric) -> None:
@@ -220,10 +231,6 @@ class Networks:
         await self._forget(record)
         return await self.get_or_default(DEFAULT)
 
-    def wished(self, pod: PodRecord, record: NetworkRecord) -> bool:
-        """Whether it is in it, or will be when it starts."""
-        return any(join.name == record.name for join in pod.networks)
-
     def _internal(self, identifier: str) -> bool:
         return identifier in self._records and self._records[identifier].spec.internal
 
@@ -238,6 +245,8 @@ class Networks:
         wishes."""
         if not joins:
             return (Join(await self.default_name()),)
+        if is_cni(joins):
+            return await self.cni.checked(joins)
         named = [join.name for join in joins]
         for special in SPECIAL:
             if special in named and len(named) > 1:
@@ -245,6 +254,8 @@ class Networks:
         return tuple([await self.checked_join(join) for join in joins])
 
     async def checked_join(self, join: Join) -> Join:
+        if is_cni([join]):
+            return await self.cni.checked_join(join)
         check_mac(join.mac_address or None)
         if join.name in SPECIAL:
             return join
@@ -257,9 +268,8 @@ class Networks:
 
     def check_services(self, services: Sequence[PodService], joins: Sequence[Join]) -> None:
         """Of a pod's own."""
-        subnets = (
-            [] if joins[0].name in SPECIAL else [s for j in joins for s in self.get(j.name).spec.subnets]
-        )
+        own = [] if joins[0].name in SPECIAL or is_cni(joins) else joins
+        subnets = [subnet for join in own for subnet in self.get(join.name).spec.subnets]
         wishes.check_services(services, subnets)
 
     async def default_name(self) -> str:
@@ -300,15 +310,23 @@ class Networks:
         """Of a pod that runs."""
         if not pod.networks or pod.networks[0].name == NONE:
             return NoNetwork()
-        return (
-            UserNetwork(pod.mac)
-            if pod.networks[0].name == USER
-            else Bridged(self, self.ports, pod.id, self._mtu)
-        )
+        if pod.networks[0].name == USER:
+            return UserNetwork(pod.mac)
+        bridged = Bridged(self, self.ports, pod.id, self._mtu)
+        return CniNetwork(self.cni, pod.id, bridged, self._mtu) if is_cni(pod.networks) else bridged
 
-    async def allot(self, pod: PodRecord) -> Network:
-        """Of a pod that is to run: its addresses are chosen, and its own until ``release``."""
-        if pod.networks and pod.networks[0].name not in SPECIAL:
+    async def settled(self) -> None:
+        """What was released by now is free: addresses, and ports of the host."""
+        await self._worker.settled()
+        await self.cni.settled()
+
+    async def allot(self, pod: PodRecord, published: Sequence[PortMapping]) -> Network:
+        """Of a pod that is to run: its addresses are chosen, and its own until ``release``; the ports that are to be
+        ``published`` are chosen already."""
+        if is_cni(pod.networks):
+            await self._worker.ready()  # where VMs that are nobody's have their devices
+            await self.cni.allot(pod, published)
+        elif pod.networks and pod.networks[0].name not in SPECIAL:
             await self._worker.settled()
             self.ports.opens(pod.id, pod.spec.host_loopback)
             records = [await self._reached(join) for join in pod.networks]
@@ -370,15 +388,27 @@ class Networks:
         for place in places:
             await self._worker.do(partial(fabric.plug, place))
 
-    async def connect(self, pod: str, join: Join, place: int) -> Attachment:
-        """One more network of a pod that runs, by the interface of this number or a higher one.  Its device is to be
-        plugged into the VM, and then in here (``plug_in``)."""
-        held = self._attached.get(pod, ())
+    def places(self, joins: Sequence[Join]) -> Places:
+        """Of a pod with these networks, none of which is the only one."""
+        return self.cni if is_cni(joins) else self
+
+    def tap(self, pod: str, attachment: Attachment) -> Tap:
+        """See ``Places``, as of all that follow."""
+        return Tap(self.control, attachment.tap)
+
+    def told(self, pod: str, new: str) -> tuple[Interface, ...]:
+        held = self.attached(pod)
+        return tuple(
+            interface(each, way_out=each is held[0]) for each in held if each is held[0] or each.tap == new
+        )
+
+    async def connect(self, pod: PodRecord, join: Join, place: int) -> Attachment:
+        held = self._attached.get(pod.id, ())
         record = await self._reached(join)
-        numbers = [place, *(int(each.interface.removeprefix(interface_name(""))) + 1 for each in held)]
-        made = self._attachment(join, record, join.mac_address or new_mac(), interface_name(max(numbers)))
+        name = interface_name(next_place([each.interface for each in held], place))
+        made = self._attachment(join, record, join.mac_address or new_mac(), name)
         more = sorted((*held, made), key=lambda each: (-each.priority, each.network))
-        self._attached[pod] = tuple(more)
+        self._attached[pod.id] = tuple(more)
         self.names.changed()
         return made
 
@@ -389,7 +419,6 @@ class Networks:
         await self.ports.lead_anew(pod, ports)
 
     async def disconnect(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
-        """Of one that runs; nothing happens where it is gone."""
         self._attached[pod] = tuple(
             each for each in self._attached.get(pod, ()) if each.tap != attachment.tap
         )
@@ -424,6 +453,7 @@ class Networks:
         if pod not in self._starting:
             self._attached.pop(pod, None)
             self.ports.forget(pod)
+            self.cni.release(pod)
         places, (ports, kept) = self._plugged.pop(pod, ()), self.ports.pop(pod)
         self.names.changed()
         if (fabric := self._worker.made) is not None and (places or ports or kept):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from hypercontainer.contract.networks import NONE, USER, Join
+from hypercontainer.contract.networks import CNI, NONE, USER, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
@@ -81,7 +81,7 @@ def check_open(ports: Sequence[int], joins: Sequence[Join]) -> None:
         said = ", ".join(map(str, ports))[:60]
         limits = f"1 to {PORT_MAX}, at most {OPEN_MAX} of them"
         raise InvalidArgument(f"{said}: these cannot be opened", field="host_loopback", takes=limits)
-    if ports and joins[0].name in (USER, NONE):
+    if ports and (joins[0].name in (USER, NONE) or joins[0].name.startswith(CNI)):
         raise InvalidArgument(
             f"in the network {joins[0].name!r} nothing of the host's loopback address is reached",
             field="host_loopback",

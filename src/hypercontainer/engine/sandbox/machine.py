@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypercontainer.config import Machine
-from hypercontainer.contract.spec import PodSpec
+from hypercontainer.contract.spec import PodSpec, PortMapping
 from hypercontainer.contract.volumes import HostPath
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.networks import Networks
@@ -80,8 +80,8 @@ async def plan_hardware(
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     shares = await storage.shares(contents.volumes.values(), supplies.places)
     disks, images = await _disks(record, contents, supplies)
-    joined = await supplies.networks.allot(record)
-    published = ports.choose(record.ports)
+    published = await _published(record, supplies)
+    joined = await supplies.networks.allot(record, published)
     limits = chosen.driver.limits(
         record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
     )
@@ -107,6 +107,12 @@ async def plan_hardware(
     release = kernel.source != "own"
     shown = published if spec.nics else ()
     return Hardware(spec, chosen.driver, release, record.cpus, joined, shown), facts
+
+
+async def _published(record: PodRecord, supplies: Supplies) -> tuple[PortMapping, ...]:
+    if record.ports:
+        await supplies.networks.settled()
+    return ports.choose(record.ports)
 
 
 async def _disks(

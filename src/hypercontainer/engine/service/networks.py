@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from hypercontainer.contract import times as moments
 from hypercontainer.contract.answers import Endpoint, NetworkInfo, NetworkMember
 from hypercontainer.contract.calls import NetworksPruned
-from hypercontainer.contract.networks import DEFAULT, Join, NetworkSpec
+from hypercontainer.contract.networks import CNI, DEFAULT, Join, NetworkSpec
 from hypercontainer.engine import filters, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
+from hypercontainer.engine.network.cni import identifier
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import connecting
 from hypercontainer.engine.state import NetworkRecord
 from hypercontainer.engine.views import network
-from hypercontainer.errors import HyperError, NotFound
+from hypercontainer.errors import Conflict, HyperError, NotFound
+from hypercontainer.network.cni.config import NetworkConfig
 
-DRIVER = "bridge"
+DRIVER, CNI_DRIVER = "bridge", "cni"
+SHORT = 12  # characters of an ID, as people are shown it
 _TYPES = ("builtin", "custom")
 
 _READERS: Mapping[str, filters.Reader[NetworkInfo]] = {
@@ -48,6 +53,19 @@ _PRUNED: Mapping[str, filters.Reader[NetworkInfo]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Meant:
+    """A network of hyperd's own, or of CNI."""
+
+    id: str
+    name: str
+    driver: str
+
+    @classmethod
+    def of(cls, record: NetworkRecord) -> _Meant:
+        return cls(record.id, record.name, DRIVER)
+
+
 class NetworkService:
     def __init__(self, directory: Directory, networks: Networks, events: EventBus) -> None:
         self._directory = directory
@@ -56,28 +74,34 @@ class NetworkService:
 
     async def create(self, spec: NetworkSpec) -> NetworkInfo:
         """Conflict where there is one of its name, or its subnet is in use on this machine."""
+        await self._check_own(spec.name, "put its configuration there")
         record = await self._networks.create(spec)
-        self._tell("create", record)
+        self._tell("create", _Meant.of(record))
         return self._told(record)
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[NetworkInfo]:
         wanted = question("networks", _READERS, filters)
         found = [self._told(record) for record in self._networks.records()]
+        of_others = await asyncio.to_thread(self._networks.cni.find)
+        found += [self._told_of(config) for config in of_others.configs]
         return [info for info in found if wanted(info)]
 
     async def inspect(self, name: str) -> NetworkInfo:
+        if (meant := await self._meant(name)) is not None:
+            return self._told_of(await asyncio.to_thread(self._networks.cni.get, meant.name))
         return self._told(self._networks.get(name))
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Conflict, which names the pods, where one is in it."""
+        await self._check_own(name, "remove its configuration there")
         try:
             record = self._networks.get(name)
         except NotFound:
             if not force:
                 raise
             return
-        await self._networks.remove(record, [pod.called for pod in self._users(record)])
-        self._tell("destroy", record)
+        await self._networks.remove(record, [pod.called for pod in self._users(record.name)])
+        self._tell("destroy", _Meant.of(record))
 
     async def prune(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> NetworksPruned:
         """Those that no pod is in, but for the default one."""
@@ -85,7 +109,7 @@ class NetworkService:
         removed = []
         for record in self._networks.records():
             info = self._told(record)
-            if info.name == DEFAULT or self._users(record) or not wanted(info):
+            if info.name == DEFAULT or self._users(record.name) or not wanted(info):
                 continue
             try:
                 await self.remove(record.id)
@@ -97,16 +121,31 @@ class NetworkService:
     async def connect(self, name: str, ref: str, *, join: Join | None = None) -> None:
         """The pod of a container, or the pod, whether it runs or not."""
         pod = await self._pod(ref)
-        record = await self._networks.get_or_default(name)
-        wish = await self._networks.checked_join(replace(join or Join(""), name=record.name))
+        meant = await self._meant(name) or _Meant.of(await self._networks.get_or_default(name))
+        wish = await self._networks.checked_join(replace(join or Join(""), name=meant.name))
         await connecting.connect(pod.sandbox, self._networks, wish, self._what(pod))
-        self._tell("connect", record, container=pod.id)
+        self._tell("connect", meant, container=pod.id)
 
     async def disconnect(self, name: str, ref: str, *, force: bool = False) -> None:
         pod = await self._pod(ref)
-        record = self._networks.get(name)
-        await connecting.disconnect(pod.sandbox, self._networks, record.name, self._what(pod))
-        self._tell("disconnect", record, container=pod.id)
+        meant = await self._meant(name) or _Meant.of(self._networks.get(name))
+        await connecting.disconnect(pod.sandbox, self._networks, meant.name, self._what(pod))
+        self._tell("disconnect", meant, container=pod.id)
+
+    async def _meant(self, ref: str) -> _Meant | None:
+        """The network of CNI with this name or ID; None where there is none."""
+        if ref.startswith(CNI):
+            return _Meant(identifier(ref), ref, CNI_DRIVER)
+        found = await asyncio.to_thread(self._networks.cni.find)
+        names = [CNI + config.name for config in found.configs]
+        return next(
+            (
+                _Meant(identifier(name), name, CNI_DRIVER)
+                for name in names
+                if len(ref) >= SHORT and identifier(name).startswith(ref)
+            ),
+            None,
+        )
 
     async def _pod(self, ref: str) -> Pod:
         """Of a container, or one of this name."""
@@ -120,8 +159,18 @@ class NetworkService:
                 pass
             raise
 
-    def _users(self, record: NetworkRecord) -> list[Pod]:
-        return [pod for pod in self._directory.pods.values() if self._networks.wished(pod.record, record)]
+    async def _check_own(self, name: str, hint: str) -> None:
+        if await self._meant(name) is not None:
+            where = self._networks.cni.directory
+            raise Conflict(f"{name} is a network of CNI, which is what a file in {where} says", hint=hint)
+
+    def _users(self, name: str) -> list[Pod]:
+        """Who is in it, or will be when it starts."""
+        return [
+            pod
+            for pod in self._directory.pods.values()
+            if any(join.name == name for join in pod.record.networks)
+        ]
 
     def _what(self, pod: Pod) -> str:
         return f"{'container' if pod.record.alone else 'pod'} {pod.called}"
@@ -138,18 +187,33 @@ class NetworkService:
             internal=spec.internal,
             mtu=spec.mtu or 0,
             labels=spec.labels,
-            members=tuple(self._member(pod, record) for pod in self._users(record)),
+            members=self._members(record.name),
             services=self._networks.services.told(record.name),
         )
 
-    def _member(self, pod: Pod, record: NetworkRecord) -> NetworkMember:
-        endpoints = [each for each in network(pod.record).endpoints if each.network == record.name]
+    def _told_of(self, config: NetworkConfig) -> NetworkInfo:
+        """Of one of CNI."""
+        name = CNI + config.name
+        return NetworkInfo(
+            id=identifier(name),
+            name=name,
+            driver=CNI_DRIVER,
+            created=times.from_ns(config.written_ns),
+            members=self._members(name),
+            configuration=config.tree,
+        )
+
+    def _members(self, name: str) -> tuple[NetworkMember, ...]:
+        return tuple(self._member(pod, name) for pod in self._users(name))
+
+    def _member(self, pod: Pod, name: str) -> NetworkMember:
+        endpoints = [each for each in network(pod.record).endpoints if each.network == name]
         return NetworkMember(
             pod=pod.id,
             name=pod.called,
             containers=tuple(each.name for each in pod.records()),
-            endpoint=endpoints[0] if endpoints else Endpoint(network=record.name),
+            endpoint=endpoints[0] if endpoints else Endpoint(network=name),
         )
 
-    def _tell(self, action: str, record: NetworkRecord, **more: str) -> None:
-        self._events.publish("network", action, record.id, name=record.name, type=DRIVER, **more)
+    def _tell(self, action: str, network: _Meant, **more: str) -> None:
+        self._events.publish("network", action, network.id, name=network.name, type=network.driver, **more)

@@ -115,6 +115,7 @@ class SystemService:
         checks.append(await asyncio.to_thread(self._check_kernel, needed=native.ok is not True))
         checks.append(await asyncio.to_thread(self._check_init))
         checks.append(self._check_networks())
+        checks += await self._check_cni()
         checks.append(await asyncio.to_thread(self._check_space))
         checks += await asyncio.to_thread(self._check_records)
         return checks
@@ -278,6 +279,11 @@ class SystemService:
             f"a pod has one of its own; of others, {problem}" if problem else "bridges, with names and rules"
         )
         return Check("networks", None if problem else True, said)
+
+    async def _check_cni(self) -> list[Check]:
+        """Nothing is said where there are none."""
+        found = await self._supplies.networks.cni.diagnose()
+        return [Check(name, not problem, problem or detail) for name, detail, problem in found]
 
     def _check_records(self) -> list[Check]:
         """Nothing is said where all is well."""
