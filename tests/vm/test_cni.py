@@ -17,6 +17,7 @@ from audit import kill_process
 from cni_stage import GATEWAY, PLUGINS, Stage
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
+from pools import POOL_OF_2, ready
 from private_host import HOST, WAY_OUT, WORLD, PrivateHost, private_host, said
 
 BUSYBOX = busybox_image.REFERENCE
@@ -48,9 +49,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return made
 
 
-def config(stage: Stage) -> str:
+def config(stage: Stage, pool: str = NO_POOL) -> str:
     directories = json.dumps([str(stage.own), str(PLUGINS)])
-    return f'[network]\ncni_conf_dir = "{stage.files}"\ncni_plugin_dirs = {directories}\n{NO_POOL}'
+    return f'[network]\ncni_conf_dir = "{stage.files}"\ncni_plugin_dirs = {directories}\n{pool}'
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,16 @@ def test_a_clone_has_its_own_place(hyper: Hyper, hypervisor: str) -> None:
         hyper.has_template(*words, "true")
     hyper("run", "-d", "--name", "one", *words, *SLEEP)
     assert pings(hyper, "one", GATEWAY)
+
+
+def test_one_that_stands_ready_has_its_own_place(host: PrivateHost, stage: Stage, hypervisor: str) -> None:
+    with hyper_context(config(stage, POOL_OF_2), hypervisor=hypervisor) as pooled:
+        pooled("load", stdin=busybox_image.archive([busybox_image.layer()]))
+        pooled("run", "--rm", "--network", "cni:a", BUSYBOX, "true")
+        pooled.until(lambda: ready(pooled) == 2, "two that are ready")
+        words = ("ping", "-c", "1", "-W", "5", GATEWAY)
+        assert pooled.kind("--network", "cni:a", BUSYBOX, *words) == "warm"
+        nothing_is_left(pooled, stage)
 
 
 def test_a_published_port(hyper: Hyper, host: PrivateHost) -> None:
