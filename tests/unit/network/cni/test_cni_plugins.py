@@ -164,6 +164,7 @@ def test_portmap_bandwidth_and_tuning_by_their_capabilities(host: PrivateHost, s
         {"type": "bandwidth", "capabilities": {"bandwidth": True}},
         {
             "type": "tuning",
+            "dataDir": str(stage.folder / "tuning"),
             "capabilities": {"mac": True},
             "mtu": 1300,
             "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"},
