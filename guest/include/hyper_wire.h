@@ -150,6 +150,7 @@ enum hyper_tag {
 	HYPER_COPY_UP = 82, /* what the root has at TARGET is copied into SOURCE where that is empty */
 	HYPER_OWNER = 83, /* user[:group], looked up in the root, in place of UID and GID */
 	HYPER_TIDY = 84, /* an empty lost+found goes */
+	HYPER_JOINED = 85, /* of BIND: the first of these in the root goes before CONTENT */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -11,6 +12,7 @@
 #include "root.h"
 #include "system.h"
 
+#define JOINED_MAX (4 << 20) /* bytes of a file of the image that is joined with another */
 #define BOUND_POINT "/f" /* where files that are bound lie: a file system of the container's own, outside its root */
 
 /* OWNER by name, or UID and GID. */
@@ -73,6 +75,60 @@ static int file_in_root(int root, const char *path, struct span file, struct fai
 	return fill(root, fd, path, file, failure);
 }
 
+/* A regular file of the root, and not a large one, opened for reading; -1 where it is none. */
+static int open_joined(int root, const char *path)
+{
+	struct stat info;
+	char by_fd[FD_PATH_BYTES];
+	int place = place_find(root, path, 0), fd = -1;
+	if (place < 0)
+		return -1;
+	fd_path(place, by_fd);
+	if (fstat(place, &info) == 0 && S_ISREG(info.st_mode) && info.st_size <= JOINED_MAX)
+		fd = open(by_fd, O_RDONLY | O_CLOEXEC);
+	(void)close(place);
+	return fd;
+}
+
+/* All of it, as a whole line at least: what follows begins a new one. */
+static int copy_joined(int from, int to)
+{
+	ssize_t done;
+	size_t left = JOINED_MAX;
+	while (left > 0 && (done = sendfile(to, from, NULL, left)) != 0) {
+		if (done < 0)
+			return -1;
+		left -= (size_t)done;
+	}
+	return write_all(to, "\n", 1);
+}
+
+/* The first file of those that it is joined with goes before it; `wanted` false: nothing is to be bound. */
+static int join(int root, int to, const char *path, struct span file, bool *wanted, struct failure *failure)
+{
+	struct span each;
+	*wanted = true;
+	while (field_each(&file, HYPER_JOINED, &each)) {
+		char *name = span_text(each);
+		if (!name)
+			return fail(failure, ENOMEM, "no memory");
+		int from = open_joined(root, name);
+		bool own = strcmp(name, path) == 0;
+		free(name);
+		if (from >= 0) {
+			int done = copy_joined(from, to);
+			*wanted = true;
+			if (done != 0)
+				(void)fail(failure, errno, "file %s: cannot join it: %s", path, reason(errno));
+			(void)close(from);
+			return done;
+		}
+		if (own)
+			*wanted = false;
+	}
+	return 0;
+}
+
 static int file_bound(int root, const char *path, struct span file, int number, struct failure *failure)
 {
 	char from[32], to[FD_PATH_BYTES];
@@ -82,6 +138,12 @@ static int file_bound(int root, const char *path, struct span file, int number, 
 	int fd = open(from, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(failure, errno, "file %s: no place for it: %s", path, reason(errno));
+	bool wanted;
+	int joined = join(root, fd, path, file, &wanted, failure);
+	if (joined != 0 || !wanted) {
+		(void)close(fd);
+		return joined;
+	}
 	if (fill(root, fd, path, file, failure) != 0)
 		return -1;
 	int target = place_make_file(root, path, failure);

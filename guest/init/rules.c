@@ -60,6 +60,7 @@ static const struct rule file_rules[] = {
 	{HYPER_GID, U32, 0, 0, NULL},
 	{HYPER_BIND, FLAG, 0, 0, NULL},
 	{HYPER_OWNER, TEXT, 0, 255, NULL},
+	{HYPER_JOINED, TEXT, MANY, 4095, NULL},
 	END,
 };
 

@@ -77,6 +77,9 @@ class FakeFabric:
         made[1].listen(1)
         return made[0], made[1]
 
+    def proxy_listeners(self) -> tuple[socket.socket, ...]:
+        return ()
+
     def plug(self, place: Place) -> None:
         self.places[place.tap] = place
 

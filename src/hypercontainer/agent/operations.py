@@ -98,7 +98,9 @@ class Mount:
 class File:
     """A file written into the root; with ``bind`` kept off the writable disk and bind-mounted.
 
-    ``owner``: "user[:group]" looked up in the root, in place of ``uid`` and ``gid``.
+    ``owner``: "user[:group]" looked up in the root, in place of ``uid`` and ``gid``.  ``joined``, with
+    ``bind``: paths; the first that is a file in the root goes before ``content``.  Where none is, and ``path`` is one
+    of them, nothing is bound.
     """
 
     path: Annotated[str, Tag.PATH]
@@ -108,6 +110,7 @@ class File:
     gid: Annotated[int, Tag.GID] = 0
     bind: Annotated[bool, Tag.BIND] = False
     owner: Annotated[str, Tag.OWNER] = ""
+    joined: Annotated[tuple[str, ...], Tag.JOINED] = ()
 
 
 @dataclass(frozen=True, slots=True)

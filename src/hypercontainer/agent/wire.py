@@ -195,6 +195,7 @@ class Tag(IntEnum):
     COPY_UP = 82, Kind.FLAG  # what the root has at TARGET is copied into SOURCE where that is empty
     OWNER = 83, Kind.TEXT, 255  # user[:group], looked up in the root, in place of UID and GID
     TIDY = 84, Kind.FLAG  # an empty lost+found goes
+    JOINED = 85, Kind.TEXT, 4095  # of BIND: the first of these in the root goes before CONTENT
 
     # PROCESS_START and after
     ARG = 96, Kind.TEXT

@@ -74,6 +74,12 @@ NETWORK = (
         parsed="host_loopback",
     ),
     text("--mac-address", "ADDRESS", "in its first network", parsed="mac_address"),
+    many(
+        "--secret-header",
+        "HOST:HEADER=SOURCE",
+        "set a header in requests to this host, on their way out of the VM; SOURCE: env:NAME or file:PATH, read here",
+        parsed="secret_headers",
+    ),
 )
 RESOURCES = (
     text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes", parsed="memory_bytes"),

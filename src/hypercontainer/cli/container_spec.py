@@ -13,6 +13,7 @@ from hypercontainer.cli.mounts import mounts_spec
 from hypercontainer.cli.networks import networks_spec
 from hypercontainer.cli.options import UsageError, Values
 from hypercontainer.cli.ports import parse_expose, parse_publish
+from hypercontainer.cli.secrets import secret_header
 from hypercontainer.cli.units import bytes_of
 from hypercontainer.cli.without_effect import check_without_effect
 from hypercontainer.errors import NotSupported
@@ -78,6 +79,8 @@ def network(values: Values) -> dict[str, Any]:
         spec["expose"] = exposed
     if values.given("host-loopback"):
         spec["host_loopback"] = [_port(item) for item in values.many("host-loopback")]
+    if secrets := [secret_header(item, os.environ) for item in values.many("secret-header")]:
+        spec["secret_headers"] = secrets
     return spec
 
 

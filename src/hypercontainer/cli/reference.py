@@ -111,6 +111,14 @@ its own. `-p` publishes a port of it on the host, and `--add-host NAME:host-gate
 | `127.0.0.1:8080:80`, `[::1]:8080:80`, `127.0.0.1::80` | on one address of the host |
 | `published=8080,target=80,protocol=tcp` | the same in words |
 
+| `--secret-header` | sets the header on the way out, in requests to that host alone; the VM never has it |
+| --- | --- |
+| `api.example.com:Authorization=env:TOKEN` | over TLS that is verified; the value is of this shell's environment |
+| `api.example.com:X-Key=file:key.txt` | the value is the one line of a file on this side |
+| `http://api.example.com:X-Key=env:KEY` | in clear, and not over TLS |
+
+[networks.md](networks.md) says how, and what it does not help against.
+
 ## Docker's commands that are not there
 
 Each says so, and what does the same:

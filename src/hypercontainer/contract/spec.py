@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from hypercontainer.contract.egress import SecretHeader
 from hypercontainer.contract.networks import Join, PodService
 from hypercontainer.contract.probes import Healthcheck, Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
@@ -104,6 +105,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     extra_hosts: tuple[str, ...] = ()  # "name:address"
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
+    secret_headers: tuple[SecretHeader, ...] = ()
 
     # root disk and mounts
     read_only: bool = False
@@ -192,6 +194,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     extra_hosts: tuple[str, ...] = ()  # "name:address"
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
+    secret_headers: tuple[SecretHeader, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
     fs_group: int | None = None  # group of the pod's volumes, and of every process
 
@@ -227,6 +230,7 @@ POD_WIDE = (
     "extra_hosts",
     "host_loopback",
     "mac_address",
+    "secret_headers",
     "disk_size_bytes",
     "kernel",
     "initrd",

@@ -27,6 +27,7 @@ from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import check_mac, new_mac
+from hypercontainer.engine.network.secrets import apart, check_secrets
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import choice, layout, storage
 from hypercontainer.engine.sandbox.machine import Supplies, check_boot_files
@@ -118,10 +119,9 @@ class Creation:
     ) -> PodCreated:
         """``name`` "": it is of the one container, and goes with it."""
         check_count(name, len(members))
-        ports.check(spec.ports)
-        check_mac(spec.mac_address)
         choice.check(spec.hypervisor, spec.accelerator)
         joins = await self._joins(spec)
+        spec, members, secrets = apart(spec, members)
         await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
         async with contextlib.AsyncExitStack() as stack:
@@ -150,6 +150,7 @@ class Creation:
             if name or not drafts[0].record.spec.read_only or storage.needs_disk(volumes.values()):
                 make = partial(self._make_disk, disk, spec.disk_size_bytes)
                 await stack.enter_async_context(_made(disk.parent, make))
+            stack.enter_context(self._supplies.networks.egress.secrets.made(identifier, secrets))
             containers = self._directory.add(record, written_down)
         for container in containers:
             container.tell("create")
@@ -158,10 +159,13 @@ class Creation:
         return PodCreated(identifier, name, tuple(draft.created for draft in drafts))
 
     async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
+        ports.check(spec.ports)
+        check_mac(spec.mac_address)
         joins = await self._supplies.networks.checked(spec.networks)
         ports.check_reach(spec.ports, joins)
         self._supplies.networks.check_services(spec.services, joins)
         ports.check_open(spec.host_loopback, joins)
+        check_secrets(spec.secret_headers, joins)
         return joins
 
     def _pod_record(

@@ -252,6 +252,8 @@ class Directory:
         pod = self.pods[record.pod]
         last = pod.record.alone and len(pod.members) == 1  # others may have come into it
         self._state.remove(record, with_pod=last)
+        if last:
+            self._supplies.networks.egress.secrets.drop(pod.id)
         self.containers.pop(record.id, None)
         pod.members.pop(record.id, None)
         if last:
@@ -273,6 +275,7 @@ class Directory:
 
     def _pod_removed(self, record: PodRecord) -> None:
         self._state.remove_pod(record)
+        self._supplies.networks.egress.secrets.drop(record.id)
         self.pods.pop(record.id, None)
 
     def _claimed_by_others(self, pod: str) -> Iterator[tuple[Mapping[str, bool], Callable[[str], Holder]]]:

@@ -154,7 +154,8 @@ def _networks(
     """``tested``: none are made but by ``maker``, whatever this machine can."""
     found, why = (maker, "this hyperd was told to make none") if tested else makers.found(places)
     cni = CniPods(state, places.run / "cni", config.network)
-    return Networks(state, cni, found, config.network.default, state.pods, "" if found else why)
+    why, secrets = "" if found else why, places.root / "secrets"
+    return Networks(state, cni, found, config.network.default, state.pods, why, secrets=secrets)
 
 
 def _supplies(

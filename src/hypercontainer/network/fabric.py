@@ -26,6 +26,7 @@ from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Led, Net
 from hypercontainer.network.uplink import Uplink
 
 BACKLOG = 64  # of those who ask for names by TCP
+PROXY_BACKLOG = 512
 RESOLVER_PLACE = ipaddress.ip_interface(f"{RESOLVER}/32")
 LOOPBACK = 1  # the index of a namespace's first interface
 
@@ -200,6 +201,29 @@ class NamespaceFabric:
         made.setblocking(False)
         return made
 
+    def proxy_listeners(self) -> tuple[socket.socket, ...]:
+        """See `Fabric.proxy_listeners`."""
+        made = [self._proxy_listener(socket.AF_INET, "0.0.0.0")]  # noqa: S104 - of the namespace, behind its rules
+        with contextlib.suppress(OSError):  # a kernel may have no IPv6
+            made.append(self._proxy_listener(socket.AF_INET6, "::"))
+        return tuple(made)
+
+    def _proxy_listener(self, family: socket.AddressFamily, address: str) -> socket.socket:
+        name = f"proxy-{int(family)}"
+        if (kept := self.namespace.take(name)) is not None:
+            return socket.socket(family, socket.SOCK_STREAM, fileno=kept)
+        made = self.namespace.socket(family, socket.SOCK_STREAM)
+        try:
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind((address, rules.PROXY_PORT))
+            made.listen(PROXY_BACKLOG)
+            self.namespace.keep(name, made.fileno())
+        except BaseException:
+            made.close()
+            raise
+        return made
+
     # ------------------------------------------------------------------------------------- pods
 
     def plug(self, place: Place) -> None:
@@ -226,6 +250,7 @@ class NamespaceFabric:
         self.namespace.drop(tap)
 
     def _put(self, batch: nft.Batch, places: Iterable[Place], *, gone: bool = False) -> None:
+        places = list(places)
         elements: dict[str, list[tuple[str, str]]] = {"macs": [], "addresses4": [], "addresses6": []}
         for place in places:
             elements["macs"].append((place.tap, place.mac))
@@ -233,6 +258,10 @@ class NamespaceFabric:
                 elements[f"addresses{ipaddress.ip_address(each).version}"].append((place.tap, each))
         for name, those in elements.items():
             (batch.forget if gone else batch.put)(self._bridged, name, those)
+        proxied = [each for place in places if place.proxied for each in place.addresses]
+        for version in (4, 6):
+            own = [(each,) for each in proxied if ipaddress.ip_address(each).version == version]
+            (batch.forget if gone else batch.put)(self._routed, f"proxied{version}", own)
 
     # ------------------------------------------------------------------------------------- services
 

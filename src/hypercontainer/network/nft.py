@@ -355,7 +355,7 @@ def load_meta(key: str, register: int = 0) -> Expression:
     return "meta", [("NFTA_META_KEY", _META[key]), ("NFTA_META_DREG", REGISTER + register)]
 
 
-_META = {"OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
+_META = {"SKUID": 10, "OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
 
 
 def load(header: int, offset: int, length: int, register: int = 0) -> Expression:
@@ -457,6 +457,13 @@ def destination_nat(family: int, address: int, port: int) -> Expression:
     """By an address and a port that are in registers."""
     registers = [("NFTA_NAT_REG_ADDR_MIN", REGISTER + address), ("NFTA_NAT_REG_PROTO_MIN", REGISTER + port)]
     return "nat", [("NFTA_NAT_TYPE", 1), ("NFTA_NAT_FAMILY", family), *registers]
+
+
+def to_port(number: int) -> Match:
+    """To this port of the namespace itself (``redirect to``)."""
+    port = ("NFTA_IMMEDIATE_DATA", _raw(struct.pack(">H", number)))
+    load_port: Expression = ("immediate", [("NFTA_IMMEDIATE_DREG", REGISTER), port])
+    return [load_port, ("redir", [("NFTA_REDIR_REG_PROTO_MIN", REGISTER)])]
 
 
 def masquerade() -> Expression:

@@ -23,6 +23,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 RESOLVER = "169.254.53.53"
 TAP = "t-"  # before what else a tap device is called
 DEVICE = "br-"  # of a network, before its ID
+PROXY_UID = 65534  # who the proxy for HTTP is, where hyperd is root
 PROTOCOLS = {"tcp": 6, "udp": 17}
 PLACES = 120  # of a service, to be shared among its pods: as many as 1 to 6 have no remainder of
 
@@ -62,12 +63,13 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Place:
-    """A pod's tap device on a network's bridge, and who may speak there."""
+    """A pod's tap device on a network's bridge, and who may speak there.  ``proxied``: its HTTP goes to the proxy."""
 
     tap: str
     bridge: Bridge
     mac: str
     addresses: tuple[str, ...]
+    proxied: bool = False
 
     @property
     def own(self) -> list[str]:
@@ -178,6 +180,9 @@ class Fabric(Protocol):
 
     def listeners(self) -> tuple[socket.socket, socket.socket]:
         """Where all pods ask for names: a socket of UDP, and one of TCP that listens."""
+
+    def proxy_listeners(self) -> tuple[socket.socket, ...]:
+        """Where the HTTP of pods is led whose places are ``proxied``: they listen, and outlive this process."""
 
     def plug(self, place: Place) -> None:
         """A tap device that is there becomes its network's.  Nothing is left of what fails."""

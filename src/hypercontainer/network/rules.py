@@ -41,12 +41,14 @@ from hypercontainer.network.nft import (
     Set,
     Table,
 )
-from hypercontainer.network.parts import DEVICE, PLACES
+from hypercontainer.network.parts import DEVICE, PLACES, PROXY_UID
 
 NAME = "hyper"
 UPLINK = "uplink"  # the way out of the namespace
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 DNS_PORT = 53
+PROXY_PORT = 15080  # in the namespace, where the proxy for HTTP listens
+HTTP_PORTS = (80, 443)
 _ETHER_IP4, _ETHER_ARP, _ETHER_IP6 = 0x0800, 0x0806, 0x86DD
 _ROUTER_ADVERTISEMENT, _REDIRECT, _NEIGHBOUR_ADVERTISEMENT = 134, 137, 136
 _RAW, DESTINATION_NAT, _SOURCE_NAT, _BRIDGED = -300, -100, 100, -200
@@ -60,6 +62,7 @@ MACS = Set("macs", (IFNAME, MAC))
 ADDRESSES4 = Set("addresses4", (IFNAME, IP4))
 ADDRESSES6 = Set("addresses6", (IFNAME, IP6))
 INTERNAL = Set("internal", (IFNAME,))
+PROXIED4, PROXIED6 = Set("proxied4", (IP4,)), Set("proxied6", (IP6,))  # pods whose HTTP the proxy sees
 SAME = Set("same", (IFNAME, IFNAME))  # a network, twice
 # Of the namespace too: where services have their addresses, and which pods stand behind these, by a place among PLACES.
 SERVICES = Set("services", (IP4,), intervals=True)
@@ -77,6 +80,7 @@ ANY6 = Set("any6", (PROTOCOL, PORT), (IP6, PORT))
 OPENED = Set("opened", (IP4, PORT), (IP4, PORT))
 WAYS_OUT = Set("ways_out", (IFNAME,))  # interfaces; where there are virtual machines one is often a bridge
 
+_SETS = (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4, OWN4, PROXIED4, PROXIED6)
 _OUT = nft.by_interface("OIFNAME", UPLINK)
 _SAME: Match = [nft.load_meta("IIFNAME"), nft.load_meta("OIFNAME", 4), nft.found(SAME)]
 _TO_SERVICE: Match = [*nft.of_family(IPV4), nft.load(NETWORK, 16, 4), nft.found(SERVICES)]
@@ -116,6 +120,8 @@ def routed(*, masquerade: bool) -> Table:
         [*nft.known_connection(), accept],
         [*nft.by_interface("IIFNAME", "lo"), accept],
         *([*nft.of_protocol(protocol), accept] for protocol in (ICMP, ICMP6)),
+        # What was led to the proxy, and not who asks for it.
+        [*nft.translated_connection(), *nft.of_protocol(TCP), *_to_port(PROXY_PORT), accept],
         *(
             [*nft.by_interface("IIFNAME", UPLINK, UNEQUAL), *nft.of_protocol(each), *asked]
             for each in (TCP, UDP)
@@ -128,16 +134,17 @@ def routed(*, masquerade: bool) -> Table:
         Chain("guard", ([nft.load_meta("IIFNAME"), *others, drop],), PREROUTING, _RAW),
         Chain("forward", _forwarded(), FORWARD, policy=DROP),
         Chain("input", tuple(arrive), INPUT, policy=DROP),
+        Chain("output", _of_proxy(), OUTPUT),
     ]
     # By a service to a pod of one's own network, which otherwise would answer without a way back through here.
     sources: list[Match] = [[*_SAME, *nft.translated_connection(), nft.masquerade()]]
     if masquerade:
         sources.append([*_OUT, nft.masquerade()])
     chains += [
-        Chain("prerouting", _served(), PREROUTING, DESTINATION_NAT, "nat"),
+        Chain("prerouting", (*_served(), *_to_proxy()), PREROUTING, DESTINATION_NAT, "nat"),
         Chain("postrouting", tuple(sources), POSTROUTING, _SOURCE_NAT, "nat"),
     ]
-    return Table(INET, NAME, (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4, OWN4), tuple(chains))
+    return Table(INET, NAME, _SETS, tuple(chains))
 
 
 def _forwarded() -> tuple[Match, ...]:
@@ -150,6 +157,7 @@ def _forwarded() -> tuple[Match, ...]:
         [*nft.by_interface("IIFNAME", UPLINK), accept],
         [*_to(IPV4, METADATA4), drop],
         [*_to(IPV6, METADATA6), drop],
+        *([*match, drop] for match in _of_proxied(UDP, 443)),  # QUIC, which it does not speak
         [*_OUT, nft.load_meta("IIFNAME"), nft.found(INTERNAL), drop],
         [*_OUT, accept],
         [*_SAME, *nft.translated_connection(), accept],
@@ -168,6 +176,42 @@ def _served() -> tuple[Match, ...]:
         [*_TO_SERVICE, *port, nft.drawn(PLACES, 3), nft.found(SERVICES4, register=0), led],
         [*_TO_SERVICE, *port, *client, nft.found(STICKY4, register=0), led],
     )
+
+
+def _of_proxy() -> tuple[Match, ...]:
+    """It answers pods, and reaches none: or one network would reach another through it."""
+    elsewhere = [nft.by_interface("OIFNAME", name, UNEQUAL) for name in (UPLINK, "lo")]
+    matches = [each for match in elsewhere for each in match]
+    known = [*nft.known_connection(), nft.verdict(ACCEPT)]
+    its = [nft.load_meta("SKUID"), nft.compare(struct.pack("=I", PROXY_UID))]
+    return known, [*matches, *its, nft.verdict(DROP)]
+
+
+def _of_proxied(protocol: int, port: int) -> list[Match]:
+    return [
+        [
+            *nft.of_family(family),
+            nft.load(NETWORK, offset, kind.size),
+            nft.found(proxied),
+            *nft.of_protocol(protocol),
+            *_to_port(port),
+        ]
+        for family, offset, kind, proxied in ((IPV4, 12, IP4, PROXIED4), (IPV6, 8, IP6, PROXIED6))
+    ]
+
+
+def _to_proxy() -> tuple[Match, ...]:
+    """From an internal network there is no way out, by the proxy neither."""
+    outside = [nft.load_meta("IIFNAME"), nft.found(INTERNAL, inverted=True)]
+    return tuple(
+        [*outside, *match, *nft.to_port(PROXY_PORT)]
+        for port in HTTP_PORTS
+        for match in _of_proxied(TCP, port)
+    )
+
+
+def _to_port(number: int) -> Match:
+    return [nft.load(TRANSPORT, 2, 2), nft.compare(struct.pack(">H", number))]
 
 
 def host(name: str, link: str) -> Table:

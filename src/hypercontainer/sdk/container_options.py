@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from hypercontainer.contract.egress import SecretHeader
 from hypercontainer.contract.networks import Join
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import LogConfig, RestartPolicy, Ulimit
@@ -50,6 +51,7 @@ class ContainerOptions(TypedDict, total=False):
     extra_hosts: Pairs
     host_loopback: Sequence[int]
     mac_address: str
+    secret_headers: Sequence[SecretHeader]
     read_only: bool
     tmpfs: Pairs
     shm_size: Size

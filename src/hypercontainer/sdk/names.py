@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypercontainer.contract.calls import PodProcess
+from hypercontainer.contract.egress import SecretHeader
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.contract.spec import (
     ContainerSpec,
@@ -105,6 +106,7 @@ __all__ = [
     "Remedy",
     "RestartPolicy",
     "RunResult",
+    "SecretHeader",
     "Stream",
     "StreamClosed",
     "Subnet",

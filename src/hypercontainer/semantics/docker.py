@@ -35,8 +35,8 @@ from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default
 from hypercontainer.semantics import files as plan_files
 from hypercontainer.semantics import health
 from hypercontainer.semantics import mounts as plan_mounts
+from hypercontainer.semantics.environment import PATH, environment, merged_env
 
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOSTNAME_MAX = 64  # Linux's
 UMASK = 0o022
 UNCONFINED = "unconfined"
@@ -91,6 +91,7 @@ class Facts:
     shared_memory: str = ""  # the volume that is /dev/shm
     unfilled: frozenset[str] = frozenset()  # volumes that may be filled from the image
     in_pod: bool = False  # memory and CPUs are this container's in the VM, not the VM's
+    authority: str = ""  # the certificate of the pod's own, PEM; "": it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         upper=facts.upper,
         read_only=spec.read_only,
         mounts=_mounts(spec, facts, systemd=systemd),
-        files=plan_files.files(spec, made.hostname, facts.address, facts.host, facts.name_servers),
+        files=plan_files.files(spec, made.hostname, facts),
         devices=plan_mounts.DEVICES,
         masked_paths=() if spec.privileged else plan_mounts.MASKED_PATHS,
         readonly_paths=() if spec.privileged else plan_mounts.READONLY_PATHS,
@@ -178,12 +179,13 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         privileged=spec.privileged,
         cwd=made.working_dir,
     )
+    extra = ("container=hyper",) if systemd else ()
     process = _process(
         spec,
         container_id,
         facts,
         args=args,
-        env=environment(made, tty=spec.tty, extra=("container=hyper",) if systemd else ()),
+        env=environment(made, tty=spec.tty, extra=extra, trusts=bool(facts.authority)),
         cwd=made.working_dir,
         user=made.user,
         tty=spec.tty,
@@ -213,8 +215,11 @@ def exec_process(
     container_id: str,
     process: int,
     kernel_version: tuple[int, int] = (6, 1),
+    *,
+    trusts: bool = False,
 ) -> ProcessPlan:
-    """One more process in a running container: with the container's environment, limits and privileges."""
+    """One more process in a running container: with the container's environment, limits and privileges.  ``trusts``:
+    its pod has an authority of its own."""
     if not exec_spec.command:
         raise InvalidArgument("no command specified")
     facts = Facts(Disk("", ""), None, process, kernel_version=kernel_version)
@@ -223,7 +228,7 @@ def exec_process(
         container_id,
         facts,
         args=exec_spec.command,
-        env=environment(made, tty=exec_spec.tty, extra=exec_spec.env),
+        env=environment(made, tty=exec_spec.tty, extra=exec_spec.env, trusts=trusts),
         cwd=_working_dir(exec_spec.working_dir, made.working_dir),
         user=made.user if exec_spec.user is None else exec_spec.user,
         tty=exec_spec.tty,
@@ -345,28 +350,6 @@ def signal_name(text: str) -> str:
 def is_systemd(args: tuple[str, ...]) -> bool:
     """Whether the program is an init system of systemd's kind, by the names that Podman goes by."""
     return bool(args) and (args[0] in _SYSTEMD_INITS or args[0].rsplit("/", 1)[-1] == "systemd")
-
-
-def merged_env(*layers: Iterable[str]) -> tuple[str, ...]:
-    """Later settings replace earlier ones in place; a name without "=" removes it."""
-    merged: dict[str, str] = {}
-    for setting in (setting for layer in layers for setting in layer):
-        name, equals, value = setting.partition("=")
-        if not name or "\0" in setting:
-            raise InvalidArgument(
-                f"{setting!r} is no setting", field="env", takes="NAME=value, or NAME to remove it"
-            )
-        if equals:
-            merged[name] = value
-        else:
-            merged.pop(name, None)
-    return tuple(f"{name}={value}" for name, value in merged.items())
-
-
-def environment(made: Effective, *, tty: bool, extra: Iterable[str] = ()) -> tuple[str, ...]:
-    """What a process gets; HOME is added in the guest, which can look it up."""
-    basic = [PATH, f"HOSTNAME={made.hostname}"] + (["TERM=xterm"] if tty else [])
-    return merged_env(basic, made.env, extra)
 
 
 def _working_dir(asked: str | None, otherwise: str) -> str:

@@ -1,14 +1,17 @@
-"""The three files that a container gets beside its image: /etc/hosts, /etc/hostname, /etc/resolv.conf."""
+"""The files that a container gets beside its image: /etc/hosts, /etc/hostname, /etc/resolv.conf; and
+what its pod trusts (``trust``)."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import Protocol
 
 from hypercontainer.agent.operations import File
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.semantics import mounts as plan_mounts
+from hypercontainer.semantics import trust
 
 HOST_GATEWAY = "host-gateway"  # Docker's word for the host's own address
 
@@ -22,20 +25,32 @@ _LOCAL = (
 )
 
 
-def files(
-    spec: ContainerSpec, hostname: str, address: str, host: str, name_servers: tuple[str, ...]
-) -> tuple[File, ...]:
+class Around(Protocol):
+    """What is known of where the container runs: see ``docker.Facts``."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def name_servers(self) -> tuple[str, ...]: ...
+    @property
+    def authority(self) -> str: ...
+
+
+def files(spec: ContainerSpec, hostname: str, facts: Around) -> tuple[File, ...]:
     """Bound over the image's own, so that they are right whatever disk the container has, but not over what the user
     mounts there; and the user's own files."""
     contents = {
-        "/etc/hosts": hosts(spec, hostname, address, host),
+        "/etc/hosts": hosts(spec, hostname, facts.address, facts.host),
         "/etc/hostname": hostname + "\n",
-        "/etc/resolv.conf": resolv_conf(spec, name_servers),
+        "/etc/resolv.conf": resolv_conf(spec, facts.name_servers),
     }
     theirs = plan_mounts.places(spec)
     bound = tuple(
         File(path, 0o644, text.encode(), bind=True) for path, text in contents.items() if path not in theirs
     )
+    bound += trust.files(facts.authority, theirs)
     if spec.termination_message_path:  # whoever the program runs as may write its last words
         place = plan_mounts.place("termination_message_path", spec.termination_message_path)
         bound += (File(place, 0o666, b""),)

@@ -15,6 +15,7 @@ from hypercontainer.errors import InvalidArgument
 from hypercontainer.image.model import ImageConfig
 from hypercontainer.linux.capabilities import ALL, DEFAULT, mask
 from hypercontainer.semantics import docker as plan
+from hypercontainer.semantics.environment import PATH
 from hypercontainer.semantics.files import files, hosts, resolv_conf
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mounts, tmpfs
 
@@ -80,7 +81,7 @@ def test_environment() -> None:
     assert process.env == ("PATH=/bin", "HOSTNAME=abcdef012345", "A=user", "B=")
     assert effective(env=("A",)).env == ("PATH=/bin",)
     bare = start(ImageConfig(cmd=("x",)), tty=True, hostname="me").process
-    assert bare.env == (plan.PATH, "HOSTNAME=me", "TERM=xterm")
+    assert bare.env == (PATH, "HOSTNAME=me", "TERM=xterm")
     assert "TERM=dumb" in start(tty=True, env=("TERM=dumb",)).process.env
     with pytest.raises(InvalidArgument, match=r"^env: "):
         effective(env=("=x",))
@@ -248,7 +249,7 @@ def test_what_the_user_mounts_goes_before_the_generated_files(path: str) -> None
         ContainerSpec("x", mounts=(VolumeMount("v", path),)),
         ContainerSpec("x", tmpfs=(Tmpfs(path),)),
     ):
-        left = generated - {file.path for file in files(spec, "x", "", "", ())}
+        left = generated - {file.path for file in files(spec, "x", plan.Facts(Disk("", ""), None))}
         assert left == {"/" + "/".join(part for part in path.split("/") if part not in ("", "."))}
 
 

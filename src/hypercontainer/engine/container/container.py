@@ -332,7 +332,8 @@ class Container(Facts):
         self._running()
         network = self.sandbox.network
         made = placed(self.record.effective, own_address(network), network.host)
-        return docker.exec_process(spec, self.record.spec, made, self.id, number)
+        trusts = bool(network.authority)
+        return docker.exec_process(spec, self.record.spec, made, self.id, number, trusts=trusts)
 
     # ------------------------------------------------------------------------------------- attached
 

@@ -99,6 +99,7 @@ class _Start:
             shared_memory=storage.memory_volume(pod, record.spec),
             unfilled=frozenset() if record.started else storage.writable(volumes),
             in_pod=not pod.alone,
+            authority=network.authority,
         )
 
     async def process(self, told: Told) -> Process:

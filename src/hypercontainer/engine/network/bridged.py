@@ -33,6 +33,7 @@ class Owner(Protocol):
     @property
     def host(self) -> str: ...
 
+    def authority(self, pod: str) -> str: ...
     def attached(self, pod: str) -> tuple[Attachment, ...]: ...
     async def plug(self, pod: str, taps: Sequence[str]) -> None: ...
 
@@ -49,6 +50,10 @@ class Bridged:
     @property
     def host(self) -> str:
         return self._owner.host
+
+    @property
+    def authority(self) -> str:
+        return self._owner.authority(self._pod)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:

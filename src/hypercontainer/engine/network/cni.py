@@ -86,6 +86,7 @@ class CniNetwork:
     """``Network`` of the pod with this ID.  ``anybody``: the network whose devices VMs have that are nobody's yet."""
 
     asks = False
+    authority = ""
 
     def __init__(self, owner: Owner, pod: str, anybody: Network, template_mtu: int) -> None:
         self._owner, self._pod, self._anybody, self._template_mtu = owner, pod, anybody, template_mtu

@@ -37,6 +37,10 @@ class Network(Protocol):
     def host(self) -> str:
         """By which address a container reaches the host's own services; "" where it does not."""
 
+    @property
+    def authority(self) -> str:
+        """The certificate of the authority that the pod is to trust, PEM; "" where it is to trust none of ours."""
+
     def nics(self, published: Sequence[PortMapping]) -> tuple[Nic, ...]:
         """Of a VM that is booted for this pod."""
 
@@ -89,7 +93,7 @@ class NoNetwork:
     attachments: tuple[Attachment, ...] = ()
     resolvers: tuple[str, ...] = ()
     asks = False
-    host = ""
+    host = authority = ""
 
     def nics(self, published: Sequence[PortMapping]) -> tuple[Nic, ...]:
         return ()

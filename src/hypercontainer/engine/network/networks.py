@@ -25,6 +25,7 @@ from hypercontainer.engine.network import wishes
 from hypercontainer.engine.network.bridged import Bridged, interface, new_tap, released
 from hypercontainer.engine.network.cni import CniNetwork, is_cni
 from hypercontainer.engine.network.cni_pods import CniPods
+from hypercontainer.engine.network.egress import Around, Egress
 from hypercontainer.engine.network.names import Known, Names
 from hypercontainer.engine.network.network import (
     Network,
@@ -56,7 +57,8 @@ log = logging.getLogger(__name__)
 
 class Networks:
     """``maker`` None: hyperd makes none here, because of ``why``.  ``default``: the configuration's.  ``pods``: the
-    records of all; ``cni``: whose all pods in networks of CNI are."""
+    records of all; ``cni``: whose all pods in networks of CNI are; ``secrets``: the folder for what the egress proxy
+    puts in."""
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class Networks:
         default: str,
         pods: Callable[[], Iterable[PodRecord]],
         why: str = "",
+        *,
+        secrets: Path,
     ) -> None:
         self._state, self._pods, self._default = state, pods, default
         self.cni = cni
@@ -82,8 +86,11 @@ class Networks:
         self.services = Services(state, self._worker, self.default_name, self.names.changed)
         self._mtu = 0
         self.host = ""  # as pods call it
-        self._server = Server(Upstream())
+        upstream = Upstream()
+        self._server = Server(upstream)
         self._served: socket.socket | None = None
+        around = Around(self.attached, lambda pod: self.known(pod).servers, lambda: self.host)
+        self.egress = Egress(secrets, self._worker, upstream, around)
 
     # ------------------------------------------------------------------------------------- its life
 
@@ -95,9 +102,11 @@ class Networks:
         running = [
             pod for pod in living if any(each.tap for each in pod.attachments) and not is_cni(pod.networks)
         ]
+        self.egress.secrets.open({pod.id for pod in self._pods()})
         for pod in running:
+            self.egress.found(pod)
             self._attached[pod.id] = pod.attachments
-            self._plugged[pod.id] = self._places(pod.attachments)
+            self._plugged[pod.id] = self._places(pod.id, pod.attachments)
             self.ports.opens(pod.id, pod.spec.host_loopback)
             self.ports.found(pod.id, pod.attachments, pod.published)
         self.services.found(running)
@@ -113,6 +122,7 @@ class Networks:
 
     async def close(self) -> None:
         """Lets go of them; where no pod is in one, nothing is left."""
+        await self.egress.close()
         await self._server.close()
         await self.services.close()
         await self.cni.settled()
@@ -131,6 +141,7 @@ class Networks:
         self._mtu = await self._worker.do(fabric.mtu)
         self.host = await self._worker.do(fabric.host)
         self._serve(*await self._worker.do(fabric.listeners))
+        await self.egress.opened(fabric)
 
     def _serve(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Names, in place of what is served no more."""
@@ -306,6 +317,9 @@ class Networks:
     def attached(self, pod: str) -> tuple[Attachment, ...]:
         return self._attached.get(pod, ())
 
+    def authority(self, pod: str) -> str:
+        return self.egress.authority(pod)
+
     def found(self, pod: PodRecord) -> Network:
         """Of a pod that runs."""
         if not pod.networks or pod.networks[0].name == NONE:
@@ -339,6 +353,7 @@ class Networks:
                 made.append(self._attachment(join, record, mac, interface_name(place)))
                 self._attached[pod.id] = tuple(made)
             self.names.changed()
+            await self.egress.begin(pod)
         return self.found(pod)
 
     def _attachment(self, join: Join, record: NetworkRecord, mac: str, interface: str) -> Attachment:
@@ -383,7 +398,7 @@ class Networks:
         """A VM of the pod is there, with these tap devices."""
         held = tuple(replace(each, tap=tap) for each, tap in zip(self._attached[pod], taps, strict=False))
         self._attached[pod] = held
-        fabric, places = await self._worker.ready(), self._places(held)
+        fabric, places = await self._worker.ready(), self._places(pod, held)
         self._plugged[pod] = places
         for place in places:
             await self._worker.do(partial(fabric.plug, place))
@@ -413,8 +428,9 @@ class Networks:
         return made
 
     async def plug_in(self, pod: str, attachment: Attachment, ports: Sequence[PortMapping]) -> None:
-        fabric, (place,) = await self._worker.ready(), self._places([attachment])
+        fabric, (place,) = await self._worker.ready(), self._places(pod, [attachment])
         self._plugged[pod] = (*self._plugged.get(pod, ()), place)
+        await self.egress.tell(pod)
         await self._worker.do(partial(fabric.plug, place))
         await self.ports.lead_anew(pod, ports)
 
@@ -426,14 +442,16 @@ class Networks:
         gone = [each for each in self._plugged.get(pod, ()) if each.tap == attachment.tap]
         self._plugged[pod] = tuple(each for each in self._plugged.get(pod, ()) if each not in gone)
         fabric = await self._worker.ready()
+        await self.egress.tell(pod)
         await self.ports.lead_anew(pod, ports)
         await self._worker.do(partial(released, fabric, gone, (), {}))
 
-    def _places(self, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
+    def _places(self, pod: str, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
         made = []
         for each in attachments:
             bridge = self._bridge(self._records[each.network_id])
-            made.append(Place(each.tap, bridge, each.mac_address, each.hosts))
+            proxied = self.egress.proxies(pod)
+            made.append(Place(each.tap, bridge, each.mac_address, each.hosts, proxied))
         return tuple(made)
 
     @contextlib.contextmanager
@@ -454,6 +472,7 @@ class Networks:
             self._attached.pop(pod, None)
             self.ports.forget(pod)
             self.cni.release(pod)
+            self.egress.release(pod)
         places, (ports, kept) = self._plugged.pop(pod, ()), self.ports.pop(pod)
         self.names.changed()
         if (fabric := self._worker.made) is not None and (places or ports or kept):

@@ -31,6 +31,7 @@ class UserNetwork:
     resolvers = RESOLVERS
     asks = False
     host = GATEWAY
+    authority = ""
 
     def __init__(self, mac: str) -> None:
         self._mac = mac

@@ -26,6 +26,7 @@ from hypercontainer.errors import AgentError
 from hypercontainer.hypervisor.driver import VM, DiskSpec
 from hypercontainer.rootfs import LayerStore, create_writable_disk
 from hypercontainer.semantics import docker as plan
+from hypercontainer.semantics.environment import PATH
 
 NAME = "rehearsal"
 PROGRAM = "/bin/hyperstart"
@@ -105,7 +106,7 @@ class _Run:
         facts = plan.Facts(Disk(IMAGE_SERIAL, "erofs"), Disk(DISK_SERIAL, "ext4"), process=_PROCESS)
         spec = ContainerSpec(image="")
         made = Effective(
-            env=(plan.PATH,),
+            env=(PATH,),
             entrypoint=(PROGRAM, "--rehearse"),
             command=(),
             user="",
