@@ -21,7 +21,20 @@ UID, GROUP = 12345, 12346
 PYTHON = "/usr/bin/python3"
 PACKAGES = (
     *("backports", "h11", "h2", "isal", "lightkube", "msgspec", "pyroute2", "re2", "urllib3", "yaml"),
-    *("anyio", "certifi", "hpack", "httpcore2", "httpx2", "hyperframe", "idna", "truststore", "wsproto"),
+    *(
+        "cryptography",
+        "cffi",
+        "pycparser",
+        "anyio",
+        "certifi",
+        "hpack",
+        "httpcore2",
+        "httpx2",
+        "hyperframe",
+        "idna",
+        "truststore",
+        "wsproto",
+    ),
 )
 PATH = "/usr/local/bin:/usr/bin:/bin"
 TUN, TUN_NUMBER = Path("/dev/net/tun"), os.makedev(10, 200)
@@ -80,7 +93,8 @@ def _furnish(base: Path) -> None:
             *installed.glob(f"{name}-*.dist-info"),
         ):  # some ask for their own version
             shutil.copytree(package, lib / package.name)
-    shutil.copy(installed / "typing_extensions.py", lib)
+    for module in (installed / "typing_extensions.py", *installed.glob("_cffi_backend.*")):
+        shutil.copy(module, lib)
     (base / "hyper").write_text("import sys\nfrom hypercontainer.cli.main import entry\nsys.exit(entry())\n")
     for kind, kernel in (("kernel", _kernel(KernelStore.default)), ("uml", _kernel(KernelStore.program))):
         if kernel is not None:

@@ -355,7 +355,7 @@ def load_meta(key: str, register: int = 0) -> Expression:
     return "meta", [("NFTA_META_KEY", _META[key]), ("NFTA_META_DREG", REGISTER + register)]
 
 
-_META = {"SKUID": 10, "OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
+_META = {"OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
 
 
 def load(header: int, offset: int, length: int, register: int = 0) -> Expression:

@@ -23,7 +23,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 RESOLVER = "169.254.53.53"
 TAP = "t-"  # before what else a tap device is called
 DEVICE = "br-"  # of a network, before its ID
-PROXY_UID = 65534  # who the proxy for HTTP is, where hyperd is root
 PROTOCOLS = {"tcp": 6, "udp": 17}
 PLACES = 120  # of a service, to be shared among its pods: as many as 1 to 6 have no remainder of
 

@@ -41,7 +41,7 @@ from hypercontainer.network.nft import (
     Set,
     Table,
 )
-from hypercontainer.network.parts import DEVICE, PLACES, PROXY_UID
+from hypercontainer.network.parts import DEVICE, PLACES
 
 NAME = "hyper"
 UPLINK = "uplink"  # the way out of the namespace
@@ -179,12 +179,11 @@ def _served() -> tuple[Match, ...]:
 
 
 def _of_proxy() -> tuple[Match, ...]:
-    """It answers pods, and reaches none: or one network would reach another through it."""
+    """It answers pods, and reaches none: or one network would reach another through it.  Nobody else here does."""
     elsewhere = [nft.by_interface("OIFNAME", name, UNEQUAL) for name in (UPLINK, "lo")]
     matches = [each for match in elsewhere for each in match]
     known = [*nft.known_connection(), nft.verdict(ACCEPT)]
-    its = [nft.load_meta("SKUID"), nft.compare(struct.pack("=I", PROXY_UID))]
-    return known, [*matches, *its, nft.verdict(DROP)]
+    return known, [*matches, *nft.of_protocol(TCP), nft.verdict(DROP)]
 
 
 def _of_proxied(protocol: int, port: int) -> list[Match]:

@@ -204,7 +204,7 @@ def test_the_proxy_is_there_for_as_long_as_a_pod_needs_it(ground: Ground, tmp_pa
             assert made._proxy is not first and made._proxy is not None
             last = made._proxy
             made.release("p")
-            await last.ended
+            await asyncio.wait([last.ended])
             assert not made.proxies("p") and made.authority("p") == ""
 
     play(story)

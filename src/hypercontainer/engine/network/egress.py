@@ -29,7 +29,7 @@ from hypercontainer.network.egress.looking import look_up
 from hypercontainer.network.egress.process import ProxyProcess
 from hypercontainer.network.egress.rules import ANYTHING, HttpRule, Refused
 from hypercontainer.network.egress.wire import Denied, Secret, Tell
-from hypercontainer.network.parts import PROXY_UID, Fabric
+from hypercontainer.network.parts import Fabric
 
 HOST_GATEWAY = "host-gateway"
 DEATHS_MAX, DEATHS_S = 5, 60.0  # more of them in so much time, and it is left alone until it is needed anew
@@ -188,7 +188,7 @@ class Egress:
         if self._proxy is None:
             listeners = await self._worker.do(fabric.proxy_listeners)
             try:
-                self._proxy = proxy = await ProxyProcess.start(fabric.namespace, listeners, self, PROXY_UID)
+                self._proxy = proxy = await ProxyProcess.start(fabric.namespace, listeners, self)
             finally:
                 for each in listeners:  # others are kept with the namespace
                     each.close()

@@ -23,6 +23,7 @@ from hypercontainer.network.egress import wire
 
 PROGRAM = "hypercontainer.network.egress.program"
 RESOLVING_MAX = 4096  # names that are looked up at a time
+NOBODY = 65534  # who it is, where hyperd is root
 START_S, TELL_S = 30.0, 10.0
 # What of hyperd's environment says which authorities it is to believe.
 _PASSED = ("SSL_CERT_FILE", "LD_LIBRARY_PATH")
@@ -50,10 +51,10 @@ class ProxyProcess:
 
     @classmethod
     async def start(
-        cls, namespace: Namespace, listeners: Sequence[socket.socket], hearer: Hearer, uid: int
+        cls, namespace: Namespace, listeners: Sequence[socket.socket], hearer: Hearer
     ) -> ProxyProcess:
-        """It listens, and is to be told of pods and then to serve.  ``uid``: who it is, where hyperd is root.  Raises
-        ``OSError`` where it cannot; its reason is on hyperd's standard error."""
+        """It listens, and is to be told of pods and then to serve.  Raises ``OSError`` where it cannot; its reason
+        is on hyperd's standard error."""
         root = os.geteuid() == 0
         with contextlib.ExitStack() as stack:
             own, its = socket.socketpair()
@@ -65,7 +66,7 @@ class ProxyProcess:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             for fd in (*spaces, null):
                 stack.callback(os.close, fd)
-            counts = [str(each) for each in (len(listeners), len(spaces), uid if root else 0)]
+            counts = [str(each) for each in (len(listeners), len(spaces), NOBODY if root else 0)]
             own.setblocking(False)
             with contextlib.ExitStack() as undo:
                 undo.callback(own.close)
@@ -112,10 +113,10 @@ class ProxyProcess:
 
     async def close(self) -> None:
         """It has ended."""
-        self.process.kill()
-        await self.process.wait()
         self.ended.cancel()
         await asyncio.gather(self.ended, return_exceptions=True)
+        self.process.kill()
+        await self.process.wait()
         self.process.close()
 
     async def _say(self, message: wire.ToProxy) -> None:

@@ -17,14 +17,13 @@ from hypercontainer.linux.netns import Namespace
 from hypercontainer.linux.process import Process
 from hypercontainer.network.egress import authority, program
 from hypercontainer.network.egress.authority import Authority
-from hypercontainer.network.egress.process import ProxyProcess
+from hypercontainer.network.egress.process import NOBODY, ProxyProcess
 from hypercontainer.network.egress.proxy import trusting
 from hypercontainer.network.egress.rules import HttpRule
 from hypercontainer.network.egress.wire import Denied, Secret, Tell
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces want root")
 API = "api.example.test"
-NOBODY = 65534
 PROXY = ("127.0.0.1", 15080)
 OWN = authority.make("pod", (API,))
 TOLD = Tell(
@@ -90,7 +89,7 @@ async def running(namespace: Namespace, hearer: Hearer) -> AsyncIterator[ProxyPr
     listener.bind(PROXY)
     listener.listen()
     try:
-        proxy = await ProxyProcess.start(namespace, [listener], hearer, NOBODY)
+        proxy = await ProxyProcess.start(namespace, [listener], hearer)
         try:
             await proxy.tell(TOLD)
             await proxy.serve()
