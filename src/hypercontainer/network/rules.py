@@ -54,6 +54,7 @@ _ROUTER_ADVERTISEMENT, _REDIRECT, _NEIGHBOUR_ADVERTISEMENT = 134, 137, 136
 _RAW, DESTINATION_NAT, _SOURCE_NAT, _BRIDGED = -300, -100, 100, -200
 # Of a bridge's own group addresses (IEEE 802.1Q, table 8-1) the last 4 bits differ.
 _GROUP, _GROUP_MASK = bytes.fromhex("0180c2000000"), bytes.fromhex("fffffffffff0")
+_SYN, _SYN_RST_ACK = b"\x02", b"\x16"  # of TCP's flags
 # What clouds tell their machines, credentials included, at these addresses.
 METADATA4, METADATA6 = "169.254.169.254", "fd00:ec2::254"
 
@@ -182,8 +183,8 @@ def _of_proxy() -> tuple[Match, ...]:
     """It answers pods, and reaches none: or one network would reach another through it.  Nobody else here does."""
     elsewhere = [nft.by_interface("OIFNAME", name, UNEQUAL) for name in (UPLINK, "lo")]
     matches = [each for match in elsewhere for each in match]
-    known = [*nft.known_connection(), nft.verdict(ACCEPT)]
-    return known, [*matches, *nft.of_protocol(TCP), nft.verdict(DROP)]
+    begins = [nft.load(TRANSPORT, 13, 1), nft.masked(_SYN_RST_ACK), nft.compare(_SYN)]
+    return ([*matches, *nft.of_protocol(TCP), *begins, nft.verdict(DROP)],)
 
 
 def _of_proxied(protocol: int, port: int) -> list[Match]:
