@@ -20,11 +20,19 @@ from make_sync import tidy
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from hypercontainer.contract import networks, probes, spec, volumes  # noqa: E402
+from hypercontainer.contract import networks, policies, probes, spec, volumes  # noqa: E402
 from hypercontainer.sdk import options  # noqa: E402
 
 TARGET = ROOT / "src/hypercontainer/sdk/container_options.py"
-HOMES = (abc, probes, volumes, networks, spec, options)  # where types come from: the first that knows one
+HOMES = (
+    abc,
+    probes,
+    volumes,
+    networks,
+    policies,
+    spec,
+    options,
+)  # where types come from: the first that knows one
 HEAD = '''"""What may be said of a new container beside its image and command, in a call.
 
 Made of contract/spec.py and sdk/options.py by tools/make_options.py; change it there.

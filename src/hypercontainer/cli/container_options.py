@@ -74,6 +74,13 @@ NETWORK = (
         parsed="host_loopback",
     ),
     text("--mac-address", "ADDRESS", "in its first network", parsed="mac_address"),
+    text(
+        "--network-policy",
+        "FILE|NAME",
+        "what it may reach, denying all else: a file (hyper policy create --help), or a policy's name",
+        parsed="network_policy",
+    ),
+    text("--network-rate", "RATES", "how fast it may send and get: out=10Mbit,in=50Mbit"),
 )
 RESOURCES = (
     text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes", parsed="memory_bytes"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from hypercontainer.contract.networks import Join, PodService
+from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck, Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
@@ -104,6 +105,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     extra_hosts: tuple[str, ...] = ()  # "name:address"
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
+    network_policy: str | NetworkPolicy | None = None  # the name of one, or one of its own
 
     # root disk and mounts
     read_only: bool = False
@@ -192,6 +194,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     extra_hosts: tuple[str, ...] = ()  # "name:address"
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
+    network_policy: str | NetworkPolicy | None = None  # the name of one, or one of its own
     sysctls: dict[str, str] = field(default_factory=dict)
     fs_group: int | None = None  # group of the pod's volumes, and of every process
 
@@ -227,6 +230,7 @@ POD_WIDE = (
     "extra_hosts",
     "host_loopback",
     "mac_address",
+    "network_policy",
     "disk_size_bytes",
     "kernel",
     "initrd",

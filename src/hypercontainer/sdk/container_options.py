@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from hypercontainer.contract.networks import Join
+from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import LogConfig, RestartPolicy, Ulimit
 from hypercontainer.contract.volumes import InjectedFile, Source, Volume
@@ -50,6 +51,7 @@ class ContainerOptions(TypedDict, total=False):
     extra_hosts: Pairs
     host_loopback: Sequence[int]
     mac_address: str
+    network_policy: str | NetworkPolicy
     read_only: bool
     tmpfs: Pairs
     shm_size: Size

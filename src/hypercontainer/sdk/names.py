@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
+from hypercontainer.contract.policies import EgressRule, NetworkPolicy, PolicyLimits
 from hypercontainer.contract.spec import (
     ContainerSpec,
     LogConfig,
@@ -79,6 +80,7 @@ __all__ = [
     "Credentials",
     "DigestMismatch",
     "DiskImage",
+    "EgressRule",
     "EmptyDir",
     "GuestError",
     "HostPath",
@@ -92,6 +94,7 @@ __all__ = [
     "LayerError",
     "LogConfig",
     "NamedVolume",
+    "NetworkPolicy",
     "NetworkSpec",
     "NotFound",
     "NotSupported",
@@ -100,6 +103,7 @@ __all__ = [
     "PodOutput",
     "PodProcess",
     "PodSpec",
+    "PolicyLimits",
     "PortMapping",
     "RegistryError",
     "Remedy",

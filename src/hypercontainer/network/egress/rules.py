@@ -45,7 +45,7 @@ class HttpRule(Struct, frozen=True, forbid_unknown_fields=True):
 ANYTHING = (HttpRule(),)
 
 
-class Refused(ValueError):  # noqa: N818 - a decision
+class Refused(ValueError):
     """``str()`` says why, in a user's words."""
 
 
