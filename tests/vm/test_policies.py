@@ -19,6 +19,7 @@ import busybox_image
 from dns_words import Asked
 from free_port import free_port
 from hyper import Hyper
+from owners import hyper_of
 from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE
@@ -303,3 +304,16 @@ def test_what_is_wrong_is_said_with_its_place(hyper: Hyper, tmp_path: Path) -> N
         "run", "--rm", "--network", "user", "--network-policy", str(path), BUSYBOX, "true", check=False
     )
     assert user.returncode == 125 and b"networks of hyperd's own" in user.stderr
+
+
+def test_an_ordinary_users_pods_have_policies_too(hypervisor: str, world: None) -> None:
+    with hyper_of("user", hypervisor) as hyper, echoes(PUBLIC) as port, echoes(OTHER, port):
+        text = f"egress:\n- to: [{PUBLIC}]\n  ports: [{port}]\n"
+        hyper("policy", "create", "some", "-", stdin=text.encode())
+        run(hyper, "web", "--network-policy", "some")
+        assert says(hyper, "web", PUBLIC, port)
+        assert not says(hyper, "web", OTHER, port)
+        hyper("policy", "update", "some", "-", stdin=text.replace(PUBLIC, OTHER).encode())
+        assert says(hyper, "web", OTHER, port)
+        assert not says(hyper, "web", PUBLIC, port)
+        hyper.until(lambda: audit(hyper, "web", PUBLIC), "a line about it")
