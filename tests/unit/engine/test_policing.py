@@ -189,6 +189,23 @@ def test_a_name_leads_to_the_internet_and_nowhere_else(tmp_path: Path, kind: str
     play(tmp_path, story)
 
 
+def test_of_one_pod_no_more_is_known_than_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hypercontainer.engine.network.policing.LED_MAX", 8)
+
+    async def story(it: Scene) -> None:
+        await it.run(WEB, 2, NAMED)
+        for number in range(20):
+            it.answers(WEB, f"n{number}.example.com", f"300 A 20.0.0.{number}")
+        assert it.led(WEB) == {f"20.0.0.{number}" for number in range(12, 20)}
+        it.answers(WEB, "all.example.com", *(f"300 A 20.1.0.{number}" for number in range(200)))
+        assert len(it.led(WEB)) == 8
+        for number in range(40):
+            it.answers(WEB, f"n{number}.example.com", f"300 A {PUBLIC}")
+        assert len(it.policing.names_of(WEB, ipaddress.ip_address(PUBLIC))) == 16
+
+    play(tmp_path, story)
+
+
 def test_only_names_that_some_rule_speaks_of_are_asked_for(tmp_path: Path) -> None:
     async def story(it: Scene) -> None:
         await it.run(WEB, 2, NetworkPolicy((*NAMED.egress, EgressRule(http=("api.github.com",)))))  # type: ignore[misc]

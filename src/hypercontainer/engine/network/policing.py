@@ -38,7 +38,8 @@ from hypercontainer.network.policy import deciding
 from hypercontainer.network.policy.compiling import Compiled
 
 LEAST_S, MOST_S = 30.0, 3600.0
-LED_MAX = 4096  # addresses of a pod that are known
+# Addresses of a pod that are known, the last ones; names of each; addresses of one answer.
+LED_MAX, NAMES_MAX, ANSWER_MAX = 2048, 16, 64
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 RECEIVE_BYTES = 1 << 17
 
@@ -168,24 +169,42 @@ class Policing:
         held = self._held.get(pod)
         if held is None or not held.compiled.meaning.restricted:
             return
-        for name, text, ttl in records.addresses(answer):
-            self._led(pod, held, name, ipaddress.ip_address(text), ttl)
-
-    def _led(self, pod: str, held: _Held, name: str, address: Address, ttl_s: int) -> None:
-        gates, why = held.compiled.gates_of(name, address, self._own())
-        if not gates:
-            if why:
+        fresh: dict[float, list[Lead]] = {}  # by how long they count
+        for name, text, ttl in records.addresses(answer)[:ANSWER_MAX]:
+            address = ipaddress.ip_address(text)
+            gates, why = held.compiled.gates_of(name, address, self._own())
+            if gates and (lifetime_s := self._counts(held, name, address, ttl)):
+                fresh.setdefault(lifetime_s, []).extend(self._by(pod, gates, address))
+            elif why and not gates:
                 self.audit.note(Denied(pod, str(address), 0, "dns", name, why))
-            return
+        for lifetime_s, leads in fresh.items():
+            self._tell(leads, lifetime_s)
+        while len(held.led) > LED_MAX:
+            self._forget(pod, held, *held.led.popitem(last=False))
+
+    def _counts(self, held: _Held, name: str, address: Address, ttl_s: int) -> float:
+        """How long the kernel is to be told that it does; 0: it knows."""
         until, least = self._now() + min(max(ttl_s, LEAST_S), MOST_S), max(ttl_s, LEAST_S / 2)
         known = held.led.setdefault(address, {})
         held.led.move_to_end(address)
         if known.get(name, 0) >= self._now() + min(least, MOST_S):
-            return  # it counts long enough, and to say so again would cost each question
+            return 0  # it counts long enough, and to say so again would cost each question
         known[name] = until
-        if len(held.led) > LED_MAX:
-            held.led.popitem(last=False)
-        self._tell(self._by(pod, gates, address), until - self._now())
+        if len(known) > NAMES_MAX:
+            del known[next(iter(known))]
+        return until - self._now()
+
+    def _forget(self, pod: str, held: _Held, address: Address, names: dict[str, float]) -> None:
+        leads = [
+            lead
+            for name in names
+            for lead in self._by(pod, held.compiled.gates_of(name, address, self._own())[0], address)
+        ]
+        if self._naming is not None:
+            try:
+                self._naming.forget(leads)
+            except (HyperError, OSError) as error:
+                log.warning("%s", error)
 
     def _lead_again(self, pod: str, held: _Held) -> None:
         """By another policy, as long as it was."""
