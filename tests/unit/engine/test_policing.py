@@ -18,15 +18,15 @@ import dns_words
 import frames_of_pods as f
 from fake_fabric import FakeFabric
 from hypercontainer.contract.answers import Denial
-from hypercontainer.contract.networks import Subnet
+from hypercontainer.contract.networks import Join, Subnet
 from hypercontainer.contract.policies import EgressRule, NetworkPolicy, PolicyLimits, PolicySpec
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.engine.network.audit import Audit
-from hypercontainer.engine.network.policies import Policies
+from hypercontainer.engine.network.policies import Policies, check_joins
 from hypercontainer.engine.network.policing import LEAST_S, Policing
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import PodRecord, StateStore
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from hypercontainer.network.parts import CONNECTIONS, Bridge, Flow, Guard, Lead, Place
 from hypercontainer.network.sets import attribute
 
@@ -279,6 +279,16 @@ def test_the_next_hyperd_has_the_policies(tmp_path: Path) -> None:
 
     play(tmp_path, story)
     play(tmp_path, next_story)
+
+
+def test_a_policy_is_kept_in_hyperds_own_networks_alone() -> None:
+    for own in ("bridge", "shop", "none"):
+        check_joins("some", [Join(own)])
+    for other in ("user", "cni:mesh"):
+        check_joins(None, [Join(other)])
+        for wish in ("some", NAMED):
+            with pytest.raises(NotSupported, match=other):
+                check_joins(wish, [Join("shop"), Join(other)])
 
 
 def told(why: str, packet: bytes) -> bytes:
