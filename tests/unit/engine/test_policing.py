@@ -50,12 +50,14 @@ class Scene:
     def policies(self) -> Policies:
         return self.policing.policies
 
+    @staticmethod
+    def record(wish: str | NetworkPolicy | None, pod: str = WEB) -> PodRecord:
+        spec = PodSpec(network_policy=wish)
+        return PodRecord(id=pod, spec=spec, memory_mib=32, cpus=1, mac="02:00:00:00:00:02")
+
     async def run(self, pod: str, number: int, wish: str | NetworkPolicy | None) -> Place:
         """As the networks do it."""
-        record = PodRecord(
-            id=pod, spec=PodSpec(network_policy=wish), memory_mib=32, cpus=1, mac="02:00:00:00:00:02"
-        )
-        self.policing.admit(record)
+        self.policing.admit(self.record(wish, pod))
         place = Place(
             f"t-{number}", BRIDGE, "02:00:00:00:00:02", (f"10.1.0.{number}",), self.policing.guard(pod)
         )
@@ -230,10 +232,10 @@ def test_a_change_is_all_pods_at_once_and_keeps_what_names_led_to(tmp_path: Path
         own, to = (ipaddress.ip_address(text) for text in ("10.1.0.2", PUBLIC))
         it.fabric.flows = [Flow(own, to, 6, 443, False), Flow(own, to, 6, 80, False)]
         wider = NetworkPolicy((EgressRule(("*.example.com",), ports=(80,)), EgressRule(("30.0.0.0/8",))))
-        made = it.policies.checked(wider)
         it.fabric.leads.clear()
-        it.policies.change(PolicySpec("named", wider), made)
-        await it.policing.change("named", made)
+        await it.policing.change(PolicySpec("named", wider))
+        made = it.policies.admit(it.record("named"))
+        assert made is not None
         assert {place.guard.policy for place in it.fabric.places.values()} == {made.number} != {former}
         assert set(it.fabric.policies) == {made.number}
         assert {place.guard.policy for those in it.plugged.values() for place in those} == {made.number}
@@ -257,6 +259,35 @@ def test_of_a_pod_that_is_gone_nothing_is_left(tmp_path: Path) -> None:
         assert it.policing.dismiss(WEB) is None
         it.answers(WEB, "api.example.com", f"300 A {PUBLIC}")
         assert not it.fabric.leads
+
+    play(tmp_path, story)
+
+
+def test_a_policy_that_nobody_has_any_more_leaves_the_kernel(tmp_path: Path) -> None:
+    async def story(it: Scene) -> None:
+        for changed in (True, False):
+            it.policies.add(PolicySpec("named", NAMED))
+            await it.run(WEB, 2, "named")
+            assert it.policing.dismiss(WEB) is not None
+            it.fabric.unplug(it.plugged.pop(WEB)[0])
+            assert it.fabric.policies  # whoever is next has it at once
+            if changed:
+                await it.policing.change(PolicySpec("named", NetworkPolicy(egress=())))
+                assert not it.fabric.policies
+            await it.policing.remove("named")
+            assert not it.fabric.policies
+
+    play(tmp_path, story)
+
+
+def test_a_fabric_that_is_new_is_told_all_of_it(tmp_path: Path) -> None:
+    async def story(it: Scene) -> None:
+        place = await it.run(WEB, 2, NAMED)
+        it.answers(WEB, "api.example.com", f"300 A {PUBLIC}")
+        it.fabric.leads.clear()
+        it.fabric.is_open = False  # its keeper was killed
+        await it.worker.ready()
+        assert it.led(WEB) == {PUBLIC} and set(it.fabric.policies) == {place.guard.policy}
 
     play(tmp_path, story)
 

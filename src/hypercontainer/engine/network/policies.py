@@ -58,10 +58,12 @@ class Policies:
         _ = made.elements
         return made
 
-    def change(self, spec: PolicySpec, made: Compiled) -> None:
-        """In place of what it was; ``made`` of it."""
+    def change(self, spec: PolicySpec, made: Compiled) -> Compiled:
+        """In place of what it was, which is returned; ``made`` of it."""
         self.get(spec.name)
+        former = self._compiled[spec.name]
         self._put(spec, made)
+        return former
 
     def remove(self, name: str) -> Compiled:
         self._state.remove_policy(name)

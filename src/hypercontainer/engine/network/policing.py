@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from hypercontainer.contract.policies import PolicySpec
 from hypercontainer.engine.network.audit import Audit, Denied
 from hypercontainer.engine.network.policies import Policies
 from hypercontainer.engine.network.worker import Worker
@@ -88,6 +89,8 @@ class Policing:
         self._naming = await self._worker.do(fabric.naming)
         self._log = await self._worker.do(fabric.denials)
         asyncio.get_running_loop().add_reader(self._log, self._hear, self._log)
+        for pod, held in self._held.items():
+            self._lead_again(pod, held)
 
     def close(self) -> None:
         self._let_go()
@@ -113,8 +116,8 @@ class Policing:
         """The kernel has its policy; before the kernel has the pod."""
         held = self._held.get(pod)
         if held is not None and held.compiled.number not in self._there:
-            self._there.add(held.compiled.number)
             await self._worker.do(partial(fabric.guard, (), (), None, held.compiled))
+            self._there.add(held.compiled.number)
 
     def guard(self, pod: str) -> Guard:
         held = self._held.get(pod)
@@ -131,14 +134,26 @@ class Policing:
             self._there.discard(unused.number)
         return partial(_forgotten, leads, unused)
 
-    async def change(self, name: str, made: Compiled) -> None:
+    async def remove(self, name: str) -> None:
+        """One that no pod has."""
+        await self._withdraw(self.policies.remove(name))
+
+    async def _withdraw(self, unused: Compiled) -> None:
+        if unused.number in self._there:
+            self._there.discard(unused.number)
+            fabric = await self._worker.ready()
+            await self._worker.do(partial(fabric.guard, (), (), unused, None))
+
+    async def change(self, spec: PolicySpec) -> None:
         """The pods that have this policy have it otherwise from now on, all at once; what was let through and is not
-        any more is cut."""
+        any more is cut.  NotFound, InvalidArgument."""
+        name, made = spec.name, self.policies.checked(spec.policy)
+        former = self.policies.change(spec, made)
         held = {pod: each for pod, each in self._held.items() if each.record.spec.network_policy == name}
         if not held:
+            await self._withdraw(former)
             return
         fabric = await self._worker.ready()
-        former = next(iter(held.values())).compiled
         before = [place for pod in held for place in self._plugged.get(pod, ())]
         for pod, each in held.items():
             each.compiled = made

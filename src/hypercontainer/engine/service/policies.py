@@ -33,9 +33,7 @@ class PolicyService:
 
     async def update(self, spec: PolicySpec) -> PolicyInfo:
         """At once for pods that run; returns when it counts, and what is not allowed any more is cut."""
-        made = self._policies.checked(spec.policy)
-        self._policies.change(spec, made)
-        await self._policing.change(spec.name, made)
+        await self._policing.change(spec)
         self._events.publish("policy", "update", spec.name, name=spec.name)
         return self._told(spec)
 
@@ -55,7 +53,7 @@ class PolicyService:
             return
         if users:
             raise Conflict(f"network policy {name} is used by {', '.join(users)}", hint="remove these first")
-        self._policies.remove(name)
+        await self._policing.remove(name)
         self._events.publish("policy", "destroy", name, name=name)
 
     async def check(self, ref: str, *, url: str, method: str = "GET") -> PolicyVerdict:
