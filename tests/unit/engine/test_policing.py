@@ -26,7 +26,7 @@ from hypercontainer.engine.network.policies import Policies, check_joins
 from hypercontainer.engine.network.policing import LEAST_S, Policing
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import PodRecord, StateStore
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound, NotSupported, Unavailable
 from hypercontainer.network.parts import CONNECTIONS, Bridge, Flow, Guard, Lead, Place
 from hypercontainer.network.sets import attribute
 
@@ -261,6 +261,26 @@ def test_of_a_pod_that_is_gone_nothing_is_left(tmp_path: Path) -> None:
         assert not it.fabric.leads
 
     play(tmp_path, story)
+
+
+def test_a_change_that_the_kernel_refuses_changes_nothing(tmp_path: Path) -> None:
+    async def story(it: Scene) -> None:
+        it.policies.add(PolicySpec("named", NAMED))
+        place = await it.run(WEB, 2, "named")
+        guard, it.fabric.guard = it.fabric.guard, _refused  # type: ignore[method-assign,assignment]
+        with pytest.raises(Unavailable):
+            await it.policing.change(PolicySpec("named", NetworkPolicy(egress=())))
+        assert it.policies.get("named").policy == NAMED and it.plugged[WEB] == (place,)
+        it.fabric.guard = guard  # type: ignore[method-assign]
+        await it.policing.change(PolicySpec("named", NetworkPolicy(egress=())))
+        assert it.policies.get("named").policy == NetworkPolicy(egress=())
+        assert set(it.fabric.policies) == {it.plugged[WEB][0].guard.policy}
+
+    play(tmp_path, story)
+
+
+def _refused(*given: object) -> None:
+    raise Unavailable("no memory")
 
 
 def test_a_policy_that_nobody_has_any_more_leaves_the_kernel(tmp_path: Path) -> None:

@@ -146,30 +146,48 @@ class Policing:
 
     async def change(self, spec: PolicySpec) -> None:
         """The pods that have this policy have it otherwise from now on, all at once; what was let through and is not
-        any more is cut.  NotFound, InvalidArgument."""
-        name, made = spec.name, self.policies.checked(spec.policy)
+        any more is cut.  NotFound, InvalidArgument; where the kernel refuses it, all is as it was."""
+        was, made = self.policies.get(spec.name), self.policies.checked(spec.policy)
         former = self.policies.change(spec, made)
-        held = {pod: each for pod, each in self._held.items() if each.record.spec.network_policy == name}
+        held = {pod: each for pod, each in self._held.items() if each.record.spec.network_policy == spec.name}
         if not held:
             await self._withdraw(former)
             return
-        fabric = await self._worker.ready()
-        before = [place for pod in held for place in self._plugged.get(pod, ())]
-        for pod, each in held.items():
-            each.compiled = made
-            self._lead_again(pod, each)
-            if pod in self._plugged:
-                self._plugged[pod] = _guarded(self._plugged[pod], _guard(made))
-        after = {pod: self._plugged.get(pod, ()) for pod in held}
-        flat = [place for those in after.values() for place in those]
-        without = former if former.number in self._there else None
-        self._there ^= {made.number, *([former.number] if without else [])}
-        await self._worker.do(partial(fabric.guard, before, flat, without, made))
+        try:
+            await self._switch(held, former, made)
+        except BaseException:
+            self.policies.change(was, former)
+            raise
         same = former.meaning.requests == made.meaning.requests
+        fabric = await self._worker.ready()
         for pod, each in held.items():
-            addresses = [address for place in after[pod] for address in place.addresses]
+            addresses = [address for place in self._plugged.get(pod, ()) for address in place.addresses]
             count = await self._worker.do(partial(fabric.cut, addresses, partial(_stays, each, same)))
             log.info("pod %s: %d connections were cut by its policy", pod[:12], count)
+
+    async def _switch(self, held: dict[str, _Held], former: Compiled, made: Compiled) -> None:
+        fabric = await self._worker.ready()
+        before = {pod: self._plugged[pod] for pod in held if pod in self._plugged}
+        after = {pod: _guarded(places, _guard(made)) for pod, places in before.items()}
+        for pod, each in held.items():
+            each.compiled = made
+            self._lead_again(pod, each)  # it counts with the policy, which is not there yet
+        self._plugged |= after
+        without = former if former.number in self._there else None
+        old, new = ([place for those in each.values() for place in those] for each in (before, after))
+        try:
+            await self._worker.do(partial(fabric.guard, old, new, without, made))
+        except BaseException:
+            for each in held.values():
+                each.compiled = former
+            self._plugged |= {pod: places for pod, places in before.items() if pod in self._plugged}
+            raise
+        self._there = (self._there - {former.number}) | {made.number}
+        for pod in (
+            after.keys() - self._plugged.keys()
+        ):  # it ended meanwhile, and its places came back with this
+            for place in after[pod]:
+                await self._worker.do(partial(fabric.unplug, place))
 
     # ------------------------------------------------------------------------------------- names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -33,7 +34,7 @@ class PolicyService:
 
     async def update(self, spec: PolicySpec) -> PolicyInfo:
         """At once for pods that run; returns when it counts, and what is not allowed any more is cut."""
-        await self._policing.change(spec)
+        await asyncio.shield(self._policing.change(spec))  # who asks for it may go
         self._events.publish("policy", "update", spec.name, name=spec.name)
         return self._told(spec)
 
