@@ -183,9 +183,8 @@ class Policing:
             self._plugged |= {pod: places for pod, places in before.items() if pod in self._plugged}
             raise
         self._there = (self._there - {former.number}) | {made.number}
-        for pod in (
-            after.keys() - self._plugged.keys()
-        ):  # it ended meanwhile, and its places came back with this
+        # Who ended meanwhile has places again by this.
+        for pod in after.keys() - self._plugged.keys():
             for place in after[pod]:
                 await self._worker.do(partial(fabric.unplug, place))
 
