@@ -38,7 +38,10 @@ class _Zone:
     def reverse(self, asker: str, address: str) -> str | None:
         return None
 
-    def may_forward(self, asker: str) -> bool:
+    def learns(self, asker: str, answer: bytes) -> None:
+        pass
+
+    def may_forward(self, asker: str, name: str) -> bool:
         return False
 
     def servers(self, asker: str) -> None:

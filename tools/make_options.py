@@ -20,7 +20,7 @@ from make_sync import tidy
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from hypercontainer.contract import egress, networks, probes, spec, volumes  # noqa: E402
+from hypercontainer.contract import egress, networks, policies, probes, spec, volumes  # noqa: E402
 from hypercontainer.sdk import options  # noqa: E402
 
 TARGET = ROOT / "src/hypercontainer/sdk/container_options.py"
@@ -30,6 +30,7 @@ HOMES = (
     probes,
     volumes,
     networks,
+    policies,
     spec,
     options,
 )  # where types come from: the first that knows one

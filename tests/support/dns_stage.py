@@ -29,6 +29,7 @@ class StageZone:
     outside: bool = True
     own_servers: dict[str, Sequence[Address]] = field(default_factory=dict)
     heard: list[tuple[str, str]] = field(default_factory=list)
+    learnt: list[tuple[str, bytes]] = field(default_factory=list)
 
     def lookup(self, asker: str, name: str) -> Sequence[str] | None:
         self.heard.append((asker, name))
@@ -38,7 +39,10 @@ class StageZone:
         self.heard.append((asker, address))
         return self.reversed.get(address)
 
-    def may_forward(self, asker: str) -> bool:
+    def learns(self, asker: str, answer: bytes) -> None:
+        self.learnt.append((asker, answer))
+
+    def may_forward(self, asker: str, name: str) -> bool:
         return self.outside
 
     def servers(self, asker: str) -> Sequence[Address] | None:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from fake_attachment import FakeAttachment
 from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes
+from fake_policies import FakePolicies
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
@@ -38,6 +39,7 @@ class FakeEngine:
         self.pods = FakePods(self)
         self.volumes = FakeVolumes(self.notes, makes_all=makes_all)
         self.networks = FakeNetworks(self.notes, makes_all=makes_all)
+        self.policies = FakePolicies(self.notes, makes_all=makes_all)
         self.images = FakeImages(self.notes, makes_all=makes_all)
         self.system = FakeSystem(self.notes)
         self.manifests = FakeManifests(self.notes)
@@ -46,7 +48,17 @@ class FakeEngine:
 
     def collections(self) -> dict[str, Any]:
         """What the native API serves."""
-        names = ("containers", "execs", "pods", "volumes", "networks", "images", "system", "manifests")
+        names = (
+            "containers",
+            "execs",
+            "pods",
+            "volumes",
+            "networks",
+            "policies",
+            "images",
+            "system",
+            "manifests",
+        )
         return {name: getattr(self, name) for name in names}
 
     def make_container(self, spec: ContainerSpec, state: str = "created") -> FakeContainer:

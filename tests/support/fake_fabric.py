@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypercontainer.contract.networks import Subnet
-from hypercontainer.network.parts import Bridge, Led, Network, Place, Served
+from hypercontainer.network.parts import Bridge, Elements, Flow, Lead, Led, Network, Place, Served
 
 
 class FakeNamespace:
@@ -43,6 +43,10 @@ class FakeFabric:
         self.subnet: Subnet | None = None
         self.served: dict[tuple[str, str, str, int], Served] = {}
         self.left: set[str] = set()
+        self.policies: dict[int, Elements] = {}
+        self.leads: dict[Lead, float] = {}
+        self.flows: list[Flow] = []
+        self.tells: list[socket.socket] = []  # where what is denied is told
         self.elsewhere: list[Network] = []  # what somebody else has on the host
 
     def open(
@@ -52,7 +56,9 @@ class FakeFabric:
         ports: Iterable[Led],
         subnet: Subnet | None = None,
         served: Sequence[Served] = (),
+        policies: Iterable[Elements] = (),
     ) -> bool:
+        self.policies = {each.number: each for each in policies}
         self.bridges = {each.id: each for each in bridges}
         self.places = {each.tap: each for each in places}
         self.ports, self.subnet = set(ports), subnet
@@ -89,6 +95,37 @@ class FakeFabric:
     def drop(self, tap: str) -> None:
         pass
 
+    def guard(
+        self,
+        former: Sequence[Place],
+        places: Sequence[Place],
+        without: Elements | None = None,
+        by: Elements | None = None,
+    ) -> None:
+        for each in former:
+            assert self.places.pop(each.tap, each) == each
+        self.places |= {each.tap: each for each in places}
+        if without is not None:
+            del self.policies[without.number]
+        if by is not None:
+            assert by.number not in self.policies
+            self.policies[by.number] = by
+        assert all(each.guard.policy in (0, *self.policies) for each in places)
+
+    def cut(self, addresses: Iterable[str], stays: Callable[[Flow], bool]) -> int:
+        gone = [each for each in self.flows if str(each.source) in addresses and not stays(each)]
+        self.flows = [each for each in self.flows if each not in gone]
+        return len(gone)
+
+    def naming(self) -> FakeNaming:
+        return FakeNaming(self.leads)
+
+    def denials(self) -> socket.socket:
+        tells, hears = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.tells.append(tells)
+        hears.setblocking(False)
+        return hears
+
     def publish(self, ports: Sequence[Led]) -> None:
         self.ports |= set(ports)
 
@@ -115,7 +152,26 @@ class FakeFabric:
         return "192.0.2.1"
 
     def dissolve(self) -> None:
-        self.is_open = False
+        self.close()
 
     def close(self) -> None:
         self.is_open = False
+        for each in self.tells:
+            each.close()
+
+
+class FakeNaming:
+    """``leads``: for how long."""
+
+    def __init__(self, leads: dict[Lead, float]) -> None:
+        self._leads = leads
+
+    def lead(self, leads: Iterable[Lead], lifetime_s: float) -> None:
+        self._leads |= dict.fromkeys(leads, lifetime_s)
+
+    def forget(self, leads: Iterable[Lead]) -> None:
+        for each in leads:
+            self._leads.pop(each, None)
+
+    def close(self) -> None:
+        pass

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import frames_of_pods as f
 from frames_of_pods import Heard
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux import netns
 from hypercontainer.network.fabric import NamespaceFabric as Fabric
-from hypercontainer.network.parts import TAP, Bridge, Place, link_local
+from hypercontainer.network.parts import TAP, Bridge, Guard, Place, link_local
 from hypercontainer.network.uplink import HostLink
 from private_host import footprint
 
@@ -25,6 +26,7 @@ HEADER_BYTES = 10  # a virtio_net_hdr: of a frame that wants nothing it is zero
 FRAME_BYTES = 1 << 17
 RETRY_MS = 10
 MARK_PORT = 40000
+NO_GUARD = Guard()
 
 A = Bridge("aa" * 32, (Subnet("10.1.0.0/24", "10.1.0.1"), Subnet("fd01::/64", "fd01::1")), 1500)
 B = Bridge("bb" * 32, (Subnet("10.2.0.0/24", "10.2.0.1"), Subnet("fd02::/64", "fd02::1")), 1500)
@@ -160,7 +162,9 @@ class Pod:
             self.fd = -1
 
 
-Plug = Callable[[Bridge, int], Pod]  # the pod of this number in a network
+class Plug(Protocol):
+    def __call__(self, bridge: Bridge, number: int, guard: Guard = ...) -> Pod:
+        """The pod of this number in a network."""
 
 
 @contextlib.contextmanager
@@ -181,19 +185,19 @@ def plugging(fabric: Fabric) -> Iterator[Plug]:
     """All pods end with it."""
     with contextlib.ExitStack() as undo:
 
-        def plug(bridge: Bridge, number: int) -> Pod:
-            made = pod(fabric, bridge, number)
+        def plug(bridge: Bridge, number: int, guard: Guard = NO_GUARD) -> Pod:
+            made = pod(fabric, bridge, number, guard=guard)
             undo.callback(made.close)
             return made
 
         yield plug
 
 
-def pod(fabric: Fabric, bridge: Bridge, number: int, *, name: str = "") -> Pod:
+def pod(fabric: Fabric, bridge: Bridge, number: int, *, name: str = "", guard: Guard = NO_GUARD) -> Pod:
     """The one of this number in the network, plugged in."""
     own = [str(gateway.network[number]) for gateway in bridge.gateways]
     mac = f"52:54:00:{bridge.id[:2]}:{number >> 8:02x}:{number & 255:02x}"
-    place = Place(TAP + (name or f"{bridge.id[:6]}{number}"), bridge, mac, tuple(own))
+    place = Place(TAP + (name or f"{bridge.id[:6]}{number}"), bridge, mac, tuple(own), guard)
     control = fabric.namespace.control
     made = Pod(netns.tap(control, place.tap), control, place, mac, *own)
     try:

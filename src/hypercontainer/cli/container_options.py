@@ -80,6 +80,13 @@ NETWORK = (
         "set a header in requests to this host, on their way out of the VM; SOURCE: env:NAME or file:PATH, read here",
         parsed="secret_headers",
     ),
+    text(
+        "--network-policy",
+        "FILE|NAME",
+        "what it may reach, denying all else: a file (hyper policy create --help), or a policy's name",
+        parsed="network_policy",
+    ),
+    text("--network-rate", "RATES", "how fast it may send and get: out=10Mbit,in=50Mbit"),
 )
 RESOURCES = (
     text("-m --memory", "SIZE", "of the virtual machine: 256m, 1g or bytes", parsed="memory_bytes"),

@@ -12,6 +12,7 @@ from hypercontainer.cli.health import healthcheck
 from hypercontainer.cli.mounts import mounts_spec
 from hypercontainer.cli.networks import networks_spec
 from hypercontainer.cli.options import UsageError, Values
+from hypercontainer.cli.policies import policy_spec
 from hypercontainer.cli.ports import parse_expose, parse_publish
 from hypercontainer.cli.secrets import secret_header
 from hypercontainer.cli.units import bytes_of
@@ -70,7 +71,7 @@ def _names(values: Values) -> dict[str, Any]:
 
 
 def network(values: Values) -> dict[str, Any]:
-    spec = networks_spec(values)
+    spec = networks_spec(values) | policy_spec(values)
     if ports := [port for item in values.many("publish") for port in parse_publish(item)]:
         spec["ports"] = ports
     if values.given("dns-opt"):

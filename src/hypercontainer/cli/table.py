@@ -126,6 +126,18 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "prune": ("network", "PRUNE", "Remove networks that no pod is in"),
         },
     ),
+    "policy": (
+        "Manage what pods may reach",
+        {
+            "create": ("policy", "CREATE", "Create a network policy"),
+            "update": ("policy", "UPDATE", "Change a network policy, at once for pods that run"),
+            "ls": ("policy", "LS", "List network policies"),
+            "inspect": ("policy", "INSPECT", "Show network policies, with the pods that have them"),
+            "rm": ("policy", "RM", "Remove network policies"),
+            "check": ("policy", "CHECK", "Tell whether a pod may reach a URL, and why"),
+            "audit": ("policy", "AUDIT", "Show what pods were denied"),
+        },
+    ),
     "generate": ("Write down what is there", {"kube": _GENERATE}),
     "kube": (
         "Use Kubernetes' manifests, with podman's words",
@@ -178,6 +190,7 @@ SYNONYMS = {
     "pod": {"list": "ls", "ps": "ls", "remove": "rm"},
     "ports": {"list": "ls", "remove": "delete", "rm": "delete"},
     "network": {"list": "ls", "remove": "rm"},
+    "policy": {"list": "ls", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
     "generate": {},
     "kube": {},

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from hypercontainer.contract.networks import Subnet
+from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 
@@ -408,6 +409,39 @@ class NetworkInfo(Struct, frozen=True, kw_only=True):
     members: tuple[NetworkMember, ...] = ()
     services: tuple[ServiceInfo, ...] = ()
     configuration: dict[str, Any] = field(default_factory=dict)
+
+
+class Denial(Struct, frozen=True, kw_only=True):
+    """What a pod was denied, ``count`` times in a second.  ``name``: that led to ``address``, or, where there is none,
+    that was asked for.  ``pod`` "": of several."""
+
+    time: str
+    pod: str
+    pod_name: str = ""
+    address: str = ""
+    port: int = 0
+    protocol: str = ""
+    name: str = ""
+    reason: str
+    count: int = 1
+
+
+class PolicyInfo(Struct, frozen=True, kw_only=True):
+    """``users``: names of the pods that have it."""
+
+    name: str
+    policy: NetworkPolicy
+    users: tuple[str, ...] = ()
+
+
+class PolicyVerdict(Struct, frozen=True, kw_only=True):
+    """``rule``: the place in the policy of the one that allows it; ``addresses``: what a name has led the pod to."""
+
+    allowed: bool
+    reason: str
+    rule: int | None = None
+    policy: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 class CronRun(Struct, frozen=True):

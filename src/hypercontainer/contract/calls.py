@@ -19,6 +19,7 @@ from hypercontainer.contract.answers import (
     NetworkInfo,
     Played,
     PodSummary,
+    PolicyInfo,
     Port,
     Process,
     Pruned,
@@ -75,6 +76,20 @@ class EventsQuery(Request, frozen=True):
     since: When = ""
     until: When = ""
     filters: Filters = field(default_factory=dict)
+
+
+class CheckPolicyQuery(Request, frozen=True):
+    """``url``: https://api.example.com/path, tcp://10.0.0.1:5432, udp://..., icmp://10.0.0.1; ``method``: of HTTP."""
+
+    url: Name
+    method: str = "GET"
+
+
+class DeniedQuery(Request, frozen=True):
+    """``ref``: a pod, or a container of it; "": all.  ``follow``: what comes, too."""
+
+    ref: str = ""
+    follow: bool = False
 
 
 class FiltersQuery(Request, frozen=True):
@@ -368,6 +383,10 @@ class VolumesPruned(Struct, frozen=True):
 
 class NetworkList(Wrapper, frozen=True):
     networks: list[NetworkInfo]
+
+
+class PolicyList(Wrapper, frozen=True):
+    policies: list[PolicyInfo]
 
 
 class NetworksPruned(Struct, frozen=True):

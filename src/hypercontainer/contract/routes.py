@@ -188,6 +188,21 @@ networks.connect POST /networks/ID/connect id_as=name body=ConnectBody status=20
 networks.disconnect POST /networks/ID/disconnect id_as=name body=DisconnectBody status=204
     Takes a container's pod out of a network, also while it runs.
 
+policies.create POST /policies body=PolicySpec answer=PolicyInfo status=201
+    Creates a network policy, by whose name pods have it.
+policies.update PUT /policies body=PolicySpec answer=PolicyInfo
+    Changes a network policy, at once for pods that run.
+policies.find GET /policies answer=PolicyList
+    Network policies.
+policies.inspect GET /policies/ID id_as=name answer=PolicyInfo
+    One network policy, with the pods that have it.
+policies.remove DELETE /policies/ID id_as=name query=ForceQuery status=204
+    Removes a network policy that no pod has.
+policies.check GET /pods/ID/policy id_as=ref query=CheckPolicyQuery answer=PolicyVerdict
+    Whether a pod's policy lets it reach a URL, and by which rule.
+policies.audit GET /denied query=DeniedQuery answer=Denial gives=lines
+    What pods were denied by their policies.
+
 manifests.play POST /manifests/play body=PlayBody answer=PlayedList progress credentials
     Makes what a Kubernetes manifest describes.
 manifests.down POST /manifests/down body=DownBody answer=PlayedList progress silent

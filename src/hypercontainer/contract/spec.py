@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from hypercontainer.contract.egress import SecretHeader
 from hypercontainer.contract.networks import Join, PodService
+from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck, Lifecycle, Probe
 from hypercontainer.contract.volumes import InjectedFile, Volume, VolumeMount
 
@@ -106,6 +107,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
     secret_headers: tuple[SecretHeader, ...] = ()
+    network_policy: str | NetworkPolicy | None = None  # the name of one, or one of its own
 
     # root disk and mounts
     read_only: bool = False
@@ -195,6 +197,7 @@ class PodSpec(Struct, frozen=True, forbid_unknown_fields=True):
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
     secret_headers: tuple[SecretHeader, ...] = ()
+    network_policy: str | NetworkPolicy | None = None  # the name of one, or one of its own
     sysctls: dict[str, str] = field(default_factory=dict)
     fs_group: int | None = None  # group of the pod's volumes, and of every process
 
@@ -231,6 +234,7 @@ POD_WIDE = (
     "host_loopback",
     "mac_address",
     "secret_headers",
+    "network_policy",
     "disk_size_bytes",
     "kernel",
     "initrd",

@@ -32,7 +32,17 @@ CLOSE_S = 30.0  # for the engine to let go of pods that live on
 class Collections(Mapping[str, Any]):
     """What the native API serves: the engine's collections, and manifests, which are made into what those hold."""
 
-    NAMES = ("containers", "execs", "pods", "volumes", "networks", "images", "system", "manifests")
+    NAMES = (
+        "containers",
+        "execs",
+        "pods",
+        "volumes",
+        "networks",
+        "policies",
+        "images",
+        "system",
+        "manifests",
+    )
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from hypercontainer.contract.policies import PolicySpec
 from hypercontainer.engine import files
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.state import (
@@ -294,6 +295,7 @@ _TYPES: dict[str, Any] = {
     "containers": ContainerRecord,
     "services": ServiceRecord,
     "networks": NetworkRecord,
+    "policies": PolicySpec,
     "objects": _Object,
 }
 
@@ -309,7 +311,7 @@ def _key(table: str, body: bytes) -> tuple[str, ...]:
         found = msgspec.json.decode(body, type=_Object)
         return found.kind, found.metadata.name
     named = msgspec.json.decode(body, type=_Named)
-    return (named.name if table == "services" else named.id,)
+    return (named.name if table in ("services", "policies") else named.id,)
 
 
 def _damaged(rows: Iterable[Row]) -> dict[Row, str]:

@@ -27,6 +27,7 @@ from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.network import check_mac, new_mac
+from hypercontainer.engine.network.policies import check_joins
 from hypercontainer.engine.network.secrets import apart, check_secrets
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import choice, layout, storage
@@ -161,11 +162,14 @@ class Creation:
     async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
         ports.check(spec.ports)
         check_mac(spec.mac_address)
-        joins = await self._supplies.networks.checked(spec.networks)
+        networks = self._supplies.networks
+        networks.policing.policies.check(spec.network_policy)
+        joins = await networks.checked(spec.networks)
         ports.check_reach(spec.ports, joins)
-        self._supplies.networks.check_services(spec.services, joins)
+        networks.check_services(spec.services, joins)
         ports.check_open(spec.host_loopback, joins)
         check_secrets(spec.secret_headers, joins)
+        check_joins(spec.network_policy, joins, networks.problem)
         return joins
 
     def _pod_record(

@@ -124,6 +124,22 @@ class Directory:
         await container.recovered.wait()
         return container
 
+    async def pod_of(self, ref: str) -> Pod:
+        """The pod of a container, or the one of this name."""
+        try:
+            container = await self.held(ref)
+            return self.pods[container.record.pod]
+        except NotFound:
+            try:
+                return await self.held_pod(ref)
+            except NotFound:
+                pass
+            raise
+
+    def called(self, pod: str) -> str:
+        """What people call it; "" of one that is gone."""
+        return self.pods[pod].called if pod in self.pods else ""
+
     def get_pod(self, ref: str, *, also_of_one: bool = False) -> Pod:
         """One with a name of its own; ``also_of_one``: or that of a container that is alone, by its whole ID."""
         if also_of_one and ref in self.pods:

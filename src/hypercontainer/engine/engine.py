@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import msgspec
 
 from hypercontainer.config import Config
+from hypercontainer.contract.answers import Denial
 from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.network import makers
+from hypercontainer.engine.network.audit import Audit
 from hypercontainer.engine.network.cni_pods import CniPods
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.network.services import Endpoint
@@ -30,6 +32,7 @@ from hypercontainer.engine.sandbox.templates import Templates
 from hypercontainer.engine.service.containers import ContainerService, ExecService
 from hypercontainer.engine.service.networks import NetworkService
 from hypercontainer.engine.service.pods import PodService
+from hypercontainer.engine.service.policies import PolicyService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.engine.state import StateStore
@@ -61,7 +64,7 @@ class Engine:
         aside = Aside(places)
         self.state = StateStore(config.root / "state.db", begin=aside.check_begin)
         self._store = _images(config)
-        networks = self._networks = _networks(config, places, self.state, maker, tested=driver is not None)
+        networks = self._networks = _networks(self, places, events, maker, tested=driver is not None)
         supplies = _supplies(
             config, places, networks, driver or _qemu(config), [] if driver else [_uml(config)]
         )
@@ -75,6 +78,7 @@ class Engine:
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events)
         self.networks = NetworkService(directory, networks, events)
+        self.policies = PolicyService(directory, networks.policing, events)
         networks.known = directory.known
         self.services = networks.services
         self.services.endpoints = self._endpoints
@@ -148,14 +152,29 @@ def _uml(config: Config) -> Driver:
     return UmlDriver(Places(config.root, config.run).facts, mode=Mode(config.uml.mode))
 
 
+def _denied(events: EventBus, line: Denial) -> None:
+    facts = {
+        "address": line.address,
+        "port": str(line.port or ""),
+        "protocol": line.protocol,
+        "host": line.name,
+    }
+    said = {name: value for name, value in facts.items() if value}
+    events.publish(
+        "policy", "deny", line.pod, pod=line.pod_name, reason=line.reason, count=str(line.count), **said
+    )
+
+
 def _networks(
-    config: Config, places: Places, state: StateStore, maker: Maker | None, *, tested: bool
+    engine: Engine, places: Places, events: EventBus, maker: Maker | None, *, tested: bool
 ) -> Networks:
     """``tested``: none are made but by ``maker``, whatever this machine can."""
+    config, state = engine.config, engine.state
+    audit = Audit(config.root, lambda pod: engine.directory.called(pod), functools.partial(_denied, events))
     found, why = (maker, "this hyperd was told to make none") if tested else makers.found(places)
     cni = CniPods(state, places.run / "cni", config.network)
     why, secrets = "" if found else why, places.root / "secrets"
-    return Networks(state, cni, found, config.network.default, state.pods, why, secrets=secrets)
+    return Networks(state, cni, found, config.network.default, state.pods, why, audit, secrets)
 
 
 def _supplies(

@@ -19,13 +19,14 @@ from msgspec import Struct, field
 
 from hypercontainer.contract.answers import Effective, Endpoint, Health
 from hypercontainer.contract.networks import USER, Join, NetworkSpec
+from hypercontainer.contract.policies import PolicySpec
 from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, alone
 from hypercontainer.contract.states import State
 from hypercontainer.engine import names
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 CHECKPOINT_PAGES = 64
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS containers (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS services (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS policies (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS objects (
     kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, name)
 ) STRICT;
@@ -227,6 +229,7 @@ KEYS = {
     "containers": ("id",),
     "services": ("name",),
     "networks": ("id",),
+    "policies": ("name",),
     "objects": ("kind", "name"),
 }
 DECODING = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what JSON that is none of ours raises
@@ -249,6 +252,7 @@ class StateStore:
         self._container = msgspec.json.Decoder(ContainerRecord)
         self._service = msgspec.json.Decoder(ServiceRecord)
         self._network = msgspec.json.Decoder(NetworkRecord)
+        self._policy = msgspec.json.Decoder(PolicySpec)
         self._do(self._open)
         self._reserve.keep()
 
@@ -310,6 +314,16 @@ class StateStore:
 
     def remove_network(self, identifier: str) -> None:
         self._do(self._change, ("DELETE FROM networks WHERE id = ?", (identifier,)))
+
+    def policies(self) -> list[PolicySpec]:
+        return [self._policy.decode(body) for (body,) in self._do(self._bodies, "policies")]
+
+    def put_policy(self, policy: PolicySpec) -> None:
+        values = (policy.name, self._encode(policy))
+        self._do(self._change, ("INSERT OR REPLACE INTO policies VALUES (?, ?)", values))
+
+    def remove_policy(self, name: str) -> None:
+        self._do(self._change, ("DELETE FROM policies WHERE name = ?", (name,)))
 
     def objects(self, kind: str, name: str = "") -> list[bytes]:
         """Kubernetes' objects that a surface keeps here, and what else has their form (kind, metadata), each as the

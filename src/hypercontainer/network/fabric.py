@@ -13,16 +13,31 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
 from hypercontainer.linux.process import Identity
-from hypercontainer.network import flows, links, nft, rules
-from hypercontainer.network.netlink import NETFILTER, ROUTE, Netlink, NetlinkError
-from hypercontainer.network.parts import DEVICE, RESOLVER, TAP, Bridge, Led, Network, Place, Served
+from hypercontainer.network import flows, links, nflog, nft, rules, shaping
+from hypercontainer.network.netlink import NETFILTER, ROUTE, Netlink, NetlinkError, nothing_there
+from hypercontainer.network.parts import (
+    DEVICE,
+    RESOLVER,
+    TAP,
+    Bridge,
+    Elements,
+    Flow,
+    Led,
+    Network,
+    Place,
+    Published,
+    Served,
+)
+from hypercontainer.network.policy import applying, cutting
+from hypercontainer.network.policy.kernel import LOG_GROUP, PROXY_PORT
+from hypercontainer.network.policy.naming import KernelNaming
 from hypercontainer.network.uplink import Uplink
 
 BACKLOG = 64  # of those who ask for names by TCP
@@ -83,9 +98,10 @@ class NamespaceFabric:
         self,
         bridges: Sequence[Bridge],
         places: Collection[Place],
-        ports: Iterable[Led],
+        ports: Collection[Led],
         subnet: Subnet | None = None,
         served: Sequence[Served] = (),
+        policies: Iterable[Elements] = (),
     ) -> bool:
         """See `Fabric.open`."""
         self.close()
@@ -99,7 +115,8 @@ class NamespaceFabric:
             undo.callback(self.close)
             self._inside.route.do("the name server", [links.address(LOOPBACK, RESOLVER_PLACE)])
             self._uplink.open(namespace, self._inside.route)
-            self._set_rules(bridges, places, subnet, served)
+            self._set_rules(bridges, places, ports, subnet, served, policies)
+            _harden(namespace)
             self._set_bridges(bridges, {place.tap for place in places})
             subnets = [one for each in bridges for one in each.subnets] + ([subnet] if subnet else [])
             self._lost = self._uplink.reset(subnets, ports)
@@ -111,8 +128,10 @@ class NamespaceFabric:
         self,
         bridges: Sequence[Bridge],
         places: Iterable[Place],
+        ports: Iterable[Led],
         subnet: Subnet | None,
         served: Sequence[Served],
+        policies: Iterable[Elements],
     ) -> None:
         with self._change("the rules of networks") as batch:
             batch.make(self._bridged)
@@ -123,7 +142,12 @@ class NamespaceFabric:
                 batch.put(self._routed, "services", [(subnet.subnet,)])
             for name, elements in _by_map(served).items():
                 batch.put(self._routed, name, elements)
+            for each in policies:
+                applying.policy(batch, self._routed, each)
+            for each in policies:
+                applying.policy(batch, self._routed, each)
             self._put(batch, places)
+            self._doors(batch, ports)
 
     def _set_bridges(self, bridges: Sequence[Bridge], taps: Collection[str]) -> None:
         """``taps``: those that are somebody's."""
@@ -216,7 +240,7 @@ class NamespaceFabric:
         try:
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.bind((address, rules.PROXY_PORT))
+            made.bind((address, PROXY_PORT))
             made.listen(PROXY_BACKLOG)
             self.namespace.keep(name, made.fileno())
         except BaseException:
@@ -232,6 +256,8 @@ class NamespaceFabric:
             self._put(batch, [place])
         try:
             tap, bridge = (self._inside.index(each) for each in (place.tap, place.bridge.device))
+            if place.guard.in_rate:
+                self._shape(place)
             self._inside.route.do(place.bridge.what, [links.port(tap, bridge, place.bridge.mtu)])
         except BaseException:
             self.unplug(place)
@@ -258,10 +284,46 @@ class NamespaceFabric:
                 elements[f"addresses{ipaddress.ip_address(each).version}"].append((place.tap, each))
         for name, those in elements.items():
             (batch.forget if gone else batch.put)(self._bridged, name, those)
-        proxied = [each for place in places if place.proxied for each in place.addresses]
-        for version in (4, 6):
-            own = [(each,) for each in proxied if ipaddress.ip_address(each).version == version]
-            (batch.forget if gone else batch.put)(self._routed, f"proxied{version}", own)
+        applying.guard(batch, self._bridged, self._routed, places, gone=gone)
+
+    def guard(
+        self,
+        former: Sequence[Place],
+        places: Sequence[Place],
+        without: Elements | None = None,
+        by: Elements | None = None,
+    ) -> None:
+        """See `Fabric.guard`."""
+        with self._change("the policy of pods") as batch:
+            if by is not None:
+                applying.policy(batch, self._routed, by)
+            applying.guard(batch, self._bridged, self._routed, former, gone=True)
+            applying.guard(batch, self._bridged, self._routed, places)
+            if without is not None:
+                applying.policy(batch, self._routed, without, gone=True)
+        for before, place in zip(former, places, strict=True):
+            if before.guard.in_rate != place.guard.in_rate:
+                self._shape(place)
+
+    def _shape(self, place: Place) -> None:
+        index = self._inside.index(place.tap)
+        with nothing_there():  # no device: its VM is going; or no rate to be taken away
+            self._inside.route.do(place.bridge.what, [shaping.queue(index, place.guard.in_rate)])
+
+    def naming(self) -> KernelNaming:
+        """See `Fabric.naming`."""
+        kernel = Netlink(self.namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER))
+        return KernelNaming(kernel, self._routed)
+
+    def denials(self) -> socket.socket:
+        """See `Fabric.denials`."""
+        made = self.namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+        nflog.listen(made, LOG_GROUP)
+        return made
+
+    def cut(self, addresses: Iterable[str], stays: Callable[[Flow], bool]) -> int:
+        """See `Fabric.cut`."""
+        return cutting.cut(self._inside.rules, addresses, stays)
 
     # ------------------------------------------------------------------------------------- services
 
@@ -319,14 +381,24 @@ class NamespaceFabric:
     def publish(self, ports: Sequence[Led]) -> None:
         """All or none."""
         former = self._known(self._served)
+        with self._change("published ports") as batch:
+            self._doors(batch, ports)
         self._uplink.publish(ports)
         self._replace(former, self._known(self._served))
 
     def withdraw(self, ports: Sequence[Led]) -> None:
         """Nothing happens where they are gone."""
         former = self._known(self._served)
+        with self._change("published ports") as batch:
+            self._doors(batch, ports, gone=True)
         self._uplink.withdraw(ports)
         self._replace(former, self._known(self._served))
+
+    def _doors(self, batch: nft.Batch, ports: Iterable[Led], *, gone: bool = False) -> None:
+        for port in ports:
+            if isinstance(port, Published) and port.protocol == "udp":
+                name = f"doors{ipaddress.ip_address(port.ip).version}"
+                (batch.forget if gone else batch.put)(self._routed, name, [(port.ip, port.port)])
 
     # ------------------------------------------------------------------------------------- the host
 
@@ -380,6 +452,11 @@ def _by_map(served: Iterable[Served]) -> dict[str, set[tuple[str | int, ...]]]:
     for each in served:
         made.setdefault(each.map, set()).update(each.elements)
     return made
+
+
+def _harden(namespace: Namespace) -> None:
+    """Once there are rules.  Of what no connection is known none begins in its middle: one that was cut stays so."""
+    namespace.set("netfilter/nf_conntrack_tcp_loose", 0)
 
 
 def _settle(namespace: Namespace) -> None:

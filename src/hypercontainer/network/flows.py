@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_CTNETLINK
 from pyroute2.netlink.nfnetlink.nfctsocket import (
@@ -30,35 +30,38 @@ def forget(host: Netlink, ports: Iterable[Led]) -> None:
     """Of datagrams: a stream ends by itself, and goes on for as long as its two ends want."""
     for port in ports:
         if isinstance(port, Published) and port.protocol == "udp":
-            for flow in _found(host, ipaddress.ip_address(port.host_ip).version, "udp", port.host_port):
-                _forget(host, flow)
+            version = ipaddress.ip_address(port.host_ip).version
+            family = socket.AF_INET if version == 4 else socket.AF_INET6
+            asked = NFCTAttrTuple(family=family, proto=PROTOCOLS["udp"], dport=port.host_port)
+            for flow, _ in found(host, asked):
+                end(host, flow)
 
 
 def leave(inside: Netlink, served: Served, addresses: Collection[str]) -> None:
     """What came by a service to pods at these addresses: datagrams come to another from now on, and of a stream the
-    rest does too, to one who knows nothing of it and says so."""
-    for flow in _found(inside, 4, served.protocol, served.port, answered_by=addresses):
-        if flow.daddr == served.ip and served.client in ("", flow.saddr):
-            _forget(inside, flow)
+    rest is refused, as nobody knows how it began."""
+    asked = NFCTAttrTuple(family=socket.AF_INET, proto=PROTOCOLS[served.protocol], dport=served.port)
+    for flow, back in found(inside, asked):
+        meant = flow.daddr == served.ip and served.client in ("", flow.saddr)
+        if meant and back.saddr in addresses:
+            end(inside, flow)
 
 
-def _found(
-    netlink: Netlink, version: int, protocol: str, port: int, *, answered_by: Collection[str] | None = None
-) -> list[NFCTAttrTuple]:
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    asked = NFCTAttrTuple(family=family, proto=PROTOCOLS[protocol], dport=port)
-    found = netlink.dump("flows", _message(IPCTNL_MSG_CT_GET, asked, only=True), nfct_msg)
-    return [
-        NFCTAttrTuple.from_netlink(family, each.get_attr("CTA_TUPLE_ORIG"))
-        for each in found
-        if answered_by is None
-        or NFCTAttrTuple.from_netlink(family, each.get_attr("CTA_TUPLE_REPLY")).saddr in answered_by
-    ]
+def found(kernel: Netlink, asked: NFCTAttrTuple) -> Iterator[tuple[NFCTAttrTuple, NFCTAttrTuple]]:
+    """Connections of which that is so: as who began each says it, and as it is answered."""
+    message = _message(IPCTNL_MSG_CT_GET, asked, only=True)
+    for each in kernel.dump("connections", message, nfct_msg):
+        there, back = (
+            NFCTAttrTuple.from_netlink(asked.family, each.get_attr(f"CTA_TUPLE_{end}"))
+            for end in ("ORIG", "REPLY")
+        )
+        yield there, back
 
 
-def _forget(netlink: Netlink, flow: NFCTAttrTuple) -> None:
+def end(kernel: Netlink, flow: NFCTAttrTuple) -> None:
+    """It is not known any more; nothing happens where it is gone."""
     with nothing_there():
-        netlink.do("a flow", [_message(IPCTNL_MSG_CT_DELETE, flow)])
+        kernel.do("a connection", [_message(IPCTNL_MSG_CT_DELETE, flow)])
 
 
 def _message(number: int, flow: NFCTAttrTuple, *, only: bool = False) -> Message:

@@ -8,7 +8,6 @@ Sources: linux/netfilter/nf_tables.h, nft(8).
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -18,13 +17,6 @@ from typing import Any
 from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
-    DATA_TYPE_ETHERADDR,
-    DATA_TYPE_IFNAME,
-    DATA_TYPE_INET_PROTOCOL,
-    DATA_TYPE_INET_SERVICE,
-    DATA_TYPE_IP6ADDR,
-    DATA_TYPE_IPADDR,
-    DATA_TYPE_MARK,
     NFPROTO_BRIDGE,
     NFPROTO_INET,
     NFPROTO_IPV4,
@@ -40,13 +32,14 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
     NFT_MSG_NEWSETELEM,
     NFT_MSG_NEWTABLE,
     nft_chain_msg,
+    nft_contains_expr,
     nft_rule_msg,
-    nft_set_elem_list_msg,
     nft_set_msg,
     nft_table_msg,
 )
 
 from hypercontainer.network.netlink import Message, Netlink
+from hypercontainer.network.sets import Set, Value, attribute, described, element
 
 BRIDGE, INET, IPV4, IPV6 = NFPROTO_BRIDGE, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)  # the hooks
@@ -58,44 +51,11 @@ BEGIN, END = 0x10, 0x11  # NFNL_MSG_BATCH
 INVERTED = "NFT_LOOKUP_F_INV"
 _ADD = 0  # NFT_DYNSET_OP_ADD
 _SUBSYSTEM = NFNL_SUBSYS_NFTABLES << 8
-_TYPE_BITS = 6
+_AT_ONCE = 256  # elements in a message, whose attributes have 65535 bytes at most
+_TABLE, _SET, _ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS
 
 Expression = tuple[str, list[tuple[str, Any]]]
 Match = list[Expression]
-
-
-@dataclass(frozen=True)
-class Type:
-    """Of a value: its number in nft's own list, and its bytes."""
-
-    number: int
-    size: int
-
-    @property
-    def registers(self) -> int:
-        return -(-self.size // 4)
-
-
-IFNAME = Type(DATA_TYPE_IFNAME, 16)
-MAC = Type(DATA_TYPE_ETHERADDR, 6)
-IP4 = Type(DATA_TYPE_IPADDR, 4)
-IP6 = Type(DATA_TYPE_IP6ADDR, 16)
-PORT = Type(DATA_TYPE_INET_SERVICE, 2)
-PROTOCOL = Type(DATA_TYPE_INET_PROTOCOL, 1)
-MARK = Type(DATA_TYPE_MARK, 4)  # a number as this machine has them
-Value = str | int
-
-
-@dataclass(frozen=True)
-class Set:
-    """Of ``key``s, which are several types one after the other; with ``data`` it is a map.  ``intervals``: its keys are
-    subnets; ``dynamic``: rules put elements there."""
-
-    name: str
-    key: tuple[Type, ...]
-    data: tuple[Type, ...] = ()
-    intervals: bool = False
-    dynamic: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,9 +92,8 @@ class Batch:
         self.remove(table)
         self._add(NFT_MSG_NEWTABLE, nft_table_msg, table, [["NFTA_TABLE_NAME", table.name]])
         for each in table.sets:
-            self._add(
-                NFT_MSG_NEWSET, nft_set_msg, table, _set(table, each, number=1 + table.sets.index(each))
-            )
+            names = [["NFTA_SET_TABLE", table.name], ["NFTA_SET_ID", 1 + table.sets.index(each)]]
+            self._add(NFT_MSG_NEWSET, _SetMessage, table, [*names, *described(each)])
         for chain in table.chains:
             self._add(NFT_MSG_NEWCHAIN, nft_chain_msg, table, _chain(table, chain))
         for chain in table.chains:
@@ -148,27 +107,46 @@ class Batch:
         self._add(NFT_MSG_DELTABLE, nft_table_msg, table, name, create=False)
 
     def put(
-        self, table: Table, name: str, elements: Iterable[Sequence[Value]], *, gone: bool = False
+        self,
+        table: Table,
+        name: str,
+        elements: Iterable[Sequence[Value]],
+        *,
+        gone: bool = False,
+        lifetime_s: float = 0,
+        each: bytes = b"",
     ) -> None:
         """Elements of a set: of a map the key's values and then the data's.  ``gone``: they are to be removed, and must
-        be there."""
+        be there.  ``lifetime_s``: after which they are gone by themselves; ``each`` has one such expression of its own
+        (``sets.expression``), which is asked wherever the element is found."""
         its = table.set(name)
-        made = [_elements(its, values, gone=gone) for values in elements]
+        made = [element(its, values, gone, lifetime_s, each) for values in elements]
+        names = attribute(_TABLE, table.name.encode() + b"\0") + attribute(_SET, name.encode() + b"\0")
+        kind, flags = (NFT_MSG_DELSETELEM, 0) if gone else (NFT_MSG_NEWSETELEM, NLM_F_CREATE)
         for place in range(0, len(made), _AT_ONCE):
-            attributes: list[Any] = [
-                ["NFTA_SET_ELEM_LIST_TABLE", table.name],
-                ["NFTA_SET_ELEM_LIST_SET", name],
-            ]
-            attributes.append(["NFTA_SET_ELEM_LIST_ELEMENTS", b"".join(made[place : place + _AT_ONCE])])
-            kind = NFT_MSG_DELSETELEM if gone else NFT_MSG_NEWSETELEM
-            self._add(kind, _ElementsMessage, table, attributes, create=not gone)
+            packed = names + attribute(_ELEMENTS, b"".join(made[place : place + _AT_ONCE]))
+            self.messages.append(_Packed(_SUBSYSTEM | kind, flags, table.family, packed))
 
-    def forget(self, table: Table, name: str, elements: Iterable[Sequence[Value]]) -> None:
+    def forget(self, table: Table, name: str, elements: Iterable[Sequence[Value]], each: bytes = b"") -> None:
         """They are to be removed, whether they are there or not: what is not is put there before.  Of a map, refused
         where the key is there with other data."""
         those = list(elements)
-        self.put(table, name, those)
+        self.put(table, name, those, each=each)
         self.put(table, name, those, gone=True)
+
+    def renew(
+        self,
+        table: Table,
+        name: str,
+        elements: Iterable[Sequence[Value]],
+        *,
+        lifetime_s: float = 0,
+        each: bytes = b"",
+    ) -> None:
+        """As ``put``, in place of what is there with the same keys: what is put again is else as it was."""
+        those = list(elements)
+        self.forget(table, name, those, each)
+        self.put(table, name, those, lifetime_s=lifetime_s, each=each)
 
     def insert(self, table: Table, chain: str, rule: Match) -> None:
         """At the beginning of a chain that is somebody else's."""
@@ -227,38 +205,6 @@ def _edge(kind: int) -> Message:
 # ---------------------------------------------------------------------------------------------- objects
 
 
-def _set(table: Table, its: Set, *, number: int) -> list[Any]:
-    flags = {"NFT_SET_MAP"} if its.data else set()
-    attributes: list[Any] = [
-        ["NFTA_SET_TABLE", table.name],
-        ["NFTA_SET_NAME", its.name],
-        ["NFTA_SET_ID", number],
-    ]
-    attributes += [["NFTA_SET_KEY_TYPE", _type_number(its.key)], ["NFTA_SET_KEY_LEN", _length(its.key)]]
-    if its.data:
-        attributes += [
-            ["NFTA_SET_DATA_TYPE", _type_number(its.data)],
-            ["NFTA_SET_DATA_LEN", _length(its.data)],
-        ]
-    if its.intervals:
-        flags |= {"NFT_SET_INTERVAL"}
-    if its.dynamic:
-        flags |= {"NFT_SET_EVAL"}
-    attributes.append(["NFTA_SET_FLAGS", flags])
-    return attributes
-
-
-def _type_number(types: Sequence[Type]) -> int:
-    number = 0
-    for each in types:
-        number = number << _TYPE_BITS | each.number
-    return number
-
-
-def _length(types: Sequence[Type]) -> int:
-    return types[0].size if len(types) == 1 else 4 * sum(each.registers for each in types)
-
-
 def _chain(table: Table, chain: Chain) -> list[Any]:
     attributes: list[Any] = [["NFTA_CHAIN_TABLE", table.name], ["NFTA_CHAIN_NAME", chain.name]]
     if chain.hook is not None:
@@ -273,7 +219,7 @@ def _rule(table: Table, chain: Chain, match: Match) -> list[Any]:
         {
             "attrs": [
                 ["NFTA_EXPR_NAME", name],
-                ["NFTA_EXPR_DATA", {"attrs": [list(each) for each in attributes]}],
+                *([["NFTA_EXPR_DATA", {"attrs": [list(each) for each in attributes]}]] if attributes else []),
             ]
         }
         for name, attributes in match
@@ -282,69 +228,48 @@ def _rule(table: Table, chain: Chain, match: Match) -> list[Any]:
     return [*names, ["NFTA_RULE_EXPRESSIONS", expressions]]
 
 
-def _elements(its: Set, values: Sequence[Value], *, gone: bool) -> bytes:
-    key, data = values[: len(its.key)], values[len(its.key) :]
-    if its.intervals:
-        return _interval(str(key[0]))
-    made = _attribute(_KEY, _attribute(_VALUE, _joined(its.key, key)))
-    if its.data and not gone:
-        made += _attribute(_DATA, _attribute(_VALUE, _joined(its.data, data)))
-    return _attribute(_ELEMENT, made)
+class _Packed:
+    """A message whose attributes are packed already: what pyroute2 would make of it takes longer than the kernel."""
+
+    def __init__(self, kind: int, flags: int, family: int, attributes: bytes) -> None:
+        self._header = {"type": kind, "flags": flags}
+        self._body = struct.pack("=BBH", family, 0, 0) + attributes
+        self.data = b""
+
+    def __getitem__(self, name: str) -> dict[str, int]:
+        assert name == "header"
+        return self._header
+
+    def reset(self) -> None:
+        self.data = b""
+
+    def encode(self) -> None:
+        kind, flags, sequence = (self._header[name] for name in ("type", "flags", "sequence_number"))
+        self.data = struct.pack("=IHHII", 16 + len(self._body), kind, flags, sequence, 0) + self._body
 
 
-def _interval(subnet: str) -> bytes:
-    """Its first address, and the first behind it, which ends it."""
-    network = ipaddress.ip_network(subnet)
-    first = _attribute(_KEY, _attribute(_VALUE, network.network_address.packed))
-    after = int(network.broadcast_address) + 1
-    if after >> network.max_prefixlen:
-        return _attribute(_ELEMENT, first)
-    end = _attribute(_KEY, _attribute(_VALUE, after.to_bytes(network.max_prefixlen // 8, "big")))
-    return _attribute(_ELEMENT, first) + _attribute(_ELEMENT, end + _attribute(_FLAGS, struct.pack(">I", 1)))
+class _SetMessage(nft_set_msg):  # type: ignore[misc]
+    """Its description is packed elsewhere."""
 
-
-_AT_ONCE = 256  # elements in a message, whose attributes have 65535 bytes at most
-# Elements are made by the thousand, which is what pyroute2 is not made for.
-_ELEMENT = _KEY = _VALUE = 1  # NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
-_DATA, _FLAGS = 2, 3  # NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_FLAGS, of which 1 ends an interval
-
-
-class _ElementsMessage(nft_set_elem_list_msg):  # type: ignore[misc]
     nla_map = tuple(
-        (name, "cdata" if name == "NFTA_SET_ELEM_LIST_ELEMENTS" else kind)
-        for name, kind in nft_set_elem_list_msg.nla_map
+        (name, "cdata" if name == "NFTA_SET_DESC" else kind) for name, kind in nft_set_msg.nla_map
     )
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = 4 + len(value)
-    return struct.pack("=HH", length, kind) + value + bytes(-length % 4)
+class _Log(nft_contains_expr.nft_expr.nft_log):  # type: ignore[misc]
+    """Its group has 16 bits (findings/pyroute2-log-group.sh)."""
+
+    nla_map = tuple(
+        (name, "be16" if name == "NFTA_LOG_GROUP" else kind)
+        for name, kind in nft_contains_expr.nft_expr.nft_log.nla_map
+    )
 
 
-def _joined(types: Sequence[Type], values: Sequence[Value]) -> bytes:
-    """Of several, each fills its registers."""
-    parts = [packed(each, value) for each, value in zip(types, values, strict=True)]
-    if len(parts) > 1:
-        parts = [part.ljust(4 * each.registers, b"\0") for part, each in zip(parts, types, strict=True)]
-    return b"".join(parts)
+nft_contains_expr.nft_expr.nft_log = _Log
 
 
 def _raw(value: bytes) -> Any:
     return {"attrs": [["NFTA_DATA_VALUE", value]]}
-
-
-def packed(its: Type, value: Value) -> bytes:
-    if its is PORT:
-        return struct.pack(">H", value)
-    if its is PROTOCOL:
-        return struct.pack("B", value)
-    if its is MARK:
-        return struct.pack("=I", value)
-    if its is MAC:
-        return bytes.fromhex(str(value).replace(":", ""))
-    if its is IFNAME:
-        return str(value).encode().ljust(its.size, b"\0")
-    return ipaddress.ip_address(value).packed
 
 
 # ---------------------------------------------------------------------------------------------- expressions
@@ -355,7 +280,7 @@ def load_meta(key: str, register: int = 0) -> Expression:
     return "meta", [("NFTA_META_KEY", _META[key]), ("NFTA_META_DREG", REGISTER + register)]
 
 
-_META = {"OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
+_META = {"MARK": 3, "PKTTYPE": 19, "OIFKIND": 27, "IIFNAME": 6, "OIFNAME": 7, "NFPROTO": 15, "L4PROTO": 16}
 
 
 def load(header: int, offset: int, length: int, register: int = 0) -> Expression:
@@ -427,6 +352,51 @@ def refused() -> Expression:
     ]
 
 
+def goto(chain: str) -> Expression:
+    """Goes on there, and does not come back."""
+    code = [["NFTA_VERDICT_CODE", -4], ["NFTA_VERDICT_CHAIN", chain]]
+    data = {"attrs": [["NFTA_DATA_VERDICT", {"attrs": code}]]}
+    return "immediate", [("NFTA_IMMEDIATE_DREG", 0), ("NFTA_IMMEDIATE_DATA", data)]
+
+
+def value(data: bytes, register: int = 0) -> Expression:
+    return "immediate", [("NFTA_IMMEDIATE_DREG", REGISTER + register), ("NFTA_IMMEDIATE_DATA", _raw(data))]
+
+
+def log(group: int, prefix: str, size: int) -> Expression:
+    """Tells who listens to this group of nfnetlink_log, with so many bytes of the packet."""
+    return "log", [("NFTA_LOG_GROUP", group), ("NFTA_LOG_PREFIX", prefix), ("NFTA_LOG_SNAPLEN", size)]
+
+
+def prohibited() -> Expression:
+    """Refuses a packet with ICMP's "administratively prohibited", of either version."""
+    return "reject", [("NFTA_REJECT_TYPE", 2), ("NFTA_REJECT_ICMP_CODE", 3)]
+
+
+def to_bridge() -> Match:
+    """A frame is for the bridge that it came to, whose MAC address is in the first registers, and for none of its
+    ports."""
+    where = [("NFTA_PAYLOAD_BASE", LINK), ("NFTA_PAYLOAD_OFFSET", 0), ("NFTA_PAYLOAD_LEN", 6)]
+    address: Expression = ("payload", [("NFTA_PAYLOAD_SREG", REGISTER), *where])
+    for_us = [("NFTA_META_KEY", _META["PKTTYPE"]), ("NFTA_META_SREG", REGISTER)]
+    return [address, value(b"\0"), ("meta", for_us)]
+
+
+def to_port(number: int) -> Match:
+    """To this port of the namespace itself (``redirect to``)."""
+    return [value(struct.pack(">H", number)), ("redir", [("NFTA_REDIR_REG_PROTO_MIN", REGISTER)])]
+
+
+def mark() -> Expression:
+    """The first register is the packet's mark from now on, in this namespace."""
+    return "meta", [("NFTA_META_KEY", _META["MARK"]), ("NFTA_META_SREG", REGISTER)]
+
+
+def untracked() -> Expression:
+    """No connection is kept of it."""
+    return "notrack", []
+
+
 def known_connection() -> Match:
     """It is of one that has been let through, or related to one."""
     established_or_related = 0b110
@@ -457,13 +427,6 @@ def destination_nat(family: int, address: int, port: int) -> Expression:
     """By an address and a port that are in registers."""
     registers = [("NFTA_NAT_REG_ADDR_MIN", REGISTER + address), ("NFTA_NAT_REG_PROTO_MIN", REGISTER + port)]
     return "nat", [("NFTA_NAT_TYPE", 1), ("NFTA_NAT_FAMILY", family), *registers]
-
-
-def to_port(number: int) -> Match:
-    """To this port of the namespace itself (``redirect to``)."""
-    port = ("NFTA_IMMEDIATE_DATA", _raw(struct.pack(">H", number)))
-    load_port: Expression = ("immediate", [("NFTA_IMMEDIATE_DREG", REGISTER), port])
-    return [load_port, ("redir", [("NFTA_REDIR_REG_PROTO_MIN", REGISTER)])]
 
 
 def masquerade() -> Expression:

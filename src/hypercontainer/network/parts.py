@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.linux.netns import Namespace
@@ -25,6 +25,12 @@ TAP = "t-"  # before what else a tap device is called
 DEVICE = "br-"  # of a network, before its ID
 PROTOCOLS = {"tcp": 6, "udp": 17}
 PLACES = 120  # of a service, to be shared among its pods: as many as 1 to 6 have no remainder of
+CONNECTIONS = 8192  # of a pod, where nothing is said: the kernel has room for some hundred thousands
+# What clouds tell their machines, credentials included, is had at these.
+METADATA: tuple[Address, ...] = tuple(
+    ipaddress.ip_address(text)
+    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "fd00:ec2::23")
+)
 
 
 @dataclass(frozen=True)
@@ -61,14 +67,28 @@ class Bridge:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """What is watched of a pod.  ``policy``: the number of its compiled one, 0: nothing is denied; ``proxied``: what no
+    other rule allows of HTTP goes to the proxy; ``secured``: all of it does; ``connections`` that it may have; rates in
+    bytes a second, 0: any."""
+
+    policy: int = 0
+    proxied: bool = False
+    connections: int = CONNECTIONS
+    out_rate: int = 0
+    in_rate: int = 0
+    secured: bool = False
+
+
+@dataclass(frozen=True)
 class Place:
-    """A pod's tap device on a network's bridge, and who may speak there.  ``proxied``: its HTTP goes to the proxy."""
+    """A pod's tap device on a network's bridge, and who may speak there."""
 
     tap: str
     bridge: Bridge
     mac: str
     addresses: tuple[str, ...]
-    proxied: bool = False
+    guard: Guard = Guard()
 
     @property
     def own(self) -> list[str]:
@@ -149,6 +169,53 @@ class Opening:
 Led = Published | Opening
 
 
+class Elements(Protocol):
+    """What the kernel is told of a policy: ``policy.compiling.Compiled``."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def elements(self) -> Mapping[str, Sequence[tuple[Any, ...]]]:
+        """By the set."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A connection of a pod's to where it wanted; ``proxied``: it was led to the proxy.  The port of ICMP is 0."""
+
+    source: Address
+    target: Address
+    protocol: int
+    port: int
+    proxied: bool
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By a gate of its policy a pod, by its address of the same version, is let out to ``target``."""
+
+    gate: int
+    pod: Address
+    target: Address
+
+    @property
+    def element(self) -> tuple[str, tuple[Any, ...]]:
+        """(the name of the set, what it has for this)."""
+        return f"named{self.target.version}", (self.gate, str(self.pod), str(self.target))
+
+
+class Naming(Protocol):
+    """Who tells the kernel where names have led pods: ``policy.naming.KernelNaming``."""
+
+    def lead(self, leads: Iterable[Lead], lifetime_s: float) -> None:
+        """From now on, and no longer than that."""
+
+    def forget(self, leads: Iterable[Lead]) -> None:
+        """Nothing happens to those that are gone."""
+
+    def close(self) -> None: ...
+
+
 class Fabric(Protocol):
     """All networks of one hyperd: ``fabric.NamespaceFabric``.  It blocks."""
 
@@ -160,9 +227,10 @@ class Fabric(Protocol):
         self,
         bridges: Sequence[Bridge],
         places: Collection[Place],
-        ports: Iterable[Led],
+        ports: Collection[Led],
         subnet: Subnet | None,
         served: Sequence[Served],
+        policies: Iterable[Elements] = (),
     ) -> bool:
         """Has the namespace be, with these and nothing else; ``subnet``: of services.  Whether it was there: else
         devices are in none."""
@@ -191,6 +259,24 @@ class Fabric(Protocol):
 
     def drop(self, tap: str) -> None:
         """A tap device whose VM is gone; nothing happens where it is gone too."""
+
+    def guard(
+        self,
+        former: Sequence[Place],
+        places: Sequence[Place],
+        without: Elements | None = None,
+        by: Elements | None = None,
+    ) -> None:
+        """Places that are there are guarded otherwise than they were; one policy goes with that, another comes."""
+
+    def cut(self, addresses: Iterable[str], stays: Callable[[Flow], bool]) -> int:
+        """Connections that these began are forgotten, but those which stay: as if they were new.  How many."""
+
+    def naming(self) -> Naming:
+        """Who tells the kernel where names lead; the caller's to close."""
+
+    def denials(self) -> socket.socket:
+        """What is denied is told there (`nflog`); the caller's to close."""
 
     def publish(self, ports: Sequence[Led]) -> None:
         """All or none."""

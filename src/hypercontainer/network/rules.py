@@ -18,53 +18,43 @@ from hypercontainer.network.nft import (
     DROP,
     EQUAL,
     FORWARD,
-    IFNAME,
     INET,
     INPUT,
-    IP4,
-    IP6,
     IPV4,
     IPV6,
     LINK,
-    MAC,
-    MARK,
     NETWORK,
     OUTPUT,
-    PORT,
     POSTROUTING,
     PREROUTING,
-    PROTOCOL,
     TRANSPORT,
     UNEQUAL,
     Chain,
     Match,
-    Set,
     Table,
 )
-from hypercontainer.network.parts import DEVICE, PLACES
+from hypercontainer.network.parts import DEVICE, METADATA, PLACES, RESOLVER
+from hypercontainer.network.policy import kernel as policy
+from hypercontainer.network.sets import IFNAME, IP4, IP6, MAC, MARK, PORT, PROTOCOL, Set, packed
 
 NAME = "hyper"
 UPLINK = "uplink"  # the way out of the namespace
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 DNS_PORT = 53
-PROXY_PORT = 15080  # in the namespace, where the proxy for HTTP listens
-HTTP_PORTS = (80, 443)
 _ETHER_IP4, _ETHER_ARP, _ETHER_IP6 = 0x0800, 0x0806, 0x86DD
-_ROUTER_ADVERTISEMENT, _REDIRECT, _NEIGHBOUR_ADVERTISEMENT = 134, 137, 136
+_ROUTER_ADVERTISEMENT, _REDIRECT = 134, 137
+_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = 135, 136
+_SYN, _SYN_RST_ACK = b"\x02", b"\x16"  # of TCP's flags
 _RAW, DESTINATION_NAT, _SOURCE_NAT, _BRIDGED = -300, -100, 100, -200
 # Of a bridge's own group addresses (IEEE 802.1Q, table 8-1) the last 4 bits differ.
 _GROUP, _GROUP_MASK = bytes.fromhex("0180c2000000"), bytes.fromhex("fffffffffff0")
-_SYN, _SYN_RST_ACK = b"\x02", b"\x16"  # of TCP's flags
-# What clouds tell their machines, credentials included, at these addresses.
-METADATA4, METADATA6 = "169.254.169.254", "fd00:ec2::254"
 
 # Of the namespace: whose address a device has (a pod's tap device), and from which networks there is no way out.
 MACS = Set("macs", (IFNAME, MAC))
 ADDRESSES4 = Set("addresses4", (IFNAME, IP4))
 ADDRESSES6 = Set("addresses6", (IFNAME, IP6))
 INTERNAL = Set("internal", (IFNAME,))
-PROXIED4, PROXIED6 = Set("proxied4", (IP4,)), Set("proxied6", (IP6,))  # pods whose HTTP the proxy sees
-SAME = Set("same", (IFNAME, IFNAME))  # a network, twice
+SAME = Set("same", (IFNAME, IFNAME))  # a network, twice: what is led from it to it
 # Of the namespace too: where services have their addresses, and which pods stand behind these, by a place among PLACES.
 SERVICES = Set("services", (IP4,), intervals=True)
 SERVICES4 = Set("services4", (IP4, PROTOCOL, PORT, MARK), (IP4, PORT))
@@ -81,87 +71,99 @@ ANY6 = Set("any6", (PROTOCOL, PORT), (IP6, PORT))
 OPENED = Set("opened", (IP4, PORT), (IP4, PORT))
 WAYS_OUT = Set("ways_out", (IFNAME,))  # interfaces; where there are virtual machines one is often a bridge
 
-_SETS = (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4, OWN4, PROXIED4, PROXIED6)
 _OUT = nft.by_interface("OIFNAME", UPLINK)
 _SAME: Match = [nft.load_meta("IIFNAME"), nft.load_meta("OIFNAME", 4), nft.found(SAME)]
 _TO_SERVICE: Match = [*nft.of_family(IPV4), nft.load(NETWORK, 16, 4), nft.found(SERVICES)]
 
 
 def bridged() -> Table:
+    drop, accept = nft.verdict(DROP), nft.verdict(ACCEPT)
     iif, source = nft.load_meta("IIFNAME"), nft.load(LINK, 6, 6, 4)
-    rules: list[Match] = [[iif, source, nft.found(MACS, inverted=True), nft.verdict(DROP)]]
-    ip4 = nft.of_ethertype(_ETHER_IP4)
-    rules.append([*ip4, iif, nft.load(NETWORK, 12, 4, 4), nft.found(ADDRESSES4), nft.verdict(ACCEPT)])
+    ip4, ip6 = nft.of_ethertype(_ETHER_IP4), nft.of_ethertype(_ETHER_IP6)
     arp = [*nft.of_ethertype(_ETHER_ARP), iif, nft.load(NETWORK, 8, 6, 4), nft.found(MACS)]
-    rules.append([*arp, nft.load(NETWORK, 14, 4, 4), nft.found(ADDRESSES4), nft.verdict(ACCEPT)])
-    ip6 = nft.of_ethertype(_ETHER_IP6)
     icmp6 = [*ip6, *nft.of_protocol(ICMP6)]
-    rules += [
-        [*icmp6, nft.load(TRANSPORT, 0, 1), nft.compare(bytes([kind])), nft.verdict(DROP)]
-        for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT)
-    ]
     advertised = [nft.load(TRANSPORT, 0, 1), nft.compare(bytes([_NEIGHBOUR_ADVERTISEMENT]))]
     target = [iif, nft.load(TRANSPORT, 8, 16, 4), nft.found(ADDRESSES6, inverted=True)]
-    rules.append([*icmp6, *advertised, *target, nft.verdict(DROP)])
-    rules.append([*ip6, iif, nft.load(NETWORK, 8, 16, 4), nft.found(ADDRESSES6), nft.verdict(ACCEPT)])
+    rules: list[Match] = [
+        [iif, source, nft.found(MACS, inverted=True), drop],
+        policy.too_fast(),
+        [*ip4, iif, nft.load(NETWORK, 12, 4, 4), nft.found(ADDRESSES4, inverted=True), drop],
+        *policy.through_the_gateway(ip4, 16, policy.HIDDEN4),
+        [*ip4, accept],
+        [*arp, nft.load(NETWORK, 14, 4, 4), nft.found(ADDRESSES4), accept],
+        *(
+            [*icmp6, nft.load(TRANSPORT, 0, 1), nft.compare(bytes([kind])), drop]
+            for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT)
+        ),
+        [*icmp6, *advertised, *target, drop],
+        [*ip6, iif, nft.load(NETWORK, 8, 16, 4), nft.found(ADDRESSES6, inverted=True), drop],
+        # Neighbours find each other, whoever may speak to whom.
+        *(
+            [*icmp6, nft.load(TRANSPORT, 0, 1), nft.compare(bytes([kind])), accept]
+            for kind in (_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT)
+        ),
+        *policy.through_the_gateway(ip6, 24, policy.HIDDEN6),
+        [*ip6, accept],
+    ]
     # A bridge learns from what comes to addresses of its own, and nothing has looked at that before.
-    to_bridge = [nft.load(LINK, 0, 6), nft.masked(_GROUP_MASK), nft.compare(_GROUP), nft.verdict(DROP)]
+    to_bridge = [nft.load(LINK, 0, 6), nft.masked(_GROUP_MASK), nft.compare(_GROUP), drop]
     chains = (
         Chain("from_pods", tuple(rules), PREROUTING, _BRIDGED, policy=DROP),
         Chain("to_bridge", (to_bridge,), INPUT, _BRIDGED),
     )
-    return Table(BRIDGE, NAME, (MACS, ADDRESSES4, ADDRESSES6), chains)
+    return Table(BRIDGE, NAME, (MACS, ADDRESSES4, ADDRESSES6, *policy.OF_FRAMES), chains)
 
 
 def routed(*, masquerade: bool) -> Table:
     """``masquerade``: what goes out has the namespace's own address."""
-    accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
-    asked = [nft.load(TRANSPORT, 2, 2), nft.compare(struct.pack(">H", DNS_PORT)), accept]
-    arrive: list[Match] = [
-        [*nft.known_connection(), accept],
-        [*nft.by_interface("IIFNAME", "lo"), accept],
-        *([*nft.of_protocol(protocol), accept] for protocol in (ICMP, ICMP6)),
-        # What was led to the proxy, and not who asks for it.
-        [*nft.translated_connection(), *nft.of_protocol(TCP), *_to_port(PROXY_PORT), accept],
-        *(
-            [*nft.by_interface("IIFNAME", UPLINK, UNEQUAL), *nft.of_protocol(each), *asked]
-            for each in (TCP, UDP)
-        ),
-    ]
+    drop = nft.verdict(DROP)
     devices = [(UPLINK, 16), ("lo", 16), (DEVICE, len(DEVICE))]
     others = [nft.compare(name.encode().ljust(size, b"\0"), UNEQUAL) for name, size in devices]
+    resolver, udp = nft.compare(packed(IP4, RESOLVER)), nft.of_protocol(UDP)
+    asks = [*nft.of_family(IPV4), nft.load(NETWORK, 16, 4), resolver, *udp, *_FOR_NAMES]
+    told = [*nft.of_family(IPV4), nft.load(NETWORK, 12, 4), resolver, *udp]
+    guard = ([nft.load_meta("IIFNAME"), *others, drop], [*asks, nft.untracked()])
     chains = [
-        # A pod's tap device speaks to its bridge and to nobody else, whatever becomes of that.
-        Chain("guard", ([nft.load_meta("IIFNAME"), *others, drop],), PREROUTING, _RAW),
-        Chain("forward", _forwarded(), FORWARD, policy=DROP),
-        Chain("input", tuple(arrive), INPUT, policy=DROP),
+        # A pod's tap device speaks to its bridge and to nobody else, whatever becomes of that.  Questions to the name
+        # server leave nothing behind: each comes from another port.
+        Chain("guard", guard, PREROUTING, _RAW),
+        Chain("answers", ([*told, nft.untracked()],), OUTPUT, _RAW),
+        Chain("forward", _led(), FORWARD, policy=DROP),
+        Chain("input", _taken(), INPUT, policy=DROP),
         Chain("output", _of_proxy(), OUTPUT),
+        Chain(policy.ALLOWED, _let_through()),
+        *policy.refusals(),
     ]
+    outside = [nft.load_meta("IIFNAME"), nft.found(INTERNAL, inverted=True)]
     # By a service to a pod of one's own network, which otherwise would answer without a way back through here.
     sources: list[Match] = [[*_SAME, *nft.translated_connection(), nft.masquerade()]]
     if masquerade:
         sources.append([*_OUT, nft.masquerade()])
     chains += [
-        Chain("prerouting", (*_served(), *_to_proxy()), PREROUTING, DESTINATION_NAT, "nat"),
+        Chain("prerouting", (*_served(), *policy.to_be_proxied(outside)), PREROUTING, DESTINATION_NAT, "nat"),
         Chain("postrouting", tuple(sources), POSTROUTING, _SOURCE_NAT, "nat"),
     ]
-    return Table(INET, NAME, _SETS, tuple(chains))
+    sets = (INTERNAL, SAME, SERVICES, SERVICES4, STICKY4, OWN4, *policy.OF_PACKETS)
+    return Table(INET, NAME, sets, tuple(chains))
 
 
-def _forwarded() -> tuple[Match, ...]:
-    accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
+_FOR_NAMES: Match = [nft.load(TRANSPORT, 2, 2), nft.compare(struct.pack(">H", DNS_PORT))]
+
+
+def _led() -> tuple[Match, ...]:
+    """Between networks and the way out."""
+    into, accept, drop = nft.by_interface("IIFNAME", UPLINK), nft.verdict(ACCEPT), nft.verdict(DROP)
     return (
         [*nft.known_connection(), accept],
         # Behind it is nobody, or it would be theirs.
         [*_TO_SERVICE, *nft.of_protocol(TCP), nft.refused_stream()],
         [*_TO_SERVICE, nft.refused()],
-        [*nft.by_interface("IIFNAME", UPLINK), accept],
-        [*_to(IPV4, METADATA4), drop],
-        [*_to(IPV6, METADATA6), drop],
-        *([*match, drop] for match in _of_proxied(UDP, 443)),  # QUIC, which it does not speak
-        [*_OUT, nft.load_meta("IIFNAME"), nft.found(INTERNAL), drop],
-        [*_OUT, accept],
-        [*_SAME, *nft.translated_connection(), accept],
+        *policy.arriving(into),
+        [*into, accept],
+        *policy.without_quic(),
+        *policy.leaving(),
+        *([*_to(IPV4 if each.version == 4 else IPV6, str(each)), drop] for each in METADATA),
+        [nft.goto(policy.ALLOWED)],
     )
 
 
@@ -187,31 +189,30 @@ def _of_proxy() -> tuple[Match, ...]:
     return ([*matches, *nft.of_protocol(TCP), *begins, nft.verdict(DROP)],)
 
 
-def _of_proxied(protocol: int, port: int) -> list[Match]:
-    return [
-        [
-            *nft.of_family(family),
-            nft.load(NETWORK, offset, kind.size),
-            nft.found(proxied),
-            *nft.of_protocol(protocol),
-            *_to_port(port),
-        ]
-        for family, offset, kind, proxied in ((IPV4, 12, IP4, PROXIED4), (IPV6, 8, IP6, PROXIED6))
-    ]
-
-
-def _to_proxy() -> tuple[Match, ...]:
-    """From an internal network there is no way out, by the proxy neither."""
-    outside = [nft.load_meta("IIFNAME"), nft.found(INTERNAL, inverted=True)]
-    return tuple(
-        [*outside, *match, *nft.to_port(PROXY_PORT)]
-        for port in HTTP_PORTS
-        for match in _of_proxied(TCP, port)
+def _let_through() -> tuple[Match, ...]:
+    """What no policy denies."""
+    accept, drop = nft.verdict(ACCEPT), nft.verdict(DROP)
+    return (
+        *policy.too_many(),
+        [*_OUT, nft.load_meta("IIFNAME"), nft.found(INTERNAL), drop],
+        [*_OUT, accept],
+        [*_SAME, accept],
+        [drop],
     )
 
 
-def _to_port(number: int) -> Match:
-    return [nft.load(TRANSPORT, 2, 2), nft.compare(struct.pack(">H", number))]
+def _taken() -> tuple[Match, ...]:
+    """What is for the namespace itself."""
+    from_pods, accept = nft.by_interface("IIFNAME", UPLINK, UNEQUAL), nft.verdict(ACCEPT)
+    return (
+        [*nft.known_connection(), accept],
+        [*nft.by_interface("IIFNAME", "lo"), accept],
+        [*from_pods, *nft.of_protocol(UDP), *_FOR_NAMES, accept],
+        *policy.too_many(),
+        *([*nft.of_protocol(protocol), accept] for protocol in (ICMP, ICMP6)),
+        [*from_pods, *nft.of_protocol(TCP), *_FOR_NAMES, accept],
+        [*from_pods, *policy.to_proxy(), accept],
+    )
 
 
 def host(name: str, link: str) -> Table:
@@ -273,7 +274,7 @@ def _published(family: int, at: Set, anywhere: Set) -> tuple[Match, ...]:
     led = nft.destination_nat(family, 0, taken)
     ours = [*nft.of_family(family), *nft.to_this_host()]
     if family == IPV6:  # to which no way leads out, as of IPv4's: its clients are refused, and try that
-        ours += [nft.load(NETWORK, offset, size.size), nft.compare(nft.packed(IP6, "::1"), UNEQUAL)]
+        ours += [nft.load(NETWORK, offset, size.size), nft.compare(packed(IP6, "::1"), UNEQUAL)]
     return (
         [*ours, *whole, nft.found(at, register=0), led],
         [*ours, *short, nft.found(anywhere, register=0), led],
@@ -285,5 +286,5 @@ def _to(family: int, address: str) -> Match:
     return [
         *nft.of_family(family),
         nft.load(NETWORK, offset, its.size),
-        nft.compare(nft.packed(its, address), EQUAL),
+        nft.compare(packed(its, address), EQUAL),
     ]

@@ -12,19 +12,16 @@ from hypercontainer.network.nft import (
     DROP,
     FORWARD,
     INET,
-    IP4,
     IPV4,
     NETWORK,
-    PORT,
     PREROUTING,
-    PROTOCOL,
     TRANSPORT,
     Chain,
     Match,
-    Set,
     Table,
 )
 from hypercontainer.network.rules import DESTINATION_NAT, TCP, UPLINK
+from hypercontainer.network.sets import IP4, PORT, PROTOCOL, Set
 
 # A pod, the host as it calls it, a port of that: the host as the way out calls its loopback address.
 OPENED = Set("opened", (IP4, IP4, PORT), (IP4, PORT))

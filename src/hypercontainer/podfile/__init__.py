@@ -14,6 +14,7 @@ FIELDS = {
     "cpus": "resource.vcpu",
     "dns_options": "dnsOptions",
     "dns_search": "dnsSearch",
+    "network_policy": "networkPolicy",
     "env": "envs",
     "groups": "user.additionalGroups",
     "memory_bytes": "resource.memory",

@@ -10,9 +10,11 @@ import ipaddress
 import re
 
 from hypercontainer.contract.limits import CONTAINERS_MAX
+from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.spec import ContainerSpec, LogConfig, PodSpec
 from hypercontainer.errors import InvalidArgument, Remedy
 from hypercontainer.podfile import networks
+from hypercontainer.podfile import policy as network_policy
 from hypercontainer.podfile.containers import Shared, container_spec, policy
 from hypercontainer.podfile.fields import Table, Warnings, place
 from hypercontainer.podfile.ports import Ports
@@ -82,12 +84,25 @@ def _pod(pod: Table, fetch: Fetch) -> PodSpec:
         dns=_name_servers(pod),
         dns_search=_words(pod, "dnsSearch"),
         dns_options=_words(pod, "dnsOptions"),
+        network_policy=_network_policy(pod),
         sysctls=shared.sysctls,
         memory_bytes=memory_bytes,
         cpus=vcpus,
     )
     pod.done()
     return spec
+
+
+def _network_policy(pod: Table) -> str | NetworkPolicy | None:
+    """The name of one, or one of its own."""
+    tree = pod.raw("networkPolicy")
+    if not isinstance(tree, dict):
+        return pod.text("networkPolicy") or None
+    try:
+        return network_policy.of(tree)
+    except InvalidArgument as error:
+        key = f"networkPolicy.{error.field}" if error.field else "networkPolicy"
+        raise pod.error(key, error.why, error.hint) from None
 
 
 def _name(pod: Table) -> str | None:

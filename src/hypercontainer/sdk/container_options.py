@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from hypercontainer.contract.egress import SecretHeader
 from hypercontainer.contract.networks import Join
+from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import LogConfig, RestartPolicy, Ulimit
 from hypercontainer.contract.volumes import InjectedFile, Source, Volume
@@ -52,6 +53,7 @@ class ContainerOptions(TypedDict, total=False):
     host_loopback: Sequence[int]
     mac_address: str
     secret_headers: Sequence[SecretHeader]
+    network_policy: str | NetworkPolicy
     read_only: bool
     tmpfs: Pairs
     shm_size: Size

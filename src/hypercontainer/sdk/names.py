@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.egress import SecretHeader
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
+from hypercontainer.contract.policies import EgressRule, NetworkPolicy, PolicyLimits
 from hypercontainer.contract.spec import (
     ContainerSpec,
     LogConfig,
@@ -80,6 +81,7 @@ __all__ = [
     "Credentials",
     "DigestMismatch",
     "DiskImage",
+    "EgressRule",
     "EmptyDir",
     "GuestError",
     "HostPath",
@@ -93,6 +95,7 @@ __all__ = [
     "LayerError",
     "LogConfig",
     "NamedVolume",
+    "NetworkPolicy",
     "NetworkSpec",
     "NotFound",
     "NotSupported",
@@ -101,6 +104,7 @@ __all__ = [
     "PodOutput",
     "PodProcess",
     "PodSpec",
+    "PolicyLimits",
     "PortMapping",
     "RegistryError",
     "Remedy",

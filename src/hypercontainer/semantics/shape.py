@@ -277,7 +277,7 @@ def _network(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _machine(vm: dict[str, Any]) -> dict[str, Any]:
+def _machine(vm: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "MemoryMiB": vm["memory_mib"],
         "Vcpus": vm["vcpus"],
@@ -288,6 +288,7 @@ def _machine(vm: dict[str, Any]) -> dict[str, Any]:
         "RunDir": vm["run_dir"],
         "DiskFull": vm.get("disk_full", False),
         "Pid": vm["pid"],
+        "NetworkPolicy": spec.get("network_policy"),
     }
 
 
@@ -315,7 +316,7 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
         "Config": _config(found),
         "NetworkSettings": _network(found),
         "Pod": found.get("pod", ""),
-        "VM": _machine(found["vm"]),
+        "VM": _machine(found["vm"], found["spec"]),
     }
     if found.get("size_bytes") is not None:
         shaped["SizeRw"] = found["size_bytes"]
@@ -361,7 +362,7 @@ def pod(found: dict[str, Any]) -> dict[str, Any]:
             **{name: network[name] for name in ("IPAddress", "Gateway", "MacAddress")},
             "Networks": network_shape.places(found, found["id"], (found["name"], found["id"][:12])),
         },
-        "VM": _machine(found["vm"]),
+        "VM": _machine(found["vm"], found["spec"]),
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from hypercontainer.contract.calls import Nothing
 from hypercontainer.contract.networks import NetworkSpec
+from hypercontainer.contract.policies import PolicySpec
 from hypercontainer.contract.routes import BYTES, TAR
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
 from hypercontainer.contract.volumes import ContentFile, Contents, DiskImage, EmptyDir, HostPath, NamedVolume
@@ -471,7 +472,7 @@ def test_the_document_says_what_a_route_takes(each: Operation) -> None:
     assert ("upgrade" in text) == route.upgrade
     assert ("body: a tar" in text) == (route.takes == TAR)
     assert ("body: bytes" in text) == (route.takes == BYTES)
-    if each.body in (ContainerSpec, ExecSpec, NetworkSpec, PodSpec):
+    if each.body in (ContainerSpec, ExecSpec, NetworkSpec, PodSpec, PolicySpec):
         assert f"body: {each.body.__name__}" in text
     elif each.body is not Nothing:
         body = text[text.index("{") :]

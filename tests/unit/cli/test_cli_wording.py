@@ -20,8 +20,17 @@ from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
 
 SOURCE = Path(__file__).parents[3] / "src/hypercontainer"
-# No option says these: hyperd, a manifest or a podfile does.
-WITHOUT_FLAG = {"command", "files", "mode", "run_as_non_root", "services", "termination_message_path"}
+# No option says these: hyperd, a manifest, a podfile, a policy's file or an argument does.
+WITHOUT_FLAG = {
+    "command",
+    "egress",
+    "files",
+    "mode",
+    "run_as_non_root",
+    "services",
+    "termination_message_path",
+    "url",
+}
 Run = Callable[..., int]
 Said = pytest.CaptureFixture[str]
 

@@ -122,7 +122,7 @@ def test_who_is_nobody_hears_nothing(stage: Stage, asker: str) -> None:
     names = stage.names
     assert names.lookup(asker, "web") is None
     assert names.reverse(asker, "10.1.0.2") is None
-    assert not names.may_forward(asker)
+    assert not names.may_forward(asker, "example.com")
     assert names.servers(asker) is None
 
 
@@ -149,10 +149,14 @@ def test_names_of_addresses(stage: Stage, asker: str, address: str, name: str | 
 
 
 def test_others_are_asked_for_who_has_a_way_out(stage: Stage) -> None:
-    assert [stage.names.may_forward(ASKER[pod]) for pod in (WEB, BOTH, INSIDE)] == [True, True, False]
+    assert [stage.names.may_forward(ASKER[pod], "example.com") for pod in (WEB, BOTH, INSIDE)] == [
+        True,
+        True,
+        False,
+    ]
     stage.attached[INSIDE] = (place("internal", 5), place("front", 5))
     stage.names.changed()
-    assert stage.names.may_forward("10.3.0.5")
+    assert stage.names.may_forward("10.3.0.5", "example.com")
 
 
 def test_a_pod_has_its_own_servers_asked(stage: Stage) -> None:

@@ -14,7 +14,8 @@ import pytest
 from hypercontainer.errors import Unavailable
 from hypercontainer.network import links, nft
 from hypercontainer.network.netlink import NETFILTER, ROUTE, Netlink, NetlinkError, nothing_there
-from hypercontainer.network.nft import IFNAME, INET, IP4, IP6, MAC, PORT, PROTOCOL, Batch, Chain, Set, Table
+from hypercontainer.network.nft import INET, Batch, Chain, Table
+from hypercontainer.network.sets import IFNAME, IP4, IP6, MAC, PORT, PROTOCOL, Set
 from private_host import PrivateHost, netlink, said
 
 NAMES = Set("names", (IFNAME, PROTOCOL))

@@ -11,6 +11,7 @@ import pytest
 
 import fake_collections
 import fake_engine
+import fake_policies
 from hypercontainer.contract.calls import Nothing, Request, Wrapper
 from hypercontainer.contract.routes import JSON, LINES
 from hypercontainer.engine.container.container import Container
@@ -20,6 +21,7 @@ from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.service.containers import ContainerService
 from hypercontainer.engine.service.networks import NetworkService
 from hypercontainer.engine.service.pods import PodService
+from hypercontainer.engine.service.policies import PolicyService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.surfaces.hyper.handlers import HANDLERS
@@ -35,6 +37,7 @@ FAKES: dict[tuple[str, bool], tuple[type, type | None]] = {
     ("pods", True): (fake_engine.FakePod, Pod),
     ("volumes", False): (fake_collections.FakeVolumes, VolumeService),
     ("networks", False): (fake_collections.FakeNetworks, NetworkService),
+    ("policies", False): (fake_policies.FakePolicies, PolicyService),
     ("images", False): (fake_collections.FakeImages, ImageService),
     ("system", False): (fake_collections.FakeSystem, SystemService),
     ("manifests", False): (fake_collections.FakeManifests, Manifests),

@@ -119,15 +119,17 @@ _LISTS = {
     "pods": "hyper pod ls --format '{{.Name}}'",
     "volumes": "hyper volume ls -q",
     "networks": "hyper network ls --format '{{.Name}}'",
+    "policies": "hyper policy ls -q",
 }
 _OF_FAMILIES = {
     "pod": "pods",
     "ports": "pods",
     "volume": "volumes",
     "network": "networks",
+    "policy": "policies",
     "generate": "pods",
 }
-_OF_OPTIONS = {"network": "networks", "net": "networks"}  # their values
+_OF_OPTIONS = {"network": "networks", "net": "networks", "network-policy": "policies"}  # their values
 
 
 def _fish_quoted(text: str) -> str:

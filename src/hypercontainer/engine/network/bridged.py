@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -115,13 +115,16 @@ def released(
     places: Sequence[Place],
     ports: Sequence[Led],
     kept: Mapping[PortMapping, socket.socket],
+    after: Callable[[Fabric], None] | None = None,
 ) -> None:
-    """A pod's places are given up.  A port is free again once nobody is led from it.  Blocks."""
+    """A pod's places are given up, and then ``after``.  A port is free again once nobody is led from it.  Blocks."""
     try:
         fabric.withdraw(ports)
         for place in places:
             fabric.unplug(place)
             fabric.drop(place.tap)
+        if after is not None:
+            after(fabric)
     except (HyperError, OSError) as error:
         log.warning("a pod's place in its networks: %s", error)
     finally:

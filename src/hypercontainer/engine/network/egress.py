@@ -2,7 +2,7 @@
 
 The one owner of the proxy's process.  It is there from the first such pod to the last, and when it dies another is told
 all that it knew; connections end with it.  Nothing of such a pod's HTTP leaves by another way, whether it is there or
-not: that is the fabric's (`Place.proxied`).
+not: that is the fabric's (`Guard`).
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ class Egress:
     def proxies(self, pod: str) -> bool:
         return pod in self._pods
 
+    def secures(self, pod: str) -> bool:
+        """Whether all of its HTTP goes through the proxy, whatever a policy says of addresses."""
+        return bool(self.secrets.get(pod).secrets)
+
     async def begin(self, record: PodRecord) -> None:
         """Of a pod that is to run: the proxy knows it.  Its addresses are chosen."""
         if not self._concerns(record):
@@ -100,11 +104,13 @@ class Egress:
     async def changed(self, record: PodRecord) -> None:
         """A policy says something else by now of a pod that runs.  One that had no need of an authority when it started
         does not trust the one that it gets: what is to be looked into of it fails until it is started anew."""
+        if not self._concerns(record):
+            self.release(record.id)
+            return
         pod = self._pods.setdefault(record.id, _Pod(record, None))
         pod.ruled = self.ruled(record)
         if self._looks_inside(pod) and not self.secrets.get(record.id).certificate:
             await self._certify(pod)
-        await self.tell(record.id)
         await self.tell(record.id)
 
     async def tell(self, name: str) -> None:

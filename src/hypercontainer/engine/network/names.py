@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hypercontainer.engine.state import Attachment
 
@@ -41,6 +42,13 @@ class _Index:
             self.pods[address] = pod, name, attachment.network_id
 
 
+class Watch(Protocol):
+    """Who decides what a pod may hear of the world's names: `policing.Policing`."""
+
+    def may_ask(self, pod: str, name: str) -> bool: ...
+    def learns(self, pod: str, answer: bytes) -> None: ...
+
+
 class Names:
     """``Zone`` of all networks.  ``attached``: the pods that run, where; ``known``: of one of these; ``internal``:
     whether a network, by its ID, has no way out; ``services``: what else has a name, in which network, and addresses.
@@ -52,8 +60,10 @@ class Names:
         known: Callable[[str], Known],
         internal: Callable[[str], bool],
         services: Callable[[], Iterable[tuple[str, str, tuple[str, ...]]]] = lambda: (),
+        watch: Watch | None = None,
     ) -> None:
         self._attached, self._known, self._internal, self._services = attached, known, internal, services
+        self._watch = watch
         self._made: _Index | None = None
 
     def changed(self) -> None:
@@ -94,8 +104,15 @@ class Names:
         _, name, network = self._index.pods.get(address, _NOBODY)
         return name if any(each.network_id == network for each in self._networks(asker)) else None
 
-    def may_forward(self, asker: str) -> bool:
-        return any(not self._internal(each.network_id) for each in self._networks(asker))
+    def may_forward(self, asker: str, name: str) -> bool:
+        if all(self._internal(each.network_id) for each in self._networks(asker)):
+            return False
+        return self._watch is None or self._watch.may_ask(self._index.pods[asker][0], name)
+
+    def learns(self, asker: str, answer: bytes) -> None:
+        pod, _, _ = self._index.pods.get(asker, _NOBODY)
+        if pod and self._watch is not None:
+            self._watch.learns(pod, answer)
 
     def servers(self, asker: str) -> Sequence[tuple[str, int]] | None:
         pod, _, _ = self._index.pods.get(asker, _NOBODY)

@@ -22,6 +22,7 @@ from hypercontainer.contract.networks import DEFAULT, NONE, USER, Join, NetworkS
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine import names, times
 from hypercontainer.engine.network import wishes
+from hypercontainer.engine.network.audit import Audit
 from hypercontainer.engine.network.bridged import Bridged, interface, new_tap, released
 from hypercontainer.engine.network.cni import CniNetwork, is_cni
 from hypercontainer.engine.network.cni_pods import CniPods
@@ -36,6 +37,8 @@ from hypercontainer.engine.network.network import (
     new_mac,
     next_place,
 )
+from hypercontainer.engine.network.policies import Policies
+from hypercontainer.engine.network.policing import Policing
 from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.network.services import Services
 from hypercontainer.engine.network.user import UserNetwork
@@ -67,8 +70,8 @@ class Networks:
         maker: Maker | None,
         default: str,
         pods: Callable[[], Iterable[PodRecord]],
-        why: str = "",
-        *,
+        why: str,
+        audit: Audit,
         secrets: Path,
     ) -> None:
         self._state, self._pods, self._default = state, pods, default
@@ -80,8 +83,13 @@ class Networks:
         self.ports = Publishing(self._worker, self.attached)
         self._starting: set[str] = set()
         self.known: Callable[[str], Known] = lambda pod: Known()  # set by who knows the containers
+        self.policing = Policing(Policies(state), audit, self._worker, self._plugged, self._own_subnets)
         self.names = Names(
-            lambda: self._attached, lambda pod: self.known(pod), self._internal, lambda: self.services.names()
+            lambda: self._attached,
+            lambda pod: self.known(pod),
+            self._internal,
+            lambda: self.services.names(),
+            self.policing,
         )
         self.services = Services(state, self._worker, self.default_name, self.names.changed)
         self._mtu = 0
@@ -91,6 +99,8 @@ class Networks:
         self._served: socket.socket | None = None
         around = Around(self.attached, lambda pod: self.known(pod).servers, lambda: self.host)
         self.egress = Egress(secrets, self._worker, upstream, around)
+        self.egress.ruled, self.egress.denied = self.policing.ruled, self.policing.refused
+        self.policing.secures, self.policing.changed = self.egress.secures, self.egress.changed
 
     # ------------------------------------------------------------------------------------- its life
 
@@ -99,6 +109,7 @@ class Networks:
         self._records = {record.id: record for record in self._state.networks()}
         living = [pod for pod in self._pods() if pod.vm is not None]
         await self.cni.open([pod.id for pod in living])
+        self.policing.policies.open()
         running = [
             pod for pod in living if any(each.tap for each in pod.attachments) and not is_cni(pod.networks)
         ]
@@ -106,6 +117,7 @@ class Networks:
         for pod in running:
             self.egress.found(pod)
             self._attached[pod.id] = pod.attachments
+            self.policing.admit(pod)
             self._plugged[pod.id] = self._places(pod.id, pod.attachments)
             self.ports.opens(pod.id, pod.spec.host_loopback)
             self.ports.found(pod.id, pod.attachments, pod.published)
@@ -126,13 +138,15 @@ class Networks:
         await self._server.close()
         await self.services.close()
         await self.cni.settled()
+        self.policing.close()
         await self._worker.close(used=bool(self._attached))
 
     async def _open(self, fabric: Fabric) -> None:
         bridges = [self._bridge(record) for record in self._records.values()]
         places = [place for those in self._plugged.values() for place in those]
         ports, services = [*self.ports, *self.services.ports], self.services
-        make = partial(fabric.open, bridges, places, ports, services.subnet, services.served)
+        policies = self.policing.compiled()
+        make = partial(fabric.open, bridges, places, ports, services.subnet, services.served, policies)
         if not await self._worker.do(make) and self._plugged:
             lost = ", ".join(pod[:12] for pod in self._plugged)
             log.error(
@@ -140,6 +154,7 @@ class Networks:
             )
         self._mtu = await self._worker.do(fabric.mtu)
         self.host = await self._worker.do(fabric.host)
+        await self.policing.opened(fabric)
         self._serve(*await self._worker.do(fabric.listeners))
         await self.egress.opened(fabric)
 
@@ -343,6 +358,7 @@ class Networks:
         elif pod.networks and pod.networks[0].name not in SPECIAL:
             await self._worker.settled()
             self.ports.opens(pod.id, pod.spec.host_loopback)
+            self.policing.admit(pod)
             records = [await self._reached(join) for join in pod.networks]
             places = sorted(
                 zip(pod.networks, records, strict=True), key=lambda each: (-each[0].priority, each[1].name)
@@ -400,8 +416,9 @@ class Networks:
         self._attached[pod] = held
         fabric, places = await self._worker.ready(), self._places(pod, held)
         self._plugged[pod] = places
-        for place in places:
-            await self._worker.do(partial(fabric.plug, place))
+        await self.policing.known(fabric, pod)
+        for number in range(len(places)):  # another policy may come meanwhile
+            await self._worker.do(partial(fabric.plug, self._plugged[pod][number]))
 
     def places(self, joins: Sequence[Join]) -> Places:
         """Of a pod with these networks, none of which is the only one."""
@@ -447,11 +464,10 @@ class Networks:
         await self._worker.do(partial(released, fabric, gone, (), {}))
 
     def _places(self, pod: str, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
-        made = []
+        made, guard = [], self.policing.guard(pod)
         for each in attachments:
             bridge = self._bridge(self._records[each.network_id])
-            proxied = self.egress.proxies(pod)
-            made.append(Place(each.tap, bridge, each.mac_address, each.hosts, proxied))
+            made.append(Place(each.tap, bridge, each.mac_address, each.hosts, guard))
         return tuple(made)
 
     @contextlib.contextmanager
@@ -468,12 +484,14 @@ class Networks:
 
     def release(self, pod: str) -> None:
         """Its VM is gone, and so are its places."""
+        after = None
         if pod not in self._starting:
             self._attached.pop(pod, None)
             self.ports.forget(pod)
             self.cni.release(pod)
             self.egress.release(pod)
+            after = self.policing.dismiss(pod)
         places, (ports, kept) = self._plugged.pop(pod, ()), self.ports.pop(pod)
         self.names.changed()
         if (fabric := self._worker.made) is not None and (places or ports or kept):
-            self._worker.release(partial(released, fabric, places, ports, kept))
+            self._worker.release(partial(released, fabric, places, ports, kept, after))

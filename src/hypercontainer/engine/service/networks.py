@@ -19,6 +19,7 @@ from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
 from hypercontainer.engine.network.cni import identifier
 from hypercontainer.engine.network.networks import Networks
+from hypercontainer.engine.network.policies import check_joins
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import connecting
 from hypercontainer.engine.state import NetworkRecord
@@ -120,14 +121,15 @@ class NetworkService:
 
     async def connect(self, name: str, ref: str, *, join: Join | None = None) -> None:
         """The pod of a container, or the pod, whether it runs or not."""
-        pod = await self._pod(ref)
+        pod = await self._directory.pod_of(ref)
         meant = await self._meant(name) or _Meant.of(await self._networks.get_or_default(name))
         wish = await self._networks.checked_join(replace(join or Join(""), name=meant.name))
+        check_joins(pod.record.spec.network_policy, [wish])
         await connecting.connect(pod.sandbox, self._networks, wish, self._what(pod))
         self._tell("connect", meant, container=pod.id)
 
     async def disconnect(self, name: str, ref: str, *, force: bool = False) -> None:
-        pod = await self._pod(ref)
+        pod = await self._directory.pod_of(ref)
         meant = await self._meant(name) or _Meant.of(self._networks.get(name))
         await connecting.disconnect(pod.sandbox, self._networks, meant.name, self._what(pod))
         self._tell("disconnect", meant, container=pod.id)
@@ -146,18 +148,6 @@ class NetworkService:
             ),
             None,
         )
-
-    async def _pod(self, ref: str) -> Pod:
-        """Of a container, or one of this name."""
-        try:
-            container = await self._directory.held(ref)
-            return self._directory.pods[container.record.pod]
-        except NotFound:
-            try:
-                return await self._directory.held_pod(ref)
-            except NotFound:
-                pass
-            raise
 
     async def _check_own(self, name: str, hint: str) -> None:
         if await self._meant(name) is not None:

@@ -41,7 +41,7 @@ class Answering:
         answer = self._own(asker, query, limit)
         if answer is not None:
             answered(answer)
-        elif not self._zone.may_forward(asker):
+        elif not self._zone.may_forward(asker, query.name or ""):
             # Not SERVFAIL, as from Docker, nor REFUSED: musl takes neither for an answer, and waits until its time is
             # over.  There is no such name on this network, and a client goes on with the next suffix.
             answered(message.reply(query, rcode=Rcode.NXDOMAIN))
@@ -50,9 +50,15 @@ class Answering:
                 (self, asker),
                 query,
                 self._zone.servers(asker),
-                lambda whole: answered(records.shortened(whole, query, limit)),
+                lambda whole: self._pass_on(asker, query, whole, limit, answered),
             )
         return True
+
+    def _pass_on(
+        self, asker: str, query: Query, whole: bytes, limit: int, answered: Callable[[bytes], None]
+    ) -> None:
+        self._zone.learns(asker, whole)
+        answered(records.shortened(whole, query, limit))
 
     def _own(self, asker: str, query: Query, limit: int) -> bytes | None:
         """None: it is not ours to say."""

@@ -22,8 +22,11 @@ class Zone(Protocol):
     def reverse(self, asker: str, address: str) -> str | None:
         """The name of ``address``; "" of one that is ours and has none.  None: it is not ours."""
 
-    def may_forward(self, asker: str) -> bool:
-        """Whether others are asked about what is not ours."""
+    def may_forward(self, asker: str, name: str) -> bool:
+        """Whether others are asked about what is not ours.  ``name`` "": of one that is no host's."""
+
+    def learns(self, asker: str, answer: bytes) -> None:
+        """What others answered, before the asker hears it."""
 
     def servers(self, asker: str) -> Sequence[Address] | None:
         """Whom to ask for this one; None: those of the host."""

@@ -25,7 +25,7 @@ import h11
 from hypercontainer.network.egress import hello, reach, rules, streams
 from hypercontainer.network.egress.authority import PROTOCOLS, Authority, Pair
 from hypercontainer.network.egress.exchange import Exchange, Timeouts, Way, relay
-from hypercontainer.network.egress.rules import Refused
+from hypercontainer.network.egress.rules import HttpRule, Refused
 from hypercontainer.network.egress.streams import Plain, Stream, Tls
 from hypercontainer.network.egress.wire import Denied, Tell
 
@@ -60,6 +60,9 @@ class _Pod:
 
     def _made(self, told: Tell) -> Authority | None:
         return Authority(Pair(told.certificate, told.key), self._folder) if told.certificate else None
+
+    def rules(self, scheme: str) -> list[HttpRule]:
+        return [each for each in self.told.rules if scheme in (each.schemes or rules.PORTS)]
 
     def secrets(self, scheme: str, host: str) -> list[tuple[bytes, bytes]]:
         return [
@@ -169,7 +172,7 @@ class Proxy:
             await streams.linger(client, self.timeouts.linger_s, self.timeouts.linger_bytes)
 
     async def _secured(self, pod: _Pod, client: Plain, host: str, begun: bytes) -> None:
-        inside = rules.looks_inside(pod.told.rules, host)  # which says, too, whether it may at all
+        inside = rules.looks_inside(pod.rules(HTTPS), host)  # which says, too, whether it may at all
         if not inside and not pod.secrets(HTTPS, host):
             server = await self._dial(pod, HTTPS, host)
             with contextlib.closing(server):
@@ -186,7 +189,7 @@ class Proxy:
         return Way(
             scheme=scheme,
             host=host,
-            decide=lambda host, method, path: rules.decide(pod.told.rules, host, method, path),
+            decide=lambda host, method, path: rules.decide(pod.rules(scheme), host, method, path),
             secrets=lambda host: pod.secrets(scheme, host),
             connect=lambda host: self._connect(pod, scheme, host),
             refused=lambda method, url, reason: self._told(pod, method, url, reason),

@@ -30,11 +30,13 @@ class HttpRule(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``hosts``: names, or addresses; "*.example.com" is one or more labels before example.com, which itself it is not.
     ``methods`` as they are sent, "GET".  ``paths`` without a query, from "/"; with one "*" at the end what begins so.
+    ``schemes``: "http", "https".
     """
 
     hosts: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
 
     @property
     def looks_inside(self) -> bool:

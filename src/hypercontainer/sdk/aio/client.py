@@ -32,6 +32,7 @@ from hypercontainer.sdk.aio.containers import AsyncContainer, AsyncContainers
 from hypercontainer.sdk.aio.images import AsyncImages
 from hypercontainer.sdk.aio.networks import AsyncNetworks
 from hypercontainer.sdk.aio.pods import AsyncPods
+from hypercontainer.sdk.aio.policies import AsyncPolicies
 from hypercontainer.sdk.aio.pulling import with_image
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES, AsyncStream
 from hypercontainer.sdk.aio.volumes import AsyncVolumes
@@ -71,6 +72,7 @@ class AsyncClient:
         self._pods = AsyncPods(self._api)
         self._volumes = AsyncVolumes(self._api)
         self._networks = AsyncNetworks(self._api)
+        self._policies = AsyncPolicies(self._api)
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._api.path}>"
@@ -109,6 +111,11 @@ class AsyncClient:
     def networks(self) -> AsyncNetworks:
         """Networks: create, list, connect, remove, ..."""
         return self._networks
+
+    @property
+    def policies(self) -> AsyncPolicies:
+        """Network policies: create, update, check, audit, ..."""
+        return self._policies
 
     async def run(
         self,

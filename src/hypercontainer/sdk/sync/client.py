@@ -24,6 +24,7 @@ from hypercontainer.sdk.sync.containers import Containers
 from hypercontainer.sdk.sync.images import Images
 from hypercontainer.sdk.sync.networks import Networks
 from hypercontainer.sdk.sync.pods import Pods
+from hypercontainer.sdk.sync.policies import Policies
 from hypercontainer.sdk.sync.volumes import Volumes
 from hypercontainer.sdk.transport import OnProgress
 
@@ -80,6 +81,11 @@ class Client(Facade[aio.AsyncClient]):
     def networks(self) -> Networks:
         """Networks: create, list, connect, remove, ..."""
         return Networks(self._portal, self._async.networks)
+
+    @property
+    def policies(self) -> Policies:
+        """Network policies: create, update, check, audit, ..."""
+        return Policies(self._portal, self._async.policies)
 
     def run(
         self,

@@ -42,6 +42,7 @@ TAGS = {
     "pods": "Several containers in one VM",
     "volumes": "Storage that outlives containers",
     "networks": "Where pods meet",
+    "policies": "What pods may reach",
     "manifests": "Kubernetes' manifests",
 }
 NAMED = {
@@ -50,6 +51,7 @@ NAMED = {
     "pods": "A pod's name, its ID, or the beginning of its ID where that is one pod's only.",
     "volumes": "A volume's name.",
     "networks": "A network's name, its ID, or the beginning of its ID where that is one network's only.",
+    "policies": "A network policy's name.",
     "cronjobs": "A CronJob's name.",
 }
 DESCRIPTION = (
