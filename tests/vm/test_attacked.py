@@ -65,8 +65,6 @@ def _round(attacker: Attacker) -> None:
     with attacks.all_at_once(attacker):
         works(attacker.hyper)
         attacker.hyper("exec", "labelled", "true")
-    # With the pod its connections end; QEMU has not even taken all of them.
-    attacker.hyper("pod", "restart", "attacked")
 
 
 def settled(hyper: Hyper, descriptors: int) -> None:

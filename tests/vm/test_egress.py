@@ -182,6 +182,31 @@ def test_an_images_own_bundle_is_joined(hyper: Hyper) -> None:
     assert "No such file" in hyper("exec", "b", "cat", "/etc/ssl/cert.pem", check=False).stderr.decode()
 
 
+POLICY = """
+egress:
+  - http: [api.example.test]
+    methods: [GET]
+    paths: ["/public/*"]
+"""
+
+
+def test_a_policy_decides_on_each_request(hyper: Hyper, world: World, tmp_path: Path) -> None:
+    here, file = outside(hyper), tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    flags = ("--secret-header", f"{API}:Authorization=env:TOKEN", "--network-policy", str(file))
+    with world.serving(here, 443):
+        hyper("run", "-d", "--name", "a", "--add-host", f"{API}:{here}", *flags, PYTHON, "sleep", "1000")
+        ask = ("exec", "a", "python3", "-c", ASK)
+        assert hyper.out(*ask, f"https://{API}/public/one") == "200 served"
+        said = hyper.out(*ask, f"https://{API}/public/../private?token=1")
+        assert said.startswith("403") and "nothing lets this pod GET /private of api.example.test" in said
+        other = hyper("exec", "a", "python3", "-c", ASK, f"https://{here}/public/one", check=False)
+        assert other.returncode != 0  # a host of which no rule speaks
+    assert world.got[-1] == ("/public/one", TOKEN)
+    hyper.until(lambda: "GET /private" in hyper.out("policy", "audit"), "a line of what was denied")
+    assert "token=1" not in hyper.out("policy", "audit")
+
+
 def test_no_network_reaches_another_by_the_proxy(hyper: Hyper) -> None:
     script = "mkdir /w; echo of another > /w/x; exec httpd -f -p 80 -h /w"
     hyper("network", "create", "apart")

@@ -56,7 +56,7 @@ def test_variables_of_every_source(cluster: Cluster) -> None:
     }
     assert expected.items() <= found.items()
     assert "NONE" not in found
-    assert found["IP"] == "10.0.2.15"
+    assert found["IP"].startswith("10.")
     arguments = [line for line in lines(text) if line.startswith("[")]
     assert arguments == [f"[{expected['HOME_URL']}]", "[$(HOME_URL)]", "[$(MISSING)]", "[$]", "[100$]"]
     _, other = cluster.ends("env-other")
@@ -245,7 +245,7 @@ def test_a_group_for_files(cluster: Cluster) -> None:
     empty = ["drwxrwsrwx 2000", "1000:2000"]
     # A secret's files get the group, and the right to be read by it, as with Kubernetes.
     secret = ["440 2000", "open sesame"]
-    servers = ["nameserver 10.0.2.3", "nameserver 192.0.2.9", "search a.test"]
+    servers = ["nameserver 169.254.53.53", "search a.test"]
     assert lines(text) == [*empty, *empty, "drwxrwsr-x 2000", "1000:2000", *secret, *servers, "Read-only"]
     assert status == 0
 
@@ -311,7 +311,7 @@ def test_names_addresses_and_ports(cluster: Cluster) -> None:
     text = lines(cluster.sh("named.pod-newest", look))
     assert text[:2] == ["front", "front.shop.default.svc.cluster.local"]
     assert text[2:5] == [
-        "nameserver 192.0.2.53",
+        "nameserver 169.254.53.53",
         "search shop.svc.cluster.local example.test",
         "options ndots:2 edns0",
     ]

@@ -22,6 +22,7 @@ from audit import kill_process
 from free_port import free_port
 from hyper import Hyper
 from hyper import hyper as hyper_context
+from hypercontainer.network.uplink import HostLink
 from owners import OWNERS, hyper_of
 from reach import http_get
 from until import until
@@ -458,16 +459,16 @@ def test_two_hyperds_have_networks_of_their_own(hyper: Hyper, hypervisor: str) -
 
 
 def test_nothing_is_left_when_the_last_hyperd_has_ended(hypervisor: str) -> None:
-    before = _host_network()
     with hyper_context(hypervisor=hypervisor) as made:
         made("load", stdin=busybox_image.archive([busybox_image.layer()]))
         made("run", "--rm", "-p", "127.0.0.1::80", BUSYBOX, "true")
-        assert _host_network() != before
-    assert _host_network() == before
+        mark = HostLink(str(made.run_dir / "networks")).mark
+        assert _marked(mark) == {f"hyp-{mark}", f"table inet hyper_{mark}"}
+    assert _marked(mark) == set()
 
 
-def _host_network() -> tuple[set[str], str]:
-    """Interfaces, and rules; of others' that come and go meanwhile there are none."""
-    links = {path.name for path in Path("/sys/class/net").iterdir()}
+def _marked(mark: str) -> set[str]:
+    """Interfaces and tables of the host that are one hyperd's: others' come and go meanwhile."""
+    links = [path.name for path in Path("/sys/class/net").iterdir()]
     rules = subprocess.run(["nft", "list", "tables"], capture_output=True, check=True).stdout.decode()
-    return links, "\n".join(line for line in rules.splitlines() if "hyper" in line)
+    return {line for line in (*links, *rules.splitlines()) if mark in line}

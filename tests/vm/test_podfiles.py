@@ -450,6 +450,23 @@ def test_what_says_little(pods: Pods, name: str) -> None:
     assert NAMED[name](pods.hyper)
 
 
+def test_networks_of_its_own_choice(pods: Pods) -> None:
+    hyper = pods.hyper
+    hyper("network", "create", "--subnet", "10.233.78.0/24", "shop")
+    hyper("network", "create", "admin")
+    try:
+        text = (GOLDEN / "services_and_interfaces.json").read_text().replace('"busybox"', f'"{BUSYBOX}"')
+        told = hyper("run", "-d", "--podfile", "-", stdin=text.encode()).stderr.decode()
+        assert [word in told for word in ("mtu", "ifname", "gateway")] == [True, True, True]
+        assert "02:42:ac:11:00:02" in pods.sh("c", "ip link show eth0")
+        assert "10.233.78.9/24" in pods.sh("c", "ip -4 addr show eth0")
+        assert "inet " in pods.sh("c", "ip -4 addr show eth1")
+        assert "default via 10.233.78.1 dev eth0" in pods.sh("c", "ip route")
+    finally:
+        hyper("pod", "rm", "-f", "front", check=False)
+        hyper("network", "rm", "shop", "admin")
+
+
 def test_every_golden_podfile_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert {

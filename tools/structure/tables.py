@@ -107,8 +107,6 @@ USED_ELSEWHERE = {
     "console_tail": "the suite that every driver passes reads its guests' consoles",
     "hunt": "the fake guest reads frames as the host does",
     "layer_blob": "the suite that image stores pass looks at their blobs",
-    "looks_inside": "of HttpRule, the proxy's, whose branch brings it",
-    "names_address": "as looks_inside",
     "next_time": "a CronJob's schedule is understood, and nothing keeps it yet",
 }
 NAMES_IN_STRINGS = ("contract/routes.py",)  # each word of these modules' strings is a use

@@ -38,7 +38,7 @@ _FROM_SERVER = (
 # What belongs to a pod as a whole; a container alone says it itself.
 NOTED = (
     "accelerator auto_remove disk_size_bytes domainname host_loopback hypervisor initrd kernel kernel_args mac_address "
-    "networks secret_headers services shm_size_bytes template"
+    "network_policy networks secret_headers services shm_size_bytes template"
 ).split()
 _HOST_TYPES = {
     "directory": "Directory",

@@ -15,7 +15,7 @@ from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
 from hypercontainer.network.parts import Address, Network
 
 # Where networks are made whose subnet nobody said: (from, prefix of one).
-LARGE_POOL = ("10.224.0.0/13", 16)  # of the default network, which is to have room for all pods
+LARGE_POOL = ("10.224.0.0/13", 18)  # of the default network, which is to have room for all pods
 POOL = ("10.232.0.0/14", 24)
 LINK_POOL = ("10.236.0.0/16", 30)  # between the host and the namespace of networks
 SERVICE_POOL = ("10.237.0.0/16", 20)  # of one hyperd's services

@@ -85,9 +85,9 @@ class HostLink:
     own = ""
 
     def __init__(self, mark: str) -> None:
-        short = hashlib.sha256(mark.encode()).hexdigest()[:8]
-        self._name = f"hyp-{short}"
-        self._table = rules.host(f"hyper_{short}", self._name)
+        self.mark = hashlib.sha256(mark.encode()).hexdigest()[:8]
+        self._name = f"hyp-{self.mark}"
+        self._table = rules.host(f"hyper_{self.mark}", self._name)
 
     def open(self, namespace: Namespace, inside: Netlink) -> None:
         if not self._leads_to(namespace, inside):

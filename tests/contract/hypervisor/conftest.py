@@ -33,7 +33,7 @@ from uml_kernel import uml_kernel
 # What the first letter of the kernel arguments makes the guest do, once it has said that it is up.
 HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG, COUNT, KEEP = "h", "s", "r", "f", "d", "m", "k"
 BANNER = "test guest is up"
-TEST_UID = 700_001
+TEST_UID = 700_000 + os.getpid() % 50_000  # nobody else's, of those who test beside us
 MEBIBYTE = 1 << 20
 
 

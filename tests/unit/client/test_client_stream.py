@@ -317,6 +317,7 @@ def test_a_reader_that_leaves_while_output_waits(hyperd: FakeHyperd, pipe: Calla
         with contextlib.suppress(OSError):
             for _ in range(4):
                 peer.send(frame(STDOUT, b"x" * 65536))
+            peer.at_end()
 
     running = Background(start(hyperd, script, stdout=out.writing))
     assert os.read(out.reading, 1) == b"x"

@@ -384,6 +384,8 @@ def test_a_service_leads_to_its_pod_once_it_is_played_anew(tell: Tell) -> None:
         text = w.filled_in("shop.yaml").replace("@IMAGE_NAME@", IMAGE)
         await w.engine.manifests.play(text, replace=True)
         await is_ready(w, "shop")
+        while not all(each.behind for each in w.fabric.served.values()):
+            await asyncio.sleep(0.01)
         [served] = w.fabric.served.values()
         [attachment] = (await pod(w, "shop")).record.attachments
         assert (served.port, served.behind) == (w.service_port, ((attachment.host4, 8080),))
