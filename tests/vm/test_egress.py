@@ -182,12 +182,32 @@ def test_an_images_own_bundle_is_joined(hyper: Hyper) -> None:
     assert "No such file" in hyper("exec", "b", "cat", "/etc/ssl/cert.pem", check=False).stderr.decode()
 
 
+BY_NAME = """
+egress:
+  - to: [api.example.test]
+    ports: [443]
+"""
 POLICY = """
 egress:
   - http: [api.example.test]
     methods: [GET]
     paths: ["/public/*"]
 """
+
+
+def test_a_rule_by_name_leads_nowhere_past_the_secret(hyper: Hyper, world: World, tmp_path: Path) -> None:
+    here, file = outside(hyper), tmp_path / "policy.yaml"
+    file.write_text(BY_NAME)
+    flags = ("--secret-header", f"{API}:Authorization=env:TOKEN", "--network-policy", str(file))
+    with world.serving(here, 443):
+        hyper("run", "-d", "--name", "a", "--add-host", f"{API}:{here}", *flags, PYTHON, "sleep", "1000")
+        ask = ("exec", "a", "python3", "-c", ASK)
+        assert hyper.out(*ask, f"https://{API}/any/thing") == "200 served"
+        got = len(world.got)
+        assert world.got[-1] == ("/any/thing", TOKEN)
+        for url in (f"http://{API}/", f"https://{here}/"):  # another port, and no name
+            assert hyper("exec", "a", "python3", "-c", ASK, url, check=False).stdout != b"200 served\n"
+    assert len(world.got) == got
 
 
 def test_a_policy_decides_on_each_request(hyper: Hyper, world: World, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from hypercontainer.contract.policies import EgressRule, NetworkPolicy
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.network.egress.rules import HttpRule
 from hypercontainer.network.policy.checking import Led, Place, check, parsed
+from hypercontainer.network.policy.deciding import proxied
 from hypercontainer.network.policy.language import Meaning, meaning
 
 POLICY = meaning(
@@ -78,3 +80,18 @@ def test_a_url_is_taken_apart() -> None:
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgument):
         parsed(url)
+
+
+def test_what_the_proxy_lets_out_of_who_has_secrets() -> None:
+    def rules(*given: EgressRule) -> tuple[HttpRule, ...] | None:
+        return proxied(meaning(NetworkPolicy(given)), secured=True)
+
+    assert proxied(POLICY, secured=False) == (HttpRule(("api.github.com",), ("GET",), ("/repos/*",)),)
+    assert rules() == ()  # nothing, and not anything
+    assert rules(EgressRule(("*.pypi.org", "10.0.0.0/8"), ports=(443,))) == (
+        HttpRule(("*.pypi.org",), schemes=("https",)),
+    )
+    assert rules(EgressRule(("10.0.0.0/8",)), EgressRule(("pypi.org",), ports=(22,))) == ()
+    assert rules(EgressRule(("0.0.0.0/0",))) == (HttpRule(schemes=("http", "https")),)
+    assert proxied(Meaning(), secured=True) is None
+    assert proxied(meaning(NetworkPolicy((EgressRule(("pypi.org",)),))), secured=False) is None
