@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
@@ -371,9 +371,6 @@ class FakeDriver:
     ) -> Verdict:
         usable = self._kvm or accelerator is Accelerator.TCG
         return Verdict(accelerator, usable, "so it was told")
-
-    def offer(self, ports: Collection[int]) -> None:
-        pass
 
     async def diagnose(self) -> list[Check]:
         return [Check("fake hypervisor", True, "always there")]

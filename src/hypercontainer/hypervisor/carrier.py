@@ -23,7 +23,6 @@ from hypercontainer.hypervisor.driver import UserNat
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import held, last_line, stdio
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
-from hypercontainer.hypervisor.told import put_offers
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Identity, Process
 
@@ -71,7 +70,7 @@ class Carrier:
         with contextlib.ExitStack() as fds:
             listener = fds.enter_context(unix.listen(self._control, kind=socket.SOCK_SEQPACKET))
             resolver.tell(run)
-            put_offers(run, ())
+            self.offer(())
             streams = stdio(run, fds)
             words = run.open_stderr()
             fds.callback(os.close, words)
@@ -135,8 +134,12 @@ class Carrier:
                 ask(usernet.removing(port))
 
     def offer(self, ports: Collection[int]) -> None:
-        """These TCP ports of the host's loopback address and no others are reached, at the gateway."""
-        put_offers(self._run, ports)
+        """These TCP ports of the host's loopback address and no others are reached, at the gateway.
+        Whole, whoever reads them meanwhile."""
+        new = self._run.offers.with_suffix(".new")
+        new.write_text("".join(f"{port}\n" for port in sorted(ports)))
+        new.chmod(0o644)
+        new.replace(self._run.offers)
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[Callable[[str], str]]:

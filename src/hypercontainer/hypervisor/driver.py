@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -95,7 +95,7 @@ class UserNat:
     """A network of this NIC's own, which a process beside the VM translates to the host's with no rights but a user's.
 
     The guest has ``guest_cidr``, that process ``gateway`` and, as a name server, ``dns``.  The host's loopback address
-    is out of reach, but for the ports of ``Driver.offer``, at the gateway.  ``forwards`` are ports of the host that
+    is out of reach.  ``forwards`` are ports of the host that
     lead to the guest's, none of them 0.  ``restrict`` cuts the guest off from everything but these.
     """
 
@@ -442,10 +442,6 @@ class Driver(Protocol):
         ``spec`` is the saved one's but for id, name, run_dir, owner and limits.  ``Unavailable`` where the
         hypervisor will not have the snapshot.
         """
-
-    def offer(self, ports: Collection[int]) -> None:
-        """These TCP ports of the host's loopback address are for guests, at their gateways, and from now on no others
-        are."""
 
     async def adopt(self, record: VMRecord) -> VM | None:
         """Takes up a VM again; None when it is gone, and then what was left of it has been cleaned up."""

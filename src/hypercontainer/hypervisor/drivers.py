@@ -5,8 +5,6 @@ A new VM is the default's.  One that is written down belongs to the driver that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Driver, VMRecord
 
@@ -25,11 +23,6 @@ class Drivers:
 
     def all(self) -> tuple[Driver, ...]:
         return tuple(self._by_name.values())
-
-    def offer(self, ports: Collection[int]) -> None:
-        """To the guests of all of them; see ``Driver.offer``."""
-        for driver in self.all():
-            driver.offer(ports)
 
     def _hint(self) -> str:
         return f"there is {', '.join(sorted(self._by_name))}"

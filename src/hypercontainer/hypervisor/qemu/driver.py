@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,9 +45,9 @@ from hypercontainer.hypervisor.qemu.overhead import overhead_bytes
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
 from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch
+from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
-from hypercontainer.hypervisor.told import Told
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
 from hypercontainer.linux.confine import Means
@@ -94,7 +94,7 @@ class QemuDriver:
         self._name = binary
         self._cgroups = cgroups
         self.uids = uids
-        self._told = Told()
+        self._resolver = Resolver()
         self._launches: Launches[QemuVM] = Launches()
 
     async def capabilities(self) -> Capabilities:
@@ -186,9 +186,6 @@ class QemuDriver:
         """Of a specification that is checked."""
         return await self._launches.run(self._launch(spec, origin), spec.id)
 
-    def offer(self, ports: Collection[int]) -> None:
-        self._told.offer(ports)
-
     async def adopt(self, record: VMRecord) -> QemuVM | None:
         found = helpers.taken_up(record)
         if found is None:
@@ -201,7 +198,7 @@ class QemuDriver:
             for one in found:
                 undo.callback(one.close)
             try:
-                watch = Watch(run, self._told, new=False)
+                watch = Watch(run, self._resolver, new=False)
                 undo.push_async_callback(watch.close)
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
@@ -268,7 +265,7 @@ class QemuDriver:
             wires = nics.wires(spec, run, fds, kind)
             made = command(spec, programs, run, origin, [wire.end for wire in wires], fds)
             streams = stdio(run, fds)
-            watch = Watch(run, self._told, new=True)
+            watch = Watch(run, self._resolver, new=True)
             undo.push_async_callback(watch.close)
             served = shares.serve_all(spec.shares, programs.server, run.path, streams, fds, undo)
             try:

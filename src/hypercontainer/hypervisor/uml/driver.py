@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
@@ -29,9 +29,9 @@ from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
 from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.shares import SHARE_MIB
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.told import Told
 from hypercontainer.hypervisor.uml import doctor, maps, probe, program
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
@@ -65,7 +65,7 @@ class UmlDriver:
         self._mode = mode
         self._cache = FactCache(cache)
         self._cgroups = cgroups
-        self._told = Told()
+        self._resolver = Resolver()
         self._launches: Launches[UmlVM] = Launches()
 
     async def capabilities(self) -> Capabilities:
@@ -134,9 +134,6 @@ class UmlDriver:
     async def clone(self, spec: VMSpec, snapshot: Snapshot) -> UmlVM:
         raise _unsaved(spec)
 
-    def offer(self, ports: Collection[int]) -> None:
-        self._told.offer(ports)
-
     async def adopt(self, record: VMRecord) -> UmlVM | None:
         found = helpers.taken_up(record)
         if found is None:
@@ -150,7 +147,7 @@ class UmlDriver:
             try:
                 output = _output(UmlRunDir(record.run_dir), new=False)
                 undo.callback(output.close)
-                vm = UmlVM(record, process, output, self._told, beside)
+                vm = UmlVM(record, process, output, self._resolver, beside)
             except OSError as error:
                 raise HypervisorError(f"VM {record.name}: it cannot be reached: {error}") from error
             undo.pop_all()
@@ -215,7 +212,7 @@ class UmlDriver:
             await _answering(spec, server, served, output)
             gate.open()
         await nics.ready(spec, run, output)
-        return UmlVM(record, process, output, self._told, beside)
+        return UmlVM(record, process, output, self._resolver, beside)
 
     async def _held(
         self,
