@@ -63,6 +63,7 @@ def explained(error: RemoteError, path: str, text: bytes) -> RemoteError:
     field = str((error.details or {}).get("field", "")).removeprefix("policy.")
     if field.startswith(("egress", "limits")):
         error.message = f"{place(path, text, field)}: {error.message}"
+        error.details = {name: value for name, value in (error.details or {}).items() if name != "field"}
     return error
 
 

@@ -21,7 +21,7 @@ from hypercontainer.contract.answers import Denial
 from hypercontainer.contract.networks import Join, Subnet
 from hypercontainer.contract.policies import EgressRule, NetworkPolicy, PolicyLimits, PolicySpec
 from hypercontainer.contract.spec import PodSpec
-from hypercontainer.engine.network.audit import Audit
+from hypercontainer.engine.network.audit import Audit, Denied
 from hypercontainer.engine.network.policies import Policies, check_joins
 from hypercontainer.engine.network.policing import LEAST_S, Policing
 from hypercontainer.engine.network.worker import Maker, Worker
@@ -77,7 +77,7 @@ class Scene:
 
     def denials(self) -> list[tuple[str, str, int]]:
         """(address, name, how often) of what is written down."""
-        self.policing.audit.close()
+        self.policing.audit.flush()
         return [(line.address, line.name, line.count) for line in self.policing.audit.kept()]
 
 
@@ -377,7 +377,7 @@ def test_what_is_written_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for begin in range(0, 3000, 1000):
             for number in range(begin, begin + 1000):
                 it.policing.may_ask(WEB, f"{number}.attacker.net")
-            it.policing.audit.close()
+            it.policing.audit.flush()
         lines = list(it.policing.audit.kept())
         assert lines[-1].reason == "more was denied than is written" and lines[-1].count == 1000 - 256
         assert len(lines) == 257  # each time there was more than a file is to have
@@ -395,3 +395,15 @@ def test_a_socket_that_fails_does_not_end_it(tmp_path: Path) -> None:
         assert it.denials() == []
 
     play(tmp_path, story)
+
+
+def test_who_asks_hears_of_what_was_denied_a_moment_ago_and_of_pods_that_are_gone(tmp_path: Path) -> None:
+    async def story() -> None:
+        called = {WEB: "web"}
+        audit = Audit(tmp_path, lambda pod: called.get(pod, ""), lambda line: None)
+        audit.note(Denied(WEB, "192.0.2.1", 80, "tcp", "", "no rule allows it"))
+        del called[WEB]
+        assert [line.pod_name async for line in audit.follow()] == ["web"]
+        audit.flush()
+
+    asyncio.run(story())

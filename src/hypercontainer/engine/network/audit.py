@@ -46,6 +46,7 @@ class Audit:
         self._path, self._called, self._tell = folder / "denied.jsonl", called, tell
         self._former = folder / "denied.1.jsonl"
         self._counted: dict[Denied, int] = {}
+        self._names: dict[str, str] = {}  # of these, as they were called then
         self._timer: asyncio.TimerHandle | None = None
         self._followers: set[asyncio.Queue[Denial]] = set()
         self._lost = 0
@@ -53,12 +54,14 @@ class Audit:
     def note(self, denied: Denied) -> None:
         if denied in self._counted or len(self._counted) < AT_ONCE:
             self._counted[denied] = self._counted.get(denied, 0) + 1
+            self._names.setdefault(denied.pod, self._called(denied.pod))
         else:
             self._lost += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._write)
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """What is counted until now is written."""
         if self._timer is not None:
             self._timer.cancel()
             self._write()
@@ -67,7 +70,8 @@ class Audit:
         self._timer = None
         counted, self._counted = self._counted, {}
         now = times.now()
-        lines = [self._line(now, denied, count) for denied, count in counted.items()]
+        names, self._names = self._names, {}
+        lines = [_line(now, names[denied.pod], denied, count) for denied, count in counted.items()]
         if self._lost:
             lines.append(Denial(time=now, pod="", reason="more was denied than is written", count=self._lost))
             self._lost = 0
@@ -80,19 +84,6 @@ class Audit:
             for queue in self._followers:
                 with contextlib.suppress(asyncio.QueueFull):
                     queue.put_nowait(line)
-
-    def _line(self, now: str, denied: Denied, count: int) -> Denial:
-        return Denial(
-            time=now,
-            pod=denied.pod,
-            pod_name=self._called(denied.pod),
-            address=denied.address,
-            port=denied.port,
-            protocol=denied.protocol,
-            name=denied.name,
-            reason=denied.reason,
-            count=count,
-        )
 
     def _append(self, data: bytes) -> None:
         with self._path.open("ab") as file:
@@ -113,6 +104,7 @@ class Audit:
 
     async def follow(self, pod: str = "", *, on: bool = False) -> AsyncIterator[Denial]:
         """What is kept, and with ``on`` what comes then, for ever."""
+        self.flush()
         queue: asyncio.Queue[Denial] = asyncio.Queue(BEHIND)
         self._followers.add(queue)
         try:
@@ -124,3 +116,17 @@ class Audit:
                     yield line
         finally:
             self._followers.discard(queue)
+
+
+def _line(now: str, called: str, denied: Denied, count: int) -> Denial:
+    return Denial(
+        time=now,
+        pod=denied.pod,
+        pod_name=called,
+        address=denied.address,
+        port=denied.port,
+        protocol=denied.protocol,
+        name=denied.name,
+        reason=denied.reason,
+        count=count,
+    )

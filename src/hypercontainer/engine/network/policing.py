@@ -98,7 +98,7 @@ class Policing:
 
     def close(self) -> None:
         self._let_go()
-        self.audit.close()
+        self.audit.flush()
 
     def _let_go(self) -> None:
         if self._naming is not None:
