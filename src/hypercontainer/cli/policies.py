@@ -60,10 +60,10 @@ def explained(error: RemoteError, path: str, text: bytes) -> RemoteError:
     """With the line of the field that is wrong."""
     from hypercontainer.podfile.policy import place
 
-    field = str((error.details or {}).get("field", "")).removeprefix("policy.")
+    said = str((error.details or {}).get("field", ""))
+    field = said.removeprefix("policy.")
     if field.startswith(("egress", "limits")):
-        error.message = f"{place(path, text, field)}: {error.message}"
-        error.details = {name: value for name, value in (error.details or {}).items() if name != "field"}
+        error.message = f"{place(path, text, field)}: {error.message.removeprefix(f'{said}: ')}"
     return error
 
 
