@@ -38,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Of two workers each takes whole files, of one hypervisor: what these share is made once."""
+    if item.get_closest_marker("xdist_group") is not None:
+        return
     of = getattr(item, "callspec", None)
     hypervisor = of.params.get("hypervisor", "") if of is not None else ""
     item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {hypervisor}"))

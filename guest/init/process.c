@@ -171,13 +171,15 @@ static int open_streams(struct process *process, int theirs[4], struct failure *
 	return 0;
 }
 
+/* Of a process that has not begun yet; 0 is the one that calls. */
 static void set_oom_score(pid_t pid, struct span fields)
 {
-	char path[48], text[16];
+	char path[48] = "/proc/self/oom_score_adj", text[16];
 	struct span value;
 	if (!field_find(fields, HYPER_OOM_SCORE_ADJ, &value))
 		return;
-	(void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+	if (pid > 0)
+		(void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
 	(void)snprintf(text, sizeof text, "%" PRId32, (int32_t)get_u32(value.data));
 	if (write_text_at(AT_FDCWD, path, text) != 0)
 		session_log("oom_score_adj %s: %s", text, reason(errno));
@@ -190,6 +192,7 @@ static int start_init(struct container *container, struct process *process, cons
 	note.fds[0] = note_file(process->request->fields);
 	note.fds[1] = theirs[3];
 	memcpy(note.fds + 2, theirs, 3 * sizeof *theirs);
+	set_oom_score(container->holder, process->request->fields);
 	int done = note.fds[0] < 0 ? -1 : note_send(container->socket.fd, &note);
 	if (done != 0)
 		(void)fail(failure, errno, "container %s: its holder does not answer: %s", container->name, reason(errno));
@@ -210,6 +213,7 @@ static int start_exec(struct container *container, struct process *process, cons
 		int keep[] = {theirs[0], theirs[1], theirs[2], theirs[3], container->namespaces[0], container->namespaces[1]};
 		memcpy(launch.stdio, theirs, sizeof launch.stdio);
 		memcpy(launch.namespaces, container->namespaces, sizeof launch.namespaces);
+		set_oom_score(0, process->request->fields);
 		child_begin(keep, sizeof keep / sizeof *keep);
 		launch_main(&launch);
 	}
@@ -229,6 +233,7 @@ static int start_in_vm(struct container *tools, struct process *process, const i
 		memcpy(launch.stdio, theirs, sizeof launch.stdio);
 		if (tools)
 			launch.namespaces[0] = tools->namespaces[0];
+		set_oom_score(0, process->request->fields);
 		child_begin(keep, sizeof keep / sizeof *keep);
 		launch_main(&launch);
 	}
@@ -294,7 +299,6 @@ void op_process_start(struct request *request)
 		finish_start(process);
 		return;
 	}
-	set_oom_score(process->pid, request->fields);
 	if (container)
 		process->oom_kills_before = container_oom_kills(container);
 	(void)loop_set(&process->report, EPOLLIN);

@@ -29,6 +29,7 @@ LEFT_OUT = "system_shutdown"
 SEED = 20260101
 RIGHT, WRONG = 8, 3  # requests, for each call
 NAME, POD, VOLUME, NETWORK = "box", "crate", "barrel", "rope"
+POLICY = "hoop"
 SPEC = {
     "image": busybox_image.REFERENCE,
     "pull": "never",
@@ -169,12 +170,14 @@ class World:
         assert self.post(f"/v1/pods/{POD}/start").status_code == 204
         assert self.post("/v1/volumes", {"name": VOLUME}).status_code in (201, 409)
         assert self.post("/v1/networks", {"name": NETWORK}).status_code in (201, 409)
+        assert self.post("/v1/policies", {"name": POLICY, "policy": {"egress": []}}).status_code in (201, 409)
         daemon("play", "-", stdin=CRON_JOB.encode())
         self._names = {
             "containers": NAME,
             "cronjobs": CRON_JOB_NAME,
             "execs": made.json()["id"],
             "networks": NETWORK,
+            "policies": POLICY,
             "pods": POD,
             "volumes": VOLUME,
         }

@@ -200,7 +200,7 @@ def test_one_that_is_taken_over_opens_nothing_of_the_hosts(own_hyper: Hyper) -> 
 
 
 def test_nor_does_an_ordinary_users() -> None:
-    with ordinary_hyper() as hyper:
+    with ordinary_hyper('[machine]\nhypervisor = "qemu"\n') as hyper:
         hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
         assert "a root of its own" in hyper("doctor", check=False).stdout.decode()
         attack(hyper, hyper.base / "home")

@@ -127,7 +127,8 @@ def _network(text: str, what: str) -> Network:
         return ipaddress.ip_network(text)
     except ValueError as error:
         field = "subnets" if what == "subnet" else what
-        raise InvalidArgument(f"{text[:60]!r}: {error}", field=field, takes="such as 10.89.0.0/24") from None
+        why = "has host bits set" if "host bits" in str(error) else "is no subnet"
+        raise InvalidArgument(f"{text[:60]!r} {why}", field=field, takes="such as 10.89.0.0/24") from None
 
 
 def _inside(text: str, subnet: Network, field: str) -> Address:

@@ -85,7 +85,7 @@ class TestChosen:
 
     def test_a_way_to_everywhere_is_nobodys_subnet(self) -> None:
         everywhere = [ipaddress.ip_network(text) for text in ("0.0.0.0/0", "::/0")]
-        assert str(chosen(LARGE_POOL, everywhere)) == "10.224.0.0/16"
+        assert str(chosen(LARGE_POOL, everywhere)) == "10.224.0.0/18"
 
     def test_each_that_is_taken_leaves_another_until_none_is_left(self) -> None:
         taken: list[Network] = []

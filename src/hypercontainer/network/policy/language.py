@@ -174,7 +174,8 @@ def _network(text: str, where: str) -> Network:
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
-        raise _refused(where, f"{text[:60]!r}: {error}", "such as 10.0.0.0/8") from None
+        why = "has host bits set" if "host bits" in str(error) else "is no subnet"
+        raise _refused(where, f"{text[:60]!r} {why}", "such as 10.0.0.0/8") from None
     if getattr(network.network_address, "scope_id", None):
         raise _refused(where, f"{text[:60]!r} has a scope", "an address without one")
     return network

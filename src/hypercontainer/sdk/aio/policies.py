@@ -23,7 +23,7 @@ class AsyncPolicies:
 
         Example::
 
-            await hyper.policies.create("nothing", NetworkPolicy(egress=()))
+            await hyper.policies.create("nothing", hypercontainer.NetworkPolicy(egress=()))
             await hyper.policies.remove("nothing")
         """
         return await self._api.call("policies.create", PolicyInfo, body=PolicySpec(name, policy))
@@ -33,9 +33,9 @@ class AsyncPolicies:
 
         Example::
 
-            await hyper.policies.create("some", NetworkPolicy(egress=()))
-            rule = EgressRule(to=("10.0.0.0/8",), ports=(443,))
-            made = await hyper.policies.update("some", NetworkPolicy(egress=(rule,)))
+            await hyper.policies.create("some", hypercontainer.NetworkPolicy(egress=()))
+            rule = hypercontainer.EgressRule(to=("10.0.0.0/8",), ports=(443,))
+            made = await hyper.policies.update("some", hypercontainer.NetworkPolicy(egress=(rule,)))
             assert made.policy.egress == (rule,)
             await hyper.policies.remove("some")
         """
@@ -56,7 +56,7 @@ class AsyncPolicies:
 
         Example::
 
-            await hyper.policies.create("looked-at", NetworkPolicy(egress=()))
+            await hyper.policies.create("looked-at", hypercontainer.NetworkPolicy(egress=()))
             assert (await hyper.policies.inspect("looked-at")).users == ()
             await hyper.policies.remove("looked-at")
         """
@@ -67,7 +67,7 @@ class AsyncPolicies:
 
         Example::
 
-            await hyper.policies.create("gone", NetworkPolicy(egress=()))
+            await hyper.policies.create("gone", hypercontainer.NetworkPolicy(egress=()))
             await hyper.policies.remove("gone")
         """
         await self._api.act("policies.remove", name, query={"force": force})

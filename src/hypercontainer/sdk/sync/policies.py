@@ -23,7 +23,7 @@ class Policies(Facade[aio.AsyncPolicies]):
 
         Example::
 
-            hyper.policies.create("nothing", NetworkPolicy(egress=()))
+            hyper.policies.create("nothing", hypercontainer.NetworkPolicy(egress=()))
             hyper.policies.remove("nothing")
         """
         return self._portal.call(self._async.create(name, policy))
@@ -33,9 +33,9 @@ class Policies(Facade[aio.AsyncPolicies]):
 
         Example::
 
-            hyper.policies.create("some", NetworkPolicy(egress=()))
-            rule = EgressRule(to=("10.0.0.0/8",), ports=(443,))
-            made = hyper.policies.update("some", NetworkPolicy(egress=(rule,)))
+            hyper.policies.create("some", hypercontainer.NetworkPolicy(egress=()))
+            rule = hypercontainer.EgressRule(to=("10.0.0.0/8",), ports=(443,))
+            made = hyper.policies.update("some", hypercontainer.NetworkPolicy(egress=(rule,)))
             assert made.policy.egress == (rule,)
             hyper.policies.remove("some")
         """
@@ -56,7 +56,7 @@ class Policies(Facade[aio.AsyncPolicies]):
 
         Example::
 
-            hyper.policies.create("looked-at", NetworkPolicy(egress=()))
+            hyper.policies.create("looked-at", hypercontainer.NetworkPolicy(egress=()))
             assert hyper.policies.inspect("looked-at").users == ()
             hyper.policies.remove("looked-at")
         """
@@ -67,7 +67,7 @@ class Policies(Facade[aio.AsyncPolicies]):
 
         Example::
 
-            hyper.policies.create("gone", NetworkPolicy(egress=()))
+            hyper.policies.create("gone", hypercontainer.NetworkPolicy(egress=()))
             hyper.policies.remove("gone")
         """
         self._portal.call(self._async.remove(name, force=force))
