@@ -25,7 +25,7 @@ demo: setup ## makes a small image of busybox, runs it on the hypervisor, says w
 
 # Two at a time: a test waits for its guest as long as it works itself.  ARGS="-n0 ..." is one after the other.
 test: setup-tests check ## the whole suite
-	@$(BIN)/python -m pytest -n2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) $(HYPERSTART) $(NATIVE) ## style, types, structure, and the C compiler's warnings as errors
 	@$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from typing import TextIO
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ORDINARY = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
@@ -36,13 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
     subprocess.Popen.__exit__ = _leave  # type: ignore[method-assign, assignment]
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Of two workers each takes whole files, of one hypervisor: what these share is made once."""
-    if item.get_closest_marker("xdist_group") is not None:
-        return
-    of = getattr(item, "callspec", None)
-    hypervisor = of.params.get("hypervisor", "") if of is not None else ""
-    item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {hypervisor}"))
+class OfOneHypervisor(LoadScopeScheduling):  # type: ignore[misc]
+    """Of two workers each takes whole files, of one hypervisor at a time: what the tests share is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        words = re.findall(r"[a-z]+", test.partition("[")[2])
+        return " ".join([file, *(each for each in ("qemu", "uml") if each in words)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return OfOneHypervisor(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -28,7 +28,6 @@ SLEEP = ("sh", "-c", "sleep 1000")
 PUBLIC, OTHER, PRIVATE = "20.30.40.50", "20.30.40.51", "10.203.40.50"
 
 pytestmark = [
-    pytest.mark.xdist_group("addresses of the host"),
     pytest.mark.skipif(os.geteuid() != 0, reason="bridges want root"),
     pytest.mark.needs("user mode linux"),  # one kind of guest does: what keeps a policy is on the host
 ]
