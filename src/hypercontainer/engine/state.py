@@ -177,6 +177,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     exit_status: int = 0
     error: str = ""
     oom_killed: bool = False
+    over: bool = False  # its run has ended as it says here, whatever is still to be done after that
     restart_count: int = 0
     stopped_by_user: bool = False
     run: int = 0

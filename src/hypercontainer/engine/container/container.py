@@ -131,7 +131,14 @@ class Container(Facts):
     async def _start(self) -> None:
         first = self.record.state is State.CREATED
         health = health_at_start(self.record)
-        blank = {"error": "", "oom_killed": False, "begun": False, "message": "", "health": health}
+        blank = {
+            "error": "",
+            "oom_killed": False,
+            "over": False,
+            "begun": False,
+            "message": "",
+            "health": health,
+        }
         self.change(state=State.STARTING, run=self.record.run + 1, **blank)
         self.sandbox.join(self.id)
         self._run = run = Run(self._body)

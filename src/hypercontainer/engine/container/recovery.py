@@ -71,6 +71,8 @@ async def _write_off(container: Container) -> None:
     starting = container.record.state is State.STARTING
     why = "hyperd ended while it was starting" if starting else "its VM was gone"
     container.log.end_run()
-    container.change(state=State.EXITED, exit_status=LOST, error=why, finished=times.now())
+    # An earlier hyperd may have heard of its end, and ended with the VM that it had no use for any more.
+    told = {} if container.record.over else {"exit_status": LOST, "error": why}
+    container.change(state=State.EXITED, finished=times.now(), **told)
     if container.record.spec.auto_remove:
         await container.delete()

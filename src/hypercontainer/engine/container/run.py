@@ -90,7 +90,7 @@ class Ending:
     def facts(self) -> dict[str, Any]:
         """As the record has them."""
         told = {"exit_status": self.result.exit_status, "error": self.result.error}
-        return {**told, "oom_killed": self.oom, "message": self.message}
+        return {**told, "oom_killed": self.oom, "message": self.message, "over": True}
 
 
 class Run:
