@@ -124,11 +124,19 @@ def _meet(one: Network, other: Network) -> bool:
 
 def _network(text: str, what: str) -> Network:
     try:
-        return ipaddress.ip_network(text)
+        return parsed(text)
     except ValueError as error:
         field = "subnets" if what == "subnet" else what
+        raise InvalidArgument(str(error), field=field, takes="such as 10.89.0.0/24") from None
+
+
+def parsed(text: str) -> Network:
+    """ValueError says of it what is wrong, in few words."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
         why = "has host bits set" if "host bits" in str(error) else "is no subnet"
-        raise InvalidArgument(f"{text[:60]!r} {why}", field=field, takes="such as 10.89.0.0/24") from None
+        raise ValueError(f"{text[:60]!r} {why}") from None
 
 
 def _inside(text: str, subnet: Network, field: str) -> Address:

@@ -72,14 +72,15 @@ def _injected(spec: ContainerSpec) -> tuple[File, ...]:
 
 def hosts(spec: ContainerSpec, hostname: str, address: str, host: str) -> str:
     lines = [*_LOCAL]
-    lines += [_extra_host(text, host) for text in spec.extra_hosts]
+    lines += ["\t".join(reversed(extra_host(text, host))) for text in spec.extra_hosts]
     full = f"{hostname}.{spec.domainname} {hostname}" if spec.domainname else hostname
     lines.append(f"{address or '127.0.1.1'}\t{full}")
     return "\n".join(lines) + "\n"
 
 
-def _extra_host(text: str, host: str) -> str:
-    """NAME:ADDRESS (or NAME=ADDRESS); an IPv6 address may stand in brackets."""
+def extra_host(text: str, host: str) -> tuple[str, str]:
+    """The name and the address of NAME:ADDRESS (or NAME=ADDRESS); one of IPv6 may stand in brackets, and ``host`` has
+    another name.  InvalidArgument."""
     cut = next((i for i, c in enumerate(text) if c in ":="), -1)
     name, address = text[: max(cut, 0)], text[cut + 1 :].removeprefix("[").removesuffix("]")
     if address == HOST_GATEWAY:
@@ -88,7 +89,7 @@ def _extra_host(text: str, host: str) -> str:
         raise InvalidArgument(
             f"{text!r} is not understood", field="extra_hosts", takes="NAME:ADDRESS, or NAME:host-gateway"
         )
-    return f"{address}\t{name}"
+    return name, address
 
 
 def resolv_conf(spec: ContainerSpec, name_servers: Iterable[str]) -> str:

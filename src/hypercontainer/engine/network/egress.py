@@ -22,7 +22,7 @@ from hypercontainer.engine.network.names import DNS_PORT
 from hypercontainer.engine.network.secrets import Kept, Secrets
 from hypercontainer.engine.network.worker import Worker
 from hypercontainer.engine.state import Attachment, PodRecord
-from hypercontainer.errors import Unavailable
+from hypercontainer.errors import InvalidArgument, Unavailable
 from hypercontainer.network.dns.upstream import Upstream
 from hypercontainer.network.egress import reach, rules
 from hypercontainer.network.egress.looking import look_up
@@ -30,8 +30,8 @@ from hypercontainer.network.egress.process import ProxyProcess
 from hypercontainer.network.egress.rules import ANYTHING, HttpRule, Refused
 from hypercontainer.network.egress.wire import Denied, Secret, Tell
 from hypercontainer.network.parts import Fabric
+from hypercontainer.semantics.files import extra_host
 
-HOST_GATEWAY = "host-gateway"
 DEATHS_MAX, DEATHS_S = 5, 60.0  # more of them in so much time, and it is left alone until it is needed anew
 
 log = logging.getLogger(__name__)
@@ -266,12 +266,10 @@ class Egress:
     def _written(self, lines: Iterable[str], host: str) -> tuple[str, ...]:
         found = []
         for line in lines:
-            cut = next((place for place, letter in enumerate(line) if letter in ":="), len(line))
-            address = line[cut + 1 :].removeprefix("[").removesuffix("]")
-            with contextlib.suppress(Refused, ValueError):
-                if rules.host_name(line[:cut]) == host:
-                    text = self._around.host() if address == HOST_GATEWAY else address
-                    found.append(str(ipaddress.ip_address(text)))
+            with contextlib.suppress(Refused, ValueError, InvalidArgument):
+                name, address = extra_host(line, self._around.host())
+                if rules.host_name(name) == host:
+                    found.append(str(ipaddress.ip_address(address)))
         return tuple(found)
 
 

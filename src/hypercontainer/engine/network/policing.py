@@ -125,7 +125,10 @@ class Policing:
 
     def guard(self, pod: str) -> Guard:
         held = self._held.get(pod)
-        return replace(Guard() if held is None else _guard(held.compiled), secured=self.secures(pod))
+        return self._guard(pod, None if held is None else held.compiled)
+
+    def _guard(self, pod: str, compiled: Compiled | None) -> Guard:
+        return replace(Guard() if compiled is None else _guard(compiled), secured=self.secures(pod))
 
     def ruled(self, pod: PodRecord) -> Ruled | None:
         """What its policy says of HTTP to the proxy."""
@@ -187,7 +190,7 @@ class Policing:
         fabric = await self._worker.ready()
         before = {pod: self._plugged[pod] for pod in held if pod in self._plugged}
         after = {
-            pod: _guarded(places, replace(_guard(made), secured=self.secures(pod)))
+            pod: tuple(replace(place, guard=self._guard(pod, made)) for place in places)
             for pod, places in before.items()
         }
         for pod, each in held.items():
@@ -347,10 +350,6 @@ def _guard(compiled: Compiled) -> Guard:
         meaning.out_rate,
         meaning.in_rate,
     )
-
-
-def _guarded(places: Iterable[Place], guard: Guard) -> tuple[Place, ...]:
-    return tuple(Place(each.tap, each.bridge, each.mac, each.addresses, guard) for each in places)
 
 
 def _stays(held: _Held, same_requests: bool, flow: Flow) -> bool:

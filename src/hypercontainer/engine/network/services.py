@@ -127,20 +127,18 @@ class Services:
         the host is taken."""
         former = self._records.get(record.name)
         made = replace(record, address="" if record.headless else await self._address(former))
-        added = [port for port in _node_ports(made) if former is None or port not in _node_ports(former)]
+        had, has = () if former is None else _node_ports(former), _node_ports(made)
+        added = [port for port in has if port not in had]
         self._records[made.name] = made
         try:
-            for port in added:
-                own_ports.choose([port])  # which is said before anything is changed
+            own_ports.choose(added)  # which is taken is said before anything is changed
             await self.ports.publish(made.name, added)
         except BaseException:
             del self._records[made.name]
             if former is not None:
                 self._records[made.name] = former
             raise
-        if former is not None:
-            gone = [port for port in _node_ports(former) if port not in _node_ports(made)]
-            await self.ports.withdraw(made.name, gone)
+        await self.ports.withdraw(made.name, [port for port in had if port not in has])
         self._state.put_service(made)
         self._look()
 

@@ -5,13 +5,13 @@ What is refused is an ``InvalidArgument`` with the field as a path: "egress[2].p
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hypercontainer.contract.policies import EgressRule, NetworkPolicy
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.network import addresses
 from hypercontainer.network.egress import rules as http
 from hypercontainer.network.egress.rules import HttpRule
 from hypercontainer.network.parts import Network
@@ -172,10 +172,9 @@ def _target(text: str, where: str) -> Network | str:
 
 def _network(text: str, where: str) -> Network:
     try:
-        network = ipaddress.ip_network(text)
+        network = addresses.parsed(text)
     except ValueError as error:
-        why = "has host bits set" if "host bits" in str(error) else "is no subnet"
-        raise _refused(where, f"{text[:60]!r} {why}", "such as 10.0.0.0/8") from None
+        raise _refused(where, str(error), "such as 10.0.0.0/8") from None
     if getattr(network.network_address, "scope_id", None):
         raise _refused(where, f"{text[:60]!r} has a scope", "an address without one")
     return network
