@@ -72,6 +72,10 @@ def golden(
     return documents
 
 
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()]
+
+
 class Cluster:
     """Plays manifests with the command line, and takes away what it played."""
 

@@ -12,6 +12,7 @@ import busybox_image
 import real_images
 from hyper import KEEPERS, MAKING, NO_POOL, Hyper
 from hyper import hyper as hyper_context
+from manifests import Cluster
 from registry import Registry
 from uml_kernel import uml_kernel
 
@@ -67,6 +68,13 @@ def hyper(shared: Hyper) -> Iterator[Hyper]:
     own = (f"process {daemon} ", *KEEPERS, MAKING)
     left = [line for line in shared.leftovers() if not any(text in line for text in own)]
     assert not left, "left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture
+def cluster(hyper: Hyper) -> Iterator[Cluster]:
+    made = Cluster(hyper)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import busybox_image
 from free_port import free_port
-from hyper import Hyper
-from manifests import FOREVER, GOLDEN, Cluster, Document, claim, container, golden, pod, thing
+from manifests import FOREVER, GOLDEN, Cluster, Document, claim, container, golden, lines, pod, thing
 from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE
-
-
-@pytest.fixture
-def cluster(hyper: Hyper) -> Iterator[Cluster]:
-    made = Cluster(hyper)
-    yield made
-    made.close()
-
-
-def lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines()]
 
 
 # ------------------------------------------------------------------------------------------------ environment

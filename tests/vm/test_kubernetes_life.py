@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
 import yaml
 
 from audit import kill_process
 from free_port import free_port
 from hyper import Hyper
-from manifests import FOREVER, Cluster, Document, claim, container, golden, pod, thing
+from manifests import FOREVER, Cluster, Document, claim, container, golden, lines, pod, thing
 from reach import http_get
-
-
-@pytest.fixture
-def cluster(hyper: Hyper) -> Iterator[Cluster]:
-    made = Cluster(hyper)
-    yield made
-    made.close()
-
-
-def lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines()]
-
 
 # ------------------------------------------------------------------------------------------------------ order
 

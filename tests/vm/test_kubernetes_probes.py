@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from hyper import Hyper
 from manifests import Cluster, Document, container, pod, thing
 
 RealImage = Callable[[str], str]
@@ -51,13 +48,6 @@ class Handler(socketserver.StreamRequestHandler):
 
 socketserver.ThreadingTCPServer(("", 9000), Handler).serve_forever()
 """
-
-
-@pytest.fixture
-def cluster(hyper: Hyper) -> Iterator[Cluster]:
-    made = Cluster(hyper)
-    yield made
-    made.close()
 
 
 def certificate(folder: Path) -> str:

@@ -12,21 +12,10 @@ import busybox_image
 from audit import kill_process
 from free_port import free_port
 from hyper import Hyper
-from manifests import FOREVER, Cluster, Document, container, golden, pod, thing
+from manifests import FOREVER, Cluster, Document, container, golden, lines, pod, thing
 from reach import http_get
 
 BUSYBOX = busybox_image.REFERENCE
-
-
-@pytest.fixture
-def cluster(hyper: Hyper) -> Iterator[Cluster]:
-    made = Cluster(hyper)
-    yield made
-    made.close()
-
-
-def lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines()]
 
 
 def web(pods: int, node_port: int) -> list[Document]:
