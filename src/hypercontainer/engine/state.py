@@ -1,6 +1,6 @@
 """The engine's memory on disk: pods and containers, in one SQLite file.
 
-A record is a frozen struct, stored as JSON beside the columns that must be unique.  Every change is one
+A record is a frozen struct, stored as JSON (`bodies`) beside the columns that must be unique.  Every change is one
 transaction in the write-ahead log, so that after ``kill -9`` the file holds the last complete change.  The calls
 take well under a millisecond and are made on the event loop's thread.
 """
@@ -23,10 +23,11 @@ from hypercontainer.contract.policies import PolicySpec
 from hypercontainer.contract.spec import ContainerSpec, PodSpec, PortMapping, alone
 from hypercontainer.contract.states import State
 from hypercontainer.engine import names
+from hypercontainer.engine.bodies import packed, unpacked
 from hypercontainer.errors import Conflict, Unavailable
 from hypercontainer.linux.reserve import Reserve
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 CHECKPOINT_PAGES = 64
 
 T = TypeVar("T")
@@ -248,7 +249,7 @@ class StateStore:
         self._begin = begin
         self.changed: Callable[[], None] = lambda: None  # called when a pod or a container has
         self._reserve = Reserve(path.with_suffix(".reserve"))
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = _encoder()
         self._pod = msgspec.json.Decoder(PodRecord)
         self._container = msgspec.json.Decoder(ContainerRecord)
         self._service = msgspec.json.Decoder(ServiceRecord)
@@ -258,10 +259,10 @@ class StateStore:
         self._reserve.keep()
 
     def pods(self) -> list[PodRecord]:
-        return [self._pod.decode(body) for (body,) in self._do(self._bodies, "pods")]
+        return [self._pod.decode(body) for body in self._do(self._bodies, "pods")]
 
     def containers(self) -> list[ContainerRecord]:
-        return [self._container.decode(body) for (body,) in self._do(self._bodies, "containers")]
+        return [self._container.decode(body) for body in self._do(self._bodies, "containers")]
 
     def add(self, pod: PodRecord | None, containers: Sequence[ContainerRecord]) -> None:
         """All or none; ``pod`` None: they are added to one that is there.  Conflict where a name is taken."""
@@ -297,7 +298,7 @@ class StateStore:
         self._reserve.keep()
 
     def services(self) -> list[ServiceRecord]:
-        return [self._service.decode(body) for (body,) in self._do(self._bodies, "services")]
+        return [self._service.decode(body) for body in self._do(self._bodies, "services")]
 
     def put_service(self, service: ServiceRecord) -> None:
         values = (service.name, self._encode(service))
@@ -307,7 +308,7 @@ class StateStore:
         self._do(self._change, ("DELETE FROM services WHERE name = ?", (name,)))
 
     def networks(self) -> list[NetworkRecord]:
-        return [self._network.decode(body) for (body,) in self._do(self._bodies, "networks")]
+        return [self._network.decode(body) for body in self._do(self._bodies, "networks")]
 
     def put_network(self, network: NetworkRecord) -> None:
         values = (network.id, network.name, self._encode(network))
@@ -317,7 +318,7 @@ class StateStore:
         self._do(self._change, ("DELETE FROM networks WHERE id = ?", (identifier,)))
 
     def policies(self) -> list[PolicySpec]:
-        return [self._policy.decode(body) for (body,) in self._do(self._bodies, "policies")]
+        return [self._policy.decode(body) for body in self._do(self._bodies, "policies")]
 
     def put_policy(self, policy: PolicySpec) -> None:
         values = (policy.name, self._encode(policy))
@@ -329,10 +330,10 @@ class StateStore:
     def objects(self, kind: str, name: str = "") -> list[bytes]:
         """Kubernetes' objects that a surface keeps here, and what else has their form (kind, metadata), each as the
         JSON that it was kept as; ``name``: only this."""
-        return [body for (body,) in self._do(self._objects, kind, name)]
+        return [unpacked(body) for (body,) in self._do(self._objects, kind, name)]
 
     def put_object(self, kind: str, name: str, body: bytes) -> None:
-        self._do(self._change, ("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (kind, name, body)))
+        self._do(self._change, ("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (kind, name, packed(body))))
 
     def remove_object(self, kind: str, name: str) -> bool:
         """Whether there was one."""
@@ -345,7 +346,7 @@ class StateStore:
         found = []
         for table, columns in KEYS.items():
             query = f"SELECT {', '.join(columns)}, body FROM {table}"  # noqa: S608 - literals
-            found += [Row(table, tuple(key), body) for *key, body in self._do(self._all, query)]
+            found += [Row(table, tuple(key), unpacked(body)) for *key, body in self._do(self._all, query)]
         return found
 
     def drop(self, rows: Iterable[Row]) -> None:
@@ -369,7 +370,7 @@ class StateStore:
                 values = (*row.key, self._network.decode(row.body).name)
             marks = ", ".join("?" * (len(values) + 1))
             insert = f"INSERT INTO {row.table} VALUES ({marks})"  # noqa: S608 - literals
-            statements.append((insert, (*values, row.body)))
+            statements.append((insert, (*values, packed(row.body))))
         self._do(self._change, *statements)
 
     def close(self) -> None:
@@ -413,8 +414,9 @@ class StateStore:
                 _specify_lone_pods(db)
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
-    def _bodies(self, table: str) -> list[tuple[bytes]]:
-        return self._db.execute(f"SELECT body FROM {table}").fetchall()  # noqa: S608 - one of these literals
+    def _bodies(self, table: str) -> list[bytes]:
+        found = self._db.execute(f"SELECT body FROM {table}")  # noqa: S608 - one of these literals
+        return [unpacked(body) for (body,) in found]
 
     def _objects(self, kind: str, name: str) -> list[tuple[bytes]]:
         query = "SELECT body FROM objects WHERE kind = ? AND (name = ? OR ? = '') ORDER BY name"
@@ -430,6 +432,11 @@ class StateStore:
             self._db.execute("BEGIN IMMEDIATE")
             for statement, values in statements:
                 self._db.execute(statement, values)
+
+
+def _encoder() -> Callable[[Any], bytes]:
+    encode = msgspec.json.Encoder().encode
+    return lambda record: packed(encode(record))
 
 
 def _hint(error: sqlite3.Error) -> str:
