@@ -1,7 +1,7 @@
 """Records as they lie in the file of the engine's memory: JSON, which is compressed where it is long.
 
-200 published ports are 60 KB of the same words, in the records of a pod and of its container, and a start writes these a
-dozen times.  JSON never begins as zlib's format does.
+200 published ports are 60 KB of the same words, in the records of a pod and of its container, and a start writes these
+a dozen times.  JSON never begins as zlib's format does.
 """
 
 from __future__ import annotations

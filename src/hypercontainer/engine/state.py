@@ -333,7 +333,9 @@ class StateStore:
         return [unpacked(body) for (body,) in self._do(self._objects, kind, name)]
 
     def put_object(self, kind: str, name: str, body: bytes) -> None:
-        self._do(self._change, ("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (kind, name, packed(body))))
+        self._do(
+            self._change, ("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (kind, name, packed(body)))
+        )
 
     def remove_object(self, kind: str, name: str) -> bool:
         """Whether there was one."""

@@ -39,7 +39,8 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 )
 
 from hypercontainer.network.netlink import Message, Netlink
-from hypercontainer.network.sets import Set, Value, attribute, described, element
+from hypercontainer.network.sets import Set, Value, attribute, described
+from hypercontainer.network.sets import elements as packed_elements
 
 BRIDGE, INET, IPV4, IPV6 = NFPROTO_BRIDGE, NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)  # the hooks
@@ -120,7 +121,7 @@ class Batch:
         be there.  ``lifetime_s``: after which they are gone by themselves; ``each`` has one such expression of its own
         (``sets.expression``), which is asked wherever the element is found."""
         its = table.set(name)
-        made = [element(its, values, gone, lifetime_s, each) for values in elements]
+        made = packed_elements(its, elements, gone=gone, lifetime_s=lifetime_s, each=each)
         names = attribute(_TABLE, table.name.encode() + b"\0") + attribute(_SET, name.encode() + b"\0")
         kind, flags = (NFT_MSG_DELSETELEM, 0) if gone else (NFT_MSG_NEWSETELEM, NLM_F_CREATE)
         for place in range(0, len(made), _AT_ONCE):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from pyroute2.netlink.nfnetlink.nftsocket import (
@@ -24,28 +25,39 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 )
 
 _TYPE_BITS = 6
+Value = Any  # what a type packs; of a set of ranges also a pair, whose last is of the range
 
 
 @dataclass(frozen=True)
 class Type:
-    """Of a value: its number in nft's own list, and its bytes."""
+    """Of a value: its number in nft's own list, its bytes, and what makes these."""
 
     number: int
     size: int
+    pack: Callable[[Value], bytes] = field(compare=False)
 
     @property
     def registers(self) -> int:
         return -(-self.size // 4)
 
 
-IFNAME = Type(DATA_TYPE_IFNAME, 16)
-MAC = Type(DATA_TYPE_ETHERADDR, 6)
-IP4 = Type(DATA_TYPE_IPADDR, 4)
-IP6 = Type(DATA_TYPE_IP6ADDR, 16)
-PORT = Type(DATA_TYPE_INET_SERVICE, 2)
-PROTOCOL = Type(DATA_TYPE_INET_PROTOCOL, 1)
-MARK = Type(DATA_TYPE_MARK, 4)
-Value = Any  # what ``packed`` takes; of a set of ranges also a pair, whose last is of the range
+@lru_cache(4096)
+def _address(text: str) -> bytes:
+    """A pod's own is in each of its ports."""
+    return ipaddress.ip_address(text).packed
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+IFNAME = Type(DATA_TYPE_IFNAME, 16, str.encode)
+MAC = Type(DATA_TYPE_ETHERADDR, 6, _mac)
+IP4 = Type(DATA_TYPE_IPADDR, 4, _address)
+IP6 = Type(DATA_TYPE_IP6ADDR, 16, _address)
+PORT = Type(DATA_TYPE_INET_SERVICE, 2, struct.Struct(">H").pack)
+PROTOCOL = Type(DATA_TYPE_INET_PROTOCOL, 1, struct.Struct("B").pack)
+MARK = Type(DATA_TYPE_MARK, 4, struct.Struct("=I").pack)
 
 
 @dataclass(frozen=True)
@@ -93,23 +105,59 @@ def described(its: Set) -> list[list[Any]]:
     return attributes
 
 
-def element(its: Set, values: Sequence[Value], gone: bool, lifetime_s: float, each: bytes) -> bytes:
-    """One, or of a range of a single type both of its ends."""
-    key, data = values[: len(its.key)], values[len(its.key) :]
-    if its.intervals and not its.spans:
-        return _interval(str(key[0]))
-    if its.spans:
-        ends = [value if isinstance(value, tuple) else (value, value) for value in key]
-        made = _keyed(_KEY, its.key, [low for low, _ in ends]) + _keyed(
-            _KEY_END, its.key, [high for _, high in ends]
-        )
-    else:
-        made = _keyed(_KEY, its.key, key)
-    if its.data and not gone:
-        made += _keyed(_DATA, its.data, data)
+def elements(
+    its: Set, many: Iterable[Sequence[Value]], *, gone: bool = False, lifetime_s: float = 0, each: bytes = b""
+) -> list[bytes]:
+    """See ``nft.Batch.put``; of a range of a single type both of its ends are one."""
+    more = b"" if gone else each
     if lifetime_s and not gone:
-        made += attribute(_TIMEOUT, struct.pack(">Q", max(1, int(lifetime_s * 1000))))
-    return attribute(_ELEMENT, made + (b"" if gone else each))
+        more = attribute(_TIMEOUT, struct.pack(">Q", max(1, int(lifetime_s * 1000)))) + more
+    if its.spans:
+        return [attribute(_ELEMENT, _span(its, values, gone) + more) for values in many]
+    if its.intervals:
+        return [_interval(str(values[0])) for values in many]
+    framed = _framed(its, gone)
+    if more:
+        return [attribute(_ELEMENT, framed(values)[_HEADER_BYTES:] + more) for values in many]
+    return [framed(values) for values in many]
+
+
+@lru_cache(256)
+def _framed(its: Set, gone: bool) -> Callable[[Sequence[Value]], bytes]:
+    """But for its values, an element is the same bytes as any other of its set, if these are all of one size."""
+    data = () if gone else its.data
+    sample = _keyed(_KEY, its.key, None) + (_keyed(_DATA, data, None) if data else b"")
+    begin = attribute(_ELEMENT, sample)[: 3 * _HEADER_BYTES]
+    key, packs, count = _form(its.key), [each.pack for each in its.key], len(its.key)
+    if not data:
+        alone = struct.Struct(f"{len(begin)}s{key}")
+        return lambda values: alone.pack(
+            begin, *[pack(value) for pack, value in zip(packs, values, strict=False)]
+        )
+    between = _keyed(_DATA, data, None)[: 2 * _HEADER_BYTES]
+    packs += [each.pack for each in data]
+    both = struct.Struct(f"{len(begin)}s{key}{len(between)}s{_form(data)}")
+
+    def framed(values: Sequence[Value]) -> bytes:
+        parts = [pack(value) for pack, value in zip(packs, values, strict=True)]
+        return both.pack(begin, *parts[:count], between, *parts[count:])
+
+    return framed
+
+
+def _form(types: Sequence[Type]) -> str:
+    """For struct: of several, each fills its registers; one alone is filled up as an attribute is."""
+    if len(types) == 1:
+        return f"{types[0].size}s{-types[0].size % 4}x"
+    return "".join(f"{4 * each.registers}s" for each in types)
+
+
+def _span(its: Set, values: Sequence[Value], gone: bool) -> bytes:
+    key, data = values[: len(its.key)], values[len(its.key) :]
+    ends = [value if isinstance(value, tuple) else (value, value) for value in key]
+    made = _keyed(_KEY, its.key, [low for low, _ in ends])
+    made += _keyed(_KEY_END, its.key, [high for _, high in ends])
+    return made + (_keyed(_DATA, its.data, data) if its.data and not gone else b"")
 
 
 def expression(name: str, attributes: Sequence[tuple[int, bytes]]) -> bytes:
@@ -145,17 +193,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def packed(its: Type, value: Value) -> bytes:
-    if its is PORT:
-        return struct.pack(">H", value)
-    if its is PROTOCOL:
-        return struct.pack("B", value)
-    if its is MARK:
-        return struct.pack("=I", value)
-    if its is MAC:
-        return bytes.fromhex(str(value).replace(":", ""))
-    if its is IFNAME:
-        return str(value).encode().ljust(its.size, b"\0")
-    return ipaddress.ip_address(value).packed
+    return its.pack(value).ljust(its.size, b"\0")
 
 
 _CONCATENATED, _FIELD_LENGTH = 2, 1  # NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN
@@ -163,12 +201,19 @@ _CONCATENATED, _FIELD_LENGTH = 2, 1  # NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN
 # _TIMEOUT, _EXPR, _KEY_END; NFTA_EXPR_NAME, NFTA_EXPR_DATA.
 _ELEMENT = _KEY = _VALUE = _EXPRESSION_NAME = 1
 _DATA, _FLAGS, _TIMEOUT, _EXPRESSION, _KEY_END, _EXPRESSION_DATA = 2, 3, 4, 7, 10, 2
+_HEADER_BYTES = 4
 _INVERTED = 1  # NFT_CONNLIMIT_F_INV, NFT_LIMIT_F_INV
 _OF_PACKETS, _OF_BYTES = 0, 1  # NFT_LIMIT_PKTS, NFT_LIMIT_PKT_BYTES
 
 
-def _keyed(kind: int, types: Sequence[Type], values: Sequence[Value]) -> bytes:
-    return attribute(kind, attribute(_VALUE, _joined(types, values)))
+def _keyed(kind: int, types: Sequence[Type], values: Sequence[Value] | None) -> bytes:
+    """``values`` None: zeros."""
+    parts = (
+        [b""] * len(types)
+        if values is None
+        else [each.pack(value) for each, value in zip(types, values, strict=True)]
+    )
+    return attribute(kind, attribute(_VALUE, struct.pack(_form(types), *parts)[: _length(types)]))
 
 
 def _interval(subnet: str) -> bytes:
@@ -191,11 +236,3 @@ def _type_number(types: Sequence[Type]) -> int:
 
 def _length(types: Sequence[Type]) -> int:
     return types[0].size if len(types) == 1 else 4 * sum(each.registers for each in types)
-
-
-def _joined(types: Sequence[Type], values: Sequence[Value]) -> bytes:
-    """Of several, each fills its registers."""
-    parts = [packed(each, value) for each, value in zip(types, values, strict=True)]
-    if len(parts) > 1:
-        parts = [part.ljust(4 * each.registers, b"\0") for part, each in zip(parts, types, strict=True)]
-    return b"".join(parts)

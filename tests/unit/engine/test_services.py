@@ -167,8 +167,7 @@ def test_the_next_hyperd_leads_to_the_pods_that_run_before_it_knows_more(tmp_pat
             before, ports = it.fabric.served, it.fabric.ports
             await it.services.close()
             await it.worker.close(used=True)
-            for sock in it.services.ports.pop("web")[1].values():
-                sock.close()
+            it.services.ports.pop("web")[1].close()
             it.open()
             it.services.found([])
             assert it.services.subnet == it.fabric.subnet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,6 +260,7 @@ def with_(**fields: object) -> Callable[[bytes], bytes]:
 
 DAMAGES = {
     "no JSON": lambda body: NOT_JSON,
+    "half of a long one": lambda body: zlib.compress(body)[:40],
     "no UTF-8": lambda body: b"\xff\xfe",
     "deep": lambda body: b"[" * 100_000,
     "unknown state": with_(state="levitating"),

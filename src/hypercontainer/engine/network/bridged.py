@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import secrets
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.network.keeping import Kept
 from hypercontainer.engine.network.network import TEMPLATE_MAC, interface_name, mac_bytes
-from hypercontainer.engine.network.ports import free
 from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import HyperError
@@ -113,8 +112,8 @@ def interface(attachment: Attachment, *, way_out: bool) -> Interface:
 def released(
     fabric: Fabric,
     places: Sequence[Place],
-    ports: Sequence[Led],
-    kept: Mapping[PortMapping, socket.socket],
+    ports: Sequence[Led] = (),
+    kept: Kept | None = None,
     after: Callable[[Fabric], None] | None = None,
 ) -> None:
     """A pod's places are given up, and then ``after``.  A port is free again once nobody is led from it.  Blocks."""
@@ -128,4 +127,5 @@ def released(
     except (HyperError, OSError) as error:
         log.warning("a pod's place in its networks: %s", error)
     finally:
-        free(fabric, kept)
+        if kept is not None:
+            kept.none()(fabric.namespace)

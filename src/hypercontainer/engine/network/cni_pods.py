@@ -8,6 +8,7 @@ hyperd, as the pod does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Collection, Coroutine, Sequence
@@ -23,8 +24,8 @@ from hypercontainer.config import Networks as Settings
 from hypercontainer.contract.networks import CNI, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import cni, wishes
-from hypercontainer.engine.network import ports as own_ports
 from hypercontainer.engine.network.cni import Member
+from hypercontainer.engine.network.keeping import Kept
 from hypercontainer.engine.network.network import check_mac, next_place
 from hypercontainer.engine.state import Attachment, PodRecord, StateStore
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
@@ -228,7 +229,7 @@ class CniPods:
         for place, (join, network) in enumerate(zip(joins, networks, strict=True)):
             ports = published if place == publishing else ()
             await self._add(held, cni.planned(pod, join, network, place, ports), pod.id)
-        await asyncio.to_thread(_keep_ports, held.namespace, published)
+        await asyncio.to_thread(_keep_ports, pod.id, held.namespace, published)
 
     def _publishing(self, networks: Sequence[NetworkConfig], published: Sequence[PortMapping]) -> int:
         """By which of them ports are published."""
@@ -361,12 +362,13 @@ class CniPods:
         return Attached(pod, member.interface, path, member.capabilities, member.arguments)
 
 
-def _keep_ports(namespace: Namespace | None, published: Sequence[PortMapping]) -> None:
+def _keep_ports(pod: str, namespace: Namespace | None, published: Sequence[PortMapping]) -> None:
     """Ports that plugins lead to the pod are nobody else's for as long as its namespace is there.  Blocks."""
     assert namespace is not None
-    for port in published:
-        with own_ports.kept(port) as held:
-            namespace.keep(own_ports.keeping(port), held.fileno())
+    kept = Kept(pod)
+    with contextlib.ExitStack() as here:
+        here.callback(kept.bind(published))
+        kept.left()(namespace)
 
 
 def _seen(namespace: Namespace | None, member: Member) -> Device:

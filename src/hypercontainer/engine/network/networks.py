@@ -461,7 +461,7 @@ class Networks:
         fabric = await self._worker.ready()
         await self.egress.tell(pod)
         await self.ports.lead_anew(pod, ports)
-        await self._worker.do(partial(released, fabric, gone, (), {}))
+        await self._worker.do(partial(released, fabric, gone))
 
     def _places(self, pod: str, attachments: Iterable[Attachment]) -> tuple[Place, ...]:
         made, guard = [], self.policing.guard(pod)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
-import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,7 +14,7 @@ from hypercontainer.contract.networks import CNI, NONE, USER, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
-from hypercontainer.network.parts import Fabric, Published
+from hypercontainer.network.parts import Published
 
 PORT_MAX = 65535
 OPEN_MAX = 64  # of the host's loopback address, to one pod
@@ -26,11 +24,12 @@ Taken = dict[
     tuple[int, str], set[str]
 ]  # the addresses at which a port of the host is somebody's, by it and its protocol
 
-log = logging.getLogger(__name__)
-
 
 def check(ports: Iterable[PortMapping]) -> None:
     """Raises InvalidArgument for what no VM can have."""
+    ports = list(ports)
+    for host in {port.host_ip or ANY for port in ports}:
+        _check_address(host)
     for port in ports:
         if not 1 <= port.container_port <= PORT_MAX or not 0 <= port.host_port <= PORT_MAX:
             raise InvalidArgument(
@@ -44,7 +43,6 @@ def check(ports: Iterable[PortMapping]) -> None:
             )
         if port.protocol not in ("tcp", "udp"):
             raise InvalidArgument(f"{port.protocol!r} is no protocol", field="ports", takes="tcp or udp")
-        _check_address(port.host_ip or ANY)
 
 
 def _check_address(text: str) -> None:
@@ -150,72 +148,29 @@ def choose(ports: Iterable[PortMapping]) -> tuple[PortMapping, ...]:
             holder.close()
 
 
-def kept(port: PortMapping) -> socket.socket:
-    """Keeps a chosen port that is led elsewhere: nobody else can have it, and nobody answers there.
-
-    One of TCP is bound a second time, without leave for others to take the address over, which two that do not listen
-    would give each other; the first time gets past what is left of former connections.
-    """
-    if port.protocol == "tcp":
-        _socket(port, socket.SO_REUSEADDR).close()
-        return _socket(port, socket.SO_REUSEPORT)
-    return _socket(port)
-
-
-def kept_again(
-    ports: Iterable[PortMapping], take: Callable[[str], int | None]
-) -> dict[PortMapping, socket.socket]:
-    """Of a pod that is taken back: ``take`` what was kept meanwhile by this name.  What somebody else has by now leads
-    to the pod all the same."""
-    held = {}
-    for port in ports:
-        try:
-            fd = take(keeping(port))
-            held[port] = kept(port) if fd is None else socket.socket(fileno=fd)
-        except (HyperError, OSError) as error:
-            log.warning("%s", error)
-    return held
-
-
-def keeping(port: PortMapping) -> str:
-    """By which name a chosen port is kept while hyperd is away."""
-    return f"port-{port.protocol}-{port.host_ip}-{port.host_port}"
-
-
-def keep(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
-    """Ports stay kept while hyperd is away."""
-    try:
-        for port, one in kept.items():
-            fabric.namespace.keep(keeping(port), one.fileno())
-    except OSError as error:
-        log.warning("published ports are kept by hyperd alone: %s", error)
-
-
-def free(fabric: Fabric, kept: Mapping[PortMapping, socket.socket]) -> None:
-    """Ports that were kept are anybody's."""
-    for port, one in kept.items():
-        with contextlib.suppress(OSError):
-            fabric.namespace.drop(keeping(port))
-        one.close()
-
-
 def led(attachments: Sequence[Attachment], ports: Sequence[PortMapping]) -> tuple[Published, ...]:
     """Where a pod's ports lead to: its addresses in the network with the way out; one that names no address of the
     host, to those of both versions of IP."""
     if not attachments:
         return ()
     own = {4: attachments[0].host4, 6: attachments[0].host6}
-    made = []
-    for port in ports:
-        host = ipaddress.ip_address(port.host_ip or ANY)
-        wanted = {4: ANY, 6: ANY6} if str(host) == ANY else {host.version: str(host)}
-        for version, text in wanted.items():
-            if own[version]:
-                made.append(Published(port.protocol, text, port.host_port, own[version], port.container_port))
-    return tuple(made)
+    wanted = {host: _by_version(host) for host in {port.host_ip or ANY for port in ports}}
+    return tuple(
+        Published(port.protocol, text, port.host_port, own[version], port.container_port)
+        for port in ports
+        for version, text in wanted[port.host_ip or ANY]
+        if own[version]
+    )
 
 
-def _socket(port: PortMapping, *options: int) -> socket.socket:
+def _by_version(text: str) -> list[tuple[int, str]]:
+    """At which addresses of the host it is asked for."""
+    host = ipaddress.ip_address(text)
+    return [(4, ANY), (6, ANY6)] if str(host) == ANY else [(host.version, str(host))]
+
+
+def bound(port: PortMapping, *options: int) -> socket.socket:
+    """To a chosen port, with these of SOL_SOCKET set.  Raises Conflict or InvalidArgument, which name it."""
     kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[port.protocol]
     made = socket.socket(socket.AF_INET6 if ":" in port.host_ip else socket.AF_INET, kind)
     try:
@@ -231,7 +186,7 @@ def _socket(port: PortMapping, *options: int) -> socket.socket:
 def _chosen(port: PortMapping, taken: Taken, held: list[socket.socket]) -> PortMapping:
     """Of a range the first that is free, and not ``taken``."""
     for number in (range_ := _host_ports(port)):
-        one = replace(port, host_port=number, host_port_last=0)
+        one = replace(port, host_port=number, host_port_last=0) if port.host_port_last else port
         try:
             return _bound(one, taken, held)
         except Conflict as error:
@@ -244,9 +199,9 @@ def _bound(port: PortMapping, taken: Taken, held: list[socket.socket]) -> PortMa
     # The kernel lets two sockets that may take an address over have it at once, as long as neither listens.
     if _meets(port, taken):
         raise _refused(port, errno.EADDRINUSE)
-    holder = _socket(port, *([socket.SO_REUSEADDR] if port.protocol == "tcp" else []))
+    holder = bound(port, *([socket.SO_REUSEADDR] if port.protocol == "tcp" else []))
     held.append(holder)
-    return replace(port, host_port=holder.getsockname()[1])
+    return port if port.host_port else replace(port, host_port=holder.getsockname()[1])
 
 
 def _meets(port: PortMapping, taken: Taken) -> bool:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import ports as own_ports
+from hypercontainer.engine.network.keeping import Kept
 from hypercontainer.engine.network.worker import Worker
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Unavailable
 from hypercontainer.network.parts import Fabric, Led, Opening
-
-Held = dict[PortMapping, socket.socket]
 
 
 class Publishing:
@@ -23,7 +21,7 @@ class Publishing:
     def __init__(self, worker: Worker, attached: Callable[[str], tuple[Attachment, ...]]) -> None:
         self._worker, self._attached = worker, attached
         self._led: dict[str, tuple[Led, ...]] = {}
-        self._held: dict[str, Held] = {}
+        self._kept: dict[str, Kept] = {}
         self._open: dict[str, tuple[int, ...]] = {}  # what of the host's loopback address is open to it
 
     def __iter__(self) -> Iterator[Led]:
@@ -49,36 +47,37 @@ class Publishing:
     def take_back(self, pod: str, ports: Iterable[PortMapping], fabric: Fabric) -> None:
         """What was kept for it meanwhile."""
         if not fabric.binds:
-            self._held[pod] = own_ports.kept_again(ports, fabric.namespace.take)
+            self._kept[pod] = Kept(pod)
+            self._kept[pod].take_back(ports, fabric.namespace)
 
-    def pop(self, pod: str) -> tuple[Sequence[Led], Mapping[PortMapping, socket.socket]]:
+    def pop(self, pod: str) -> tuple[Sequence[Led], Kept]:
         """What a pod leaves that is gone, to be given up by who is told."""
-        return self._led.pop(pod, ()), self._held.pop(pod, {})
+        return self._led.pop(pod, ()), self._kept.pop(pod, Kept(pod))
 
     async def publish(self, pod: str, ports: Sequence[PortMapping]) -> None:
         """All or none.  Unavailable where its VM has ended meanwhile."""
         led = tuple(
             each for each in self._all(pod, self._attached(pod), ports) if each not in self._led.get(pod, ())
         )
-        kept: Held = {}
         fabric = await self._worker.ready() if led or ports else None
-        binds = fabric is not None and fabric.binds
-        for port in ports if binds else ():
+        if fabric is None:
+            return
+        for port in ports if fabric.binds else ():
             if ":" in port.host_ip:
                 raise own_ports.not_of_ipv6(port, "ports of an ordinary user are published")
+        kept = self._kept.setdefault(pod, Kept(pod))
         with contextlib.ExitStack() as undo:
-            for port in () if binds else ports:
-                kept[port] = undo.enter_context(own_ports.kept(port))
-            if fabric and led:
+            if not fabric.binds:
+                undo.callback(kept.bind(ports))
+            if led:
                 await self._worker.do(partial(fabric.publish, led))
-                if not self._attached(pod):
-                    await self._worker.do(partial(fabric.withdraw, led))
-                    raise Unavailable("the VM has ended")
+            if led and not self._attached(pod):
+                await self._worker.do(partial(fabric.withdraw, led))
+                raise Unavailable("the VM has ended")
             undo.pop_all()
         self._led[pod] = (*self._led.get(pod, ()), *led)
-        self._held.setdefault(pod, {}).update(kept)
-        if fabric:
-            self._worker.release(partial(own_ports.keep, fabric, dict(kept)))  # nobody waits for that
+        if kept:
+            self._worker.release(partial(kept.left(), fabric.namespace))  # nobody waits for that
 
     async def withdraw(self, pod: str, ports: Sequence[PortMapping]) -> None:
         led = own_ports.led(self._attached(pod), ports)
@@ -86,9 +85,8 @@ class Publishing:
         if led:
             fabric = await self._worker.ready()
             await self._worker.do(partial(fabric.withdraw, led))
-            held = self._held.get(pod, {})
-            gone = {port: held.pop(port) for port in ports if port in held}
-            await self._worker.do(partial(own_ports.free, fabric, gone))
+            free = self._kept.get(pod, Kept(pod)).without(ports)
+            await self._worker.do(partial(free, fabric.namespace))
 
     async def lead_anew(self, pod: str, ports: Sequence[PortMapping]) -> None:
         """To where the pod has its way out by now."""

@@ -16,9 +16,9 @@ from hypercontainer.config import Networks as Settings
 from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PodSpec, PortMapping
 from hypercontainer.engine.network import cni
-from hypercontainer.engine.network import ports as own_ports
 from hypercontainer.engine.network.cni import Member
 from hypercontainer.engine.network.cni_pods import KIND, CniPods
+from hypercontainer.engine.network.keeping import Kept
 from hypercontainer.engine.state import PodRecord, StateStore
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.netns import Namespace
@@ -147,7 +147,7 @@ def test_a_place_is_made_found_by_the_next_and_given_up(stage: Stage, state: Sta
             place.address == "10.77.0.2/24" and place.gateway == GATEWAY and stage.leases() == {"10.77.0.2"}
         )
         with pytest.raises(Conflict, match="already allocated"):
-            own_ports.kept(port)
+            Kept("another").bind([port])
         second = pods(stage, state)
         await second.open([ID])
         await second.settled()
@@ -155,7 +155,7 @@ def test_a_place_is_made_found_by_the_next_and_given_up(stage: Stage, state: Sta
         second.release(ID)
         await second.settled()
         assert second.attached(ID) == () and stage.leases() == set()
-        own_ports.kept(port).close()
+        Kept("another").bind([port])()
 
     asyncio.run(work())
 
