@@ -1,7 +1,7 @@
 """What a tap device carries where nothing is behind it: guests that a driver starts, iperf3 in them, and no hyperd.
 
 In a network namespace of their own stands one guest whose tap has the host's address, and on a bridge without rules
-two more. They have the kernel, the memory and the interface that a container's VM has.
+two more. They have the kernel, the memory and the interface that a container's VM has, and frames of the same length.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class BareGuests:
 
 
 @contextlib.contextmanager
-def bare_guests(hypervisor: str, memory_mib: int) -> Iterator[BareGuests]:
+def bare_guests(hypervisor: str, memory_mib: int, mtu: int) -> Iterator[BareGuests]:
     """Of a driver: qemu or uml."""
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hyper-bare-")))
@@ -65,10 +65,10 @@ def bare_guests(hypervisor: str, memory_mib: int) -> Iterator[BareGuests]:
         driver: Driver = kind(work / "facts.json")
         for number, address in enumerate((ALONE, SERVER, CLIENT)):
             tap = Tap(space.control, f"tap{number}")
-            spec = _spec(work, hypervisor, memory_mib, address, tap)
+            spec = _spec(work, hypervisor, memory_mib, tap, _files(address, mtu))
             vm = runner.run(driver.launch(spec))
             stack.callback(_end, runner, driver, vm)
-        _connect(space)
+        _connect(space, mtu)
         made = BareGuests(space)
         until(lambda: _begun(made), "iperf3 in bare guests")
         yield made
@@ -90,15 +90,16 @@ def _inside(space: Namespace, argv: Sequence[str]) -> list[str]:
     return ["nsenter", "-t", str(space.pid), "-n", "--", *argv]
 
 
-def _connect(space: Namespace) -> None:
+def _connect(space: Namespace, mtu: int) -> None:
     words = ["link add bridge0 type bridge", "link set tap1 master bridge0", "link set tap2 master bridge0"]
     words += [f"address add {address} dev {device}" for device, address in HOST.items()]
+    words += [f"link set {device} mtu {mtu}" for device in ("tap0", "tap1", "tap2", "bridge0")]
     words += [f"link set {device} up" for device in ("lo", "bridge0", "tap0", "tap1", "tap2")]
     for line in words:
         subprocess.run(_inside(space, ["ip", *line.split()]), check=True)
 
 
-def _spec(work: Path, hypervisor: str, memory_mib: int, address: str, tap: Tap) -> VMSpec:
+def _spec(work: Path, hypervisor: str, memory_mib: int, tap: Tap, files: Sequence[Entry]) -> VMSpec:
     store, native = KernelStore(cache_dir()), hypervisor == "uml"
     kernel = (
         store.program()
@@ -107,7 +108,7 @@ def _spec(work: Path, hypervisor: str, memory_mib: int, address: str, tap: Tap) 
     )
     khz = None if native else tsc.rate_khz()
     initrd = work / f"initrd-{tap.name}"
-    initrd.write_bytes(b"".join(cpio(_files(address))))
+    initrd.write_bytes(b"".join(cpio(files)))
     name = f"bench-{os.getpid()}-{tap.name}"
     return VMSpec(
         id=name,
@@ -123,7 +124,7 @@ def _spec(work: Path, hypervisor: str, memory_mib: int, address: str, tap: Tap) 
     )
 
 
-def _files(address: str) -> list[Entry]:
+def _files(address: str, mtu: int) -> list[Entry]:
     """busybox, the host's iperf3 with its libraries, and an init that has it serve, and ask whenever it is rung up."""
     gateway = f"{address.rpartition('.')[0]}.1"
     init = f"""#!/bin/sh
@@ -131,7 +132,7 @@ export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev
 for nic in $(ls /sys/class/net); do [ $nic = lo ] || break; done
-ip link set lo up; ip link set $nic up; ip addr add {address}/24 dev $nic; ip route add default via {gateway}
+ip link set lo up; ip link set $nic mtu {mtu} up; ip addr add {address}/24 dev $nic; ip route add default via {gateway}
 iperf3 -s >/dev/null 2>&1 &
 exec nc -ll -p {ASK_PORT} -e /ask
 """

@@ -48,7 +48,8 @@ def measure(hypervisor: str, made: Hyper, rounds: int) -> list[Row]:
         "guests": partial(_from, made.argv("exec", "asker"), client(server), made),
     }
     until(lambda: answers(ways["guest"]), "iperf3 in a container")
-    with bare_guests(hypervisor, MEMORY_MIB) as bare:
+    mtu = int(made("exec", "asker", "cat", "/sys/class/net/eth0/mtu").stdout)
+    with bare_guests(hypervisor, MEMORY_MIB, mtu) as bare:
         ways |= {"bare": bare.from_host, "between": bare.from_guest}
         patiently = {name: partial(patient, way) for name, way in ways.items()}
         taken = figures_in_turns(rounds, patiently, back_and_forth=True)
