@@ -120,8 +120,10 @@ class Batch:
         """Elements of a set: of a map the key's values and then the data's.  ``gone``: they are to be removed, and must
         be there.  ``lifetime_s``: after which they are gone by themselves; ``each`` has one such expression of its own
         (``sets.expression``), which is asked wherever the element is found."""
-        its = table.set(name)
-        made = packed_elements(its, elements, gone=gone, lifetime_s=lifetime_s, each=each)
+        made = packed_elements(table.set(name), elements, gone=gone, lifetime_s=lifetime_s, each=each)
+        self._put(table, name, made, gone=gone)
+
+    def _put(self, table: Table, name: str, made: Sequence[bytes], *, gone: bool) -> None:
         names = attribute(_TABLE, table.name.encode() + b"\0") + attribute(_SET, name.encode() + b"\0")
         kind, flags = (NFT_MSG_DELSETELEM, 0) if gone else (NFT_MSG_NEWSETELEM, NLM_F_CREATE)
         for place in range(0, len(made), _AT_ONCE):
@@ -131,9 +133,11 @@ class Batch:
     def forget(self, table: Table, name: str, elements: Iterable[Sequence[Value]], each: bytes = b"") -> None:
         """They are to be removed, whether they are there or not: what is not is put there before.  Of a map, refused
         where the key is there with other data."""
-        those = list(elements)
-        self.put(table, name, those, each=each)
-        self.put(table, name, those, gone=True)
+        made = packed_elements(
+            table.set(name), elements, each=each
+        )  # of one that is to go the kernel reads the key
+        self._put(table, name, made, gone=False)
+        self._put(table, name, made, gone=True)
 
     def renew(
         self,

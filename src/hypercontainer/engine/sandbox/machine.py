@@ -29,6 +29,7 @@ from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_line
 from hypercontainer.linux import tsc
+from hypercontainer.linux.waiting import both
 from hypercontainer.rootfs import LayerStore, RootDisk
 from hypercontainer.volume.store import VolumeStore
 
@@ -79,8 +80,7 @@ async def plan_hardware(
     )
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     shares = await storage.shares(contents.volumes.values(), supplies.places)
-    disks, images = await _disks(record, contents, supplies)
-    published = await _published(record, supplies)
+    (disks, images), published = await both(_disks(record, contents, supplies), _published(record, supplies))
     joined = await supplies.networks.allot(record, published)
     limits = chosen.driver.limits(
         record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
