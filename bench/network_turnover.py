@@ -23,6 +23,7 @@ from until import until
 CONTAINERS, SETTLED_S = 30, 5.0
 CYCLES, CYCLES_FULL = 300, 10_000
 WAVE = 100  # pods that end at once
+GONE_S = 600.0
 
 
 def measure(made: Hyper, *, full: bool) -> list[Row]:
@@ -131,6 +132,14 @@ def _wave(fabric: Fabric) -> float:
 
 
 def _state(fabric: Fabric) -> str:
+    """Once the kernel has taken all devices away, each of which lasts one of its grace periods."""
     there = ("nsenter", "-t", str(fabric.namespace.pid), "-n", "--")
-    names = "\n".join(line.split("@")[0].split()[1] for line in said(*there, "ip", "-o", "link").splitlines())
-    return names + said(*there, "nft", "list", "ruleset")
+
+    def devices() -> list[str]:
+        with contextlib.suppress(AssertionError):  # of what changes while it looks, ip complains
+            names = [line.split("@")[0].split()[1] for line in said(*there, "ip", "-o", "link").splitlines()]
+            return [] if any(name.startswith(TAP) for name in names) else names
+        return []
+
+    shown = until(devices, "the end of all tap devices", deadline_s=GONE_S)
+    return "\n".join(shown) + said(*there, "nft", "list", "ruleset")

@@ -21,7 +21,6 @@ from hypercontainer.network import links
 from hypercontainer.network.netlink import ROUTE, Netlink
 
 CLONE_NEWNET = 0x40000000
-TRIES = 20
 DEADLINE_S = 30.0
 WAY_OUT, WAY_IN = "eth0", "world0"  # the pair: the host's end, the world's
 HOST, WORLD = ipaddress.ip_interface("192.0.2.2/24"), ipaddress.ip_interface("192.0.2.1/24")
@@ -62,11 +61,8 @@ def netlink(protocol: int = ROUTE, namespace: Namespace | None = None) -> Iterat
 
 
 def said(*argv: str) -> str:
-    """What a program says, which runs where this thread is; again where something changed as it looked."""
-    for _ in range(TRIES):
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
-        if "Dump was interrupted" not in done.stderr:
-            break
+    """What a program says, which runs where this thread is."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
     assert done.returncode == 0, f"{argv}: {done.stderr}"
     assert not done.stderr, f"{argv}: {done.stderr}"
     return done.stdout
