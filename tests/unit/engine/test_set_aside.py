@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from backports import zstd
 
 from fake_world import IMAGE, World
 from hypercontainer.contract.spec import ContainerSpec
@@ -260,7 +260,7 @@ def with_(**fields: object) -> Callable[[bytes], bytes]:
 
 DAMAGES = {
     "no JSON": lambda body: NOT_JSON,
-    "half of a long one": lambda body: zlib.compress(body)[:40],
+    "half of a long one": lambda body: zstd.compress(body)[:40],
     "no UTF-8": lambda body: b"\xff\xfe",
     "deep": lambda body: b"[" * 100_000,
     "unknown state": with_(state="levitating"),
