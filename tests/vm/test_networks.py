@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import ipaddress
 import json
 import os
 import select
@@ -20,6 +21,7 @@ import pytest
 import busybox_image
 from audit import kill_process
 from free_port import free_port
+from host_address import host_address, taken
 from hyper import Hyper
 from hyper import hyper as hyper_context
 from hypercontainer.network.uplink import HostLink
@@ -242,13 +244,9 @@ def test_a_port_of_the_hosts_loopback_address_is_opened(hyper: Hyper) -> None:
 
 def test_the_clouds_metadata_is_out_of_reach(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "a", BUSYBOX, *SLEEP)
-    subprocess.run(["ip", "address", "add", "169.254.169.254/32", "dev", "lo"], check=True)
-    try:
-        with host_server("169.254.169.254") as port:
-            assert fetches(hyper, "a", f"http://169.254.169.254:{port}/") == ""
-            assert http_get(f"169.254.169.254:{port}")[1] == b"of the host"
-    finally:
-        subprocess.run(["ip", "address", "del", "169.254.169.254/32", "dev", "lo"], check=True)
+    with host_address("169.254.169.254"), host_server("169.254.169.254") as port:
+        assert fetches(hyper, "a", f"http://169.254.169.254:{port}/") == ""
+        assert http_get(f"169.254.169.254:{port}")[1] == b"of the host"
 
 
 def test_a_hostile_guest_speaks_for_itself_alone(hyper: Hyper) -> None:
@@ -374,7 +372,9 @@ def neighbour(host: str, own: str) -> Iterator[Callable[..., str]]:
         f"ip -n {name} address add {own}/30 dev {name}b",
         f"ip -n {name} link set {name}b up",
     ]
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(taken(host))
+        undo.callback(subprocess.run, ["ip", "netns", "delete", name], check=True)
         for step in steps:
             subprocess.run(step.split(), check=True)
 
@@ -383,8 +383,6 @@ def neighbour(host: str, own: str) -> Iterator[Callable[..., str]]:
             return done.stdout.decode()
 
         yield run
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def test_ipv6(hyper: Hyper, network: Callable[..., str]) -> None:
@@ -453,9 +451,15 @@ def test_two_hyperds_have_networks_of_their_own(hyper: Hyper, hypervisor: str) -
         other("load", stdin=busybox_image.archive([busybox_image.layer()]))
         other("run", "-d", "--name", "b", BUSYBOX, *SLEEP)
         mine, theirs = address(hyper, "a"), address(other, "b")
-        assert mine.split(".")[:2] != theirs.split(".")[:2]
+        assert ipaddress.ip_address(theirs) not in _subnet(hyper)
+        assert ipaddress.ip_address(mine) not in _subnet(other)
         assert not reaches(hyper, "a", "b") and not reaches(hyper, "a", theirs)
     assert reaches(hyper, "a", _gateway(hyper, "a", "bridge"))
+
+
+def _subnet(hyper: Hyper) -> ipaddress.IPv4Network:
+    """Of its default network."""
+    return ipaddress.IPv4Network(hyper.json("network", "inspect", "bridge")[0]["IPAM"]["Config"][0]["Subnet"])
 
 
 def test_nothing_is_left_when_the_last_hyperd_has_ended(hypervisor: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import pytest
 import busybox_image
 from dns_words import Asked
 from free_port import free_port
+from host_address import host_address
 from hyper import Hyper
 from owners import hyper_of
 from reach import http_get
@@ -37,8 +37,7 @@ pytestmark = [
 def world() -> Iterator[None]:
     with contextlib.ExitStack() as undo:
         for address in (PUBLIC, OTHER, PRIVATE):
-            subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
-            undo.callback(subprocess.run, ["ip", "address", "del", f"{address}/32", "dev", "lo"], check=True)
+            undo.enter_context(host_address(address))
         yield
 
 
