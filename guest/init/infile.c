@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive.h"
 #include "system.h"
 #include "util.h"
 
@@ -24,15 +25,20 @@
 static char temporary[64];
 static int temporary_in = -1;
 
-bool infile_builtin(const char *name)
+static const char *const builtins[] = {INFILE_READ, INFILE_WRITE, ARCHIVE_STAT, ARCHIVE_PACK, ARCHIVE_UNPACK};
+
+bool infile_is(struct span program)
 {
-	return strcmp(name, INFILE_READ) == 0 || strcmp(name, INFILE_WRITE) == 0;
+	for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++) {
+		if (span_is(program, builtins[i]))
+			return true;
+	}
+	return false;
 }
 
-__attribute__((noreturn)) static void give_up(const char *path, int error)
+bool infile_builtin(const char *name)
 {
-	(void)dprintf(2, "%s: %s\n", path, reason(error));
-	_exit(error > 0 && error < 125 ? error : EIO);
+	return infile_is((struct span){(const unsigned char *)name, strlen(name)});
 }
 
 /* All of `from`; false with errno where that fails. */
@@ -65,13 +71,13 @@ __attribute__((noreturn)) static void read_file(int root, const char *path)
 		close_fd(&fd);
 		fd = open_in_root(root, path, how[i]);
 		if (fd < 0 || fstat(fd, &info) != 0)
-			give_up(path, errno);
+			archive_give_up(path, errno);
 		if (!S_ISREG(info.st_mode))
-			give_up(path, no_regular_file(&info));
+			archive_give_up(path, no_regular_file(&info));
 	}
 	(void)dprintf(2, "%o %u %u %lld\n", (unsigned)(info.st_mode & 07777), info.st_uid, info.st_gid, (long long)info.st_size);
 	if (!copy(fd, 1))
-		give_up(path, errno);
+		archive_give_up(path, errno);
 	_exit(0);
 }
 
@@ -134,21 +140,21 @@ __attribute__((noreturn)) static void write_file(int root, const char *path, uns
 	unsigned long long unique;
 	temporary_in = open_parent(root, path, name, sizeof name);
 	if (temporary_in < 0)
-		give_up(path, errno);
+		archive_give_up(path, errno);
 	if (fstatat(temporary_in, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode))
-		give_up(path, no_regular_file(&info));
+		archive_give_up(path, no_regular_file(&info));
 	if (getrandom(&unique, sizeof unique, 0) != sizeof unique)
-		give_up(path, errno);
+		archive_give_up(path, errno);
 	(void)snprintf(temporary, sizeof temporary, TEMPORARY, unique);
 	(void)signal(SIGTERM, ended);
 	int fd = openat(temporary_in, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
-		give_up(path, errno);
+		archive_give_up(path, errno);
 	if (!copy(0, fd) || fchown(fd, uid, gid) != 0 || fchmod(fd, mode & 07777) != 0 || fsync(fd) != 0 ||
 	    renameat(temporary_in, temporary, temporary_in, name) != 0) {
 		int error = errno;
 		(void)unlinkat(temporary_in, temporary, 0);
-		give_up(path, error);
+		archive_give_up(path, error);
 	}
 	_exit(0);
 }
@@ -158,17 +164,25 @@ void infile_run(char *const *arguments)
 	unsigned mode, uid, gid, count = 0;
 	while (arguments[count])
 		count++;
-	(void)prctl(PR_SET_NAME, arguments[0]);
+	const char *program = arguments[0], *path = arguments[1];
+	(void)prctl(PR_SET_NAME, program);
 	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
-		give_up("/", errno);
-	if (count > 1 && (arguments[1][0] != '/' || strlen(arguments[1]) >= PATH_MAX))
-		give_up(arguments[1], EINVAL);
-	if (strcmp(arguments[0], INFILE_READ) == 0 && count == 2)
-		read_file(root, arguments[1]);
-	if (strcmp(arguments[0], INFILE_WRITE) == 0 && count == 5 && number(arguments[2], 8, &mode) &&
+		archive_give_up("/", errno);
+	if (count > 1 && (path[0] != '/' || strlen(path) >= PATH_MAX))
+		archive_give_up(path, EINVAL);
+	if (strcmp(program, INFILE_READ) == 0 && count == 2)
+		read_file(root, path);
+	if (strcmp(program, INFILE_WRITE) == 0 && count == 5 && number(arguments[2], 8, &mode) &&
 	    number(arguments[3], 10, &uid) && number(arguments[4], 10, &gid))
-		write_file(root, arguments[1], mode, uid, gid);
-	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID\n");
+		write_file(root, path, mode, uid, gid);
+	if (strcmp(program, ARCHIVE_STAT) == 0 && count == 2)
+		archive_stat(root, path);
+	if (strcmp(program, ARCHIVE_PACK) == 0 && count == 4)
+		archive_pack(root, path, arguments[2], *arguments[3] == '1');
+	if (strcmp(program, ARCHIVE_UNPACK) == 0 && count == 4)
+		archive_unpack(root, path, *arguments[2] == '1', arguments[3]);
+	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID, " ARCHIVE_STAT " PATH, " ARCHIVE_PACK
+	                 " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER\n");
 	_exit(EINVAL);
 }

@@ -92,7 +92,7 @@ int invm_enter(const struct launch *launch, struct failure *failure)
 		return 0;
 	struct span program;
 	/* What works on the container's files sees what the container sees. */
-	if (field_find(launch->fields, HYPER_ARG, &program) && (span_is(program, INFILE_READ) || span_is(program, INFILE_WRITE)))
+	if (field_find(launch->fields, HYPER_ARG, &program) && infile_is(program))
 		return setns(tools, CLONE_NEWNS) == 0 ? 0 : fail(failure, errno, "the container's files: %s", reason(errno));
 	int home = tools < 0 ? -1 : open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (tools >= 0 && (tree = take_root(tools, home, failure)) < 0)

@@ -27,15 +27,20 @@
 /* openat2(2) below `root`, which no link in the path can leave. */
 #define OPEN_ATTEMPTS 64 /* a directory that is renamed meanwhile makes the kernel give up (EAGAIN) where ".." stands */
 
-static inline int open_in_root(int root, const char *path, int flags)
+static inline int open_resolved(int directory, const char *path, int flags, uint64_t resolve)
 {
 	struct {
 		uint64_t flags, mode, resolve;
-	} how = {(uint64_t)flags | O_CLOEXEC, 0, HS_RESOLVE_IN_ROOT | HS_RESOLVE_NO_MAGICLINKS};
+	} how = {(uint64_t)flags | O_CLOEXEC, 0, resolve};
 	int fd = -1;
 	for (int i = 0; i < OPEN_ATTEMPTS && fd < 0 && (i == 0 || errno == EAGAIN); i++)
-		fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+		fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 	return fd;
+}
+
+static inline int open_in_root(int root, const char *path, int flags)
+{
+	return open_resolved(root, path, flags, HS_RESOLVE_IN_ROOT | HS_RESOLVE_NO_MAGICLINKS);
 }
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old)

@@ -205,6 +205,22 @@ class FakeContainer(_Living, Noted, of="containers"):
         data = await asyncio.to_thread(content.read)
         self.files[path] = (a.FileFacts(mode, uid, gid, len(data)), data)
 
+    async def stat_path(self, path: str) -> a.PathFacts:
+        facts, data = self.files.get(path, (a.FileFacts(0o644, 0, 0, 0), b""))
+        if path not in self.files and not self._engine.makes_all:
+            raise NotFound(f"no {path}")
+        return a.PathFacts(path.rpartition("/")[2], 0o100000 | facts.mode, len(data), 0)
+
+    async def pack(
+        self, path: str, *, follow: bool = False
+    ) -> tuple[a.PathFacts, AsyncGenerator[bytes, None]]:
+        facts = await self.stat_path(path)
+        return facts, (await self.read_file(path))[1]
+
+    async def unpack(self, path: str, stream: BinaryIO, *, replace: bool = False, own: bool = False) -> None:
+        data = await asyncio.to_thread(stream.read)
+        self.files[path] = (a.FileFacts(0o755, int(own), int(replace), len(data)), data)
+
     async def exec_create(self, spec: ExecSpec) -> str:
         self._must("running")
         return self._engine.execs.make(self.id, spec).id

@@ -9,7 +9,6 @@ _BUILD = (
     "images are built by other programs",
     "`buildah build -t NAME .`, then `buildah push NAME docker-archive:/dev/stdout | hyper load`",
 )
-_FILES = "`hyper exec NAME tar -c PATH` and `hyper exec -i NAME tar -x` carry files; `-v` shares a directory"
 _SWARM = ("there is no swarm", "`hyper play` runs the Deployments and Services of a manifest on this machine")
 _PLUGINS = ("there are no plugins", "volumes, networks and logs are hyperd's own: docs/configuration.md")
 _REGISTRY = ("registries are asked by other programs for that", "`skopeo inspect` and `skopeo copy`")
@@ -34,12 +33,8 @@ MISSING: dict[str, tuple[str, str]] = {
     ),
     "config": _SWARM,
     "context": ("there are no contexts", "`--host` or HYPER_HOST says which hyperd is meant"),
-    "cp": ("files are not copied yet", _FILES),
     "diff": ("changes are not listed yet", "`hyper exec NAME find / -xdev -newer /etc/hostname` comes close"),
-    "export": (
-        "a container's files are not written out yet",
-        "`hyper exec NAME tar -c --one-file-system / > FILE`",
-    ),
+    "export": ("a container's files are not written out under this name yet", "`hyper cp NAME:/. - > FILE`"),
     "manifest": _REGISTRY,
     "node": _SWARM,
     "plugin": _PLUGINS,
@@ -60,7 +55,7 @@ MISSING: dict[str, tuple[str, str]] = {
     ),
     "volume update": _SWARM,
 }
-FAMILIES = {"container": "commit cp diff export update", "image": "build", "system": "dial-stdio"}
+FAMILIES = {"container": "commit diff export update", "image": "build", "system": "dial-stdio"}
 MISSING["system dial-stdio"] = (
     "hyperd is reached by its socket alone",
     "`ssh -L` forwards a socket: docs/api.md",

@@ -32,6 +32,7 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Inside containers": {
         "exec": ("exec", "EXEC", "Run one more process in a running container"),
         "attach": ("attach", "ATTACH", "Connect to the standard streams of a running container"),
+        "cp": ("cp", "CP", "Copy files between a container and this machine"),
     },
     "Kubernetes' manifests": {
         "play": ("play", "PLAY", "Make and start what a manifest describes"),
@@ -69,7 +70,7 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             **{
                 verb: verb
                 for verb in (
-                    "attach create exec inspect kill logs pause port rename restart rm run start stats stop top"
+                    "attach cp create exec inspect kill logs pause port rename restart rm run start stats stop top"
                     " unpause wait"
                 ).split()
             },

@@ -362,6 +362,18 @@ class FileFacts(Struct, frozen=True):
     size_bytes: int
 
 
+class PathFacts(Struct, frozen=True):
+    """Of what is at a path in a container, which may be a link.  ``mode`` as stat(2) has it, with the type;
+    ``modified_s`` since 1970; ``leads_to``: of a link, the path behind it, absolute and without links, whether or not
+    something is there."""
+
+    name: str
+    mode: int
+    size_bytes: int
+    modified_s: int
+    leads_to: str = ""
+
+
 class VolumeInfo(Struct, frozen=True, kw_only=True):
     """A line of ``hyper volume ls``."""
 

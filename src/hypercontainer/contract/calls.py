@@ -57,6 +57,14 @@ FilePath = Annotated[
         description="an absolute path, without a slash at its end",
     ),
 ]
+PlacePath = Annotated[
+    str,
+    Meta(
+        pattern=r"^/[^\x00]*$",
+        max_length=4095,
+        description="an absolute path; with `/` or `/.` at its end, of a directory, also behind a link",
+    ),
+]
 FileOwner = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -151,6 +159,10 @@ class FileQuery(Request, frozen=True):
     path: FilePath
 
 
+class PlaceQuery(Request, frozen=True):
+    path: PlacePath
+
+
 class WriteFileQuery(Request, frozen=True):
     """``mode`` is octal."""
 
@@ -158,6 +170,22 @@ class WriteFileQuery(Request, frozen=True):
     mode: Annotated[str, Meta(pattern=r"^0?[0-7]{1,4}$", description="at most four octal digits")] = "0644"
     uid: FileOwner = 0
     gid: FileOwner = 0
+
+
+class PackQuery(Request, frozen=True):
+    """``follow``: of a link, what it leads to."""
+
+    path: PlacePath
+    follow: bool = False
+
+
+class UnpackQuery(Request, frozen=True):
+    """``replace``: a directory may take the place of a file, and a file that of a directory.  ``own``: all belongs
+    to the container's user."""
+
+    path: PlacePath
+    replace: bool = False
+    own: bool = False
 
 
 class StatsQuery(Request, frozen=True):

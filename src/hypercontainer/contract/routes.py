@@ -108,6 +108,12 @@ containers.read_file GET /containers/ID/files query=FileQuery gives=bytes
     A file of a container that runs.
 containers.write_file PUT /containers/ID/files query=WriteFileQuery takes=bytes status=204
     Makes or replaces a file of a container that runs.
+containers.stat_path GET /containers/ID/path query=PlaceQuery answer=PathFacts
+    What is at a path of a container, whether or not it runs.
+containers.pack GET /containers/ID/archive query=PackQuery gives=tar
+    A file or a tree of a container, whether or not it runs, as an archive.
+containers.unpack PUT /containers/ID/archive query=UnpackQuery takes=tar status=204
+    Lays an archive into a directory of a container, whether or not it runs.
 containers.top GET /containers/ID/top answer=ProcessList
     Processes of a container.
 containers.stats GET /containers/ID/stats query=StatsQuery answer=Sample gives=lines
@@ -217,12 +223,13 @@ manifests.generate POST /manifests/generate body=GenerateBody answer=Manifest
 
 _MEDIA = {"lines": LINES, "frames": FRAMES, "tar": TAR, "bytes": BYTES}
 _TELLS = {
+    "containers.pack": {"Hyper-Path-Facts": "What is there: a PathFacts in JSON, in base64."},
     "containers.read_file": {
         "Hyper-File-Mode": "Octal.",
         "Hyper-File-Uid": "Its owner.",
         "Hyper-File-Gid": "Its group.",
         "Hyper-File-Size": "In bytes, when it was opened; 0 for what the kernel makes up.",
-    }
+    },
 }
 
 

@@ -18,11 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hypercontainer.linux.resolving import CURRENT_DIRECTORY, NO_MAGIC_LINKS, open_resolved
 from hypercontainer.linux.syscalls import X86_64
 
 _SO_PEERGROUPS = 59  # asm-generic/socket.h
-_AT_FDCWD, _AT_EACCESS, _AT_EMPTY_PATH = -100, 0x200, 0x1000
-_RESOLVE_NO_MAGICLINKS = 2
+_AT_EACCESS, _AT_EMPTY_PATH = 0x200, 0x1000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -76,14 +76,8 @@ def as_user(user: User | None, call: Callable[[], T]) -> T:
 
 def open_theirs(path: str, flags: int) -> int:
     """open(2) of a user's path, for ``as_user``: it leads nowhere through ``/proc/self/fd`` and the like, which are
-    ours and not theirs (openat2(2), Linux 5.6)."""
-    how = struct.pack("3Q", flags | os.O_CLOEXEC, 0, _RESOLVE_NO_MAGICLINKS)
-    arguments = (ctypes.c_int(_AT_FDCWD), os.fsencode(path), how, ctypes.c_size_t(len(how)))
-    fd: int = _libc.syscall(ctypes.c_long(X86_64["openat2"]), *arguments)
-    if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-    return fd
+    ours and not theirs."""
+    return open_resolved(CURRENT_DIRECTORY, path, flags, NO_MAGIC_LINKS)
 
 
 def open_regular(path: str, user: User | None) -> int:

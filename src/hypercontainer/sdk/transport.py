@@ -60,6 +60,11 @@ class Exchange:
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.status = 0
+        self._headers: dict[bytes, bytes] = {}
+
+    def header(self, name: str) -> str:
+        """Of the answer; "" where it has none of that name."""
+        return self._headers.get(name.lower().encode(), b"").decode("latin-1")
 
     async def send(self, event: h11.Event) -> None:
         data = self._http.send(event)
@@ -84,7 +89,8 @@ class Exchange:
     async def head(self) -> None:
         """Reads up to the answer's body; an error status is raised."""
         while self.status < 200 and self.status != 101:  # other 1xx are announcements
-            self.status = (await self._event()).status_code
+            event = await self._event()
+            self.status, self._headers = event.status_code, dict(event.headers)
         if self.status >= 400:
             raise _error_of(self.status, await self.read(MAX_ANSWER_BYTES))
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from fake_attachment import FakeAttachment
-from hypercontainer.engine.container import files
+from hypercontainer.engine.container import inside
 from hypercontainer.engine.container.files import Files
+from hypercontainer.engine.container.inside import Inside
 from hypercontainer.engine.turns import Turns, on_behalf
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Unavailable
@@ -123,20 +124,20 @@ class Silent(io.BytesIO):
 
 @on_a_loop
 async def test_nobody_takes_others_places_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_WRITES", Turns("files for containers", 8))
-    monkeypatch.setattr(files, "_READS", Workers("files for containers", 8, waits=True))
+    monkeypatch.setattr(inside, "_WRITES", Turns("files for containers", 8))
+    monkeypatch.setattr(inside, "_READS", Workers("files for containers", 8, waits=True))
     begun = []
 
-    async def start(self: Files, *command: str) -> FakeAttachment:
+    async def start(self: Inside, *command: str, stdin: bool) -> FakeAttachment:
         attachment = FakeAttachment()
         attachment.finish()
         begun.append(command[1])
         return attachment
 
-    monkeypatch.setattr(Files, "_start", start)
+    monkeypatch.setattr(Inside, "start", start)
     over = threading.Event()
     nothing: Any = None
-    there = Files("c", lambda: "container c", lambda: nothing)
+    there = Files(Inside("c", lambda: "container c", lambda: nothing))
     with on_behalf(STRANGER):
         silent = [asyncio.create_task(there.write("/silent", Silent(over))) for _ in range(2)]
         await settle()

@@ -10,13 +10,13 @@ It knows the sandbox that it runs in and no pod: who is interested in it is told
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import BinaryIO
 
 from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
-from hypercontainer.contract.answers import Exit, FileFacts, Health, Inspect, Sample
+from hypercontainer.contract.answers import Exit, Health, Inspect, Sample
 from hypercontainer.contract.answers import Process as ProcessLine
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.contract.states import State
@@ -24,11 +24,10 @@ from hypercontainer.engine import files, times, timings, views
 from hypercontainer.engine.container import launch, observe
 from hypercontainer.engine.container.care import DEFAULT_STOP_S, health_at_start
 from hypercontainer.engine.container.clients import Clients
-from hypercontainer.engine.container.facts import Facts
-from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.restart import Backoff, wanted
 from hypercontainer.engine.container.run import KILL, KILL_S, TERM, Body, GivenUp, Run
 from hypercontainer.engine.container.ties import Ties
+from hypercontainer.engine.container.visits import Visited
 from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.network.network import own_address
 from hypercontainer.engine.process.process import ProcessAttachment
@@ -44,10 +43,9 @@ from hypercontainer.semantics.placing import placed
 log = logging.getLogger(__name__)
 
 
-class Container(Facts):
+class Container(Visited):
     def __init__(self, record: Kept[ContainerRecord], ties: Ties) -> None:
         super().__init__(record, ties)
-        self.sandbox = ties.sandbox
         self._lock = asyncio.Lock()
         self._run: Run | None = None  # the present one, from its launch until its end
         self._clients = Clients()
@@ -56,7 +54,6 @@ class Container(Facts):
         self._deleting = False
         self._retries = False  # its restart policy starts it right now
         self._backoff = Backoff()
-        self._files = Files(self.id, lambda: self.what, self.sandbox.running)
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
         self.log = ContainerLog.open(ties.places.log(self.id), self.record.spec.log)
         begin = partial(self.change, begun=True)
@@ -185,6 +182,18 @@ class Container(Facts):
         """With the lock: one that has ended just now is put in order first."""
         if self._run is not None and not self._run.begun:
             await self._run.settled.wait()
+
+    @contextlib.asynccontextmanager
+    async def _at_rest(self) -> AsyncIterator[bool]:
+        async with contextlib.AsyncExitStack() as stack:
+            if self._begun is None:
+                await stack.enter_async_context(self._lock)
+                await self._order()
+                if self._deleting or self.removed.is_set():
+                    raise Conflict(f"{self.what} is being removed")
+            if self._begun is not None:
+                await stack.aclose()
+            yield self._begun is None
 
     async def _finish(self, run: Run) -> None:
         """Its state comes first: whoever learns of the end by an event, its log or an attachment finds it ended."""
@@ -400,24 +409,13 @@ class Container(Facts):
         if self.record.spec.log.driver == "none":
             raise Conflict(f"{self.what} keeps no log (its log driver is none)")
 
-    async def read_file(self, path: str) -> tuple[FileFacts, AsyncGenerator[bytes, None]]:
-        """Of a container that runs; its image needs no program for it.  The iterator is read to its end, or closed."""
-        self._running()
-        return await self._files.read(path)
-
-    async def write_file(
-        self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
-    ) -> None:
-        """Whole or not at all, where there is a file too; the directory has to be there."""
-        self._running()
-        await self._files.write(path, content, mode=mode, uid=uid, gid=gid)
-
     # ------------------------------------------------------------------------------------- removal
 
     async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """``volumes``: with those that came with it and that nobody has named."""
         if force:
             self._give_up_start()
+            await self._evict()
         async with self._lock:
             if self._deleting:
                 raise Conflict(f"{self.what} is already being removed")

@@ -7,9 +7,10 @@ what the guest said.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from asyncio import Future
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
 from hypercontainer.agent.operations import ProcessExited, ProcessState, Welcome
@@ -56,6 +57,17 @@ async def start(
             return await begun.process(told)
         except AgentError as error:
             raise await sandbox.explain(newcomer, error) from error
+
+
+@contextlib.asynccontextmanager
+async def visited(
+    sandbox: Sandbox, contents: Callable[[], Contents], record: ContainerRecord
+) -> AsyncIterator[None]:
+    """Within, the guest has the container's files as its program would find them, and does not run that."""
+    begun = _Start(sandbox, contents, record, None, Stopwatch())
+    newcomer = Newcomer(record.id, f"container {record.name}", record.diff_ids, begun.tell)
+    async with sandbox.visited(newcomer, contents):
+        yield
 
 
 class _Start:

@@ -27,6 +27,7 @@ from hypercontainer.engine.network.ports import check_reach
 from hypercontainer.engine.pod import logs, views
 from hypercontainer.engine.pod.run import Runs
 from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox import connecting
 from hypercontainer.engine.sandbox.claims import Holder, disk_name
 from hypercontainer.engine.sandbox.contents import Brought, Contents, brought
 from hypercontainer.engine.sandbox.execs import Execs
@@ -268,13 +269,13 @@ class Pod:
         """All or none; in force at once where the VM runs, and kept.  The new ones, with their host ports."""
         check_ports(ports)
         check_reach(ports, self.record.networks)
-        chosen = await self.sandbox.publish(tuple(ports))
+        chosen = await connecting.publish(self.sandbox, tuple(ports))
         self.tell("ports")
         return [records.port(port) for port in chosen]
 
     async def remove_ports(self, ports: Sequence[PortMapping]) -> None:
         """NotFound, which names the port, where one is not published; then none is removed."""
-        await self.sandbox.withdraw(tuple(ports))
+        await connecting.withdraw(self.sandbox, tuple(ports))
         self.tell("ports")
 
     async def exec_create(self, spec: ExecSpec) -> str:

@@ -1,4 +1,4 @@
-"""A pod comes into a network, or leaves one: at its next start, or at once where its VM runs."""
+"""A pod comes into a network or leaves it, ports are published: at its next start, or at once where its VM runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import contextlib
 
 from hypercontainer.agent.operations import Interface
 from hypercontainer.contract.networks import NONE, USER, Join
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.cni import MIXED, is_cni
 from hypercontainer.engine.network.network import Places, mac_bytes
 from hypercontainer.engine.network.networks import Networks
@@ -21,6 +23,29 @@ from hypercontainer.hypervisor.driver import Nic
 OPERATION_S = 30.0
 
 
+async def publish(sandbox: Sandbox, wishes: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
+    """All or none, at once where the VM runs, and kept; the new ones, with their ports of the host."""
+    async with sandbox.busy:
+        record, chosen = sandbox.record.value, wishes
+        ports.check_new(wishes, record.ports)
+        if (live := sandbox.wired) is not None:
+            chosen = ports.choose(wishes)
+            await sandbox.network.publish(live.vm, chosen)
+            sandbox.record.change(published=(*record.published, *chosen))
+        sandbox.record.change(ports=(*record.ports, *wishes))
+    return chosen
+
+
+async def withdraw(sandbox: Sandbox, wishes: tuple[PortMapping, ...]) -> None:
+    async with sandbox.busy:
+        record = sandbox.record.value
+        ports.check_there(wishes, (*record.ports, *record.published), record.name or sandbox.id)
+        meant, kept = ports.split(record.published, wishes)
+        if (live := sandbox.wired) is not None:
+            await sandbox.network.withdraw(live.vm, meant)
+        sandbox.record.change(ports=ports.split(record.ports, wishes)[1], published=kept)
+
+
 async def connect(sandbox: Sandbox, networks: Networks, join: Join, what: str) -> None:
     """``what`` names the pod for people.  Conflict where it is there already, or has a network of its own or none."""
     record = sandbox.record
@@ -32,8 +57,8 @@ async def connect(sandbox: Sandbox, networks: Networks, join: Join, what: str) -
             raise Conflict(f"{what} is in network {join.name} already")
         if wished and is_cni(wished) != is_cni([join]):
             raise Conflict(f"{what} is in {wished[0].name}, and can not be in {join.name} too: {MIXED}")
-        if sandbox.live is not None:
-            await _plug_in(record, networks.places([join]), sandbox.live, join)
+        if sandbox.wired is not None:
+            await _plug_in(record, networks.places([join]), sandbox.wired, join)
         record.change(networks=(*wished, join))
 
 
@@ -41,7 +66,7 @@ async def disconnect(sandbox: Sandbox, networks: Networks, network: str, what: s
     """Conflict where it is not there.  The interface that its VM began with stays in the guest, down."""
     record = sandbox.record
     async with sandbox.busy, sandbox.awake():
-        live, places = sandbox.live, networks.places(record.value.networks)
+        live, places = sandbox.wired, networks.places(record.value.networks)
         kept = tuple(each for each in record.value.networks if each.name != network)
         if kept == record.value.networks:
             raise Conflict(f"{what} is not in network {network}")

@@ -13,13 +13,14 @@ import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from hypercontainer.agent.operations import ContainerPlan, VmConfig, Welcome
+from msgspec.structs import replace
+
+from hypercontainer.agent.operations import VmConfig, Welcome
 from hypercontainer.agent.session import Agent
-from hypercontainer.contract.spec import PortMapping
-from hypercontainer.engine.network import ports
-from hypercontainer.engine.network.network import Network
+from hypercontainer.contract.networks import NONE, Join
+from hypercontainer.engine.network.network import Network, NoNetwork
 from hypercontainer.engine.record import Kept
-from hypercontainer.engine.sandbox import layout, plug, storage
+from hypercontainer.engine.sandbox import layout, leavings, plug, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told, vm_config
 from hypercontainer.engine.sandbox.claims import Claim
 from hypercontainer.engine.sandbox.contents import Contents
@@ -27,6 +28,7 @@ from hypercontainer.engine.sandbox.endings import explained, noted
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.gate import Gate
 from hypercontainer.engine.sandbox.hardware import Hardware
+from hypercontainer.engine.sandbox.inhabited import Inhabited
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
 from hypercontainer.engine.state import GONE, ImagePart, PodRecord
@@ -51,12 +53,11 @@ WELCOME_S = 30.0
 OPERATION_S = 30.0
 # A clone speaks within tenths of a second; one that has not by now never will, on however busy a host.
 CLONE_GREETING_S = 15.0
-STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
 
 log = logging.getLogger(__name__)
 
 
-class Sandbox:
+class Sandbox(Inhabited):
     """``on_oom``: called with a container in which something was killed for memory; ``told`` with what happens to all
     of them."""
 
@@ -68,20 +69,17 @@ class Sandbox:
         on_oom: Callable[[str], None],
         told: Callable[[str], None],
     ) -> None:
+        super().__init__()
         self.record = record
         self.live: Live | None = None
-        self.oom_killed: set[str] = set()
-        self.busy = asyncio.Lock()
         self._supplies = supplies
         self._claim = Claim(record, supplies.claims)
         self._factory = factory
-        self._on_oom = on_oom
-        self._told = told
-        self._users: set[str] = set()
-        self._held = False
+        self._on_oom, self._told = on_oom, told
         self._last: Live | None = None  # the present VM, or the one before
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
+        self._whole = asyncio.Event()  # set when such a VM has ended
         self._pausing = asyncio.Lock()
 
     @property
@@ -118,45 +116,11 @@ class Sandbox:
     @property
     def network(self) -> Network:
         """Of the VM that runs."""
-        return self._supplies.networks.found(self.record.value)
-
-    # ------------------------------------------------------------------------------------- who lives in it
+        return NoNetwork() if self._bare else self._supplies.networks.found(self.record.value)
 
     @property
-    def in_use(self) -> bool:
-        return bool(self._users)
-
-    def used_by_others(self, container: str) -> bool:
-        return bool(self._users - {container})
-
-    def join(self, container: str) -> None:
-        """A container is about to run."""
-        self._users.add(container)
-        self.oom_killed.discard(container)
-
-    async def leave(
-        self, container: str, *, orderly: bool, comes_back: bool = False, fresh: bool = False
-    ) -> None:
-        """Its run is over.  With the last user the VM goes, if none ``comes_back`` soon; else only what the guest
-        has of this container, with what it has written if it is to come back ``fresh``."""
-        async with self.busy:
-            if not comes_back:
-                self._users.discard(container)
-            if not self._users and not self._held:
-                await self.end(orderly=orderly)
-                return
-            async with self.awake():
-                with contextlib.suppress(AgentError):
-                    await self.agent.destroy_container(container, discard=fresh)
-
-    def hold(self) -> None:
-        """Its VM stays although nobody lives in it for a while, until ``release``: others are to come."""
-        self._held = True
-
-    async def release(self) -> None:
-        if self._held:
-            self._held = False
-            await self.end_if_unused()
+    def wired(self) -> Live | None:
+        return None if self._bare else self.live
 
     def note_oom(self, container: str) -> None:
         """The guest has told that something was killed for memory: by an event, or with a process's end."""
@@ -180,38 +144,69 @@ class Sandbox:
     def check_going(self) -> None:
         """Conflict where it is paused as a whole."""
         if not self._gate.is_open:
-            raise Conflict(
-                f"{self.what} is paused", remedies=(Remedy("pods.unpause", self.record.value.name),)
-            )
+            remedy = Remedy("pods.unpause", self.record.value.name)
+            raise Conflict(f"{self.what} is paused", remedies=(remedy,))
 
     async def up(self, newcomer: Newcomer, contents: Callable[[], Contents], stopwatch: Stopwatch) -> Told:
         """Has the VM run and tells its guest of its volumes, and what the newcomer adds: where the VM is started for
         this, with all of ``contents``, in one burst; where it runs, with the newcomer's image at least.  A clone is as
         good as a boot, or it is given up.
         """
-        async with self.busy:
-            try:
-                with self._supplies.networks.starting(self.id, lambda: self.live is not None):
-                    if self.live is None:
-                        told = await self._bring_up(newcomer, contents(), stopwatch)
-                    else:
-                        told = await self._add(self.live, newcomer, contents(), stopwatch)
-            finally:
+        while True:
+            async with self.busy:
+                if not self._bare:
+                    return await self._up(newcomer, contents, stopwatch)
+            await self._whole.wait()
+
+    async def _up(self, newcomer: Newcomer, contents: Callable[[], Contents], stopwatch: Stopwatch) -> Told:
+        try:
+            with self._supplies.networks.starting(self.id, lambda: self.live is not None):
                 if self.live is None:
-                    self._claim.drop()
-            await self._discard_stale()
+                    told = await self._bring_up(newcomer, contents(), stopwatch)
+                else:
+                    told = await self._add(self.live, newcomer, contents(), stopwatch)
+        finally:
+            if self.live is None:
+                self._claim.drop()
+                self._is_whole()
+        await self._discard_stale()
         return told
+
+    @contextlib.asynccontextmanager
+    async def visited(self, newcomer: Newcomer, contents: Callable[[], Contents]) -> AsyncIterator[None]:
+        """Within, the guest has the newcomer's files, and runs nothing of it.  A VM that is started for this has no
+        network, and who wants one that has waits for its end."""
+        async with self.busy:
+            self._bare = bare = self._bare or self.live is None
+            (self._visitors if bare else self._users).add(newcomer.id)
+        try:
+            async with self.busy:
+                told = await self._up(newcomer, contents, Stopwatch())
+            try:
+                await asyncio.gather(*(future for _, future in told.stages))
+            except AgentError as error:
+                raise await self.explain(newcomer, error) from error
+            yield
+        finally:
+            await asyncio.shield(self._left(newcomer.id))
+
+    def _is_whole(self) -> None:
+        self._bare = False
+        self._whole.set()
+        self._whole.clear()
 
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         if not self._factory.count_ready():
             # Its driver is going to move its processes, and what that waits for passes while it is planned.
             asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
-        hardware, facts = await plan_hardware(self.record.value, contents, self._supplies)
+        record = self.record.value
+        record = replace(record, networks=(Join(NONE),), ports=()) if self._bare else record
+        hardware, facts = await plan_hardware(record, contents, self._supplies)
         self.record.change(**facts, claimed=self._claim.of_new(contents))
         stopwatch.lap("prepare")
         kept = ("published", "images", "claimed", "attachments")
         chosen = {name: getattr(self.record.value, name) for name in kept}
-        while self.record.value.spec.template and hardware.clones:
+        while record.spec.template and hardware.clones and not self._bare:
             found = await self._factory.find(hardware)
             if found is None:
                 break
@@ -282,6 +277,7 @@ class Sandbox:
 
     def _gone(self) -> None:
         self.live = None
+        self._is_whole()
         if self.record.value.paused:  # else a pause that is under way opens it
             self._gate.open()
         self._supplies.networks.release(self.id)
@@ -387,27 +383,6 @@ class Sandbox:
             self.record.change(paused=False)
             self._gate.open()
 
-    async def publish(self, wishes: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
-        """All or none, at once where the VM runs, and kept; the new ones, with their ports of the host."""
-        async with self.busy:
-            record, chosen = self.record.value, wishes
-            ports.check_new(wishes, record.ports)
-            if self.live is not None:
-                chosen = ports.choose(wishes)
-                await self.network.publish(self.live.vm, chosen)
-                self.record.change(published=(*record.published, *chosen))
-            self.record.change(ports=(*record.ports, *wishes))
-        return chosen
-
-    async def withdraw(self, wishes: tuple[PortMapping, ...]) -> None:
-        async with self.busy:
-            record = self.record.value
-            ports.check_there(wishes, (*record.ports, *record.published), record.name or self.id)
-            meant, kept = ports.split(record.published, wishes)
-            if self.live is not None:
-                await self.network.withdraw(self.live.vm, meant)
-            self.record.change(ports=ports.split(record.ports, wishes)[1], published=kept)
-
     async def discard(self, container: str) -> None:
         """What a container that is removed has written goes from the pod's disk: now, or when the VM runs next."""
         self.record.change(stale=(*self.record.value.stale, layout.directory(container)))
@@ -415,31 +390,14 @@ class Sandbox:
             await self._discard_stale()
 
     async def _discard_stale(self) -> None:
-        """What was put off, if there is a guest for it."""
-        while self.live is not None and self.record.value.stale and self.record.value.images:
-            directory, *rest = self.record.value.stale
-            with contextlib.suppress(AgentError):
-                # For as long as it takes a container has it again, and goes with all that is its own.
-                upper = layout.disk_directory(directory)
-                lower = layout.lower(self.record.value.images[0])
-                await self.live.agent.create_container(ContainerPlan(STALE, lower, upper))
-                await self.live.agent.destroy_container(STALE, discard=True)
-            self.record.change(stale=tuple(rest))
+        if self.live is not None:
+            await leavings.discard_stale(self.live, self.record)
 
     async def tidy(self, contents: Contents) -> None:
         """Takes disks that came with containers that are gone out of a VM that runs on."""
         async with self.busy:
-            live = self.live
-            if live is None or not self._users:
-                return
-            wanted = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares)
-            images = {chain_id(diff_ids) for diff_ids in contents.images}
-            async with live.awake():
-                try:
-                    await plug.unused(live.vm, live.agent, self.record, volumes=wanted.keys(), images=images)
-                    self._claim.reduce(contents)
-                except HyperError as error:
-                    log.warning("%s: %s", self.what, error)
+            if self.live is not None and self._users:
+                await leavings.unplug(self.live, self.record, contents, self._claim)
 
     # ------------------------------------------------------------------------------------- ended, let go of
 
@@ -450,11 +408,6 @@ class Sandbox:
     async def end(self, *, orderly: bool) -> VMExit | None:
         """Ends the VM, whatever state it is in; orderly: what the guest has written is on its disk first."""
         return None if self.live is None else await self.live.end(orderly=orderly)
-
-    async def end_if_unused(self) -> None:
-        async with self.busy:
-            if not self._users:
-                await self.end(orderly=True)
 
     async def close(self) -> None:
         """Lets go of the VM, which lives on."""
@@ -481,6 +434,7 @@ class Sandbox:
             self._claim.drop()
             return None
         record = VMRecord.from_json(self.record.value.vm)
+        self._bare = not self.record.value.attachments and self.record.value.networks[:1] != (Join(NONE),)
         driver = self._supplies.drivers.of(record)
         try:
             vm = await driver.adopt(record)
@@ -490,7 +444,11 @@ class Sandbox:
             if await vm.paused():
                 await vm.resume()
             live = await self._hold(vm, resumed=True)
-            return await live.greeted(WELCOME_S)
+            welcome = await live.greeted(WELCOME_S)
+            if not self._bare:
+                return welcome
+            await self.end(orderly=True)  # whoever it was started for is gone
+            return None
         except HyperError as error:
             log.warning("%s: %s", self.what, error)
         if await self.end(orderly=False) is None:

@@ -4,21 +4,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import builtins
 import contextlib
 import io
+import os
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Unpack
+from typing import Any, BinaryIO, Unpack
 
 import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.client.http import BrokenAnswer, broken_frame
-from hypercontainer.contract.answers import Created, Exit, Inspect, Process, Sample, Summary
+from hypercontainer.contract.answers import Created, Exit, Inspect, PathFacts, Process, Sample, Summary
 from hypercontainer.contract.calls import ContainerList, ProcessList
 from hypercontainer.contract.frames import CONTROL, FrameReader
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
+from hypercontainer.sdk.aio.archives import Archive, opened
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_image
@@ -289,6 +293,54 @@ class AsyncContainer(AsyncLife):
         async with self._api.exchange(
             "containers.write_file", self.id, query=query, upload=upload
         ) as exchange:
+            await exchange.read(0)
+
+    async def stat_path(self, path: str) -> PathFacts:
+        """What is at a path, whether or not the container runs; of a link also where it leads to.  NotFound where
+        nothing is there.
+
+        Example::
+
+            assert (await box.stat_path("/etc/passwd")).name == "passwd"
+        """
+        return await self._api.call("containers.stat_path", PathFacts, self.id, query={"path": path})
+
+    async def pack(
+        self, path: str, out: str | os.PathLike[str] | BinaryIO, *, follow: bool = False
+    ) -> PathFacts:
+        """Writes a file or a directory with all that is in it into a tar, whether or not the container runs; its names
+        begin with the last one of the path, or with "." where that ends in "/.".  ``follow``: of a link, what it leads
+        to.  NotFound where nothing is there.
+
+        Example::
+
+            await box.pack("/etc", "etc.tar")
+        """
+        query = {"path": path, "follow": follow}
+        async with (
+            self._api.exchange("containers.pack", self.id, query=query) as exchange,
+            opened(out, "wb") as file,
+        ):
+            async for piece in exchange.pieces():
+                await asyncio.to_thread(file.write, piece)
+            told = base64.b64decode(exchange.header("Hyper-Path-Facts"))
+        return decoded(told, PathFacts)
+
+    async def unpack(self, path: str, archive: Archive, *, replace: bool = False, own: bool = False) -> None:
+        """Lays a tar into a directory that is there, whether or not the container runs.  ``replace``: a directory may
+        take the place of something else, and something else that of a directory; ``own``: all of it belongs to the
+        container's user.
+
+        Example::
+
+            await box.pack("/etc/.", "etc.tar")
+            await box.unpack("/tmp", "etc.tar")
+        """
+        query = {"path": path, "replace": replace, "own": own}
+        async with (
+            opened(archive, "rb") as stream,
+            self._api.exchange("containers.unpack", self.id, query=query, upload=stream) as exchange,
+        ):
             await exchange.read(0)
 
 

@@ -6,21 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import contextlib
-import io
 import os
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, BinaryIO, Literal
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.contract.calls import History, ImageList, Pushed, RemovedList
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import pulling
+from hypercontainer.sdk.aio.archives import Archive, opened
 from hypercontainer.sdk.aio.calls import Filters, as_query
 from hypercontainer.sdk.failures import deadline
 from hypercontainer.sdk.transport import Api, OnProgress
-
-Archive = str | os.PathLike[str] | bytes | BinaryIO  # a path, the bytes themselves, or an open file
 
 
 class AsyncImages:
@@ -143,7 +140,7 @@ class AsyncImages:
             loaded = await hyper.images.load("busybox.tar")
             assert loaded[0].id == (await hyper.images.inspect("busybox")).id
         """
-        async with _opened(archive, "rb") as stream:
+        async with opened(archive, "rb") as stream:
             done = await self._api.operation(
                 "images.load", ImageList, query={"platform": platform}, upload=stream, progress=progress
             )
@@ -165,7 +162,7 @@ class AsyncImages:
         query = {"ref": list(refs) if not isinstance(refs, str) else [refs], "format": format}
         async with (
             self._api.exchange("images.save", query=query) as exchange,
-            _opened(out, "wb") as file,
+            opened(out, "wb") as file,
         ):
             async for piece in exchange.pieces():
                 await asyncio.to_thread(file.write, piece)
@@ -190,17 +187,5 @@ class AsyncImages:
             assert made.references == ("localhost/empty:latest",)
         """
         query = {"reference": reference, "message": message, "change": list(changes)}
-        async with _opened(archive, "rb") as stream:
+        async with opened(archive, "rb") as stream:
             return await self._api.operation("images.import", ImageSummary, query=query, upload=stream)
-
-
-@contextlib.asynccontextmanager
-async def _opened(archive: Archive, mode: Literal["rb", "wb"]) -> AsyncGenerator[BinaryIO, None]:
-    """What is opened here is closed here."""
-    if isinstance(archive, bytes):
-        yield io.BytesIO(archive)
-    elif isinstance(archive, str | os.PathLike):
-        with await asyncio.to_thread(open, archive, mode) as file:
-            yield file
-    else:
-        yield archive

@@ -7,12 +7,14 @@ Made of sdk/aio/containers.py by tools/make_sync.py; change it there.
 from __future__ import annotations
 
 import builtins
+import os
 from collections.abc import Generator, Sequence
-from typing import Unpack
+from typing import BinaryIO, Unpack
 
-from hypercontainer.contract.answers import Inspect, Process, Sample, Summary
+from hypercontainer.contract.answers import Inspect, PathFacts, Process, Sample, Summary
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import containers as aio
+from hypercontainer.sdk.aio.archives import Archive
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.aio.stream import MAX_OUTPUT_BYTES
 from hypercontainer.sdk.container_options import ContainerOptions
@@ -244,6 +246,39 @@ class Container(Life[aio.AsyncContainer]):
             assert box.read_file("/tmp/note") == b"something"
         """
         self._portal.call(self._async.write_file(path, data, mode=mode, uid=uid, gid=gid))
+
+    def stat_path(self, path: str) -> PathFacts:
+        """What is at a path, whether or not the container runs; of a link also where it leads to.  NotFound where
+        nothing is there.
+
+        Example::
+
+            assert box.stat_path("/etc/passwd").name == "passwd"
+        """
+        return self._portal.call(self._async.stat_path(path))
+
+    def pack(self, path: str, out: str | os.PathLike[str] | BinaryIO, *, follow: bool = False) -> PathFacts:
+        """Writes a file or a directory with all that is in it into a tar, whether or not the container runs; its names
+        begin with the last one of the path, or with "." where that ends in "/.".  ``follow``: of a link, what it leads
+        to.  NotFound where nothing is there.
+
+        Example::
+
+            box.pack("/etc", "etc.tar")
+        """
+        return self._portal.call(self._async.pack(path, out, follow=follow))
+
+    def unpack(self, path: str, archive: Archive, *, replace: bool = False, own: bool = False) -> None:
+        """Lays a tar into a directory that is there, whether or not the container runs.  ``replace``: a directory may
+        take the place of something else, and something else that of a directory; ``own``: all of it belongs to the
+        container's user.
+
+        Example::
+
+            box.pack("/etc/.", "etc.tar")
+            box.unpack("/tmp", "etc.tar")
+        """
+        self._portal.call(self._async.unpack(path, archive, replace=replace, own=own))
 
 
 class Containers(Facade[aio.AsyncContainers]):

@@ -14,8 +14,8 @@ from typing import BinaryIO
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import images as aio
+from hypercontainer.sdk.aio.archives import Archive
 from hypercontainer.sdk.aio.calls import Filters
-from hypercontainer.sdk.aio.images import Archive
 from hypercontainer.sdk.portal import Facade
 from hypercontainer.sdk.transport import OnProgress
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -91,6 +92,13 @@ async def write_file(call: Call) -> Reply:
     return call.reply(await (await call.target()).write_file(**given))
 
 
+async def pack(call: Call) -> Chunks:
+    method = await call.method()
+    facts, archive = await method()
+    said = b64encode(msgspec.json.encode(facts)).decode()
+    return call.chunks(passed_on(archive), headers=tuple(zip(call.route.tells, (said,), strict=True)))
+
+
 async def save(call: Call) -> Chunks:
     method = await call.method()
     return call.chunks(written(lambda file: method(out=file)))
@@ -163,6 +171,7 @@ HANDLERS: dict[str, Handler] = {
     "containers.stats": stats,
     "containers.read_file": read_file,
     "containers.write_file": write_file,
+    "containers.pack": pack,
     "containers.attach": attach,
     "containers.run": run,
     "containers.exec_start": exec_start,

@@ -1,0 +1,223 @@
+"""hyper cp."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from _socket import SHUT_WR
+from binascii import a2b_base64 as b64decode
+
+from hypercontainer.cli.commands.archive import sender
+from hypercontainer.cli.copying import Place, first_name, parsed, plan, renamed, split
+from hypercontainer.cli.options import Call, Command, UsageError, flag
+from hypercontainer.cli.units import decimal_size
+from hypercontainer.client.api import RemoteError
+from hypercontainer.client.wirejson import loads
+from hypercontainer.errors import HyperError, InvalidArgument, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket  # noqa: N812
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+STDIN = STDOUT = "-"
+END = b""  # of a chunked body
+LINKS_MAX = 10  # of this machine, at the end of a target's path
+
+
+def run(call: Call) -> int:
+    (container, source), (into, target) = map(parsed, call.arguments)
+    if container and into:
+        raise UsageError(
+            "copying between containers is not supported",
+            hint="hyper cp ONE:PATH - | hyper cp - OTHER:DIRECTORY",
+            exit_status=1,
+        )
+    if not container and not into:
+        raise UsageError("one of both is to be CONTAINER:PATH", exit_status=1)
+    if container:
+        copied = _out(call, container, source, target)
+    else:
+        copied = _in(call, source, into, target)
+    if copied is not None and not call.options.flag("quiet"):
+        where = call.arguments[1]
+        print(f"Successfully copied {decimal_size(copied)} to {where}", file=sys.stderr)
+    return 0
+
+
+# ------------------------------------------------------------------------------------- out of a container
+
+
+def _out(call: Call, container: str, source: str, target: str) -> int | None:
+    if target == STDOUT and os.isatty(1):
+        raise UsageError("cowardly refusing to copy to a terminal", hint="redirect it", exit_status=1)
+    query = {"path": source, "follow": call.options.flag("follow-link")}
+    sys.stdout.flush()
+    response = call.session.client.open("containers.pack", container, query=query, timeout_s=None)
+    try:
+        if target == STDOUT:
+            for piece in response.chunks():
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(1, view) :]
+            return None
+        facts = loads(b64decode(response.headers["hyper-path-facts"]))
+        place = Place(source, there=True, is_directory=stat.S_ISDIR(facts["mode"]))
+        whither = plan(place, _local_target(target))
+        from hypercontainer.cli.trees import unpacked
+
+        archive = io.BufferedReader(_Reading(response.chunks()))
+        return unpacked(archive, whither.directory, lambda path: renamed(path, whither.name))
+    finally:
+        response.close()
+
+
+class _Reading(io.RawIOBase):
+    """Pieces as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._rest = pieces, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _local_target(path: str) -> Place:
+    """Of a link, what it leads to, whether or not something is there."""
+    slash = path[len(path.rstrip("/")) :]
+    for _ in range(LINKS_MAX):
+        bare = path.rstrip("/") or "/"
+        try:
+            facts = os.lstat(bare)
+        except FileNotFoundError:
+            break
+        if not stat.S_ISLNK(facts.st_mode):
+            return Place(path, there=True, is_directory=stat.S_ISDIR(facts.st_mode))
+        behind = os.readlink(bare)
+        path = (behind if behind.startswith("/") else f"{split(bare)[0]}/{behind}") + slash
+    above = split(path)[0]
+    if not os.path.isdir(above):  # noqa: PTH112
+        raise NotFound(f"no such directory: {above}")
+    return Place(path, there=False, is_directory=False)
+
+
+# ------------------------------------------------------------------------------------- into a container
+
+
+def _in(call: Call, source: str, container: str, target: str) -> int | None:
+    place = _remote_target(call, container, target)
+    if source == STDIN:
+        if not place.is_directory:
+            raise InvalidArgument(f"{container}:{target} is no directory: an archive is laid into one")
+        archive = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+        _send(call, container, place.path, sender(archive))
+        return None
+    follow, source = call.options.flag("follow-link"), _absolute(source)
+    facts = os.stat(source) if follow or source.endswith(("/", "/.")) else os.lstat(source)
+    whither = plan(Place(source, there=True, is_directory=stat.S_ISDIR(facts.st_mode)), place)
+    tree = _Tree(source, whither.name or first_name(source), follow=follow)
+    try:
+        _send(call, container, whither.directory, tree.send)
+    except HyperError:
+        if tree.problem is not None:
+            raise tree.problem from None
+        raise
+    return tree.sent
+
+
+def _absolute(path: str) -> str:
+    """With what says that it is a directory, or what is in one."""
+    end = "/." if path == "." or path.endswith("/.") else "/" if path.endswith("/") else ""
+    whole = os.path.abspath(path)  # noqa: PTH100 - which follows no link
+    return whole + end if whole != "/" else "/"
+
+
+def _send(call: Call, container: str, directory: str, upload: Callable[[Socket], None]) -> None:
+    query = {"path": directory, "own": call.options.flag("archive")}
+    client = call.session.client
+    client.open("containers.unpack", container, query=query, timeout_s=None, upload=upload).close()
+
+
+class _Tree:
+    """Of this machine, on its way.  ``problem``: why it was not read to its end."""
+
+    def __init__(self, path: str, name: str, *, follow: bool) -> None:
+        self._path, self._name, self._follow = path, name, follow
+        self.sent = 0
+        self.problem: OSError | None = None
+
+    def send(self, sock: Socket) -> None:
+        """As a chunked body, which is left unfinished where something cannot be read."""
+        from hypercontainer.cli.trees import packed
+
+        pieces = packed(self._path, self._name, follow=self._follow)
+        while True:
+            try:
+                piece = next(pieces, END)
+            except OSError as error:
+                self.problem = error
+                with contextlib.suppress(OSError):
+                    sock.shutdown(SHUT_WR)
+                return
+            try:
+                sock.sendall(b"%x\r\n" % len(piece))
+                sock.sendall(piece + b"\r\n")
+            except OSError:  # hyperd stops reading, and says why
+                return
+            if piece is END:
+                return
+            self.sent += len(piece)
+
+
+def _remote_target(call: Call, container: str, path: str) -> Place:
+    """Of a link, what it leads to."""
+    client, slash = call.session.client, path[len(path.rstrip("/")) :]
+    try:
+        facts = client.call("containers.stat_path", container, query={"path": path.rstrip("/") or "/"})
+        if leads_to := facts["leads_to"]:
+            path = leads_to + slash
+            facts = client.call("containers.stat_path", container, query={"path": leads_to})
+    except RemoteError as error:
+        if error.code != NotFound.code:
+            raise
+        client.call("containers.inspect", container)  # or it is the container that is not there
+        return Place(path, there=False, is_directory=False)
+    return Place(path, there=True, is_directory=stat.S_ISDIR(facts["mode"]))
+
+
+CP = Command(
+    run,
+    "[OPTIONS] CONTAINER:PATH PATH|- | PATH|- CONTAINER:PATH",
+    count=(2, 2),
+    options=(
+        flag("-a --archive", "what is copied in belongs to the container's user"),
+        flag("-L --follow-link", "of a link, copy what it leads to"),
+        flag("-q --quiet", "do not say how much was copied"),
+    ),
+    text=(
+        "As docker cp, of containers that run and that do not: a stopped one's files are reached in a VM in which\n"
+        "none of its programs runs. A directory is laid into one that is there, and becomes one that is not; with\n"
+        "/. at its end it is what is in it. - is an archive (tar) on standard input or output. A path in a container\n"
+        "begins at its root."
+    ),
+    examples=(
+        "hyper cp web:/etc/nginx/nginx.conf .",
+        "hyper cp ./site/. web:/usr/share/nginx/html",
+        "hyper cp web:/var/log - | tar -tv",
+    ),
+)

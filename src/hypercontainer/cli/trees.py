@@ -1,0 +1,268 @@
+"""Files and trees of this machine as archives, and archives as files of this machine.
+
+What comes from a container is hostile: nothing is laid outside of the directory that it is for, by whatever names and
+links an archive has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import stat
+import tarfile
+from typing import TYPE_CHECKING
+
+from hypercontainer.errors import Conflict, InvalidArgument
+from hypercontainer.linux.resolving import BENEATH, open_resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
+CHUNK_BYTES = 1024 * 1024
+END = bytes(2 * tarfile.BLOCKSIZE)
+_TYPES = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}  # sockets are left out
+_KNOWN = frozenset(
+    {*_TYPES.values(), tarfile.AREGTYPE, tarfile.LNKTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE}
+)
+
+# ------------------------------------------------------------------------------------- from here
+
+
+def packed(path: str, name: str, *, follow: bool) -> Iterator[bytes]:
+    """An archive, in pieces none of which is empty, of what is at ``path``, as ``name``, and of what is below it.
+    ``follow``: of a link, what it leads to; below it links are links.  OSError where something cannot be read."""
+    where = os.path.realpath(path) if follow or path.endswith("/") else path
+    yield from _entry(where, name, {})
+    yield END
+
+
+def _entry(path: str, name: str, links: dict[tuple[int, int], str]) -> Iterator[bytes]:
+    facts = os.lstat(path)
+    kind = _TYPES.get(stat.S_IFMT(facts.st_mode))
+    if kind is None:
+        return
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.mtime = kind, stat.S_IMODE(facts.st_mode), int(facts.st_mtime)
+    info.uid, info.gid = facts.st_uid, facts.st_gid
+    if kind == tarfile.REGTYPE:
+        inode = (facts.st_dev, facts.st_ino)
+        if facts.st_nlink > 1 and inode in links:
+            info.type, info.linkname = tarfile.LNKTYPE, links[inode]
+        else:
+            links[inode] = name
+            yield from _content(path, info)
+            return
+    elif kind == tarfile.SYMTYPE:
+        info.linkname = os.readlink(path)
+    elif kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
+        info.devmajor, info.devminor = os.major(facts.st_rdev), os.minor(facts.st_rdev)
+    yield info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
+    if kind == tarfile.DIRTYPE:
+        for each in sorted(os.listdir(path)):  # noqa: PTH208
+            yield from _entry(f"{path}/{each}", f"{name}/{each}", links)
+
+
+def _content(path: str, info: tarfile.TarInfo) -> Iterator[bytes]:
+    """As long as it is when it is opened; what is none of its data is not sent (GNU's sparse format 1.0)."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        facts = os.fstat(fd)
+        parts, first = [(0, facts.st_size)], b""
+        if facts.st_blocks * 512 < facts.st_size:
+            parts = list(_parts(fd, facts.st_size))
+            first = b"".join(b"%d\n" % number for number in (len(parts), *itertools.chain(*parts)))
+            first += bytes(-len(first) % tarfile.BLOCKSIZE)
+            realsize = str(facts.st_size)
+            said = {"major": "1", "minor": "0", "name": info.name, "realsize": realsize}
+            info.pax_headers = {f"GNU.sparse.{name}": value for name, value in said.items()}
+            info.name = "GNUSparseFile.0/entry"
+        info.size = len(first) + sum(size for _, size in parts)
+        first = info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape") + first
+        for offset, size in parts:
+            file.seek(offset)
+            while size:
+                data = file.read(min(size, CHUNK_BYTES))
+                if not data:
+                    raise OSError(errno.EIO, "it became shorter while it was read", path)
+                size -= len(data)
+                yield first + data
+                first = b""
+        if rest := first + bytes(-info.size % tarfile.BLOCKSIZE):
+            yield rest
+
+
+def _parts(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of a file's data; the last says where the file ends."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no more data
+                raise
+            break
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        if start < end:
+            yield start, end - start
+    if end < size:
+        yield size, 0
+
+
+# ------------------------------------------------------------------------------------- to here
+
+
+def unpacked(archive: BinaryIO, directory: str, renamed: Callable[[str], str]) -> int:
+    """Lays an archive into a directory that is there; the bytes of its files.  ``renamed`` says of each path in the
+    archive which it has here."""
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with tarfile.open(
+            fileobj=archive, mode="r|", bufsize=CHUNK_BYTES, errors="surrogateescape"
+        ) as entries:
+            return _Unpacking(place, entries, renamed).all()
+    except tarfile.TarError as error:
+        raise InvalidArgument(f"the container's archive cannot be read: {error}") from error
+    finally:
+        os.close(place)
+
+
+class _Unpacking:
+    def __init__(self, place: int, entries: tarfile.TarFile, renamed: Callable[[str], str]) -> None:
+        self._place, self._entries, self._renamed = place, entries, renamed
+        self._times: list[tuple[str, int]] = []
+
+    def all(self) -> int:
+        total = 0
+        for info in self._entries:
+            path = self._clean(self._renamed(info.name))
+            if info.type not in _KNOWN:
+                continue
+            if path:
+                total += info.size if info.isreg() else 0
+                self._lay(info, path)
+        # Directories last: what is laid into them changes their times.
+        for path, when in reversed(self._times):
+            with contextlib.suppress(OSError), _opened(self._directory(path)) as fd:
+                os.utime(fd, (when, when))
+        return total
+
+    @staticmethod
+    def _clean(path: str) -> str:
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts or "\0" in path:
+            raise InvalidArgument(f"the container's archive has a path that leads out: {path!r}")
+        return "/".join(parts)
+
+    def _directory(self, path: str) -> int:
+        """Below the place, wherever links lead."""
+        try:
+            return open_resolved(self._place, path or ".", os.O_RDONLY | os.O_DIRECTORY, BENEATH)
+        except OSError as error:
+            if error.errno in (errno.EXDEV, errno.ELOOP):
+                raise Conflict(f"{path!r} leads out of the directory that is copied to") from error
+            raise
+
+    def _parent(self, path: str) -> int:
+        folder = path.rpartition("/")[0]
+        try:
+            return self._directory(folder)
+        except FileNotFoundError:
+            with _opened(self._parent(folder)) as above:
+                os.mkdir(folder.rpartition("/")[2], dir_fd=above)
+            return self._directory(folder)
+
+    def _lay(self, info: tarfile.TarInfo, path: str) -> None:
+        name = path.rpartition("/")[2]
+        with _opened(self._parent(path)) as parent:
+            there = self._make_way(info, name, parent, path)
+            if info.isdir():
+                self._lay_directory(info, name, parent, path, there=there)
+            elif info.islnk():
+                self._lay_link(info, name, parent)
+            elif info.issym():
+                os.symlink(info.linkname, name, dir_fd=parent)
+                os.utime(name, (info.mtime, info.mtime), dir_fd=parent, follow_symlinks=False)
+            elif info.isreg():
+                self._lay_file(info, name, parent)
+            else:
+                self._lay_node(info, name, parent)
+
+    def _make_way(self, info: tarfile.TarInfo, name: str, parent: int, path: str) -> bool:
+        """Whether a directory is there, and stays."""
+        try:
+            there = os.lstat(name, dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        if stat.S_ISDIR(there.st_mode) and not info.isdir():
+            raise Conflict(f"cannot overwrite directory {path!r} with non-directory")
+        if info.isdir() and not stat.S_ISDIR(there.st_mode):
+            raise Conflict(f"cannot overwrite non-directory {path!r} with directory")
+        if not info.isdir():
+            os.unlink(name, dir_fd=parent)
+        return info.isdir()
+
+    def _lay_directory(
+        self, info: tarfile.TarInfo, name: str, parent: int, path: str, *, there: bool
+    ) -> None:
+        if not there:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        os.chmod(name, info.mode & 0o7777, dir_fd=parent)
+        self._times.append((path, int(info.mtime)))
+
+    def _lay_file(self, info: tarfile.TarInfo, name: str, parent: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent)
+        # What tarfile gives to read from takes a stream that can be asked whether it can be sought in; its own cannot.
+        source: Any = self._entries.fileobj
+        source.seek(info.offset_data)
+        parts: Any = info.sparse  # pairs of an offset and a size, whatever typeshed says
+        with open(fd, "wb", buffering=0) as file:
+            for offset, size in [(0, info.size)] if parts is None else parts:
+                file.seek(offset)
+                self._copy(source, fd, size)
+            file.truncate(info.size)
+            os.fchmod(fd, info.mode & 0o7777)
+            os.utime(fd, (info.mtime, info.mtime))
+
+    @staticmethod
+    def _copy(source: Any, fd: int, size: int) -> None:
+        while size:
+            data = source.read(min(size, CHUNK_BYTES))
+            if not data:
+                raise InvalidArgument("the container's archive ends in the middle")
+            size -= len(data)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+
+    def _lay_link(self, info: tarfile.TarInfo, name: str, parent: int) -> None:
+        target = self._clean(self._renamed(info.linkname))
+        with _opened(self._parent(target)) as source:
+            os.link(
+                target.rpartition("/")[2], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False
+            )
+
+    def _lay_node(self, info: tarfile.TarInfo, name: str, parent: int) -> None:
+        """A pipe; a device, which takes root."""
+        kind = stat.S_IFIFO if info.isfifo() else stat.S_IFCHR if info.ischr() else stat.S_IFBLK
+        os.mknod(name, kind | 0o600, os.makedev(info.devmajor, info.devminor), dir_fd=parent)
+        os.chmod(name, info.mode & 0o7777, dir_fd=parent)
+        os.utime(name, (info.mtime, info.mtime), dir_fd=parent, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _opened(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,0 +1,104 @@
+"""Files and trees of a container that has a VM, as archives."""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import re
+from collections.abc import AsyncGenerator
+from typing import BinaryIO
+
+from hypercontainer.contract.answers import PathFacts
+from hypercontainer.engine.container.inside import (
+    STDERR,
+    STDOUT,
+    Inside,
+    end_of,
+    refusal,
+)
+from hypercontainer.engine.process.process import ProcessAttachment
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument
+
+STAT, PACK, UNPACK = "hyper-stat", "hyper-pack", "hyper-unpack"
+FACTS_MAX_BYTES = 8192
+FACTS = re.compile(rb"([0-7]{1,7}) ([0-9]{1,19}) (-?[0-9]{1,19})\n([^\0\n]*)")
+BEGUN = b"packing\n"
+ITSELF = "-"  # as whose the entries of an archive are unpacked: as its own say
+_NO_ERRNO = 125  # from here on: how a program that could not be started ends, or that was ended
+
+
+class Trees:
+    """While the container's guest has it, whether or not its program still runs."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+
+    async def stat(self, path: str) -> PathFacts:
+        """NotFound where nothing is there."""
+        attachment = await self._inside.start(STAT, path)
+        try:
+            said = b""
+            while len(said) < FACTS_MAX_BYTES and (data := await attachment.read(STDOUT)):
+                said += data
+            status, words = await end_of(attachment)
+        except BaseException:
+            await self._inside.broken_off(attachment)
+            raise
+        await self._inside.close(attachment)
+        found = FACTS.fullmatch(said)
+        if status or found is None:
+            raise self._refused(path, status or errno.EBADMSG, words)
+        mode, size, modified = int(found[1], 8), int(found[2]), int(found[3])
+        return PathFacts(name_of(path), mode, size, modified, found[4].decode(errors="replace"))
+
+    async def pack(self, path: str, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """An archive of what is there, which is to be read or closed; its entries' names begin with that of the path,
+        or with "." where it ends in "/.".  NotFound where nothing is there."""
+        attachment = await self._inside.start(PACK, path, name_of(path), "1" if follow else "0")
+        try:
+            said = b""
+            while len(said) < len(BEGUN) and (data := await attachment.read(STDERR)):
+                said += data
+            if not said.startswith(BEGUN):
+                raise self._refused(path, *await end_of(attachment, said))
+        except BaseException:
+            await self._inside.broken_off(attachment)
+            raise
+        return self._archive(path, attachment)
+
+    async def _archive(self, path: str, attachment: ProcessAttachment) -> AsyncGenerator[bytes, None]:
+        try:
+            while data := await attachment.read(STDOUT):
+                yield data
+            status, words = await end_of(attachment)
+            if status:
+                raise self._refused(path, status, words)
+        except BaseException:
+            await self._inside.broken_off(attachment)
+            raise
+        await self._inside.close(attachment)
+
+    async def unpack(
+        self, path: str, content: BinaryIO, *, replace: bool = False, owner: str = ITSELF
+    ) -> None:
+        """Lays an archive into a directory; what is laid there before something fails stays.  ``owner`` is said as a
+        container's user is; ``content`` is read in a thread."""
+        status, words = await self._inside.feed(content, UNPACK, path, "1" if replace else "0", owner)
+        if status:
+            raise self._refused(path, status, words)
+
+    def _refused(self, path: str, status: int, words: str) -> HyperError:
+        what = f"{self._inside.what()}: {path}: "
+        if status == errno.EBADMSG:
+            return InvalidArgument(what + (words or "it says nothing of it"))
+        if status >= _NO_ERRNO:
+            return Conflict(what + words)
+        if status in (errno.ENOTDIR, errno.EISDIR):
+            return InvalidArgument(f"{self._inside.what()}: {words or path}")
+        return refusal(f"{self._inside.what()}: {words.rpartition(': ')[0] or path}: ", status)
+
+
+def name_of(path: str) -> str:
+    """What entries of an archive of this path begin with."""
+    last = posixpath.basename(path.rstrip("/"))
+    return last if last not in ("", "..") else "."

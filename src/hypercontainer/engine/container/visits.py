@@ -1,0 +1,108 @@
+"""A container's files, whether or not it runs.
+
+Where it does not, they are reached as its program would reach them, in a VM in which nothing of its image runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import BinaryIO
+
+from hypercontainer.contract.answers import FileFacts, PathFacts
+from hypercontainer.engine.container import launch
+from hypercontainer.engine.container.facts import Facts
+from hypercontainer.engine.container.files import Files
+from hypercontainer.engine.container.inside import Inside
+from hypercontainer.engine.container.run import Run
+from hypercontainer.engine.container.ties import Ties
+from hypercontainer.engine.container.trees import ITSELF, Trees
+from hypercontainer.engine.record import Kept
+from hypercontainer.engine.state import ContainerRecord
+
+
+class Visited(Facts):
+    def __init__(self, record: Kept[ContainerRecord], ties: Ties) -> None:
+        super().__init__(record, ties)
+        self.sandbox = ties.sandbox
+        self._inside = inside = Inside(self.id, lambda: self.what, self.sandbox.running)
+        self._files, self._trees = Files(inside), Trees(inside)
+        self._visits = 0  # while it does not run
+
+    @abstractmethod
+    def _running(self) -> Run:
+        """Conflict where it does not."""
+
+    @abstractmethod
+    def _at_rest(self) -> contextlib.AbstractAsyncContextManager[bool]:
+        """Whether it does not run, and is not started within either."""
+
+    # ------------------------------------------------------------------------------------- one file
+
+    async def read_file(self, path: str) -> tuple[FileFacts, AsyncGenerator[bytes, None]]:
+        """Of a container that runs; its image needs no program for it.  The iterator is read to its end, or closed."""
+        self._running()
+        return await self._files.read(path)
+
+    async def write_file(
+        self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+    ) -> None:
+        """Whole or not at all, where there is a file too; the directory has to be there."""
+        self._running()
+        await self._files.write(path, content, mode=mode, uid=uid, gid=gid)
+
+    # ------------------------------------------------------------------------------------- trees
+
+    async def stat_path(self, path: str) -> PathFacts:
+        """NotFound where nothing is there."""
+        async with self._there():
+            return await self._trees.stat(path)
+
+    async def pack(self, path: str, *, follow: bool = False) -> tuple[PathFacts, AsyncGenerator[bytes, None]]:
+        """What is there, and an archive of it, which is to be read or closed.  NotFound where nothing is; ``follow``:
+        of a link at the end of the path, what it leads to."""
+        async with contextlib.AsyncExitStack() as undo:
+            await undo.enter_async_context(self._there())
+            facts = await self._trees.stat(path)
+            if follow and facts.leads_to:
+                facts = await self._trees.stat(facts.leads_to)
+            archive = await self._trees.pack(path, follow=follow)
+            return facts, _within(undo.pop_all(), archive)
+
+    async def unpack(self, path: str, stream: BinaryIO, *, replace: bool = False, own: bool = False) -> None:
+        """Lays an archive into a directory that is there.  ``replace``: a directory may take the place of something
+        else, and something else that of a directory; ``own``: all of it belongs to the container's user."""
+        owner = self.record.effective.user if own else ""
+        async with self._there():
+            await self._trees.unpack(path, stream, replace=replace, owner=owner or ITSELF)
+
+    @contextlib.asynccontextmanager
+    async def _there(self) -> AsyncIterator[None]:
+        """Within, the guest has its files."""
+        async with self._at_rest() as resting, contextlib.AsyncExitStack() as stack:
+            if resting:
+                self._visits += 1
+                stack.callback(self._visit_over)
+                visit = launch.visited(self.sandbox, self._ties.contents, self.record)
+                await stack.enter_async_context(visit)
+            await stack.enter_async_context(self.sandbox.awake())
+            yield
+
+    def _visit_over(self) -> None:
+        self._visits -= 1
+
+    async def _evict(self) -> None:
+        """Who is there while it does not run is cut off."""
+        if self._visits and self.sandbox.bare:
+            await self.sandbox.end(orderly=False)
+        elif self._visits:
+            await self._inside.cut_off()
+
+
+async def _within(
+    stack: contextlib.AsyncExitStack, archive: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    async with stack, contextlib.aclosing(archive):
+        async for data in archive:
+            yield data
