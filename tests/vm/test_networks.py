@@ -124,6 +124,28 @@ def _gateway(hyper: Hyper, name: str, network: str) -> str:
     return str(hyper.inspect(name)["NetworkSettings"]["Networks"][network]["Gateway"])
 
 
+def test_a_network_without_a_way_out_is_nobodys_way_out(hyper: Hyper, network: Callable[..., str]) -> None:
+    """Whatever its name or its priority; so behind one that is internal a front is reached, and reaches."""
+    back, front = network("a-back", "--internal"), network("front")
+    hyper(
+        "run",
+        "-d",
+        "--name",
+        "both",
+        "--network",
+        f"name={back},gw-priority=9",
+        "--network",
+        front,
+        BUSYBOX,
+        *SLEEP,
+    )
+    gateway = _gateway(hyper, "both", front)
+    assert f"default via {gateway} " in hyper.out("exec", "both", "ip", "route")
+    hyper("run", "-d", "--name", "late", "--network", back, BUSYBOX, *SLEEP)
+    hyper("network", "connect", front, "late")
+    assert f"default via {gateway} " in hyper.out("exec", "late", "ip", "route")
+
+
 def test_a_container_comes_into_a_network_and_leaves_it_while_it_runs(
     hyper: Hyper, network: Callable[..., str]
 ) -> None:

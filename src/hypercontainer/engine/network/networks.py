@@ -359,12 +359,10 @@ class Networks:
             await self._worker.settled()
             self.ports.opens(pod.id, pod.spec.host_loopback)
             self.policing.admit(pod)
-            records = [await self._reached(join) for join in pod.networks]
-            places = sorted(
-                zip(pod.networks, records, strict=True), key=lambda each: (-each[0].priority, each[1].name)
-            )
+            reached = [(await self._reached(join), join) for join in pod.networks]
             made: list[Attachment] = []
-            for place, (join, record) in enumerate(places):
+            ranked = sorted(reached, key=lambda each: _rank(each[0], each[1].priority))
+            for place, (record, join) in enumerate(ranked):
                 mac = join.mac_address or (pod.mac if place == 0 else new_mac())
                 made.append(self._attachment(join, record, mac, interface_name(place)))
                 self._attached[pod.id] = tuple(made)
@@ -439,7 +437,7 @@ class Networks:
         record = await self._reached(join)
         name = interface_name(next_place([each.interface for each in held], place))
         made = self._attachment(join, record, join.mac_address or new_mac(), name)
-        more = sorted((*held, made), key=lambda each: (-each.priority, each.network))
+        more = sorted((*held, made), key=lambda each: _rank(self._records[each.network_id], each.priority))
         self._attached[pod.id] = tuple(more)
         self.names.changed()
         return made
@@ -495,3 +493,8 @@ class Networks:
         self.names.changed()
         if (fabric := self._worker.made) is not None and (places or ports or kept):
             self._worker.release(partial(released, fabric, places, ports, kept, after))
+
+
+def _rank(network: NetworkRecord, priority: int) -> tuple[bool, int, str]:
+    """By which a pod's networks are ordered: it has its way out by the first, so one without any comes last."""
+    return network.spec.internal, -priority, network.name
