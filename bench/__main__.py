@@ -16,6 +16,7 @@ from bench import (
     attacked,
     cold_run,
     command_line,
+    cp,
     many,
     memory,
     networks,
@@ -53,6 +54,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "pull": with_hyperd(pull.measure),
     "attacked": lambda flags: attacked.measure(flags.rounds),
     "networks": lambda flags: networks.measure(flags.rounds, full=flags.full),
+    "cp": lambda flags: cp.measure(min(flags.rounds, 3)),
     "stream": lambda flags: stream.measure(),
     "through": lambda flags: through.measure(flags.rounds),
 }
