@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, BinaryIO
 
+    from hypercontainer.client.http import Response
+
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -41,6 +43,14 @@ def sender(source: BinaryIO) -> Callable[[Socket], None]:
                 sock.shutdown(SHUT_WR)
 
     return send
+
+
+def write_out(response: Response, fd: int) -> None:
+    """The body, as it comes."""
+    for piece in response.chunks():
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 def _open(path: str, verb: str) -> BinaryIO:
@@ -155,10 +165,7 @@ def save(call: Call) -> int:
     response = call.session.client.open("images.save", query=query, timeout_s=None)
     try:
         with Target(path) as target:
-            for piece in response.chunks():
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(target.fd, view) :]
+            write_out(response, target.fd)
     finally:
         response.close()
     return 0

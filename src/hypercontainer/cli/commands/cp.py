@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import stat
 import sys
-from _socket import SHUT_WR
 from binascii import a2b_base64 as b64decode
 
-from hypercontainer.cli.commands.archive import sender
+from hypercontainer.cli.commands.archive import sender, write_out
 from hypercontainer.cli.copying import Place, first_name, parsed, plan, renamed, split
 from hypercontainer.cli.options import Call, Command, UsageError, flag
 from hypercontainer.cli.units import decimal_size
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 STDIN = STDOUT = "-"
-END = b""  # of a chunked body
 LINKS_MAX = 10  # of this machine, at the end of a target's path
 
 
@@ -60,10 +57,7 @@ def _out(call: Call, container: str, source: str, target: str) -> int | None:
     response = call.session.client.open("containers.pack", container, query=query, timeout_s=None)
     try:
         if target == STDOUT:
-            for piece in response.chunks():
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(1, view) :]
+            write_out(response, 1)
             return None
         facts = loads(b64decode(response.headers["hyper-path-facts"]))
         place = Place(source, there=True, is_directory=stat.S_ISDIR(facts["mode"]))
@@ -132,7 +126,7 @@ def _in(call: Call, source: str, container: str, target: str) -> int | None:
     whither = plan(Place(source, there=True, is_directory=stat.S_ISDIR(facts.st_mode)), place)
     tree = _Tree(source, whither.name or first_name(source), follow=follow)
     try:
-        _send(call, container, whither.directory, tree.send)
+        _send(call, container, whither.directory, sender(io.BufferedReader(_Reading(tree.pieces()))))
     except HyperError:
         if tree.problem is not None:
             raise tree.problem from None
@@ -161,27 +155,16 @@ class _Tree:
         self.sent = 0
         self.problem: OSError | None = None
 
-    def send(self, sock: Socket) -> None:
-        """As a chunked body, which is left unfinished where something cannot be read."""
+    def pieces(self) -> Iterator[bytes]:
         from hypercontainer.cli.trees import packed
 
-        pieces = packed(self._path, self._name, follow=self._follow)
-        while True:
-            try:
-                piece = next(pieces, END)
-            except OSError as error:
-                self.problem = error
-                with contextlib.suppress(OSError):
-                    sock.shutdown(SHUT_WR)
-                return
-            try:
-                sock.sendall(b"%x\r\n" % len(piece))
-                sock.sendall(piece + b"\r\n")
-            except OSError:  # hyperd stops reading, and says why
-                return
-            if piece is END:
-                return
-            self.sent += len(piece)
+        try:
+            for piece in packed(self._path, self._name, follow=self._follow):
+                self.sent += len(piece)
+                yield piece
+        except OSError as error:
+            self.problem = error
+            raise
 
 
 def _remote_target(call: Call, container: str, path: str) -> Place:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import FileFacts
-from hypercontainer.engine.container.inside import STDERR, STDOUT, Inside, end_of, refusal
+from hypercontainer.engine.container.inside import NO_ERRNO, STDERR, Inside, end_of, refusal
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 
@@ -44,18 +45,7 @@ class Files:
             await self._inside.broken_off(attachment)
             raise
         mode, uid, gid, size = int(head[1], 8), *map(int, head.groups()[1:])
-        return FileFacts(mode, uid, gid, size), self._content(path, attachment)
-
-    async def _content(self, path: str, attachment: ProcessAttachment) -> AsyncGenerator[bytes, None]:
-        try:
-            while data := await attachment.read(STDOUT):
-                yield data
-            if (await attachment.exit()).exit_status:
-                raise await self._failure(path, attachment)
-        except BaseException:
-            await self._inside.broken_off(attachment)
-            raise
-        await self._inside.close(attachment)
+        return FileFacts(mode, uid, gid, size), self._inside.output(attachment, partial(self._refused, path))
 
     async def write(
         self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
@@ -76,10 +66,7 @@ class Files:
 
     def _refused(self, path: str, status: int, words: str) -> HyperError:
         what = f"{self._inside.what()}: {path}: "
-        return refusal(what, status) if status < _NO_ERRNO else Conflict(what + words)
-
-
-_NO_ERRNO = 125  # from here on: how a program that could not be started ends, or that was ended
+        return refusal(what, status) if status < NO_ERRNO else Conflict(what + words)
 
 
 def _check(path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ STDOUT, STDERR = 1, 2
 CHUNK_BYTES = 64 * 1024
 WORDS_MAX_BYTES = 8192  # of what such a program says: a path, and why not
 WRITES_MAX = 512
+NO_ERRNO = 125  # from here on: how a program that could not be started ends, or that was ended
 
 _WRITES = Turns("files for containers", WRITES_MAX)
 _READS = Workers(
@@ -51,6 +52,21 @@ class Inside:
         """It has ended."""
         self._going.discard(attachment)
         await attachment.close()
+
+    async def output(
+        self, attachment: ProcessAttachment, refused: Callable[[int, str], HyperError]
+    ) -> AsyncGenerator[bytes, None]:
+        """To be read or closed; raises what ``refused`` makes of its exit status and its words."""
+        try:
+            while data := await attachment.read(STDOUT):
+                yield data
+            status, words = await end_of(attachment)
+            if status:
+                raise refused(status, words)
+        except BaseException:
+            await self.broken_off(attachment)
+            raise
+        await self.close(attachment)
 
     async def broken_off(self, attachment: ProcessAttachment) -> None:
         self._going.discard(attachment)

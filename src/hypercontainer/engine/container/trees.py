@@ -6,17 +6,18 @@ import errno
 import posixpath
 import re
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import PathFacts
 from hypercontainer.engine.container.inside import (
+    NO_ERRNO,
     STDERR,
     STDOUT,
     Inside,
     end_of,
     refusal,
 )
-from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 
 STAT, PACK, UNPACK = "hyper-stat", "hyper-pack", "hyper-unpack"
@@ -24,7 +25,6 @@ FACTS_MAX_BYTES = 8192
 FACTS = re.compile(rb"([0-7]{1,7}) ([0-9]{1,19}) (-?[0-9]{1,19})\n([^\0\n]*)")
 BEGUN = b"packing\n"
 ITSELF = "-"  # as whose the entries of an archive are unpacked: as its own say
-_NO_ERRNO = 125  # from here on: how a program that could not be started ends, or that was ended
 
 
 class Trees:
@@ -64,19 +64,7 @@ class Trees:
         except BaseException:
             await self._inside.broken_off(attachment)
             raise
-        return self._archive(path, attachment)
-
-    async def _archive(self, path: str, attachment: ProcessAttachment) -> AsyncGenerator[bytes, None]:
-        try:
-            while data := await attachment.read(STDOUT):
-                yield data
-            status, words = await end_of(attachment)
-            if status:
-                raise self._refused(path, status, words)
-        except BaseException:
-            await self._inside.broken_off(attachment)
-            raise
-        await self._inside.close(attachment)
+        return self._inside.output(attachment, partial(self._refused, path))
 
     async def unpack(
         self, path: str, content: BinaryIO, *, replace: bool = False, owner: str = ITSELF
@@ -91,7 +79,7 @@ class Trees:
         what = f"{self._inside.what()}: {path}: "
         if status == errno.EBADMSG:
             return InvalidArgument(what + (words or "it says nothing of it"))
-        if status >= _NO_ERRNO:
+        if status >= NO_ERRNO:
             return Conflict(what + words)
         if status in (errno.ENOTDIR, errno.EISDIR):
             return InvalidArgument(f"{self._inside.what()}: {words or path}")

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Kept:
-    """The ports of one pod, or of one service.  ``leave``, ``free`` and what ``left`` gives block."""
+    """The ports of one pod, or of one service.  ``take_back`` blocks, and so does what the others give."""
 
     def __init__(self, owner: str) -> None:
         self._name = f"ports-{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
@@ -118,7 +118,7 @@ def _key(port: PortMapping) -> tuple[str, str, int]:
 
 def _key_of(one: socket.socket) -> tuple[str, str, int]:
     address, number = one.getsockname()[:2]
-    return {socket.SOCK_STREAM: "tcp"}.get(one.type, "udp"), address, number
+    return "tcp" if one.type == socket.SOCK_STREAM else "udp", address, number
 
 
 def _kept(port: PortMapping) -> socket.socket:
