@@ -1,8 +1,6 @@
 #include "tar.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define NAME 0
@@ -12,14 +10,12 @@
 #define SIZE 124
 #define MTIME 136
 #define CHECKSUM 148
-#define TYPE 156
 #define LINK 157
 #define MAGIC 257
 #define MAJOR 329
 #define MINOR 337
 #define PREFIX 345
-#define OLD_MAP 386 /* GNU's sparse header: four extents, whether more follow, the real size */
-#define OLD_MAP_MORE 482
+#define OLD_MAP 386 /* GNU's sparse header: four extents, and after that the real size */
 #define OLD_REAL_SIZE 483
 #define MORE_EXTENTS 21
 #define OCTAL_MAX 077777777777LL
@@ -185,7 +181,7 @@ const char *tar_parse_header(struct tar_entry *entry, const unsigned char block[
 	if (!number(block + MODE, 8, &mode) || !number(block + UID, 8, &uid) || !number(block + GID, 8, &gid) ||
 	    !number(block + SIZE, 12, &size) || !number(block + MTIME, 12, &mtime) || size < 0)
 		return "a header with a field that is no number";
-	entry->type = block[TYPE] ? (char)block[TYPE] : TAR_FILE;
+	entry->type = block[TAR_TYPE_AT] ? (char)block[TAR_TYPE_AT] : TAR_FILE;
 	bool device = entry->type == TAR_CHARACTER || entry->type == TAR_BLOCK_DEVICE;
 	if (device && (!number(block + MAJOR, 8, &major) || !number(block + MINOR, 8, &minor)))
 		return "a device without a number";
@@ -417,7 +413,7 @@ static void put_header(unsigned char *block, const struct tar_entry *entry, char
 	put_octal(block, GID, 7, entry->gid <= ID_MAX ? entry->gid : 0);
 	put_octal(block, SIZE, 11, size <= OCTAL_MAX ? size : 0);
 	put_octal(block, MTIME, 11, entry->mtime_s >= 0 && entry->mtime_s <= OCTAL_MAX ? entry->mtime_s : 0);
-	block[TYPE] = (unsigned char)type;
+	block[TAR_TYPE_AT] = (unsigned char)type;
 	if (type != TAR_PAX)
 		memcpy(block + LINK, entry->link, strnlen(entry->link, 100));
 	memcpy(block + MAGIC, "ustar\00000", 8);
@@ -433,9 +429,9 @@ size_t tar_format(const struct tar_entry *entry, char *out, size_t room)
 {
 	static const char carrier[] = "PaxHeaders/entry", sparse[] = "GNUSparseFile.0/entry";
 	char key[sizeof XATTR + 256];
-	size_t used = 0, start = TAR_BLOCK;
+	size_t used = 0;
 	bool fits = room > 2 * TAR_BLOCK;
-	char *records = out + start;
+	char *records = out + TAR_BLOCK;
 	size_t left = fits ? room - 2 * TAR_BLOCK : 0;
 	if (!entry->sparse && cut(entry->name) < 0)
 		fits = fits && put_record(records, left, &used, "path", entry->name, strlen(entry->name));

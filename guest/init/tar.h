@@ -16,6 +16,10 @@
 #define TAR_EXTENTS 65536u
 #define TAR_ATTRIBUTES 128u
 
+/* In a header: its type, and whether more of GNU's old sparse map follows in a block of its own. */
+#define TAR_TYPE_AT 156
+#define TAR_MORE_MAP_AT 482
+
 /* Types of entries, as header bytes have them. */
 enum {
 	TAR_FILE = '0',

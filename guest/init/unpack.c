@@ -416,7 +416,7 @@ static char *take_text(int64_t length)
 static bool took_words(unsigned char *block)
 {
 	static struct tar_entry about;
-	char type = (char)block[156];
+	char type = (char)block[TAR_TYPE_AT];
 	if (!type || !strchr("xgLKV", type))
 		return false;
 	tar_reset(&about);
@@ -446,7 +446,7 @@ static void unpack_all(void)
 		if (took_words(block))
 			continue;
 		const char *why = tar_parse_header(&entry, block);
-		bool more = !why && entry.type == TAR_GNU_SPARSE && block[482] != 0;
+		bool more = !why && entry.type == TAR_GNU_SPARSE && block[TAR_MORE_MAP_AT] != 0;
 		while (more && !why) {
 			if (!take_all(block, sizeof block))
 				refuse("the archive ends in the middle");
