@@ -5,9 +5,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "emit.h"
 #include "system.h"
 #include "util.h"
 
@@ -17,6 +19,12 @@ void archive_give_up(const char *path, int error)
 {
 	(void)dprintf(2, "%s: %s\n", path, reason(error));
 	_exit(error > 0 && error < 125 ? error : EIO);
+}
+
+void archive_many_files(void)
+{
+	struct rlimit files = {2 * EMIT_DEPTH_MAX + 64, 2 * EMIT_DEPTH_MAX + 64};
+	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
 /* Takes the last part off. */

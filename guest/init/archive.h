@@ -7,6 +7,9 @@
 #define ARCHIVE_STAT "hyper-stat"
 #define ARCHIVE_PACK "hyper-pack"
 #define ARCHIVE_UNPACK "hyper-unpack"
+#define ARCHIVE_EXPORT "hyper-export"
+#define ARCHIVE_LAYER "hyper-layer"
+#define ARCHIVE_CHANGES "hyper-changes"
 
 /*
  * All end with the errno of what failed, and say why on their error output, of what by its path.
@@ -30,6 +33,23 @@ __attribute__((noreturn)) void archive_pack(int root, const char *path, const ch
  * a container's user is; "-": as the archive says.
  */
 __attribute__((noreturn)) void archive_unpack(int root, const char *path, bool replace, const char *owner);
+
+/*
+ * "hyper-export": "packing", and an archive of the container's root without what is mounted in it, with all extended
+ * attributes.  `root` has nothing mounted in it.
+ */
+__attribute__((noreturn)) void archive_export(int root);
+
+/*
+ * What overlayfs's directory `upper` says to have changed of `lower`.  "hyper-layer ...": "packing", and a layer as images
+ * have it: an archive with files ".wh.NAME" for what is gone and ".wh..wh..opq" in directories of which nothing is left.
+ * "hyper-changes ...": "packing", and "A/PATH", "C/PATH" or "D/PATH" of each, with a NUL at its end.  What is made for
+ * every container, to mount things on, is no change.  Which disks they take: indisk.h.
+ */
+__attribute__((noreturn)) void archive_changes(bool words, int upper, int lower);
+
+/* For walks: a directory of each level is open. */
+void archive_many_files(void);
 
 /* Says it and ends. */
 __attribute__((noreturn)) void archive_give_up(const char *path, int error);

@@ -167,26 +167,37 @@ static int mount_as(struct span serial, const char *device, const char *point, c
 	            type, reason(errno));
 }
 
-int disk_mount(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure)
+int disk_mount_this(const struct disk *disk, const char *point, unsigned long flags, const char *options,
+                    struct failure *failure)
 {
-	struct span serial, type, offset, length;
 	char device[DISK_PATH_BYTES];
-	if (!field_find(disk, HYPER_SERIAL, &serial) || !field_find(disk, HYPER_FILESYSTEM, &type))
-		return fail(failure, EINVAL, "a disk without serial or file system");
-	bool from = field_find(disk, HYPER_OFFSET, &offset), long_is = field_find(disk, HYPER_LENGTH, &length);
-	if (from != long_is)
-		return fail(failure, EINVAL, "a part of a disk has an offset and a length");
-	if (disk_find(serial, device, failure) != 0)
+	if (disk_find(disk->serial, device, failure) != 0)
 		return -1;
-	if (from && part_find(device, get_u64(offset.data), get_u64(length.data), failure) != 0)
+	if (disk->length && part_find(device, disk->offset, disk->length, failure) != 0)
 		return -1;
-	char *filesystem = span_text(type);
+	char *filesystem = span_text(disk->filesystem);
 	if (!filesystem)
 		return fail(failure, ENOMEM, "no memory");
 	bool ext4 = strcmp(filesystem, "ext4") == 0;
-	int done = mount_as(serial, device, point, filesystem, flags, ext4 ? options : NULL, failure);
+	int done = mount_as(disk->serial, device, point, filesystem, flags, ext4 ? options : NULL, failure);
 	free(filesystem);
 	return done;
+}
+
+int disk_mount(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure)
+{
+	struct disk found = {.length = 0};
+	struct span offset, length;
+	if (!field_find(disk, HYPER_SERIAL, &found.serial) || !field_find(disk, HYPER_FILESYSTEM, &found.filesystem))
+		return fail(failure, EINVAL, "a disk without serial or file system");
+	bool from = field_find(disk, HYPER_OFFSET, &offset), long_is = field_find(disk, HYPER_LENGTH, &length);
+	if (from != long_is || (long_is && get_u64(length.data) == 0))
+		return fail(failure, EINVAL, "a part of a disk has an offset and a length");
+	if (from) {
+		found.offset = get_u64(offset.data);
+		found.length = get_u64(length.data);
+	}
+	return disk_mount_this(&found, point, flags, options, failure);
 }
 
 int disk_directory(struct span disk, const char *point, bool *made, struct failure *failure)

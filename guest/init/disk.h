@@ -13,7 +13,17 @@ int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *fa
  * and no thread reads bitmaps ahead. */
 #define DISK_WRITABLE "noinit_itable,no_prefetch_block_bitmaps"
 
-/* Mounts a disk, or the part of it that OFFSET and LENGTH name.  `options` are ext4's. */
+/* What is on a disk, or on the part of it that begins at `offset`, where `length` is none of 0 (bytes). */
+struct disk {
+	struct span serial, filesystem;
+	uint64_t offset, length;
+};
+
+/* Mounts it.  `options` are ext4's. */
+int disk_mount_this(const struct disk *disk, const char *point, unsigned long flags, const char *options,
+                    struct failure *failure);
+
+/* The same of a disk's fields. */
 int disk_mount(struct span disk, const char *point, unsigned long flags, const char *options, struct failure *failure);
 
 /* The DIRECTORY of a disk that is mounted on `point`, `made` if it is missing: its descriptor, or -1. */

@@ -12,13 +12,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "archive.h"
+#include "indisk.h"
 #include "infile.h"
 #include "place.h"
+#include "root.h"
 #include "system.h"
 
-#define LOWER_POINT "/l"
-#define UPPER_POINT "/u"
-#define ROOT_POINT "/r"
 #define VM_POINT "/run/vm" /* where the VM's own root is */
 #define CONNECT "hyper-connect"
 #define CHUNK 65536
@@ -64,10 +64,10 @@ static int enter_root(int tree, struct failure *failure)
 {
 	static const char *const of_vm[] = {"/proc", "/sys", "/dev"};
 	if (sys_move_mount(tree, "", AT_FDCWD, LOWER_POINT, HS_MOVE_MOUNT_F_EMPTY_PATH) != 0 ||
-	    mount("tools", UPPER_POINT, "tmpfs", 0, "mode=0755") != 0 || mkdir(UPPER_POINT "/upper", 0755) != 0 ||
+	    mount("tools", UPPER_POINT, "tmpfs", 0, "mode=0755") != 0 || mkdir(UPPER_POINT "/" UPPER_DIRECTORY, 0755) != 0 ||
 	    mkdir(UPPER_POINT "/work", 0755) != 0 ||
 	    mount("tools", ROOT_POINT, "overlay", 0,
-	          "lowerdir=" LOWER_POINT ",upperdir=" UPPER_POINT "/upper,workdir=" UPPER_POINT "/work,volatile") != 0)
+	          "lowerdir=" LOWER_POINT ",upperdir=" UPPER_POINT "/" UPPER_DIRECTORY ",workdir=" UPPER_POINT "/work,volatile") != 0)
 		return fail(failure, errno, "a root over the container's: %s", reason(errno));
 	int root = open(ROOT_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int old = root < 0 ? fail(failure, errno, "%s: %s", ROOT_POINT, reason(errno)) : place_make_directory(root, VM_POINT, failure);
@@ -84,13 +84,21 @@ static int enter_root(int tree, struct failure *failure)
 	return chdir("/") == 0 ? 0 : fail(failure, errno, "/: %s", reason(errno));
 }
 
+/* On LOWER_POINT, as it is. */
+static int show_root(int tree, struct failure *failure)
+{
+	if (sys_move_mount(tree, "", AT_FDCWD, LOWER_POINT, HS_MOVE_MOUNT_F_EMPTY_PATH) != 0)
+		return fail(failure, errno, "the container's root: %s", reason(errno));
+	return 0;
+}
+
 int invm_enter(const struct launch *launch, struct failure *failure)
 {
 	int tools = launch->namespaces[0], tree = -1;
 	bool terminal = find_flag(launch->fields, HYPER_TTY);
 	if (tools < 0 && !terminal)
 		return 0;
-	struct span program;
+	struct span program = {NULL, 0};
 	/* What works on the container's files sees what the container sees. */
 	if (field_find(launch->fields, HYPER_ARG, &program) && infile_is(program))
 		return setns(tools, CLONE_NEWNS) == 0 ? 0 : fail(failure, errno, "the container's files: %s", reason(errno));
@@ -104,6 +112,8 @@ int invm_enter(const struct launch *launch, struct failure *failure)
 		return fail(failure, errno, "a mount namespace: %s", reason(errno));
 	if (terminal && mount_terminals(failure) != 0)
 		return -1;
+	if (tree >= 0 && span_is(program, ARCHIVE_EXPORT))
+		return show_root(tree, failure);
 	return tree < 0 ? 0 : enter_root(tree, failure);
 }
 
@@ -223,16 +233,21 @@ static void splice_all(int socket)
 
 bool invm_builtin(char *const *arguments)
 {
-	return strcmp(arguments[0], CONNECT) == 0 || infile_builtin(arguments[0]);
+	return strcmp(arguments[0], CONNECT) == 0 || strcmp(arguments[0], ARCHIVE_EXPORT) == 0 || infile_builtin(arguments[0]) ||
+	       indisk_builtin(arguments[0]);
 }
 
 void invm_run(char *const *arguments)
 {
 	(void)sys_close_range(3, ~0u); /* the report too: it has begun */
-	(void)prctl(PR_SET_NAME, CONNECT);
+	(void)prctl(PR_SET_NAME, arguments[0]);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (infile_builtin(arguments[0]))
 		infile_run(arguments);
+	if (indisk_builtin(arguments[0]))
+		indisk_run(arguments);
+	if (strcmp(arguments[0], ARCHIVE_EXPORT) == 0)
+		archive_export(open(LOWER_POINT, O_PATH | O_DIRECTORY | O_CLOEXEC));
 	if (!arguments[1] || !arguments[2] || arguments[3]) {
 		(void)dprintf(2, "usage: " CONNECT " HOST PORT\n");
 		_exit(2);

@@ -9,11 +9,7 @@
 #include "place.h"
 #include "system.h"
 
-/* Short, for overlayfs's options; the directories are in the VM's root, the mounts in the child's namespace only. */
-#define LOWER_POINT "/l"
-#define UPPER_POINT "/u"
-#define ROOT_POINT "/r"
-#define OVERLAY "lowerdir=" LOWER_POINT ",upperdir=upper,workdir=work,index=off,metacopy=off,redirect_dir=off,xino=auto"
+#define OVERLAY "lowerdir=" LOWER_POINT ",upperdir=" UPPER_DIRECTORY ",workdir=work,index=off,metacopy=off,redirect_dir=off,xino=auto"
 
 /* The merged root has the upper directory's owner and mode, so it gets those of the image's root. */
 static int upper_directories(int above, struct failure *failure)
@@ -21,14 +17,14 @@ static int upper_directories(int above, struct failure *failure)
 	struct stat lower;
 	if (mkdirat(above, "work", 0755) != 0 && errno != EEXIST)
 		return fail(failure, errno, "writable disk: cannot make its work directory: %s", reason(errno));
-	if (mkdirat(above, "upper", 0755) != 0)
+	if (mkdirat(above, UPPER_DIRECTORY, 0755) != 0)
 		return errno == EEXIST ? 0 : fail(failure, errno, "writable disk: cannot make its upper directory: %s", reason(errno));
 	bool told = stat(LOWER_POINT, &lower) == 0;
 	/* As mkdir makes it, for most images. */
 	if (told && lower.st_uid == 0 && lower.st_gid == 0 && (lower.st_mode & 07777) == 0755)
 		return 0;
-	if (!told || fchownat(above, "upper", lower.st_uid, lower.st_gid, 0) != 0 ||
-	    fchmodat(above, "upper", lower.st_mode & 07777, 0) != 0)
+	if (!told || fchownat(above, UPPER_DIRECTORY, lower.st_uid, lower.st_gid, 0) != 0 ||
+	    fchmodat(above, UPPER_DIRECTORY, lower.st_mode & 07777, 0) != 0)
 		return fail(failure, errno, "writable disk: cannot set its root's mode: %s", reason(errno));
 	return 0;
 }

@@ -7,6 +7,14 @@
 
 #include "util.h"
 
+/* Short, for overlayfs's options; the directories are in the VM's root, the mounts in one process's namespace only. */
+#define LOWER_POINT "/l"
+#define UPPER_POINT "/u"
+#define ROOT_POINT "/r"
+
+/* On the writable disk, or in the container's directory of it: what overlayfs keeps. */
+#define UPPER_DIRECTORY "upper"
+
 /* Mounts the root on ROOT_POINT; its directory, or -1. */
 int root_assemble(struct span fields, struct failure *failure);
 

@@ -7,19 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "credentials.h"
+#include "emit.h"
 #include "system.h"
 #include "tar.h"
 #include "util.h"
 
 #define INPUT_BYTES 262144u
-#define DEPTH_MAX 2048
 #define DIRECTORIES_MAX 1048576u
 
 static char input[INPUT_BYTES];
@@ -172,9 +171,9 @@ static void remove_tree(int at, const char *name, int depth)
 	if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
 		return;
 	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *list = fd < 0 || depth > DEPTH_MAX ? NULL : fdopendir(fd);
+	DIR *list = fd < 0 || depth > EMIT_DEPTH_MAX ? NULL : fdopendir(fd);
 	if (!list)
-		archive_give_up(entry.name, depth > DEPTH_MAX ? ELOOP : errno);
+		archive_give_up(entry.name, depth > EMIT_DEPTH_MAX ? ELOOP : errno);
 	for (struct dirent *each; (each = readdir(list));) {
 		if (strcmp(each->d_name, ".") != 0 && strcmp(each->d_name, "..") != 0)
 			remove_tree(dirfd(list), each->d_name, depth + 1);
@@ -477,8 +476,7 @@ static void set_owner(int root, const char *text)
 
 void archive_unpack(int root, const char *path, bool replace, const char *owner)
 {
-	struct rlimit files = {DEPTH_MAX + 64, DEPTH_MAX + 64};
-	(void)setrlimit(RLIMIT_NOFILE, &files);
+	archive_many_files();
 	(void)umask(0);
 	may_replace = replace;
 	target = open_in_root(root, path, O_RDONLY | O_DIRECTORY);
