@@ -225,7 +225,7 @@ class ProcessPlan:
     container's first, once.
 
     ``container`` "": in the VM, outside any container, with every capability; ``tools`` is then the container whose
-    root has the program (without, it is one of the agent's own: "hyper-connect HOST PORT").
+    root has the program (without, it is one of the agent's own, such as "hyper-connect HOST PORT").
     """
 
     container: Annotated[str, Tag.CONTAINER, ALWAYS]

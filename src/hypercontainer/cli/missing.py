@@ -23,18 +23,12 @@ MISSING: dict[str, tuple[str, str]] = {
     "buildx": _BUILD,
     "bake": _BUILD,
     "checkpoint": ("a container is not written down while it runs", "`hyper pause` lets it stand still"),
-    "commit": (
-        "what a container has written becomes no image",
-        "build one, or make one of a tar by `hyper import`",
-    ),
     "compose": (
         "there is no compose",
         "`hyper play` takes a Kubernetes manifest, `hyper run --podfile` a podfile",
     ),
     "config": _SWARM,
     "context": ("there are no contexts", "`--host` or HYPER_HOST says which hyperd is meant"),
-    "diff": ("changes are not listed yet", "`hyper exec NAME find / -xdev -newer /etc/hostname` comes close"),
-    "export": ("a container's files are not written out under this name yet", "`hyper cp NAME:/. - > FILE`"),
     "manifest": _REGISTRY,
     "node": _SWARM,
     "plugin": _PLUGINS,
@@ -55,7 +49,7 @@ MISSING: dict[str, tuple[str, str]] = {
     ),
     "volume update": _SWARM,
 }
-FAMILIES = {"container": "commit diff export update", "image": "build", "system": "dial-stdio"}
+FAMILIES = {"container": "update", "image": "build", "system": "dial-stdio"}
 MISSING["system dial-stdio"] = (
     "hyperd is reached by its socket alone",
     "`ssh -L` forwards a socket: docs/api.md",

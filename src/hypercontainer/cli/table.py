@@ -16,6 +16,7 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
         "wait": ("life", "WAIT", "Wait for containers to stop and print their exit statuses"),
         "rm": ("life", "RM", "Remove containers"),
         "rename": ("life", "RENAME", "Give a container another name"),
+        "commit": ("changes", "COMMIT", "Make an image of what a container has written"),
     },
     "Looking at containers": {
         "ps": ("ps", "PS", "List containers"),
@@ -28,11 +29,13 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
         "top": ("top", "TOP", "List the processes of a container"),
         "stats": ("stats", "STATS", "Show the use of CPU, memory, network and disk as it changes"),
         "port": ("port", "PORT", "Show the published ports of a container"),
+        "diff": ("changes", "DIFF", "List what a container has changed of its image"),
     },
     "Inside containers": {
         "exec": ("exec", "EXEC", "Run one more process in a running container"),
         "attach": ("attach", "ATTACH", "Connect to the standard streams of a running container"),
         "cp": ("cp", "CP", "Copy files between a container and this machine"),
+        "export": ("archive", "EXPORT", "Write all files of a container to a tar archive"),
     },
     "Kubernetes' manifests": {
         "play": ("play", "PLAY", "Make and start what a manifest describes"),
@@ -70,8 +73,8 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             **{
                 verb: verb
                 for verb in (
-                    "attach cp create exec inspect kill logs pause port rename restart rm run start stats stop top"
-                    " unpause wait"
+                    "attach commit cp create diff exec export inspect kill logs pause port rename restart rm run"
+                    " start stats stop top unpause wait"
                 ).split()
             },
             "prune": ("system", "CONTAINER_PRUNE", "Remove all stopped containers"),

@@ -374,6 +374,13 @@ class PathFacts(Struct, frozen=True):
     leads_to: str = ""
 
 
+class Change(Struct, frozen=True):
+    """Of a container, beside its image.  ``kind``: added, modified, deleted."""
+
+    path: str
+    kind: str
+
+
 class VolumeInfo(Struct, frozen=True, kw_only=True):
     """A line of ``hyper volume ls``."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from hypercontainer.contract.answers import (
+    Change,
     Check,
     CronJob,
     HistoryLine,
@@ -233,6 +234,17 @@ class PushBody(Request, frozen=True):
     credentials: CredentialsBody | None = None
 
 
+class CommitBody(Request, frozen=True):
+    """``change``: Dockerfile instructions; ``pause``: a container that runs stands still meanwhile."""
+
+    container: Name
+    reference: str | None = None
+    change: tuple[str, ...] = ()
+    message: str = ""
+    author: str = ""
+    pause: bool = True
+
+
 class TagBody(Request, frozen=True):
     source: Name
     target: Name
@@ -369,6 +381,10 @@ class AuthAnswer(Struct, frozen=True):
 
 class ContainerList(Wrapper, frozen=True):
     containers: list[Summary]
+
+
+class ChangeList(Wrapper, frozen=True):
+    changes: list[Change]
 
 
 class ProcessList(Wrapper, frozen=True):

@@ -114,6 +114,12 @@ containers.pack GET /containers/ID/archive query=PackQuery gives=tar
     A file or a tree of a container, whether or not it runs, as an archive.
 containers.unpack PUT /containers/ID/archive query=UnpackQuery takes=tar status=204
     Lays an archive into a directory of a container, whether or not it runs.
+containers.export GET /containers/ID/export gives=tar
+    All files of a container, without what is mounted there, as an archive.
+containers.changes GET /containers/ID/changes answer=ChangeList
+    What a container has changed of its image.
+containers.commit POST /commit body=CommitBody answer=ImageSummary
+    Makes an image of a container.
 containers.top GET /containers/ID/top answer=ProcessList
     Processes of a container.
 containers.stats GET /containers/ID/stats query=StatsQuery answer=Sample gives=lines

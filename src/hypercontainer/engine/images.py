@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,8 +26,10 @@ from hypercontainer.errors import ImageError, NotFound, Remedy
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
+from hypercontainer.image.importing import Making
 from hypercontainer.image.model import Image, Layer, Progress
 from hypercontainer.image.store import ImageStore
+from hypercontainer.linux.pipes import read_by
 from hypercontainer.rootfs import LayerStore
 
 # Each pull brings its layers in a few threads more.
@@ -57,7 +60,7 @@ class ImageService:
         def find() -> list[Image]:
             return image_filters.chosen(self._store.list(), filters, self._store.get)
 
-        return [self._summary(image) for image in await asyncio.to_thread(find)]
+        return [self.summary(image) for image in await asyncio.to_thread(find)]
 
     async def names(self) -> dict[str, str]:
         """Of all images, canonical: the ID of the image that each leads to."""
@@ -94,7 +97,7 @@ class ImageService:
         progress: ProgressSink | None = None,
     ) -> ImageSummary:
         image = await self.fetch(reference, platform=platform, credentials=credentials, progress=progress)
-        return self._summary(image)
+        return self.summary(image)
 
     async def fetch(
         self,
@@ -150,7 +153,7 @@ class ImageService:
         )
         for image in images:
             self._events.publish("image", "load", image.id, name=", ".join(image.references))
-        return [self._summary(image) for image in images]
+        return [self.summary(image) for image in images]
 
     async def save(self, ref: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
         """``out`` is written, and flushed, in a worker thread."""
@@ -174,15 +177,46 @@ class ImageService:
             lambda cancelled: self._store.import_(
                 stream,
                 reference=reference,
-                changes=change,
-                message=message,
+                making=Making(changes=change, message=message or "imported"),
                 prepare=self._preparer(None, cancelled),
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 cancelled=cancelled,
             )
         )
         self._events.publish("image", "import", image.id, name=reference or "")
-        return self._summary(image)
+        return self.summary(image)
+
+    async def commit(
+        self,
+        parent: str,
+        layer: AsyncGenerator[bytes, None],
+        *,
+        config: Mapping[str, Any],
+        reference: str | None,
+        making: Making,
+    ) -> Image:
+        """An image of that of the ID ``parent`` and one layer more; ``config`` says how a container of it is run."""
+
+        def commit(stream: BinaryIO, cancelled: Cancellation) -> Image:
+            return self._store.commit(
+                parent,
+                stream,
+                config=config,
+                reference=reference,
+                making=making,
+                prepare=self._preparer(None, cancelled),
+                assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
+                cancelled=cancelled,
+            )
+
+        return await read_by(
+            layer,
+            lambda stream: self._archives.cancellable(partial(commit, stream)),
+            "the layer ended in the middle",
+        )
+
+    def summary(self, image: Image) -> ImageSummary:
+        return ImageSummary(**self._facts(image))
 
     async def tag(self, source: str, target: str) -> None:
         await asyncio.to_thread(self._store.tag, source, target)
@@ -259,9 +293,6 @@ class ImageService:
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
         }
-
-    def _summary(self, image: Image) -> ImageSummary:
-        return ImageSummary(**self._facts(image))
 
 
 def _reporter(sink: ProgressSink | None) -> Callable[[Progress], None] | None:

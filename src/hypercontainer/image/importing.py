@@ -1,13 +1,14 @@
-"""A root file system's tar as an image of one layer."""
+"""A layer that comes as a tar, as an image: alone (import), or over those of another image (commit)."""
 
 from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -19,13 +20,30 @@ from hypercontainer.image.platforms import Platform
 from hypercontainer.image.streams import STORED, Metered, damage_errors, decompressed, pieces
 from hypercontainer.linux import disk
 
-_WHAT = "import"
 _BLOCK = 512
 
 
-def take_layer(stream: BinaryIO, path: Path, limit: int, guard: Guard) -> tuple[str, str, int, str]:
-    """Keep the stream's bytes at ``path``, as they are or, in a compression that layers do not have, plain; returns
-    digest, diff ID, size in bytes, compression."""
+class Taken(NamedTuple):
+    """A layer's tar, as it is kept."""
+
+    digest: str
+    diff_id: str
+    size_bytes: int
+    compression: str
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a new image's configuration says of how it was made.  ``changes``: lines of a Dockerfile."""
+
+    changes: Sequence[str] = ()
+    message: str = ""
+    author: str = ""
+    created_by: str = ""
+
+
+def take_layer(what: str, stream: BinaryIO, path: Path, limit: int, guard: Guard) -> Taken:
+    """Keep the stream's bytes at ``path``, as they are or, in a compression that layers do not have, plain."""
     kept_hash, plain_hash = hashlib.sha256(), hashlib.sha256()
     with path.open("xb") as out:
 
@@ -34,45 +52,63 @@ def take_layer(stream: BinaryIO, path: Path, limit: int, guard: Guard) -> tuple[
             kept_hash.update(data)
             out.write(data)
 
-        raw = Metered(stream, guard, limit, _WHAT)
+        raw = Metered(stream, guard, limit, what)
         compression = compression_of(raw.peek())
-        with damage_errors(_WHAT):
-            plain = Metered(decompressed(raw, compression), guard, limit, _WHAT)
+        with damage_errors(what):
+            plain = Metered(decompressed(raw, compression), guard, limit, what)
             kept = raw if compression in STORED else plain
             kept.observe = keep
             first = b""
             while len(first) < _BLOCK and (more := plain.read(_BLOCK - len(first))):
                 first += more
-            _check_tar(first)
+            _check_tar(what, first)
             plain_hash.update(first)
             for data in pieces(plain):  # type: ignore[arg-type]
                 plain_hash.update(data)
     digest, diff_id = f"sha256:{kept_hash.hexdigest()}", f"sha256:{plain_hash.hexdigest()}"
-    return digest, diff_id, kept.count, compression if kept is raw else "none"
+    return Taken(digest, diff_id, kept.count, compression if kept is raw else "none")
 
 
-def _check_tar(first: bytes) -> None:
+def _check_tar(what: str, first: bytes) -> None:
     if first == b"\0" * _BLOCK:
         return  # an archive of nothing
     try:
         tarfile.TarInfo.frombuf(first, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        raise ImageError(f"{_WHAT}: the input is not a tar archive: {error}") from error
+        raise ImageError(f"{what}: the input is not a tar archive: {error}") from error
 
 
-def config_of(diff_id: str, platform: Platform, instructions: Sequence[str], message: str) -> bytes:
-    """The image configuration for the layer."""
-    config: dict[str, Any] = {}
-    changes.apply(config, instructions)
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    document: dict[str, Any] = {
-        "created": now,
-        "architecture": platform.architecture,
-        "os": platform.os,
-        "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": now, "comment": message or "imported"}],
-    }
+def config_of(diff_id: str, platform: Platform, making: Making) -> bytes:
+    """The image configuration for a layer alone."""
+    document: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
     if platform.variant:
         document["variant"] = platform.variant
+    return _over(document, diff_id, {}, making)
+
+
+def derived_config(parent: bytes, diff_id: str, config: Mapping[str, Any], making: Making) -> bytes:
+    """That of a layer over those of the image whose configuration is ``parent``; ``config`` is what it says of how a
+    container is run.  What nobody knows here is left out: it would be said of another image than it was meant for."""
+    document = msgspec.json.decode(parent, type=dict[str, Any])
+    return _over({name: document[name] for name in _KEPT if name in document}, diff_id, config, making)
+
+
+_KEPT = ("architecture", "os", "os.version", "os.features", "variant", "rootfs", "history")
+
+
+def _over(document: dict[str, Any], diff_id: str, config: Mapping[str, Any], making: Making) -> bytes:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    run = dict(config)
+    changes.apply(run, making.changes)
+    below = (document.get("rootfs") or {}).get("diff_ids") or []
+    said = {"created_by": making.created_by, "author": making.author, "comment": making.message}
+    step = {"created": now, **{name: value for name, value in said.items() if value}}
+    document |= {
+        "created": now,
+        "config": run,
+        "rootfs": {"type": "layers", "diff_ids": [*below, diff_id]},
+        "history": [*(document.get("history") or [{} for _ in below]), step],
+    }
+    if making.author:
+        document["author"] = making.author
     return msgspec.json.encode(document)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
 from hypercontainer.image import importing, local
@@ -27,6 +27,7 @@ from hypercontainer.image.documents import Manifest, parse_config, parse_manifes
 from hypercontainer.image.endpoints import endpoints, origin
 from hypercontainer.image.flights import Flights
 from hypercontainer.image.history import entries
+from hypercontainer.image.importing import Making
 from hypercontainer.image.members import take
 from hypercontainer.image.metadata import Metadata, Record
 from hypercontainer.image.model import (
@@ -187,8 +188,7 @@ class ImageStore:
         stream: BinaryIO,
         *,
         reference: str | None,
-        changes: Sequence[str] = (),
-        message: str = "",
+        making: Making,
         platform: Platform | None = None,
         prepare: Prepare | None = None,
         assemble: Assemble | None = None,
@@ -196,25 +196,63 @@ class ImageStore:
         cancelled: threading.Event | None = None,
     ) -> Image:
         """Make an image of one layer from a root file system's tar, plain or compressed."""
+
+        def config(diff_id: str) -> bytes:
+            return importing.config_of(diff_id, platform or host_platform(), making)
+
+        with self._operation("import", cancelled) as guard:
+            work = self._work(guard, prepare, progress)
+            return self._over("import", (), stream, config, reference, work, assemble, guard)
+
+    def commit(
+        self,
+        parent: str,
+        stream: BinaryIO,
+        *,
+        config: Mapping[str, Any],
+        reference: str | None,
+        making: Making,
+        prepare: Prepare | None = None,
+        assemble: Assemble | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Image:
+        """Make an image of the layers of the image ``parent`` (its ID) and one more, whose tar is ``stream``;
+        ``config`` is the "config" object of its configuration.  NotFound where a layer is not there any more."""
+        with self._operation("commit", cancelled) as guard:
+            below = self._whole(parent)
+            work = self._work(guard, prepare, None)
+
+            def derived(diff_id: str) -> bytes:
+                return importing.derived_config(below.config, diff_id, config, making)
+
+            return self._over("commit", below.layers, stream, derived, reference, work, assemble, guard)
+
+    def _over(
+        self,
+        what: str,
+        below: Sequence[Layer],
+        stream: BinaryIO,
+        config_of: Callable[[str], bytes],
+        reference: str | None,
+        work: LayerWork,
+        assemble: Assemble | None,
+        guard: Guard,
+    ) -> Image:
+        """The image of the layers ``below`` and the one that is in ``stream``; ``config_of`` its diff ID."""
         tags = [parse(reference).canonical] if reference else []
-        importing.config_of("sha256:" + "0" * 64, host_platform(), changes, message)  # refuse before reading
-        with (
-            self._operation("import", cancelled) as guard,
-            disk_errors("import", self._blobs.root),
-            self._blobs.staging() as folder,
-        ):
+        config_of("sha256:" + "0" * 64)  # refuse before reading
+        with disk_errors(what, self._blobs.root), self._blobs.staging() as folder:
             path = folder / "layer"
-            digest, diff_id, size, compression = importing.take_layer(
-                stream, path, self._config.max_blob_bytes, guard
-            )
-            self._doomed.add(digest)
-            self._blobs.adopt(path, digest)
-            config = importing.config_of(diff_id, platform or host_platform(), changes, message)
-            raw = generated_manifest(config, [(digest, size, compression)])
-            manifest = parse_manifest(raw, "", "import")
+            taken = importing.take_layer(what, stream, path, self._config.max_blob_bytes, guard)
+            self._doomed.add(taken.digest)
+            self._blobs.adopt(path, taken.digest)
+            config = config_of(taken.diff_id)
+            layers = [(layer.digest, layer.size_bytes, layer.compression) for layer in below]
+            raw = generated_manifest(config, [*layers, (taken.digest, taken.size_bytes, taken.compression)])
+            manifest = parse_manifest(raw, "", what)
             assert isinstance(manifest, Manifest)
             record = record_of(self._blobs, manifest, digest_of(raw), config, generated=True)
-            self._work(guard, prepare, progress).prepare(record.layers[0])
+            work.prepare(record.layers[-1])
             _assemble([record], assemble, guard)
             self._register(record, tags)
             return self._image(record.id)

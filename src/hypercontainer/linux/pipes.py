@@ -11,11 +11,13 @@ import contextlib
 import io
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from hypercontainer.surfaces.http.connection import Bytes
+from hypercontainer.errors import HyperError
 
+Bytes = bytes | bytearray | memoryview
 CHUNK_BYTES = 65536
+T = TypeVar("T")
 
 
 async def _ready(fd: int, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
@@ -28,24 +30,26 @@ async def _ready(fd: int, add: Callable[..., Any], remove: Callable[[int], Any])
 
 
 class _CutOff(io.FileIO):
-    """The reading end of a body: an end of the pipe that is not the body's end is an error, never a short file."""
+    """The reading end: an end of the pipe that is not that of the data is an error, never a short file."""
 
     complete = False
+    cut_words = ""
 
     def readinto(self, buffer: Any) -> int | None:
         count = super().readinto(buffer)
         if count == 0 and not self.complete:
-            raise ConnectionAbortedError("the client went away in the middle of the data")
+            raise ConnectionAbortedError(self.cut_words)
         return count
 
 
-class BodyPipe:
-    """From the loop to a thread, which reads ``file``."""
+class InputPipe:
+    """From the loop to a thread, which reads ``file``; ``cut_words``: why that ends early, where it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, cut_words: str) -> None:
         reading, self._fd = os.pipe()
         os.set_blocking(self._fd, False)
         self._raw = _CutOff(reading, "rb")
+        self._raw.cut_words = cut_words
         self.file = io.BufferedReader(self._raw, CHUNK_BYTES)
 
     async def write(self, data: Bytes) -> None:
@@ -59,7 +63,7 @@ class BodyPipe:
                 await _ready(self._fd, loop.add_writer, loop.remove_writer)
 
     def finish(self) -> None:
-        """The body is whole: the thread sees the end of the file."""
+        """All of it has been written: the thread sees the end of the file."""
         self._raw.complete = True
         self.cut()
 
@@ -68,7 +72,7 @@ class BodyPipe:
         self.file.close()
 
     def cut(self) -> None:
-        """No more comes: the thread sees an error, where the body is not whole."""
+        """No more comes: the thread sees an error, where it is not all of it."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -123,3 +127,34 @@ async def written(write: Callable[[BinaryIO], Awaitable[None]]) -> AsyncGenerato
             pipe.close()  # before the task is waited for: its thread may be stuck in a full pipe
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def read_by(
+    data: AsyncGenerator[bytes, None], read: Callable[[BinaryIO], Awaitable[T]], cut_words: str
+) -> T:
+    """What ``read`` makes of ``data``, which it reads in threads."""
+
+    async def feed(pipe: InputPipe) -> None:
+        try:
+            async with contextlib.aclosing(data):
+                async for piece in data:
+                    await pipe.write(piece)
+            pipe.finish()
+        except BrokenPipeError:
+            pass  # it needs no more, or failed
+        finally:
+            pipe.cut()
+
+    with contextlib.closing(InputPipe(cut_words)) as pipe:
+        feeding = asyncio.create_task(feed(pipe))
+        try:
+            made = await read(pipe.file)
+        except BaseException:
+            pipe.cut()
+            feeding.cancel()
+            [failed] = await asyncio.gather(feeding, return_exceptions=True)
+            if isinstance(failed, HyperError):
+                raise failed from None  # the other one only knows that there was no more
+            raise
+        await feeding
+        return made

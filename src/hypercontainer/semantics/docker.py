@@ -239,7 +239,8 @@ def exec_process(
     )
 
 
-BUILT_IN = "hyper-connect"  # a program that hyperstart is
+# Programs that hyperstart is, and that need no container's root.
+BUILT_IN = frozenset({"hyper-connect", "hyper-layer", "hyper-changes"})
 
 
 def vm_process(exec_spec: ExecSpec, process: int, *, tools: str = "") -> ProcessPlan:
@@ -264,7 +265,7 @@ def vm_process(exec_spec: ExecSpec, process: int, *, tools: str = "") -> Process
         columns=_cells(exec_spec.columns),
         stdin=exec_spec.stdin,
         umask=UMASK,
-        tools="" if exec_spec.command[0] == BUILT_IN else tools,
+        tools="" if exec_spec.command[0] in BUILT_IN else tools,
     )
 
 

@@ -1,4 +1,4 @@
-"""hyper load, save and import."""
+"""hyper load, save, import and export."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def import_(call: Call) -> int:
 
 
 class Target:
-    """The file that ``save`` writes: complete under its name, or not there."""
+    """The file that an archive is written to: complete under its name, or not there."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -153,16 +153,30 @@ class Target:
 
 def save(call: Call) -> int:
     values = call.options
-    path = values.text("output")
-    if not path and os.isatty(1):
-        raise UsageError(
-            "cowardly refusing to save to a terminal", hint="use -o FILE, or redirect", exit_status=1
-        )
+    path = _output(call, "save")
     if values.text("format") not in ("docker", "oci"):
         raise UsageError(f"invalid --format {values.text('format')!r}", hint="docker or oci")
     query = {"ref": call.arguments, "format": values.text("format")}
+    return _write(call.session.client.open("images.save", query=query, timeout_s=None), path)
+
+
+def export(call: Call) -> int:
+    path = _output(call, "export")
+    return _write(call.session.client.open("containers.export", call.arguments[0], timeout_s=None), path)
+
+
+def _output(call: Call, verb: str) -> str:
+    """"": standard output."""
+    path = call.options.text("output")
+    if not path and os.isatty(1):
+        raise UsageError(
+            f"cowardly refusing to {verb} to a terminal", hint="use -o FILE, or redirect", exit_status=1
+        )
+    return path
+
+
+def _write(response: Response, path: str) -> int:
     sys.stdout.flush()
-    response = call.session.client.open("images.save", query=query, timeout_s=None)
     try:
         with Target(path) as target:
             write_out(response, target.fd)
@@ -197,6 +211,17 @@ SAVE = Command(
         "hyper save -o debian.tar debian:12",
         "hyper save --format oci debian:12 | gzip > debian.oci.tar.gz",
     ),
+)
+EXPORT = Command(
+    export,
+    "[OPTIONS] CONTAINER",
+    count=(1, 1),
+    options=(text("-o --output", "FILE", "write here in place of standard output"),),
+    text=(
+        "As docker export: the container's root, its image's files and its own, without volumes and what else is\n"
+        "mounted there. A stopped container's files are reached in a VM in which none of its programs runs."
+    ),
+    examples=("hyper export -o web.tar web", "hyper export web | hyper import - web:flat"),
 )
 IMPORT = Command(
     import_,

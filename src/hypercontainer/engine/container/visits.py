@@ -10,15 +10,16 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import BinaryIO
 
-from hypercontainer.contract.answers import FileFacts, PathFacts
+from hypercontainer.contract.answers import Change, FileFacts, PathFacts
 from hypercontainer.engine.container import launch
 from hypercontainer.engine.container.facts import Facts
 from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.inside import Inside
 from hypercontainer.engine.container.run import Run
 from hypercontainer.engine.container.ties import Ties
-from hypercontainer.engine.container.trees import ITSELF, Trees
+from hypercontainer.engine.container.trees import EMPTY_ARCHIVE, ITSELF, Changed, Trees
 from hypercontainer.engine.record import Kept
+from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.state import ContainerRecord
 
 
@@ -77,6 +78,33 @@ class Visited(Facts):
         async with self._there():
             await self._trees.unpack(path, stream, replace=replace, owner=owner or ITSELF)
 
+    # ------------------------------------------------------------------------------------- all of it
+
+    async def export(self) -> AsyncGenerator[bytes, None]:
+        """An archive of its root without what is mounted there, which is to be read or closed."""
+        async with contextlib.AsyncExitStack() as undo:
+            await undo.enter_async_context(self._there())
+            return _within(undo.pop_all(), await self._trees.export())
+
+    async def changes(self) -> list[Change]:
+        """What it has changed of its image, sorted by path."""
+        if self.record.spec.read_only:
+            return []
+        async with self._there():
+            return await self._trees.changes(self._changed_on())
+
+    async def layer(self) -> AsyncGenerator[bytes, None]:
+        """What it has changed of its image, as an image's layer, which is to be read or closed."""
+        if self.record.spec.read_only:
+            return _all_of(EMPTY_ARCHIVE)
+        async with contextlib.AsyncExitStack() as undo:
+            await undo.enter_async_context(self._there())
+            return _within(undo.pop_all(), await self._trees.layer(self._changed_on()))
+
+    def _changed_on(self) -> Changed:
+        upper = layout.upper(self.sandbox.record.value, self.id)
+        return Changed(upper, layout.lower(self.sandbox.image_part(self.record.diff_ids)))
+
     @contextlib.asynccontextmanager
     async def _there(self) -> AsyncIterator[None]:
         """Within, the guest has its files."""
@@ -106,3 +134,7 @@ async def _within(
     async with stack, contextlib.aclosing(archive):
         async for data in archive:
             yield data
+
+
+async def _all_of(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from hypercontainer.contract.answers import Created, Summary
+from hypercontainer.contract.answers import Created, ImageSummary, Summary
 from hypercontainer.contract.spec import ContainerSpec
+from hypercontainer.contract.states import State
 from hypercontainer.engine import files, views
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.creation import Asker, Creation
@@ -21,6 +23,8 @@ from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.service import container_filters
 from hypercontainer.errors import HyperError
+from hypercontainer.image.importing import Making
+from hypercontainer.semantics import committed
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,31 @@ class ContainerService:
     async def held(self, ref: str) -> Container:
         """By name, ID or the beginning of an ID, once it has been taken back from an earlier hyperd."""
         return await self._directory.held(ref)
+
+    async def commit(
+        self,
+        container: str,
+        *,
+        reference: str | None = None,
+        change: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
+        pause: bool = True,
+    ) -> ImageSummary:
+        """Makes an image of what the container has written and the image that it is of.  ``pause``: where it runs, it
+        stands still meanwhile; ``change``: Dockerfile instructions."""
+        held = await self.held(container)
+        record = held.record
+        parent = await self._images.get(record.image_id)
+        config = committed.run_config(record.effective, record.labels, parent.config.volumes)
+        words = (*record.effective.entrypoint, *record.effective.command)
+        making = Making(change, message, author, created_by=" ".join(words))
+        async with _standing_still(held, pause):
+            image = await self._images.commit(
+                parent.id, await held.layer(), config=config, reference=reference, making=making
+            )
+        held.tell("commit", imageID=image.id, imageRef=reference or "", comment=message)
+        return self._images.summary(image)
 
     async def find(
         self,
@@ -116,6 +145,19 @@ class ContainerService:
             removed.append(container.id)
             freed += size
         return removed, freed
+
+
+@contextlib.asynccontextmanager
+async def _standing_still(held: Container, wanted: bool) -> AsyncIterator[None]:
+    paused = wanted and held.record.state is State.RUNNING
+    if paused:
+        await held.pause()
+    try:
+        yield
+    finally:
+        if paused:
+            with contextlib.suppress(HyperError):  # somebody else has, or it has ended
+                await held.unpause()
 
 
 class ExecService:

@@ -17,8 +17,18 @@ import msgspec
 
 from hypercontainer.client.api import LIFECYCLE_TIMEOUT_S
 from hypercontainer.client.http import BrokenAnswer, broken_frame
-from hypercontainer.contract.answers import Created, Exit, Inspect, PathFacts, Process, Sample, Summary
-from hypercontainer.contract.calls import ContainerList, ProcessList
+from hypercontainer.contract.answers import (
+    Change,
+    Created,
+    Exit,
+    ImageSummary,
+    Inspect,
+    PathFacts,
+    Process,
+    Sample,
+    Summary,
+)
+from hypercontainer.contract.calls import ChangeList, ContainerList, ProcessList
 from hypercontainer.contract.frames import CONTROL, FrameReader
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
@@ -131,6 +141,57 @@ class AsyncContainer(AsyncLife):
                         yield Output(channel_name(channel), bytes(payload))
             if not frames.clean:
                 raise BrokenAnswer("hyperd ended the log in the middle of a frame")
+
+    async def export(self, out: str | os.PathLike[str] | BinaryIO) -> None:
+        """Writes all of its files into a tar, without what is mounted in it, whether or not it runs.
+
+        Example::
+
+            await box.export("box.tar")
+        """
+        async with (
+            self._api.exchange("containers.export", self.id) as exchange,
+            opened(out, "wb") as file,
+        ):
+            async for piece in exchange.pieces():
+                await asyncio.to_thread(file.write, piece)
+
+    async def changes(self) -> list[Change]:
+        """What it has changed of its image, sorted by path, whether or not it runs.
+
+        Example::
+
+            assert all(change.kind in ("added", "modified", "deleted") for change in await box.changes())
+        """
+        found = await self._api.call("containers.changes", ChangeList, self.id, timeout_s=LIFECYCLE_TIMEOUT_S)
+        return found.changes
+
+    async def commit(
+        self,
+        reference: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
+        pause: bool = True,
+    ) -> ImageSummary:
+        """Makes an image of its image and what it has written.  ``changes``: lines such as ``CMD ["sh"]``; ``pause``:
+        where it runs, it stands still meanwhile.
+
+        Example::
+
+            made = await box.commit("localhost/box:1", message="as it is")
+            assert made.references == ("localhost/box:1",)
+        """
+        body = {
+            "container": self.id,
+            "reference": reference,
+            "change": list(changes),
+            "message": message,
+            "author": author,
+            "pause": pause,
+        }
+        return await self._api.call("containers.commit", ImageSummary, body=body, timeout_s=None)
 
     async def top(self) -> list[Process]:
         """Its processes.

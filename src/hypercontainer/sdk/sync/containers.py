@@ -11,7 +11,15 @@ import os
 from collections.abc import Generator, Sequence
 from typing import BinaryIO, Unpack
 
-from hypercontainer.contract.answers import Inspect, PathFacts, Process, Sample, Summary
+from hypercontainer.contract.answers import (
+    Change,
+    ImageSummary,
+    Inspect,
+    PathFacts,
+    Process,
+    Sample,
+    Summary,
+)
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import containers as aio
 from hypercontainer.sdk.aio.archives import Archive
@@ -99,6 +107,45 @@ class Container(Life[aio.AsyncContainer]):
         """
         return self._portal.iterate(
             self._async.logs(follow=follow, since=since, until=until, tail=tail, timestamps=timestamps)
+        )
+
+    def export(self, out: str | os.PathLike[str] | BinaryIO) -> None:
+        """Writes all of its files into a tar, without what is mounted in it, whether or not it runs.
+
+        Example::
+
+            box.export("box.tar")
+        """
+        self._portal.call(self._async.export(out))
+
+    def changes(self) -> list[Change]:
+        """What it has changed of its image, sorted by path, whether or not it runs.
+
+        Example::
+
+            assert all(change.kind in ("added", "modified", "deleted") for change in box.changes())
+        """
+        return self._portal.call(self._async.changes())
+
+    def commit(
+        self,
+        reference: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
+        pause: bool = True,
+    ) -> ImageSummary:
+        """Makes an image of its image and what it has written.  ``changes``: lines such as ``CMD ["sh"]``; ``pause``:
+        where it runs, it stands still meanwhile.
+
+        Example::
+
+            made = box.commit("localhost/box:1", message="as it is")
+            assert made.references == ("localhost/box:1",)
+        """
+        return self._portal.call(
+            self._async.commit(reference, changes=changes, message=message, author=author, pause=pause)
         )
 
     def top(self) -> list[Process]:

@@ -17,8 +17,8 @@ from http import HTTPStatus
 import h11
 
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.linux.pipes import Bytes
 
-Bytes = bytes | bytearray | memoryview
 Headers = Iterable[tuple[str, str]]
 
 READ_BYTES = 65536

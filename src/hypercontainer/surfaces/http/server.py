@@ -20,15 +20,16 @@ import h11
 from hypercontainer.engine.crowd import Crowd
 from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
+from hypercontainer.linux.pipes import InputPipe
 from hypercontainer.surfaces.http.admission import Admission, Crowded
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Reply, Upgrade
 from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits
-from hypercontainer.surfaces.http.pipes import BodyPipe
 from hypercontainer.surfaces.http.routing import MethodNotAllowed
 
 logger = logging.getLogger(__name__)
 
 LISTEN_BACKLOG = 128
+CUT_WORDS = "the client went away in the middle of the data"
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Server:
             logger.debug("%s %s from pid %d, uid %d, gid %d", method, target, *connection.peer())
         request = Request(method, target, dict(head.headers), connection.peer_uid())
         work = self._surface.accept(request)
-        pipe = BodyPipe() if work.streams else None
+        pipe = InputPipe(CUT_WORDS) if work.streams else None
         try:
             body = b"" if pipe else await self._whole_body(connection)
             file = pipe.file if pipe else None
@@ -194,7 +195,7 @@ async def _send_chunks(connection: Connection, answer: Chunks) -> None:
         await connection.end()
 
 
-async def _watch(connection: Connection, pipe: BodyPipe | None) -> None:
+async def _watch(connection: Connection, pipe: InputPipe | None) -> None:
     """Returns when the client has gone; until then, brings its body to whoever reads ``pipe``.
 
     When it ends, nothing more comes through the pipe: whoever blocks on it does so no longer, and can be waited for.
@@ -213,7 +214,7 @@ async def _watch(connection: Connection, pipe: BodyPipe | None) -> None:
             pipe.cut()
 
 
-async def _pump(connection: Connection, pipe: BodyPipe) -> bool:
+async def _pump(connection: Connection, pipe: InputPipe) -> bool:
     try:
         async for chunk in connection.chunks():
             await pipe.write(chunk)

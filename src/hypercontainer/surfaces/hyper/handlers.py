@@ -15,9 +15,9 @@ from hypercontainer.contract.frames import CONTROL, frames
 from hypercontainer.contract.routes import PROTOCOL, VERSION
 from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.linux.pipes import written
 from hypercontainer.semantics import shape
 from hypercontainer.surfaces.http.answers import Chunks, Reply, Upgrade, closed_after, json_reply, passed_on
-from hypercontainer.surfaces.http.pipes import written
 from hypercontainer.surfaces.hyper.call import Call, Handler
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of
 from hypercontainer.surfaces.hyper.progress import every_second, value_lines
@@ -99,6 +99,11 @@ async def pack(call: Call) -> Chunks:
     return call.chunks(passed_on(archive), headers=tuple(zip(call.route.tells, (said,), strict=True)))
 
 
+async def export(call: Call) -> Chunks:
+    method = await call.method()
+    return call.chunks(passed_on(await method()))
+
+
 async def save(call: Call) -> Chunks:
     method = await call.method()
     return call.chunks(written(lambda file: method(out=file)))
@@ -172,6 +177,7 @@ HANDLERS: dict[str, Handler] = {
     "containers.read_file": read_file,
     "containers.write_file": write_file,
     "containers.pack": pack,
+    "containers.export": export,
     "containers.attach": attach,
     "containers.run": run,
     "containers.exec_start": exec_start,
