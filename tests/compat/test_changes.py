@@ -34,9 +34,10 @@ LIST = "find / -xdev ( -path /proc -o -path /sys -o -path /dev ) -prune -o -prin
 FACTS = (
     f"for p in $({LIST.replace('( ', chr(92) + '( ').replace(' )', ' ' + chr(92) + ')')}); do"
     " if [ -L $p ]; then echo $p $(readlink $p);"
-    " elif [ -f $p ]; then echo $p $(stat -c '%a %u %g %h %s' $p) $(md5sum < $p);"
+    " elif [ -f $p ]; then echo $p $(stat -c '%a %u %g %s' $p) $(md5sum < $p);"
     " else echo $p $(stat -c '%a %u %g %F' $p); fi; done"
 )
+# Link counts are left out: Docker's count names in a layer that a later one hides.
 # Mounted or made by whoever runs a container, and other for each.
 OTHERS = ("/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "/.dockerenv", "/run", "/etc")
 
