@@ -46,8 +46,8 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
         (
             (
-                "aside bodies crowd events expressions files filters interface names places record state times timings "
-                "turns wall workers"
+                "aside bodies crowd events expressions files filters interface names pipes places record state times "
+                "timings turns wall workers"
             ),
         ),
         ("provisions",),

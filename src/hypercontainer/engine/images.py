@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,15 +22,15 @@ from hypercontainer.engine import image_filters
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
+from hypercontainer.engine.pipes import read_by
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import ImageError, NotFound, Remedy
 from hypercontainer.image import platforms
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
-from hypercontainer.image.importing import Making
+from hypercontainer.image.importing import IMPORTED, Making
 from hypercontainer.image.model import Image, Layer, Progress
 from hypercontainer.image.store import ImageStore
-from hypercontainer.linux.pipes import read_by
 from hypercontainer.rootfs import LayerStore
 
 # Each pull brings its layers in a few threads more.
@@ -177,7 +178,7 @@ class ImageService:
             lambda cancelled: self._store.import_(
                 stream,
                 reference=reference,
-                making=Making(changes=change, message=message or "imported"),
+                making=replace(IMPORTED, changes=change, message=message or IMPORTED.message),
                 prepare=self._preparer(None, cancelled),
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 cancelled=cancelled,

@@ -42,6 +42,9 @@ class Making:
     created_by: str = ""
 
 
+IMPORTED = Making(message="imported")
+
+
 def take_layer(what: str, stream: BinaryIO, path: Path, limit: int, guard: Guard) -> Taken:
     """Keep the stream's bytes at ``path``, as they are or, in a compression that layers do not have, plain."""
     kept_hash, plain_hash = hashlib.sha256(), hashlib.sha256()

@@ -27,7 +27,7 @@ from hypercontainer.image.documents import Manifest, parse_config, parse_manifes
 from hypercontainer.image.endpoints import endpoints, origin
 from hypercontainer.image.flights import Flights
 from hypercontainer.image.history import entries
-from hypercontainer.image.importing import Making
+from hypercontainer.image.importing import IMPORTED, Making
 from hypercontainer.image.members import take
 from hypercontainer.image.metadata import Metadata, Record
 from hypercontainer.image.model import (
@@ -188,7 +188,7 @@ class ImageStore:
         stream: BinaryIO,
         *,
         reference: str | None,
-        making: Making,
+        making: Making = IMPORTED,
         platform: Platform | None = None,
         prepare: Prepare | None = None,
         assemble: Assemble | None = None,

@@ -13,6 +13,7 @@ import pytest
 
 from hypercontainer.errors import NotFound, Unauthorized
 from hypercontainer.image.credentials import Credentials
+from hypercontainer.image.importing import Making
 from hypercontainer.image.model import Progress
 from hypercontainer.image.store import ImageStore
 
@@ -42,7 +43,9 @@ def test_push_pull_and_push_again_keep_the_digest(
     host, other = new_registry(), new_registry()
     ours, theirs = new_store("a"), new_store("b")
     image = ours.import_(
-        io.BytesIO(root_tar(noise(300_000))), reference=f"{host}/base/app:1", changes=["CMD /x"]
+        io.BytesIO(root_tar(noise(300_000))),
+        reference=f"{host}/base/app:1",
+        making=Making(changes=["CMD /x"]),
     )
     seen: list[Progress] = []
     digest = ours.push(f"{host}/base/app:1", progress=seen.append)
@@ -80,7 +83,9 @@ def test_what_skopeo_pushed_is_pulled(
 ) -> None:
     host, store = new_registry(), new_store()
     made = store.import_(
-        io.BytesIO(root_tar(noise(50_000))), reference="app:1", changes=["USER 5:6", "LABEL a=b"]
+        io.BytesIO(root_tar(noise(50_000))),
+        reference="app:1",
+        making=Making(changes=["USER 5:6", "LABEL a=b"]),
     )
     with (tmp_path / "app.tar").open("wb") as out:
         store.save(["app:1"], out)
@@ -121,7 +126,7 @@ def test_a_zstd_layer_that_skopeo_pushed(
 def test_skopeo_reads_what_is_saved(new_store: NewStore, noise: Noise, tmp_path: Path) -> None:
     store = new_store()
     content = root_tar(noise(50_000))
-    one = store.import_(io.BytesIO(content), reference="localhost/one:1", changes=["ENV A=b"])
+    one = store.import_(io.BytesIO(content), reference="localhost/one:1", making=Making(changes=["ENV A=b"]))
     store.import_(io.BytesIO(root_tar(b"two")), reference="two:2")
     for layout in ("docker", "oci"):
         with (tmp_path / f"{layout}.tar").open("wb") as out:

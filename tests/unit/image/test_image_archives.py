@@ -18,6 +18,7 @@ from backports import zstd
 from hypercontainer.errors import Cancelled, DigestMismatch, HyperError, ImageError, InvalidArgument
 from hypercontainer.image.blobs import digest_of
 from hypercontainer.image.cancel import Cancellation
+from hypercontainer.image.importing import Making
 from hypercontainer.image.members import MAX_LINKS
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
 from hypercontainer.image.store import ImageStore
@@ -391,7 +392,7 @@ def test_import(store: ImageStore, made: Any, compress: Any) -> None:
     packed = compress(plain)
     changes = ['CMD ["/bin/sh"]', "ENV A=1 B='x y'", "EXPOSE 80 53/udp", "USER 1:2", "WORKDIR /srv"]
     image = store.import_(
-        cast(BinaryIO, Pipe(packed)), reference="my/base", changes=changes, message="by hand"
+        cast(BinaryIO, Pipe(packed)), reference="my/base", making=Making(changes, "by hand")
     )
     assert image.references == ("docker.io/my/base:latest",)
     assert (image.layers[0].digest, image.layers[0].diff_id) == (made.digest(packed), made.digest(plain))

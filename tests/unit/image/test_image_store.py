@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from hypercontainer.image.importing import Making
 from hypercontainer.image.model import Image, RegistriesConfig, Removed
 from hypercontainer.image.store import ImageStore
 
@@ -218,7 +219,7 @@ def test_bad_arguments(store: ImageStore, add: Any) -> None:
         lambda: store.save([], io.BytesIO()),
         lambda: store.tag("app:1", "x@sha256:" + "0" * 64),
         lambda: store.push("x@sha256:" + "0" * 64),
-        lambda: store.import_(io.BytesIO(), reference="x", changes=["RUN x"]),
+        lambda: store.import_(io.BytesIO(), reference="x", making=Making(["RUN x"])),
     ):
         with pytest.raises(InvalidArgument):
             call()

@@ -16,8 +16,8 @@ from http import HTTPStatus
 
 import h11
 
+from hypercontainer.engine.pipes import Bytes
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux.pipes import Bytes
 
 Headers = Iterable[tuple[str, str]]
 

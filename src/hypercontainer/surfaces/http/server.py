@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, Protocol
 import h11
 
 from hypercontainer.engine.crowd import Crowd
+from hypercontainer.engine.pipes import InputPipe
 from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
-from hypercontainer.linux.pipes import InputPipe
 from hypercontainer.surfaces.http.admission import Admission, Crowded
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Reply, Upgrade
 from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits

@@ -14,8 +14,8 @@ from hypercontainer.contract.calls import Ping
 from hypercontainer.contract.frames import CONTROL, frames
 from hypercontainer.contract.routes import PROTOCOL, VERSION
 from hypercontainer.engine.interface import Attachment, ProgressSink
+from hypercontainer.engine.pipes import written
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux.pipes import written
 from hypercontainer.semantics import shape
 from hypercontainer.surfaces.http.answers import Chunks, Reply, Upgrade, closed_after, json_reply, passed_on
 from hypercontainer.surfaces.hyper.call import Call, Handler

@@ -19,8 +19,9 @@ from hypercontainer.contract.answers import Created, Exit
 from hypercontainer.contract.calls import Control
 from hypercontainer.contract.reading import why
 from hypercontainer.engine.interface import Attachment, ProgressSink
+from hypercontainer.engine.pipes import Bytes
 from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument, StreamClosed
-from hypercontainer.surfaces.http.connection import Bytes, ClientGone, drain
+from hypercontainer.surfaces.http.connection import ClientGone, drain
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of, leaf
 from hypercontainer.surfaces.hyper.progress import Board
 
