@@ -105,7 +105,7 @@ class Creation:
             platforms.check_runs(platforms.parse(spec.platform), f"image {spec.image}")
         if spec.pull != "always":
             try:
-                return await self._images.get(spec.image, platform=spec.platform)
+                return await self._images.to_use(spec.image, platform=spec.platform)
             except NotFound:
                 if spec.pull == "never":
                     raise

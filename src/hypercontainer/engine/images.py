@@ -244,17 +244,11 @@ class ImageService:
 
     async def get(self, ref: str, *, platform: str | None = None) -> Image:
         """NotFound, too, where what is here is for another platform than ``platform``."""
-        image = await asyncio.to_thread(self._store.get, ref)
-        if platform:
-            wanted = platforms.parse(platform)
-            if all(
-                platforms.suitability(image.platform, each) is None for each in platforms.candidates(wanted)
-            ):
-                raise NotFound(
-                    f"image {ref} is here for {image.platform}, not for {wanted}",
-                    remedies=[Remedy("images.pull", ref, options={"platform": platform})],
-                )
-        return image
+        return _for_platform(await asyncio.to_thread(self._store.get, ref), ref, platform)
+
+    async def to_use(self, ref: str, *, platform: str | None = None) -> Image:
+        """The same, for a container; Untrusted where the policy forbids it."""
+        return _for_platform(await asyncio.to_thread(self._store.to_use, ref), ref, platform)
 
     def _preparer(
         self, report: Callable[[Progress], None] | None, cancelled: Cancellation
@@ -293,6 +287,18 @@ class ImageService:
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
         }
+
+
+def _for_platform(image: Image, ref: str, platform: str | None) -> Image:
+    """NotFound where it is for another than ``platform``."""
+    if platform:
+        wanted = platforms.parse(platform)
+        if all(platforms.suitability(image.platform, each) is None for each in platforms.candidates(wanted)):
+            raise NotFound(
+                f"image {ref} is here for {image.platform}, not for {wanted}",
+                remedies=[Remedy("images.pull", ref, options={"platform": platform})],
+            )
+    return image
 
 
 def _reporter(sink: ProgressSink | None) -> Callable[[Progress], None] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
-from hypercontainer.image import importing, local
+from hypercontainer.image import importing, local, trust
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
 from hypercontainer.image.blobs import BlobStore, digest_of, disk_errors
@@ -38,12 +38,14 @@ from hypercontainer.image.model import (
     PruneReport,
     RegistriesConfig,
     Removed,
+    Verified,
 )
 from hypercontainer.image.platforms import Platform, host_platform
 from hypercontainer.image.pull import LayerWork, Prepare, ReportProgress, in_parallel, record_of, resolve
 from hypercontainer.image.push import Pusher, with_gzip_layers
 from hypercontainer.image.reference import normalize_registry, parse
 from hypercontainer.image.registry import Repository
+from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.transport import Transport
 
 Assemble = Callable[[Sequence[str]], object]
@@ -52,8 +54,12 @@ Assemble = Callable[[Sequence[str]], object]
 class ImageStore:
     """Images below ``root``, which belongs to the store alone."""
 
-    def __init__(self, root: Path, config: RegistriesConfig | None = None) -> None:
+    def __init__(
+        self, root: Path, config: RegistriesConfig | None = None, policy: Policy | None = None
+    ) -> None:
+        """``policy``: what signatures images need; None of any."""
         self._config = config or RegistriesConfig()
+        self._policy = policy or Policy()
         with disk_errors("open the image store", root):
             self._blobs = BlobStore(root)
         self._metadata = Metadata(root / "images.db")
@@ -88,7 +94,8 @@ class ImageStore:
 
         ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
         it was there before), ``assemble`` at the end with the layers' diff IDs: what they raise fails the pull.
-        The image is registered after all have returned.
+        The image is registered after all have returned.  Untrusted, before any layer comes, where the policy asks for
+        a signature that the registry has not.
         ``credentials`` are for the reference's own registry; mirrors are asked without.
         """
         wanted = parse(reference)
@@ -100,6 +107,7 @@ class ImageStore:
                 for place in endpoints(wanted, self._config)
             ]
             resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
+            verified = trust.at_pull(self._policy, wanted, resolved, sources)
             try:
                 self._work(guard, prepare, progress).all(resolved, sources)
                 record = record_of(self._blobs, resolved.manifest, resolved.digest, resolved.config)
@@ -108,7 +116,7 @@ class ImageStore:
                 self._doomed |= {layer.digest for layer in resolved.manifest.layers}
                 raise
             tags = [] if wanted.digest else [wanted.canonical]
-            self._register(record, tags, [(wanted.name, resolved.named_digest)])
+            self._register(record, tags, [(wanted.name, resolved.named_digest)], verified)
             return self._image(record.id)
 
     def push(
@@ -294,6 +302,13 @@ class ImageStore:
             raise ImageError(image.fault, remedies=[Remedy("images.remove", reference)])
         return image
 
+    def to_use(self, reference: str) -> Image:
+        """The same, where the policy lets it be used; Untrusted otherwise."""
+        image = self.get(reference)
+        named = local.find(self._metadata, reference)[1]
+        trust.at_use(self._policy, image, named, self._metadata.is_verified)
+        return image
+
     def list(self) -> builtins.list[Image]:
         """All images, the latest arrival first."""
         found = (self._metadata.image(image_id) for image_id in self._metadata.ids())
@@ -386,7 +401,11 @@ class ImageStore:
     # Inside
 
     def _register(
-        self, record: Record, tags: Sequence[str] = (), digests: Sequence[tuple[str, str]] = ()
+        self,
+        record: Record,
+        tags: Sequence[str] = (),
+        digests: Sequence[tuple[str, str]] = (),
+        verified: Verified | None = None,
     ) -> None:
         """Register an image whose blobs are all here, with what leads to it.
 
@@ -400,7 +419,7 @@ class ImageStore:
             if kept and all(self._blobs.has(x.digest, x.size_bytes) for x in known.layers):
                 self._metadata.point(record.id, tags, digests)
                 return
-        self._metadata.register(record, tags, digests)
+        self._metadata.register(record, tags, digests, verified)
 
     def _work(self, guard: Guard, prepare: Prepare | None, progress: ReportProgress | None) -> LayerWork:
         return LayerWork(self._blobs, self._flights, self._config, guard, prepare, progress)
