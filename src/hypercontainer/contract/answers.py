@@ -209,6 +209,8 @@ class Event(Struct, frozen=True):
 
 
 class ImageSummary(Struct, frozen=True, kw_only=True):
+    """``size_bytes``: what its layers take on disk, unpacked; ``content_bytes``: their blobs, as they came."""
+
     id: str
     references: tuple[str, ...]
     repo_digests: tuple[str, ...]
@@ -216,8 +218,11 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     size_bytes: int
     architecture: str
     os: str
+    variant: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     containers: int = 0
+    content_bytes: int = 0
+    manifest_digest: str = ""
 
 
 class ImageInspect(ImageSummary, frozen=True, kw_only=True):
@@ -225,7 +230,6 @@ class ImageInspect(ImageSummary, frozen=True, kw_only=True):
 
     config: dict[str, Any]
     layers: tuple[str, ...] = ()
-    manifest_digest: str = ""
 
 
 class HistoryLine(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,7 +73,6 @@ class ImageService:
             **self._facts(image),
             config=json.loads(image.config.raw),
             layers=tuple(layer.diff_id for layer in image.layers),
-            manifest_digest=image.manifest_digest,
         )
 
     async def history(self, ref: str) -> list[HistoryLine]:
@@ -250,6 +250,10 @@ class ImageService:
         """The same, for a container; Untrusted where the policy forbids it."""
         return _for_platform(await asyncio.to_thread(self._store.to_use, ref), ref, platform)
 
+    def held(self, image: Image) -> AbstractContextManager[None]:
+        """Nobody removes it while what uses it is made; NotFound where somebody has."""
+        return self._store.held(image.id)
+
     def _preparer(
         self, report: Callable[[Progress], None] | None, cancelled: Cancellation
     ) -> Callable[[Layer, Path], None]:
@@ -284,8 +288,11 @@ class ImageService:
             "size_bytes": sum(self._layer_bytes(diff_id) for diff_id in {x.diff_id for x in image.layers}),
             "architecture": image.architecture,
             "os": image.os,
+            "variant": image.variant,
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
+            "content_bytes": image.size_bytes,
+            "manifest_digest": image.manifest_digest,
         }
 
 

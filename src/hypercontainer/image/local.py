@@ -13,6 +13,8 @@ from hypercontainer.image.reference import Reference, is_digest, parse
 
 InUse = Callable[[str], Sequence[str]]  # image ID -> names of the containers that use it
 
+BEING_CREATED = "one that is being created"  # in a container's place
+
 _ID_PREFIX = re.compile(r"(?:sha256:|sha512:)?([0-9a-f]{1,128})")
 
 
@@ -90,9 +92,10 @@ def remove(
             remedies=[Remedy("images.remove", aim="of one name after the other"), by_force],
         )
     if users and last and not force:
+        by_removal = Remedy("containers.remove", users[0], aim="first")
         raise Conflict(
             f"image {text} is used by container {', '.join(users[:5])}",
-            remedies=[Remedy("containers.remove", users[0], aim="first"), by_force],
+            remedies=[by_force] if users[0] == BEING_CREATED else [by_removal, by_force],
         )
     delete = last and not users
     metadata.forget(tags, [_split_digest(d) for d in digests], image.id if delete else "")

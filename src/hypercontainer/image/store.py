@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,8 @@ class ImageStore:
         self._transport = Transport(self._config)
         self._flights = Flights()
         self._doomed: set[str] = set()
+        self._removing = threading.Lock()  # of an image, and of those that are held
+        self._held: Counter[str] = Counter()
         self._sweep()
 
     def close(self) -> None:
@@ -333,13 +336,33 @@ class ImageStore:
             raise InvalidArgument(f"tag {target}: a tag cannot have a digest")
         self._metadata.point(local.find(self._metadata, source)[0], [reference.canonical])
 
+    @contextmanager
+    def held(self, image_id: str) -> Iterator[None]:
+        """Nobody removes the image while what uses it is made; NotFound where somebody has."""
+        with self._removing:
+            self._image(image_id)
+            self._held[image_id] += 1
+        try:
+            yield
+        finally:
+            with self._removing:
+                self._held[image_id] -= 1
+
+    @contextmanager
+    def settled(self) -> Iterator[bool]:
+        """While nothing is between its layers' preparation and its registration, in whichever process; False where
+        something is.  What comes meanwhile waits."""
+        with disk_errors("clean up the image store", self._blobs.root), self._blobs.alone() as alone:
+            yield alone
+
     def remove(
         self, reference: str, *, force: bool = False, in_use: local.InUse = local.nobody
     ) -> builtins.list[Removed]:
         """What `rmi` does; see `local.remove`.  ``in_use`` gives the containers that use an image ID."""
-        image_id, named = local.find(self._metadata, reference)
-        image = self._image(image_id)
-        removed = local.remove(self._metadata, reference, image, named, force, in_use)
+        with self._removing:
+            image_id, named = local.find(self._metadata, reference)
+            image = self._image(image_id)
+            removed = local.remove(self._metadata, reference, image, named, force, self._users(in_use))
         if any(line.deleted for line in removed):
             self._doomed |= {layer.digest for layer in image.layers}
             self._sweep()
@@ -349,21 +372,30 @@ class ImageStore:
         self,
         *,
         all_unused: bool = False,
-        in_use: Collection[str] = (),
+        in_use: local.InUse = local.nobody,
         matches: Callable[[Image], bool] = lambda _: True,
     ) -> PruneReport:
-        """Delete untagged images, or all that are not ``in_use`` (image IDs), and every leftover.
+        """Delete untagged images, or all, but for those that containers use (``in_use``), and every leftover.
 
         ``matches`` narrows it down, for filters.
         """
         before = sum(self._blobs.usage().values())
         removed: list[Removed] = []
-        for image in self.list():
-            if image.id not in in_use and (all_unused or image.dangling) and matches(image):
-                self._metadata.forget(image=image.id)
-                self._doomed |= {layer.digest for layer in image.layers}
-                removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
-                removed.append(Removed(deleted=image.id))
+        users = self._users(in_use)
+        for image_id in self._metadata.ids():
+            with self._removing:
+                image = self._metadata.image(image_id)
+                if (
+                    image is None
+                    or not (all_unused or image.dangling)
+                    or not matches(image)
+                    or users(image_id)
+                ):
+                    continue
+                self._metadata.forget(image=image_id)
+            self._doomed |= {layer.digest for layer in image.layers}
+            removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
+            removed.append(Removed(deleted=image_id))
         self._sweep(leftovers=True)
         return PruneReport(tuple(removed), max(0, before - sum(self._blobs.usage().values())))
 
@@ -399,6 +431,15 @@ class ImageStore:
             return Repository(self._transport, origin(name, self._config), "", credentials, guard).ping()
 
     # Inside
+
+    def _users(self, in_use: local.InUse) -> local.InUse:
+        """With what is being made, which is asked first: once it is made, ``in_use`` knows it."""
+
+        def users(image_id: str) -> Sequence[str]:
+            made = [local.BEING_CREATED] if self._held[image_id] else []
+            return [*in_use(image_id), *made]
+
+        return users
 
     def _register(
         self,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import signing
@@ -31,6 +31,13 @@ NewStore = Callable[..., ImageStore]
 # Nobody is asked: neither Rekor nor a clock.
 ALONE = {"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json"}
 ALONE_CONFIG = {**ALONE, "rekorTlogConfig": {"selector": "ANY"}, "tsaConfig": {"selector": "ANY"}}
+
+
+KEYS: dict[str, Callable[[], signing.Key]] = {
+    "ecdsa": signing.new_key,
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+}
 
 
 @pytest.fixture(scope="session")
@@ -125,15 +132,11 @@ def request(method: str, url: str, data: bytes, kind: str = "text/plain") -> Mes
         return headers
 
 
-@pytest.mark.parametrize("kind", ["ecdsa", "ed25519", "rsa"])
+@pytest.mark.parametrize("kind", KEYS)
 def test_an_image_that_cosign_has_signed_is_taken(
     kind: str, cosign: Cosign, image: tuple[str, str], new_store: NewStore
 ) -> None:
-    made = {
-        "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
-        "ed25519": ed25519.Ed25519PrivateKey.generate,
-        "rsa": lambda: rsa.generate_private_key(65537, 2048),
-    }[kind]()
+    made = KEYS[kind]()
     secret = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (cosign.folder / "own.pem").write_bytes(secret)
     cosign("import-key-pair", "--key", "own.pem", "--output-key-prefix", "own")

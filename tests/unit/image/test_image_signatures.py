@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ from hypercontainer.image.signature.policy import Policy, Rule
 from hypercontainer.image.signature.refusal import Refused
 from signing import Sigstore
 
+ROOT_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+EMPTY_KEY = {"rawBytes": ""}
 DIGEST = "sha256:" + "ab" * 32
 
 
@@ -194,7 +197,7 @@ def test_keys_that_are_not_taken(tmp_path: Path) -> None:
     odd = ec.generate_private_key(ec.SECP256K1())
     for name, content in {
         "weak": signing.pem(weak),
-        "odd": odd.public_key().public_bytes(signing.Encoding.PEM, signing.PublicFormat.SubjectPublicKeyInfo),
+        "odd": signing.pem(odd),
         "none": b"-----BEGIN PUBLIC KEY-----\n",
         "big": b"a" * 70_000,
     }.items():
@@ -211,8 +214,7 @@ def test_keys_that_are_not_taken(tmp_path: Path) -> None:
         ("{}", "mediaType"),
         ('{"mediaType": "x"}', "its media type is 'x'"),
         (
-            '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json",'
-            + ' "tlogs": [{"publicKey": {"rawBytes": "AAAA"}, "logId": {"keyId": "AAAA"}}]}',
+            json.dumps({"mediaType": ROOT_TYPE, "tlogs": [{"publicKey": EMPTY_KEY, "logId": {"keyId": ""}}]}),
             r"tlogs\[0\]: ",
         ),
     ],
@@ -270,7 +272,7 @@ def test_the_tree_of_a_log_at_every_size_and_place() -> None:
         for index in range(size):
             proof = log._proof(index)
             path = [base64.b64decode(each) for each in proof["hashes"]]
-            leaf = signing.hashlib.sha256(b"\0" + log.leaves[index]).digest()
+            leaf = hashlib.sha256(b"\0" + log.leaves[index]).digest()
             root = base64.b64decode(proof["rootHash"])
             assert transparency.root_of(leaf, index, size, path) == root
             assert transparency.root_of(leaf, (index + 1) % (size + 1), size, path) != root
