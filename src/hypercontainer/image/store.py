@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,8 +71,7 @@ class ImageStore:
         self._transport = Transport(self._config)
         self._flights = Flights()
         self._doomed: set[str] = set()
-        self._removing = threading.Lock()  # of an image, and of those that are held
-        self._held: Counter[str] = Counter()
+        self._uses = local.Uses()
         self._sweep()
 
     def close(self) -> None:
@@ -321,8 +319,7 @@ class ImageStore:
         """Of all images, canonical: the ID of the image that each leads to."""
         return self._metadata.names()
 
-    def damaged(self) -> builtins.list[str]:
-        """IDs of the images whose records cannot be read; they can be removed."""
+    def damaged(self) -> builtins.list[str]:  # they can be removed
         return [image.id for image in self.list() if image.fault]
 
     @property
@@ -336,17 +333,9 @@ class ImageStore:
             raise InvalidArgument(f"tag {target}: a tag cannot have a digest")
         self._metadata.point(local.find(self._metadata, source)[0], [reference.canonical])
 
-    @contextmanager
-    def held(self, image_id: str) -> Iterator[None]:
+    def held(self, image_id: str) -> AbstractContextManager[None]:
         """Nobody removes the image while what uses it is made; NotFound where somebody has."""
-        with self._removing:
-            self._image(image_id)
-            self._held[image_id] += 1
-        try:
-            yield
-        finally:
-            with self._removing:
-                self._held[image_id] -= 1
+        return self._uses.held(image_id, self._image)
 
     @contextmanager
     def settled(self) -> Iterator[bool]:
@@ -359,10 +348,12 @@ class ImageStore:
         self, reference: str, *, force: bool = False, in_use: local.InUse = local.nobody
     ) -> builtins.list[Removed]:
         """What `rmi` does; see `local.remove`.  ``in_use`` gives the containers that use an image ID."""
-        with self._removing:
+        with self._uses.removing:
             image_id, named = local.find(self._metadata, reference)
             image = self._image(image_id)
-            removed = local.remove(self._metadata, reference, image, named, force, self._users(in_use))
+            removed = local.remove(
+                self._metadata, reference, image, named, force, self._uses.with_made(in_use)
+            )
         if any(line.deleted for line in removed):
             self._doomed |= {layer.digest for layer in image.layers}
             self._sweep()
@@ -381,21 +372,12 @@ class ImageStore:
         """
         before = sum(self._blobs.usage().values())
         removed: list[Removed] = []
-        users = self._users(in_use)
-        for image_id in self._metadata.ids():
-            with self._removing:
-                image = self._metadata.image(image_id)
-                if (
-                    image is None
-                    or not (all_unused or image.dangling)
-                    or not matches(image)
-                    or users(image_id)
-                ):
-                    continue
-                self._metadata.forget(image=image_id)
-            self._doomed |= {layer.digest for layer in image.layers}
-            removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
-            removed.append(Removed(deleted=image_id))
+        for image in local.unused(self._metadata, self._uses, in_use):
+            if (all_unused or image.dangling) and matches(image):
+                self._metadata.forget(image=image.id)
+                self._doomed |= {layer.digest for layer in image.layers}
+                removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
+                removed.append(Removed(deleted=image.id))
         self._sweep(leftovers=True)
         return PruneReport(tuple(removed), max(0, before - sum(self._blobs.usage().values())))
 
@@ -431,15 +413,6 @@ class ImageStore:
             return Repository(self._transport, origin(name, self._config), "", credentials, guard).ping()
 
     # Inside
-
-    def _users(self, in_use: local.InUse) -> local.InUse:
-        """With what is being made, which is asked first: once it is made, ``in_use`` knows it."""
-
-        def users(image_id: str) -> Sequence[str]:
-            made = [local.BEING_CREATED] if self._held[image_id] else []
-            return [*in_use(image_id), *made]
-
-        return users
 
     def _register(
         self,

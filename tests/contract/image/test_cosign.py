@@ -23,6 +23,7 @@ import suites
 from fake_registry import OCI_INDEX, OCI_MANIFEST, Fake
 from hypercontainer.config.model import ImageRule
 from hypercontainer.errors import Untrusted
+from hypercontainer.image.importing import Making
 from hypercontainer.image.signature import loading
 from hypercontainer.image.store import ImageStore
 from signing import Sigstore
@@ -81,7 +82,7 @@ def image(new_registry: Callable[..., str], new_store: NewStore) -> tuple[str, s
     out.seek(0)
     reference = f"{new_registry()}/app:1"
     maker = new_store("maker")
-    maker.import_(out, reference=reference)
+    maker.import_(out, reference=reference, making=Making())
     return reference, maker.push(reference)
 
 

@@ -13,6 +13,7 @@ import signing
 from fake_registry import Fake
 from hypercontainer.config.model import ImageRule
 from hypercontainer.errors import Untrusted
+from hypercontainer.image.importing import Making
 from hypercontainer.image.signature import loading
 from hypercontainer.image.store import ImageStore
 from signing import Sigstore
@@ -196,7 +197,7 @@ def test_a_name_that_is_refused_is_refused_however_it_came(stage: Stage) -> None
 
 
 def test_an_image_without_a_name_is_under_the_rule_for_everything(stage: Stage) -> None:
-    image = stage.store(stage.rule()).import_(io.BytesIO(bytes(10240)), reference=None)
+    image = stage.store(stage.rule()).import_(io.BytesIO(bytes(10240)), reference=None, making=Making())
     assert stage.store(stage.rule()).to_use(image.id)
     with pytest.raises(Untrusted, match="without a name"):
         stage.store(stage.rule(match="*")).to_use(image.id)
