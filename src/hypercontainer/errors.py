@@ -11,6 +11,7 @@
     │   ├── RegistryError     a registry refused or failed; carries status and URL
     │   ├── Unauthorized      ... because of credentials
     │   ├── DigestMismatch    bytes are not what their digest says
+    │   ├── Untrusted         no signature is as the policy for its name asks
     │   └── LayerError        a layer's content is refused; carries layer and entry
     ├── HypervisorError       a hypervisor failed
     │   └── LaunchError       a VM did not start; carries command, exit status, stderr and console
@@ -153,6 +154,11 @@ class DigestMismatch(ImageError):
         super().__init__(f"{what}: expected {expected}, got {actual}")
         self.expected = expected
         self.actual = actual
+
+
+class Untrusted(ImageError):
+    code = "untrusted"
+    status = 403
 
 
 class LayerError(ImageError):

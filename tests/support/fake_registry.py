@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -66,6 +67,8 @@ class Handler(BaseHTTPRequestHandler):
             self.manifest(match[2])
         elif match := re.fullmatch(r"/v2/(.+)/blobs/(sha256:\w+)", self.path):
             self.blob(match[2])
+        elif (match := re.fullmatch(r"/v2/(.+)/referrers/(.+)", self.path)) and self.server.keeps_referrers:
+            self.answer(200, self.server.referrers(match[2]), Content_Type=OCI_INDEX)
         else:
             self.answer(404)
 
@@ -100,6 +103,7 @@ class Fake(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.faults: list[tuple[str, list[Callable[[Handler], object]]]] = []
+        self.keeps_referrers = True
         self.authorize: Callable[[Handler], bool] | None = None
 
     def handle_error(self, *_: Any) -> None:
@@ -140,6 +144,36 @@ class Fake(ThreadingHTTPServer):
         raw = json.dumps({"schemaVersion": 2, "mediaType": kind, **document}).encode()
         self.manifests[tag] = self.manifests[digest_of(raw)] = (raw, kind)
         return digest_of(raw)
+
+    def attach(
+        self, subject: str, blob: bytes, kind: str, *, says: bool = True, config: str = EMPTY_TYPE
+    ) -> str:
+        """An artifact of one blob that refers to the manifest ``subject``, under the tag for such, too; ``says``: the
+        manifest says of which kind it is.  Its digest."""
+        self.blobs[digest_of(blob)] = blob
+        self.blobs[digest_of(b"{}")] = b"{}"
+        told = {"artifactType": kind} if says else {}
+        digest = self.add_manifest(
+            f"artifact-{len(self.manifests)}",
+            {
+                "config": self.descriptor(b"{}", config),
+                "layers": [self.descriptor(blob, kind)],
+                "subject": {"digest": subject},
+                **told,
+            },
+        )
+        if not self.keeps_referrers:
+            self.add_manifest(subject.replace(":", "-"), json.loads(self.referrers(subject)), OCI_INDEX)
+        return digest
+
+    def referrers(self, subject: str) -> bytes:
+        found = []
+        for reference, (raw, kind) in self.manifests.items():
+            document = json.loads(raw)
+            if ":" in reference and document.get("subject", {}).get("digest") == subject:
+                told = document.get("artifactType") or document["config"]["mediaType"]
+                found.append({**self.descriptor(raw, kind), "artifactType": told})
+        return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}).encode()
 
     @staticmethod
     def descriptor(blob: bytes, kind: str) -> dict[str, Any]:

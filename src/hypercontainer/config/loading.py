@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from hypercontainer.config.model import (
     Config,
     Defaults,
     Factory,
+    ImageRule,
+    Images,
     Layers,
     Logging,
     Machine,
@@ -31,6 +33,12 @@ Taker = Callable[[object], object]  # raises ValueError with what it wants
 
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
 _REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?", re.ASCII)
+
+# The first part is a registry, which a repository's alone could not be told from.
+_MATCH = re.compile(
+    r"(?:localhost|[A-Za-z0-9-]*[.:][A-Za-z0-9.:-]*|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?)"
+    r"(?:(?:/[a-z0-9._-]+)+(?:/\*)?|/\*)"
+)
 
 
 class Key(NamedTuple):
@@ -103,7 +111,7 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def directories(value: object) -> tuple[Path, ...]:
+def paths(value: object) -> tuple[Path, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("a list of absolute paths is wanted")
     return tuple(absolute(item) for item in value)
@@ -142,34 +150,73 @@ def by_registry(take: Taker) -> Taker:
 
 
 def size_policies(value: object) -> tuple[SizePolicy, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ValueError("tables are wanted, each with cpu and memory")
     taken: list[SizePolicy] = []
-    for number, item in enumerate(value, 1):
-        try:
-            policy = _size_policy(item)
-            if any(other.fits(policy.memory_bytes, policy.cpus) for other in taken):
-                raise ValueError("this cpu and memory have a table already")
-        except ValueError as error:
-            raise ValueError(f"table {number}: {error}") from error
+
+    def add(fields: dict[str, Any]) -> None:
+        policy = SizePolicy(**fields)
+        if any(other.fits(policy.memory_bytes, policy.cpus) for other in taken):
+            raise ValueError("this cpu and memory have a table already")
         taken.append(policy)
+
+    _each_table(value, SIZE_KEYS, ("cpu", "memory"), add)
     return tuple(taken)
 
 
-def _size_policy(content: Mapping[str, object]) -> SizePolicy:
+def image_rules(value: object) -> tuple[ImageRule, ...]:
+    taken: list[ImageRule] = []
+    _each_table(value, RULE_KEYS, ("match", "require"), lambda fields: taken.append(_image_rule(fields)))
+    return tuple(taken)
+
+
+def _image_rule(fields: dict[str, Any]) -> ImageRule:
+    """What ``require`` needs is there, and nothing that it does not know."""
+    names = {key.field: name for name, key in RULE_KEYS.items()}
+    needed, also = _OF_REQUIRE[fields["require"]]
+    for field in needed:
+        if not fields.get(field):
+            raise ValueError(f'require = "{fields["require"]}" wants {names[field]}')
+    for field in fields.keys() - {"match", "require", *needed, *also}:
+        raise ValueError(f'{names[field]} is nothing that require = "{fields["require"]}" knows')
+    return ImageRule(**fields)
+
+
+def image_match(value: object) -> str:
+    """REGISTRY/REPOSITORY, REGISTRY/* or REGISTRY/PART/*, or * for every image."""
+    if not isinstance(value, str) or (value != "*" and not _MATCH.fullmatch(value)):
+        raise ValueError(
+            '"REGISTRY/REPOSITORY" is wanted, "REGISTRY/PART/*" or "*"; docker.io is a registry, too'
+        )
+    return value
+
+
+def _each_table(
+    value: object, keys: Mapping[str, Key], needed: Sequence[str], add: Callable[[dict[str, Any]], None]
+) -> None:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"tables are wanted, each with {' and '.join(needed)}")
+    for number, content in enumerate(value, 1):
+        try:
+            add(_table_fields(content, keys, needed))
+        except ValueError as error:
+            raise ValueError(f"table {number}: {error}") from error
+
+
+def _table_fields(
+    content: Mapping[str, object], keys: Mapping[str, Key], needed: Sequence[str]
+) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in content.items():
-        known = SIZE_KEYS.get(key)
+        known = keys.get(key)
         if known is None:
-            raise ValueError(f"unknown key {key!r}, known are {', '.join(SIZE_KEYS)}")
+            raise ValueError(f"unknown key {key!r}, known are {', '.join(keys)}")
         try:
             fields[known.field] = known.take(value)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from error
-    for key in ("cpu", "memory"):
+    for key in needed:
         if key not in content:
             raise ValueError(f"{key} is missing")
-    return SizePolicy(**fields)
+    return fields
 
 
 SIZE_KEYS: dict[str, Key] = {
@@ -177,6 +224,22 @@ SIZE_KEYS: dict[str, Key] = {
     "memory": Key("memory_bytes", size),
     "template": Key("template", truth),
     "cache": Key("cache", whole(0, 64)),
+}
+
+# For each "require" the fields that it needs, and those that it knows besides.
+_OF_REQUIRE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "none": ((), ()),
+    "refuse": ((), ()),
+    "key": (("keys",), ("trusted_root",)),
+    "keyless": (("identities", "issuer", "trusted_root"), ()),
+}
+RULE_KEYS: dict[str, Key] = {
+    "match": Key("match", image_match),
+    "require": Key("require", one_of(*_OF_REQUIRE)),
+    "keys": Key("keys", paths),
+    "identities": Key("identities", texts),
+    "issuer": Key("issuer", text),
+    "trusted_root": Key("trusted_root", absolute),
 }
 
 PLACES = ("root", "run", "host", "cache")  # read by places.py
@@ -213,7 +276,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "network": {
         "default": Key("default", one_of("auto", "bridge", "user", "none")),
         "cni_conf_dir": Key("cni_conf_dir", absolute),
-        "cni_plugin_dirs": Key("cni_plugin_dirs", directories),
+        "cni_plugin_dirs": Key("cni_plugin_dirs", paths),
         "cni_gc": Key("cni_gc", truth),
     },
     "log": {
@@ -228,6 +291,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "ca": Key("ca", by_registry(absolute)),
         "parallel_downloads": Key("parallel_downloads", whole(1, 64)),
     },
+    "images": {"policy": Key("policy", image_rules)},
     "layers": {
         "max_size": Key("max_bytes", size),
         "max_entries": Key("max_entries", whole(1, 100_000_000)),
@@ -263,6 +327,7 @@ def from_locations(places: Locations) -> Config:
         network=Networks(**taken["network"]),
         logging=Logging(**taken["log"]),
         registries=Registries(**taken["registries"]),
+        images=Images(**taken["images"]),
         layers=Layers(**taken["layers"]),
         **taken[""],
     )

@@ -99,6 +99,29 @@ class Registries:
 
 
 @dataclass(frozen=True)
+class ImageRule:
+    """What images need whose repository ``match`` fits: complete, or with ``*`` for all below it, or for all there are.
+
+    ``require``: "none"; "refuse", there are none to be had; "key", a signature by one of ``keys``, files of PEM;
+    "keyless", one by one of ``identities``, of ``issuer``, as the file ``trusted_root`` lets believe.  With a
+    ``trusted_root`` the signature of a key must be in a transparency log, too."""
+
+    match: str
+    require: str
+    keys: tuple[Path, ...] = ()
+    identities: tuple[str, ...] = ()
+    issuer: str = ""
+    trusted_root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """``policy``: the first rule that fits counts."""
+
+    policy: tuple[ImageRule, ...] = ()
+
+
+@dataclass(frozen=True)
 class Layers:
     """What a layer may at most hold: its uncompressed tar, its entries, its disk image's apparent size."""
 
@@ -172,6 +195,7 @@ class Config:
     network: Networks = Networks()
     logging: Logging = Logging()
     registries: Registries = Registries()
+    images: Images = Images()
     layers: Layers = Layers()
 
     @property

@@ -103,8 +103,7 @@ class HealthResult(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """``status``: starting, healthy or unhealthy (any that does not run); ``log``: the last five, oldest first, of a
-    health check; of Kubernetes' probes none."""
+    """``status``: starting, healthy or unhealthy (any that does not run); ``log``: a health check's last five."""
 
     status: str = "starting"
     failing_streak: int = 0
@@ -127,8 +126,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """A pod in a network, while its VM runs: addresses as "10.89.0.2/24", "" where there is none.  ``network_id``: ""
-    of "user"."""
+    """A pod in a network while its VM runs: addresses as "10.89.0.2/24", or "".  ``network_id``: "" of "user"."""
 
     network: str
     network_id: str = ""
@@ -216,8 +214,11 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     size_bytes: int
     architecture: str
     os: str
+    variant: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     containers: int = 0
+    content_bytes: int = 0  # of its blobs as they came; ``size_bytes``: unpacked
+    manifest_digest: str = ""
 
 
 class ImageInspect(ImageSummary, frozen=True, kw_only=True):
@@ -225,7 +226,6 @@ class ImageInspect(ImageSummary, frozen=True, kw_only=True):
 
     config: dict[str, Any]
     layers: tuple[str, ...] = ()
-    manifest_digest: str = ""
 
 
 class HistoryLine(Struct, frozen=True, kw_only=True):

@@ -105,7 +105,7 @@ class Creation:
             platforms.check_runs(platforms.parse(spec.platform), f"image {spec.image}")
         if spec.pull != "always":
             try:
-                return await self._images.get(spec.image, platform=spec.platform)
+                return await self._images.to_use(spec.image, platform=spec.platform)
             except NotFound:
                 if spec.pull == "never":
                     raise
@@ -134,6 +134,7 @@ class Creation:
                 else:
                     member_id, wish = identifier, member
                 draft = await self._draft(wish, own, member_id, identifier, asker, place if name else None)
+                stack.enter_context(self._images.held(draft.image))
                 drafts.append(draft)
             what = f"pod {name}" if name else f"container {drafts[0].record.name}"
             brought = [volume for draft in drafts for volume in draft.record.spec.volumes]
@@ -219,6 +220,7 @@ class Creation:
             check_count(pod.record.name, len(pod.members) + 1)
             wish = in_pod(spec, pod.record.spec, pod.record.name, pod.id)
             draft = await self._draft(wish, name, names.new_id(), pod.id, asker)
+            held = self._images.held(draft.image)
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
             brought = draft.record.spec.volumes
             volumes = _known(there, brought, pod.what)
@@ -227,7 +229,7 @@ class Creation:
                 self._directory.reserved_volumes(brought),
                 _made(self._places.container(draft.record.id)),
             )
-            with kept:
+            with kept, held:
                 async with self._volumes.made(brought) as new, made:
                     record = await self._volumes.filling(draft.record, new)
                     check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile

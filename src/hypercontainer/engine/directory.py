@@ -166,8 +166,8 @@ class Directory:
         raise NotFound(f"no such exec: {identifier[:12]}")
 
     def users_of(self, image_id: str) -> list[str]:
-        """Names of the containers made from an image."""
-        return [c.record.name for c in self.containers.values() if c.record.image_id == image_id]
+        """Names of the containers made from an image.  From any thread."""
+        return [c.record.name for c in tuple(self.containers.values()) if c.record.image_id == image_id]
 
     def volume_users(self) -> dict[str, tuple[str, ...]]:
         """Names of pods, and of containers that are alone, by the volume of hyperd's that they use."""
@@ -191,7 +191,8 @@ class Directory:
         return Known(tuple(dict.fromkeys(name for name in named if name)), servers)
 
     def chains(self) -> set[tuple[str, ...]]:
-        return {container.record.diff_ids for container in self.containers.values()}
+        """Of the images of all containers.  From any thread."""
+        return {container.record.diff_ids for container in tuple(self.containers.values())}
 
     # ------------------------------------------------------------------------------------- added and removed
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hypercontainer.config import Config
+from hypercontainer.config import Config, ImageRule
 from hypercontainer.contract.answers import Denial
 from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.creation import Creation
@@ -42,6 +42,7 @@ from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.uml.argv import Mode
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.image.model import RegistriesConfig
+from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
 from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
@@ -213,7 +214,16 @@ def _images(config: Config) -> ImageStore:
             ca=registries.ca,
             parallel_downloads=registries.parallel_downloads,
         ),
+        _policy(config.images.policy),
     )
+
+
+def _policy(rules: Sequence[ImageRule]) -> Policy:
+    if not rules:
+        return Policy()
+    from hypercontainer.image.signature.loading import load  # cryptography, which nobody else here needs
+
+    return load(rules)
 
 
 def _factory(config: Config, supplies: Supplies, events: EventBus) -> Factory:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,6 @@ class ImageService:
             **self._facts(image),
             config=json.loads(image.config.raw),
             layers=tuple(layer.diff_id for layer in image.layers),
-            manifest_digest=image.manifest_digest,
         )
 
     async def history(self, ref: str) -> list[HistoryLine]:
@@ -245,17 +245,15 @@ class ImageService:
 
     async def get(self, ref: str, *, platform: str | None = None) -> Image:
         """NotFound, too, where what is here is for another platform than ``platform``."""
-        image = await asyncio.to_thread(self._store.get, ref)
-        if platform:
-            wanted = platforms.parse(platform)
-            if all(
-                platforms.suitability(image.platform, each) is None for each in platforms.candidates(wanted)
-            ):
-                raise NotFound(
-                    f"image {ref} is here for {image.platform}, not for {wanted}",
-                    remedies=[Remedy("images.pull", ref, options={"platform": platform})],
-                )
-        return image
+        return _for_platform(await asyncio.to_thread(self._store.get, ref), ref, platform)
+
+    async def to_use(self, ref: str, *, platform: str | None = None) -> Image:
+        """The same, for a container; Untrusted where the policy forbids it."""
+        return _for_platform(await asyncio.to_thread(self._store.to_use, ref), ref, platform)
+
+    def held(self, image: Image) -> AbstractContextManager[None]:
+        """Nobody removes it while what uses it is made; NotFound where somebody has."""
+        return self._store.held(image.id)
 
     def _preparer(
         self, report: Callable[[Progress], None] | None, cancelled: Cancellation
@@ -291,9 +289,24 @@ class ImageService:
             "size_bytes": sum(self._layer_bytes(diff_id) for diff_id in {x.diff_id for x in image.layers}),
             "architecture": image.architecture,
             "os": image.os,
+            "variant": image.variant,
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
+            "content_bytes": image.size_bytes,
+            "manifest_digest": image.manifest_digest,
         }
+
+
+def _for_platform(image: Image, ref: str, platform: str | None) -> Image:
+    """NotFound where it is for another than ``platform``."""
+    if platform:
+        wanted = platforms.parse(platform)
+        if all(platforms.suitability(image.platform, each) is None for each in platforms.candidates(wanted)):
+            raise NotFound(
+                f"image {ref} is here for {image.platform}, not for {wanted}",
+                remedies=[Remedy("images.pull", ref, options={"platform": platform})],
+            )
+    return image
 
 
 def _reporter(sink: ProgressSink | None) -> Callable[[Progress], None] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
 from hypercontainer.image.metadata import Metadata
@@ -13,7 +15,48 @@ from hypercontainer.image.reference import Reference, is_digest, parse
 
 InUse = Callable[[str], Sequence[str]]  # image ID -> names of the containers that use it
 
+BEING_CREATED = "one that is being created"  # in a container's place
+
 _ID_PREFIX = re.compile(r"(?:sha256:|sha512:)?([0-9a-f]{1,128})")
+
+
+class Uses:
+    """Of images by what is just being made of them.  Nobody removes one but under ``removing``."""
+
+    def __init__(self) -> None:
+        self.removing = threading.Lock()
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def held(self, image_id: str, check: Callable[[str], object]) -> Iterator[None]:
+        """``check`` raises where the image is gone."""
+        with self.removing:
+            check(image_id)
+            self._held[image_id] += 1
+        try:
+            yield
+        finally:
+            with self.removing:
+                self._held[image_id] -= 1
+
+    def with_made(self, in_use: InUse) -> InUse:
+        """What is being made is asked first: once it is made, ``in_use`` knows it."""
+
+        def users(image_id: str) -> Sequence[str]:
+            made = [BEING_CREATED] if self._held[image_id] else []
+            return [*in_use(image_id), *made]
+
+        return users
+
+
+def unused(metadata: Metadata, uses: Uses, in_use: InUse) -> Iterator[Image]:
+    """Nobody begins to use one before the next is asked for."""
+    users = uses.with_made(in_use)
+    for image_id in metadata.ids():
+        with uses.removing:
+            image = metadata.image(image_id)
+            if image is not None and not users(image_id):
+                yield image
 
 
 def nobody(_image_id: str) -> Sequence[str]:
@@ -90,9 +133,10 @@ def remove(
             remedies=[Remedy("images.remove", aim="of one name after the other"), by_force],
         )
     if users and last and not force:
+        by_removal = Remedy("containers.remove", users[0], aim="first")
         raise Conflict(
             f"image {text} is used by container {', '.join(users[:5])}",
-            remedies=[Remedy("containers.remove", users[0], aim="first"), by_force],
+            remedies=[by_force] if users[0] == BEING_CREATED else [by_removal, by_force],
         )
     delete = last and not users
     metadata.forget(tags, [_split_digest(d) for d in digests], image.id if delete else "")

@@ -4,6 +4,7 @@
     layer       an image's layers, in order: what is in ``blobs``
     tag         canonical reference -> image
     repo_digest repository@digest -> image, as it was pulled or pushed
+    verified    what signatures of an image were found to be as asked, by what was asked
 
 Invariant: an image is here whole, with blobs for all its layers, or not at all; each change is one
 transaction.  The write-ahead log survives a killed process at any point.
@@ -21,10 +22,10 @@ from pathlib import Path
 
 from hypercontainer.errors import ImageError, Unavailable
 from hypercontainer.image.documents import ImageDocument, parse_config
-from hypercontainer.image.model import Image, ImageConfig, Layer
+from hypercontainer.image.model import Image, ImageConfig, Layer, Verified
 from hypercontainer.linux.reserve import Reserve
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE image (
     id TEXT PRIMARY KEY, config BLOB NOT NULL,
@@ -41,6 +42,13 @@ CREATE TABLE repo_digest (
     name TEXT NOT NULL, digest TEXT NOT NULL, image_id TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
     PRIMARY KEY (name, digest)) WITHOUT ROWID;
 """
+_VERIFIED = """
+CREATE TABLE verified (
+    image_id TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE, requirement TEXT NOT NULL,
+    digest TEXT NOT NULL, signer TEXT NOT NULL, PRIMARY KEY (image_id, requirement)) WITHOUT ROWID;
+"""
+# What each version has added, the first that of an empty file.
+_STEPS = (_SCHEMA, _VERIFIED)
 
 
 @dataclass(frozen=True)
@@ -89,11 +97,11 @@ class Metadata:
     def _migrate(self) -> None:
         with self._change():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:  # still, now that nobody else writes
-                for statement in _SCHEMA.split(";"):
+            self.begun = version == 0  # still, now that nobody else writes
+            for step in _STEPS[version:]:
+                for statement in step.split(";"):
                     self._db.execute(statement)
-                self.begun = True
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         with self._lock, self._alone():
@@ -127,7 +135,11 @@ class Metadata:
             return self._db.execute(query, arguments).fetchall()
 
     def register(
-        self, record: Record, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()
+        self,
+        record: Record,
+        tags: Iterable[str] = (),
+        digests: Iterable[tuple[str, str]] = (),
+        verified: Verified | None = None,
     ) -> None:
         """Add or replace an image, point ``tags`` and ``digests`` (name, digest) at it."""
         with self._explained(), self._change():
@@ -154,6 +166,16 @@ class Metadata:
                 ],
             )
             self._point(record.id, tags, digests)
+            if verified is not None:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO verified VALUES (?, ?, ?, ?)",
+                    (record.id, verified.requirement, verified.digest, verified.signer),
+                )
+
+    def is_verified(self, image_id: str, requirement: str) -> bool:
+        """Whether a signature of the image was found to be as ``requirement`` asks."""
+        query = "SELECT signer FROM verified WHERE image_id = ? AND requirement = ?"
+        return self._one(query, image_id, requirement) is not None
 
     def point(self, image_id: str, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()) -> None:
         """Let references lead to an image that is here."""

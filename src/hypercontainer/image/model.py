@@ -132,6 +132,16 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """A signature of ``digest`` that is as asked; ``requirement`` is a rule's (`signature.policy`), ``signer`` is for
+    people."""
+
+    requirement: str
+    digest: str
+    signer: str
+
+
+@dataclass(frozen=True)
 class Removed:
     """One line of `rmi`'s answer: exactly one of the two is set."""
 

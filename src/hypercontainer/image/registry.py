@@ -6,6 +6,8 @@ that the server claims; blobs are checked by whoever writes them.
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
@@ -19,7 +21,7 @@ from hypercontainer.image.auth import Authenticator
 from hypercontainer.image.blobs import check_bytes, digest_of
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.credentials import Credentials
-from hypercontainer.image.documents import ACCEPTED, MAX_MANIFEST_BYTES, Descriptor
+from hypercontainer.image.documents import ACCEPTED, MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor
 from hypercontainer.image.endpoints import Endpoint
 from hypercontainer.image.reference import is_digest
 from hypercontainer.image.transport import (
@@ -37,6 +39,9 @@ from hypercontainer.image.transport import (
 MANIFEST_DEADLINE_S = 60.0
 MAX_ERROR_BYTES = 64 << 10
 UPLOAD_CHUNK_BYTES = 32 << 20
+MAX_REFERRER_PAGES = 8
+WITHOUT_REFERRERS = (400, 404, 405, 501)  # what registries of before 1.1 say
+_NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 
 
 class _ErrorEntry(msgspec.Struct, frozen=True):
@@ -94,6 +99,26 @@ class Repository:
             return ServedManifest(raw, response.headers.get("Content-Type", ""), expected)
 
         return retrying(get, self._transport.config, self._guard)
+
+    def referrers(self, digest: str) -> list[bytes] | None:
+        """The pages of the index of what refers to the manifest ``digest``; None where the registry keeps none."""
+
+        def get(path: str) -> tuple[bytes, str]:
+            response = self._call("GET", path, {"Accept": OCI_INDEX})
+            if response.status in WITHOUT_REFERRERS:
+                discard(response, self._guard)
+                return b"", ""
+            self._expect(response, (200,), what)
+            raw = read_body(response, MAX_MANIFEST_BYTES, what, self._guard, MANIFEST_DEADLINE_S)
+            following = _NEXT.search(response.headers.get("Link", ""))
+            return raw, following[1] if following else ""
+
+        what, path = f"referrers of {digest} in {self}", f"referrers/{digest}"
+        pages: list[bytes] = []
+        while path and len(pages) < MAX_REFERRER_PAGES:
+            raw, path = retrying(functools.partial(get, path), self._transport.config, self._guard)
+            pages.append(raw)
+        return pages if pages[0] else None
 
     def small_blob(self, descriptor: Descriptor, what: str) -> bytes:
         """A blob's bytes, checked."""

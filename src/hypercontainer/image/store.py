@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
-from hypercontainer.image import importing, local
+from hypercontainer.image import importing, local, trust
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
 from hypercontainer.image.blobs import BlobStore, digest_of, disk_errors
@@ -38,12 +38,14 @@ from hypercontainer.image.model import (
     PruneReport,
     RegistriesConfig,
     Removed,
+    Verified,
 )
 from hypercontainer.image.platforms import Platform, host_platform
 from hypercontainer.image.pull import LayerWork, Prepare, ReportProgress, in_parallel, record_of, resolve
 from hypercontainer.image.push import Pusher, with_gzip_layers
 from hypercontainer.image.reference import normalize_registry, parse
 from hypercontainer.image.registry import Repository
+from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.transport import Transport
 
 Assemble = Callable[[Sequence[str]], object]
@@ -52,8 +54,12 @@ Assemble = Callable[[Sequence[str]], object]
 class ImageStore:
     """Images below ``root``, which belongs to the store alone."""
 
-    def __init__(self, root: Path, config: RegistriesConfig | None = None) -> None:
+    def __init__(
+        self, root: Path, config: RegistriesConfig | None = None, policy: Policy | None = None
+    ) -> None:
+        """``policy``: what signatures images need; None of any."""
         self._config = config or RegistriesConfig()
+        self._policy = policy or Policy()
         with disk_errors("open the image store", root):
             self._blobs = BlobStore(root)
         self._metadata = Metadata(root / "images.db")
@@ -65,6 +71,7 @@ class ImageStore:
         self._transport = Transport(self._config)
         self._flights = Flights()
         self._doomed: set[str] = set()
+        self._uses = local.Uses()
         self._sweep()
 
     def close(self) -> None:
@@ -88,7 +95,8 @@ class ImageStore:
 
         ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
         it was there before), ``assemble`` at the end with the layers' diff IDs: what they raise fails the pull.
-        The image is registered after all have returned.
+        The image is registered after all have returned.  Untrusted, before any layer comes, where the policy asks for
+        a signature that the registry has not.
         ``credentials`` are for the reference's own registry; mirrors are asked without.
         """
         wanted = parse(reference)
@@ -100,6 +108,7 @@ class ImageStore:
                 for place in endpoints(wanted, self._config)
             ]
             resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
+            verified = trust.at_pull(self._policy, wanted, resolved, sources)
             try:
                 self._work(guard, prepare, progress).all(resolved, sources)
                 record = record_of(self._blobs, resolved.manifest, resolved.digest, resolved.config)
@@ -108,7 +117,7 @@ class ImageStore:
                 self._doomed |= {layer.digest for layer in resolved.manifest.layers}
                 raise
             tags = [] if wanted.digest else [wanted.canonical]
-            self._register(record, tags, [(wanted.name, resolved.named_digest)])
+            self._register(record, tags, [(wanted.name, resolved.named_digest)], verified)
             return self._image(record.id)
 
     def push(
@@ -294,6 +303,13 @@ class ImageStore:
             raise ImageError(image.fault, remedies=[Remedy("images.remove", reference)])
         return image
 
+    def to_use(self, reference: str) -> Image:
+        """The same, where the policy lets it be used; Untrusted otherwise."""
+        image = self.get(reference)
+        named = local.find(self._metadata, reference)[1]
+        trust.at_use(self._policy, image, named, self._metadata.is_verified)
+        return image
+
     def list(self) -> builtins.list[Image]:
         """All images, the latest arrival first."""
         found = (self._metadata.image(image_id) for image_id in self._metadata.ids())
@@ -303,8 +319,7 @@ class ImageStore:
         """Of all images, canonical: the ID of the image that each leads to."""
         return self._metadata.names()
 
-    def damaged(self) -> builtins.list[str]:
-        """IDs of the images whose records cannot be read; they can be removed."""
+    def damaged(self) -> builtins.list[str]:  # they can be removed
         return [image.id for image in self.list() if image.fault]
 
     @property
@@ -318,13 +333,27 @@ class ImageStore:
             raise InvalidArgument(f"tag {target}: a tag cannot have a digest")
         self._metadata.point(local.find(self._metadata, source)[0], [reference.canonical])
 
+    def held(self, image_id: str) -> AbstractContextManager[None]:
+        """Nobody removes the image while what uses it is made; NotFound where somebody has."""
+        return self._uses.held(image_id, self._image)
+
+    @contextmanager
+    def settled(self) -> Iterator[bool]:
+        """While nothing is between its layers' preparation and its registration, in whichever process; False where
+        something is.  What comes meanwhile waits."""
+        with disk_errors("clean up the image store", self._blobs.root), self._blobs.alone() as alone:
+            yield alone
+
     def remove(
         self, reference: str, *, force: bool = False, in_use: local.InUse = local.nobody
     ) -> builtins.list[Removed]:
         """What `rmi` does; see `local.remove`.  ``in_use`` gives the containers that use an image ID."""
-        image_id, named = local.find(self._metadata, reference)
-        image = self._image(image_id)
-        removed = local.remove(self._metadata, reference, image, named, force, in_use)
+        with self._uses.removing:
+            image_id, named = local.find(self._metadata, reference)
+            image = self._image(image_id)
+            removed = local.remove(
+                self._metadata, reference, image, named, force, self._uses.with_made(in_use)
+            )
         if any(line.deleted for line in removed):
             self._doomed |= {layer.digest for layer in image.layers}
             self._sweep()
@@ -334,17 +363,17 @@ class ImageStore:
         self,
         *,
         all_unused: bool = False,
-        in_use: Collection[str] = (),
+        in_use: local.InUse = local.nobody,
         matches: Callable[[Image], bool] = lambda _: True,
     ) -> PruneReport:
-        """Delete untagged images, or all that are not ``in_use`` (image IDs), and every leftover.
+        """Delete untagged images, or all, but for those that containers use (``in_use``), and every leftover.
 
         ``matches`` narrows it down, for filters.
         """
         before = sum(self._blobs.usage().values())
         removed: list[Removed] = []
-        for image in self.list():
-            if image.id not in in_use and (all_unused or image.dangling) and matches(image):
+        for image in local.unused(self._metadata, self._uses, in_use):
+            if (all_unused or image.dangling) and matches(image):
                 self._metadata.forget(image=image.id)
                 self._doomed |= {layer.digest for layer in image.layers}
                 removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
@@ -386,7 +415,11 @@ class ImageStore:
     # Inside
 
     def _register(
-        self, record: Record, tags: Sequence[str] = (), digests: Sequence[tuple[str, str]] = ()
+        self,
+        record: Record,
+        tags: Sequence[str] = (),
+        digests: Sequence[tuple[str, str]] = (),
+        verified: Verified | None = None,
     ) -> None:
         """Register an image whose blobs are all here, with what leads to it.
 
@@ -400,7 +433,7 @@ class ImageStore:
             if kept and all(self._blobs.has(x.digest, x.size_bytes) for x in known.layers):
                 self._metadata.point(record.id, tags, digests)
                 return
-        self._metadata.register(record, tags, digests)
+        self._metadata.register(record, tags, digests, verified)
 
     def _work(self, guard: Guard, prepare: Prepare | None, progress: ReportProgress | None) -> LayerWork:
         return LayerWork(self._blobs, self._flights, self._config, guard, prepare, progress)

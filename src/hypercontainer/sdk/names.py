@@ -47,6 +47,7 @@ from hypercontainer.errors import (
     StreamClosed,
     Unauthorized,
     Unavailable,
+    Untrusted,
 )
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio.client import AsyncClient
@@ -120,6 +121,7 @@ __all__ = [
     "Ulimit",
     "Unauthorized",
     "Unavailable",
+    "Untrusted",
     "Volume",
     "VolumeMount",
 ]

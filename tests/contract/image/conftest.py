@@ -17,6 +17,7 @@ import pytest
 
 from fake_registry import Fake
 from hypercontainer.image.model import RegistriesConfig
+from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.store import ImageStore
 
 
@@ -36,7 +37,7 @@ def new_fake() -> Iterator[Callable[..., Fake]]:
 def new_store(tmp_path: Path) -> Iterator[Callable[..., ImageStore]]:
     with contextlib.ExitStack() as stack:
 
-        def new(name: str = "store", **options: Any) -> ImageStore:
+        def new(name: str = "store", policy: Policy | None = None, **options: Any) -> ImageStore:
             quick: dict[str, Any] = {
                 "certs_dir": tmp_path / "certs.d",
                 "environ": {},
@@ -44,7 +45,9 @@ def new_store(tmp_path: Path) -> Iterator[Callable[..., ImageStore]]:
                 "read_timeout_s": 5.0,
             }
             return stack.enter_context(
-                contextlib.closing(ImageStore(tmp_path / name, RegistriesConfig(**{**quick, **options})))
+                contextlib.closing(
+                    ImageStore(tmp_path / name, RegistriesConfig(**{**quick, **options}), policy)
+                )
             )
 
         yield new

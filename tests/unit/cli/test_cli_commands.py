@@ -459,3 +459,33 @@ def test_events_end_with_their_error(hyperd: FakeHyperd, run: Run, capsys: Captu
     hyperd.lines("GET", "/v1/events", {"error": {"code": "internal", "message": "lagged"}})
     assert run("events") == 1
     assert capsys.readouterr().err == "hyper: lagged\n"
+
+
+def test_images_as_a_tree(hyperd: FakeHyperd, run: Run, capsys: Capture) -> None:
+    facts = {
+        "os": "linux",
+        "architecture": "arm64",
+        "variant": "v8",
+        "size_bytes": 10_000_000,
+        "content_bytes": 3_600_000,
+        "manifest_digest": "sha256:" + "a" * 64,
+        "containers": 1,
+    }
+    several = image(references=["docker.io/library/x:1", "quay.io/a/b:2"], **facts)
+    nameless = image(references=[], **{**facts, "variant": "", "containers": 0, "size_bytes": 0})
+    hyperd.answer("GET", "/v1/images", {"images": [several, nameless]})
+    assert run("images", "--tree") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "IMAGE               ID             DISK USAGE   CONTENT SIZE   EXTRA",
+        "x:1",
+        "quay.io/a/b:2       111111111111       13.6MB          3.6MB   U",
+        "└─ linux/arm64/v8   aaaaaaaaaaaa       13.6MB          3.6MB   U",
+        "<untagged>          111111111111        3.6MB          3.6MB",
+        "└─ linux/arm64      aaaaaaaaaaaa        3.6MB          3.6MB",
+    ]
+
+
+@pytest.mark.parametrize("option", ["-q", "--no-trunc", "--digests", "--format={{.ID}}"])
+def test_what_a_tree_has_no_place_for(option: str, run: Run, capsys: Capture) -> None:
+    assert run("images", "--tree", option) == 125
+    assert "does not go with --tree" in capsys.readouterr().err

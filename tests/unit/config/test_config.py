@@ -14,6 +14,7 @@ import pytest
 from hypercontainer.config import (
     Config,
     Factory,
+    ImageRule,
     Policy,
     SizePolicy,
     load_config,
@@ -267,6 +268,25 @@ def test_the_policy_of_a_size_stands_over_that_of_all() -> None:
         ("[registries.mirrors]\nx = ['m']", ": [registries]: mirrors: http:// or https:// is wanted"),
         ("[registries.mirrors]\nx = 'https://m'", ": [registries]: mirrors: a list of strings"),
         ("[registries]\nca = '/x'", ": [registries]: ca: a table with registries"),
+        ("[images]\npolicy = 1", ": [images]: policy: tables are wanted, each with match and require"),
+        ("[[images.policy]]\nmatch = '*'", ": [images]: policy: table 1: require is missing"),
+        (
+            "[[images.policy]]\nmatch = 'library/*'\nrequire = 'none'",
+            ': [images]: policy: table 1: match: "REGISTRY/REPOSITORY" is wanted',
+        ),
+        ("[[images.policy]]\nmatch = 'a.b/c*'\nrequire = 'none'", ": [images]: policy: table 1: match: "),
+        (
+            "[[images.policy]]\nmatch = '*'\nrequire = 'key'",
+            ': [images]: policy: table 1: require = "key" wants keys',
+        ),
+        (
+            "[[images.policy]]\nmatch = '*'\nrequire = 'keyless'\nissuer = 'i'\nidentities = ['x']",
+            ': table 1: require = "keyless" wants trusted_root',
+        ),
+        (
+            "[[images.policy]]\nmatch = '*'\nrequire = 'refuse'\nissuer = 'i'",
+            ': table 1: issuer is nothing that require = "refuse" knows',
+        ),
         ("[layers]\nmax_entries = 1.5", ": [layers]: max_entries: a whole number"),
         ("a = [", ": this is not TOML: "),
     ],
@@ -276,6 +296,35 @@ def test_a_wrong_file(text: str, says: str, tmp_path: Path) -> None:
         load(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/config.toml")
     assert says in str(caught.value)
+
+
+def test_rules_for_images(tmp_path: Path) -> None:
+    text = """
+[[images.policy]]
+match = "docker.io/library/*"
+require = "key"
+keys = ["/k.pub"]
+[[images.policy]]
+match = "localhost:5000/app"
+require = "keyless"
+identities = ["https://github.com/example/*"]
+issuer = "https://token.actions.githubusercontent.com"
+trusted_root = "/root.json"
+[[images.policy]]
+match = "*"
+require = "none"
+"""
+    assert load(tmp_path, text).images.policy == (
+        ImageRule("docker.io/library/*", "key", keys=(Path("/k.pub"),)),
+        ImageRule(
+            "localhost:5000/app",
+            "keyless",
+            identities=("https://github.com/example/*",),
+            issuer="https://token.actions.githubusercontent.com",
+            trusted_root=Path("/root.json"),
+        ),
+        ImageRule("*", "none"),
+    )
 
 
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:

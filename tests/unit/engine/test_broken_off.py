@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+import busybox_image
 from fake_world import IMAGE, World
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.contract.volumes import ANONYMOUS_LABEL, NamedVolume, Volume, VolumeMount
 from hypercontainer.engine import files
 from hypercontainer.errors import Conflict, NotFound, Unavailable
 from hypercontainer.rootfs.writable import create_writable_disk
+from hypercontainer.semantics import docker
 from stories import FOREVER, Tell
+
+OTHER = "localhost/other:1"
 
 
 class Gate:
@@ -176,5 +182,75 @@ def test_a_journal_is_written_back_by_one_alone(tell: Tell, monkeypatch: pytest.
             await w.engine.containers.start("a")
         with pytest.raises(Conflict, match="volume v is in use by container a"):
             await w.engine.containers.start("b")
+
+    tell(story)
+
+
+def test_nobody_takes_an_image_of_what_is_being_created(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(w: World) -> None:
+        gate = Gate(create_writable_disk)
+        monkeypatch.setattr("hypercontainer.engine.creation.create_writable_disk", gate)
+        creating = asyncio.create_task(create(w, "a"))
+        await gate.waits()
+        assert (await w.engine.system.prune(all=True)).images_deleted == ()
+        with pytest.raises(Conflict, match="used by container one that is being created"):
+            await w.engine.images.remove(IMAGE)
+        assert [line.deleted for line in await w.engine.images.remove(IMAGE, force=True)] == [""]
+        gate.open.set()
+        await creating
+        assert (await w.engine.system.prune(all=True, containers=False)).images_deleted == ()
+        await w.engine.containers.start("a")
+        await w.engine.containers.remove("a", force=True)
+        assert len((await w.engine.system.prune(all=True)).images_deleted) == 1
+
+    tell(story)
+
+
+def test_an_image_that_went_before_it_was_held_is_missing(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(w: World) -> None:
+        real = docker.effective
+
+        def meanwhile(*given: Any) -> Any:
+            w.engine.real._store.remove(IMAGE)
+            return real(*given)
+
+        monkeypatch.setattr(docker, "effective", meanwhile)
+        with pytest.raises(NotFound, match="no such image"):
+            await create(w, "a")
+        assert await w.engine.containers.find(all=True) == []
+
+    tell(story)
+
+
+def test_layers_of_an_image_that_comes_are_not_pruned(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(w: World) -> None:
+        store = w.engine.real._store
+        gate = Gate(store._register)
+        archive = busybox_image.archive([busybox_image.layer(), b"\0" * 10240], OTHER)
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "_register", gate)
+            loading = asyncio.create_task(w.engine.images.load(io.BytesIO(archive)))
+            await gate.waits()
+            await w.engine.system.prune(all=True)
+            gate.open.set()
+            await loading
+        await w.engine.containers.create(msgspec.structs.replace(wish("b", NamedVolume()), image=OTHER))
+        await w.engine.containers.start("b")
+        await w.engine.containers.remove("b", force=True)
+
+    tell(story)
+
+
+def test_what_a_stopped_container_needs_stays_through_a_restart(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await create(w, "a")
+        await w.engine.close()
+        await w.open()
+        pruned = await w.engine.system.prune(all=True, containers=False)
+        assert pruned.images_deleted == ()
+        await w.engine.containers.start("a")
+        await w.engine.containers.remove("a", force=True)
 
     tell(story)

@@ -124,7 +124,7 @@ def remove(path: Path) -> None:
 
 
 def tree(root: Path) -> dict[str, tuple[object, ...]]:
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in sorted(root.rglob("*")):
         info = path.lstat()
         what: object = b""

@@ -14,7 +14,7 @@ from hypercontainer.cli.listing import (
     filters_of,
     short_id,
 )
-from hypercontainer.cli.options import Call, Command, flag, refused
+from hypercontainer.cli.options import Call, Command, UsageError, flag, refused
 from hypercontainer.cli.units import ago, decimal_size, local_time
 from hypercontainer.errors import HyperError
 
@@ -99,7 +99,14 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
 
 def images(call: Call) -> int:
     values = call.options
+    if values.flag("tree"):
+        _check_tree(values)
     found = call.session.client.call("images.find", query={"filters": _image_filters(call)})["images"]
+    if values.flag("tree"):
+        from hypercontainer.cli.commands.image_tree import tree
+
+        print(tree(found), end="")
+        return 0
     listing = IMAGES_LISTING
     if values.flag("digests"):
         listing = Listing(listing.headers, ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"))
@@ -108,6 +115,12 @@ def images(call: Call) -> int:
         lines = list({row["ID"]: row for row in lines}.values())
     listing.show(lines, values, only="ID")
     return 0
+
+
+def _check_tree(values: Values) -> None:
+    for option in ("quiet", "no-trunc", "digests", "format"):
+        if values.given(option):
+            raise UsageError(f"--{option} does not go with --tree", hint="leave one of them out")
 
 
 def _image_filters(call: Call) -> str:
@@ -170,7 +183,7 @@ IMAGES = Command(
         FORMAT,
         NO_TRUNC,
         QUIET,
-        refused("--tree", "", _ONE_PLATFORM),
+        flag("--tree", "draw each image with its manifest, what both take, and U where a container uses it"),
     ),
     text="""REPOSITORY[:TAG] may be a pattern; * and ? do not go beyond a slash. Only names that it matches are shown.
 
@@ -180,6 +193,7 @@ Filters: before, since (an image), dangling (true or false), label (KEY[=VALUE])
         "hyper images 'ghcr.io/*/app'",
         "hyper images --format '{{.Repository}}:{{.Tag}}'",
         "hyper images -q -f dangling=true",
+        "hyper images --tree",
     ),
 )
 TAG = Command(

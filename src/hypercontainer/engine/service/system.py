@@ -175,12 +175,13 @@ class SystemService:
         gone_containers, reclaimed = await self._containers.prune() if containers else ([], 0)
         gone_images: list[str] = []
         if images:
-            in_use = {container.record.image_id for container in self._directory.containers.values()}
-            report = await asyncio.to_thread(self._store.prune, all_unused=all, in_use=in_use)
+            report = await asyncio.to_thread(
+                self._store.prune, all_unused=all, in_use=self._directory.users_of
+            )
             gone_images = [line.deleted or line.untagged for line in report.removed]
             reclaimed += report.reclaimed_bytes
         if not self._directory.aside.found():
-            reclaimed += await self._prune_layers()
+            reclaimed += await asyncio.to_thread(self._prune_layers)
         gone_volumes: tuple[str, ...] = ()
         if volumes:  # after the containers: what they used may be free by now
             pruned = await self._volumes.prune()
@@ -192,10 +193,13 @@ class SystemService:
             space_reclaimed_bytes=reclaimed,
         )
 
-    async def _prune_layers(self) -> int:
-        stored = await asyncio.to_thread(self._store.list)
-        keep = {tuple(layer.diff_id for layer in image.layers) for image in stored} | self._directory.chains()
-        return await asyncio.to_thread(self._supplies.layers.prune, keep)
+    def _prune_layers(self) -> int:
+        """Nothing while an image comes: its layers are there before anybody knows what they are for."""
+        with self._store.settled() as settled:
+            if not settled:
+                return 0
+            stored = {tuple(layer.diff_id for layer in image.layers) for image in self._store.list()}
+            return self._supplies.layers.prune(stored | self._directory.chains())
 
     async def kernels(self) -> list[KernelLine]:
         found = await asyncio.to_thread(self._supplies.kernels.list)
