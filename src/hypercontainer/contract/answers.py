@@ -216,6 +216,7 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     size_bytes: int
     architecture: str
     os: str
+    variant: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     containers: int = 0
 
@@ -272,6 +273,7 @@ class KernelLine(Struct, frozen=True, kw_only=True):
     path: str
     default: bool
     hypervisor: str = ""
+    architecture: str = "amd64"
 
 
 class Info(Struct, frozen=True, kw_only=True):
@@ -304,6 +306,7 @@ class Info(Struct, frozen=True, kw_only=True):
     rootless: bool
     time: str
     set_aside: tuple[str, ...] = ()  # what no record names, in words
+    architectures: tuple[str, ...] = ()  # of VMs that can be run, this machine's first
 
 
 class ExecState(Struct, frozen=True, kw_only=True):

@@ -290,6 +290,7 @@ class ImageService:
             "size_bytes": sum(self._layer_bytes(diff_id) for diff_id in {x.diff_id for x in image.layers}),
             "architecture": image.architecture,
             "os": image.os,
+            "variant": image.variant,
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
         }
