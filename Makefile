@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HYPERSTART := src/hypercontainer/_guest/hyperstart
 NATIVE := src/hypercontainer/_native/jail
+# Other machines' VMs.
+OTHERS := arm64 riscv64
 GUEST_SOURCES := $(wildcard guest/init/*.c guest/init/*.h guest/include/*.h) guest/init/Makefile
 # Passed on to pytest: make test ARGS="-k logs -x"
 ARGS ?=
@@ -49,9 +51,12 @@ kernel: $(STAMP) ## the project's own guest kernels, from the distribution's sou
 	@tools/setup.sh packages kernel-build
 	@$(BIN)/python guest/kernel/build.py $(FLAVOUR)
 
-guest: $(HYPERSTART) ## the guest's init
+guest: $(HYPERSTART) ## the guest's init; guest-arm64, guest-riscv64: for VMs of other architectures
 
-wheel: $(STAMP) $(HYPERSTART) $(NATIVE) ## dist/hypercontainer-*.whl, with all that a host needs inside: pip install, hyper run
+.PHONY: $(OTHERS:%=guest-%)
+$(OTHERS:%=guest-%): guest-%: $(HYPERSTART)-%
+
+wheel: $(STAMP) $(HYPERSTART) $(OTHERS:%=$(HYPERSTART)-%) $(NATIVE) ## dist/hypercontainer-*.whl, with all that a host needs inside: pip install, hyper run
 	@tools/setup.sh packages wheel
 	@$(MAKE) --no-print-directory kernel FLAVOUR=um
 	@$(BIN)/python tools/wheel.py
@@ -66,6 +71,8 @@ clean: ## what was built here (not the caches outside)
 setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh docker
+	@$(MAKE) --no-print-directory $(OTHERS:%=guest-%)
+	@tools/setup.sh kernel $(OTHERS)
 	@$(MAKE) --no-print-directory kernel FLAVOUR=pc
 	@$(MAKE) --no-print-directory kernel FLAVOUR=um || { \
 		python3 tools/suites.py 'linux-source-7\.[0-9]+' --suite trixie-backports --suite sid >/dev/null 2>&1 && exit 1; \
@@ -79,6 +86,11 @@ $(STAMP): pyproject.toml requirements.txt tools/setup.sh
 $(HYPERSTART): $(GUEST_SOURCES) | $(STAMP)
 	@echo "guest: building hyperstart"
 	@$(MAKE) -s --no-print-directory -C guest/init OUT=$(CURDIR)/$@
+
+$(OTHERS:%=$(HYPERSTART)-%): $(HYPERSTART)-%: $(GUEST_SOURCES) tools/cross.py | $(STAMP)
+	@tools/setup.sh packages cross
+	@echo "guest: building hyperstart for $*"
+	@$(BIN)/python tools/cross.py $* $@
 
 $(NATIVE): $(wildcard native/*.[ch]) native/Makefile | $(STAMP)
 	@$(MAKE) -s --no-print-directory -C native OUT=$(CURDIR)/$(@D)

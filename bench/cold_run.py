@@ -16,14 +16,14 @@ from pathlib import Path
 from bench.containers import booted, run_true
 from bench.measure import Row, in_turns, median, run, spread
 from hyper import Hyper
-from hypercontainer.hypervisor.qemu.argv import MACHINE
-from hypercontainer.hypervisor.qemu.binary import QBOOT
+from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir, command_line
 from hypercontainer.linux import tsc
 from hypercontainer.rootfs import create_writable_disk
 
 RATIO = 1.25
+PC = MACHINES["amd64"]
 POWER_OFF = """
 #include <sys/reboot.h>
 int main(void) { reboot(RB_POWER_OFF); for (;;) ; }
@@ -71,8 +71,26 @@ def bare_command(work: Path, program: str = POWER_OFF, devices: Sequence[str] = 
     initrd = build_initrd(init, kernel, work)
     arguments = command_line(kernel, emulated=True, console=True, extra=(), tsc_khz=tsc.rate_khz())
     return [
-        *("qemu-system-x86_64", "-machine", MACHINE, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", "max"),
-        *("-m", "128", "-bios", QBOOT, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(
+            "qemu-system-x86_64",
+            "-machine",
+            PC.options,
+            "-accel",
+            f"tcg,tb-size={TCG_CACHE_MIB}",
+            "-cpu",
+            "max",
+        ),
+        *(
+            "-m",
+            "128",
+            "-bios",
+            PC.quick_firmware,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ),
         *("-serial", "null", *devices),
         *("-kernel", str(kernel.path), "-initrd", str(initrd), "-append", " ".join(arguments)),
     ]

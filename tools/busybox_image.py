@@ -40,7 +40,7 @@ BUSYBOX = Path("/bin/busybox")
 
 
 def layer(busybox: Path = BUSYBOX) -> bytes:
-    """The root file system as a tar."""
+    """The root file system as a tar, with ``busybox`` of any machine: it has this one's applets, or as good as."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name in DIRECTORIES:
@@ -50,7 +50,7 @@ def layer(busybox: Path = BUSYBOX) -> bytes:
         for name, text in FILES.items():
             _file(tar, name, text.encode(), 0o644)
         _file(tar, "bin/busybox", busybox.read_bytes(), 0o755)
-        listing = subprocess.run([busybox, "--list-full"], check=True, capture_output=True, text=True)
+        listing = subprocess.run([BUSYBOX, "--list-full"], check=True, capture_output=True, text=True)
         for applet in sorted(set(listing.stdout.split()) - {"bin/busybox"}):
             entry = tarfile.TarInfo(applet)
             entry.type, entry.linkname = tarfile.SYMTYPE, "/bin/busybox"
@@ -59,12 +59,16 @@ def layer(busybox: Path = BUSYBOX) -> bytes:
 
 
 def archive(
-    layers: Sequence[bytes], reference: str = REFERENCE, *, config: dict[str, object] | None = None
+    layers: Sequence[bytes],
+    reference: str = REFERENCE,
+    *,
+    config: dict[str, object] | None = None,
+    architecture: str = "amd64",
 ) -> bytes:
     """A Docker archive (what `docker save` writes) of one image with these layers."""
     digests = [hashlib.sha256(data).hexdigest() for data in layers]
     document = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "created": "2026-01-01T00:00:00Z",
         "config": {

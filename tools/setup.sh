@@ -1,15 +1,17 @@
 #!/bin/bash
 # Installs what Hyper needs on Debian.  Called by the Makefile; each step says what it does and is quick when done before.
 #
-#   tools/setup.sh packages run|test|kernel-build|wheel   distribution packages that are missing
+#   tools/setup.sh packages run|test|cross|kernel-build|wheel   distribution packages that are missing
 #   tools/setup.sh python PYTHON                     .venv with this project in it
 #   tools/setup.sh docker                            Debian's dockerd, unpacked in the cache: the tests compare with it
-#   tools/setup.sh kernel                            Debian's packaged kernel, unless the project's own was built
+#   tools/setup.sh kernel [ARCHITECTURE]...          Debian's packaged kernel, unless the project's own was built
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN="qemu-system-x86 libslirp-dev libglib2.0-dev pkg-config musl-tools gcc make libc6-dev linux-libc-dev busybox-static util-linux"
-TEST="curl bubblewrap containernetworking-plugins podman docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables iproute2 nftables libdevmapper1.02.1 e2fsprogs dpkg-dev libpcre2-dev iperf3"
+TEST="curl bubblewrap containernetworking-plugins podman docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables iproute2 nftables libdevmapper1.02.1 e2fsprogs dpkg-dev libpcre2-dev iperf3 qemu-system-arm qemu-system-misc"
+# For the guest's init, of other architectures.
+CROSS="gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu linux-libc-dev-arm64-cross linux-libc-dev-riscv64-cross dpkg-dev"
 KERNEL_BUILD="linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils"
 WHEEL="dpkg-dev libglib2.0-dev libpcre2-dev binutils"
 
@@ -20,6 +22,7 @@ packages() {
     case $1 in
         run) wanted=$RUN ;;
         test) wanted=$TEST ;;
+        cross) wanted=$CROSS ;;
         kernel-build) wanted=$KERNEL_BUILD ;;
         wheel) wanted=$WHEEL ;;
         *) echo "unknown set of packages: $1" >&2; exit 2 ;;
@@ -101,13 +104,13 @@ docker() {
 }
 
 kernel() {
-    .venv/bin/python tools/fetch_kernel.py
+    .venv/bin/python tools/fetch_kernel.py "$@"
 }
 
 case ${1:-} in
     packages) packages "$2" ;;
     python) make_venv "$2" ;;
     docker) docker ;;
-    kernel) kernel ;;
+    kernel) shift; kernel "$@" ;;
     *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -70,9 +70,12 @@ def newest(found: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 
 
 class Apt:
-    """apt with sources and state below ``directory``; ``kind``: deb, or deb-src for packages' sources."""
+    """apt with sources and state below ``directory``; ``kind``: deb, or deb-src for packages' sources;
+    ``architecture``: Debian's word, "" for this machine's."""
 
-    def __init__(self, directory: Path, suites: tuple[str, ...], kind: str = "deb") -> None:
+    def __init__(
+        self, directory: Path, suites: tuple[str, ...], kind: str = "deb", architecture: str = ""
+    ) -> None:
         uris = output_of(
             *("apt-get", "indextargets", "--format", "$(REPO_URI)"), "Created-By: Packages", "Label: Debian"
         ).split()
@@ -94,6 +97,11 @@ class Apt:
             *("-o", f"Dir::State::Lists={directory / 'lists'}", "-o", f"Dir::Cache={directory}"),
             *("-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"),
         ]
+        if architecture:
+            (directory / "status").touch()  # nothing is installed
+            words = {"APT::Architecture": architecture, "APT::Architectures": architecture}
+            words["Dir::State::Status"] = str(directory / "status")
+            self._options += [word for key, value in words.items() for word in ("-o", f"{key}={value}")]
 
     def update(self, *, anew: bool) -> None:
         """Unless the lists are those of today; ``anew``: in any case."""
@@ -145,12 +153,12 @@ def kept(directory: Path, pattern: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def fetch(pattern: str, suites: tuple[str, ...] = SUITES) -> Package:
+def fetch(pattern: str, suites: tuple[str, ...] = SUITES, architecture: str = "") -> Package:
     """The newest; raises Missing."""
-    directory = cache_dir() / "packages"
+    directory = cache_dir() / "packages" / architecture
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        apt = Apt(directory / "apt", suites)
+        apt = Apt(directory / "apt", suites, architecture=architecture)
         try:
             return _fetched(apt, directory, pattern, anew=False)
         except Missing:  # of what the lists tell, which may be of yesterday

@@ -1,4 +1,5 @@
-"""Writes src/hypercontainer/linux/syscalls.py from the kernel's headers (Debian: linux-libc-dev).
+"""Writes src/hypercontainer/linux/syscalls.py from the kernel's headers (Debian: linux-libc-dev, and
+linux-libc-dev-arm64-cross, -armhf-cross and -riscv64-cross).
 
 usage: python tools/syscall_numbers.py > src/hypercontainer/linux/syscalls.py
 
@@ -9,6 +10,7 @@ architectures, and numbers are never given twice.
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -35,6 +37,10 @@ NEWER = {
     "open_tree_attr": 467,
 }
 URETPROBE = {"uretprobe": 335}  # x86_64 alone
+HWPROBE = {"riscv_hwprobe": 258}
+# Names of ranges, not of calls.
+NO_CALLS = ("syscalls", "arch_specific_syscall", "SYSCALL_BASE", "OABI_SYSCALL_BASE", "BASE")
+
 
 HEAD = '''"""System call numbers.  Written by tools/syscall_numbers.py; do not edit."""
 
@@ -51,13 +57,24 @@ def _table(text: str, bit: int = 0) -> dict[str, int]:
 '''
 
 
+def foreign(triplet: str, *macros: str) -> dict[str, int]:
+    """Of another architecture, whose headers say it in several steps, which the preprocessor takes."""
+    argv = ["gcc", "-E", "-nostdinc", "-undef", f"-I/usr/{triplet}/include", *macros]
+    argv += ["-include", "asm/unistd.h", "-x", "c"]
+    done = subprocess.run([*argv, "-dM", "/dev/null"], check=True, capture_output=True, text=True)
+    names = re.findall(r"^#define (__(?:ARM_)?NR_(\w+)) ", done.stdout, re.MULTILINE)
+    asked = "".join(f"= {short} {name}\n" for name, short in names if short not in NO_CALLS)
+    done = subprocess.run([*argv, "-P", "-"], check=True, capture_output=True, text=True, input=asked)
+    said = re.findall(r"^= (\w+) (.+)$", done.stdout, re.MULTILINE)
+    return {name: sum(int(number, 0) for number in re.findall(r"\w+", sum_)) for name, sum_ in said}
+
+
 def numbers(header: Path) -> dict[str, int]:
     pattern = re.compile(r"^#define __NR_(\w+) (?:\(__X32_SYSCALL_BIT \+ )?(\d+)\)?$", re.MULTILINE)
     return {name: int(number) for name, number in pattern.findall(header.read_text())}
 
 
-def table(name: str, header: str, added: dict[str, int], bit: str = "") -> str:
-    found = added | numbers(HEADERS / header)
+def table(name: str, found: dict[str, int], bit: str = "") -> str:
     words = " ".join(f"{call}={number}" for call, number in sorted(found.items(), key=lambda item: item[1]))
     body = textwrap.fill(words, 108, break_long_words=False, break_on_hyphens=False)
     return (
@@ -69,9 +86,15 @@ def table(name: str, header: str, added: dict[str, int], bit: str = "") -> str:
 
 def main() -> None:
     sys.stdout.write(HEAD)
-    sys.stdout.write(table("X86_64", "unistd_64.h", NEWER | URETPROBE))
-    sys.stdout.write(table("I386", "unistd_32.h", NEWER))
-    sys.stdout.write(table("X32", "unistd_x32.h", NEWER, "\n    X32_BIT,"))
+    sys.stdout.write(table("X86_64", NEWER | URETPROBE | numbers(HEADERS / "unistd_64.h")))
+    sys.stdout.write(table("I386", NEWER | numbers(HEADERS / "unistd_32.h")))
+    sys.stdout.write(table("X32", NEWER | numbers(HEADERS / "unistd_x32.h"), "\n    X32_BIT,"))
+    generic = ("-D__LP64__", "-D__SIZEOF_POINTER__=8", "-D__BITS_PER_LONG=64")
+    sys.stdout.write(table("ARM64", NEWER | foreign("aarch64-linux-gnu", *generic)))
+    sys.stdout.write(
+        table("RISCV64", NEWER | HWPROBE | foreign("riscv64-linux-gnu", "-D__riscv_xlen=64", *generic))
+    )
+    sys.stdout.write(table("ARM", NEWER | foreign("arm-linux-gnueabihf", "-D__ARM_EABI__")))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ usage: wheel.py [OUTPUT_FOLDER]
 
 What is inside beside the Python code (docs/packaging.md):
 
-    _guest/hyperstart    as `make guest` built it
+    _guest/hyperstart    as `make guest` built it, and hyperstart-ARCHITECTURE as `make guest-ARCHITECTURE` did
     _guest/uml/          the User Mode Linux that `make kernel FLAVOUR=um` built last, and what of its source is ours
     _native/jail, netns  as `make setup` built them
     _native/usernet      built here, linked with libslirp and glib: the host's libraries are no part of a wheel
@@ -28,6 +28,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import cross
 import suites
 from hypercontainer.errors import HyperError
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
@@ -40,7 +41,8 @@ LICENSE = f"Apache-2.0 AND {KERNEL_LICENCE} AND LGPL-2.1-or-later AND BSD-3-Clau
 COMMON, COPYRIGHTS = Path("/usr/share/common-licenses"), Path("/usr/share/doc")
 SLIRP = "libslirp-dev"
 # By `make setup`; its usernet is linked with this machine's libraries.
-BUILT = ("_guest/hyperstart", "_native/jail", "_native/netns", "_native/private_memory.so")
+INITS = ("_guest/hyperstart", *(f"_guest/hyperstart-{each}" for each in cross.MACHINES))
+BUILT = (*INITS, "_native/jail", "_native/netns", "_native/private_memory.so")
 KERNEL_SOURCE = (("patches/um", "patches/um"), ("config", "config"), (".", "build.py"))
 
 
@@ -154,6 +156,16 @@ def write_licences(folder: Path, kernel: Kernel, slirp: Path) -> None:
             f"| {part.program} | {part.what} | {part.licence} | {name} {version}, of Debian's {suite()} | "
             f"{', '.join(texts)} |"
         )
+    for architecture in cross.MACHINES:
+        found = suites.fetch("musl-dev", (cross.SUITE,), architecture)
+        shutil.copyfile(
+            cross.unpacked("musl-dev", architecture) / COPYRIGHTS.relative_to("/") / "musl-dev/copyright",
+            folder / f"musl-{architecture}-copyright.txt",
+        )
+        lines.append(
+            f"| hyperstart-{architecture} | musl | MIT | musl {found.version}, of Debian's {cross.SUITE} | "
+            f"musl-{architecture}-copyright.txt |"
+        )
     (folder / "SOURCES.md").write_text(SOURCES + "\n".join(lines) + "\n")
 
 
@@ -188,7 +200,7 @@ def check_programs(package: Path) -> None:
     """That they may be run, and ask the host for nothing that TAG does not promise."""
     for path in (
         *(package / "_native").iterdir(),
-        package / "_guest/hyperstart",
+        *(package / name for name in INITS),
         package / "_guest/uml/linux",
     ):
         if not os.access(path, os.X_OK):

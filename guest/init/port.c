@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,8 @@
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
+
+#include <linux/vm_sockets.h> /* needs sys/socket.h */
 
 #include "uevent.h"
 #include "util.h"

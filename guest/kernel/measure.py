@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hypercontainer.hypervisor.qemu.argv import MACHINE
+from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, cache_dir, command_line
 
 INIT = Path(__file__).with_name("measure_init.c")
@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures a guest kernel's time to init.")
     parser.add_argument("kernel", nargs="?", type=Path)
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--machine", default=MACHINE)
+    parser.add_argument("--machine", default=MACHINES["amd64"].options)
     parser.add_argument("--cpu", default="max")
     parser.add_argument("--accel", default="tcg")
     parser.add_argument("--memory", type=int, default=128, help="MiB")

@@ -194,6 +194,8 @@ def test_what_is_inside(wheel: Path) -> None:
             "_native/netns",
             "_native/usernet",
             "_guest/hyperstart",
+            "_guest/hyperstart-arm64",
+            "_guest/hyperstart-riscv64",
             "_guest/uml/linux",
         )
         assert all(opened.getinfo(names[name]).external_attr >> 16 & 0o111 for name in programs)
@@ -202,6 +204,8 @@ def test_what_is_inside(wheel: Path) -> None:
     ][1:]
     assert {part for row in rows for part in row[0].strip("| ").split(", ")} == {
         "hyperstart",
+        "hyperstart-arm64",
+        "hyperstart-riscv64",
         "jail",
         "netns",
         "usernet",

@@ -46,6 +46,7 @@ from hypercontainer.hypervisor.validate import (
 )
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
+from hypercontainer.linux.architectures import AMD64
 
 Guest = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -346,6 +347,7 @@ class FakeDriver:
     """
 
     name = "fake"
+    architecture = AMD64
 
     def __init__(
         self,

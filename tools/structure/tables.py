@@ -81,7 +81,8 @@ SPEAKERS = {
 OTHER_PROGRAMS = {
     ("hypervisor/shares.py", "--version"): "virtiofsd",
     ("hypervisor/shares.py", "--log-level"): "virtiofsd",
-    ("kernel/debian.py", "--quiet"): "apt-get",
+    ("kernel/apt.py", "--quiet"): "apt-get",
+    ("kernel/apt.py", "--format"): "apt-get",
 }
 COMMAND_LINE = "cli"  # our flags are what the calls in this package declare
 COMMAND_TABLE = "cli/table.py"

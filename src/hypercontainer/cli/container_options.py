@@ -139,7 +139,7 @@ LIFE = (
     text("--log-driver", "DRIVER", "'file' (also: json-file, local) or 'none'", parsed="log"),
     many("--log-opt", "NAME=VALUE", "max-size, max-file", parsed="log"),
     text("--pull", "POLICY", "always, missing or never", "missing", parsed="pull"),
-    text("--platform", "OS/ARCH", "of an image with several", field="platform"),
+    text("--platform", "OS/ARCH", "of an image with several; its VM has that architecture", field="platform"),
     flag("-q --quiet", "no progress while pulling"),
     flag("--disable-content-trust", "accepted; signatures of Docker's Notary are not looked at"),
 )

@@ -272,6 +272,7 @@ class KernelLine(Struct, frozen=True, kw_only=True):
     path: str
     default: bool
     hypervisor: str = ""
+    architecture: str = "amd64"
 
 
 class Info(Struct, frozen=True, kw_only=True):
@@ -304,6 +305,7 @@ class Info(Struct, frozen=True, kw_only=True):
     rootless: bool
     time: str
     set_aside: tuple[str, ...] = ()  # what no record names, in words
+    architectures: tuple[str, ...] = ()  # of VMs that can be run, this machine's first
 
 
 class ExecState(Struct, frozen=True, kw_only=True):

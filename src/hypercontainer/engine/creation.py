@@ -46,6 +46,10 @@ DISK_BYTES = 10 * 1024 * MIB
 # What the guest's kernel, its init and the containers' page cache have beside what the containers may use.
 POD_OVERHEAD_BYTES = 48 * MIB
 
+EMULATED = (
+    "image {} is for {}: it runs in a VM for {}, which is emulated and several times slower than this machine"
+)
+
 _PLAIN = ContainerSpec(image="")
 
 
@@ -60,10 +64,11 @@ class Asker:
 
 @dataclass(frozen=True)
 class _Draft:
-    """A container that is about to be."""
+    """A container that is about to be, in a VM of architecture ``machine``."""
 
     record: ContainerRecord
     image: Image
+    machine: str
     warnings: tuple[str, ...]
 
     @property
@@ -100,9 +105,9 @@ class Creation:
 
     async def fetch(self, spec: ContainerSpec, asker: Asker) -> Image:
         """The image of one that is to be created, pulled where that is wanted.  NotSupported, before anything is
-        fetched, for a platform that does not run here."""
+        fetched, for a platform that does not run here, and Unavailable where what its VMs need is not installed."""
         if spec.platform:
-            platforms.check_runs(platforms.parse(spec.platform), f"image {spec.image}")
+            await self._machine(platforms.parse(spec.platform), spec.image)
         if spec.pull != "always":
             try:
                 return await self._images.to_use(spec.image, platform=spec.platform)
@@ -204,6 +209,7 @@ class Creation:
             kernel_args=(*machine.kernel_args, *spec.kernel_args),
             hypervisor=spec.hypervisor,
             accelerator=spec.accelerator,
+            architecture=_of_one_architecture(name, drafts, self._usual),
             uid=self._directory.new_uid(),
             asked_by=asker.uid,
         )
@@ -233,6 +239,8 @@ class Creation:
                 async with self._volumes.made(brought) as new, made:
                     record = await self._volumes.filling(draft.record, new)
                     check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
+                    if not pod.takes(draft.machine):
+                        raise _of_another_architecture(pod.record.name, draft, pod.record.architecture)
                     (container,) = self._directory.add(None, [record])
         container.tell("create")
         return draft.created
@@ -248,12 +256,14 @@ class Creation:
     ) -> _Draft:
         """``place``: among those that are created with their pod; None: it is created for itself."""
         image = await self.fetch(spec, asker)
-        platforms.check_runs(image.platform, f"image {spec.image}")
+        machine = await self._machine(image.platform, spec.image)
         spec = defaults.applied(spec, self._config)
         spec, wanted = provisions.provided(spec, image.config.volumes, for_pod=place is not None)
         ports.check(spec.ports)
         check_mac(spec.mac_address)
         effective, warnings = docker.effective(spec, image.config, identifier)
+        if machine != self._usual and not spec.platform:
+            warnings = (*warnings, EMULATED.format(spec.image, image.platform, machine))
         record = ContainerRecord(
             id=identifier,
             name=name,
@@ -268,7 +278,19 @@ class Creation:
             place=place or 0,
             labels={**image.config.labels, **spec.labels},
         )
-        return _Draft(record, image, warnings)
+        return _Draft(record, image, machine, warnings)
+
+    @property
+    def _usual(self) -> str:
+        return self._supplies.drivers.default.architecture
+
+    async def _machine(self, platform: platforms.Platform, image: str) -> str:
+        """The architecture of the VM that images for it run in, which can be had."""
+        drivers = self._supplies.drivers
+        machine = platforms.machine_for(platform, drivers.architectures, f"image {image}")
+        if machine != self._usual:
+            await self._supplies.of(machine)
+        return machine
 
     async def _check_storage(
         self,
@@ -288,6 +310,24 @@ def check_count(pod: str, count: int) -> None:
     """Before anything is made."""
     if count > CONTAINERS_MAX:
         raise InvalidArgument(f"pod {pod}: a pod has {CONTAINERS_MAX} containers at most")
+
+
+def _of_one_architecture(pod: str, drafts: Sequence[_Draft], usual: str) -> str:
+    """Of a pod's VM: its containers', which all have the same."""
+    if not drafts:
+        return usual
+    for draft in drafts[1:]:
+        if draft.machine != drafts[0].machine:
+            raise _of_another_architecture(pod, draft, drafts[0].machine)
+    return drafts[0].machine
+
+
+def _of_another_architecture(pod: str, draft: _Draft, machine: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"pod {pod} is one VM, for {machine}: image {draft.record.image} is for {draft.image.platform}",
+        field="platform",
+        takes=f"an image for linux/{machine}, or a pod of its own",
+    )
 
 
 def _known(there: Mapping[str, Volume], more: Iterable[Volume], what: str) -> dict[str, Volume]:

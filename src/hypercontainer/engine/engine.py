@@ -45,6 +45,7 @@ from hypercontainer.image.model import RegistriesConfig
 from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
+from hypercontainer.linux import architectures
 from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
 from hypercontainer.volume.store import VolumeStore
 
@@ -67,7 +68,7 @@ class Engine:
         self._store = _images(config)
         networks = self._networks = _networks(self, places, events, maker, tested=driver is not None)
         supplies = _supplies(
-            config, places, networks, driver or _qemu(config), [] if driver else [_uml(config)]
+            config, places, networks, driver or _qemu(config), [] if driver else _others(config)
         )
         self._factory = _factory(config, supplies, events)
         self.directory = directory = Directory(self.state, aside, supplies, self._factory, events)
@@ -149,8 +150,13 @@ def _qemu(config: Config) -> Driver:
     )
 
 
-def _uml(config: Config) -> Driver:
-    return UmlDriver(Places(config.root, config.run).facts, mode=Mode(config.uml.mode))
+def _others(config: Config) -> list[Driver]:
+    """User Mode Linux, and QEMU for other architectures."""
+    facts = Places(config.root, config.run).facts
+    foreign = [
+        QemuDriver(facts, architecture=each) for each in architectures.ALL if each != architectures.AMD64
+    ]
+    return [UmlDriver(facts, mode=Mode(config.uml.mode)), *foreign]
 
 
 def _denied(events: EventBus, line: Denial) -> None:
@@ -228,5 +234,11 @@ def _policy(rules: Sequence[ImageRule]) -> Policy:
 
 def _factory(config: Config, supplies: Supplies, events: EventBus) -> Factory:
     templates = Templates(config.cache / "templates")
-    stage = functools.cache(lambda: Stage.build(supplies.hyperstart(), supplies.places.cache / "rehearsal"))
+
+    @functools.cache
+    def stage(architecture: str) -> Stage:
+        return Stage.build(
+            supplies.hyperstart(architecture), supplies.places.cache / "rehearsal", architecture
+        )
+
     return Factory(templates, config.factory, events, stage)

@@ -25,6 +25,7 @@ from hypercontainer.contract.states import State
 from hypercontainer.engine import names
 from hypercontainer.engine.bodies import packed, unpacked
 from hypercontainer.errors import Conflict, Unavailable
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 7
@@ -128,6 +129,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     kernel_args: tuple[str, ...] = ()
     hypervisor: str | None = None
     accelerator: str | None = None
+    architecture: str = AMD64  # of its VM's processor
     uid: int | None = None
     asked_by: int | None = None  # the user whose rights count for files of the host; None: hyperd's own
     vm: dict[str, Any] | None = None

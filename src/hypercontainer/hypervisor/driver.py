@@ -299,6 +299,7 @@ class Capabilities:
     """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe.
 
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
+    ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none.
     ``confinement`` is by what the hypervisor's process is shut in.
     """
@@ -308,6 +309,7 @@ class Capabilities:
     accelerators: frozenset[Accelerator]
     templates: bool = False
     drives: bool = False
+    plugs: bool = True
     sandbox: bool = False
     shares: str = ""
     confinement: tuple[str, ...] = ()
@@ -398,6 +400,10 @@ class Driver(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def architecture(self) -> str:
+        """Of its VMs' processors (``linux.architectures``)."""
 
     async def capabilities(self) -> Capabilities:
         """Raises ``Unavailable`` where the hypervisor is not installed."""

@@ -5,7 +5,7 @@ A new VM is the default's.  One that is written down belongs to the driver that 
 
 from __future__ import annotations
 
-from hypercontainer.errors import Unavailable
+from hypercontainer.errors import NotSupported, Unavailable
 from hypercontainer.hypervisor.driver import Driver, VMRecord
 
 
@@ -20,6 +20,20 @@ class Drivers:
         if name not in self._by_name:
             raise Unavailable(f"there is no driver {name!r}", hint=self._hint())
         return self._by_name[name]
+
+    def foreign(self, architecture: str) -> Driver:
+        """Of VMs of another architecture than the default's; ``NotSupported`` where there is none."""
+        for driver in self._by_name.values():
+            if driver.architecture == architecture:
+                return driver
+        raise NotSupported(
+            f"there are no VMs for {architecture}", hint=f"there are VMs for {', '.join(self.architectures)}"
+        )
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Of all their VMs, the default's first."""
+        return tuple(dict.fromkeys(driver.architecture for driver in self._by_name.values()))
 
     def all(self) -> tuple[Driver, ...]:
         return tuple(self._by_name.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,18 +112,25 @@ def host_level(cpuinfo: Path = Path("/proc/cpuinfo"), kvm: Path = Path("/dev/kvm
     return level if kvm.exists() else min(level, 3)
 
 
-def check_runs(platform: Platform, what: str) -> None:
-    """NotSupported where images for ``platform`` do not run here; ``what`` is for it."""
+def machine_for(platform: Platform, machines: Collection[str], what: str) -> str:
+    """The architecture, one of ``machines``, of the VM that runs images for ``platform``: its own, or a newer one that
+    runs its programs as well.  NotSupported where there is none; ``what`` is for it."""
     usual = host_platform()
-    older = _OLDER.get(usual.architecture, "")
-    if any(suitability(platform, each) is not None for each in candidates(None)):
-        return
-    if (platform.os, platform.architecture) == (usual.os, older):
-        return  # if the kernel takes its programs
+    runs = {_OLDER[newer]: newer for newer in machines if newer in _OLDER} | {each: each for each in machines}
+    machine = runs.get(platform.architecture)
+    if platform.os == usual.os and machine is not None:
+        others = machine != usual.architecture or platform.architecture != machine
+        if others or any(suitability(platform, each) is not None for each in candidates(None)):
+            return machine  # of another architecture all that there is can be emulated
     raise NotSupported(
-        f"{what} is for {platform}: this machine runs {candidates(None)[-1]}",
+        f"{what} is for {platform}: there are VMs for {candidates(None)[-1]}{_besides(machines)}",
         remedies=[Remedy("images.pull", options={"platform": str(usual)}, aim="to get the one for it")],
     )
+
+
+def _besides(machines: Collection[str]) -> str:
+    others = [f"linux/{each}" for each in machines if each != host_platform().architecture]
+    return "".join(f", {each}" for each in others)
 
 
 def suitability(candidate: Platform, wanted: Platform) -> int | None:

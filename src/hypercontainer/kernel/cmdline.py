@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from hypercontainer.kernel.model import Kernel
+from hypercontainer.kernel.targets import TARGETS
+from hypercontainer.linux.architectures import AMD64
 
 _ALWAYS = (
     "quiet",
     "panic=-1",  # a lost guest ends at once: no hypervisor of ours starts it again
-    "reboot=t",  # by triple fault, which needs no device
     "random.trust_cpu=on",
     "cryptomgr.notests",
 )
 # Which mean nothing to a kernel that is a program.
-_OF_A_MACHINE = ("reboot=t", "random.trust_cpu=on")
+_OF_A_MACHINE = ("random.trust_cpu=on",)
 # The driver is there for who asks; not a first interface that nobody asked for.
 _OWN = ("dummy.numdummies=0",)
 # 0.08 s: the delay loop would be measured.  For 5 GHz at HZ=100, as below.
 _PROGRAM_DELAY = "lpj=50000000"
-_EMULATED = (
-    "mitigations=off",  # an emulator does not speculate
-    "noreplace-smp",  # 0.1 s: each lock's prefix would be rewritten in a guest of one CPU
-    "no_timer_check",
-)
+_EMULATED = ("mitigations=off",)  # an emulator does not speculate
 # See guest/kernel/patches.  Any other kernel may mistake the TSC's frequency when its host is busy, and needs the
 # watchdog that notices it.
 _EMULATED_OWN = (
@@ -42,13 +39,14 @@ def command_line(
     the first serial port; else nowhere.  A program's console is told by who runs it.  ``tsc_khz``: the host's, which an
     emulated guest cannot measure (linux.tsc).
     """
+    target = TARGETS[kernel.architecture]
     if kernel.program:
         words = [*(word for word in _ALWAYS if word not in _OF_A_MACHINE), _PROGRAM_DELAY]
     else:
-        words = [f"console={'ttyS0' if console else 'null'}", *_ALWAYS]
+        words = [f"console={target.console if console else 'null'}", *_ALWAYS, *target.arguments]
     words += _OWN if kernel.source == "own" else ()
     if emulated:
-        words += _EMULATED
+        words += [*_EMULATED, *target.emulated]
         words += _EMULATED_OWN if kernel.source == "own" else ()
-        words += [f"tsc_early_khz={tsc_khz}"] if tsc_khz else []
+        words += [f"tsc_early_khz={tsc_khz}"] if tsc_khz and kernel.architecture == AMD64 else []
     return (*words, *extra)

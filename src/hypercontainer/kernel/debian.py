@@ -1,81 +1,102 @@
 """Takes a kernel out of Debian's package: downloaded and unpacked in a work directory, never installed.
 
-Result, complete or absent: ``CACHE/kernel/debian-VERSION/`` with the kernel (``vmlinux``, or ``vmlinuz`` where it
-cannot be unpacked), the modules a guest needs (decompressed, in the order of ``kernel.json``) and ``kernel.json``.
+Result, complete or absent: ``debian-VERSION/`` in the architecture's folder of ``CACHE``, with the kernel (``vmlinux``,
+or ``vmlinuz`` where it cannot be unpacked), the modules a guest needs (decompressed, in the order of ``kernel.json``)
+and ``kernel.json``.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument, Unavailable
 from hypercontainer.kernel import image, modules, payload, record
+from hypercontainer.kernel.apt import Apt, foreign, run
+from hypercontainer.kernel.targets import Target, folder, target
+from hypercontainer.linux.architectures import AMD64
 
-# The cloud kernel is a third of the other's size and has all that a guest needs but 9p.
-META_PACKAGES = ("linux-image-cloud-amd64", "linux-image-amd64")
-_TIMEOUT_S = 600
 _DEPENDS = re.compile(r"^Depends:.*?\b(linux-image-[0-9][\w.+-]*)", re.MULTILINE)
 _VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 
 
-def fetch(cache: Path, progress: Callable[[str], None]) -> Path:
+@dataclass(frozen=True)
+class Package:
+    """A kernel's, and the apt that has it."""
+
+    apt: Apt
+    name: str
+    version: str
+
+
+def fetch(cache: Path, progress: Callable[[str], None], architecture: str = AMD64) -> Path:
     """Returns the kernel's directory; raises Unavailable where apt, the network or the disk fails."""
-    package, version = resolve()
-    directory = cache / "kernel" / f"debian-{version.replace(':', '_')}"
-    if (directory / record.FILE_NAME).exists():
-        return directory
+    wanted = target(architecture)
+    kernels = folder(cache, architecture)
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".debian-", dir=directory.parent) as work:
-            root = _download(package, Path(work), progress)
-            _install(root, Path(work) / "out", progress)
-            _publish(Path(work) / "out", directory)
+        kernels.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".debian-", dir=kernels) as work:
+            package = resolve(wanted, Path(work) / "apt")
+            directory = kernels / f"debian-{package.version.replace(':', '_')}"
+            if not (directory / record.FILE_NAME).exists():
+                _fetch(package, wanted, Path(work), directory, progress)
     except OSError as error:
-        raise Unavailable(f"fetch {package} to {directory}: {error.strerror}") from error
-    except ValueError as error:
-        raise Unavailable(f"package {package} cannot be used: {error}") from error
-    progress(f"kernel {package} {version} is in {directory}")
+        raise Unavailable(f"fetch a kernel to {kernels}: {error.strerror}") from error
     return directory
 
 
-def resolve() -> tuple[str, str]:
-    """The real package behind the first meta package that apt knows, and its version."""
-    for meta in META_PACKAGES:
-        shown = _run(["apt-cache", "show", "--no-all-versions", meta], check=False)
-        package, version = _DEPENDS.search(shown), _VERSION.search(shown)
-        if package and version:
-            return package[1], version[1]
+def resolve(wanted: Target, state: Path) -> Package:
+    """The real package behind the first meta package that apt knows; ``state`` is a new directory for apt's, where it
+    is asked for another architecture than the machine's."""
+    for apt in (Apt(),) if wanted.architecture == AMD64 else foreign(wanted.architecture, state):
+        for meta in wanted.packages:
+            shown = apt.show(meta)
+            name, version = _DEPENDS.search(shown), _VERSION.search(shown)
+            if name and version:
+                return Package(apt, name[1], version[1])
     raise Unavailable(
-        f"apt knows none of {', '.join(META_PACKAGES)}", hint="run `apt-get update` on a Debian amd64 machine"
+        f"apt knows none of {', '.join(wanted.packages)}",
+        hint="run `apt-get update` on a Debian amd64 machine",
     )
 
 
-def _download(package: str, work: Path, progress: Callable[[str], None]) -> Path:
+def _fetch(
+    package: Package, wanted: Target, work: Path, directory: Path, progress: Callable[[str], None]
+) -> None:
+    try:
+        root = _download(package, work, progress)
+        _install(root, work / "out", wanted, progress)
+        _publish(work / "out", directory)
+    except ValueError as error:
+        raise Unavailable(f"package {package.name} cannot be used: {error}") from error
+    progress(f"kernel {package.name} {package.version} is in {directory}")
+
+
+def _download(package: Package, work: Path, progress: Callable[[str], None]) -> Path:
     """The root directory of the unpacked package."""
-    progress(f"downloading {package}")
-    options = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
-    _run(["apt-get", *options, "--quiet=2", "download", package], cwd=work)
-    [archive] = work.glob("*.deb")
+    progress(f"downloading {package.name}")
+    archive = package.apt.download(package.name, work)
     progress(f"unpacking {archive.name} ({archive.stat().st_size >> 20} MiB)")
-    _run(["dpkg-deb", "-x", str(archive), str(work / "root")])
+    run(["dpkg-deb", "-x", str(archive), str(work / "root")])
     return work / "root"
 
 
-def _install(root: Path, out: Path, progress: Callable[[str], None]) -> None:
+def _install(root: Path, out: Path, wanted: Target, progress: Callable[[str], None]) -> None:
     """Copies what a guest needs from the unpacked package's ``root`` into the new directory ``out``."""
-    kernels = list((root / "boot").glob("vmlinuz-*"))
+    kernels = list((root / "boot").glob("vmlinu[xz]-*"))
     if len(kernels) != 1:
         raise ValueError(f"{len(kernels)} kernels in it")
-    version = kernels[0].name.removeprefix("vmlinuz-")
+    version = kernels[0].name.partition("-")[2]
     library = next(path for path in (root / "usr/lib/modules", root / "lib/modules") if path.is_dir())
     chosen = modules.select(library / version)
     out.mkdir(mode=0o755)
     kernel = _place(kernels[0], out)
+    found = image.inspect(kernel)
+    if found.architecture != wanted.architecture:
+        raise ValueError(f"its kernel is for {found.architecture}, not for {wanted.architecture}")
     for module in chosen:
         (out / f"{module.name}.ko").write_bytes(module.data)
     names = [f"{module.name}.ko" for module in chosen]
@@ -84,9 +105,10 @@ def _install(root: Path, out: Path, progress: Callable[[str], None]) -> None:
         version=version,
         source="debian",
         kernel=kernel.name,
-        pvh=image.inspect(kernel).pvh,
+        pvh=found.pvh,
         digest=image.digest(files),
         modules=names,
+        architecture=wanted.architecture,
     )
     (out / record.FILE_NAME).write_bytes(record.encode(entry))
     progress(f"kernel {version} with {len(names)} modules")
@@ -111,27 +133,3 @@ def _publish(out: Path, directory: Path) -> None:
     except OSError:
         if not (directory / record.FILE_NAME).exists():
             raise
-
-
-def _run(argv: list[str], *, cwd: Path | None = None, check: bool = True) -> str:
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            argv,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-        )
-    except FileNotFoundError:
-        raise Unavailable(
-            f"{argv[0]} is missing: the packaged kernel can be fetched on Debian only",
-            hint="`make kernel` builds one",
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"`{' '.join(argv)}` did not end in {_TIMEOUT_S} s") from None
-    if check and done.returncode:
-        raise Unavailable(f"`{' '.join(argv)}` failed (exit status {done.returncode}): {done.stderr.strip()}")
-    return done.stdout

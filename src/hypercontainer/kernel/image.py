@@ -1,4 +1,5 @@
-"""Tells what a kernel file is: a bzImage, an ELF ``vmlinux`` that a hypervisor can enter by PVH, or User Mode Linux.
+"""Tells what a kernel file is: a bzImage, an ELF ``vmlinux`` that a hypervisor can enter by PVH, User Mode Linux, or
+another architecture's plain image.
 
 The bzImage header is that of the kernel's Documentation/x86/boot.rst; the note that marks a PVH entry is
 XEN_ELFNOTE_PHYS32_ENTRY of Xen's public/elfnote.h.
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.kernel import elf
+from hypercontainer.kernel.targets import TARGETS
+from hypercontainer.linux.architectures import AMD64
 
 _BOOT_FLAG_AT, _BOOT_FLAG = 0x1FE, b"\x55\xaa"
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
@@ -23,6 +26,7 @@ _PROTOCOL_AT, _OLDEST_PROTOCOL = 0x206, 0x0206
 _VERSION_POINTER_AT = 0x20E
 _XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY = b"Xen", 18
 _BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,128}) ")
+_PLAIN_MAGIC_AT = 0x38  # of arm64's and riscv64's images
 _PROGRAM = b"uml_dir="  # an argument that only User Mode Linux has
 _MAX_BYTES = 1 << 30
 
@@ -34,6 +38,7 @@ class Image:
     version: str
     pvh: bool
     program: bool = False
+    architecture: str = AMD64
 
 
 def inspect(path: Path) -> Image:
@@ -52,7 +57,8 @@ def inspect(path: Path) -> Image:
     except ValueError as error:
         raise InvalidArgument(
             f"kernel {path}: {error}",
-            hint="give a bzImage (the distribution's vmlinuz), a vmlinux built with CONFIG_PVH=y, or a User Mode Linux",
+            hint="give a bzImage (the distribution's vmlinuz), a vmlinux built with CONFIG_PVH=y, a User Mode Linux, "
+            "or an uncompressed image for arm64 or riscv64",
         ) from error
 
 
@@ -63,6 +69,11 @@ def _parse(data: mmap.mmap) -> Image:
             raise ValueError("an ELF file without a PVH entry point, and no User Mode Linux")
         found = _BANNER.search(data)
         return Image(version=found[1].decode("ascii") if found else "", pvh=pvh, program=not pvh)
+    for target in TARGETS.values():
+        if target.magic and data[_PLAIN_MAGIC_AT : _PLAIN_MAGIC_AT + 4] == target.magic:
+            found = _BANNER.search(data)
+            version = found[1].decode("ascii") if found else ""
+            return Image(version, pvh=False, architecture=target.architecture)
     boot_flag = data[_BOOT_FLAG_AT : _BOOT_FLAG_AT + 2]
     if boot_flag != _BOOT_FLAG or data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
         raise ValueError("neither a bzImage nor an ELF file")

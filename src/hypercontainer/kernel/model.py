@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypercontainer.linux.architectures import AMD64
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -12,8 +14,9 @@ class Kernel:
 
     ``version`` is what ``uname -r`` prints, '' where a user's file does not tell.  ``source`` is "own" (built
     by ``make kernel``), "debian" (the distribution's package) or "user".  ``modules`` are in load order.
-    ``pvh``: ``path`` is an uncompressed ELF file, entered by PVH, else a bzImage; or ``program``: User Mode Linux,
-    which is run.  ``digest`` ("sha256:" and hex) changes with any byte of the image or a module.
+    ``pvh``: ``path`` is an uncompressed ELF file, entered by PVH, else an image for its ``architecture``'s boot
+    loaders; or ``program``: User Mode Linux, which is run.  ``digest`` ("sha256:" and hex) changes with any byte of
+    the image or a module.
     """
 
     path: Path
@@ -23,6 +26,7 @@ class Kernel:
     pvh: bool
     digest: str
     program: bool = False
+    architecture: str = AMD64
 
     @property
     def name(self) -> str:

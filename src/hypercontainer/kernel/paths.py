@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypercontainer
 from hypercontainer.errors import InvalidArgument, Unavailable
+from hypercontainer.linux.architectures import AMD64
 
 
 def cache_dir() -> Path:
@@ -21,11 +22,13 @@ def cache_dir() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hyper"
 
 
-def hyperstart_path() -> Path:
+def hyperstart_path(architecture: str = AMD64) -> Path:
     """The guest's init, a static binary; raises Unavailable where it was not built."""
-    path = _packaged() / "hyperstart"
+    other = "" if architecture == AMD64 else f"-{architecture}"
+    path = _packaged() / f"hyperstart{other}"
     if not path.is_file():
-        raise Unavailable(f"the guest's init {path} is missing", hint="build it with `make guest`")
+        hint = f"build it with `make guest{other}`"
+        raise Unavailable(f"the guest's init {path} is missing", hint=hint)
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from hypercontainer.kernel.model import Kernel
+from hypercontainer.linux.architectures import AMD64
 
 FILE_NAME = "kernel.json"
 
@@ -24,6 +25,7 @@ class Record(msgspec.Struct, frozen=True):
     pvh: bool
     digest: str
     program: bool = False
+    architecture: str = AMD64
     modules: list[str] = []
 
     def __post_init__(self) -> None:
@@ -46,4 +48,13 @@ def load(directory: Path) -> Kernel | None:
     files = tuple(directory / name for name in record.modules)
     if not all(file.is_file() for file in (path, *files)):
         return None
-    return Kernel(path, record.version, record.source, files, record.pvh, record.digest, record.program)
+    return Kernel(
+        path,
+        record.version,
+        record.source,
+        files,
+        record.pvh,
+        record.digest,
+        record.program,
+        record.architecture,
+    )

@@ -3,6 +3,7 @@
     CACHE/kernel/HASH/           an own kernel; HASH covers everything that went into it
     CACHE/kernel/current         symbolic link to the own kernel that was asked for last
     CACHE/kernel/debian-VERSION/ a packaged kernel
+    CACHE/kernel-ARCHITECTURE/   the same for another architecture
     CACHE/uml/...                the same of User Mode Linux
     _guest/uml/                  in this package, where it is a wheel's: a User Mode Linux
 
@@ -11,13 +12,16 @@ A directory without a complete ``kernel.json`` is not a kernel.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hypercontainer.errors import NotFound, Remedy, Unavailable
 from hypercontainer.kernel import debian, image, paths, record
 from hypercontainer.kernel.model import Kernel
+from hypercontainer.kernel.targets import TARGETS, folder
 from hypercontainer.linux import executable
+from hypercontainer.linux.architectures import AMD64
 
 CURRENT = "current"
 
@@ -26,26 +30,35 @@ class KernelStore:
     """The kernels under ``cache`` (see ``cache_dir``); reads the disk at each call, holds nothing."""
 
     def __init__(self, cache: Path, packaged: Path | None = None) -> None:
-        self._directory = cache / "kernel"
         self._programs = cache / "uml"
         self._packaged = packaged or paths.packaged_program()
         self._cache = cache
 
     def list(self) -> list[Kernel]:
-        """Of machines, then programs; of each the own ones, the current one first, then the distribution's, the newest
-        first, and the program that came with this package last."""
-        return [*_found(self._directory), *self._found_programs()]
+        """Of machines, then programs, then other architectures' machines; of each the own ones, the current one first,
+        then the distribution's, the newest first, and the program that came with this package last."""
+        foreign = (kernel for each in TARGETS if each != AMD64 for kernel in self._found(each))
+        return [*self._found(AMD64), *self._found_programs(), *foreign]
 
-    def default(self) -> Kernel:
+    def _found(self, architecture: str) -> builtins.list[Kernel]:
+        return _found(folder(self._cache, architecture))
+
+    def default(self, architecture: str = AMD64) -> Kernel:
         """Of machines: the project's own kernel where it was built, else the distribution's; raises Unavailable."""
-        kernels = _found(self._directory)
-        if not kernels:
+        if found := self._found(architecture):
+            return found[0]
+        place = folder(self._cache, architecture)
+        if architecture == AMD64:
             raise Unavailable(
-                f"no guest kernel in {self._directory}",
+                f"no guest kernel in {place}",
                 hint="build one with `make kernel`, or fetch Debian's",
                 remedies=[Remedy("kernels.fetch")],
             )
-        return kernels[0]
+        raise Unavailable(
+            f"no guest kernel for {architecture} in {place}",
+            hint=f"fetch Debian's for {architecture}",
+            remedies=[Remedy("kernels.fetch", options={"platform": f"linux/{architecture}"})],
+        )
 
     def program(self) -> Kernel:
         """The User Mode Linux, one that was built here before the package's; raises Unavailable."""
@@ -82,14 +95,18 @@ class KernelStore:
         """The user's own file, with everything built in; raises NotFound or InvalidArgument."""
         found = image.inspect(path)
         digest = image.digest([path])
-        return Kernel(path.absolute(), found.version, "user", (), found.pvh, digest, found.program)
+        return Kernel(
+            path.absolute(), found.version, "user", (), found.pvh, digest, found.program, found.architecture
+        )
 
-    def fetch_debian(self, progress: Callable[[str], None]) -> Kernel:
-        """Debian's packaged kernel, from the cache or by apt (30 MB); ``progress`` takes lines to show."""
-        kernel = record.load(debian.fetch(self._cache, progress))
+    def fetch_debian(self, progress: Callable[[str], None], architecture: str = AMD64) -> Kernel:
+        """Debian's packaged kernel, from the cache or by apt (30 MB, of other architectures up to 110); ``progress``
+        takes lines to show."""
+        kernel = record.load(debian.fetch(self._cache, progress, architecture))
         if kernel is None:
             raise Unavailable(
-                f"the kernel fetched to {self._directory} is damaged", hint="remove it and fetch again"
+                f"the kernel fetched to {folder(self._cache, architecture)} is damaged",
+                hint="remove it and fetch again",
             )
         return kernel
 

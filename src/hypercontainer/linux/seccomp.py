@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -26,6 +27,7 @@ import msgspec
 from hypercontainer.contract.reading import why
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import bpf, syscalls
+from hypercontainer.linux.architectures import AMD64, ARM64, RISCV64
 from hypercontainer.linux.bpf import Code, Instruction
 
 KILL_PROCESS: Final = 0x80000000
@@ -42,6 +44,11 @@ _ERRNO_MAX: Final = 4095
 
 AUDIT_X86_64: Final = 0xC000003E
 AUDIT_I386: Final = 0x40000003
+AUDIT_ARM64: Final = 0xC00000B7
+AUDIT_ARM: Final = 0x40000028
+AUDIT_RISCV64: Final = 0xC00000F3
+# Calls with which arm's kernel helps the processor, in a range of their own.
+_HELPS: Final = range(0x0F0000, 0x100000)
 # struct seccomp_data
 _NR, _ARCH, _ARGS = 0, 4, 16
 
@@ -98,7 +105,7 @@ class Rule:
     includes: Condition = Condition()
     excludes: Condition = Condition()
 
-    def counts(self, granted: frozenset[str], kernel: tuple[int, int], machine: str = "amd64") -> bool:
+    def counts(self, granted: frozenset[str], kernel: tuple[int, int], machine: str = AMD64) -> bool:
         wanted, unwanted = self.includes, self.excludes
         if (wanted.arches and machine not in wanted.arches) or machine in unwanted.arches:
             return False
@@ -111,13 +118,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``x86`` and ``x32``: whether calls of these two are judged as well, beside x86_64's; of others the action is
-    ``foreign``."""
+    """``x86`` and ``x32``: whether calls of these two are judged as well, beside x86_64's, and ``arm``: beside arm64's;
+    of others the action is ``foreign``."""
 
     default: int
     rules: tuple[Rule, ...]
     x86: bool = True
     x32: bool = True
+    arm: bool = True
     foreign: int = KILL_THREAD
 
 
@@ -139,16 +147,20 @@ class Verdict:
 
 
 def verdicts(
-    profile: Profile, numbers: Mapping[str, int], granted: frozenset[str], kernel: tuple[int, int]
+    profile: Profile,
+    numbers: Mapping[str, int],
+    granted: frozenset[str],
+    kernel: tuple[int, int],
+    machine: str = AMD64,
 ) -> tuple[dict[int, Verdict], int]:
     """(number -> verdict for every call that a rule decides, the highest number that the profile names)."""
-    counting = [rule for rule in profile.rules if rule.counts(granted, kernel)]
+    counting = [rule for rule in profile.rules if rule.counts(granted, kernel, machine)]
     found: dict[int, list[Rule]] = {}
     highest = -1
     for rule in counting:
         for name in rule.names:
             if (number := numbers.get(name)) is not None:
-                highest = max(highest, number)
+                highest = highest if number in _HELPS else max(highest, number)
                 if rule.action != profile.default:
                     found.setdefault(number, []).append(rule)
     decided = {}
@@ -164,22 +176,27 @@ def verdicts(
 # ------------------------------------------------------------------------------------------ compiling
 
 
-def compile_filter(profile: Profile, granted: Iterable[str], kernel: tuple[int, int] = (6, 1)) -> bytes:
-    """The program, as struct sock_filter[], for a process with the capabilities ``granted``."""
+def compile_filter(
+    profile: Profile, granted: Iterable[str], kernel: tuple[int, int] = (6, 1), machine: str = AMD64
+) -> bytes:
+    """The program, as struct sock_filter[], for a process with the capabilities ``granted``; ``machine``: Go's word."""
     caps = frozenset(granted)
-    x86_64 = _pieces(profile, syscalls.X86_64, caps, kernel, first=0)
-    if profile.x32:
-        x86_64 += _pieces(profile, syscalls.X32, caps, kernel, first=syscalls.X32_BIT)
-    else:
-        x86_64.append((syscalls.X32_BIT, Verdict(profile.foreign)))
+    pieces = partial(_pieces, profile, granted=caps, kernel=kernel, machine=machine)
+    audit, own = _NATIVE[machine]
+    native = pieces(own)
+    if machine == AMD64:
+        x32 = pieces(syscalls.X32, first=syscalls.X32_BIT)
+        native += x32 if profile.x32 else [(syscalls.X32_BIT, Verdict(profile.foreign))]
     load = [Instruction(bpf.LD_WORD, _NR)]
     foreign = [Instruction(bpf.RET, profile.foreign)]
     other = foreign
-    if profile.x86:
-        i386 = _pieces(profile, syscalls.I386, caps, kernel, first=0)
-        other = bpf.branch(bpf.JEQ, AUDIT_I386, [*load, *_choose(i386)], foreign)
-    native = [*load, *_choose(x86_64)]
-    code = [Instruction(bpf.LD_WORD, _ARCH), *bpf.branch(bpf.JEQ, AUDIT_X86_64, native, other)]
+    if machine in _NARROW and (profile.x86 if machine == AMD64 else profile.arm):
+        narrow, numbers = _NARROW[machine]
+        other = bpf.branch(bpf.JEQ, narrow, [*load, *_choose(pieces(numbers))], foreign)
+    code = [
+        Instruction(bpf.LD_WORD, _ARCH),
+        *bpf.branch(bpf.JEQ, audit, [*load, *_choose(native)], other),
+    ]
     if len(code) > bpf.PROGRAM_MAX:
         raise InvalidArgument(
             f"the profile needs {len(code)} instructions, the kernel takes {bpf.PROGRAM_MAX}",
@@ -189,17 +206,32 @@ def compile_filter(profile: Profile, granted: Iterable[str], kernel: tuple[int, 
     return bpf.assemble(code)
 
 
+# A machine's own calls, and those of the narrower one whose programs it runs as well.
+_NATIVE: Final[dict[str, tuple[int, Mapping[str, int]]]] = {
+    AMD64: (AUDIT_X86_64, syscalls.X86_64),
+    ARM64: (AUDIT_ARM64, syscalls.ARM64),
+    RISCV64: (AUDIT_RISCV64, syscalls.RISCV64),
+}
+_NARROW: Final[dict[str, tuple[int, Mapping[str, int]]]] = {
+    AMD64: (AUDIT_I386, syscalls.I386),
+    ARM64: (AUDIT_ARM, syscalls.ARM),
+}
+
+
 def _pieces(
     profile: Profile,
     numbers: Mapping[str, int],
     granted: frozenset[str],
     kernel: tuple[int, int],
+    machine: str,
     *,
-    first: int,
+    first: int = 0,
 ) -> list[tuple[int, Verdict]]:
     """The line of numbers from ``first`` on, cut where the verdict changes."""
-    decided, highest = verdicts(profile, numbers, granted, kernel)
-    default = Verdict(profile.default)
+    decided, highest = verdicts(profile, numbers, granted, kernel, machine)
+    default = younger = Verdict(profile.default)
+    if profile.default not in (ALLOW, LOG, ENOSYS):
+        younger = Verdict(ENOSYS)
     pieces = [(first, default)]
 
     def add(number: int, verdict: Verdict) -> None:
@@ -208,11 +240,9 @@ def _pieces(
         if not pieces or pieces[-1][1] != verdict:
             pieces.append((number, verdict))
 
-    for number in sorted(decided):
-        add(number, decided[number])
-        add(number + 1, default)
-    if profile.default not in (ALLOW, LOG, ENOSYS) and highest >= 0:
-        add(highest + 1, Verdict(ENOSYS))
+    for number in sorted({*decided, *([highest] if highest >= 0 else [])}):
+        add(number, decided.get(number, default))
+        add(number + 1, default if number < highest else younger)
     return pieces
 
 
@@ -340,10 +370,11 @@ def parse_profile(text: str) -> Profile:
         raise _wrong(f"more than {NAMES_MAX} names of system calls")
     arches = set(given.architectures or ())
     for mapped in given.arch_map or ():
-        if mapped.architecture == "SCMP_ARCH_X86_64":
+        if mapped.architecture in ("SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"):
             arches.update(mapped.sub_architectures or ())
     default = _action(given.default_action, given.default_errno_ret, "defaultAction")
-    return Profile(default, tuple(rules), "SCMP_ARCH_X86" in arches, "SCMP_ARCH_X32" in arches)
+    x86, x32, arm = (f"SCMP_ARCH_{name}" in arches for name in ("X86", "X32", "ARM"))
+    return Profile(default, tuple(rules), x86, x32, arm)
 
 
 def _rules(entry: _JsonRule, where: str) -> list[Rule]:

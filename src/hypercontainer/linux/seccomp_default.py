@@ -1,4 +1,4 @@
-"""The profile that Docker gives every container that is not privileged, as a table (x86 only).
+"""The profile that Docker gives every container that is not privileged, as a table.
 
 It allows what programs need and refuses, with EPERM, what reaches past a container: other namespaces, mounts,
 modules, keys, clocks, raw I/O.  Calls that a capability guards are allowed to those who have it.  ``clone3``
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from hypercontainer.linux.architectures import ARM64, RISCV64
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Condition, Op, Profile, Rule
 
 AF_VSOCK: Final = 40
@@ -80,6 +81,7 @@ _WITH_CAPABILITY: Final = {
     "CAP_SYS_TTY_CONFIG": "vhangup",
 }
 
+_ARM: Final = "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2"
 _ADMIN: Final = Condition(caps=frozenset({"CAP_SYS_ADMIN"}))
 
 
@@ -94,6 +96,8 @@ PROFILE: Final = Profile(
         # Before 4.8 a traced process could slip past its filter.
         _allow("process_vm_readv process_vm_writev ptrace", includes=Condition(min_kernel=(4, 8))),
         _allow("socket", Arg(0, Op.NE, AF_VSOCK)),  # it would reach the hypervisor
+        _allow(_ARM, includes=Condition(arches=frozenset({ARM64}))),
+        _allow("riscv_flush_icache riscv_hwprobe", includes=Condition(arches=frozenset({RISCV64}))),
         *(_allow("personality", Arg(0, Op.EQ, value)) for value in PERSONALITIES),
         *(
             _allow(names, includes=Condition(caps=frozenset({cap})))

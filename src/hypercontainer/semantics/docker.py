@@ -32,6 +32,7 @@ from hypercontainer.contract.spec import (
 )
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default, signals
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.semantics import files as plan_files
 from hypercontainer.semantics import health
 from hypercontainer.semantics import mounts as plan_mounts
@@ -77,7 +78,7 @@ class Facts:
     """What the specification does not know: disks, numbers, network, kernel.
 
     ``address`` is the container's own ("" without a network), ``host`` the host's as it calls it, ``kernel_version``
-    the guest's (major, minor).
+    and ``architecture`` the guest's, (major, minor) and Go's word.
     """
 
     lower: Disk
@@ -87,6 +88,7 @@ class Facts:
     host: str = ""
     name_servers: tuple[str, ...] = ()
     kernel_version: tuple[int, int] = (6, 1)
+    architecture: str = AMD64
     single_files: frozenset[str] = frozenset()  # volumes that are one file of the host
     shared_memory: str = ""  # the volume that is /dev/shm
     unfilled: frozenset[str] = frozenset()  # volumes that may be filled from the image
@@ -214,7 +216,7 @@ def exec_process(
     made: Effective,
     container_id: str,
     process: int,
-    kernel_version: tuple[int, int] = (6, 1),
+    architecture: str = AMD64,
     *,
     trusts: bool = False,
 ) -> ProcessPlan:
@@ -222,7 +224,7 @@ def exec_process(
     its pod has an authority of its own."""
     if not exec_spec.command:
         raise InvalidArgument("no command specified")
-    facts = Facts(Disk("", ""), None, process, kernel_version=kernel_version)
+    facts = Facts(Disk("", ""), None, process, architecture=architecture)
     return _process(
         spec,
         container_id,
@@ -304,7 +306,9 @@ def _process(
         cap_permitted=mask,
         rlimits=_rlimits(spec.ulimits),
         no_new_privs=spec.no_new_privileges,
-        seccomp=b"" if privileged else _filter(spec.seccomp, granted, facts.kernel_version),
+        seccomp=b""
+        if privileged
+        else _filter(spec.seccomp, granted, facts.kernel_version, facts.architecture),
         tty=tty,
         rows=_cells(rows),
         columns=_cells(columns),
@@ -384,11 +388,13 @@ def _rlimits(asked: Iterable[Ulimit]) -> tuple[Rlimit, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _filter(profile: str | None, granted: frozenset[str], kernel_version: tuple[int, int]) -> bytes:
+def _filter(
+    profile: str | None, granted: frozenset[str], kernel_version: tuple[int, int], architecture: str
+) -> bytes:
     if profile == UNCONFINED:
         return b""
     chosen = seccomp_default.PROFILE if profile is None else seccomp.parse_profile(profile)
-    return seccomp.compile_filter(chosen, granted, kernel_version)
+    return seccomp.compile_filter(chosen, granted, kernel_version, architecture)
 
 
 def _sysctl(name: str, value: str) -> Sysctl:

@@ -386,6 +386,7 @@ def info(found: dict[str, Any]) -> dict[str, Any]:
         "Confinement": found["confinement"],
         "NotLimited": found["not_limited"],
         "Kernel": found["kernel"],
+        "Architectures": found["architectures"],
         "Templates": found["templates"],
         "ReadyClones": found["ready_clones"],
         "DefaultMemory": found["memory_bytes"],

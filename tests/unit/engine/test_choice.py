@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fake_driver import FakeDriver
-from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, check, choose
-from hypercontainer.errors import InvalidArgument, NotFound, Unavailable
+from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, check, choose, choose_foreign
+from hypercontainer.errors import InvalidArgument, NotFound, NotSupported, Unavailable
 from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.kernel import Kernel
@@ -20,6 +20,7 @@ KVM, TCG, NATIVE = Accelerator.KVM, Accelerator.TCG, Accelerator.NATIVE
 MACHINE = Kernel(Path("/machine"), "6.1", "own", (), True, "sha256:0")
 PROGRAM = Kernel(Path("/program"), "7.3", "own", (), False, "sha256:1", program=True)
 OTHER = Kernel(Path("/other"), "6.2", "other", (), True, "sha256:2")
+ARM = Kernel(Path("/arm"), "6.1", "debian", (), False, "sha256:3", architecture="arm64")
 NOTHING = Wish()
 SHARES = {"shares": "directories of the host"}
 
@@ -53,8 +54,10 @@ class Store:
     def __init__(self, *, programs: bool = True) -> None:
         self._programs = programs
 
-    def default(self) -> Kernel:
-        return MACHINE
+    def default(self, architecture: str = "amd64") -> Kernel:
+        if architecture == "riscv64":
+            raise Unavailable("no guest kernel for riscv64")
+        return MACHINE if architecture == "amd64" else ARM
 
     def program(self) -> Kernel:
         if not self._programs:
@@ -64,7 +67,7 @@ class Store:
     def find(self, wish: str) -> Kernel:
         if wish.startswith("/copy"):
             raise InvalidArgument(f"kernel {wish}: neither this nor that")
-        found = {kernel.name: kernel for kernel in (MACHINE, PROGRAM, OTHER)}.get(wish)
+        found = {kernel.name: kernel for kernel in (MACHINE, PROGRAM, OTHER, ARM)}.get(wish)
         if found is None:
             raise NotFound(f"no kernel called {wish}")
         return found
@@ -167,3 +170,51 @@ def test_a_kernel_is_named_as_its_user_knows_it() -> None:
 def test_what_there_is_not_is_refused(hypervisor: str | None, accelerator: str | None, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         check(hypervisor, accelerator)
+
+
+class Foreign(FakeDriver):
+    def __init__(self, architecture: str, *, there: bool = True) -> None:
+        super().__init__()
+        self.name, self.architecture, self._there = f"qemu-{architecture}", architecture, there
+
+    async def capabilities(self) -> Capabilities:
+        if not self._there:
+            raise Unavailable(
+                "no qemu-system-aarch64 in PATH", hint="install QEMU: apt-get install qemu-system-arm"
+            )
+        return await super().capabilities()
+
+
+def foreign(architecture: str, asked: Wish = NOTHING, *, there: bool = True) -> Chosen:
+    drivers = Drivers(FakeDriver(), Foreign("arm64", there=there), Foreign("riscv64"))
+    store: Any = Store()
+    return asyncio.run(choose_foreign(asked, drivers, store, architecture))
+
+
+def test_another_architecture_is_emulated_by_its_own_driver_with_its_own_kernel() -> None:
+    for wish in (NOTHING, Wish(QEMU, "tcg"), Wish(kernel="debian-6.1")):
+        found = foreign("arm64", wish)
+        assert (found.driver.name, found.kernel, found.accelerator) == ("qemu-arm64", ARM, TCG)
+
+
+def test_what_another_architecture_cannot_have_is_refused_by_its_field() -> None:
+    for wish, field in (
+        (Wish(UML), "hypervisor"),
+        (Wish(accelerator="kvm"), "accelerator"),
+        (Wish(kernel="own-6.1"), "kernel"),
+    ):
+        with pytest.raises(InvalidArgument) as caught:
+            foreign("arm64", wish)
+        assert caught.value.field == field
+    with pytest.raises(InvalidArgument, match=r"debian-6\.1 is for arm64"):
+        chosen(Wish(QEMU, kernel="debian-6.1"))
+
+
+def test_what_another_architecture_needs_is_named_where_it_is_missing() -> None:
+    with pytest.raises(Unavailable, match="qemu-system-aarch64") as caught:
+        foreign("arm64", there=False)
+    assert "apt-get install qemu-system-arm" in (caught.value.hint or "")
+    with pytest.raises(Unavailable, match="no guest kernel for riscv64"):
+        foreign("riscv64")
+    with pytest.raises(NotSupported, match="no VMs for s390x"):
+        foreign("s390x")

@@ -30,7 +30,11 @@ def test_each_remedy_that_is_a_command_is_named(tell: Tell, monkeypatch: pytest.
         checks = {check.name: worded(check.remedy) for check in await w.engine.system.doctor()}
         assert checks["guest kernel"].endswith("fetch Debian's, with `hyper kernel fetch`")
         assert checks["disk space"].endswith("are not used, with `hyper system prune`")
-        assert all(any(f"`{command}`" in said for said in checks.values()) for command in COMMANDS.values())
+        assert all(
+            any(f"`{command}`" in said for said in checks.values())
+            for command in COMMANDS.values()
+            if "platform" not in command
+        )
 
     tell(story)
 

@@ -47,7 +47,7 @@ def test_a_platform_that_does_not_run_here_is_refused_before_anything_is_fetched
         with Fake() as registry:
             name = f"{registry.host}/x:1"
             for pull in ("missing", "always", "never"):
-                with pytest.raises(NotSupported, match=f"{OTHER}: this machine runs"):
+                with pytest.raises(NotSupported, match=f"{OTHER}: there are VMs for"):
                     await w.engine.containers.create(spec(name, OTHER, pull))
             assert registry.log == []
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.hypervisor.driver import (
     P9,
@@ -26,6 +28,7 @@ from hypercontainer.hypervisor.qemu.argv import (
     qemu_argv,
 )
 from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.hypervisor.validate import check_spec
 from nics import nat_nic
 
@@ -272,3 +275,51 @@ def test_shares() -> None:
         '{"driver":"virtio-9p-pci","fsdev":"share-v-2","mount_tag":"v-2","disable-legacy":"on"}',
     ]
     assert qemu_argv(NEW, spec, plan, shares=P9) == [*plain[:before], *devices, *plain[before:]]
+
+
+FOREIGN = replace(
+    SAVED, name="web", kernel_args=("console=ttyS0", "quiet"), hotplug_slots=0, drives=(), nics=()
+)
+ARM64_LINES = """\
+/q -nodefaults -no-user-config -display none -no-reboot
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-machine virt,mem-merge=off,dump-guest-core=off -accel tcg,tb-size=128 -cpu max,pauth-impdef=on
+-name guest=web
+{MEMORY}-m 512M -smp 2{BOOT}
+-chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control
+-chardev socket,id=console,fd=6,server=on,wait=off -serial chardev:console
+-device virtio-serial-pci,disable-legacy=on,max_ports=2
+-chardev socket,id=agent,fd=5,server=on,wait=off -device virtserialport,chardev=agent,name=hyper.agent
+-device virtio-rng-pci,disable-legacy=on
+-device virtio-balloon-pci,disable-legacy=on,free-page-reporting=on
+-S{END}
+"""
+BOOT = "\n-kernel /dev/fd/7 -initrd /dev/fd/8\n-append console=ttyS0_quiet"
+MEMORY = (
+    "-machine memory-backend=ram -object memory-backend-file,id=ram,size=512M,mem-path=/dev/fd/8,share=off\n"
+)
+
+
+def test_other_architectures() -> None:
+    """Each its machine and processor; a clone of theirs is told of no kernel, since no firmware is chosen by it."""
+    arm = replace(NEW, qboot=False, architecture="arm64")
+    plain = ARM64_LINES.replace("{MEMORY}", "").replace("{BOOT}", BOOT).replace("{END}", "")
+    assert qemu_argv(arm, FOREIGN, plan_fds(FOREIGN)) == lines(plain)
+    clone = ARM64_LINES.replace("{MEMORY}", MEMORY).replace("{BOOT}", "").replace("{END}", " -incoming defer")
+    assert qemu_argv(arm, FOREIGN, plan_fds(FOREIGN, Role.CLONE), Role.CLONE) == lines(clone)
+    riscv = plain.replace("max,pauth-impdef=on", "rv64")
+    assert qemu_argv(replace(arm, architecture="riscv64"), FOREIGN, plan_fds(FOREIGN)) == lines(riscv)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "at", "magic"),
+    [
+        ("amd64", 0, b"\x7fELF"),
+        ("amd64", 0x202, b"HdrS"),
+        ("arm64", 0x38, b"ARM\x64"),
+        ("riscv64", 0x38, b"RSC\x05"),
+    ],
+)
+def test_a_kernel_is_known_by_what_its_machine_starts(architecture: str, at: int, magic: bytes) -> None:
+    head = bytes(at) + magic + bytes(600)
+    assert [name for name, machine in MACHINES.items() if machine.is_kernel(head)] == [architecture]

@@ -9,7 +9,7 @@ import pytest
 from hypercontainer.errors import ImageError, InvalidArgument, NotSupported
 from hypercontainer.image import platforms
 from hypercontainer.image.documents import Descriptor, Index, WirePlatform, select
-from hypercontainer.image.platforms import Platform, candidates, check_runs, host_level, parse, suitability
+from hypercontainer.image.platforms import Platform, candidates, host_level, machine_for, parse, suitability
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 
@@ -105,15 +105,25 @@ def test_an_index_of_levels_only(machine: Callable[[str, int], None]) -> None:
     assert place() == 1, "as other tools choose"
 
 
-def test_what_runs(machine: Callable[[str, int], None]) -> None:
+def test_the_vm_that_an_image_runs_in(machine: Callable[[str, int], None]) -> None:
+    def runs(text: str, *machines: str) -> str:
+        return machine_for(parse(text), machines or ("amd64",), "it")
+
     machine("x86_64", 2)
     for text in ("linux/amd64", "linux/amd64/v2", "linux/386"):
-        check_runs(parse(text), "it")
+        assert runs(text) == runs(text, "amd64", "arm64") == "amd64"
     for text in ("linux/amd64/v3", "linux/arm64", "windows/amd64", "linux/arm"):
-        with pytest.raises(NotSupported, match="this machine runs linux/amd64/v2") as caught:
-            check_runs(parse(text), "it")
+        with pytest.raises(NotSupported, match=r"there are VMs for linux/amd64/v2$") as caught:
+            runs(text)
         assert caught.value.remedies[0].options == {"platform": "linux/amd64"}
+    for text in ("linux/arm64", "linux/arm64/v8", "linux/arm/v7", "linux/arm/v6"):
+        assert runs(text, "amd64", "arm64") == "arm64"
+    for text in ("linux/amd64/v3", "windows/arm64", "linux/s390x"):
+        with pytest.raises(
+            NotSupported, match=r"it is for .*: there are VMs for linux/amd64/v2, linux/arm64$"
+        ):
+            runs(text, "amd64", "arm64")
     machine("aarch64", 1)
-    check_runs(parse("linux/arm/v6"), "it")
-    with pytest.raises(NotSupported, match="it is for linux/amd64: this machine runs linux/arm64"):
-        check_runs(parse("linux/amd64"), "it")
+    assert runs("linux/arm/v6", "arm64") == "arm64"
+    with pytest.raises(NotSupported, match="it is for linux/amd64: there are VMs for linux/arm64"):
+        runs("linux/amd64", "arm64")

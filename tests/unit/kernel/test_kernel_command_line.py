@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ def kernel(source: str) -> Kernel:
     return Kernel(Path("/vmlinux"), "6.1", source, (), True, "sha256:0")
 
 
-ALWAYS = "quiet panic=-1 reboot=t random.trust_cpu=on cryptomgr.notests"
+ALWAYS = "quiet panic=-1 random.trust_cpu=on cryptomgr.notests reboot=t"
 OWN = "dummy.numdummies=0"
 EMULATED = "mitigations=off noreplace-smp no_timer_check"
 
@@ -54,3 +55,11 @@ def test_an_emulated_kernel_is_told_the_rate_of_its_clock() -> None:
     assert "tsc_early_khz=1" not in command_line(
         kernel("own"), emulated=False, console=True, extra=(), tsc_khz=1
     )
+
+
+@pytest.mark.parametrize(("architecture", "console"), [("arm64", "ttyAMA0"), ("riscv64", "ttyS0")])
+def test_another_architecture_has_its_own_console_and_nothing_of_x86(architecture: str, console: str) -> None:
+    foreign = replace(kernel("debian"), architecture=architecture)
+    words = command_line(foreign, emulated=True, console=True, extra=(), tsc_khz=2_596_117)
+    always = "quiet panic=-1 random.trust_cpu=on cryptomgr.notests mitigations=off"
+    assert words == (f"console={console}", *always.split())

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hypercontainer.errors import Unavailable
+from hypercontainer.errors import InvalidArgument, Unavailable
 from hypercontainer.kernel import KernelStore, debian, modules
+from hypercontainer.kernel.targets import TARGETS
 
 NAME = "linux-image-6.1.0-9-cloud-amd64"
 
@@ -103,16 +104,79 @@ def test_the_generic_kernel_is_the_second_choice(tools: Path) -> None:
     script(
         tools / "apt-cache", APT_CACHE.replace("image-cloud-amd64 ]", "image-amd64 ]").replace("-cloud", "")
     )
-    assert debian.resolve() == ("linux-image-6.1.0-9-amd64", "6.1.5-1")
+    found = debian.resolve(TARGETS["amd64"], Path())
+    assert (found.name, found.version) == ("linux-image-6.1.0-9-amd64", "6.1.5-1")
 
 
 def test_apt_without_lists_says_what_to_do(tools: Path) -> None:
     script(tools / "apt-cache", "#!/bin/sh\nexit 100\n")
     with pytest.raises(Unavailable, match="apt-get update"):
-        debian.resolve()
+        debian.resolve(TARGETS["amd64"], Path())
 
 
 def test_a_machine_without_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="apt-cache is missing"):
-        debian.resolve()
+        debian.resolve(TARGETS["amd64"], Path())
+
+
+FOREIGN = "linux-image-6.12.1-riscv64"
+# Which knows of the package in one suite alone, and the words of the configuration that it was given.
+FOREIGN_CACHE = f"""#!/bin/sh
+case "$*" in *"Dir::Etc::SourceList="*/trixie/sources.list*APT::Architecture=riscv64*) ;; *) exit 100 ;; esac
+for last; do :; done
+[ "$last" = linux-image-riscv64 ] || exit 100
+echo "Package: $last"; echo "Version: 6.12.1-1"; echo "Depends: {FOREIGN} (= 6.12.1-1)"
+"""
+FOREIGN_GET = """#!/bin/sh
+for last; do :; done
+case "$1 $last" in
+    indextargets*) echo http://mirror.example/debian bookworm ;;
+    *update) ;;
+    *) echo archive > "${last}_6.12.1-1_riscv64.deb" ;;
+esac
+"""
+
+
+def plain_image(magic: bytes) -> bytes:
+    return bytes(0x38) + magic + b"Linux version 6.12.1-riscv64 (gcc) ".ljust(2048, b"\0")
+
+
+@pytest.fixture
+def foreign(tools: Path, tmp_path: Path) -> Path:
+    """As ``tools``, for a package of riscv64; the kernel's file."""
+    script(tools / "apt-cache", FOREIGN_CACHE)
+    script(tools / "apt-get", FOREIGN_GET)
+    packed = tmp_path / "packed"
+    (packed / "boot/vmlinuz-6.1.0-9-cloud-amd64").unlink()
+    (packed / "lib/modules/6.1.0-9-cloud-amd64").rename(packed / "lib/modules/6.12.1-riscv64")
+    path = packed / "boot/vmlinux-6.12.1-riscv64"
+    path.write_bytes(plain_image(b"RSC\x05"))
+    return path
+
+
+@pytest.mark.usefixtures("foreign")
+def test_another_architectures_kernel_comes_from_the_suite_that_has_it(tmp_path: Path) -> None:
+    store = KernelStore(tmp_path / "cache")
+    kernel = store.fetch_debian(print, "riscv64")
+    assert (kernel.architecture, kernel.version, kernel.pvh) == ("riscv64", "6.12.1-riscv64", False)
+    assert kernel.path == tmp_path / "cache/kernel-riscv64/debian-6.12.1-1/vmlinuz"
+    assert store.default("riscv64") == kernel
+    assert store.list() == [kernel]
+    assert os.listdir(tmp_path / "cache") == ["kernel-riscv64"]
+    for other, words in (("amd64", "no guest kernel in"), ("arm64", "no guest kernel for arm64 in")):
+        with pytest.raises(Unavailable, match=words) as caught:
+            store.default(other)
+        assert caught.value.remedies[0].call == "kernels.fetch"
+    assert caught.value.remedies[0].options == {"platform": "linux/arm64"}
+
+
+def test_a_package_with_another_architectures_kernel_is_refused(foreign: Path, tmp_path: Path) -> None:
+    foreign.write_bytes(plain_image(b"ARM\x64"))
+    with pytest.raises(Unavailable, match="its kernel is for arm64, not for riscv64"):
+        KernelStore(tmp_path / "cache").fetch_debian(print, "riscv64")
+
+
+def test_there_are_not_kernels_for_everything(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="no guest kernel for 's390x'"):
+        KernelStore(tmp_path / "cache").fetch_debian(print, "s390x")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hypercontainer.hypervisor.qemu import binary as binaries
+from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.linux import confine
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
@@ -248,7 +249,7 @@ def test_a_program_below_a_directory_that_it_has_too(
         path.write_text(f"#!{BUSYBOX} sh\necho QEMU emulator version 9.0.0 {path.name}\n")
         path.chmod(0o755)
     monkeypatch.setattr(binaries, "PROGRAM_PLACES", (str(tmp_path),))
-    files = (*asyncio.run(binaries.inspect(program)).files, str(beside))
+    files = (*asyncio.run(binaries.inspect(program, MACHINES["amd64"])).files, str(beside))
     rights = replace(SHELL, files=(*SHELL.files, *((file, file) for file in files)))
     answer = said(became, f"{program}; {beside}", means, rights)
     assert [line.split()[-1] for line in answer.splitlines()] == ["qemu", "beside"]

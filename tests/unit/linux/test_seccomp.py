@@ -19,7 +19,10 @@ from hypercontainer.linux import bpf, syscalls
 from hypercontainer.linux.capabilities import ALL, DEFAULT
 from hypercontainer.linux.seccomp import (
     ALLOW,
+    AUDIT_ARM,
+    AUDIT_ARM64,
     AUDIT_I386,
+    AUDIT_RISCV64,
     AUDIT_X86_64,
     ENOSYS,
     ERRNO,
@@ -389,10 +392,50 @@ def test_numbers_are_the_headers(header: str, table: dict[str, int], bit: int) -
 
 
 def test_every_name_of_the_default_profile_is_a_call() -> None:
-    known = {*syscalls.X86_64, *syscalls.I386}
-    # Calls that i386 has inside of socketcall and ipc, or only other 32-bit machines have.
-    absent = set("recv send".split())
-    assert {name for rule in PROFILE.rules for name in rule.names} - known == absent
+    known = {*syscalls.X86_64, *syscalls.I386, *syscalls.ARM, *syscalls.RISCV64}
+    assert {name for rule in PROFILE.rules for name in rule.names} <= known
+
+
+@pytest.mark.parametrize(
+    ("machine", "audit", "numbers", "own", "others"),
+    [
+        ("arm64", AUDIT_ARM64, syscalls.ARM64, (), ("riscv_flush_icache",)),
+        ("arm64", AUDIT_ARM, syscalls.ARM, ("cacheflush", "set_tls", "sync_file_range2"), ()),
+        ("riscv64", AUDIT_RISCV64, syscalls.RISCV64, ("riscv_flush_icache", "riscv_hwprobe"), ()),
+    ],
+)
+def test_the_default_on_other_machines(
+    machine: str, audit: int, numbers: dict[str, int], own: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    """The calls that programs need, by the machine's own numbers; nothing of another architecture passes."""
+    program = disassembled(compile_filter(PROFILE, DEFAULT, machine=machine))
+
+    def verdict(name: str, *args: int) -> int:
+        return run(program, numbers[name], audit, (*args, *ZERO)[:6])
+
+    for name in ("read", "openat", "execve", "fstat", "rt_sigreturn", "clone", "exit_group", *own):
+        assert verdict(name) == ALLOW, name
+    for name in ("keyctl", "unshare", "mount", "init_module", "reboot"):
+        assert verdict(name) == EPERM, name
+    assert (verdict("clone3"), verdict("clone", 0x10000000)) == (ENOSYS, EPERM)
+    assert (
+        run(program, max(number for number in numbers.values() if number < 0xF0000) + 40, audit, ZERO)
+        == ENOSYS
+    )
+    for foreign in {AUDIT_X86_64, AUDIT_I386, AUDIT_ARM64, AUDIT_RISCV64} - {audit, _NATIVE_OF[machine]}:
+        assert run(program, 0, foreign, ZERO) == KILL_THREAD
+    assert not set(others) & set(numbers)
+
+
+_NATIVE_OF = {"arm64": AUDIT_ARM64, "riscv64": AUDIT_RISCV64}
+
+
+def test_a_profile_may_leave_arms_calls_out() -> None:
+    text = '{"defaultAction": "SCMP_ACT_ALLOW", "archMap": [{"architecture": "SCMP_ARCH_AARCH64"%s}]}'
+    for more, action in (("", KILL_THREAD), (', "subArchitectures": ["SCMP_ARCH_ARM"]', ALLOW)):
+        program = disassembled(compile_filter(parse_profile(text % more), (), machine="arm64"))
+        assert run(program, 1, AUDIT_ARM, ZERO) == action
+        assert run(program, 1, AUDIT_ARM64, ZERO) == ALLOW
 
 
 def in_child(program: bytes, script: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hypercontainer.hypervisor.qemu.argv import MACHINE
+from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, cache_dir, command_line
 
 pytestmark = pytest.mark.vm
@@ -80,7 +80,7 @@ def qemu_argv(kernel: Kernel, initrd: Path, work: Path, ext4: Path, monitor: int
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(
             "-machine",
-            MACHINE,
+            MACHINES["amd64"].options,
             "-accel",
             "tcg",
             "-cpu",

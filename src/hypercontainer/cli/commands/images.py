@@ -17,6 +17,7 @@ from hypercontainer.cli.listing import (
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused
 from hypercontainer.cli.units import ago, decimal_size, local_time
 from hypercontainer.errors import HyperError
+from hypercontainer.linux.architectures import AMD64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ IMAGES_LISTING = Listing(
         "VirtualSize": "SIZE",
         "Containers": "CONTAINERS",
         "Labels": "LABELS",
+        "Platform": "PLATFORM",
     },
     ("Repository", "Tag", "ID", "CreatedSince", "Size"),
 )
@@ -94,6 +96,7 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
             "VirtualSize": size,
             "Containers": str(image.get("containers", 0)),
             "Labels": Labels(image.get("labels", {})),
+            "Platform": "/".join(filter(None, (image["os"], image["architecture"], image.get("variant")))),
         }
 
 
@@ -107,9 +110,12 @@ def images(call: Call) -> int:
 
         print(tree(found), end="")
         return 0
-    listing = IMAGES_LISTING
+    columns = list(IMAGES_LISTING.columns)
     if values.flag("digests"):
-        listing = Listing(listing.headers, ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"))
+        columns.insert(2, "Digest")
+    if any(image["architecture"] != AMD64 for image in found):
+        columns.append("Platform")
+    listing = Listing(IMAGES_LISTING.headers, columns)
     lines = [row for image in found for row in rows(image, values)]
     if values.flag("quiet"):
         lines = list({row["ID"]: row for row in lines}.values())
@@ -186,6 +192,8 @@ IMAGES = Command(
         flag("--tree", "draw each image with its manifest, what both take, and U where a container uses it"),
     ),
     text="""REPOSITORY[:TAG] may be a pattern; * and ? do not go beyond a slash. Only names that it matches are shown.
+
+What each is for is shown too where one of them is for another architecture than amd64.
 
 Filters: before, since (an image), dangling (true or false), label (KEY[=VALUE]), reference (a pattern).""",
     examples=(

@@ -7,6 +7,7 @@ import sys
 from hypercontainer.cli.listing import unescape
 from hypercontainer.cli.options import Call, Command, text
 from hypercontainer.cli.units import binary_size
+from hypercontainer.linux.architectures import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ TITLES = {
     "OperatingSystem": "Operating system",
     "KernelVersion": "Host kernel",
     "Kernel": "Guest kernel",
+    "Architectures": "VMs for",
     "NCPU": "CPUs",
     "MemTotal": "Total memory",
     "SystemTime": "System time",
 }
 # The command that does what a remedy of hyperd's ends with.
 COMMANDS = {"fetch Debian's": "hyper kernel fetch", "are not used": "hyper system prune"}
+COMMANDS |= {f"fetch Debian's for {each}": f"hyper kernel fetch --platform linux/{each}" for each in ALL}
 SIZES = frozenset(("DefaultMemory", "MemTotal"))
 
 

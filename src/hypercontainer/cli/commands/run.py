@@ -256,6 +256,7 @@ RUN = Command(
         "hyper run --rm -it debian:12 bash",
         "hyper run -d --name web -e A=b -m 256m --cpus 2 -p 8080:80 nginx",
         "echo hello | hyper run --rm -i busybox cat",
+        "hyper run --rm --platform linux/arm64 busybox uname -m",
         "hyper run -d --secret-header api.example.com:Authorization=env:TOKEN worker",
         "hyper run -d --pod shop -v data:/data --name cache redis",
         "hyper run -d --add-host db:host-gateway --host-loopback 5432 app",

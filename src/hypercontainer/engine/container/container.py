@@ -348,8 +348,8 @@ class Container(Visited):
         self._running()
         network = self.sandbox.network
         made = placed(self.record.effective, own_address(network), network.host)
-        trusts = bool(network.authority)
-        return docker.exec_process(spec, self.record.spec, made, self.id, number, trusts=trusts)
+        machine, trusts = self.sandbox.record.value.architecture, bool(network.authority)
+        return docker.exec_process(spec, self.record.spec, made, self.id, number, machine, trusts=trusts)
 
     # ------------------------------------------------------------------------------------- attached
 

@@ -106,6 +106,7 @@ class _Start:
             process=number,
             address=own_address(network),
             host=network.host,
+            architecture=pod.architecture,
             name_servers=network.resolvers if network.asks else record.spec.dns or network.resolvers,
             single_files=storage.single_files(volumes),
             shared_memory=storage.memory_volume(pod, record.spec),

@@ -137,6 +137,13 @@ class Pod:
     def tell(self, action: str, /, **attributes: str) -> None:
         self._events.publish("pod", action, self.id, name=self.record.name, **attributes)
 
+    def takes(self, architecture: str) -> bool:
+        """Whether a container for it can be one of the pod's; a pod without any, whose VM does not run, becomes what
+        its first one is."""
+        if not self.members and self.sandbox.live is None:
+            self._kept.change(architecture=architecture)
+        return self.record.architecture == architecture
+
     def change_spec(self, spec: PodSpec) -> None:
         """It was asked for in other words than it was created by."""
         self._kept.change(spec=spec)

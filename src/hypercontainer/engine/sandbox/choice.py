@@ -54,6 +54,32 @@ def check(hypervisor: str | None, accelerator: str | None) -> None:
         )
 
 
+async def choose_foreign(asked: Wish, drivers: Drivers, kernels: KernelStore, architecture: str) -> Chosen:
+    """For a VM of another architecture than this machine's, for which nothing is configured: emulation is all there is.
+
+    Raises what ``choose`` does.
+    """
+    driver = drivers.foreign(architecture)
+    what = f"a VM for {architecture} is emulated here, by QEMU"
+    if asked.hypervisor == UML:
+        raise InvalidArgument(what, field="hypervisor", takes=QEMU)
+    if asked.accelerator not in (AUTO, Accelerator.TCG.value):
+        raise InvalidArgument(what, field="accelerator", takes=Accelerator.TCG.value)
+    await driver.capabilities()  # which says what is to be installed
+    kernel = await _named(asked, kernels)
+    if kernel is None:
+        kernel = await _LOOKS.run(partial(kernels.default, architecture))
+    _check_kernel(kernel, architecture)
+    return Chosen(driver, kernel, Accelerator.TCG, what)
+
+
+def _check_kernel(kernel: Kernel, architecture: str) -> None:
+    if kernel.architecture != architecture:
+        raise InvalidArgument(
+            f"{kernel.name} is for {kernel.architecture}", field="kernel", takes=f"one for {architecture}"
+        )
+
+
 async def choose(
     asked: Wish, configured: Wish, drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
 ) -> Chosen:
@@ -103,6 +129,7 @@ async def _kernel(
 
 async def _on_qemu(accelerator: str, drivers: Drivers, kernel: Kernel) -> Chosen:
     qemu = drivers.default
+    _check_kernel(kernel, qemu.architecture)
     if accelerator != AUTO:
         return Chosen(qemu, kernel, Accelerator(accelerator), BY_CONFIGURATION)
     verdict = await qemu.probe(Accelerator.KVM, kernel.path)

@@ -69,14 +69,15 @@ class _Size:
 
 
 class Factory:
-    """``stage`` blocks when it is first called.  ``new_uid`` (None: this process's) is set by who knows all VMs."""
+    """``stage``, for an architecture, blocks when it is first called.  ``new_uid`` (None: this process's) is set by who
+    knows all VMs."""
 
     def __init__(
         self,
         templates: Templates,
         policies: Policies,
         events: EventBus,
-        stage: Callable[[], Stage],
+        stage: Callable[[str], Stage],
     ) -> None:
         self._templates = templates
         self._policies = policies
@@ -295,7 +296,8 @@ class Factory:
             return None
         vm = await size.hardware.driver.clone(size.hardware.unowned("ready", uid), snapshot)
         async with killed_on_failure(vm):
-            await rehearse(vm, await asyncio.to_thread(self._stage), size.preparation)
+            stage = await asyncio.to_thread(self._stage, size.hardware.driver.architecture)
+            await rehearse(vm, stage, size.preparation)
         return vm
 
     async def _booted(self, size: _Size, uid: int | None) -> VM:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,31 @@ from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, storage
 from hypercontainer.engine.sandbox.boot_files import BootFiles
-from hypercontainer.engine.sandbox.choice import AUTO, Chosen, Wish, choose
+from hypercontainer.engine.sandbox.choice import AUTO, Chosen, Wish, choose, choose_foreign
 from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import NotFound
-from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, VMSpec
+from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, Driver, VMSpec
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_line
 from hypercontainer.linux import tsc
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.waiting import both
 from hypercontainer.rootfs import LayerStore, RootDisk
 from hypercontainer.volume.store import VolumeStore
 
+FOREIGN_PATIENCE = 3
 _ROOT_DISKS = Workers("root disks", 64, waits=True)
 
 
 @dataclass(frozen=True)
 class Supplies:
-    """What VMs are made of and from, of one engine.  ``hyperstart`` finds the guest's init, which may be missing and
-    is needed late; ``cache`` holds initrds."""
+    """What VMs are made of and from, of one engine.  ``hyperstart`` finds the guest's init for an architecture, which
+    may be missing and is needed late; ``cache`` holds initrds."""
 
     machine: Machine
     cache: Path
@@ -51,13 +53,26 @@ class Supplies:
     boot_files: BootFiles
     claims: Claims
     networks: Networks
-    hyperstart: Callable[[], Path]
+    hyperstart: Callable[[str], Path]
 
-    async def choose(self, asked: Wish, wants: Mapping[str, str]) -> Chosen:
-        """See ``choice.choose``."""
+    async def choose(self, asked: Wish, wants: Mapping[str, str], architecture: str = AMD64) -> Chosen:
+        """See ``choice.choose``, and for another ``architecture`` than this machine's ``choice.choose_foreign``."""
+        if architecture != self.drivers.default.architecture:
+            return await choose_foreign(asked, self.drivers, self.kernels, architecture)
         machine = self.machine
         configured = Wish(machine.hypervisor, machine.accelerator, machine.kernel)
         return await choose(asked, configured, self.drivers, self.kernels, wants)
+
+    def boot_timeout_s(self, driver: Driver) -> float:
+        """Of its VMs: another architecture's kernel is a distribution's, and the emulator takes its time with it."""
+        foreign = driver.architecture != self.drivers.default.architecture
+        return self.machine.boot_timeout_s * (FOREIGN_PATIENCE if foreign else 1)
+
+    async def of(self, architecture: str) -> Chosen:
+        """What runs VMs of another architecture; raises where something that they need is not here."""
+        chosen = await self.choose(Wish(), {}, architecture)
+        self.hyperstart(architecture)
+        return chosen
 
     async def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
         """In a thread of its own: who merges one of them already is waited for."""
@@ -68,7 +83,7 @@ async def plan_hardware(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[Hardware, dict[str, Any]]:
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
-    chosen = await supplies.choose(await _wish(supplies, record), _wants(contents))
+    chosen = await supplies.choose(await _wish(supplies, record), _wants(contents), record.architecture)
     kernel, accelerator = chosen.kernel, chosen.accelerator
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     arguments = command_line(
@@ -104,9 +119,10 @@ async def plan_hardware(
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
     facts["vm_kernel"] = record.kernel if _is_path(record.kernel) else str(kernel.path)
     facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
-    release = kernel.source != "own"
+    if not (await chosen.driver.capabilities()).plugs:
+        spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
-    return Hardware(spec, chosen.driver, release, record.cpus, joined, shown), facts
+    return Hardware(spec, chosen.driver, kernel.source != "own", record.cpus, joined, shown), facts
 
 
 async def _published(record: PodRecord, supplies: Supplies) -> tuple[PortMapping, ...]:
@@ -172,7 +188,7 @@ def _wants(contents: Contents) -> dict[str, str]:
 
 def _initrd(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Path:
     if record.initrd is None:
-        return build_initrd(supplies.hyperstart(), kernel, supplies.cache)
+        return build_initrd(supplies.hyperstart(kernel.architecture), kernel, supplies.cache)
     # The configuration's is hyperd's own wish.
     user = storage.asking(record.asked_by) if record.spec.initrd is not None else None
     return supplies.boot_files.copy("initrd", record.initrd, user)

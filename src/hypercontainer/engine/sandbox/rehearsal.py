@@ -24,6 +24,7 @@ from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL
 from hypercontainer.errors import AgentError
 from hypercontainer.hypervisor.driver import VM, DiskSpec
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.rootfs import LayerStore, create_writable_disk
 from hypercontainer.semantics import docker as plan
 from hypercontainer.semantics.environment import PATH
@@ -37,13 +38,15 @@ _PROCESS = 1 << 29  # a pod's numbers are below, but for its init's, which is 1
 
 @dataclass(frozen=True)
 class Stage:
-    """What a rehearsal needs on the host: an image with hyperstart in it, and a place for writable disks."""
+    """What a rehearsal needs on the host: an image with hyperstart in it, of VMs of ``architecture``, and a place for
+    writable disks."""
 
     image: DiskSpec
     folder: Path
+    architecture: str = AMD64
 
     @classmethod
-    def build(cls, hyperstart: Path, folder: Path) -> Stage:
+    def build(cls, hyperstart: Path, folder: Path, architecture: str = AMD64) -> Stage:
         """Blocks; what is there already is used again."""
         tar = _image_tar(hyperstart.read_bytes())
         diff_id = "sha256:" + hashlib.sha256(tar).hexdigest()
@@ -51,7 +54,7 @@ class Stage:
         layers.convert(io.BytesIO(tar), diff_id=diff_id, layer=NAME)
         root = layers.root_disk((diff_id,))
         extents = tuple((extent.path, extent.size_bytes) for extent in root.extents)
-        return cls(DiskSpec(IMAGE_SERIAL, extents, read_only=True), folder)
+        return cls(DiskSpec(IMAGE_SERIAL, extents, read_only=True), folder, architecture)
 
     def writable(self) -> Path:
         path = self.folder / f"{secrets.token_hex(8)}.img"
@@ -85,7 +88,7 @@ async def rehearse(vm: VM, stage: Stage, preparation: Preparation) -> None:
     agent = Agent.open(*pair, resumed=False, on_event=run.on_event)
     async with asyncio.timeout(TIMEOUT_S):
         await vm.resume()
-        await run.play(agent)
+        await run.play(agent, stage.architecture)
         await agent.prepare(preparation, timeout_s=TIMEOUT_S)
     # Before the pause: a QEMU that is paused lets go of no descriptor.
     await vm.eject_disk(IMAGE_SERIAL)
@@ -102,8 +105,9 @@ class _Run:
         if isinstance(event, ProcessExited) and not self._exited.done():
             self._exited.set_result(event)
 
-    async def play(self, agent: Agent) -> None:
-        facts = plan.Facts(Disk(IMAGE_SERIAL, "erofs"), Disk(DISK_SERIAL, "ext4"), process=_PROCESS)
+    async def play(self, agent: Agent, architecture: str) -> None:
+        disks = Disk(IMAGE_SERIAL, "erofs"), Disk(DISK_SERIAL, "ext4")
+        facts = plan.Facts(*disks, process=_PROCESS, architecture=architecture)
         spec = ContainerSpec(image="")
         made = Effective(
             env=(PATH,),

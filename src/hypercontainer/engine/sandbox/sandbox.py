@@ -226,7 +226,7 @@ class Sandbox(Inhabited):
             await hardware.network.join(vm, hardware.published, ready=False)
         live = await self._take(vm)
         stopwatch.lap("vm")
-        boot_s = self._supplies.machine.boot_timeout_s
+        boot_s = self._supplies.boot_timeout_s(hardware.driver)
         try:
             told = self._tell(
                 live, newcomer, contents, boot_s, vm_config(self.record.value, self.network.interfaces())

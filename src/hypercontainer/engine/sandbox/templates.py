@@ -27,7 +27,7 @@ from hypercontainer.hypervisor.snapshot import Snapshot, SnapshotDamaged
 
 FORMAT = 1  # of what is saved: raise it when older templates are of no use to newer code
 KEPT = 12  # a machine has few kernels and sizes; what was used longest ago makes room
-PREPARE_S = 60.0
+PREPARE_S = 180.0
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Driver
 from hypercontainer.image.store import ImageStore
+from hypercontainer.linux.architectures import AMD64
 
 _MEANINGS = {
     Accelerator.KVM: "in hardware",
@@ -93,6 +94,7 @@ class SystemService:
             confinement=capabilities.confinement if capabilities else (),
             not_limited=tuple(capabilities.not_limited) if capabilities else (),
             kernel=f"{chosen.kernel.version} ({chosen.kernel.source})" if chosen else "none",
+            architectures=(self._usual, *[each for each in self._foreign if await self._runs(each)]),
             templates=factory["templates"],
             ready_clones=factory["ready"],
             memory_bytes=config.defaults.memory_bytes,
@@ -109,11 +111,14 @@ class SystemService:
     async def doctor(self) -> list[Check]:
         checks = [await self._check_choice()]
         for driver in self._supplies.drivers.all():
+            if driver.architecture != self._usual:
+                continue
             found = await driver.diagnose()
             checks += [Check(check.name, check.ok, check.detail, check.remedy) for check in found]
         checks.append(native := await self._check_native())
         checks.append(await asyncio.to_thread(self._check_kernel, needed=native.ok is not True))
         checks.append(await asyncio.to_thread(self._check_init))
+        checks += [await self._check_foreign(each) for each in self._foreign]
         checks.append(self._check_networks())
         checks += await self._check_cni()
         checks.append(await asyncio.to_thread(self._check_space))
@@ -203,16 +208,18 @@ class SystemService:
 
     async def kernels(self) -> list[KernelLine]:
         found = await asyncio.to_thread(self._supplies.kernels.list)
+        kinds = [(kernel.program, kernel.architecture) for kernel in found]
         return [
             KernelLine(
                 name=kernel.name,
                 version=kernel.version,
                 source=kernel.source,
                 path=str(kernel.path),
-                default=kernel.program != previous,
+                default=kinds.index(kind) == place,
                 hypervisor=UML if kernel.program else QEMU,
+                architecture=kernel.architecture,
             )
-            for kernel, previous in zip(found, [None, *(kernel.program for kernel in found)], strict=False)
+            for place, (kernel, kind) in enumerate(zip(found, kinds, strict=True))
         ]
 
     # ------------------------------------------------------------------------------------- facts
@@ -251,6 +258,28 @@ class SystemService:
         remedy = "`make kernel FLAVOUR=um` builds it; it comes with Hyper's wheel"
         return Check("User Mode Linux", None, found.reason, remedy)
 
+    @property
+    def _usual(self) -> str:
+        return self._supplies.drivers.default.architecture
+
+    @property
+    def _foreign(self) -> list[str]:
+        """The other architectures of which there may be VMs."""
+        return [each for each in self._supplies.drivers.architectures if each != self._usual]
+
+    async def _runs(self, architecture: str) -> bool:
+        return (await self._check_foreign(architecture)).ok is True
+
+    async def _check_foreign(self, architecture: str) -> Check:
+        """Nothing is wrong where there are none."""
+        title = f"VMs for {architecture}"
+        try:
+            chosen = await self._supplies.of(architecture)
+            version = await self._hypervisor_version(chosen.driver)
+        except HyperError as error:
+            return Check(title, None, error.message, error.hint or "")
+        return Check(title, True, f"emulated by {version}, with {chosen.kernel.name}")
+
     def _check_kernel(self, *, needed: bool) -> Check:
         """``needed``: there is no other that guests run by."""
         try:
@@ -268,7 +297,7 @@ class SystemService:
 
     def _check_init(self) -> Check:
         try:
-            return Check("guest init", True, str(self._supplies.hyperstart()))
+            return Check("guest init", True, str(self._supplies.hyperstart(AMD64)))
         except HyperError as error:
             return Check("guest init", False, error.message, error.hint or "`make guest` builds it")
 

@@ -21,19 +21,12 @@ from hypercontainer.hypervisor.driver import (
     Tap,
     VMSpec,
 )
-from hypercontainer.hypervisor.qemu.binary import QBOOT, SANDBOX, Binary
+from hypercontainer.hypervisor.qemu.binary import SANDBOX, Binary
 from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
 
 AGENT_PORT = "hyper.agent"
 # The first descriptor that is QEMU's: 3 is the launcher's gate.
 FIRST_FD = 4
-# `q35`, because a kernel finds its interrupts there in a table: for `pc`, QEMU's ACPI code computes them in a loop,
-# once for each device, at 0.2 to 0.3 s of emulation.  Off is what costs start time or is one more thing for a guest
-# to attack.  ACPI stays: it is how disks are plugged in and how a guest powers off.  Guests' pages are not merged
-# with others': that tells them about each other.
-MACHINE = (
-    "q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,mem-merge=off,dump-guest-core=off"
-)
 # Larger than any disk that is put in: a guest may have looked at the size before.
 EMPTY_DRIVE_BYTES = 1 << 44
 # Requests that a guest may have waiting at a share; QEMU's default, 128, slows many files down.
@@ -103,7 +96,8 @@ def qemu_argv(
     argv = [*common_argv(binary, spec.accelerator), "-name", f"guest={_option(spec.name)}"]
     argv += _memory(spec, fds, role, shares)
     argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus), *firmware_argv(binary)]
-    argv += ["-kernel", f"/dev/fd/{fds.kernel}"]
+    if role is not Role.CLONE or binary.machine.clones_name_kernel:
+        argv += ["-kernel", f"/dev/fd/{fds.kernel}"]
     if fds.initrd is not None:
         argv += ["-initrd", f"/dev/fd/{fds.initrd}"]
     if role is not Role.CLONE:
@@ -144,16 +138,15 @@ def common_argv(binary: Binary, accelerator: Accelerator) -> list[str]:
     """What every QEMU started here has: a VM's, and a probe's, which so tests what a VM gets."""
     argv = [str(binary.path), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     argv += ["-sandbox", SANDBOX] if binary.sandbox else []
-    argv += ["-machine", MACHINE]
+    argv += ["-machine", binary.machine.options]
     if accelerator is Accelerator.KVM:
         return [*argv, "-accel", "kvm", "-cpu", "host"]
-    # A named model may be unknown to an older QEMU; max is not.
-    return [*argv, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", "max"]
+    return [*argv, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", binary.machine.cpu]
 
 
 def firmware_argv(binary: Binary) -> list[str]:
-    """qboot does nothing but start a kernel; without it, SeaBIOS."""
-    return ["-bios", QBOOT] if binary.qboot else []
+    """What does nothing but start a kernel, where there is one; else QEMU's usual, if any."""
+    return ["-bios", binary.machine.quick_firmware] if binary.qboot else []
 
 
 def _listener(name: str, fd: int) -> list[str]:

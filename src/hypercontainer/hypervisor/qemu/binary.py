@@ -6,24 +6,20 @@ import asyncio
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.driver import Accelerator
 from hypercontainer.hypervisor.programs import LINKER_CACHE, ask, file_key, libraries
+from hypercontainer.hypervisor.qemu.machines import MACHINES, Machine
+from hypercontainer.linux.architectures import AMD64
 
-DEFAULT_NAME = "qemu-system-x86_64"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-QBOOT = "qboot.rom"
-INSTALL_HINT = "install QEMU: apt-get install qemu-system-x86"
 PROGRAM_PLACES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 # Below where a program is installed.
 MODULES = ("lib*/qemu/accel-[kt]*.so", "lib/*/qemu/accel-[kt]*.so")
-FIRMWARE = (
-    *(QBOOT, "bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot.bin", "linuxboot_dma.bin"),
-    *("multiboot.bin", "multiboot_dma.bin"),
-)
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,12 @@ class Binary:
     free_page_reporting: bool
     qboot: bool
     files: tuple[str, ...] = ()
+    architecture: str = AMD64
+
+    @property
+    def machine(self) -> Machine:
+        """What it makes."""
+        return MACHINES[self.architecture]
 
     @property
     def datagrams(self) -> bool:
@@ -45,15 +47,19 @@ class Binary:
         return tuple(map(int, self.version.split("."))) >= (7, 2)
 
 
-def find(name: str = DEFAULT_NAME) -> Path:
-    """Raises ``Unavailable`` where there is no such program."""
+def find(name: str, machine: Machine) -> Path:
+    """Raises ``Unavailable`` where there is no such program; ``machine`` is what it is wanted for."""
     found = shutil.which(name)
     if found is None:
-        raise Unavailable(f"no {name} in PATH", hint=INSTALL_HINT)
+        raise Unavailable(f"no {name} in PATH", hint=install_hint(machine))
     return Path(found).resolve()
 
 
-async def inspect(path: Path) -> Binary:
+def install_hint(machine: Machine) -> str:
+    return f"install QEMU: apt-get install {machine.package}"
+
+
+async def inspect(path: Path, machine: Machine) -> Binary:
     """Raises ``Unavailable`` for a program that does not run or is not QEMU."""
     async with asyncio.TaskGroup() as group:
         version = group.create_task(ask(path, "-version"))
@@ -64,7 +70,7 @@ async def inspect(path: Path) -> Binary:
     places = [os.path.normpath(folder) for folder in folders.result()[1].splitlines()]
     found = re.search(r"QEMU emulator version (\d+\.\d+\.\d+)", version.result()[1])
     if found is None:
-        raise Unavailable(f"{path} does not say which QEMU it is", hint=INSTALL_HINT)
+        raise Unavailable(f"{path} does not say which QEMU it is", hint=install_hint(machine))
     words = accelerators.result()[1].split()
     sandboxed, properties = balloon.result()
     if sandboxed != 0:
@@ -76,18 +82,20 @@ async def inspect(path: Path) -> Binary:
         frozenset(one for one in Accelerator if one.value in words),
         sandbox=sandboxed == 0,
         free_page_reporting="free-page-reporting" in properties,
-        qboot=any((Path(place) / QBOOT).exists() for place in places),
-        files=await _files(path, places),
+        qboot=bool(quick := machine.quick_firmware)
+        and any((Path(place) / quick).exists() for place in places),
+        files=await _files(path, places, machine.firmware),
+        architecture=machine.architecture,
     )
 
 
-async def _files(path: Path, places: list[str]) -> tuple[str, ...]:
+async def _files(path: Path, places: list[str], wanted: Sequence[str]) -> tuple[str, ...]:
     """The program, its libraries, its accelerators' modules, and its firmware."""
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":  # a script, which may run anything
             return (str(path), *(place for place in PROGRAM_PLACES if Path(place).is_dir()))
     modules = [str(module) for pattern in MODULES for module in path.parent.parent.glob(pattern)]
     linked = await libraries(path, "-version", preloaded=tuple(modules))
-    firmware = [f"{place}/{name}" for place in places for name in FIRMWARE]
+    firmware = [f"{place}/{name}" for place in places for name in wanted]
     more = [name for name in (LINKER_CACHE, *firmware) if Path(name).exists()]
     return tuple(dict.fromkeys((str(path), *linked, *modules, *more)))

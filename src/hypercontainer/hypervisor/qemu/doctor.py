@@ -12,6 +12,7 @@ from hypercontainer.hypervisor import jail, shares
 from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import kvm
+from hypercontainer.hypervisor.qemu.machines import Machine
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 
@@ -36,7 +37,7 @@ class Examined(Protocol):
     async def probe_shares(self, *, refresh: bool = False) -> shares.Usable: ...
 
 
-async def diagnose(driver: Examined, name: str) -> list[Check]:
+async def diagnose(driver: Examined, name: str, machine: Machine) -> list[Check]:
     """Every check, whatever the others say."""
     checks = [_cgroups(driver.cgroups.not_limited)]
     if driver.uids:
@@ -45,7 +46,7 @@ async def diagnose(driver: Examined, name: str) -> list[Check]:
         capabilities = await driver.capabilities()
     except Unavailable as error:
         return [Check("QEMU", None, f"{error.message}: {WITHOUT}", error.hint or ""), *checks]
-    path = binaries.find(name)
+    path = binaries.find(name, machine)
     return [
         Check("QEMU", True, f"{path}, version {capabilities.version}"),
         _sandbox(capabilities.sandbox),

@@ -41,6 +41,7 @@ from hypercontainer.hypervisor.qemu.argv import Role, plan_fds, qemu_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.handed import BOOT, Command, Origin, Programs, command
 from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY
+from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.hypervisor.qemu.overhead import overhead_bytes
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
 from hypercontainer.hypervisor.qemu.saving import own_offset
@@ -49,11 +50,13 @@ from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
 from hypercontainer.linux.waiting import both
 
+QEMU = "qemu"
 LAUNCH_TIMEOUT_S = 30.0
 ADOPT_TIMEOUT_S = 10.0
 # A process that has lost its control connection is dying; this is how long it may take before it is helped.
@@ -74,24 +77,24 @@ class Started:
 
 
 class QemuDriver:
-    """See ``hypercontainer.hypervisor.driver.Driver``.
-
-    ``cache`` is a file for what was found out about this machine; ``binary`` a name in PATH or a path.
-    """
-
-    name = "qemu"
+    """See ``hypercontainer.hypervisor.driver.Driver``."""
 
     def __init__(
         self,
         cache: Path,
         *,
-        binary: str = binaries.DEFAULT_NAME,
+        architecture: str = AMD64,
+        binary: str = "",
         cgroups: Cgroups | None = None,
         uids: range = range(0),
     ) -> None:
-        """``cache`` is the file of what was found out; ``uids`` are the ones that VMs will be given, for `diagnose`."""
+        """``cache`` is the file of what was found out about the host; ``binary`` a name in PATH or a path, "" the usual
+        one for machines of this ``architecture``; ``uids`` are the ones that VMs will be given, for `diagnose`."""
         self._cache = FactCache(cache)
-        self._name = binary
+        self.machine = MACHINES[architecture]
+        self.architecture = architecture
+        self.name = QEMU if architecture == AMD64 else f"{QEMU}-{architecture}"
+        self._name = binary or self.machine.program
         self._cgroups = cgroups
         self.uids = uids
         self._resolver = Resolver()
@@ -107,6 +110,7 @@ class QemuDriver:
             confinement=jail.words(await jail.means(self._cache)),
             templates=PRIVATE_MEMORY.is_file(),
             drives=True,
+            plugs=self.machine.plugs,
             shares=(await self.probe_shares()).filesystem,
             not_limited=self.cgroups.not_limited,
         )
@@ -140,7 +144,7 @@ class QemuDriver:
         return await shares.probe(self._cache, refresh=refresh)
 
     async def diagnose(self) -> list[Check]:
-        return await doctor.diagnose(self, self._name)
+        return await doctor.diagnose(self, self._name, self.machine)
 
     def limits(
         self,
@@ -218,11 +222,11 @@ class QemuDriver:
         clean(RunDir(record.run_dir), record)
 
     async def _binary(self) -> Binary:
-        path = binaries.find(self._name)
+        path = binaries.find(self._name, self.machine)
         key = f"program {program_key(path)}"
         known = self._cache.get(key, Binary)
         if known is None:
-            known = await binaries.inspect(path)
+            known = await binaries.inspect(path, self.machine)
             self._cache.put(key, known)
         return known
 
@@ -276,7 +280,7 @@ class QemuDriver:
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(watch.output.stderr()) or str(error)) from error
             serving: list[Served] = [*networks, *served]
-            record = _record(spec, process, self.cgroups.named(spec.id), programs, serving)
+            record = _record(self.name, spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
             processes = [process, *(one.process for one in serving)]
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
@@ -341,6 +345,7 @@ async def _held(
 
 
 def _record(
+    driver: str,
     spec: VMSpec,
     process: Process,
     cgroup: Cgroup,
@@ -348,7 +353,7 @@ def _record(
     serving: Sequence[Served],
 ) -> VMRecord:
     return VMRecord(
-        driver=QemuDriver.name,
+        driver=driver,
         id=spec.id,
         name=spec.name,
         pid=process.pid,

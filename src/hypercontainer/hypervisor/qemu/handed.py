@@ -79,10 +79,9 @@ def command(
         inherited += [_clone_kernel(spec.kernel, fds)]
     else:
         inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
-    if not is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
-        raise InvalidArgument(
-            f"{spec.kernel} is no kernel that QEMU can boot: neither a bzImage nor an ELF file"
-        )
+    machine = programs.qemu.machine
+    if not machine.is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
+        raise InvalidArgument(f"{spec.kernel} is no kernel that QEMU can boot as {machine.architecture}")
     for disk, numbers in zip(spec.disks, plan.disks, strict=True):
         inherited += open_extents(disk, fds)
         if numbers.descriptor is not None:
@@ -95,14 +94,6 @@ def command(
     environment = ENVIRONMENT | ({"LD_PRELOAD": str(PRIVATE_MEMORY)} if clone else {})
     needs = rights(programs.qemu, spec, plan, origin.role)
     return Command(tuple(argv), environment, tuple(inherited), needs)
-
-
-def is_kernel(head: bytes) -> bool:
-    """Whether a file begins like a kernel.  QEMU itself loads anything, and the guest then hangs.
-
-    ``HdrS`` is at 0x202 of a bzImage (Linux boot protocol 2.00), an ELF file may carry a PVH entry.
-    """
-    return head.startswith(b"\x7fELF") or head[0x202:0x206] == b"HdrS"
 
 
 def _clone_kernel(kernel: Path, fds: contextlib.ExitStack) -> int:

@@ -24,12 +24,17 @@ from hypercontainer.hypervisor.qemu import jail, kvm, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.trial import KERNEL_IS_UP, Outcome
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.confine import Means, jail_argv
 from hypercontainer.linux.process import boot_id
 
 GUEST_TIMEOUT_S = 2.0
 KERNEL_TIMEOUT_S = {Accelerator.KVM: 5.0, Accelerator.TCG: 60.0}
-_KERNEL_ARGS = "console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=t"
+_KERNEL_ARGS = "console={0} earlyprintk={0} panic=-1 reboot=t"
+
+
+# The probe guest is one for x86; another machine's QEMU can be seen to be there.
+_SEEN = {True: "a probe guest booted", False: "it was built with it"}
 
 
 async def probe(binary: Binary, means: Means, accelerator: Accelerator, kernel: Path | None) -> Verdict:
@@ -38,7 +43,7 @@ async def probe(binary: Binary, means: Means, accelerator: Accelerator, kernel: 
     problem = await _problem(binary, means, accelerator, kernel)
     took = time.monotonic() - start
     if problem is None:
-        what = "the kernel booted" if kernel else "a probe guest booted"
+        what = "the kernel booted" if kernel else _SEEN[binary.architecture == AMD64]
         return Verdict(accelerator, usable=True, reason=what, seconds=took)
     return Verdict(accelerator, usable=False, reason=problem, seconds=took)
 
@@ -70,7 +75,9 @@ async def _problem(binary: Binary, means: Means, accelerator: Accelerator, kerne
         missing = kvm.device_problem()
         if missing is not None:
             return missing
-    problem = await _probe_guest_problem(binary, means, accelerator)
+    problem = None
+    if binary.architecture == AMD64:
+        problem = await _probe_guest_problem(binary, means, accelerator)
     if problem is None and accelerator is Accelerator.KVM:
         problem = kvm.access_problem()
     if problem is None and kernel is not None:
@@ -100,7 +107,7 @@ async def _kernel_problem(binary: Binary, means: Means, accelerator: Accelerator
         raise Unavailable(f"cannot open kernel {kernel}: {error.strerror}") from error
     try:
         arguments = ["-m", "256M", *firmware_argv(binary), "-kernel", f"/dev/fd/{fd}"]
-        arguments += ["-append", _KERNEL_ARGS, "-serial", "stdio"]
+        arguments += ["-append", _KERNEL_ARGS.format(binary.machine.console), "-serial", "stdio"]
         outcome = await _run(binary, means, accelerator, arguments, [fd], timeout_s, until=KERNEL_IS_UP)
     finally:
         os.close(fd)

@@ -40,6 +40,7 @@ from hypercontainer.hypervisor.uml.plugged_nics import PluggedNics
 from hypercontainer.hypervisor.uml.vm import UmlVM
 from hypercontainer.hypervisor.validate import check_spec
 from hypercontainer.linux import unix
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
@@ -59,6 +60,7 @@ class UmlDriver:
     """See ``hypercontainer.hypervisor.driver.Driver``."""
 
     name = "uml"
+    architecture = AMD64
 
     def __init__(self, cache: Path, *, cgroups: Cgroups | None = None, mode: Mode = Mode.SECCOMP) -> None:
         """``cache`` is the file of what was found out."""

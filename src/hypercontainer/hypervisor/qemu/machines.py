@@ -1,0 +1,88 @@
+"""The machines that QEMU makes, one for each architecture: what is its own in the command line and on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypercontainer.linux.architectures import AMD64, ARM64, RISCV64
+
+QBOOT = "qboot.rom"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``architecture`` in Go's words; ``package``: Debian's with the ``program``.
+
+    ``kernels``: where and by what a file is known that QEMU can start as a kernel; it loads anything, and the guest
+    then hangs.  ``firmware``: what may be read of it, where there is any.  ``plugs``: its root ports work with packaged
+    kernels.  ``quick_firmware``: one that does nothing but start a kernel.  ``clones_name_kernel``: a QEMU that starts
+    where a saved one stopped is told of a kernel all the same, since it picks its firmware by that.
+    """
+
+    architecture: str
+    program: str
+    package: str
+    options: str
+    cpu: str
+    console: str
+    kernels: tuple[tuple[int, bytes], ...]
+    firmware: tuple[str, ...] = ()
+    plugs: bool = True
+    quick_firmware: str = ""
+    clones_name_kernel: bool = False
+
+    def is_kernel(self, head: bytes) -> bool:
+        """Whether a file begins like a kernel."""
+        return any(head[at : at + len(magic)] == magic for at, magic in self.kernels)
+
+
+# Guests' pages are not merged with others': that tells them about each other.
+_ALONE = "mem-merge=off,dump-guest-core=off"
+_ELF = (0, b"\x7fELF")
+
+MACHINES: dict[str, Machine] = {
+    machine.architecture: machine
+    for machine in (
+        # `q35`, because a kernel finds its interrupts there in a table: for `pc`, QEMU's ACPI code computes them in a
+        # loop, once for each device, at 0.2 to 0.3 s of emulation.  Off is what costs start time or is one more thing
+        # for a guest to attack.  ACPI stays: it is how disks are plugged in and how a guest powers off.
+        Machine(
+            AMD64,
+            "qemu-system-x86_64",
+            "qemu-system-x86",
+            f"q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,{_ALONE}",
+            "max",  # a named model may be unknown to an older QEMU; max is not
+            "ttyS0",
+            (_ELF, (0x202, b"HdrS")),  # PVH, a bzImage (Linux boot protocol 2.00)
+            (
+                *(QBOOT, "bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot.bin", "linuxboot_dma.bin"),
+                *("multiboot.bin", "multiboot_dma.bin"),
+            ),
+            quick_firmware=QBOOT,
+            clones_name_kernel=True,
+        ),
+        # Pointers are authenticated by a quick hash in place of the architecture's, which takes an emulator a third of
+        # all its time.
+        Machine(
+            ARM64,
+            "qemu-system-aarch64",
+            "qemu-system-arm",
+            f"virt,{_ALONE}",
+            "max,pauth-impdef=on",
+            "ttyAMA0",
+            ((0x38, b"ARM\x64"),),  # Documentation/arm64/booting.rst
+        ),
+        # Debian's kernel has no driver for root ports into which something is plugged.
+        Machine(
+            RISCV64,
+            "qemu-system-riscv64",
+            "qemu-system-misc",
+            f"virt,{_ALONE}",
+            "rv64",
+            "ttyS0",
+            ((0x38, b"RSC\x05"),),  # Documentation/riscv/boot-image-header.rst
+            ("opensbi-riscv64-generic-fw_dynamic.bin",),
+            plugs=False,
+        ),
+    )
+}
