@@ -63,6 +63,8 @@ enum hyper_operation {
 	HYPER_OP_PREPARE = 14, /* EBUSY after the first container; the session ends with the answer */
 	HYPER_OP_VOLUME_ADD = 15,
 	HYPER_OP_VOLUME_REMOVE = 16, /* EBUSY while a container has it; ENOENT */
+	HYPER_OP_VOLUME_GROW = 17, /* answers when its ext4 has all of a disk that has got SIZE bytes */
+	HYPER_OP_VOLUME_FREEZE = 18, /* nothing is written to it for LIMIT_MS, or until it is asked again; ESTALE where that is over */
 };
 
 enum hyper_event {
@@ -151,6 +153,9 @@ enum hyper_tag {
 	HYPER_OWNER = 83, /* user[:group], looked up in the root, in place of UID and GID */
 	HYPER_TIDY = 84, /* an empty lost+found goes */
 	HYPER_JOINED = 85, /* of BIND: the first of these in the root goes before CONTENT */
+	HYPER_SIZE = 86, /* bytes */
+	HYPER_LIMIT_MS = 87,
+	HYPER_GROW = 88, /* its ext4 gets all of its disk */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,

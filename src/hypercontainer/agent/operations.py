@@ -188,8 +188,8 @@ class VolumePlan:
     """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``, made if missing.
 
     ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's, where that
-    is made.  ``tidy``: an empty lost+found goes.  ``files`` are written into it (their paths relative to it).  One
-    volume is always there: "hyper.shm", 64 MiB of memory for the containers' /dev/shm.
+    is made.  ``tidy``: an empty lost+found goes; ``grow``: its ext4 gets all of its disk.  ``files`` are written into
+    it (their paths relative to it).  One volume is always there: "hyper.shm", 64 MiB of memory for the containers' /dev/shm.
     """
 
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
@@ -200,11 +200,29 @@ class VolumePlan:
     files: Annotated[tuple[File, ...], Tag.FILE] = ()
     read_only: Annotated[bool, Tag.READ_ONLY] = False
     tidy: Annotated[bool, Tag.TIDY] = False
+    grow: Annotated[bool, Tag.GROW] = False
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeName:
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeGrow:
+    """``size_bytes``: of its disk, by now."""
+
+    name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
+    size_bytes: Annotated[int, Tag.SIZE]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFreeze:
+    """``frozen``: for so long at most, from now on, also where it is frozen already; else no more."""
+
+    name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
+    frozen: Annotated[bool, Tag.FROZEN] = False
+    limit_ms: Annotated[int, Tag.LIMIT_MS] = 0
 
 
 # ------------------------------------------------------------------------ PROCESS_START and control
@@ -341,6 +359,8 @@ REQUESTS: Final[Mapping[Operation, type[Any]]] = {
     Operation.PREPARE: Preparation,
     Operation.VOLUME_ADD: VolumePlan,
     Operation.VOLUME_REMOVE: VolumeName,
+    Operation.VOLUME_GROW: VolumeGrow,
+    Operation.VOLUME_FREEZE: VolumeFreeze,
 }
 
 

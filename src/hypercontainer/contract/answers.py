@@ -391,6 +391,18 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     pods: tuple[str, ...] = ()
     disk: str = ""  # its file on the host
+    snapshots: int = 0
+    snapshots_bytes: int = 0  # what they take of the host's disk, where they do not share it with the volume
+
+
+class SnapshotInfo(Struct, frozen=True, kw_only=True):
+    """What a volume was at a moment."""
+
+    name: str
+    volume: str
+    created: str
+    size_bytes: int
+    used_bytes: int
 
 
 class NetworkMember(Struct, frozen=True, kw_only=True):
