@@ -189,7 +189,8 @@ class VolumePlan:
 
     ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's, where that
     is made.  ``tidy``: an empty lost+found goes; ``grow``: its ext4 gets all of its disk.  ``files`` are written into
-    it (their paths relative to it).  One volume is always there: "hyper.shm", 64 MiB of memory for the containers' /dev/shm.
+    it (their paths relative to it).  One volume is always there: "hyper.shm", 64 MiB of memory for the containers'
+    /dev/shm.
     """
 
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
