@@ -133,6 +133,7 @@ class VolumeVMs:
                 del self._bare[volume]
 
     def _made(self, name: str) -> _Bare:
+        machine = self._supplies.machine
         record = PodRecord(
             id=names.new_id(),
             spec=PodSpec(),
@@ -140,6 +141,8 @@ class VolumeVMs:
             memory_mib=BARE_MIB,
             cpus=1.0,
             mac=new_mac(),
+            initrd=str(machine.initrd) if machine.initrd else None,
+            kernel_args=machine.kernel_args,
             uid=self._directory.new_uid(),
         )
         kept: Kept[PodRecord] = Kept(record, lambda changed: None)
