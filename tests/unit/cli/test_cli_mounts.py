@@ -75,6 +75,10 @@ def without_copy(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
             ("--mount", "src=data,dst=/d,volume-nocopy,volume-subpath=a/b"),
             without_copy(NAMED, sub_path="a/b"),
         ),
+        (
+            ("--mount", "src=data,dst=/d,volume-driver=local,volume-opt=size=2g"),
+            NAMED | {"volumes": [named(size_bytes=2 << 30)]},
+        ),
         (("--mount", "type=volume,destination=/d"), ANONYMOUS),
         (("--mount", '"type=volume","src=data","dst=/d"'), NAMED),
         (
