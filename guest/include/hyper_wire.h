@@ -20,6 +20,7 @@
 #define HYPER_PING_MAX 64
 #define HYPER_PROCESS_MAX 1073741823
 #define HYPER_NAME_MAX 64 /* bytes of a container's, volume's or directory's name */
+#define HYPER_VOLUMES_POINT "/run/pod" /* in the VM: volumes are mounted in it, by their names */
 #define HYPER_CONTAINERS_MAX 128
 
 enum hyper_frame {
@@ -64,7 +65,7 @@ enum hyper_operation {
 	HYPER_OP_VOLUME_ADD = 15,
 	HYPER_OP_VOLUME_REMOVE = 16, /* EBUSY while a container has it; ENOENT */
 	HYPER_OP_VOLUME_GROW = 17, /* answers when its ext4 has all of a disk that has got SIZE bytes */
-	HYPER_OP_VOLUME_FREEZE = 18, /* nothing is written to it for LIMIT_MS, or until it is asked again; ESTALE where that is over */
+	HYPER_OP_VOLUME_FREEZE = 18,
 };
 
 enum hyper_event {

@@ -189,8 +189,7 @@ class VolumePlan:
 
     ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's, where that
     is made.  ``tidy``: an empty lost+found goes; ``grow``: its ext4 gets all of its disk.  ``files`` are written into
-    it (their paths relative to it).  One volume is always there: "hyper.shm", 64 MiB of memory for the containers'
-    /dev/shm.
+    it (their paths relative to it).  "hyper.shm" is always there: 64 MiB of memory for the containers' /dev/shm.
     """
 
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
@@ -210,20 +209,14 @@ class VolumeName:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeGrow:
-    """``size_bytes``: of its disk, by now."""
-
-    name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
-    size_bytes: Annotated[int, Tag.SIZE]
+class VolumeGrow(VolumeName):
+    size_bytes: Annotated[int, Tag.SIZE]  # of its disk, by now
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeFreeze:
-    """``frozen``: for so long at most, from now on, also where it is frozen already; else no more."""
-
-    name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
+class VolumeFreeze(VolumeName):
     frozen: Annotated[bool, Tag.FROZEN] = False
-    limit_ms: Annotated[int, Tag.LIMIT_MS] = 0
+    limit_ms: Annotated[int, Tag.LIMIT_MS] = 0  # how long, from now on
 
 
 # ------------------------------------------------------------------------ PROCESS_START and control

@@ -395,16 +395,6 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     snapshots_bytes: int = 0  # what they take of the host's disk, where they do not share it with the volume
 
 
-class SnapshotInfo(Struct, frozen=True, kw_only=True):
-    """What a volume was at a moment."""
-
-    name: str
-    volume: str
-    created: str
-    size_bytes: int
-    used_bytes: int
-
-
 class NetworkMember(Struct, frozen=True, kw_only=True):
     """A pod that is in a network; its addresses while its VM runs.  ``containers``: names."""
 

@@ -26,12 +26,12 @@ from hypercontainer.contract.answers import (
     Pruned,
     Removed,
     Sample,
-    SnapshotInfo,
     Summary,
     VolumeInfo,
 )
 from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.contract.volumes import SnapshotInfo
 
 API_VERSION = "1"
 

@@ -66,7 +66,12 @@ async def using(w: World, *, read_only: bool = False, start: bool = True, name: 
 
 
 def asked(w: World, kind: type[Any]) -> list[Any]:
-    return [record for guest in w.driver.guests for _, record in guest.requests if isinstance(record, kind)]
+    return [
+        record
+        for guest in w.driver.guests.values()
+        for _, record in guest.requests
+        if isinstance(record, kind)
+    ]
 
 
 def left_behind(w: World) -> list[Path]:
@@ -82,7 +87,7 @@ def test_a_volume_grows_where_it_is_used_and_where_it_is_not(tell: Tell) -> None
         assert (await volumes.resize("v", size_bytes=128 * MEBIBYTE)).size_bytes == 128 * MEBIBYTE
         assert asked(w, VolumeGrow) == []
         await using(w)
-        assert [plan.grow for guest in w.driver.guests for plan in guest.volumes.values()] == [True]
+        assert [plan.grow for guest in w.driver.guests.values() for plan in guest.volumes.values()] == [True]
         assert (await volumes.resize("v", size_bytes=256 * MEBIBYTE)).size_bytes == 256 * MEBIBYTE
         assert [record.size_bytes for record in asked(w, VolumeGrow)] == [256 * MEBIBYTE]
         with pytest.raises(InvalidArgument, match="does not get smaller"):
@@ -143,14 +148,14 @@ def test_a_snapshot_is_of_a_volume_that_stands_still(tell: Tell, monkeypatch: py
         await using(w)
 
         def copy(source: Path, folder: Path) -> Path:
-            still.append([bool(guest.still) for guest in w.driver.guests])
+            still.append([bool(guest.still) for guest in w.driver.guests.values()])
             return real(source, folder)
 
         monkeypatch.setattr(snapshots, "copy", copy)
         assert (await volumes.snapshot("v", snapshot="one")).name == "one"
         assert (await volumes.clone("v", target="new", labels={"a": "b"})).size_bytes == 64 * MEBIBYTE
         assert still == [[True], [True]]
-        assert not any(guest.still for guest in w.driver.guests)
+        assert not any(guest.still for guest in w.driver.guests.values())
         assert [one.name for one in await volumes.snapshots("v")] == ["one"]
         assert {one.name for one in await volumes.find()} == {"v", "new"}
         with pytest.raises(Conflict, match="in use by container c"):
@@ -176,7 +181,7 @@ def test_a_guest_that_went_on_meanwhile_gives_no_snapshot(
         await using(w)
 
         def slow(source: Path, folder: Path) -> Path:
-            for guest in w.driver.guests:
+            for guest in w.driver.guests.values():
                 guest.still.clear()
             return real(source, folder)
 
@@ -190,7 +195,9 @@ def test_a_guest_that_went_on_meanwhile_gives_no_snapshot(
         with pytest.raises(Unavailable, match="No space left"):
             await volumes.snapshot("v")
         assert [record.frozen for record in asked(w, VolumeFreeze)] == [True, False, True, False]
-        assert await volumes.snapshots("v") == [] and not any(guest.still for guest in w.driver.guests)
+        assert await volumes.snapshots("v") == [] and not any(
+            guest.still for guest in w.driver.guests.values()
+        )
         assert not list((w.config.root / "volumes").glob("*/snapshots/*"))
 
     tell(story)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_what_was_written_since_is_not_in_it_and_goes_when_it_is_put_back(folder
 def test_names_are_checked_and_made_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = snapshots.check_new(folder, None)
     taken(folder, made)
-    monkeypatch.setattr(snapshots.time, "strftime", lambda *_: made)
+    monkeypatch.setattr(time, "strftime", lambda *_: made)
     assert snapshots.check_new(folder, None) == f"{made}-2"
     for wrong in ("", "../x", ".new-x", "a/b", "x" * 129):
         with pytest.raises(InvalidArgument):

@@ -145,6 +145,7 @@ SNAPSHOT = Command(
 SNAPSHOTS = Command(
     snapshots,
     "[OPTIONS] [VOLUME...]",
+    count=(0, None),
     options=(FORMAT, flag("-q --quiet", "names only")),
     text="Of all volumes, unless some are named.",
     examples=("hyper snapshot ls data",),

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from hypercontainer.contract.answers import SnapshotInfo, VolumeInfo
+from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.contract.volumes import SnapshotInfo
 from hypercontainer.engine import times
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.service.volume_files import VolumeFiles

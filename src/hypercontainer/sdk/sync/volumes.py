@@ -10,8 +10,9 @@ import builtins
 import os
 from typing import BinaryIO
 
-from hypercontainer.contract.answers import PathFacts, SnapshotInfo, VolumeInfo
+from hypercontainer.contract.answers import PathFacts, VolumeInfo
 from hypercontainer.contract.calls import VolumesPruned
+from hypercontainer.contract.volumes import SnapshotInfo
 from hypercontainer.sdk.aio import volumes as aio
 from hypercontainer.sdk.aio.archives import Archive
 from hypercontainer.sdk.aio.calls import Filters
