@@ -392,7 +392,7 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     pods: tuple[str, ...] = ()
     disk: str = ""  # its file on the host
     snapshots: int = 0
-    snapshots_bytes: int = 0  # what they take of the host's disk, where they do not share it with the volume
+    snapshots_bytes: int = 0
 
 
 class NetworkMember(Struct, frozen=True, kw_only=True):

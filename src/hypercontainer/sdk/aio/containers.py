@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import contextlib
 import io
@@ -30,7 +31,7 @@ from hypercontainer.contract.calls import ChangeList, ContainerList, ProcessList
 from hypercontainer.contract.frames import CONTROL, FrameReader
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
-from hypercontainer.sdk.aio.archives import Archive, packed, unpacked
+from hypercontainer.sdk.aio.archives import Archive, opened, packed, unpacked
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_image
