@@ -20,6 +20,7 @@
 #define HYPER_PING_MAX 64
 #define HYPER_PROCESS_MAX 1073741823
 #define HYPER_NAME_MAX 64 /* bytes of a container's, volume's or directory's name */
+#define HYPER_VOLUMES_POINT "/run/pod" /* in the VM: volumes are mounted in it, by their names */
 #define HYPER_CONTAINERS_MAX 128
 
 enum hyper_frame {
@@ -63,6 +64,8 @@ enum hyper_operation {
 	HYPER_OP_PREPARE = 14, /* EBUSY after the first container; the session ends with the answer */
 	HYPER_OP_VOLUME_ADD = 15,
 	HYPER_OP_VOLUME_REMOVE = 16, /* EBUSY while a container has it; ENOENT */
+	HYPER_OP_VOLUME_GROW = 17, /* answers when its ext4 has all of a disk that has got SIZE bytes */
+	HYPER_OP_VOLUME_FREEZE = 18,
 };
 
 enum hyper_event {
@@ -151,6 +154,9 @@ enum hyper_tag {
 	HYPER_OWNER = 83, /* user[:group], looked up in the root, in place of UID and GID */
 	HYPER_TIDY = 84, /* an empty lost+found goes */
 	HYPER_JOINED = 85, /* of BIND: the first of these in the root goes before CONTENT */
+	HYPER_SIZE = 86, /* bytes */
+	HYPER_LIMIT_MS = 87,
+	HYPER_GROW = 88, /* its ext4 gets all of its disk */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "container.h"
+#include "freeze.h"
+#include "grow.h"
 #include "operations.h"
 #include "process.h"
 #include "schema.h"
@@ -33,6 +35,8 @@ static void (*const operations[])(struct request *request) = {
 	[HYPER_OP_PREPARE] = op_prepare,
 	[HYPER_OP_VOLUME_ADD] = op_volume_add,
 	[HYPER_OP_VOLUME_REMOVE] = op_volume_remove,
+	[HYPER_OP_VOLUME_GROW] = op_volume_grow,
+	[HYPER_OP_VOLUME_FREEZE] = op_volume_freeze,
 };
 
 static void respond(uint32_t session, uint32_t id, const struct failure *failure, const struct buffer *fields)
@@ -129,7 +133,7 @@ static bool is_barrier(const struct request *request)
 
 static bool is_volumes(const struct request *request)
 {
-	return request->operation == HYPER_OP_VOLUME_ADD || request->operation == HYPER_OP_VOLUME_REMOVE;
+	return request->operation >= HYPER_OP_VOLUME_ADD && request->operation <= HYPER_OP_VOLUME_FREEZE;
 }
 
 /* A container has the volumes that were added before it, and keeps them until it is gone. */

@@ -220,11 +220,25 @@ static const struct rule volume_plan_rules[] = {
 	{HYPER_FILE, NESTED, MANY, 0, file_rules},
 	{HYPER_READ_ONLY, FLAG, 0, 0, NULL},
 	{HYPER_TIDY, FLAG, 0, 0, NULL},
+	{HYPER_GROW, FLAG, 0, 0, NULL},
 	END,
 };
 
 static const struct rule volume_name_rules[] = {
 	{HYPER_NAME, TEXT, REQUIRED, 64, NULL},
+	END,
+};
+
+static const struct rule volume_grow_rules[] = {
+	{HYPER_NAME, TEXT, REQUIRED, 64, NULL},
+	{HYPER_SIZE, U64, REQUIRED, 0, NULL},
+	END,
+};
+
+static const struct rule volume_freeze_rules[] = {
+	{HYPER_NAME, TEXT, REQUIRED, 64, NULL},
+	{HYPER_FROZEN, FLAG, 0, 0, NULL},
+	{HYPER_LIMIT_MS, U32, 0, 0, NULL},
 	END,
 };
 
@@ -245,6 +259,8 @@ static const struct rule *const operations[] = {
 	[HYPER_OP_PREPARE] = preparation_rules,
 	[HYPER_OP_VOLUME_ADD] = volume_plan_rules,
 	[HYPER_OP_VOLUME_REMOVE] = volume_name_rules,
+	[HYPER_OP_VOLUME_GROW] = volume_grow_rules,
+	[HYPER_OP_VOLUME_FREEZE] = volume_freeze_rules,
 };
 
 const struct rule *schema_of(uint16_t operation)

@@ -13,6 +13,7 @@
 
 #include "cgroup.h"
 #include "container.h"
+#include "freeze.h"
 #include "loop.h"
 #include "net.h"
 #include "system.h"
@@ -227,6 +228,7 @@ __attribute__((noreturn)) static void off(void)
 
 void vm_power_off(void)
 {
+	freezes_end(); /* who waits to write to one could not be ended */
 	bool running = containers_running();
 	if (running && kill(-1, SIGTERM) == 0)
 		reap_all(TERM_MS);

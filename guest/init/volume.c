@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -13,6 +15,7 @@
 #include "child.h"
 #include "container.h"
 #include "disk.h"
+#include "grow.h"
 #include "place.h"
 #include "root.h"
 #include "schema.h"
@@ -64,6 +67,17 @@ int volumes_begin(struct failure *failure)
 	count = 1;
 	begun = true;
 	return 0;
+}
+
+int volume_open(struct span name, struct failure *failure)
+{
+	char path[PATH_BYTES];
+	const struct volume *volume = find(name);
+	if (!volume)
+		return fail(failure, ENOENT, "volume %.*s: there is none", (int)name.length, (const char *)name.data);
+	path_of(volume, path);
+	int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return root >= 0 ? root : fail(failure, errno, "volume %s: %s", volume->name, reason(errno));
 }
 
 void volumes_follow(void)
@@ -208,6 +222,16 @@ static void tidy(const char *path)
 	(void)rmdir(left);
 }
 
+/* A disk that has got larger while nobody had it.  Where that fails, it is as large as it was. */
+static void grow(const char *path)
+{
+	struct failure failure = {0};
+	int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root >= 0 && grow_to_disk(root, &failure) != 0)
+		log_line("%s: %s", path, failure.text);
+	close_fd(&root);
+}
+
 static int add(struct span fields, const char *path, struct failure *failure)
 {
 	struct span source, value;
@@ -220,6 +244,8 @@ static int add(struct span fields, const char *path, struct failure *failure)
 		return -1;
 	if (files && fill(path, fields, made, failure) != 0)
 		return -1;
+	if (find_flag(fields, HYPER_GROW))
+		grow(path);
 	if (find_flag(fields, HYPER_TIDY))
 		tidy(path);
 	/* The file system itself: a mount of it that a namespace has had since before would stay as it is. */
@@ -307,6 +333,8 @@ static int remove_one(const struct volume *volume, int flags, struct failure *fa
 	char path[PATH_BYTES];
 	path_of(volume, path);
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0)
+		(void)ioctl(fd, (int)FITHAW, 0); /* at the VM's end it may stand still */
 	int synced = fd < 0 ? 0 : syncfs(fd), error = errno;
 	close_fd(&fd);
 	if (umount2(path, UMOUNT_NOFOLLOW | flags) != 0)

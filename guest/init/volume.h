@@ -8,7 +8,7 @@
 
 #include "request.h"
 
-#define VOLUMES_POINT "/run/pod"
+#define VOLUMES_POINT HYPER_VOLUMES_POINT
 #define VOLUMES_MAX 256
 #define VOLUME_MEMORY "hyper.shm" /* always there: 64 MiB for the containers' /dev/shm */
 
@@ -31,6 +31,9 @@ int volumes_named(struct span fields, struct volume_set *set, struct failure *fa
 
 /* A bind mount's source "NAME/path/below": the place, made if it is missing, or -1. */
 int volume_place(const char *source, struct failure *failure);
+
+/* The root of the one of this name; -1 where there is none. */
+int volume_open(struct span name, struct failure *failure);
 
 /* For the shutdown: whether there are more than memory, which nobody wants back. */
 bool volumes_any(void);

@@ -49,6 +49,8 @@ from hypercontainer.agent.operations import (
     Tasks,
     Time,
     VmConfig,
+    VolumeFreeze,
+    VolumeGrow,
     VolumeName,
     VolumePlan,
     Welcome,
@@ -68,7 +70,7 @@ from hypercontainer.agent.wire import (
 )
 from hypercontainer.errors import AgentProtocolError
 
-ENOENT, EBUSY, EEXIST, EINVAL = 2, 16, 17, 22
+ENOENT, EBUSY, EEXIST, EINVAL, ESTALE = 2, 16, 17, 22, 116
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Guest = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -117,6 +119,8 @@ class FakeGuest:
         self.containers: dict[str, ContainerPlan] = {}
         self.frozen: set[str] = set()
         self.volumes: dict[str, VolumePlan] = {}
+        self.grown: dict[str, int] = {}
+        self.still: set[str] = set()  # volumes that nothing is written to
         self.discarded: list[str] = []  # directories of disks
         self.processes: dict[int, FakeProcess] = {}
         self.requests: list[tuple[Operation, Any]] = []
@@ -326,6 +330,16 @@ class FakeGuest:
         if any(record.name in _volumes_of(plan) for plan in self.containers.values()):
             raise Refused(EBUSY, f"volume {record.name} is in use")
         del self.volumes[record.name]
+
+    def _volume_grow(self, record: VolumeGrow) -> None:
+        if record.name not in self.volumes:
+            raise Refused(ENOENT, f"no volume {record.name}")
+        self.grown[record.name] = record.size_bytes
+
+    def _volume_freeze(self, record: VolumeFreeze) -> None:
+        if record.frozen == (record.name in self.still):
+            raise Refused(EBUSY if record.frozen else ESTALE, f"volume {record.name}")
+        (self.still.add if record.frozen else self.still.discard)(record.name)
 
     def _container_freeze(self, record: ContainerFreeze) -> None:
         self._container(record.container)

@@ -13,6 +13,7 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
@@ -249,6 +250,14 @@ class FakeVM:
         if not machine.unplugs:
             raise HypervisorError(f"the guest did not give up disk {serial} within {timeout_s:g} s")
         del machine.disks[serial]
+
+    async def grow_disk(self, serial: str, size_bytes: int) -> None:
+        disks = self._running().disks
+        if serial not in disks:
+            raise NotFound(f"no disk {serial} is attached")
+        grown = replace(disks[serial], extents=((disks[serial].extents[0][0], size_bytes),))
+        check_files(grown)
+        disks[serial] = grown
 
     async def insert_disk(self, disk: DiskSpec) -> None:
         check_disk(disk)

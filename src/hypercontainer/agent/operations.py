@@ -188,8 +188,8 @@ class VolumePlan:
     """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``, made if missing.
 
     ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's, where that
-    is made.  ``tidy``: an empty lost+found goes.  ``files`` are written into it (their paths relative to it).  One
-    volume is always there: "hyper.shm", 64 MiB of memory for the containers' /dev/shm.
+    is made.  ``tidy``: an empty lost+found goes; ``grow``: its ext4 gets all of its disk.  ``files`` are written into
+    it (their paths relative to it).  "hyper.shm" is always there: 64 MiB of memory for the containers' /dev/shm.
     """
 
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
@@ -200,11 +200,23 @@ class VolumePlan:
     files: Annotated[tuple[File, ...], Tag.FILE] = ()
     read_only: Annotated[bool, Tag.READ_ONLY] = False
     tidy: Annotated[bool, Tag.TIDY] = False
+    grow: Annotated[bool, Tag.GROW] = False
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeName:
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeGrow(VolumeName):
+    size_bytes: Annotated[int, Tag.SIZE]  # of its disk, by now
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFreeze(VolumeName):
+    frozen: Annotated[bool, Tag.FROZEN] = False
+    limit_ms: Annotated[int, Tag.LIMIT_MS] = 0  # how long, from now on
 
 
 # ------------------------------------------------------------------------ PROCESS_START and control
@@ -341,6 +353,8 @@ REQUESTS: Final[Mapping[Operation, type[Any]]] = {
     Operation.PREPARE: Preparation,
     Operation.VOLUME_ADD: VolumePlan,
     Operation.VOLUME_REMOVE: VolumeName,
+    Operation.VOLUME_GROW: VolumeGrow,
+    Operation.VOLUME_FREEZE: VolumeFreeze,
 }
 
 

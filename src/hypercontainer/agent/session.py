@@ -44,6 +44,8 @@ from hypercontainer.agent.operations import (
     Tasks,
     Time,
     VmConfig,
+    VolumeFreeze,
+    VolumeGrow,
     VolumeName,
     VolumePlan,
     Welcome,
@@ -254,12 +256,30 @@ class Agent:
     def add_volume(self, plan: VolumePlan, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Mounts it in the VM.  Containers created after this call may bind it, also before the answer."""
         if self._earlier:
-            plan = dataclasses.replace(plan, tidy=False)
+            plan = dataclasses.replace(plan, tidy=False, grow=False)
         return self._do(Operation.VOLUME_ADD, f"volume {plan.name}", plan, timeout_s)
 
     def remove_volume(self, name: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Writes it back and unmounts it.  Refused (EBUSY) while a container has it."""
         return self._do(Operation.VOLUME_REMOVE, f"volume {name}", VolumeName(name), timeout_s)
+
+    def grow_volume(
+        self, name: str, size_bytes: int, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Future[None]:
+        """Its ext4, to all of a disk that has got so many bytes."""
+        return self._do(Operation.VOLUME_GROW, f"volume {name}", VolumeGrow(name, size_bytes), timeout_s)
+
+    def freeze_volume(
+        self, name: str, limit_ms: int, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Future[None]:
+        """What was written is on its disk, in order, and nothing more is written for so long at most.  Asked again, it
+        is that long from then on; ESTALE where it was over before."""
+        record = VolumeFreeze(name, True, limit_ms)
+        return self._do(Operation.VOLUME_FREEZE, f"volume {name}", record, timeout_s)
+
+    def thaw_volume(self, name: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
+        """ESTALE where it was frozen no more: what has been read of its disk is of no use then."""
+        return self._do(Operation.VOLUME_FREEZE, f"volume {name}", VolumeFreeze(name), timeout_s)
 
     def freeze(self, container: str, frozen: bool, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Future[None]:
         """Answers when everything in the container stands still, or runs again."""

@@ -26,6 +26,7 @@ PORT_NAME: Final = "hyper.agent"  # the virtio-serial port's, in /sys/class/virt
 PING_MAX: Final = 64
 PROCESS_MAX: Final = (1 << 30) - 1
 NAME_MAX: Final = 64  # bytes of a container's, volume's or directory's name
+VOLUMES_POINT: Final = "/run/pod"  # in the VM: volumes are mounted in it, by their names
 
 HEADER: Final = struct.Struct("<IHHII")  # length, type, flags, stream, session
 TRAILER: Final = struct.Struct("<I")  # session
@@ -80,6 +81,10 @@ class Operation(IntEnum):
     PREPARE = 14  # EBUSY after the first container; the session ends with the answer
     VOLUME_ADD = 15
     VOLUME_REMOVE = 16  # EBUSY while a container has it; ENOENT
+    VOLUME_GROW = 17  # answers when its ext4 has all of a disk that has got SIZE bytes
+    VOLUME_FREEZE = (
+        18  # nothing is written to it for LIMIT_MS, or until it is asked again; ESTALE where that is over
+    )
 
 
 class Event(IntEnum):
@@ -196,6 +201,9 @@ class Tag(IntEnum):
     OWNER = 83, Kind.TEXT, 255  # user[:group], looked up in the root, in place of UID and GID
     TIDY = 84, Kind.FLAG  # an empty lost+found goes
     JOINED = 85, Kind.TEXT, 4095  # of BIND: the first of these in the root goes before CONTENT
+    SIZE = 86, Kind.U64  # bytes
+    LIMIT_MS = 87, Kind.U32
+    GROW = 88, Kind.FLAG  # its ext4 gets all of its disk
 
     # PROCESS_START and after
     ARG = 96, Kind.TEXT

@@ -42,7 +42,9 @@ _KEYS = {
     "bind-propagation": "propagation",
 }
 _OF_TYPE = {
-    "volume": frozenset(("source", "target", "readonly", "volume-nocopy", "subpath")),
+    "volume": frozenset(
+        ("source", "target", "readonly", "volume-nocopy", "subpath", "volume-driver", "volume-opt")
+    ),
     "bind": frozenset(("source", "target", "readonly", "propagation", "consistency")),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
@@ -84,9 +86,19 @@ class Mounts:
         return str(found["name"])
 
     def add(
-        self, source: str, path: str, typed: str, *, read_only: bool, copy: bool = True, subpath: str = ""
+        self,
+        source: str,
+        path: str,
+        typed: str,
+        *,
+        read_only: bool,
+        copy: bool = True,
+        subpath: str = "",
+        size: dict[str, int] | None = None,
     ) -> None:
-        """``source``: "" (a new one of no name), a path of this host, or a volume's name."""
+        """``source``: "" (a new one of no name), a path of this host, or a volume's name; ``size``: another than that
+        of all new ones."""
+        size = self._size if size is None else size
         if not path.startswith("/") or path.strip("/") == "":
             raise UsageError(f"invalid mount {typed!r}: {path!r} is no absolute path below /", hint=_HINT)
         path = "/" + path.strip("/")
@@ -95,11 +107,11 @@ class Mounts:
         mount: dict[str, Any] = {"path": path}
         if not source:
             name = f"anonymous-{os.urandom(8).hex()}"
-            mount["volume"] = self._volume(name, name, {"kind": "named", **self._size})
+            mount["volume"] = self._volume(name, name, {"kind": "named", **size})
         elif source.startswith("/") or source.partition("/")[0] in (".", ".."):
             mount["volume"] = self._host(source, read_only=read_only)
         else:
-            what = {"kind": "named", "name": volume_name(source, repr(typed)), **self._size}
+            what = {"kind": "named", "name": volume_name(source, repr(typed)), **size}
             mount["volume"] = self._volume(source, source, what)
         if copy and not self._is_host(mount["volume"]):
             mount["copy_up"] = True
@@ -166,6 +178,7 @@ class Mounts:
             read_only=_true(values, "readonly", typed),
             copy=not _true(values, "volume-nocopy", typed),
             subpath=values.get("subpath", ""),
+            size=_volume_size(values, typed),
         )
 
     def _add_tmpfs(self, values: dict[str, str], typed: str) -> None:
@@ -217,6 +230,18 @@ def _fields(typed: str) -> dict[str, str]:
             )
         values[key] = value if equals else "true"
     return values
+
+
+def _volume_size(values: dict[str, str], typed: str) -> dict[str, int] | None:
+    """By ``volume-opt``; NotSupported for what no volume here has."""
+    if (driver := values.get("volume-driver", "local")) != "local":
+        raise NotSupported(
+            f"--mount {typed}: volume-driver {driver}: volumes are hyperd's own disks", hint="leave it out"
+        )
+    key, _, value = values.get("volume-opt", "").partition("=")
+    if key not in ("", "size"):
+        raise NotSupported(f"--mount {typed}: volume-opt {key}: there is 'size'")
+    return {"size_bytes": bytes_of(value, "volume-opt size")} if key else None
 
 
 def _true(values: dict[str, str], key: str, typed: str) -> bool:

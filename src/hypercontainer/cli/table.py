@@ -116,6 +116,18 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "inspect": ("inspect", "INSPECT", "Show everything about volumes"),
             "rm": ("volume", "RM", "Remove volumes"),
             "prune": ("volume", "PRUNE", "Remove volumes that no pod uses"),
+            "cp": ("volume_copies", "CP", "Copy files between a volume and this machine"),
+            "resize": ("volume_copies", "RESIZE", "Make a volume larger, also while it is used"),
+            "clone": ("volume_copies", "CLONE", "Make a volume of what another is"),
+            "restore": ("volume_copies", "RESTORE", "Make a volume again what it was at a snapshot"),
+        },
+    ),
+    "snapshot": (
+        "Manage snapshots of volumes (also: hyper volume snapshot)",
+        {
+            "create": ("volume_copies", "SNAPSHOT", "Keep what a volume is now"),
+            "ls": ("volume_copies", "SNAPSHOTS", "List snapshots of volumes"),
+            "rm": ("volume_copies", "REMOVE_SNAPSHOT", "Remove snapshots of a volume"),
         },
     ),
     "network": (
@@ -196,6 +208,7 @@ SYNONYMS = {
     "network": {"list": "ls", "remove": "rm"},
     "policy": {"list": "ls", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
+    "snapshot": {"list": "ls", "remove": "rm"},
     "generate": {},
     "kube": {},
     "cronjob": {"list": "ls"},
@@ -214,6 +227,8 @@ def find(words: list[str]) -> tuple[str, tuple[str, str] | None, list[str]]:
 
     ``words`` begins with the verb.
     """
+    if words[:2] == ["volume", "snapshot"]:
+        words = words[1:]
     first, rest = words[0], words[1:]
     if first in FAMILIES:
         if not rest or rest[0].startswith("-"):

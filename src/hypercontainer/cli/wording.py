@@ -34,6 +34,9 @@ _COMMANDS = {
     "system.disk_usage": "system df",
     "system.doctor": "doctor",
     "system.kernels": "kernel ls",
+    "volumes.remove_snapshot": "snapshot rm",
+    "volumes.snapshot": "snapshot create",
+    "volumes.snapshots": "snapshot ls",
     "system.shutdown": "system stop",
     "system.version": "version",
 }

@@ -393,6 +393,8 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     pods: tuple[str, ...] = ()
     disk: str = ""  # its file on the host
+    snapshots: int = 0
+    snapshots_bytes: int = 0
 
 
 class NetworkMember(Struct, frozen=True, kw_only=True):

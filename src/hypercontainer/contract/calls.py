@@ -31,6 +31,7 @@ from hypercontainer.contract.answers import (
 )
 from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.contract.volumes import SnapshotInfo
 
 API_VERSION = "1"
 
@@ -289,6 +290,39 @@ class VolumeBody(Request, frozen=True):
     labels: dict[str, str] = field(default_factory=dict)
 
 
+class ResizeVolumeBody(Request, frozen=True):
+    size_bytes: Annotated[int, Meta(ge=1, le=2**62)]
+
+
+class UnpackVolumeQuery(Request, frozen=True):
+    """``replace``: a directory may take the place of a file, and a file that of a directory."""
+
+    path: PlacePath
+    replace: bool = False
+
+
+class SnapshotBody(Request, frozen=True):
+    """``snapshot`` None: named by the time."""
+
+    snapshot: Name | None = None
+
+
+class SnapshotQuery(Request, frozen=True):
+    snapshot: Name
+
+
+class RestoreBody(Request, frozen=True):
+    snapshot: Name
+
+
+class CloneBody(Request, frozen=True):
+    """``snapshot`` None: of what the volume is now."""
+
+    target: Name
+    snapshot: Name | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
 class PruneVolumesBody(Request, frozen=True):
     """``filters``: all, label, label!."""
 
@@ -418,6 +452,10 @@ class PortList(Wrapper, frozen=True):
 
 class VolumeList(Wrapper, frozen=True):
     volumes: list[VolumeInfo]
+
+
+class SnapshotList(Wrapper, frozen=True):
+    snapshots: list[SnapshotInfo]
 
 
 class VolumesPruned(Struct, frozen=True):

@@ -182,6 +182,24 @@ volumes.inspect GET /volumes/ID id_as=name answer=VolumeInfo
     One volume.
 volumes.remove DELETE /volumes/ID id_as=name query=ForceQuery status=204
     Removes a volume.
+volumes.resize POST /volumes/ID/resize id_as=name body=ResizeVolumeBody answer=VolumeInfo
+    Makes a volume larger, also while it is in use.
+volumes.stat_path GET /volumes/ID/path id_as=name query=PlaceQuery answer=PathFacts
+    What is at a path of a volume, whether or not it is in use.
+volumes.pack GET /volumes/ID/archive id_as=name query=PackQuery gives=tar
+    A file or a tree of a volume, whether or not it is in use, as an archive.
+volumes.unpack PUT /volumes/ID/archive id_as=name query=UnpackVolumeQuery takes=tar status=204
+    Lays an archive into a directory of a volume, whether or not it is in use.
+volumes.snapshot POST /volumes/ID/snapshots id_as=name body=SnapshotBody answer=SnapshotInfo status=201
+    Keeps what a volume is now, also while it is in use.
+volumes.snapshots GET /volumes/ID/snapshots id_as=name answer=SnapshotList
+    Snapshots of a volume, the oldest first.
+volumes.remove_snapshot DELETE /volumes/ID/snapshots id_as=name query=SnapshotQuery status=204
+    Removes a snapshot of a volume.
+volumes.restore POST /volumes/ID/restore id_as=name body=RestoreBody answer=VolumeInfo
+    Makes a volume again what it was at a snapshot, while it is not in use.
+volumes.clone POST /volumes/ID/clone id_as=name body=CloneBody answer=VolumeInfo status=201
+    Makes a volume of what another is now, or was at a snapshot.
 volumes.prune POST /volumes/prune body=PruneVolumesBody answer=VolumesPruned
     Removes volumes that no pod uses: those that nobody has named, or all.
 
@@ -228,8 +246,10 @@ manifests.generate POST /manifests/generate body=GenerateBody answer=Manifest
 """
 
 _MEDIA = {"lines": LINES, "frames": FRAMES, "tar": TAR, "bytes": BYTES}
+_FACTS = {"Hyper-Path-Facts": "What is there: a PathFacts in JSON, in base64."}
 _TELLS = {
-    "containers.pack": {"Hyper-Path-Facts": "What is there: a PathFacts in JSON, in base64."},
+    "containers.pack": _FACTS,
+    "volumes.pack": _FACTS,
     "containers.read_file": {
         "Hyper-File-Mode": "Octal.",
         "Hyper-File-Uid": "Its owner.",

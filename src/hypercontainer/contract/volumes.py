@@ -97,3 +97,13 @@ class InjectedFile(Struct, frozen=True, forbid_unknown_fields=True):
     mode: int = 0o644
     user: str = ""
     group: str = ""
+
+
+class SnapshotInfo(Struct, frozen=True, kw_only=True):
+    """What a volume was at a moment."""
+
+    name: str
+    volume: str
+    created: str
+    size_bytes: int
+    used_bytes: int

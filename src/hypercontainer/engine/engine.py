@@ -78,7 +78,7 @@ class Engine:
         self.containers = ContainerService(directory, self.creation, places, self.images)
         self.execs = ExecService(directory)
         self.pods = PodService(directory, self.creation)
-        self.volumes = VolumeService(directory, supplies.volumes, events)
+        self.volumes = VolumeService(directory, supplies.volumes, events, supplies, self._factory)
         self.networks = NetworkService(directory, networks, events)
         self.policies = PolicyService(directory, networks.policing, events)
         networks.known = directory.known

@@ -53,7 +53,8 @@ class DiskSpec:
     ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
     ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
     ``locked``: its readers keep writers away, and its writer everybody, other hyperds' VMs too; what is not locked and
-    read-only has no writer.
+    read-only has no writer.  ``grows``: it is all of one raw file, and has more of it when that has become longer
+    (``VM.grow_disk``).
     """
 
     serial: str
@@ -62,6 +63,7 @@ class DiskSpec:
     format: str = "raw"
     user: User | None = None
     locked: bool = False
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -363,6 +365,9 @@ class VM(Protocol):
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         """Asks the guest to give the disk up and waits until it has; ``HypervisorError`` if it does not in time."""
+
+    async def grow_disk(self, serial: str, size_bytes: int) -> None:
+        """One that ``grows``, to the size that its file has by now, which the guest is told; ``NotFound``."""
 
     async def insert_disk(self, disk: DiskSpec) -> None:
         """Into the drive with its serial; the guest may not have looked there yet.  ``NotFound``, ``Conflict``."""

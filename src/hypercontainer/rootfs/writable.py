@@ -17,7 +17,6 @@ MIB = 1 << 20
 BLOCK_BYTES = ext4.BLOCK_BYTES
 MIN_BYTES = 64 * MIB
 MAX_BYTES = 1 << 44  # 16 TiB, the largest file of an ext4 host
-COPY_BYTES = 1 << 16
 FORMAT_VERSION = 3  # of the cached files: raise it with any change of what is in them
 
 
@@ -57,13 +56,7 @@ def _copy_sparse(source: Path, target: Path) -> None:
     """Copy ``source`` to the new file ``target``, leaving out what is a hole or zero; nothing is left of a failure."""
     with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
         try:
-            size = os.fstat(reader.fileno()).st_size
-            writer.truncate(size)
-            for start, end in sparse.data_ranges(reader.fileno(), size):
-                for at in range(start, end, COPY_BYTES):
-                    piece = os.pread(reader.fileno(), min(COPY_BYTES, end - at), at)
-                    if piece.count(0) != len(piece):
-                        sparse.write_all(writer.fileno(), piece, at)
+            sparse.copy(reader.fileno(), writer.fileno())
         except BaseException:
             target.unlink()
             raise

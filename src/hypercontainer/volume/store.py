@@ -2,6 +2,7 @@
 
     ROOT/NAME/volume.json     created, size, labels
     ROOT/NAME/disk.img        a sparse raw file
+    ROOT/NAME/snapshots/      copies of it (snapshots.py)
     ROOT/.new-*, ROOT/.gone-*  being made, being removed
 
 A volume has its name only once it is whole and on disk: it is made beside it and renamed.  It loses the name before
@@ -30,6 +31,7 @@ from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.reading import why
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy, Unavailable
 from hypercontainer.linux import disk
+from hypercontainer.volume import snapshots
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")  # as long as a directory's may be
 DEFAULT_BYTES = 10 << 30
@@ -40,7 +42,7 @@ MAX_VOLUMES = 10_000
 MAX_LABELS = 256
 MAX_RECORD_BYTES = 64 << 10
 SECTOR_BYTES = 512  # what st_blocks counts
-DISK = "disk.img"
+DISK, RECORD = "disk.img", "volume.json"
 _NEW, _GONE = ".new-", ".gone-"
 
 log = logging.getLogger(__name__)
@@ -58,34 +60,41 @@ class VolumeStore:
     """``make_disk`` makes an empty ext4 of so many bytes in a new file; what it raises is passed on."""
 
     def __init__(self, root: Path, make_disk: Callable[[Path, int], None]) -> None:
-        self._root = root
+        self.root = root
         self._make_disk = make_disk
         self._lock = threading.Lock()
-        with _host_disk("open the volumes", root):
+        with host_disk("open the volumes", root):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in root.iterdir():
                 if left.name.startswith((_NEW, _GONE)):
                     shutil.rmtree(left)
+                else:
+                    snapshots.sweep(left)
 
     def create(
-        self, name: str, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        size_bytes: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        make_disk: Callable[[Path, int], None] | None = None,
     ) -> VolumeInfo:
-        """InvalidArgument for a name, size or labels that cannot be; Conflict where there is one of this name."""
+        """InvalidArgument for a name, size or labels that cannot be; Conflict where there is one of this name.
+        ``make_disk``: another than the store's own, for one that is not empty."""
         check_name(name)
         record = _record(name, DEFAULT_BYTES if size_bytes is None else size_bytes, labels or {})
-        self._check_free(name)
-        with _host_disk(f"make volume {name}", self._root):
-            folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._root))
+        self.check_free(name)
+        with host_disk(f"make volume {name}", self.root):
+            folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
             try:
-                self._make_disk(folder / DISK, record.size_bytes)
-                _write(folder / "volume.json", msgspec.json.encode(record))
+                (make_disk or self._make_disk)(folder / DISK, record.size_bytes)
+                _write(folder / RECORD, msgspec.json.encode(record))
                 disk.flush(folder / DISK)
                 disk.flush(folder)
                 self._give_name(folder, name)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            disk.flush(self._root)
+            disk.flush(self.root)
         return self.inspect(name)
 
     def obtain(
@@ -135,9 +144,10 @@ class VolumeStore:
         """NotFound where there is none; Unavailable where its record cannot be read."""
         folder = self._folder(name)
         try:
-            with (folder / "volume.json").open("rb") as file:
+            with (folder / RECORD).open("rb") as file:
                 record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
             used_bytes = (folder / DISK).stat().st_blocks * SECTOR_BYTES
+            kept = snapshots.kept(folder)
         except (FileNotFoundError, NotADirectoryError):
             if folder.is_dir():
                 raise Unavailable(f"volume {name} is damaged", hint=f"see {folder}") from None
@@ -155,6 +165,8 @@ class VolumeStore:
             used_bytes=used_bytes,
             labels=record.labels,
             disk=str(folder / DISK),
+            snapshots=len(kept),
+            snapshots_bytes=sum(each.stat.st_blocks for each in kept) * SECTOR_BYTES,
         )
 
     def disk(self, name: str) -> Path:
@@ -164,28 +176,55 @@ class VolumeStore:
             raise _no_volume(name)
         return path
 
+    def grow(self, name: str, size_bytes: int) -> int:
+        """Its disk, which may be in use; the new size in bytes.  InvalidArgument for less than it has.
+
+        The file first: where this is broken off, it has what is not used yet, and this can be done again."""
+        present = self.inspect(name)
+        record = _record(name, size_bytes, present.labels)
+        path = self.disk(name)
+        if record.size_bytes < present.size_bytes:
+            raise InvalidArgument(
+                f"volume {name} has {present.size_bytes} bytes, and does not get smaller: {size_bytes}",
+                hint="make another of that size, and copy into it",
+            )
+        with host_disk(f"grow volume {name}", path):
+            if path.stat().st_size < record.size_bytes:
+                os.truncate(path, record.size_bytes)
+                disk.flush(path)
+            self._change(path.parent, msgspec.structs.replace(record, created=present.created))
+        return record.size_bytes
+
+    def _change(self, folder: Path, record: _Record) -> None:
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=self.root) as made:
+            new = Path(made, RECORD)
+            _write(new, msgspec.json.encode(record))
+            new.replace(folder / RECORD)
+        disk.flush(folder)
+
     def remove(self, name: str) -> None:
         """With all that is in it.  NotFound.  That nobody uses it is the caller's business."""
         folder = self._folder(name)
-        with _host_disk(f"remove volume {name}", folder):
-            gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=self._root))
+        with host_disk(f"remove volume {name}", folder):
+            gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=self.root))
             try:
                 folder.rename(gone)
             except (FileNotFoundError, NotADirectoryError):
                 gone.rmdir()
                 raise _no_volume(name) from None
-            disk.flush(self._root)
+            disk.flush(self.root)
             shutil.rmtree(gone)
 
     def _folder(self, name: str) -> Path:
         check_name(name)
-        return self._root / name
+        return self.root / name
 
     def _names(self) -> list[str]:
-        with _host_disk("list the volumes", self._root):
-            return sorted(entry.name for entry in self._root.iterdir() if NAME.fullmatch(entry.name))
+        with host_disk("list the volumes", self.root):
+            return sorted(entry.name for entry in self.root.iterdir() if NAME.fullmatch(entry.name))
 
-    def _check_free(self, name: str) -> None:
+    def check_free(self, name: str) -> None:
+        """Conflict where there is one of this name; Unavailable where there are too many."""
         names = self._names()
         if name in names:
             raise Conflict(f"there is a volume {name} already", remedies=[Remedy("volumes.remove", name)])
@@ -196,8 +235,13 @@ class VolumeStore:
 
     def _give_name(self, folder: Path, name: str) -> None:
         with self._lock:
-            self._check_free(name)
-            folder.rename(self._root / name)
+            self.check_free(name)
+            folder.rename(self.root / name)
+
+
+def rounded(size_bytes: int) -> int:
+    """The size that a volume has for which this one is asked."""
+    return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def check_name(name: str) -> None:
@@ -214,7 +258,7 @@ def _record(name: str, size_bytes: int, labels: Mapping[str, str]) -> _Record:
         )
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
-    record = _Record(created, -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES, dict(labels))
+    record = _Record(created, rounded(size_bytes), dict(labels))
     if len(labels) > MAX_LABELS or len(msgspec.json.encode(record)) > MAX_RECORD_BYTES:
         raise InvalidArgument(
             f"labels of volume {name}: at most {MAX_LABELS}, and {MAX_RECORD_BYTES} bytes together"
@@ -234,7 +278,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _host_disk(what: str, where: Path) -> Iterator[None]:
+def host_disk(what: str, where: Path) -> Iterator[None]:
+    """Says of an ``OSError`` within what could not be done."""
     try:
         yield
     except OSError as error:

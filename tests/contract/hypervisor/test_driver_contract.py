@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -331,6 +332,32 @@ def test_disks_are_plugged_in_and_out(run: Run, tmp_path: Path) -> None:
             await again.attach_disk(replace(layers, serial="too-many"))
         await again.detach_disk("layers")
         await again.attach_disk(replace(layers, serial="in-its-place"))
+        await again.kill()
+
+    run(test)
+
+
+def test_a_disk_grows_with_its_file(run: Run, tmp_path: Path) -> None:
+    """Also for the next one who holds the VM; what was told its size, or is not there, does not."""
+
+    async def test(harness: Any) -> None:
+        first, later = raw_file(tmp_path / "first"), raw_file(tmp_path / "later")
+        disks = [
+            DiskSpec(each.name, ((each, 1 << 20),), read_only=False, grows=True) for each in (first, later)
+        ]
+        vm = await harness.launch(disks=(disks[0],))
+        await vm.attach_disk(disks[1])
+        for each in (first, later):
+            os.truncate(each, 2 << 20)
+            await vm.grow_disk(each.name, 2 << 20)
+        with pytest.raises(NotFound):
+            await vm.grow_disk("nothing", 2 << 20)
+        await vm.close()
+        again = await harness.another_driver().adopt(vm.record)
+        assert again is not None
+        os.truncate(first, 4 << 20)
+        await again.grow_disk("first", 4 << 20)
+        assert first.stat().st_size == 4 << 20
         await again.kill()
 
     run(test)

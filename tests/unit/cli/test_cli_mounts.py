@@ -75,6 +75,10 @@ def without_copy(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
             ("--mount", "src=data,dst=/d,volume-nocopy,volume-subpath=a/b"),
             without_copy(NAMED, sub_path="a/b"),
         ),
+        (
+            ("--mount", "src=data,dst=/d,volume-driver=local,volume-opt=size=2g"),
+            NAMED | {"volumes": [named(size_bytes=2 << 30)]},
+        ),
         (("--mount", "type=volume,destination=/d"), ANONYMOUS),
         (("--mount", '"type=volume","src=data","dst=/d"'), NAMED),
         (
@@ -180,6 +184,7 @@ def test_mounts_that_are_wrong(words: tuple[str, ...]) -> None:
         ("-v", "data:/d:shared"),
         ("--mount", "type=image,src=a,dst=/d"),
         ("--mount", "type=volume,src=a,dst=/d,volume-driver=nfs"),
+        ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=nfs"),
         ("--mount", "type=tmpfs,src=a,dst=/d"),
         ("--mount", "type=bind,src=/,dst=/d,bind-propagation=rshared"),
     ],

@@ -211,3 +211,29 @@ def test_a_root_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HyperError, match="file"):
         opened(tmp_path / "file")
+
+
+def test_a_volume_grows_and_never_gets_smaller(tmp_path: Path) -> None:
+    volumes = opened(tmp_path / "volumes")
+    made = volumes.create("data", 64 << 20, {"app": "db"})
+    assert volumes.grow("data", (100 << 20) - 5) == 100 << 20
+    told = volumes.inspect("data")
+    assert (told.size_bytes, told.labels, told.created) == (100 << 20, {"app": "db"}, made.created)
+    assert volumes.disk("data").stat().st_size == 100 << 20
+    with pytest.raises(InvalidArgument, match="does not get smaller"):
+        volumes.grow("data", 64 << 20)
+    with pytest.raises(InvalidArgument, match="possible"):
+        volumes.grow("data", MAX_BYTES + 1)
+    with pytest.raises(NotFound):
+        volumes.grow("other", 1 << 30)
+    assert [entry.name for entry in (tmp_path / "volumes").iterdir()] == ["data"]
+
+
+def test_growth_that_was_broken_off_goes_on_with_the_next(tmp_path: Path) -> None:
+    """Killed after its disk has grown, and before that was written down."""
+    volumes = opened(tmp_path / "volumes")
+    volumes.create("data", 64 << 20)
+    os.truncate(volumes.disk("data"), 1 << 30)
+    assert opened(tmp_path / "volumes").inspect("data").size_bytes == 64 << 20
+    assert volumes.grow("data", 1 << 29) == 1 << 29
+    assert volumes.disk("data").stat().st_size == 1 << 30, "no byte that may be in use is cut off"

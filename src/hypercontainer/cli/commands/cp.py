@@ -27,34 +27,53 @@ LINKS_MAX = 10  # of this machine, at the end of a target's path
 
 
 def run(call: Call) -> int:
+    return copied_by(call, "containers")
+
+
+def copied_by(call: Call, kind: str) -> int:
+    """``kind``: what stands before the colon, as the API's calls begin."""
     (container, source), (into, target) = map(parsed, call.arguments)
     if container and into:
         raise UsageError(
-            "copying between containers is not supported",
-            hint="hyper cp ONE:PATH - | hyper cp - OTHER:DIRECTORY",
+            f"copying between {kind} is not supported",
+            hint=f"{call.name} ONE:PATH - | {call.name} - OTHER:DIRECTORY",
             exit_status=1,
         )
     if not container and not into:
-        raise UsageError("one of both is to be CONTAINER:PATH", exit_status=1)
+        raise UsageError("one of both is to be NAME:PATH", exit_status=1)
     if container:
-        copied = _out(call, container, source, target)
+        copied = _out(_Remote(call, kind, container), source, target)
     else:
-        copied = _in(call, source, into, target)
+        copied = _in(_Remote(call, kind, into), source, target)
     if copied is not None and not call.options.flag("quiet"):
         where = call.arguments[1]
         print(f"Successfully copied {decimal_size(copied)} to {where}", file=sys.stderr)
     return 0
 
 
+class _Remote:
+    """What has the files: a container, or a volume."""
+
+    def __init__(self, call: Call, kind: str, name: str) -> None:
+        self.call, self.kind, self.name = call, kind, name
+        self.client = call.session.client
+
+    def route(self, method: str) -> str:
+        return f"{self.kind}.{method}"
+
+    def follows(self) -> bool:
+        return self.call.options.flag("follow-link")
+
+
 # ------------------------------------------------------------------------------------- out of a container
 
 
-def _out(call: Call, container: str, source: str, target: str) -> int | None:
+def _out(remote: _Remote, source: str, target: str) -> int | None:
     if target == STDOUT and os.isatty(1):
         raise UsageError("cowardly refusing to copy to a terminal", hint="redirect it", exit_status=1)
-    query = {"path": source, "follow": call.options.flag("follow-link")}
+    query = {"path": source, "follow": remote.follows()}
     sys.stdout.flush()
-    response = call.session.client.open("containers.pack", container, query=query, timeout_s=None)
+    response = remote.client.open(remote.route("pack"), remote.name, query=query, timeout_s=None)
     try:
         if target == STDOUT:
             write_out(response, 1)
@@ -113,20 +132,20 @@ def _local_target(path: str) -> Place:
 # ------------------------------------------------------------------------------------- into a container
 
 
-def _in(call: Call, source: str, container: str, target: str) -> int | None:
-    place = _remote_target(call, container, target)
+def _in(remote: _Remote, source: str, target: str) -> int | None:
+    place = _remote_target(remote, target)
     if source == STDIN:
         if not place.is_directory:
-            raise InvalidArgument(f"{container}:{target} is no directory: an archive is laid into one")
+            raise InvalidArgument(f"{remote.name}:{target} is no directory: an archive is laid into one")
         archive = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
-        _send(call, container, place.path, sender(archive))
+        _send(remote, place.path, sender(archive))
         return None
-    follow, source = call.options.flag("follow-link"), _absolute(source)
+    follow, source = remote.follows(), _absolute(source)
     facts = os.stat(source) if follow or source.endswith(("/", "/.")) else os.lstat(source)
     whither = plan(Place(source, there=True, is_directory=stat.S_ISDIR(facts.st_mode)), place)
     tree = _Tree(source, whither.name or first_name(source), follow=follow)
     try:
-        _send(call, container, whither.directory, sender(io.BufferedReader(_Reading(tree.pieces()))))
+        _send(remote, whither.directory, sender(io.BufferedReader(_Reading(tree.pieces()))))
     except HyperError:
         if tree.problem is not None:
             raise tree.problem from None
@@ -141,10 +160,13 @@ def _absolute(path: str) -> str:
     return whole + end if whole != "/" else "/"
 
 
-def _send(call: Call, container: str, directory: str, upload: Callable[[Socket], None]) -> None:
-    query = {"path": directory, "own": call.options.flag("archive")}
-    client = call.session.client
-    client.open("containers.unpack", container, query=query, timeout_s=None, upload=upload).close()
+def _send(remote: _Remote, directory: str, upload: Callable[[Socket], None]) -> None:
+    query: dict[str, Any] = {"path": directory}
+    if remote.kind == "containers":  # a volume has no user
+        query["own"] = remote.call.options.flag("archive")
+    remote.client.open(
+        remote.route("unpack"), remote.name, query=query, timeout_s=None, upload=upload
+    ).close()
 
 
 class _Tree:
@@ -167,18 +189,22 @@ class _Tree:
             raise
 
 
-def _remote_target(call: Call, container: str, path: str) -> Place:
+def _remote_target(remote: _Remote, path: str) -> Place:
     """Of a link, what it leads to."""
-    client, slash = call.session.client, path[len(path.rstrip("/")) :]
+    slash = path[len(path.rstrip("/")) :]
+
+    def stat_path(place: str) -> Any:
+        return remote.client.call(remote.route("stat_path"), remote.name, query={"path": place})
+
     try:
-        facts = client.call("containers.stat_path", container, query={"path": path.rstrip("/") or "/"})
+        facts = stat_path(path.rstrip("/") or "/")
         if leads_to := facts["leads_to"]:
             path = leads_to + slash
-            facts = client.call("containers.stat_path", container, query={"path": leads_to})
+            facts = stat_path(leads_to)
     except RemoteError as error:
         if error.code != NotFound.code:
             raise
-        client.call("containers.inspect", container)  # or it is the container that is not there
+        remote.client.call(remote.route("inspect"), remote.name)  # or it is the container that is not there
         return Place(path, there=False, is_directory=False)
     return Place(path, there=True, is_directory=stat.S_ISDIR(facts["mode"]))
 

@@ -5,7 +5,8 @@ A VM's claims stand in its pod's record, for as long as there is that VM; so an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
@@ -19,13 +20,17 @@ from hypercontainer.volume.store import VolumeStore
 
 @dataclass(frozen=True)
 class Holder:
-    """A VM: of a pod, or ("") of the one of ``containers``; those are the names of the ones that have the disk."""
+    """A VM: of a pod, or ("") of the one of ``containers``; those are the names of the ones that have the disk.
+    ``other`` says what it is, if it is none of these."""
 
     pod: str
     containers: tuple[str, ...]
+    other: str = ""
 
     @property
     def words(self) -> str:
+        if self.other:
+            return self.other
         named = f"container {self.containers[0]}" if self.containers else ""
         if not self.pod:
             return named
@@ -56,6 +61,19 @@ class Claims:
         self.others: Callable[[str], Iterable[tuple[Mapping[str, bool], Callable[[str], Holder]]]] = (
             lambda _pod: ()
         )
+        self._still: dict[str, bool] = {}
+
+    @contextmanager
+    def still(self, volume: str, *, replaced: bool) -> Iterator[None]:
+        """Within, no VM begins to write to a volume of hyperd's, which is copied; or to read it, as it is ``replaced``.
+        Conflict where one has it."""
+        disk = f"volume {volume}"
+        self.check("", {disk: not replaced})
+        self._still[disk] = not replaced
+        try:
+            yield
+        finally:
+            del self._still[disk]
 
     def of(self, contents: Contents) -> dict[str, bool]:
         """The disks among its volumes: whether it only reads them."""
@@ -69,6 +87,10 @@ class Claims:
         """Conflict, which names who has it, where the VM of ``pod`` may not have one of them."""
         if not wanted:
             return
+        for disk, read_only in wanted.items():
+            if disk in self._still and not (read_only and self._still[disk]):
+                doing = "copied" if self._still[disk] else "restored"
+                raise Conflict(f"{disk} is being {doing}", hint="try again in a moment")
         for theirs, holder in self.others(pod):
             for disk, read_only in wanted.items():
                 if disk in theirs and not (read_only and theirs[disk]):

@@ -190,6 +190,18 @@ class Sandbox(Inhabited):
         finally:
             await asyncio.shield(self._left(newcomer.id))
 
+    @contextlib.asynccontextmanager
+    async def lent(self, visitor: str) -> AsyncIterator[Live]:
+        """Within, its VM, which runs, answers, and does not go with its last container."""
+        async with self.busy:
+            live = self.running()
+            (self._visitors if self._bare else self._users).add(visitor)
+        try:
+            async with self.awake():
+                yield live
+        finally:
+            await asyncio.shield(self._left(visitor))
+
     def _is_whole(self) -> None:
         self._bare = False
         self._whole.set()
@@ -297,8 +309,9 @@ class Sandbox(Inhabited):
         """To a VM that runs."""
         stopwatch.kind = "shared"
         self._claim.extend(contents)
-        (root,) = await self._supplies.roots([newcomer.image])
-        await plug.image(live.vm, self.record, root)
+        if newcomer.image:
+            (root,) = await self._supplies.roots([newcomer.image])
+            await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
         await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
         stopwatch.lap("prepare")
@@ -315,7 +328,8 @@ class Sandbox(Inhabited):
         stages: list[tuple[str, Future[None]]] = []
         if config is not None:
             stages.append(("configure", live.agent.configure(config, timeout_s=timeout_s)))
-        plans = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares)
+        volumes = self._supplies.volumes
+        plans = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares, volumes)
         missing = {name: plan for name, plan in plans.items() if name not in self.record.value.mounted}
         if missing:
             serials = {name: plan.mount.serial if plan.mount else "" for name, plan in missing.items()}

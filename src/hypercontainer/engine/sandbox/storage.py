@@ -60,7 +60,9 @@ def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | N
         case NamedVolume(name, size_bytes) as source:
             path = store.obtain(name, size_bytes, source.labels)
             size = path.stat().st_size
-            return DiskSpec(serial(volume), ((path, size),), only_read(volume, store), locked=True)
+            return DiskSpec(
+                serial(volume), ((path, size),), only_read(volume, store), locked=True, grows=True
+            )
         case DiskImage() as source:
             return _user_disk(volume, source, user)
         case _:
@@ -137,9 +139,13 @@ def needs_disk(volumes: Iterable[Volume]) -> bool:
 # ------------------------------------------------------------------------------------- the guest's side
 
 
-def plans(pod: PodRecord, volumes: Iterable[Brought], shares: str) -> dict[str, VolumePlan]:
-    """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host."""
-    made = [plan(brought.volume, pod.spec.fs_group, shares) for brought in volumes]
+def plans(
+    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore | None = None
+) -> dict[str, VolumePlan]:
+    """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host.
+    ``store`` is asked which disks have got larger."""
+    wanted = [brought.volume for brought in volumes]
+    made = [plan(volume, pod.spec.fs_group, shares, grow=_grows(volume, store)) for volume in wanted]
     if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
@@ -153,7 +159,17 @@ def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
     return mounts.memory_volume(pod.spec.shm_size_bytes, in_pod=True)
 
 
-def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
+def _grows(volume: Volume, store: VolumeStore | None) -> bool:
+    """Whether its disk has become larger while no VM wrote to it."""
+    if store is None or volume.read_only or not isinstance(volume.source, NamedVolume):
+        return False
+    try:
+        return ext4.is_smaller(store.disk(volume.source.name))
+    except NotFound:
+        return False
+
+
+def plan(volume: Volume, group: int | None, shares: str, *, grow: bool = False) -> VolumePlan:
     """Pure; ``shares`` is the file system by which the VM has directories of the host."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
@@ -167,7 +183,7 @@ def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
             return VolumePlan(name, upper=directory, gid=group, mode=mode & 0o7777)
         case NamedVolume():
             disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
-            return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only)
+            return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only, grow=grow)
         case DiskImage(filesystem=filesystem):
             disk = FileSystem(filesystem, flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group)

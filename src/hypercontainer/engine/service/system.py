@@ -160,8 +160,10 @@ class SystemService:
                 "containers_reclaimable_bytes": sum(
                     c.size_bytes or 0 for c in containers if c.state in ("created", "exited")
                 ),
-                "volumes_bytes": sum(volume.used_bytes for volume in volumes),
-                "volumes_reclaimable_bytes": sum(volume.used_bytes for volume in volumes if not volume.pods),
+                "volumes_bytes": sum(volume.used_bytes + volume.snapshots_bytes for volume in volumes),
+                "volumes_reclaimable_bytes": sum(
+                    volume.used_bytes + volume.snapshots_bytes for volume in volumes if not volume.pods
+                ),
             },
         }
 

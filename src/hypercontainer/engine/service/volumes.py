@@ -1,4 +1,4 @@
-"""Named volumes, and which pods use them."""
+"""Named volumes: made, found, removed; and which pods use them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from hypercontainer.engine import filters, names
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
-from hypercontainer.errors import Conflict, HyperError, NotFound
-from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore
+from hypercontainer.engine.sandbox.factory import Factory
+from hypercontainer.engine.sandbox.machine import Supplies
+from hypercontainer.engine.service.volume_copies import VolumeCopies
+from hypercontainer.engine.service.volume_vms import VolumeVMs
+from hypercontainer.errors import Conflict, HyperError, NotFound, Remedy
+from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore, rounded
 
 _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
     "name": filters.expression(lambda volume: (volume.name,)),
@@ -38,13 +42,14 @@ _PRUNED: Mapping[str, filters.Reader[VolumeInfo]] = {
 }
 
 
-class VolumeService:
+class VolumeService(VolumeCopies):
     default_bytes = DEFAULT_BYTES  # of a volume that is made without a size
 
-    def __init__(self, directory: Directory, store: VolumeStore, events: EventBus) -> None:
+    def __init__(
+        self, directory: Directory, store: VolumeStore, events: EventBus, supplies: Supplies, factory: Factory
+    ) -> None:
+        super().__init__(VolumeVMs(directory, supplies, factory), store, events)
         self._directory = directory
-        self._store = store
-        self._events = events
 
     async def create(
         self,
@@ -53,11 +58,26 @@ class VolumeService:
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> VolumeInfo:
-        """``name`` None: an ID, and a label that says that nobody has named it."""
+        """``name`` None: an ID, and a label that says that nobody has named it.  One of this name is taken as it is, as
+        Docker does, and its labels stay; Conflict where it is of another size."""
+        if name and (present := await self._present(name, size_bytes)):
+            return present
         told = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
         made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told)
         self._events.publish("volume", "create", made.name, **{**told, "driver": "local"})
         return made
+
+    async def _present(self, name: str, size_bytes: int | None) -> VolumeInfo | None:
+        try:
+            present = await self.inspect(name)
+        except NotFound:
+            return None
+        if size_bytes is not None and rounded(size_bytes) != present.size_bytes:
+            raise Conflict(
+                f"there is a volume {name} already, of {present.size_bytes} bytes and not {size_bytes}",
+                remedies=[Remedy("volumes.resize", name), Remedy("volumes.remove", name)],
+            )
+        return present
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
         wanted = question("volumes", _READERS, filters)
@@ -73,7 +93,9 @@ class VolumeService:
         if users := self._directory.volume_users().get(name):
             raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
         try:
-            await asyncio.to_thread(self._store.remove, name)
+            async with self._vms.turn(name):
+                with self._vms.still(name, replaced=True):
+                    await asyncio.to_thread(self._store.remove, name)
         except NotFound:
             if not force:
                 raise
@@ -101,7 +123,7 @@ class VolumeService:
             except HyperError:
                 continue  # used since, or gone
             removed.append(info.name)
-            freed += info.used_bytes
+            freed += info.used_bytes + info.snapshots_bytes
         return VolumesPruned(tuple(removed), freed)
 
     def _told(self, info: VolumeInfo, users: Mapping[str, tuple[str, ...]]) -> VolumeInfo:

@@ -281,10 +281,10 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
     if disk.format == "qcow2":
         # Whatever its header says by now: no other file is opened for it.
         node |= {"driver": "qcow2", "backing": None}
-    elif len(disk.extents) == 1:
-        node["size"] = disk.extents[0][1]
-    else:
+    elif len(disk.extents) > 1:
         node["driver"] = "vmdk"
+    elif not disk.grows:  # QEMU does not resize what it was told a size of
+        node["size"] = disk.extents[0][1]
     return node
 
 

@@ -63,6 +63,12 @@ async def detach(qmp: QmpClient, slots: Slots, serial: str, timeout_s: float) ->
     await _let_go(qmp, serial, await _sets_of(qmp, serial))
 
 
+async def grow(qmp: QmpClient, serial: str, size_bytes: int) -> None:
+    if not await _sets_of(qmp, serial):
+        raise NotFound(f"no disk {serial} is attached")
+    await qmp.execute("block_resize", {"node-name": node_name(serial), "size": size_bytes})
+
+
 async def insert(qmp: QmpClient, disk: DiskSpec) -> None:
     """Into the drive with its serial.  ``NotFound`` where there is none, ``Conflict`` where it is not empty.
 

@@ -204,6 +204,9 @@ class QemuVM:
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         await disks.detach(self._qmp, self._watch.slots, serial, timeout_s)
 
+    async def grow_disk(self, serial: str, size_bytes: int) -> None:
+        await disks.grow(self._qmp, serial, size_bytes)
+
     async def insert_disk(self, disk: DiskSpec) -> None:
         with usable(disk):
             await disks.insert(self._qmp, disk)

@@ -130,6 +130,14 @@ class Plugs:
         async with self._turn:
             await self._plug(disk, self._units.take)
 
+    async def grow(self, serial: str, size_bytes: int) -> None:
+        async with self._turn:
+            unit = self._units.find(serial)
+            try:
+                await control.ask(self._socket, f"config ubd{unit}=>{size_bytes}")
+            except control.Refused as error:
+                raise HypervisorError(f"disk {serial} does not grow: {error.message}") from error
+
     async def insert(self, disk: DiskSpec) -> None:
         """Raises ``NotFound`` where there is no such drive, ``Conflict`` where a disk is in it."""
         async with self._turn:

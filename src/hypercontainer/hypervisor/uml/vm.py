@@ -123,6 +123,9 @@ class UmlVM:
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         await self._plugs.detach(serial, timeout_s)
 
+    async def grow_disk(self, serial: str, size_bytes: int) -> None:
+        await self._plugs.grow(serial, size_bytes)
+
     async def insert_disk(self, disk: DiskSpec) -> None:
         with usable(disk):
             await self._plugs.insert(disk)

@@ -6,8 +6,12 @@ import asyncio
 import contextlib
 import io
 import os
-from collections.abc import AsyncGenerator
-from typing import BinaryIO, Literal
+from base64 import b64decode
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, BinaryIO, Literal
+
+from hypercontainer.contract.answers import PathFacts
+from hypercontainer.sdk.transport import Api, decoded
 
 Archive = str | os.PathLike[str] | bytes | BinaryIO  # a path, the bytes themselves, or an open file
 
@@ -22,3 +26,23 @@ async def opened(archive: Archive, mode: Literal["rb", "wb"]) -> AsyncGenerator[
             yield file
     else:
         yield archive
+
+
+async def packed(
+    api: Api, call: str, of: str, query: Mapping[str, Any], out: str | os.PathLike[str] | BinaryIO
+) -> PathFacts:
+    """Writes an answer that is an archive to where it is wanted; what it is of."""
+    async with api.exchange(call, of, query=query) as exchange, opened(out, "wb") as file:
+        async for piece in exchange.pieces():
+            await asyncio.to_thread(file.write, piece)
+        told = b64decode(exchange.header("Hyper-Path-Facts"))
+    return decoded(told, PathFacts)
+
+
+async def unpacked(api: Api, call: str, of: str, query: Mapping[str, Any], archive: Archive) -> None:
+    """Sends an archive."""
+    async with (
+        opened(archive, "rb") as stream,
+        api.exchange(call, of, query=query, upload=stream) as exchange,
+    ):
+        await exchange.read(0)

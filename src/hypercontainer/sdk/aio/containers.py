@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import builtins
 import contextlib
 import io
@@ -32,7 +31,7 @@ from hypercontainer.contract.calls import ChangeList, ContainerList, ProcessList
 from hypercontainer.contract.frames import CONTROL, FrameReader
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
-from hypercontainer.sdk.aio.archives import Archive, opened
+from hypercontainer.sdk.aio.archives import Archive, opened, packed, unpacked
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_image
@@ -378,14 +377,7 @@ class AsyncContainer(AsyncLife):
             await box.pack("/etc", "etc.tar")
         """
         query = {"path": path, "follow": follow}
-        async with (
-            self._api.exchange("containers.pack", self.id, query=query) as exchange,
-            opened(out, "wb") as file,
-        ):
-            async for piece in exchange.pieces():
-                await asyncio.to_thread(file.write, piece)
-            told = base64.b64decode(exchange.header("Hyper-Path-Facts"))
-        return decoded(told, PathFacts)
+        return await packed(self._api, "containers.pack", self.id, query, out)
 
     async def unpack(self, path: str, archive: Archive, *, replace: bool = False, own: bool = False) -> None:
         """Lays a tar into a directory that is there, whether or not the container runs.  ``replace``: a directory may
@@ -398,11 +390,7 @@ class AsyncContainer(AsyncLife):
             await box.unpack("/tmp", "etc.tar")
         """
         query = {"path": path, "replace": replace, "own": own}
-        async with (
-            opened(archive, "rb") as stream,
-            self._api.exchange("containers.unpack", self.id, query=query, upload=stream) as exchange,
-        ):
-            await exchange.read(0)
+        await unpacked(self._api, "containers.unpack", self.id, query, archive)
 
 
 class AsyncContainers:

@@ -183,4 +183,5 @@ HANDLERS: dict[str, Handler] = {
     "containers.exec_start": exec_start,
     "pods.create": create_pod,
     "pods.stats": stats,
+    "volumes.pack": pack,
 }
