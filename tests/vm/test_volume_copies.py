@@ -16,7 +16,11 @@ from audit import daemon_pid
 from hyper import Hyper
 
 BUSYBOX = busybox_image.REFERENCE
-WRITES = 'i=0; while :; do i=$((i+1)); echo $i >/d/a && echo $i >/d/b; [ $i != 50 ] || echo "it writes"; done'
+# Each file whole at any moment: what is emptied first would be seen so now and then.
+WRITES = (
+    "i=0; while :; do i=$((i+1)); for f in a b; do echo $i >/d/new && mv /d/new /d/$f; done;"
+    ' [ $i != 50 ] || echo "it writes"; done'
+)
 SIZE = "df -k /d | awk 'END {print $2}'"
 
 
