@@ -27,7 +27,7 @@ from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import free_uid, runs_as_root
-from hypercontainer.engine.state import ContainerRecord, PodRecord, StateStore
+from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord, StateStore
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
@@ -53,6 +53,7 @@ class Directory:
         self._reserved: set[str] = set()  # names of containers that are being created
         self._reserved_pods: set[str] = set()
         self._reserved_volumes: Counter[str] = Counter()  # of what is being created
+        self._reserved_images: Counter[str] = Counter()  # the same, by ID
         self._recoveries: list[asyncio.Task[None]] = []
         factory.new_uid = self.new_uid
         supplies.claims.others = self._claimed_by_others
@@ -166,8 +167,26 @@ class Directory:
         raise NotFound(f"no such exec: {identifier[:12]}")
 
     def users_of(self, image_id: str) -> list[str]:
-        """Names of the containers made from an image."""
-        return [c.record.name for c in self.containers.values() if c.record.image_id == image_id]
+        """Names of the containers that an image is needed for, their own or a volume's; of pods without any, theirs."""
+        users = [
+            name for name, images in self._image_users() if image_id in {each.image_id for each in images}
+        ]
+        being_made = ["one that is being created"] if image_id in self._reserved_images else []
+        return [*dict.fromkeys(users), *being_made]
+
+    def used_images(self) -> set[str]:
+        """IDs."""
+        used = {image.image_id for _, images in self._image_users() for image in images}
+        return used | set(self._reserved_images)
+
+    def _image_users(self) -> Iterator[tuple[str, list[MountedImage]]]:
+        for pod in self.pods.values():
+            shared, records = list(pod.record.volume_images.values()), pod.records()
+            for record in records:
+                own = MountedImage(record.image_id, record.diff_ids)
+                yield record.name, [own, *record.volume_images.values(), *shared]
+            if not records:
+                yield pod.record.name, shared
 
     def volume_users(self) -> dict[str, tuple[str, ...]]:
         """Names of pods, and of containers that are alone, by the volume of hyperd's that they use."""
@@ -191,7 +210,8 @@ class Directory:
         return Known(tuple(dict.fromkeys(name for name in named if name)), servers)
 
     def chains(self) -> set[tuple[str, ...]]:
-        return {container.record.diff_ids for container in self.containers.values()}
+        """Of the layers of all images that are used."""
+        return {image.diff_ids for _, images in self._image_users() for image in images}
 
     # ------------------------------------------------------------------------------------- added and removed
 
@@ -234,6 +254,15 @@ class Directory:
             yield
         finally:
             self._reserved_volumes -= names
+
+    @contextmanager
+    def reserved_image(self, image_id: str) -> Iterator[None]:
+        """Nobody removes it while what uses it is made."""
+        self._reserved_images[image_id] += 1
+        try:
+            yield
+        finally:
+            self._reserved_images -= Counter((image_id,))
 
     def add(self, pod: PodRecord | None, containers: Sequence[ContainerRecord]) -> list[Container]:
         """Writes them down and makes their objects; ``pod`` None: they are for one that is there."""

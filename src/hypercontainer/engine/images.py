@@ -24,6 +24,7 @@ from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import ImageError, NotFound, Remedy
 from hypercontainer.image import platforms
+from hypercontainer.image.artifacts import not_to_run, unpackable
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.importing import Making
@@ -70,7 +71,7 @@ class ImageService:
         image = await self.get(ref)
         return ImageInspect(
             **self._facts(image),
-            config=json.loads(image.config.raw),
+            config={} if image.artifact_type else json.loads(image.config.raw),
             layers=tuple(layer.diff_id for layer in image.layers),
             manifest_digest=image.manifest_digest,
         )
@@ -106,7 +107,9 @@ class ImageService:
         platform: str | None = None,
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
+        artifacts: bool = True,
     ) -> Image:
+        """``artifacts`` False: before anything of one that is no image is fetched, InvalidArgument."""
         report = _reporter(progress)
         image = await self._transfers.cancellable(
             lambda cancelled: self._store.pull(
@@ -117,6 +120,7 @@ class ImageService:
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 progress=report,
                 cancelled=cancelled,
+                artifacts=artifacts,
             )
         )
         self._events.publish("image", "pull", image.id, name=reference)
@@ -242,10 +246,13 @@ class ImageService:
         )
         return AuthAnswer("Login Succeeded", token)
 
-    async def get(self, ref: str, *, platform: str | None = None) -> Image:
-        """NotFound, too, where what is here is for another platform than ``platform``."""
+    async def get(self, ref: str, *, platform: str | None = None, artifacts: bool = True) -> Image:
+        """NotFound, too, where what is here is for another platform than ``platform``; without ``artifacts``
+        InvalidArgument for one."""
         image = await asyncio.to_thread(self._store.get, ref)
-        if platform:
+        if image.artifact_type and not artifacts:
+            raise not_to_run(ref, image.artifact_type)
+        if platform and not image.artifact_type:
             wanted = platforms.parse(platform)
             if all(
                 platforms.suitability(image.platform, each) is None for each in platforms.candidates(wanted)
@@ -266,14 +273,15 @@ class ImageService:
                 if report is not None:
                     report(Progress(layer.digest, "extracting", done, layer.size_bytes))
 
-            self._layers.convert(
-                blob,
-                diff_id=layer.diff_id,
-                compression=layer.compression,
-                layer=layer.digest,
-                progress=on_bytes,
-                cancelled=cancelled.is_set,
-            )
+            with unpackable(layer, blob) as source:
+                self._layers.convert(
+                    source,
+                    diff_id=layer.diff_id,
+                    compression=layer.compression,
+                    layer=layer.digest,
+                    progress=on_bytes,
+                    cancelled=cancelled.is_set,
+                )
 
         return prepare
 
@@ -290,6 +298,7 @@ class ImageService:
             "size_bytes": sum(self._layer_bytes(diff_id) for diff_id in {x.diff_id for x in image.layers}),
             "architecture": image.architecture,
             "os": image.os,
+            "artifact_type": image.artifact_type,
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
         }

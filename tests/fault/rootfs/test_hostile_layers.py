@@ -200,7 +200,7 @@ def test_a_bomb_of_ten_gigabytes_is_refused_at_its_header(tmp_path: Path) -> Non
     store = LayerStore(tmp_path, LayerLimits(max_bytes=8 << 30))
     started = time.monotonic()
     with pytest.raises(LayerError, match="beyond 8589934592 bytes") as caught:
-        store.convert(Bomb(b"zeros", 10 << 30), diff_id=LAYER, layer=LAYER)  # type: ignore[arg-type]
+        store.convert(Bomb(b"zeros", 10 << 30), diff_id=LAYER, layer=LAYER)
     assert (caught.value.layer, caught.value.entry) == (LAYER, "zeros")
     assert time.monotonic() - started < 5
 

@@ -39,6 +39,7 @@ IMAGES_LISTING = Listing(
         "VirtualSize": "SIZE",
         "Containers": "CONTAINERS",
         "Labels": "LABELS",
+        "ArtifactType": "ARTIFACT TYPE",
     },
     ("Repository", "Tag", "ID", "CreatedSince", "Size"),
 )
@@ -94,15 +95,19 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
             "VirtualSize": size,
             "Containers": str(image.get("containers", 0)),
             "Labels": Labels(image.get("labels", {})),
+            "ArtifactType": image.get("artifact_type", ""),
         }
 
 
 def images(call: Call) -> int:
     values = call.options
     found = call.session.client.call("images.find", query={"filters": _image_filters(call)})["images"]
-    listing = IMAGES_LISTING
+    columns = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
     if values.flag("digests"):
-        listing = Listing(listing.headers, ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"))
+        columns.insert(2, "Digest")
+    if any(image.get("artifact_type") for image in found):
+        columns.append("ArtifactType")
+    listing = Listing(IMAGES_LISTING.headers, tuple(columns))
     lines = [row for image in found for row in rows(image, values)]
     if values.flag("quiet"):
         lines = list({row["ID"]: row for row in lines}.values())

@@ -135,7 +135,7 @@ class SystemService:
         volumes = await self._volumes.find()
         layers_bytes = await asyncio.to_thread(files.used_bytes, self._config.root / "layers")
         usage = await asyncio.to_thread(self._store.disk_usage)
-        users = {container.record.image_id for container in self._directory.containers.values()}
+        users = self._directory.used_images()
         used = [image for image in await asyncio.to_thread(self._store.list) if image.id in users]
         needed = {layer.digest: layer.size_bytes for image in used for layer in image.layers}
         return {
@@ -175,7 +175,7 @@ class SystemService:
         gone_containers, reclaimed = await self._containers.prune() if containers else ([], 0)
         gone_images: list[str] = []
         if images:
-            in_use = {container.record.image_id for container in self._directory.containers.values()}
+            in_use = self._directory.used_images()
             report = await asyncio.to_thread(self._store.prune, all_unused=all, in_use=in_use)
             gone_images = [line.deleted or line.untagged for line in report.removed]
             reclaimed += report.reclaimed_bytes
