@@ -238,11 +238,6 @@ def test_metadata_is_bounded(tmp_path: Path) -> None:
     )
 
 
-def test_global_headers_do_not_pile_up(tmp_path: Path) -> None:
-    headers = [lt.extended([(b"SCHILY.xattr.user.%d" % index, bytes(60_000))], b"g") for index in range(20)]
-    refused(tmp_path, lt.tar(*headers), None, "global extended headers")
-
-
 def test_thousands_of_nested_directories(tmp_path: Path) -> None:
     deep = b"d/" * 2000 + b"f"
     found = lt.files(
