@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import Any
 
 from layer_tar import (
     CHAR,
@@ -278,7 +279,7 @@ def mark(path: bytes) -> bytes:
     return (extended([(b"path", path)]) if len(path) > 100 else b"") + header(path[:100])
 
 
-def _attributes(node: Node) -> dict[str, int]:
+def _attributes(node: Node) -> dict[str, Any]:
     return {"mode": node.mode, "uid": node.uid, "gid": node.gid, "mtime": node.mtime_ns // 1_000_000_000}
 
 

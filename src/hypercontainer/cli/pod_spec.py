@@ -86,7 +86,7 @@ def with_images(
         policies[wanted] = min(policy, policies.get(wanted, policy))
     for (image, platform), policy in policies.items():
         if policy == "always":
-            pull(client, image, platform=platform, quiet=quiet)
+            pull(client, image, platform=platform, quiet=quiet, artifacts=False)
     try:
         return act(local)
     except RemoteError as error:
@@ -97,5 +97,5 @@ def with_images(
             raise
     for image, platform in missing:
         tell(f"Unable to find image {image!r} locally")
-        pull(client, image, platform=platform, quiet=quiet)
+        pull(client, image, platform=platform, quiet=quiet, artifacts=False)
     return act(local)

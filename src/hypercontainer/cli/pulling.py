@@ -29,9 +29,11 @@ def as_json(credentials: Any) -> dict[str, str] | None:
     return {name: getattr(credentials, name) for name in names}
 
 
-def pull(client: Client, reference: str, *, platform: str | None, quiet: bool) -> dict[str, Any]:
-    """The image."""
-    body: dict[str, Any] = {"reference": reference}
+def pull(
+    client: Client, reference: str, *, platform: str | None, quiet: bool, artifacts: bool = True
+) -> dict[str, Any]:
+    """The image.  ``artifacts`` False: it is to be a container's."""
+    body: dict[str, Any] = {"reference": reference} | ({} if artifacts else {"artifacts": False})
     if platform:
         body["platform"] = platform
     if credentials := credentials_for(reference):
@@ -57,7 +59,7 @@ def with_image(client: Client, spec: dict[str, Any], *, quiet: bool, act: Callab
             if is_there(client, spec["image"], spec.get("platform")):
                 raise
         tell(f"Unable to find image {spec['image']!r} locally")
-    pull(client, spec["image"], platform=spec.get("platform"), quiet=quiet)
+    pull(client, spec["image"], platform=spec.get("platform"), quiet=quiet, artifacts=False)
     return act(local)
 
 

@@ -96,8 +96,15 @@ class ImageService:
         platform: str | None = None,
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
+        artifacts: bool = True,
     ) -> ImageSummary:
-        image = await self.fetch(reference, platform=platform, credentials=credentials, progress=progress)
+        image = await self.fetch(
+            reference,
+            platform=platform,
+            credentials=credentials,
+            progress=progress,
+            artifacts=artifacts,
+        )
         return self.summary(image)
 
     async def fetch(

@@ -166,7 +166,7 @@ def export(call: Call) -> int:
 
 
 def _output(call: Call, verb: str) -> str:
-    """"": standard output."""
+    """ "": standard output."""
     path = call.options.text("output")
     if not path and os.isatty(1):
         raise UsageError(

@@ -40,9 +40,12 @@ async def pull(
     platform: str | None = None,
     credentials: Credentials | None = None,
     progress: OnProgress | None = None,
+    artifacts: bool = True,
 ) -> ImageSummary:
+    """``artifacts`` False: it is to be a container's image."""
     found = as_json(credentials) if credentials is not None else await credentials_for(reference)
     body: dict[str, Any] = {"reference": reference, "platform": platform, "credentials": found}
+    body |= {} if artifacts else {"artifacts": False}
     return await api.operation("images.pull", ImageSummary, body=body, progress=progress)
 
 
@@ -60,7 +63,7 @@ async def with_image(
         except NotFound:
             if spec.pull == "never" or (not spec.platform and await _is_there(api, spec.image)):
                 raise
-    await pull(api, spec.image, platform=spec.platform, progress=progress)
+    await pull(api, spec.image, platform=spec.platform, progress=progress, artifacts=False)
     return await act(local)
 
 
@@ -73,7 +76,7 @@ async def with_images(api: Api, spec: PodSpec, progress: OnProgress | None) -> P
         if member.pull == "always" or (
             member.pull == "missing" and not member.platform and not await _is_there(api, member.image)
         ):
-            await pull(api, member.image, platform=member.platform, progress=progress)
+            await pull(api, member.image, platform=member.platform, progress=progress, artifacts=False)
         members.append(member if member.platform and member.pull == "missing" else local)
     volumes = await _with_volumes(api, spec.volumes, progress)
     return replace(spec, containers=tuple(members), volumes=volumes)
