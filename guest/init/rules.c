@@ -215,6 +215,7 @@ static const struct rule volume_plan_rules[] = {
 	{HYPER_NAME, TEXT, REQUIRED, 64, NULL},
 	{HYPER_MOUNT, NESTED, 0, 0, file_system_rules},
 	{HYPER_UPPER, NESTED, 0, 0, disk_rules},
+	{HYPER_LOWER, NESTED, 0, 0, disk_rules},
 	{HYPER_GID, U32, 0, 0, NULL},
 	{HYPER_MODE, U32, 0, 0, NULL},
 	{HYPER_FILE, NESTED, MANY, 0, file_rules},

@@ -235,6 +235,8 @@ static void grow(const char *path)
 static int add(struct span fields, const char *path, struct failure *failure)
 {
 	struct span source, value;
+	if (field_find(fields, HYPER_LOWER, &source))
+		return disk_mount(source, path, MS_RDONLY | MS_NOSUID | MS_NODEV, NULL, failure);
 	bool disk = field_find(fields, HYPER_UPPER, &source);
 	bool files = field_find(fields, HYPER_FILE, &value) || field_find(fields, HYPER_MODE, &value) ||
 	             field_find(fields, HYPER_GID, &value);
@@ -298,8 +300,10 @@ static struct volume *claim(struct span fields, struct failure *failure)
 	(void)field_find(fields, HYPER_NAME, &name);
 	if (!file_name_ok(name))
 		(void)fail(failure, EINVAL, "not a volume's name");
-	else if (field_find(fields, HYPER_MOUNT, &value) == field_find(fields, HYPER_UPPER, &value))
-		(void)fail(failure, EINVAL, "a volume is one of a file system and a disk's directory");
+	else if (field_find(fields, HYPER_MOUNT, &value) + field_find(fields, HYPER_UPPER, &value) +
+	             field_find(fields, HYPER_LOWER, &value) !=
+	         1)
+		(void)fail(failure, EINVAL, "a volume is one of a file system, a disk's directory and an image");
 	else if (find(name))
 		(void)fail(failure, EEXIST, "volume %.*s: there is one already", (int)name.length, (const char *)name.data);
 	else if (count >= VOLUMES_MAX)

@@ -73,7 +73,7 @@ class Docker:
 def dockerd() -> Iterator[Docker]:
     """With its own containerd, runtime, storage driver and bridge, as they are without configuration.  Absent where
     there is none."""
-    path = _path()
+    path = search_path()
     if os.geteuid() != 0:
         raise Absent("dockerd needs root")
     with workspace() as (work, group):
@@ -89,7 +89,7 @@ def dockerd() -> Iterator[Docker]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
             notified.bind(environment["NOTIFY_SOCKET"])
             with namespaces(work, daemon, environment) as first:
-                _await_datagram(notified, first, work)
+                await_datagram(notified, first, work)
                 client = (_client_of(path), "-H", address)
                 yield Docker(client, ("--cgroup-parent", f"/{group}"), environment, first)
 
@@ -107,7 +107,7 @@ def podman() -> Iterator[Docker]:
         yield Docker(client, ("--cgroup-parent", f"/{group}"), os.environ, first)
 
 
-def _path() -> str:
+def search_path() -> str:
     """PATH, with the directories of a dockerd that is unpacked in the cache before all others."""
     unpacked = cache_dir() / "docker"
     folders = [str(unpacked / "usr" / "sbin"), str(unpacked / "usr" / "bin")]
@@ -168,7 +168,7 @@ def _ends(pid: int) -> bool:
         os.close(descriptor)
 
 
-def _await_datagram(notified: socket.socket, daemon: int, work: Path) -> None:
+def await_datagram(notified: socket.socket, daemon: int, work: Path) -> None:
     """dockerd says by systemd's protocol when it serves."""
     descriptor = os.pidfd_open(daemon)
     try:

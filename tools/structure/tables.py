@@ -50,7 +50,7 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
                 "timings turns wall workers"
             ),
         ),
-        ("provisions",),
+        ("image_volumes provisions",),
         ("health", "log", "network", "process"),
         ("views",),
         ("images image_filters", "sandbox"),

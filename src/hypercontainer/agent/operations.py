@@ -185,7 +185,8 @@ class FileSystem:
 
 @dataclass(frozen=True, slots=True)
 class VolumePlan:
-    """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``, made if missing.
+    """Storage that the pod's containers share: ``mount``, or a directory of the disk ``upper``, made if missing, or the
+    disk ``lower``, which nobody writes.
 
     ``gid``: its root gets this group, set-group-ID and what the group needs to write; ``mode``: its root's, where that
     is made.  ``tidy``: an empty lost+found goes; ``grow``: its ext4 gets all of its disk.  ``files`` are written into
@@ -195,6 +196,7 @@ class VolumePlan:
     name: Annotated[str, Tag.NAME, AtMost(NAME_MAX)]
     mount: Annotated[FileSystem | None, Tag.MOUNT] = None
     upper: Annotated[Disk | None, Tag.UPPER] = None
+    lower: Annotated[Disk | None, Tag.LOWER] = None
     gid: Annotated[int | None, Tag.GID] = None
     mode: Annotated[int | None, Tag.MODE] = None
     files: Annotated[tuple[File, ...], Tag.FILE] = ()

@@ -39,6 +39,7 @@ _KEYS = {
     "destination": "target",
     "ro": "readonly",
     "volume-subpath": "subpath",
+    "image-subpath": "subpath",
     "bind-propagation": "propagation",
 }
 _OF_TYPE = {
@@ -46,6 +47,7 @@ _OF_TYPE = {
         ("source", "target", "readonly", "volume-nocopy", "subpath", "volume-driver", "volume-opt")
     ),
     "bind": frozenset(("source", "target", "readonly", "propagation", "consistency")),
+    "image": frozenset(("source", "target", "readonly", "subpath")),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
 _HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
@@ -99,12 +101,7 @@ class Mounts:
         """``source``: "" (a new one of no name), a path of this host, or a volume's name; ``size``: another than that
         of all new ones."""
         size = self._size if size is None else size
-        if not path.startswith("/") or path.strip("/") == "":
-            raise UsageError(f"invalid mount {typed!r}: {path!r} is no absolute path below /", hint=_HINT)
-        path = "/" + path.strip("/")
-        if path in self._mounts:
-            raise UsageError(f"duplicate mount point {path}")
-        mount: dict[str, Any] = {"path": path}
+        mount = self._mount(path, typed)
         if not source:
             name = f"anonymous-{os.urandom(8).hex()}"
             mount["volume"] = self._volume(name, name, {"kind": "named", **size})
@@ -119,7 +116,29 @@ class Mounts:
             mount["read_only"] = True
         if subpath:
             mount["sub_path"] = subpath
+
+    def _mount(self, path: str, typed: str) -> dict[str, Any]:
+        """A new one."""
+        if not path.startswith("/") or path.strip("/") == "":
+            raise UsageError(f"invalid mount {typed!r}: {path!r} is no absolute path below /", hint=_HINT)
+        path = "/" + path.strip("/")
+        if path in self._mounts:
+            raise UsageError(f"duplicate mount point {path}")
+        mount: dict[str, Any] = {"path": path}
         self._mounts[path] = mount
+        return mount
+
+    def _add_image(self, values: dict[str, str], typed: str) -> None:
+        source = values.get("source", "")
+        if not source:
+            raise UsageError(f"invalid --mount {typed!r}: type image needs a source, the name of an image")
+        _true(values, "readonly", typed)  # it is in any case, as with Docker
+        mount = self._mount(values["target"], typed)
+        what = {"kind": "image", "reference": source}
+        mount["volume"] = self._volume(source, f"image-{os.urandom(8).hex()}", what)
+        mount["read_only"] = True
+        if subpath := values.get("subpath", ""):
+            mount["sub_path"] = subpath
 
     def _host(self, source: str, *, read_only: bool) -> str:
         where = os.path.abspath(source)  # noqa: PTH100
@@ -152,7 +171,7 @@ class Mounts:
         kind = values.pop("type", "volume")
         if kind not in _OF_TYPE:
             raise NotSupported(
-                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind or tmpfs"
+                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind, image or tmpfs"
             )
         for key in values:
             if key not in _OF_TYPE[kind]:
@@ -163,6 +182,9 @@ class Mounts:
             self._add_tmpfs(values, typed)
             return
         source = values.get("source", "")
+        if kind == "image":
+            self._add_image(values, typed)
+            return
         if kind == "bind":
             source = _existing(source, typed)
             if _ABOUT.get(values.get("propagation", "rprivate")) != "propagation":

@@ -6,7 +6,7 @@ from hypercontainer.cli.container_options import POD_OPTIONS
 from hypercontainer.cli.container_spec import machine, network, resources
 from hypercontainer.cli.environment import pairs
 from hypercontainer.cli.options import UsageError, Values
-from hypercontainer.cli.pulling import is_there, pull
+from hypercontainer.cli.pulling import is_there, pull, with_volumes
 from hypercontainer.cli.session import tell
 from hypercontainer.client.api import RemoteError
 from hypercontainer.errors import NotSupported
@@ -74,8 +74,9 @@ def with_images(
     client: Client, spec: dict[str, Any], *, quiet: bool, act: Callable[[dict[str, Any]], T]
 ) -> T:
     """`pulling.with_image` for all of a pod's containers."""
-    containers = spec.get("containers", ())
-    local = {**spec, "containers": [{**container, "pull": "never"} for container in containers]}
+    containers = [with_volumes(client, each, quiet=quiet) for each in spec.get("containers", ())]
+    shared = with_volumes(client, spec, quiet=quiet)
+    local = {**shared, "containers": [{**container, "pull": "never"} for container in containers]}
     policies: dict[
         tuple[str, str | None], str
     ] = {}  # of two that differ, "always" counts first, "never" last
@@ -85,7 +86,7 @@ def with_images(
         policies[wanted] = min(policy, policies.get(wanted, policy))
     for (image, platform), policy in policies.items():
         if policy == "always":
-            pull(client, image, platform=platform, quiet=quiet)
+            pull(client, image, platform=platform, quiet=quiet, artifacts=False)
     try:
         return act(local)
     except RemoteError as error:
@@ -96,5 +97,5 @@ def with_images(
             raise
     for image, platform in missing:
         tell(f"Unable to find image {image!r} locally")
-        pull(client, image, platform=platform, quiet=quiet)
+        pull(client, image, platform=platform, quiet=quiet, artifacts=False)
     return act(local)

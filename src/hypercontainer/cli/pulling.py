@@ -29,9 +29,11 @@ def as_json(credentials: Any) -> dict[str, str] | None:
     return {name: getattr(credentials, name) for name in names}
 
 
-def pull(client: Client, reference: str, *, platform: str | None, quiet: bool) -> dict[str, Any]:
-    """The image."""
-    body: dict[str, Any] = {"reference": reference}
+def pull(
+    client: Client, reference: str, *, platform: str | None, quiet: bool, artifacts: bool = True
+) -> dict[str, Any]:
+    """The image.  ``artifacts`` False: it is to be a container's."""
+    body: dict[str, Any] = {"reference": reference} | ({} if artifacts else {"artifacts": False})
     if platform:
         body["platform"] = platform
     if credentials := credentials_for(reference):
@@ -47,7 +49,7 @@ def with_image(client: Client, spec: dict[str, Any], *, quiet: bool, act: Callab
     hyperd itself is told never to pull: so credentials are looked for only when something is fetched.
     """
     policy = spec.get("pull", "missing")
-    local = {**spec, "pull": "never"}
+    local = {**with_volumes(client, spec, quiet=quiet), "pull": "never"}
     if policy != "always":
         try:
             return act(local)
@@ -57,8 +59,29 @@ def with_image(client: Client, spec: dict[str, Any], *, quiet: bool, act: Callab
             if is_there(client, spec["image"], spec.get("platform")):
                 raise
         tell(f"Unable to find image {spec['image']!r} locally")
-    pull(client, spec["image"], platform=spec.get("platform"), quiet=quiet)
+    pull(client, spec["image"], platform=spec.get("platform"), quiet=quiet, artifacts=False)
     return act(local)
+
+
+def with_volumes(client: Client, spec: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """``spec``, of a container or a pod, with the images fetched that are volumes of it."""
+    if not spec.get("volumes"):
+        return spec
+    return {**spec, "volumes": [_with_image(client, volume, quiet=quiet) for volume in spec["volumes"]]}
+
+
+def _with_image(client: Client, volume: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    source = volume["source"]
+    policy = source.get("pull", "missing")
+    if source["kind"] != "image" or policy == "never":
+        return volume
+    reference = source["reference"]
+    missing = policy == "missing" and not is_there(client, reference, None)
+    if missing:
+        tell(f"Unable to find image {reference!r} locally")
+    if missing or policy == "always":
+        pull(client, reference, platform=None, quiet=quiet)
+    return {**volume, "source": {**source, "pull": "never"}}
 
 
 def is_there(client: Client, image: str, platform: str | None) -> bool:

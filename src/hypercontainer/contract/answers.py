@@ -46,8 +46,8 @@ class Port(Struct, frozen=True):
 
 
 class MountPoint(Struct, frozen=True):
-    """``kind``: volume (one of hyperd's), disk or bind (of the host), or none of these: "".  ``source``: the volume's
-    name, or the path on the host; ``path``: in the container."""
+    """``kind``: volume (one of hyperd's), disk or bind (of the host), image, or none of these: "".  ``source``: the
+    volume's name, the path on the host, or the image's reference; ``path``: in the container."""
 
     kind: str
     source: str
@@ -162,7 +162,7 @@ class Inspect(Summary, frozen=True, kw_only=True):
     health: Health | None = None  # None: nobody asks for it
     disks: dict[str, str] = field(
         default_factory=dict
-    )  # of hyperd's volumes: their files on the host, by name
+    )  # of hyperd's volumes: their files on the host, by name; of volumes that are images: their IDs
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -215,6 +215,7 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     architecture: str
     os: str
     variant: str = ""
+    artifact_type: str = ""  # of what is no container image
     labels: dict[str, str] = field(default_factory=dict)
     containers: int = 0
     content_bytes: int = 0  # of its blobs as they came; ``size_bytes``: unpacked
@@ -222,7 +223,7 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
 
 
 class ImageInspect(ImageSummary, frozen=True, kw_only=True):
-    """``config`` is the image's config blob as it is, parsed."""
+    """``config`` is the image's config blob as it is, parsed; {} of an artifact."""
 
     config: dict[str, Any]
     layers: tuple[str, ...] = ()

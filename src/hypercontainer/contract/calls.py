@@ -225,9 +225,12 @@ class ShutdownBody(Request, frozen=True):
 
 
 class PullBody(Request, frozen=True):
+    """``artifacts`` False: one that is no container image is refused, before anything of it is fetched."""
+
     reference: Name
     platform: str | None = None
     credentials: CredentialsBody | None = None
+    artifacts: bool = True
 
 
 class PushBody(Request, frozen=True):

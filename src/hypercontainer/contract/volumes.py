@@ -65,7 +65,15 @@ class Contents(Struct, frozen=True, forbid_unknown_fields=True, tag="contents", 
     mode: int = 0o644
 
 
-Source = EmptyDir | NamedVolume | DiskImage | HostPath | Contents
+class ImageVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="image", tag_field="kind"):
+    """What an image or an artifact holds, as it is when its container or pod is created; nobody writes to it.
+    ``pull``: "missing", "always" or "never"."""
+
+    reference: str
+    pull: str = "missing"
+
+
+Source = EmptyDir | NamedVolume | DiskImage | HostPath | Contents | ImageVolume
 
 
 class Volume(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,9 +85,9 @@ class Volume(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VolumeMount(Struct, frozen=True, forbid_unknown_fields=True):
-    """``path`` is absolute, in the container.  ``sub_path`` is below the volume's root, made if it is missing (but
-    for read-only volumes), and links in it do not lead out.  ``copy_up``: what the image has at ``path`` goes into
-    the volume when that is empty, as Docker does for named volumes."""
+    """``path`` is absolute, in the container.  ``sub_path`` is below the volume's root, made if it is missing (but for
+    images and read-only volumes), and links in it do not lead out.  ``copy_up``: what the image has at ``path`` goes
+    into the volume when that is empty, as Docker does for named volumes."""
 
     volume: str
     path: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from hypercontainer.contract.limits import CONTAINERS_MAX
 from hypercontainer.contract.networks import Join
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
-from hypercontainer.contract.volumes import Volume
+from hypercontainer.contract.volumes import ImageVolume, Volume
 from hypercontainer.engine import aside, files, names, provisions, times
 from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.image_volumes import check_paths
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.network import ports
@@ -32,10 +34,11 @@ from hypercontainer.engine.network.secrets import apart, check_secrets
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import choice, layout, storage
 from hypercontainer.engine.sandbox.machine import Supplies, check_boot_files
-from hypercontainer.engine.state import ContainerRecord, PodRecord
+from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
+from hypercontainer.image.reference import parse
 from hypercontainer.linux.memory import total_bytes
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import defaults, docker, mounts
@@ -108,15 +111,46 @@ class Creation:
         fetched, for a platform that does not run here, and Unavailable where what its VMs need is not installed."""
         if spec.platform:
             await self._machine(platforms.parse(spec.platform), spec.image)
-        if spec.pull != "always":
+        return await self._fetched(spec.image, spec.pull, asker, platform=spec.platform, artifacts=False)
+
+    async def fetch_volume(self, source: ImageVolume, asker: Asker) -> Image:
+        """What a volume is to be; ``asker.credentials`` are for its registry."""
+        return await self._fetched(source.reference, source.pull, asker, platform=None, artifacts=True)
+
+    async def _fetched(
+        self, reference: str, pull: str, asker: Asker, *, platform: str | None, artifacts: bool
+    ) -> Image:
+        """``artifacts``: what is no image is taken too."""
+        if pull != "always":
             try:
-                return await self._images.to_use(spec.image, platform=spec.platform)
+                return await self._images.to_use(reference, platform=platform, artifacts=artifacts)
             except NotFound:
-                if spec.pull == "never":
+                if pull == "never":
                     raise
         return await self._images.fetch(
-            spec.image, platform=spec.platform, credentials=asker.credentials, progress=asker.progress
+            reference,
+            platform=platform,
+            credentials=asker.credentials,
+            progress=asker.progress,
+            artifacts=artifacts,
         )
+
+    async def _volume_images(
+        self, volumes: Iterable[Volume], known: Iterable[str], asker: Asker, held: ExitStack
+    ) -> dict[str, MountedImage]:
+        """What those lead to that are images, by their names.  The asker's credentials are for the registries of the
+        images that are ``known``, and go to no other."""
+        registries = {parse(reference).registry for reference in known}
+        found = {}
+        for volume in volumes:
+            if isinstance(volume.source, ImageVolume):
+                trusted = parse(volume.source.reference).registry in registries
+                image = await self.fetch_volume(
+                    volume.source, asker if trusted else replace(asker, credentials=None)
+                )
+                held.enter_context(self._images.held(image))
+                found[volume.name] = MountedImage(image.id, tuple(layer.diff_id for layer in image.layers))
+        return found
 
     # ------------------------------------------------------------------------------------- a pod
 
@@ -131,26 +165,21 @@ class Creation:
         await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
         async with contextlib.AsyncExitStack() as stack:
-            identifier, drafts = names.new_id(), []
-            for place, member in enumerate(members):
-                own = stack.enter_context(self._directory.reserved(member.name))
-                if name:
-                    member_id, wish = names.new_id(), in_pod(member, spec, name, identifier)
-                else:
-                    member_id, wish = identifier, member
-                draft = await self._draft(wish, own, member_id, identifier, asker, place if name else None)
-                stack.enter_context(self._images.held(draft.image))
-                drafts.append(draft)
+            held = stack.enter_context(ExitStack())
+            identifier = names.new_id()
+            drafts = await self._drafts(spec, name, identifier, members, asker, held)
+            known = [member.image for member in members]
+            images = await self._volume_images(spec.volumes, known, asker, held)
             what = f"pod {name}" if name else f"container {drafts[0].record.name}"
             brought = [volume for draft in drafts for volume in draft.record.spec.volumes]
             volumes = _known({}, [*spec.volumes, *brought], what)
-            await self._check_storage(
-                volumes, volumes.values(), [draft.record.spec for draft in drafts], what, asker
-            )
+            records = [draft.record for draft in drafts]
+            await self._check_storage(volumes, volumes.values(), records, images, what, asker)
             stack.enter_context(self._directory.reserved_volumes(volumes.values()))
             new = await stack.enter_async_context(self._volumes.made(volumes.values()))
             written_down = [await self._volumes.filling(draft.record, new) for draft in drafts]
             record = self._pod_record(spec, identifier, name, drafts, joins, asker)
+            record = msgspec.structs.replace(record, volume_images=images)
             for draft in drafts:
                 await stack.enter_async_context(_made(self._places.container(draft.record.id)))
             disk = layout.disk_path(self._places, record)
@@ -164,6 +193,27 @@ class Creation:
         if name:
             self._directory.pods[identifier].tell("create", **spec.labels)
         return PodCreated(identifier, name, tuple(draft.created for draft in drafts))
+
+    async def _drafts(
+        self,
+        spec: PodSpec,
+        name: str,
+        identifier: str,
+        members: Sequence[ContainerSpec],
+        asker: Asker,
+        held: ExitStack,
+    ) -> list[_Draft]:
+        """Their names and images are theirs until ``held`` ends."""
+        drafts = []
+        for place, member in enumerate(members):
+            own = held.enter_context(self._directory.reserved(member.name))
+            if name:
+                member_id, wish = names.new_id(), in_pod(member, spec, name, identifier)
+            else:
+                member_id, wish = identifier, member
+            draft = await self._draft(wish, own, member_id, identifier, asker, held, place if name else None)
+            drafts.append(draft)
+        return drafts
 
     async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
         ports.check(spec.ports)
@@ -221,16 +271,16 @@ class Creation:
 
     async def _member(self, pod: Pod, spec: ContainerSpec, asker: Asker) -> Created:
         """One more in a pod that is there."""
-        with self._directory.reserved(spec.name) as name:
+        with self._directory.reserved(spec.name) as name, ExitStack() as held:
             await pod.recovered.wait()
             check_count(pod.record.name, len(pod.members) + 1)
             wish = in_pod(spec, pod.record.spec, pod.record.name, pod.id)
-            draft = await self._draft(wish, name, names.new_id(), pod.id, asker)
-            held = self._images.held(draft.image)
+            draft = await self._draft(wish, name, names.new_id(), pod.id, asker, held)
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
             brought = draft.record.spec.volumes
             volumes = _known(there, brought, pod.what)
-            await self._check_storage(volumes, brought, [draft.record.spec], f"container {name}", asker)
+            shared = pod.record.volume_images
+            await self._check_storage(volumes, brought, [draft.record], shared, f"container {name}", asker)
             kept, made = (
                 self._directory.reserved_volumes(brought),
                 _made(self._places.container(draft.record.id)),
@@ -252,11 +302,14 @@ class Creation:
         identifier: str,
         pod: str,
         asker: Asker,
+        held: ExitStack,
         place: int | None = None,
     ) -> _Draft:
-        """``place``: among those that are created with their pod; None: it is created for itself."""
+        """``place``: among those that are created with their pod; None: it is created for itself.  Until ``held`` ends,
+        nobody removes its images."""
         image = await self.fetch(spec, asker)
         machine = await self._machine(image.platform, spec.image)
+        held.enter_context(self._images.held(image))
         spec = defaults.applied(spec, self._config)
         spec, wanted = provisions.provided(spec, image.config.volumes, for_pod=place is not None)
         ports.check(spec.ports)
@@ -277,6 +330,7 @@ class Creation:
             asked_by=asker.uid,
             place=place or 0,
             labels={**image.config.labels, **spec.labels},
+            volume_images=await self._volume_images(spec.volumes, [spec.image], asker, held),
         )
         return _Draft(record, image, machine, warnings)
 
@@ -296,12 +350,17 @@ class Creation:
         self,
         volumes: Mapping[str, Volume],
         brought: Iterable[Volume],
-        containers: Sequence[ContainerSpec],
+        records: Sequence[ContainerRecord],
+        shared: Mapping[str, MountedImage],
         what: str,
         asker: Asker,
     ) -> None:
-        """``brought`` by those who ask, with their rights."""
+        """``brought`` by those who ask, with their rights; ``shared``: images that are volumes of the pod."""
+        containers = [record.spec for record in records]
         storage.check(volumes, containers, what)
+        images = {name: image for record in records for name, image in record.volume_images.items()}
+        if images := {**shared, **images}:
+            await asyncio.to_thread(check_paths, containers, volumes, images, self._supplies.layers)
         if theirs := tuple(brought):
             await storage.HOST_PATHS.run(partial(storage.check_host, theirs, self._places, asker.uid))
 

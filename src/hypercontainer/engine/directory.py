@@ -27,7 +27,7 @@ from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import free_uid, runs_as_root
-from hypercontainer.engine.state import ContainerRecord, PodRecord, StateStore
+from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord, StateStore
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
@@ -167,8 +167,25 @@ class Directory:
         raise NotFound(f"no such exec: {identifier[:12]}")
 
     def users_of(self, image_id: str) -> list[str]:
-        """Names of the containers made from an image.  From any thread."""
-        return [c.record.name for c in tuple(self.containers.values()) if c.record.image_id == image_id]
+        """Names of the containers that an image is needed for, their own or a volume's; of pods without any, theirs.
+        From any thread."""
+        users = (
+            name for name, images in self._image_users() if image_id in {each.image_id for each in images}
+        )
+        return [*dict.fromkeys(users)]
+
+    def used_images(self) -> set[str]:
+        """IDs."""
+        return {image.image_id for _, images in self._image_users() for image in images}
+
+    def _image_users(self) -> Iterator[tuple[str, list[MountedImage]]]:
+        for pod in tuple(self.pods.values()):
+            shared, records = list(pod.record.volume_images.values()), pod.records()
+            for record in records:
+                own = MountedImage(record.image_id, record.diff_ids)
+                yield record.name, [own, *record.volume_images.values(), *shared]
+            if not records:
+                yield pod.record.name, shared
 
     def volume_users(self) -> dict[str, tuple[str, ...]]:
         """Names of pods, and of containers that are alone, by the volume of hyperd's that they use."""
@@ -192,8 +209,8 @@ class Directory:
         return Known(tuple(dict.fromkeys(name for name in named if name)), servers)
 
     def chains(self) -> set[tuple[str, ...]]:
-        """Of the images of all containers.  From any thread."""
-        return {container.record.diff_ids for container in tuple(self.containers.values())}
+        """Of the layers of all images that are used.  From any thread."""
+        return {image.diff_ids for _, images in self._image_users() for image in images}
 
     # ------------------------------------------------------------------------------------- added and removed
 

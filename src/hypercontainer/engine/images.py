@@ -27,6 +27,7 @@ from hypercontainer.engine.pipes import read_by
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import ImageError, NotFound, Remedy
 from hypercontainer.image import platforms
+from hypercontainer.image.artifacts import not_to_run, unpackable
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.importing import IMPORTED, Making
@@ -72,7 +73,7 @@ class ImageService:
         image = await self.get(ref)
         return ImageInspect(
             **self._facts(image),
-            config=json.loads(image.config.raw),
+            config={} if image.artifact_type else json.loads(image.config.raw),
             layers=tuple(layer.diff_id for layer in image.layers),
         )
 
@@ -96,8 +97,15 @@ class ImageService:
         platform: str | None = None,
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
+        artifacts: bool = True,
     ) -> ImageSummary:
-        image = await self.fetch(reference, platform=platform, credentials=credentials, progress=progress)
+        image = await self.fetch(
+            reference,
+            platform=platform,
+            credentials=credentials,
+            progress=progress,
+            artifacts=artifacts,
+        )
         return self.summary(image)
 
     async def fetch(
@@ -107,7 +115,9 @@ class ImageService:
         platform: str | None = None,
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
+        artifacts: bool = True,
     ) -> Image:
+        """``artifacts`` False: before anything of one that is no image is fetched, InvalidArgument."""
         report = _reporter(progress)
         image = await self._transfers.cancellable(
             lambda cancelled: self._store.pull(
@@ -118,6 +128,7 @@ class ImageService:
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 progress=report,
                 cancelled=cancelled,
+                artifacts=artifacts,
             )
         )
         self._events.publish("image", "pull", image.id, name=reference)
@@ -247,9 +258,13 @@ class ImageService:
         """NotFound, too, where what is here is for another platform than ``platform``."""
         return _for_platform(await asyncio.to_thread(self._store.get, ref), ref, platform)
 
-    async def to_use(self, ref: str, *, platform: str | None = None) -> Image:
-        """The same, for a container; Untrusted where the policy forbids it."""
-        return _for_platform(await asyncio.to_thread(self._store.to_use, ref), ref, platform)
+    async def to_use(self, ref: str, *, platform: str | None = None, artifacts: bool = False) -> Image:
+        """The same, for a container or, with ``artifacts``, a volume; Untrusted where the policy forbids it, and
+        without ``artifacts`` InvalidArgument for one."""
+        image = await asyncio.to_thread(self._store.to_use, ref)
+        if image.artifact_type and not artifacts:
+            raise not_to_run(ref, image.artifact_type)
+        return image if image.artifact_type else _for_platform(image, ref, platform)
 
     def held(self, image: Image) -> AbstractContextManager[None]:
         """Nobody removes it while what uses it is made; NotFound where somebody has."""
@@ -265,14 +280,15 @@ class ImageService:
                 if report is not None:
                     report(Progress(layer.digest, "extracting", done, layer.size_bytes))
 
-            self._layers.convert(
-                blob,
-                diff_id=layer.diff_id,
-                compression=layer.compression,
-                layer=layer.digest,
-                progress=on_bytes,
-                cancelled=cancelled.is_set,
-            )
+            with unpackable(layer, blob) as source:
+                self._layers.convert(
+                    source,
+                    diff_id=layer.diff_id,
+                    compression=layer.compression,
+                    layer=layer.digest,
+                    progress=on_bytes,
+                    cancelled=cancelled.is_set,
+                )
 
         return prepare
 
@@ -290,6 +306,7 @@ class ImageService:
             "architecture": image.architecture,
             "os": image.os,
             "variant": image.variant,
+            "artifact_type": image.artifact_type,
             "labels": dict(image.config.labels),
             "containers": len(self._users_of(image.id)),
             "content_bytes": image.size_bytes,

@@ -57,6 +57,13 @@ class ImagePart(Struct, frozen=True):
     length_bytes: int = 0
 
 
+class MountedImage(Struct, frozen=True):
+    """What a volume's reference led to when the volume was asked for."""
+
+    image_id: str
+    diff_ids: tuple[str, ...]
+
+
 class NetworkRecord(Struct, frozen=True, kw_only=True):
     """``spec`` with all that was chosen: its subnets and its MTU."""
 
@@ -111,6 +118,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     started: str = ""
     since: dict[str, int] = field(default_factory=dict)
     images: tuple[ImagePart, ...] = ()  # in the VM that runs
+    volume_images: dict[str, MountedImage] = field(default_factory=dict)  # of ``spec``, by the volumes' names
     mounted: dict[str, str] = field(
         default_factory=dict
     )  # volumes in it: the guest's name, the disk's serial
@@ -188,6 +196,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
         False  # in its present or last run its startup probe passed and its post_start hook was done
     )
     asked_by: int | None = None  # as a pod's
+    volume_images: dict[str, MountedImage] = field(default_factory=dict)  # as a pod's
     place: int = 0  # among those that were created with it
     message: str = ""  # what the program left at its end (``termination_message_path``)
     fills: tuple[

@@ -21,7 +21,7 @@ from hypercontainer.contract.answers import (
 from hypercontainer.contract.ports import exposed as exposed_ports
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import ALIVE, State
-from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume
+from hypercontainer.contract.volumes import DiskImage, HostPath, ImageVolume, NamedVolume
 from hypercontainer.engine import times
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import named_volumes
@@ -127,6 +127,8 @@ def mount_points(record: ContainerRecord, pod: PodRecord) -> tuple[MountPoint, .
                 found.append(MountPoint("bind", path, mount.path))
             case DiskImage(path=path):
                 found.append(MountPoint("disk", path, mount.path))
+            case ImageVolume(reference=reference):
+                found.append(MountPoint("image", reference, mount.path))
             case _:
                 found.append(MountPoint("", mount.volume, mount.path))
     return tuple(found)
@@ -155,7 +157,13 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: t
         network=network(pod),
         log_path=str(places.log(record.id)),
         execs=execs,
-        disks={name: str(places.volume_disk(name)) for name in sorted(named_volumes(pod.spec, [record]))},
+        disks={
+            **{name: str(places.volume_disk(name)) for name in sorted(named_volumes(pod.spec, [record]))},
+            **{
+                name: image.image_id
+                for name, image in sorted({**pod.volume_images, **record.volume_images}.items())
+            },
+        },
     )
 
 

@@ -76,11 +76,11 @@ def images(members: Members, platform: Platform | None = None) -> list[Loaded]:
 
 
 def _of_platform(found: list[Loaded], wanted: Platform) -> list[Loaded]:
-    has = [parse_config(loaded.config, "image archive").platform for loaded in found]
+    has = [_platform(loaded) for loaded in found]
     suiting = [
         loaded
         for loaded, platform in zip(found, has, strict=True)
-        if any(suitability(platform, each) is not None for each in candidates(wanted))
+        if platform is None or any(suitability(platform, each) is not None for each in candidates(wanted))
     ]
     if not suiting:
         said = ", ".join(dict.fromkeys(map(str, has)))[:500]
@@ -88,6 +88,13 @@ def _of_platform(found: list[Loaded], wanted: Platform) -> list[Loaded]:
             f"image archive: no image for {wanted}; it has {said}", hint="choose another platform"
         )
     return suiting
+
+
+def _platform(loaded: Loaded) -> Platform | None:
+    """None of an artifact, which is for any."""
+    if loaded.manifest.artifact_type:
+        return None
+    return parse_config(loaded.config, "image archive").platform
 
 
 def generated_manifest(config: bytes, layers: list[tuple[str, int, str]]) -> bytes:

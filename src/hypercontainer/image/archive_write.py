@@ -131,25 +131,29 @@ def write_oci(
     out: BinaryIO,
     guard: Guard,
 ) -> None:
-    """Arguments as for `write_docker`; blobs and manifests go out exactly as they are."""
+    """Arguments as for `write_docker`; ``platforms``: of images, and not of artifacts.  Blobs and manifests go out
+    exactly as they are."""
     with _Archive(out, guard) as archive:
         archive.add_bytes("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         manifests: list[dict[str, Any]] = []
         for image_id, tags in images.items():
             record = records[image_id]
-            archive.add_bytes(_blob_name(record.id), record.config)
+            archive.add_bytes(_blob_name(record.config_digest), record.config)
             archive.add_bytes(_blob_name(record.manifest_digest), record.manifest)
             for layer in record.layers:
                 name = _blob_name(layer.digest)
                 if not archive.has(name):
                     with store.path(layer.digest).open("rb") as file:
                         archive.add(name, file, layer.size_bytes)
-            descriptor = {
+            descriptor: dict[str, Any] = {
                 "mediaType": record.manifest_type,
                 "digest": record.manifest_digest,
                 "size": len(record.manifest),
-                "platform": _platform(platforms[image_id]),
             }
+            if record.artifact_type:
+                descriptor["artifactType"] = record.artifact_type
+            else:
+                descriptor["platform"] = _platform(platforms[image_id])
             for tag in tags:
                 names = {CONTAINERD_NAME: tag, OCI_REF_NAME: tag}
                 manifests.append({**descriptor, "annotations": names})

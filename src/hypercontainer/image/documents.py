@@ -36,10 +36,13 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+EMPTY = "application/vnd.oci.empty.v1+json"
+EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # of "{}"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+_CREATED = "org.opencontainers.image.created"
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPTED = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 # The last is what Docker 1.10 pushed.
@@ -48,6 +51,9 @@ _LAYER_TYPE = re.compile(
     r"application/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+gzip|\+zstd)?"
     r"|application/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd)?"
 )
+
+# RFC 6838, 4.2.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 # What is before the next string, and that string.
 _TO_STRING = re.compile(rb'([^"]*+)(?:"(?:[^"\\]|\\.)*+"|\Z)', re.DOTALL)
@@ -96,15 +102,19 @@ class _WireManifest(msgspec.Struct, frozen=True, rename="camel"):
     layers: list[Descriptor] | None = None
     manifests: list[Descriptor] | None = None
     fs_layers: list[Any] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """One image: ``raw`` are the bytes that the digest is of."""
+    """One image: ``raw`` are the bytes that the digest is of.  ``artifact_type``: of what is none, else "".
+    ``created``: when an artifact was, RFC 3339 or ""."""
 
     raw: bytes
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    created: str = ""
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -204,7 +214,7 @@ def _items(raw: bytes) -> int:
 def parse_manifest(raw: bytes, content_type: str, what: str) -> Manifest | Index:
     """The manifest or index in ``raw``; ``content_type`` is how it was served, '' if nobody said.
 
-    Refused: schema 1, a document that is both (media type confusion, CVE-2021-41190), artifacts.
+    Refused: schema 1, a document that is both (media type confusion, CVE-2021-41190).
     """
     if len(raw) > MAX_MANIFEST_BYTES:
         raise ImageError(f"{what}: larger than {MAX_MANIFEST_BYTES} bytes")
@@ -236,16 +246,20 @@ def _image_manifest(raw: bytes, wire: _WireManifest, media_type: str, what: str)
     if wire.config is None or wire.layers is None:
         raise ImageError(f"{what}: it has no {'layers' if wire.config else 'config'}")
     kind = wire.config.media_type
-    if wire.artifact_type or kind not in CONFIG_TYPES:
-        raise ImageError(f"{what}: it is not a container image but {wire.artifact_type or kind!r}")
+    artifact_type = wire.artifact_type or (kind if kind not in CONFIG_TYPES else "")
+    if (wire.artifact_type or kind not in CONFIG_TYPES) and not _MEDIA_TYPE.fullmatch(artifact_type):
+        raise ImageError(
+            f"{what}: it is no container image, and {artifact_type[:80]!r} is no artifact's type"
+        )
     (config,) = _checked([wire.config], what)
     if config.size > MAX_CONFIG_BYTES:
         raise ImageError(f"{what}: its config of {config.size} bytes is larger than {MAX_CONFIG_BYTES}")
     layers = _checked(wire.layers, what)
     for layer in layers:
-        if not _LAYER_TYPE.fullmatch(layer.media_type):
+        if not artifact_type and not _LAYER_TYPE.fullmatch(layer.media_type):
             raise ImageError(f"{what}: layer {layer.digest} has the unknown type {layer.media_type!r}")
-    return Manifest(raw, media_type, config, layers)
+    created = timestamp((wire.annotations or {}).get(_CREATED))
+    return Manifest(raw, media_type, config, layers, artifact_type, created)
 
 
 def _checked(descriptors: list[Descriptor] | None, what: str) -> tuple[Descriptor, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from hypercontainer.image import changes
 from hypercontainer.image.blobs import compression_of
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.platforms import Platform
-from hypercontainer.image.streams import STORED, Metered, damage_errors, decompressed, pieces
+from hypercontainer.image.streams import STORED, Metered, begins_as_tar, damage_errors, decompressed, pieces
 from hypercontainer.linux import disk
 
 _BLOCK = 512
@@ -64,21 +63,13 @@ def take_layer(what: str, stream: BinaryIO, path: Path, limit: int, guard: Guard
             first = b""
             while len(first) < _BLOCK and (more := plain.read(_BLOCK - len(first))):
                 first += more
-            _check_tar(what, first)
+            if not begins_as_tar(first):
+                raise ImageError(f"{what}: the input is not a tar archive")
             plain_hash.update(first)
             for data in pieces(plain):  # type: ignore[arg-type]
                 plain_hash.update(data)
     digest, diff_id = f"sha256:{kept_hash.hexdigest()}", f"sha256:{plain_hash.hexdigest()}"
     return Taken(digest, diff_id, kept.count, compression if kept is raw else "none")
-
-
-def _check_tar(what: str, first: bytes) -> None:
-    if first == b"\0" * _BLOCK:
-        return  # an archive of nothing
-    try:
-        tarfile.TarInfo.frombuf(first, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise ImageError(f"{what}: the input is not a tar archive: {error}") from error
 
 
 def config_of(diff_id: str, platform: Platform, making: Making) -> bytes:

@@ -18,11 +18,15 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from msgspec import structs
+
 from hypercontainer.errors import ImageError, Unavailable
-from hypercontainer.image.documents import ImageDocument, parse_config
+from hypercontainer.image.documents import ImageDocument, Manifest, parse_config, parse_manifest
 from hypercontainer.image.model import Image, ImageConfig, Layer, Verified
+from hypercontainer.image.platforms import Platform
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 2
@@ -62,6 +66,29 @@ class Record:
     manifest_type: str
     layers: tuple[Layer, ...]
     generated: bool = False
+
+    @property
+    def artifact_type(self) -> str:
+        """ "" of a container image."""
+        return self._parsed.artifact_type if self._parsed else ""
+
+    @property
+    def config_digest(self) -> str:
+        return self._parsed.config.digest if self._parsed else self.id
+
+    @property
+    def created(self) -> str:
+        """Of an artifact; RFC 3339 or ""."""
+        return self._parsed.created if self._parsed else ""
+
+    @cached_property
+    def _parsed(self) -> Manifest | None:
+        """None of one that was stored when more was taken."""
+        try:
+            found = parse_manifest(self.manifest, self.manifest_type, f"image {self.id}")
+        except ImageError:
+            return None
+        return found if isinstance(found, Manifest) else None
 
 
 class Metadata:
@@ -225,11 +252,7 @@ class Metadata:
             digests = self._rows(
                 "SELECT name, digest FROM repo_digest WHERE image_id = ? ORDER BY name, digest", image_id
             )
-        fault = ""
-        try:
-            document = parse_config(record.config, f"image {image_id}")
-        except ImageError as error:
-            document, fault = ImageDocument(config=ImageConfig(raw=record.config)), error.message
+        document, fault = _document(record)
         return Image(
             id=image_id,
             references=tuple(reference for (reference,) in tags),
@@ -244,6 +267,7 @@ class Metadata:
             os=document.platform.os,
             variant=document.platform.variant,
             author=document.author,
+            artifact_type=record.artifact_type,
             fault=fault,
         )
 
@@ -304,3 +328,14 @@ class Metadata:
     def _one(self, query: str, *arguments: object) -> str | None:
         rows = self._rows(query, *arguments)
         return rows[0][0] if rows else None
+
+
+def _document(record: Record) -> tuple[ImageDocument, str]:
+    """And what is wrong with it."""
+    bare = ImageDocument(config=ImageConfig(raw=record.config))
+    if record.artifact_type:  # its config is nobody's business here
+        return structs.replace(bare, platform=Platform("", ""), created=record.created), ""
+    try:
+        return parse_config(record.config, f"image {record.id}"), ""
+    except ImageError as error:
+        return bare, error.message

@@ -53,13 +53,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it is stored.  ``compression``: none, gzip, zstd, xz or bzip2, found in the bytes themselves."""
+    """One layer as it is stored.  ``compression``: none, gzip, zstd, xz or bzip2, found in the bytes themselves.
+
+    ``file_name``: of an artifact's layer that is a file and no archive, while it is taken in; "" where the layer stands
+    for nothing."""
 
     digest: str
     diff_id: str
     media_type: str
     size_bytes: int
     compression: str
+    file_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Image:
     os: str
     variant: str = ""
     author: str = ""
+    artifact_type: str = ""  # of what is no container image
     fault: str = ""  # why it cannot be used, of one that was stored when more was taken: it can be removed
 
     @property

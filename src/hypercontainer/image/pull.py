@@ -14,9 +14,11 @@ from pathlib import Path
 from urllib3 import BaseHTTPResponse
 
 from hypercontainer.errors import Cancelled, DigestMismatch, ImageError, NotFound, RegistryError, Unauthorized
+from hypercontainer.image import artifacts
 from hypercontainer.image.blobs import BlobStore
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.documents import (
+    EMPTY_DIGEST,
     Descriptor,
     Manifest,
     check_layers,
@@ -96,6 +98,8 @@ def _resolve(source: Repository, reference: str, platform: Platform | None) -> R
         return served.raw, served.content_type, served.digest
 
     named, digest, manifest = find_manifest(get, reference, wanted, str(source))
+    if manifest.artifact_type:
+        return Resolved(source, named, digest, manifest, _config_of_artifact(source, manifest))
     config = source.small_blob(manifest.config, f"image config {manifest.config.digest} of {source}")
     document = parse_config(config, f"image config {manifest.config.digest} of {source}")
     check_layers(manifest, document, str(source))
@@ -104,16 +108,28 @@ def _resolve(source: Repository, reference: str, platform: Platform | None) -> R
     return Resolved(source, named, digest, manifest, config)
 
 
+def _config_of_artifact(source: Repository, manifest: Manifest) -> bytes:
+    if manifest.config.digest == EMPTY_DIGEST:
+        return b"{}"
+    return source.small_blob(manifest.config, f"config {manifest.config.digest} of {source}")
+
+
 def record_of(
-    store: BlobStore, manifest: Manifest, digest: str, config: bytes, *, generated: bool = False
+    manifest: Manifest, digest: str, config: bytes, layers: tuple[Layer, ...], *, generated: bool = False
 ) -> Record:
-    """The record of an image whose layer blobs are all in ``store``."""
+    """The record of an image, whose ID is its config's digest; an artifact's is its manifest's, since they have configs
+    in common."""
+    identifier = digest if manifest.artifact_type else manifest.config.digest
+    return Record(identifier, config, manifest.raw, digest, manifest.media_type, layers, generated)
+
+
+def diff_ids_of(manifest: Manifest, digest: str, config: bytes) -> tuple[str, ...]:
+    """Those of its layers, in their order; "" of an artifact's, which nobody tells."""
+    if manifest.artifact_type:
+        return ("",) * len(manifest.layers)
     document = parse_config(config, f"image config {manifest.config.digest}")
     check_layers(manifest, document, f"manifest {digest}")
-    layers = tuple(layer_of(store, x, d) for x, d in zip(manifest.layers, document.diff_ids, strict=True))
-    return Record(
-        manifest.config.digest, config, manifest.raw, digest, manifest.media_type, layers, generated
-    )
+    return document.diff_ids
 
 
 def layer_of(store: BlobStore, descriptor: Descriptor, diff_id: str) -> Layer:
@@ -180,25 +196,37 @@ class LayerWork:
             self._prepare(layer, self._store.path(layer.digest))
         self.report(layer.digest, "done", layer.size_bytes, layer.size_bytes)
 
-    def all(self, resolved: Resolved, sources: Sequence[Repository]) -> None:
-        """Every layer of ``resolved``, once each, in parallel."""
-        document = parse_config(resolved.config, f"image config {resolved.manifest.config.digest}")
-        unique = {
-            (descriptor.digest, diff_id): descriptor
-            for descriptor, diff_id in zip(resolved.manifest.layers, document.diff_ids, strict=True)
-        }
-        for descriptor in unique.values():
+    def layer_of(self, descriptor: Descriptor, diff_id: str) -> Layer:
+        """The layer whose verified blob is in the store; ``diff_id`` "": an artifact's."""
+        if diff_id:
+            return layer_of(self._store, descriptor, diff_id)
+        return artifacts.layer_of(self._store, descriptor, self._config.max_blob_bytes, self._guard)
+
+    def all(self, resolved: Resolved, sources: Sequence[Repository]) -> tuple[Layer, ...]:
+        """The layers of ``resolved``: each is brought and prepared once, in parallel."""
+        manifest = resolved.manifest
+        diff_ids = diff_ids_of(manifest, resolved.digest, resolved.config)
+        wanted = list(zip(manifest.layers, diff_ids, strict=True))
+        # Of an artifact one blob may be several files.
+        keys = [(x.digest, diff_id or str(place)) for place, (x, diff_id) in enumerate(wanted)]
+        unique = dict(zip(keys, wanted, strict=True))
+        made: dict[tuple[str, str], Layer] = {}
+        for descriptor, _ in unique.values():
             self.report(descriptor.digest, "waiting", 0, descriptor.size)
 
-        def job(diff_id: str, descriptor: Descriptor) -> Callable[[], None]:
+        def job(key: tuple[str, str]) -> Callable[[], None]:
             def bring_and_prepare() -> None:
+                descriptor, diff_id = unique[key]
                 self.download(descriptor, sources)
-                self.prepare(layer_of(self._store, descriptor, diff_id))
+                layer = made[key] = self.layer_of(descriptor, diff_id)
+                self.prepare(layer)
 
             return bring_and_prepare
 
-        jobs = [job(diff_id, descriptor) for (_, diff_id), descriptor in unique.items()]
-        in_parallel(jobs, self._config.parallel_downloads, self._guard)
+        in_parallel(map(job, unique), self._config.parallel_downloads, self._guard)
+        layers = tuple(made[key] for key in keys)
+        artifacts.check_names(layers, str(resolved.source))
+        return layers
 
 
 def in_parallel(jobs: Iterable[Callable[[], None]], workers: int, guard: Guard) -> None:

@@ -64,7 +64,7 @@ class Pusher:
         ]
         in_parallel(jobs, self._config.parallel_downloads, self._guard)
         self._push_blob(
-            record.id, len(record.config), lambda: io.BytesIO(record.config), None, lambda _: None
+            record.config_digest, len(record.config), lambda: io.BytesIO(record.config), None, lambda _: None
         )
         self._target.put_manifest(
             reference.tag or record.manifest_digest, record.manifest, record.manifest_type

@@ -20,6 +20,7 @@ from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, L
 from hypercontainer.image import importing, local, trust
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
+from hypercontainer.image.artifacts import check_names, not_to_run
 from hypercontainer.image.blobs import BlobStore, digest_of, disk_errors
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.credentials import Credentials
@@ -41,7 +42,15 @@ from hypercontainer.image.model import (
     Verified,
 )
 from hypercontainer.image.platforms import Platform, host_platform
-from hypercontainer.image.pull import LayerWork, Prepare, ReportProgress, in_parallel, record_of, resolve
+from hypercontainer.image.pull import (
+    LayerWork,
+    Prepare,
+    ReportProgress,
+    diff_ids_of,
+    in_parallel,
+    record_of,
+    resolve,
+)
 from hypercontainer.image.push import Pusher, with_gzip_layers
 from hypercontainer.image.reference import normalize_registry, parse
 from hypercontainer.image.registry import Repository
@@ -90,8 +99,10 @@ class ImageStore:
         assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
+        artifacts: bool = True,
     ) -> Image:
-        """Bring an image and point ``reference`` at it.
+        """Bring an image and point ``reference`` at it; where it is an artifact, and no ``artifacts`` are wanted,
+        InvalidArgument.
 
         ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
         it was there before), ``assemble`` at the end with the layers' diff IDs: what they raise fails the pull.
@@ -108,10 +119,12 @@ class ImageStore:
                 for place in endpoints(wanted, self._config)
             ]
             resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
+            if resolved.manifest.artifact_type and not artifacts:
+                raise not_to_run(wanted.familiar(), resolved.manifest.artifact_type)
             verified = trust.at_pull(self._policy, wanted, resolved, sources)
             try:
-                self._work(guard, prepare, progress).all(resolved, sources)
-                record = record_of(self._blobs, resolved.manifest, resolved.digest, resolved.config)
+                layers = self._work(guard, prepare, progress).all(resolved, sources)
+                record = record_of(resolved.manifest, resolved.digest, resolved.config, layers)
                 _assemble([record], assemble, guard)
             except (LayerError, DigestMismatch):  # of what is here: another attempt would end the same way
                 self._doomed |= {layer.digest for layer in resolved.manifest.layers}
@@ -173,8 +186,8 @@ class ImageStore:
             found = images(take(stream, folder, self._config.max_archive_bytes, guard), platform)
             # What is not registered in the end goes; what is, no sweep takes.
             self._doomed |= {x.digest for loaded in found for x in loaded.manifest.layers}
-            records = [self._adopt(loaded) for loaded in found]
             work = self._work(guard, prepare, progress)
+            records = [self._adopt(loaded, work) for loaded in found]
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
             in_parallel([_job(work, x) for x in unique.values()], self._config.parallel_downloads, guard)
             _assemble(records, assemble, guard)
@@ -184,13 +197,15 @@ class ImageStore:
                 names.setdefault(record.id, {}).update(dict.fromkeys(loaded.tags))
             return [replace(self._image(each), references=tuple(tags)) for each, tags in names.items()]
 
-    def _adopt(self, loaded: Loaded) -> Record:
-        for descriptor, member in zip(loaded.manifest.layers, loaded.layers, strict=True):
+    def _adopt(self, loaded: Loaded, work: LayerWork) -> Record:
+        manifest, digest = loaded.manifest, loaded.manifest_digest
+        for descriptor, member in zip(manifest.layers, loaded.layers, strict=True):
             if not self._blobs.has(descriptor.digest, descriptor.size):
                 self._blobs.adopt(member.path, descriptor.digest)
-        return record_of(
-            self._blobs, loaded.manifest, loaded.manifest_digest, loaded.config, generated=loaded.generated
-        )
+        diff_ids = diff_ids_of(manifest, digest, loaded.config)
+        layers = tuple(map(work.layer_of, manifest.layers, diff_ids))
+        check_names(layers, "image archive")
+        return record_of(manifest, digest, loaded.config, layers, generated=loaded.generated)
 
     def import_(
         self,
@@ -260,8 +275,10 @@ class ImageStore:
             raw = generated_manifest(config, [*layers, (taken.digest, taken.size_bytes, taken.compression)])
             manifest = parse_manifest(raw, "", what)
             assert isinstance(manifest, Manifest)
-            record = record_of(self._blobs, manifest, digest_of(raw), config, generated=True)
-            work.prepare(record.layers[-1])
+            digest = digest_of(raw)
+            made = tuple(map(work.layer_of, manifest.layers, diff_ids_of(manifest, digest, config)))
+            record = record_of(manifest, digest, config, made, generated=True)
+            work.prepare(made[-1])
             _assemble([record], assemble, guard)
             self._register(record, tags)
             return self._image(record.id)
@@ -288,10 +305,24 @@ class ImageStore:
         with self._operation("save", cancelled) as guard:
             records = {image_id: self._whole(image_id) for image_id in names}
             if format == "docker":
+                self._check_images(records)
                 write_docker(self._blobs, names, records, out, self._config.max_blob_bytes, guard)
             else:
-                platforms = {i: parse_config(r.config, f"image {i}").platform for i, r in records.items()}
+                platforms = {
+                    i: parse_config(r.config, f"image {i}").platform
+                    for i, r in records.items()
+                    if not r.artifact_type
+                }
                 write_oci(self._blobs, names, records, platforms, out, guard)
+
+    def _check_images(self, records: Mapping[str, Record]) -> None:
+        for image_id, record in records.items():
+            if record.artifact_type:
+                raise InvalidArgument(
+                    f"{image_id[:19]} is an artifact, {record.artifact_type}, which a Docker archive cannot have",
+                    field="format",
+                    takes="oci",
+                )
 
     # Images that are here
 
@@ -384,6 +415,8 @@ class ImageStore:
     def history(self, reference: str, size_of: Callable[[str], int]) -> builtins.list[HistoryEntry]:
         """How the image was made, newest step first.  ``size_of`` gives a layer's size in bytes by its diff ID."""
         image = self.get(reference)
+        if image.artifact_type:
+            raise InvalidArgument(f"{reference} is an artifact, {image.artifact_type}, and has no history")
         steps = parse_config(image.config.raw, f"image {image.id}").history
         return entries(image, steps, [size_of(layer.diff_id) for layer in image.layers])
 

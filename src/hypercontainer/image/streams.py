@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,6 +103,17 @@ def decompressed(stream: Metered, compression: str) -> BinaryIO:
 def sniffed(stream: Metered) -> BinaryIO:
     """The plain bytes of a stream of unknown compression."""
     return decompressed(stream, compression_of(stream.peek()))
+
+
+def begins_as_tar(first: bytes) -> bool:
+    """``first``: the first 512 bytes."""
+    if first == b"\0" * len(first):
+        return len(first) == tarfile.BLOCKSIZE  # an archive of nothing
+    try:
+        tarfile.TarInfo.frombuf(first, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def compressor(target: BinaryIO) -> BinaryIO:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from lightkube.models import core_v1
 
 TERMINATION_LOG = "/dev/termination-log"
-_PULL = {"Always": "always", "IfNotPresent": "missing", "Never": "never"}
 _RESTART = {"Always": "always", "OnFailure": "on-failure", "Never": "no"}
 _LEAST_SHARES, _MOST_SHARES = 2, 262_144  # the kubelet's: what is less or more counts as these
 
@@ -37,7 +36,7 @@ def translate(
     ports = {one.name: one.containerPort for one in given.ports or () if one.name}
     amounts, hooks = own[given.name], given.lifecycle
     return ContainerSpec(
-        image=_image(given, ctx, path),
+        image=names.image(given.image, ctx.at(f"{path}.image")),
         name=_name(given.name, ctx, path),
         entrypoint=_arguments(given.command, variables, ctx, f"{path}.command"),
         command=_arguments(given.args, variables, ctx, f"{path}.args"),
@@ -64,7 +63,7 @@ def translate(
             given.terminationMessagePath or TERMINATION_LOG, ctx.at(f"{path}.terminationMessagePath")
         ),
         termination_message_fallback=given.terminationMessagePolicy == "FallbackToLogsOnError",
-        pull=_pull(given),
+        pull=names.pull(given.image or "", given.imagePullPolicy),
         **asdict(security.of_container(given, pod, ctx, path)),
     )
 
@@ -96,23 +95,6 @@ def _name(name: str, ctx: Context, path: str) -> str:
             hint="pod and container have a name together: shorten one",
         )
     return whole
-
-
-def _image(given: core_v1.Container, ctx: Context, path: str) -> str:
-    if not given.image or given.image != given.image.strip() or "\0" in given.image:
-        raise InvalidArgument(f"{ctx.at(path)}.image: missing, or not the name of an image")
-    return given.image
-
-
-def _pull(given: core_v1.Container) -> str:
-    """As in Kubernetes; what is called localhost/ was made here, and there is nowhere to pull it from."""
-    if given.imagePullPolicy:
-        return _PULL[given.imagePullPolicy]
-    image = given.image or ""
-    if "@" in image or image.startswith("localhost/"):
-        return "missing"
-    _, colon, tag = image.rpartition("/")[2].partition(":")
-    return "always" if not colon or tag == "latest" else "missing"
 
 
 def _arguments(

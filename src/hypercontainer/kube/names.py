@@ -14,6 +14,7 @@ _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _VARIABLE = re.compile(r"[ -<>-~]+")  # printable ASCII but for "="
+_PULL = {"Always": "always", "IfNotPresent": "missing", "Never": "never"}
 LABEL_MAX = 63  # characters
 MAX_PATH_CHARS = 4096
 MAX_PATH_PARTS = 64
@@ -89,6 +90,22 @@ def absolute_path(value: str, where: str) -> str:
     if not value.startswith("/") or len(value) > MAX_PATH_CHARS or "\0" in value or ".." in value.split("/"):
         raise invalid(where, value, "absolute path", 'with a leading "/" and without ".."')
     return "/" + posixpath.normpath(value).lstrip("/")
+
+
+def image(reference: str | None, where: str) -> str:
+    if not reference or reference != reference.strip() or "\0" in reference:
+        raise InvalidArgument(f"{where}: missing, or not the name of an image")
+    return reference
+
+
+def pull(reference: str, policy: str | None) -> str:
+    """As in Kubernetes; what is called localhost/ was made here, and there is nowhere to pull it from."""
+    if policy:
+        return _PULL[policy]
+    if "@" in reference or reference.startswith("localhost/"):
+        return "missing"
+    _, colon, tag = reference.rpartition("/")[2].partition(":")
+    return "always" if not colon or tag == "latest" else "missing"
 
 
 def qualified(key: str, where: str) -> None:

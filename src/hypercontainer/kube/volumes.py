@@ -10,6 +10,7 @@ from hypercontainer.contract.volumes import (
     Contents,
     EmptyDir,
     HostPath,
+    ImageVolume,
     NamedVolume,
     Source,
     Volume,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from lightkube.models import core_v1
 
 _SOURCES = (
-    "configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "secret",
+    "configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "image", "persistentVolumeClaim", "projected",
+    "secret",
 )  # fmt: skip
 NO_QUOTA = "has no effect; the pod's disk is limited as a whole"
 _EXPECT = {
@@ -66,6 +68,8 @@ def _source(given: core_v1.Volume, own: Mapping[str, Amounts], ctx: Context, pat
         return _empty(given.emptyDir, ctx, path)
     if given.hostPath is not None:
         return _host(given.hostPath, ctx, path)
+    if given.image is not None:
+        return _image(given.image, ctx, path)
     if given.persistentVolumeClaim is not None:
         return _claim(given.persistentVolumeClaim.claimName, ctx, path)
     if given.ephemeral is not None:
@@ -113,6 +117,11 @@ def _host(given: core_v1.HostPathVolumeSource, ctx: Context, path: str) -> HostP
             hint="files and directories can",
         )
     return HostPath(names.absolute_path(given.path, ctx.at(f"{path}.path")), expect)
+
+
+def _image(given: core_v1.ImageVolumeSource, ctx: Context, path: str) -> ImageVolume:
+    reference = names.image(given.reference, ctx.at(f"{path}.reference"))
+    return ImageVolume(reference, names.pull(reference, given.pullPolicy))
 
 
 def _claim(name: str, ctx: Context, path: str) -> NamedVolume:

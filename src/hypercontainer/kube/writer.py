@@ -20,6 +20,7 @@ from hypercontainer.contract.volumes import (
     Contents,
     EmptyDir,
     HostPath,
+    ImageVolume,
     InjectedFile,
     NamedVolume,
     Volume,
@@ -320,6 +321,9 @@ class _Pod:
         if isinstance(source, HostPath):
             host = {"path": source.path, "type": _HOST_TYPES.get(source.expect)}
             return self._add(volume.name, {"hostPath": without_empty(host)})
+        if isinstance(source, ImageVolume):
+            policy = writer_container.PULL.get(source.pull, "IfNotPresent")
+            return self._add(volume.name, {"image": {"reference": source.reference, "pullPolicy": policy}})
         if isinstance(source, Contents):
             return self._contents(volume.name, source)
         raise InvalidArgument(

@@ -19,7 +19,7 @@ Document = dict[str, Any]
 NOTED = (
     "annotations healthcheck init labels log oom_score_adj pids_limit platform publish_all ulimits umask"
 ).split()
-_PULL = {"always": "Always", "missing": "IfNotPresent", "never": "Never"}
+PULL = {"always": "Always", "missing": "IfNotPresent", "never": "Never"}
 _RESTART = {"no": "Never", "on-failure": "OnFailure", "always": "Always", "unless-stopped": "Always"}
 
 
@@ -79,7 +79,7 @@ def container(spec: ContainerSpec, name: str, notes: set[str]) -> Document:
         if spec.termination_message_path not in ("", TERMINATION_LOG)
         else None,
         "terminationMessagePolicy": "FallbackToLogsOnError" if spec.termination_message_fallback else None,
-        "imagePullPolicy": _PULL.get(spec.pull, "IfNotPresent"),
+        "imagePullPolicy": PULL.get(spec.pull, "IfNotPresent"),
     }
     return without_empty(made) | _restart(spec, name, notes)
 

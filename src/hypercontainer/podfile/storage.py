@@ -14,6 +14,7 @@ from hypercontainer.contract.volumes import (
     DiskImage,
     EmptyDir,
     HostPath,
+    ImageVolume,
     InjectedFile,
     Source,
     Volume,
@@ -258,12 +259,14 @@ def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:
     if kind == "vdi":
         remedy = f"qemu-img convert -O qcow2 {source or 'DISK.vdi'} DISK.qcow2"
         raise table.error("format", "vdi disks are not read", f"convert it: {shown(remedy, 200)}")
-    if kind not in ("", "vfs", *_DISKS):
+    if kind not in ("", "vfs", "image", *_DISKS):
         raise table.error(
-            "format", f"{shown(kind)} is not known", "raw, qcow2, vfs, or none for a new volume"
+            "format", f"{shown(kind)} is not known", "raw, qcow2, vfs, image, or none for a new volume"
         )
     if source and not kind:
-        raise table.error("format", "missing, and never guessed from the source", "raw, qcow2 or vfs")
+        raise table.error("format", "missing, and never guessed from the source", "raw, qcow2, vfs or image")
+    if kind == "image":
+        return ImageVolume(table.needed("source"))
     if kind != "vfs" and filesystem.lower() not in ("", "ext4"):
         raise table.error("fstype", f"{shown(filesystem)} cannot be mounted", "ext4")
     if not source:

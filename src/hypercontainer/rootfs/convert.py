@@ -18,7 +18,8 @@ from .writer import write_layer
 MAX_ID = 0xFFFFFFFF
 MAX_TARGET_BYTES = 4095
 MAX_CHUNKS = 4096
-FIRST_TIME_NS, LAST_TIME_NS = -(1 << 63) * 1_000_000_000, ((1 << 63) - 1) * 1_000_000_000
+# What Go has as nanoseconds since 1970; containerd, Docker and podman make 1970 of any other time.
+LAST_TIME_NS = (1 << 63) - 1
 TYPE_BITS = {
     tar.FILE: stat.S_IFREG,
     tar.SYMLINK: stat.S_IFLNK,
@@ -86,12 +87,11 @@ class _Converter:
     def _inode(self, entry: tar.Entry) -> Inode:
         if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
             raise Refusal(f"owner {entry.uid}:{entry.gid} does not fit 32 bits")
-        if not FIRST_TIME_NS <= entry.mtime_ns <= LAST_TIME_NS:
-            raise Refusal("its mtime does not fit 64 bits")
         # No Linux file system keeps a link's permissions.
         mode = TYPE_BITS[entry.kind] | (0o777 if entry.kind == tar.SYMLINK else entry.mode)
         xattrs = self._xattrs(entry.xattrs) if entry.xattrs else b""
-        return Inode(mode, entry.uid, entry.gid, entry.mtime_ns, self._body(entry), xattrs)
+        mtime_ns = entry.mtime_ns if 0 <= entry.mtime_ns <= LAST_TIME_NS else 0
+        return Inode(mode, entry.uid, entry.gid, mtime_ns, self._body(entry), xattrs)
 
     def _body(self, entry: tar.Entry) -> Body:
         if entry.kind == tar.FILE:

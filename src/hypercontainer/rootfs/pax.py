@@ -8,7 +8,7 @@ import re
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from .limits import LayerLimits, Refusal
+from .limits import Refusal
 
 Records = dict[bytes, bytes]
 
@@ -55,14 +55,6 @@ def parse(raw: bytes) -> Records:
             records[key] = value
     if pairs:
         records[SPARSE_MAP] = b",".join(pairs)
-    return records
-
-
-def merged(old: Records, new: Records, limits: LayerLimits) -> Records:
-    """Global records, bounded, since they pile up over an archive."""
-    records = {**old, **new}
-    if sum(len(key) + len(value) for key, value in records.items()) > limits.max_header_bytes:
-        raise Refusal(f"global extended headers hold more than {limits.max_header_bytes} bytes")
     return records
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, NotFound
 from hypercontainer.linux import disk
@@ -107,7 +106,7 @@ class LayerStore:
 
     def convert(
         self,
-        source: BinaryIO | Path,
+        source: Readable | Path,
         *,
         diff_id: str,
         compression: str = "auto",
@@ -248,7 +247,7 @@ def _superblock(path: Path, uuid: bytes, following_bytes: int = 0) -> erofs.Supe
 
 
 @contextmanager
-def _opened(source: BinaryIO | Path) -> Iterator[Readable]:
+def _opened(source: Readable | Path) -> Iterator[Readable]:
     if isinstance(source, Path):
         with source.open("rb", buffering=0) as file:
             yield file

@@ -74,7 +74,6 @@ class TarReader:
     def __init__(self, source: Source, limits: LayerLimits) -> None:
         self._source = source
         self._limits = limits
-        self._globals: pax.Records = {}
         self._data_left = 0
         self._padding = 0
         self.name = b""
@@ -95,7 +94,7 @@ class TarReader:
             if kind == EXTENDED:
                 records = pax.parse(self._payload(fields))
             elif kind == GLOBAL:
-                self._globals = pax.merged(self._globals, pax.parse(self._payload(fields)), self._limits)
+                pax.parse(self._payload(fields))  # of no effect, as for all that is written in Go
             elif kind in (LONG_NAME, LONG_LINK):
                 long_names[kind] = _text(self._payload(fields))
             else:
@@ -155,8 +154,7 @@ class TarReader:
             *(0, number(fields[4], "size")),
             long_names.get(LONG_LINK) or _text(fields[8]),
         )
-        if records or self._globals:
-            records = {**self._globals, **(records or {})}
+        if records:
             pax.apply(records, entry)
             if LONG_NAME in long_names:
                 entry.name = self.name

@@ -196,13 +196,16 @@ def mounts(
     volumes: list[dict[str, Any]], wanted: list[dict[str, Any]], disks: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Of a container: what ``wanted`` takes of ``volumes``; one that is another container's has no source here.
-    ``disks``: the file on the host of each volume that has one."""
+    ``disks``: the file on the host of each volume that has one, and the ID of each image."""
     known = {volume["name"]: volume for volume in volumes}
     found = []
     for mount in wanted:
         volume = known.get(mount["volume"], {"source": {"kind": "named", "name": mount["volume"]}})
         source = volume["source"]
         kind = "tmpfs" if source.get("memory") else _KINDS.get(source["kind"], source["kind"])
+        if kind == "image":
+            found.append(_image_mount(source["reference"], mount, disks))
+            continue
         read_only = mount.get("read_only", False) or volume.get("read_only", False)
         name = (source.get("name") or mount["volume"]) if kind == "volume" else ""
         shown = {
@@ -217,6 +220,19 @@ def mounts(
         }
         found.append(shown)
     return found
+
+
+def _image_mount(reference: str, mount: dict[str, Any], images: dict[str, str]) -> dict[str, Any]:
+    """As Docker 28 has it, whose source is a directory of its own; here it is the image that the reference led to."""
+    return {
+        "Type": "image",
+        "Name": reference,
+        "Source": images.get(mount["volume"], ""),
+        "Destination": mount["path"],
+        "Mode": "",
+        "RW": False,
+        "Propagation": "",
+    }
 
 
 def _binds(shown: list[dict[str, Any]]) -> list[str] | None:

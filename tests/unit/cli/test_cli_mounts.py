@@ -42,6 +42,14 @@ ANONYMOUS = {
 }
 
 
+def image(source: str, **more: str) -> dict[str, Any]:
+    mount = {"volume": "image-0001", "path": "/d", "read_only": True, **more}
+    return {
+        "volumes": [{"name": "image-0001", "source": {"kind": "image", "reference": source}}],
+        "mounts": [mount],
+    }
+
+
 def with_(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The first mount with ``more``."""
     return spec | {"mounts": [spec["mounts"][0] | more]}
@@ -57,6 +65,12 @@ def without_copy(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
     ("words", "spec"),
     [
         (("-v", "data:/d"), NAMED),
+        (("--mount", "type=image,source=m:1,target=/d"), image("m:1")),
+        (("--mount", "type=image,src=m:1,dst=/d,readonly=false"), image("m:1")),
+        (
+            ("--mount", "type=image,source=r.io/a/m,destination=/d,image-subpath=a/b,ro"),
+            image("r.io/a/m", sub_path="a/b"),
+        ),
         (("-v", "data:/d/:rw,z"), NAMED),
         (("-v", "data:/d:ro"), with_(NAMED, read_only=True)),
         (("-v", "data:/d:nocopy"), without_copy(NAMED)),
@@ -182,7 +196,7 @@ def test_mounts_that_are_wrong(words: tuple[str, ...]) -> None:
     "words",
     [
         ("-v", "data:/d:shared"),
-        ("--mount", "type=image,src=a,dst=/d"),
+        ("--mount", "type=npipe,src=a,dst=/d"),
         ("--mount", "type=volume,src=a,dst=/d,volume-driver=nfs"),
         ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=nfs"),
         ("--mount", "type=tmpfs,src=a,dst=/d"),

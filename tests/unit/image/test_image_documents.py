@@ -60,8 +60,8 @@ def test_manifests_of_both_kinds() -> None:
         ({"mediaType": OCI_INDEX}, "media type"),
         ({"content_type": OCI_INDEX}, "media type"),
         ({"mediaType": "text/html"}, "text/html"),
-        ({"artifactType": "application/x"}, "not a container image"),
-        ({"config": {**CONFIG, "mediaType": "application/vnd.cncf.helm.config.v1+json"}}, "helm"),
+        ({"artifactType": "x\x1b[2J"}, "no artifact's type"),
+        ({"config": {**CONFIG, "mediaType": ""}}, "no artifact's type"),
         ({"config": {**CONFIG, "digest": "sha256:../../etc/passwd"}}, "digest"),
         ({"config": {**CONFIG, "size": 9 << 20}}, "larger than"),
         ({"layers": [{**LAYER, "size": -1}]}, "size"),
@@ -78,6 +78,22 @@ def test_refused_manifests(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ImageError) as caught:
         manifest(**changes)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, ""),
+        ({"artifactType": "application/x"}, "application/x"),
+        ({"config": {**CONFIG, "mediaType": "application/vnd.cncf.helm.config.v1+json"}}, "helm"),
+        ({"config": {**CONFIG, "mediaType": "application/vnd.oci.empty.v1+json"}}, "empty"),
+    ],
+)
+def test_artifacts_are_told_by_type_or_config(changes: dict[str, Any], kind: str) -> None:
+    found = manifest(**changes)
+    assert isinstance(found, Manifest)
+    assert kind in found.artifact_type
+    assert bool(kind) == bool(found.artifact_type)
 
 
 @given(st.binary(max_size=100) | st.from_regex(r"[\[{]{1,2000}", fullmatch=True).map(str.encode))

@@ -223,6 +223,8 @@ REFUSED = [
     (pod("volumes: [{name: v}, {name: v}]"), "a volume 'v' is there already"),
     (volume("emptyDir: {}, hostPath: {path: /x}"), "emptyDir and hostPath exclude"),
     (volume("emptyDir: {medium: HugePages}"), "emptyDir.medium: 'HugePages'"),
+    (volume("image: {}"), "image.reference: missing, or not the name of an image"),
+    (volume("image: {reference: m:1, pullPolicy: Sometimes}"), "pullPolicy"),
     (volume("hostPath: {path: x}"), "hostPath.path: 'x' is no absolute path"),
     (volume("hostPath: {path: /a/../b}"), "'/a/../b' is no absolute path"),
     (volume("hostPath: {path: /x, type: Socket}"), "hostPath.type: a Socket"),

@@ -118,7 +118,7 @@ def benign_layer() -> bytes:
         lt.directory(b"many"),
         *many,
         lt.entry(b"\xff\xfe", data=b"not utf-8"),
-        lt.entry(b"old", mtime=-77),
+        lt.entry(b"old", mtime=77),
     )
 
 

@@ -41,6 +41,7 @@ IMAGES_LISTING = Listing(
         "Containers": "CONTAINERS",
         "Labels": "LABELS",
         "Platform": "PLATFORM",
+        "ArtifactType": "ARTIFACT TYPE",
     },
     ("Repository", "Tag", "ID", "CreatedSince", "Size"),
 )
@@ -97,6 +98,7 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
             "Containers": str(image.get("containers", 0)),
             "Labels": Labels(image.get("labels", {})),
             "Platform": "/".join(filter(None, (image["os"], image["architecture"], image.get("variant")))),
+            "ArtifactType": image.get("artifact_type", ""),
         }
 
 
@@ -113,7 +115,9 @@ def images(call: Call) -> int:
     columns = list(IMAGES_LISTING.columns)
     if values.flag("digests"):
         columns.insert(2, "Digest")
-    if any(image["architecture"] != AMD64 for image in found):
+    if any(image.get("artifact_type") for image in found):
+        columns.append("ArtifactType")
+    if any(image["architecture"] not in ("", AMD64) for image in found):
         columns.append("Platform")
     listing = Listing(IMAGES_LISTING.headers, columns)
     lines = [row for image in found for row in rows(image, values)]

@@ -106,7 +106,7 @@ def _fetch_private(client: Client, manifest: str, *, quiet: bool) -> None:
 
 
 def _images(manifest: str) -> list[str]:
-    """Every ``image`` of a container, roughly: what is no manifest is hyperd's to judge."""
+    """Every ``image`` of a container or a volume, roughly: what is no manifest is hyperd's to judge."""
     import yaml
 
     found: dict[str, None] = {}
@@ -124,6 +124,8 @@ def _images(manifest: str) -> list[str]:
         seen.add(id(value))
         if isinstance(value, dict):
             image, policy = value.get("image"), value.get("imagePullPolicy")
+            if isinstance(volume := image, dict):
+                image, policy = volume.get("reference"), volume.get("pullPolicy")
             if isinstance(image, str) and isinstance(value.get("name"), str) and policy != "Never":
                 found[image] = None
         waiting += value.values() if isinstance(value, dict) else value

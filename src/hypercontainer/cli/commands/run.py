@@ -259,6 +259,7 @@ RUN = Command(
         "hyper run --rm --platform linux/arm64 busybox uname -m",
         "hyper run -d --secret-header api.example.com:Authorization=env:TOKEN worker",
         "hyper run -d --pod shop -v data:/data --name cache redis",
+        "hyper run --rm --mount type=image,source=models/small:1,target=/model llm",
         "hyper run -d --add-host db:host-gateway --host-loopback 5432 app",
         "hyper run -d --network cni:lan -p 8080:80 nginx",
         "hyper run --rm --podfile web.json",

@@ -96,13 +96,11 @@ class Pod:
         members = self.records()
         written = {one.volume for record in members for one in record.spec.mounts if not one.read_only}
         written.update(name for record in members if not record.started for name in record.fills)
-        volumes = {
-            volume.name: brought(volume, self.record.asked_by, written) for volume in self.record.spec.volumes
-        }
+        volumes = {one.name: brought(self.record, one, written) for one in self.record.spec.volumes}
         theirs: dict[str, Brought] = {}
         for record in members:
             for volume in record.spec.volumes:
-                theirs.setdefault(volume.name, brought(volume, record.asked_by, written))
+                theirs.setdefault(volume.name, brought(record, volume, written))
         return Contents(self.called, tuple(record.diff_ids for record in members), volumes | theirs)
 
     def holder(self, disk: str) -> Holder:

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
+from hypercontainer.engine.state import ContainerRecord, PodRecord
 
 
 @dataclass(frozen=True)
 class Brought:
-    """A volume, and on whose behalf files of the host are opened for it; None: hyperd's own."""
+    """A volume, and on whose behalf files of the host are opened for it; None: hyperd's own.  ``diff_ids``: of an
+    image's, its layers."""
 
     volume: Volume
     asked_by: int | None
+    diff_ids: tuple[str, ...] | None = None
 
 
-def brought(volume: Volume, asked_by: int | None, written: Collection[str]) -> Brought:
-    """``written``: names of volumes that somebody writes to.  A disk that nobody does is read-only for the VM, so that
-    others can read it too."""
+def brought(record: ContainerRecord | PodRecord, volume: Volume, written: Collection[str]) -> Brought:
+    """One that ``record`` brings.  ``written``: names of volumes that somebody writes to.  A disk that nobody does is
+    read-only for the VM, so that others can read it too."""
     if isinstance(volume.source, NamedVolume | DiskImage) and volume.name not in written:
         volume = msgspec.structs.replace(volume, read_only=True)
-    return Brought(volume, asked_by)
+    image = record.volume_images.get(volume.name)
+    return Brought(volume, record.asked_by, image.diff_ids if image else None)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """``name`` is for people; ``images``: the diff IDs of each container's; ``volumes``: all that may be mounted, by
-    name."""
+    """``name`` is for people; ``roots``: the diff IDs of each container's image; ``volumes``: all that may be mounted,
+    by name."""
 
     name: str
-    images: tuple[tuple[str, ...], ...]
+    roots: tuple[tuple[str, ...], ...]
     volumes: Mapping[str, Brought]
+
+    @property
+    def images(self) -> tuple[tuple[str, ...], ...]:
+        """The diff IDs of all that it needs, the containers' before those that are volumes."""
+        return (*self.roots, *volume_images(self.volumes.values()))
 
     @property
     def keeps_data(self) -> bool:
@@ -42,3 +51,8 @@ class Contents:
             isinstance(brought.volume.source, NamedVolume | DiskImage) and not brought.volume.read_only
             for brought in self.volumes.values()
         )
+
+
+def volume_images(volumes: Iterable[Brought]) -> tuple[tuple[str, ...], ...]:
+    """The diff IDs of those that are images."""
+    return tuple(one.diff_ids for one in volumes if one.diff_ids is not None)

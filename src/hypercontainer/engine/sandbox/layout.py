@@ -7,7 +7,7 @@ writable disk to itself, one of a pod a directory of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hypercontainer.agent.operations import Disk
@@ -15,7 +15,7 @@ from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.hypervisor.driver import DiskSpec
-from hypercontainer.rootfs import RootDisk
+from hypercontainer.rootfs import RootDisk, chain_id
 
 
 def disk_folder(places: Places, pod: PodRecord) -> Path:
@@ -40,6 +40,12 @@ def image_disk(serial: str, roots: Sequence[RootDisk]) -> tuple[DiskSpec, tuple[
         )
         offset += length
     return DiskSpec(serial, tuple(extents), read_only=True), tuple(parts)
+
+
+def part_of(images: Iterable[ImagePart], diff_ids: Sequence[str]) -> ImagePart:
+    """Where a VM has the image of these layers."""
+    chain = chain_id(diff_ids)
+    return next(part for part in images if part.chain_id == chain)
 
 
 def lower(part: ImagePart) -> Disk:

@@ -35,11 +35,11 @@ async def discard_stale(live: Live, record: Kept[PodRecord]) -> None:
 
 async def unplug(live: Live, record: Kept[PodRecord], contents: Contents, claim: Claim) -> None:
     """Disks of which nothing in ``contents`` is on any more."""
-    wanted = storage.plans(record.value, contents.volumes.values(), live.vm.record.shares)
+    wanted = storage.names(record.value, contents.volumes.values())
     images = {chain_id(diff_ids) for diff_ids in contents.images}
     async with live.awake():
         try:
-            await plug.unused(live.vm, live.agent, record, volumes=wanted.keys(), images=images)
+            await plug.unused(live.vm, live.agent, record, volumes=wanted, images=images)
             claim.reduce(contents)
         except HyperError as error:
             log.warning("pod %s: %s", record.value.name or record.value.id[:12], error)

@@ -23,7 +23,7 @@ from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout, leavings, plug, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told, vm_config
 from hypercontainer.engine.sandbox.claims import Claim
-from hypercontainer.engine.sandbox.contents import Contents
+from hypercontainer.engine.sandbox.contents import Contents, volume_images
 from hypercontainer.engine.sandbox.endings import explained, noted
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.gate import Gate
@@ -47,7 +47,6 @@ from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
 from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.linux import cgroup
 from hypercontainer.linux.waiting import together
-from hypercontainer.rootfs import chain_id
 
 WELCOME_S = 30.0
 OPERATION_S = 30.0
@@ -309,8 +308,8 @@ class Sandbox(Inhabited):
         """To a VM that runs."""
         stopwatch.kind = "shared"
         self._claim.extend(contents)
-        if newcomer.image:
-            (root,) = await self._supplies.roots([newcomer.image])
+        own = [newcomer.image] if newcomer.image else []
+        for root in await self._supplies.roots([*own, *volume_images(contents.volumes.values())]):
             await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
         await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
@@ -339,8 +338,7 @@ class Sandbox(Inhabited):
 
     def image_part(self, diff_ids: tuple[str, ...]) -> ImagePart:
         """Where the VM that runs has the image."""
-        chain = chain_id(diff_ids)
-        return next(part for part in self.record.value.images if part.chain_id == chain)
+        return layout.part_of(self.record.value.images, diff_ids)
 
     async def explain(self, newcomer: Newcomer, error: AgentError) -> HyperError:
         """The error to tell the user of a start: what the guest said, or, where it said nothing, why its VM came to

@@ -15,8 +15,9 @@ from pathlib import Path
 from hypercontainer.agent.operations import Disk, File, FileSystem, VolumePlan
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.volumes import Contents as Files
-from hypercontainer.contract.volumes import DiskImage, EmptyDir, HostPath, NamedVolume, Volume
+from hypercontainer.contract.volumes import DiskImage, EmptyDir, HostPath, ImageVolume, NamedVolume, Volume
 from hypercontainer.engine.places import Places
+from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
@@ -33,6 +34,8 @@ from hypercontainer.volume.store import VolumeStore
 HOST_PATHS = Workers("paths of the host", 64, waits=True)
 # Volumes of one VM that are devices of it.  A PC has 32 places for devices, and the rest of a VM's takes some.
 DEVICE_VOLUMES_MAX = 20
+# Of one VM, whose first disk has them all: parts of it, of which there are 255, with those of its containers.
+IMAGE_VOLUMES_MAX = 64
 _SAFE = MS_NOSUID | MS_NODEV
 # QEMU's largest message, and files that programs may map to write.
 _SHARE_DATA = {VIRTIOFS: "", P9: "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"}
@@ -144,12 +147,24 @@ def plans(
 ) -> dict[str, VolumePlan]:
     """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host.
     ``store`` is asked which disks have got larger."""
-    wanted = [brought.volume for brought in volumes]
-    made = [plan(volume, pod.spec.fs_group, shares, grow=_grows(volume, store)) for volume in wanted]
+    made = [
+        plan(one.volume, pod.spec.fs_group, shares, grow=_grows(one.volume, store))
+        if one.diff_ids is None
+        else VolumePlan(
+            guest_name(one.volume.name), lower=layout.lower(layout.part_of(pod.images, one.diff_ids))
+        )
+        for one in volumes
+    ]
     if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
     return {each.name: each for each in made}
+
+
+def names(pod: PodRecord, volumes: Iterable[Brought]) -> set[str]:
+    """The guest's, of all that are planned."""
+    known = {guest_name(one.volume.name) for one in volumes}
+    return known | {memory_volume(pod, pod.spec)} - {""}
 
 
 def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
@@ -170,7 +185,7 @@ def _grows(volume: Volume, store: VolumeStore | None) -> bool:
 
 
 def plan(volume: Volume, group: int | None, shares: str, *, grow: bool = False) -> VolumePlan:
-    """Pure; ``shares`` is the file system by which the VM has directories of the host."""
+    """Pure, of any but an image; ``shares`` is the file system by which the VM has directories of the host."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
@@ -229,5 +244,12 @@ def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], wh
                 raise InvalidArgument(
                     f"{what}: there is no volume {mount.volume}", hint="define it beside the containers"
                 )
+    images = [one for one in volumes.values() if isinstance(one.source, ImageVolume)]
+    if len(images) > IMAGE_VOLUMES_MAX:
+        raise InvalidArgument(
+            f"{what}: {len(images)} volumes that are images: {IMAGE_VOLUMES_MAX} at most",
+            hint="several parts of one image can be mounted of one volume",
+        )
     for volume in volumes.values():
-        plan(volume, None, VIRTIOFS)
+        if not isinstance(volume.source, ImageVolume):
+            plan(volume, None, VIRTIOFS)

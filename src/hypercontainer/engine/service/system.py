@@ -140,7 +140,7 @@ class SystemService:
         volumes = await self._volumes.find()
         layers_bytes = await asyncio.to_thread(files.used_bytes, self._config.root / "layers")
         usage = await asyncio.to_thread(self._store.disk_usage)
-        users = {container.record.image_id for container in self._directory.containers.values()}
+        users = self._directory.used_images()
         used = [image for image in await asyncio.to_thread(self._store.list) if image.id in users]
         needed = {layer.digest: layer.size_bytes for image in used for layer in image.layers}
         return {

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from hypercontainer.contract.answers import ImageInspect, ImageSummary
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
+from hypercontainer.contract.volumes import ImageVolume, Volume
 from hypercontainer.errors import NotFound
 from hypercontainer.image.credentials import Credentials, lookup
 from hypercontainer.image.reference import parse
@@ -39,9 +40,12 @@ async def pull(
     platform: str | None = None,
     credentials: Credentials | None = None,
     progress: OnProgress | None = None,
+    artifacts: bool = True,
 ) -> ImageSummary:
+    """``artifacts`` False: it is to be a container's image."""
     found = as_json(credentials) if credentials is not None else await credentials_for(reference)
     body: dict[str, Any] = {"reference": reference, "platform": platform, "credentials": found}
+    body |= {} if artifacts else {"artifacts": False}
     return await api.operation("images.pull", ImageSummary, body=body, progress=progress)
 
 
@@ -52,14 +56,14 @@ async def with_image(
     progress: OnProgress | None,
 ) -> T:
     """Does ``act(spec)``, with the image fetched before (``pull`` always) or after hyperd said that it has none."""
-    local = replace(spec, pull="never")
+    local = replace(spec, pull="never", volumes=await _with_volumes(api, spec.volumes, progress))
     if spec.pull != "always":
         try:
             return await act(local)
         except NotFound:
             if spec.pull == "never" or (not spec.platform and await _is_there(api, spec.image)):
                 raise
-    await pull(api, spec.image, platform=spec.platform, progress=progress)
+    await pull(api, spec.image, platform=spec.platform, progress=progress, artifacts=False)
     return await act(local)
 
 
@@ -67,13 +71,30 @@ async def with_images(api: Api, spec: PodSpec, progress: OnProgress | None) -> P
     """``spec`` with its images fetched; one that is for a platform is left to hyperd, which knows what it has."""
     members = []
     for member in spec.containers:
+        member = replace(member, volumes=await _with_volumes(api, member.volumes, progress))
         local = replace(member, pull="never")
         if member.pull == "always" or (
             member.pull == "missing" and not member.platform and not await _is_there(api, member.image)
         ):
-            await pull(api, member.image, platform=member.platform, progress=progress)
+            await pull(api, member.image, platform=member.platform, progress=progress, artifacts=False)
         members.append(member if member.platform and member.pull == "missing" else local)
-    return replace(spec, containers=tuple(members))
+    volumes = await _with_volumes(api, spec.volumes, progress)
+    return replace(spec, containers=tuple(members), volumes=volumes)
+
+
+async def _with_volumes(
+    api: Api, volumes: tuple[Volume, ...], progress: OnProgress | None
+) -> tuple[Volume, ...]:
+    """With the images fetched that some of them are."""
+    found = []
+    for volume in volumes:
+        source = volume.source
+        if isinstance(source, ImageVolume) and source.pull != "never":
+            if source.pull == "always" or not await _is_there(api, source.reference):
+                await pull(api, source.reference, progress=progress)
+            volume = replace(volume, source=replace(source, pull="never"))
+        found.append(volume)
+    return tuple(found)
 
 
 async def _is_there(api: Api, reference: str) -> bool:

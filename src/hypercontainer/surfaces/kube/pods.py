@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import msgspec
 
 from hypercontainer import kube
-from hypercontainer.contract.spec import ContainerSpec, PodSpec
+from hypercontainer.contract.spec import PodSpec
+from hypercontainer.contract.volumes import ImageVolume, Volume
 from hypercontainer.engine.creation import Asker
 from hypercontainer.engine.engine import Engine
 from hypercontainer.engine.pod.pod import Pod
@@ -65,11 +66,12 @@ class Pods:
         new = [wish for wish in wishes if wish.action != "unchanged"]
         for wish in new:
             for member in wish.spec.containers:
-                secret = _secret(wish.plan, member)
-                credentials = secret or asker.credentials
-                await _worded(
-                    wish, self._creation.fetch(member, Asker(asker.uid, credentials, asker.progress))
-                )
+                theirs = _with_secret(asker, wish.plan, member.image)
+                await _worded(wish, self._creation.fetch(member, theirs))
+            for source in (volume.source for volume in wish.spec.volumes):
+                if isinstance(source, ImageVolume):
+                    theirs = _with_secret(asker, wish.plan, source.reference)
+                    await _worded(wish, self._creation.fetch_volume(source, theirs))
         former = [pod for wish in new if (pod := self.find(wish.name)) is not None]
         await self.take_down([*gone, *former])
         for wish in new:
@@ -81,7 +83,8 @@ class Pods:
 
     async def _create(self, spec: PodSpec, asker: Asker) -> None:
         there = tuple(msgspec.structs.replace(member, pull="missing") for member in spec.containers)
-        ready = msgspec.structs.replace(spec, containers=there)
+        volumes = tuple(map(_fetched, spec.volumes))
+        ready = msgspec.structs.replace(spec, containers=there, volumes=volumes)
         made = await self._creation.pod(ready, Asker(asker.uid, progress=asker.progress))
         # As it was asked for, to be compared with the next time.
         self._directory.get_pod(made.id).change_spec(spec)
@@ -125,10 +128,18 @@ class _Secret:
     registry_token: str = ""
 
 
-def _secret(plan: kube.PodPlan, member: ContainerSpec) -> _Secret | None:
-    """The credentials for the registry of the member's image."""
-    registry = parse(member.image).registry
+def _with_secret(asker: Asker, plan: kube.PodPlan, reference: str) -> Asker:
+    """With the credentials for the registry of ``reference``, where the manifest has them."""
+    registry = parse(reference).registry
     for secret in plan.pull_secrets:
         if secret.registry == registry:
-            return _Secret(secret.username, secret.password, secret.identity_token)
-    return None
+            found = _Secret(secret.username, secret.password, secret.identity_token)
+            return Asker(asker.uid, found, asker.progress)
+    return asker
+
+
+def _fetched(volume: Volume) -> Volume:
+    """What is fetched already is not asked for again."""
+    if not isinstance(volume.source, ImageVolume):
+        return volume
+    return msgspec.structs.replace(volume, source=ImageVolume(volume.source.reference))
