@@ -158,13 +158,15 @@ class ImageStore:
         stream: BinaryIO,
         *,
         platform: Platform | None = None,
+        tags: Sequence[str] | None = None,
         prepare: Prepare | None = None,
         assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> builtins.list[Image]:
         """Take in every image (see `archive_read.images`) of a docker-archive or OCI layout tar, plain or compressed,
-        of any stream; their ``references`` are those of the archive alone."""
+        of any stream; their ``references`` are those of the archive alone, or ``tags`` in their place."""
+        named = None if tags is None else tuple(parse(tag).canonical for tag in tags)
         with (
             self._operation("load", cancelled) as guard,
             disk_errors("load", self._blobs.root),
@@ -180,8 +182,9 @@ class ImageStore:
             _assemble(records, assemble, guard)
             names: dict[str, dict[str, None]] = {}
             for record, loaded in zip(records, found, strict=True):
-                self._register(record, loaded.tags)
-                names.setdefault(record.id, {}).update(dict.fromkeys(loaded.tags))
+                own = loaded.tags if named is None else named
+                self._register(record, own)
+                names.setdefault(record.id, {}).update(dict.fromkeys(own))
             return [replace(self._image(each), references=tuple(tags)) for each, tags in names.items()]
 
     def _adopt(self, loaded: Loaded) -> Record:

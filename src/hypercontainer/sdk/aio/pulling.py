@@ -57,7 +57,7 @@ async def with_image(
         try:
             return await act(local)
         except NotFound:
-            if spec.pull == "never" or (not spec.platform and await _is_there(api, spec.image)):
+            if spec.pull == "never" or (not spec.platform and await is_there(api, spec.image)):
                 raise
     await pull(api, spec.image, platform=spec.platform, progress=progress)
     return await act(local)
@@ -69,14 +69,14 @@ async def with_images(api: Api, spec: PodSpec, progress: OnProgress | None) -> P
     for member in spec.containers:
         local = replace(member, pull="never")
         if member.pull == "always" or (
-            member.pull == "missing" and not member.platform and not await _is_there(api, member.image)
+            member.pull == "missing" and not member.platform and not await is_there(api, member.image)
         ):
             await pull(api, member.image, platform=member.platform, progress=progress)
         members.append(member if member.platform and member.pull == "missing" else local)
     return replace(spec, containers=tuple(members))
 
 
-async def _is_there(api: Api, reference: str) -> bool:
+async def is_there(api: Api, reference: str) -> bool:
     try:
         await api.call("images.inspect", ImageInspect, query={"ref": reference})
     except NotFound:
