@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -178,7 +179,9 @@ class ImageStore:
             records = [self._adopt(loaded) for loaded in found]
             work = self._work(guard, prepare, progress)
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
-            in_parallel([_job(work, x) for x in unique.values()], self._config.parallel_downloads, guard)
+            in_parallel(
+                [partial(work.prepare, x) for x in unique.values()], self._config.parallel_downloads, guard
+            )
             _assemble(records, assemble, guard)
             names: dict[str, dict[str, None]] = {}
             for record, loaded in zip(records, found, strict=True):
@@ -497,7 +500,3 @@ def _assemble(records: Sequence[Record], assemble: Assemble | None, guard: Guard
         if assemble is not None:
             assemble([layer.diff_id for layer in record.layers])
     guard.check()
-
-
-def _job(work: LayerWork, layer: Layer) -> Callable[[], None]:
-    return lambda: work.prepare(layer)

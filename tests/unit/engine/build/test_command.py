@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from hypercontainer.config.model import Build, Registries
 from hypercontainer.contract.builds import BuildSecret, BuildSpec
 from hypercontainer.engine.build import command
 
-PLACES = {name: Path("/nowhere") for name in ("root", "run", "address", "cache")}
+PLACE = Path("/nowhere")
+PLAIN = Config(PLACE, PLACE, PLACE, PLACE)
 
 
 def test_the_least() -> None:
@@ -77,8 +79,8 @@ def test_everything() -> None:
 
 
 def test_the_builder() -> None:
-    config = Config(
-        **PLACES,
+    config = replace(
+        PLAIN,
         build=Build(image="own", memory_bytes=1 << 30, cache_size_bytes=10),
         registries=Registries(mirrors={"docker.io": ("https://m",)}, insecure=("r:5000",)),
     )
@@ -87,7 +89,7 @@ def test_the_builder() -> None:
     told = json.loads(spec.files[0].content)
     assert told["registry-mirrors"] == ["https://m"] and told["insecure-registries"] == ["r:5000"]
     assert told["builder"]["gc"]["defaultKeepStorage"] == "5B"
-    assert "insecure-registries" not in json.loads(command.daemon_json(Config(**PLACES)))
+    assert "insecure-registries" not in json.loads(command.daemon_json(PLAIN))
 
 
 @pytest.mark.parametrize(
