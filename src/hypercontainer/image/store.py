@@ -165,9 +165,7 @@ class ImageStore:
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> builtins.list[Image]:
-        """Take in every image (see `archive_read.images`) of a docker-archive or OCI layout tar, plain or compressed,
-        of any stream; their ``references`` are those of the archive alone, or ``tags`` in their place."""
-        named = None if tags is None else tuple(parse(tag).canonical for tag in tags)
+        """Take in every image of an archive (`archive_read.images`), under the names that it has there, or ``tags``."""
         with (
             self._operation("load", cancelled) as guard,
             disk_errors("load", self._blobs.root),
@@ -185,7 +183,7 @@ class ImageStore:
             _assemble(records, assemble, guard)
             names: dict[str, dict[str, None]] = {}
             for record, loaded in zip(records, found, strict=True):
-                own = loaded.tags if named is None else named
+                own = loaded.tags if tags is None else [parse(tag).canonical for tag in tags]
                 self._register(record, own)
                 names.setdefault(record.id, {}).update(dict.fromkeys(own))
             return [replace(self._image(each), references=tuple(tags)) for each, tags in names.items()]

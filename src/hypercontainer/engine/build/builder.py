@@ -85,12 +85,20 @@ class Builder:
         except NotFound:
             made = await self._creation.container(wanted, asker)
             container = await self._directory.held(made.id)
-        if not container.alive:
-            await container.start()
-        run = (container.id, container.record.run)
-        if self._ready != run:
-            await self._wait(container)
-            self._ready = run
+        for last in (False, True):
+            if not container.alive:
+                await container.start()
+            run = (container.id, container.record.run)
+            try:
+                if self._ready != run:
+                    await self._wait(container)
+                    self._ready = run
+                break
+            except (
+                Unavailable
+            ):  # dockerd gives its containerd 15 s, which is little on a machine with much to do
+                if last or container.alive:
+                    raise
         return container
 
     async def _wait(self, container: Container) -> None:
