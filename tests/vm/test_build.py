@@ -216,10 +216,13 @@ class Agent:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
-                while connection.recv(4096):
-                    self.asked += 1
-                    connection.sendall(b"\0\0\0\x05\x0c\0\0\0\0")
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(4096):
+                self.asked += 1
+                connection.sendall(b"\0\0\0\x05\x0c\0\0\0\0")
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
