@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "archive.h"
+#include "lend.h"
 #include "system.h"
 #include "util.h"
 
@@ -25,7 +26,8 @@
 static char temporary[64];
 static int temporary_in = -1;
 
-static const char *const builtins[] = {INFILE_READ, INFILE_WRITE, ARCHIVE_STAT, ARCHIVE_PACK, ARCHIVE_UNPACK};
+static const char *const builtins[] = {INFILE_READ, INFILE_WRITE, ARCHIVE_STAT, ARCHIVE_PACK, ARCHIVE_UNPACK,
+                                      INFILE_LEND};
 
 bool infile_is(struct span program)
 {
@@ -183,7 +185,9 @@ void infile_run(char *const *arguments)
 		archive_pack(root, path, arguments[2], *arguments[3] == '1');
 	if (strcmp(program, ARCHIVE_UNPACK) == 0 && count == 4)
 		archive_unpack(root, path, *arguments[2] == '1', arguments[3]);
+	if (strcmp(program, INFILE_LEND) == 0 && count == 2)
+		lend(root, path);
 	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID, " ARCHIVE_STAT " PATH, " ARCHIVE_PACK
-	                 " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER\n");
+	                 " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER, " INFILE_LEND " PATH\n");
 	_exit(EINVAL);
 }

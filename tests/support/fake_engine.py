@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from typing import Any, BinaryIO
 
 from fake_attachment import FakeAttachment
+from fake_builds import FakeBuilds
 from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes
 from fake_policies import FakePolicies
 from hypercontainer.contract import answers as a
@@ -41,6 +42,7 @@ class FakeEngine:
         self.networks = FakeNetworks(self.notes, makes_all=makes_all)
         self.policies = FakePolicies(self.notes, makes_all=makes_all)
         self.images = FakeImages(self.notes, makes_all=makes_all)
+        self.builds = FakeBuilds(self.notes, makes_all=makes_all)
         self.system = FakeSystem(self.notes)
         self.manifests = FakeManifests(self.notes)
         self.make_container(ContainerSpec(image="busybox", name="web"), "running")
@@ -56,6 +58,7 @@ class FakeEngine:
             "networks",
             "policies",
             "images",
+            "builds",
             "system",
             "manifests",
         )

@@ -33,6 +33,7 @@ class Recipe:
     packages: tuple[str, ...] = ()
     config: dict[str, object] = field(default_factory=dict)
     hooks: tuple[str, ...] = ()  # shell lines with the root directory as $1, run by mmdebstrap at the end
+    suite: str = SUITE
 
 
 RECIPES: dict[str, Recipe] = {
@@ -88,13 +89,19 @@ RECIPES: dict[str, Recipe] = {
         ),
         {"Cmd": ["bash"], "Env": [PATH]},
     ),
+    # What docker.io/library/docker:dind is made of; the newest BuildKit of a stable Debian.
+    "builder": Recipe(
+        ("docker.io", "docker-cli", "docker-buildx", "ca-certificates"),
+        {"Cmd": ["bash"], "Env": [PATH]},
+        suite="trixie",
+    ),
     "systemd": Recipe(("systemd", "systemd-sysv", "dbus"), {"Cmd": ["/sbin/init"]}),
 }
 
 
 def path(name: str) -> Path:
     recipe = RECIPES[name]
-    text = json.dumps([SUITE, SLIM, recipe.packages, recipe.config, recipe.hooks])
+    text = json.dumps([recipe.suite, SLIM, recipe.packages, recipe.config, recipe.hooks])
     folder = cache_dir() / "test-images"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.tar"
@@ -112,7 +119,9 @@ def _build(name: str, recipe: Recipe, wanted: Path) -> None:
         command += [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
         command += [f"--customize-hook={hook}" for hook in recipe.hooks]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": "1767225600"}
-        subprocess.run([*command, SUITE, str(tar)], check=True, env=environment, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, recipe.suite, str(tar)], check=True, env=environment, stdin=subprocess.DEVNULL
+        )
         made = Path(work, "image.tar")
         reference = f"localhost/{name}:latest"
         made.write_bytes(busybox_image.archive([tar.read_bytes()], reference, config=recipe.config))

@@ -58,6 +58,7 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pod",),
         ("directory",),
         ("creation",),
+        ("build",),
         ("service",),
         ("__init__ engine",),
     ),
@@ -83,6 +84,14 @@ OTHER_PROGRAMS = {
     ("hypervisor/shares.py", "--log-level"): "virtiofsd",
     ("kernel/apt.py", "--quiet"): "apt-get",
     ("kernel/apt.py", "--format"): "apt-get",
+    ("engine/build/exchange.py", "--quiet"): "docker load",
+    **{
+        ("engine/build/command.py", f"--{flag}"): "docker buildx build"
+        for flag in (
+            "add-host build-arg file label network no-cache no-cache-filter output platform progress pull secret "
+            "shm-size ssh target ulimit"
+        ).split()
+    },
 }
 COMMAND_LINE = "cli"  # our flags are what the calls in this package declare
 COMMAND_TABLE = "cli/table.py"

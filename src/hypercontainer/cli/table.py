@@ -43,6 +43,7 @@ VERBS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Images": {
         "images": ("images", "IMAGES", "List images"),
+        "build": ("build", "BUILD", "Make an image from a Dockerfile"),
         "pull": ("transfer", "PULL", "Fetch an image from a registry"),
         "push": ("transfer", "PUSH", "Send an image to a registry"),
         "load": ("archive", "LOAD", "Load images from a tar archive"),
@@ -172,7 +173,7 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "ls": "images",
             "rm": "rmi",
             "inspect": "inspect",
-            **{verb: verb for verb in "history import load pull push save tag".split()},
+            **{verb: verb for verb in "build history import load pull push save tag".split()},
             "prune": ("system", "IMAGE_PRUNE", "Remove images that nothing uses"),
         },
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypercontainer.config.model import (
+    Build,
     Config,
     Defaults,
     Factory,
@@ -292,6 +293,13 @@ TABLES: dict[str, dict[str, Key]] = {
         "parallel_downloads": Key("parallel_downloads", whole(1, 64)),
     },
     "images": {"policy": Key("policy", image_rules)},
+    "build": {
+        "image": Key("image", text),
+        "memory": Key("memory_bytes", size),
+        "cpus": Key("cpus", cpus),
+        "cache_size": Key("cache_size_bytes", size),
+        "idle_s": Key("idle_s", whole(0, 86_400)),
+    },
     "layers": {
         "max_size": Key("max_bytes", size),
         "max_entries": Key("max_entries", whole(1, 100_000_000)),
@@ -329,6 +337,7 @@ def from_locations(places: Locations) -> Config:
         registries=Registries(**taken["registries"]),
         images=Images(**taken["images"]),
         layers=Layers(**taken["layers"]),
+        build=Build(**taken["build"]),
         **taken[""],
     )
 

@@ -130,6 +130,22 @@ class Layers:
     max_image_bytes: int = 1024 * GIB
 
 
+def _builder_memory_bytes() -> int:
+    """A quarter of the machine's, from 1 to 4 GiB: a VM takes of it what its guest uses."""
+    return min(4 * GIB, max(GIB, _host_bytes() // 4))
+
+
+@dataclass(frozen=True)
+class Build:
+    """The builder: an image with dockerd, docker and buildx.  It is stopped when nobody has built for ``idle_s``."""
+
+    image: str = "docker.io/library/docker:28-dind"
+    memory_bytes: int = field(default_factory=_builder_memory_bytes)
+    cpus: float | None = None  # None: as for any container
+    cache_size_bytes: int = 64 * GIB
+    idle_s: int = 600
+
+
 @dataclass(frozen=True)
 class SizePolicy:
     """What is done otherwise for VMs of one size; None: as for the others."""
@@ -197,6 +213,7 @@ class Config:
     registries: Registries = Registries()
     images: Images = Images()
     layers: Layers = Layers()
+    build: Build = Build()
 
     @property
     def host(self) -> str:

@@ -69,6 +69,10 @@ images.save GET /images/save query=SaveQuery gives=tar
     Images as an archive.
 images.import POST /images/import does=images.import_ query=ImportQuery takes=tar answer=ImageSummary progress silent
     Makes an image of a tar of files.
+images.build POST /builds does=builds.begin body=BuildSpec gives=frames credentials upgrade
+    Makes an image, or an archive, of a Dockerfile and its context.
+images.lend_agent POST /builds/ID/agent does=builds.lend query=LendQuery gives=frames upgrade
+    What a build's steps say to an SSH agent, and what that answers.
 images.tag POST /images/tag body=TagBody status=204
     Names an image once more.
 images.remove DELETE /images query=RemoveImageQuery answer=RemovedList

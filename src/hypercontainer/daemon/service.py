@@ -40,6 +40,7 @@ class Collections(Mapping[str, Any]):
         "networks",
         "policies",
         "images",
+        "builds",
         "system",
         "manifests",
     )

@@ -11,6 +11,7 @@ import msgspec
 from hypercontainer.config import Config, ImageRule
 from hypercontainer.contract.answers import Denial
 from hypercontainer.engine.aside import Aside
+from hypercontainer.engine.build.builds import BuildService
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
@@ -77,6 +78,7 @@ class Engine:
         self.creation = Creation(directory, self.images, supplies, provisions, config)
         self.containers = ContainerService(directory, self.creation, places, self.images)
         self.execs = ExecService(directory)
+        self.builds = BuildService(directory, self.creation, self.images, config)
         self.pods = PodService(directory, self.creation)
         self.volumes = VolumeService(directory, supplies.volumes, events, supplies, self._factory)
         self.networks = NetworkService(directory, networks, events)
@@ -85,8 +87,7 @@ class Engine:
         self.services = networks.services
         self.services.endpoints = self._endpoints
         self.services.owned = lambda: any(pod.record.spec.services for pod in directory.named_pods())
-        self.state.changed = self.services.look
-        events.heard = self._heard
+        self.state.changed, events.heard = self.services.look, self._heard
         build_types()
         self.system = SystemService(
             config,
@@ -120,9 +121,11 @@ class Engine:
         """Opens the state and takes every living pod back; returns when containers can be asked for."""
         await self.directory.open()
         self.services.look()
+        self.builds.open()
 
     async def close(self, *, stop_containers: bool = False) -> None:
         """Lets go of everything; pods live on unless told otherwise."""
+        await self.builds.close()
         await self.directory.close(stop=stop_containers)
         await self._factory.close()
         await self._networks.close()

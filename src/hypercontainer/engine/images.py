@@ -167,6 +167,20 @@ class ImageService:
             self._events.publish("image", "load", image.id, name=", ".join(image.references))
         return [self.summary(image) for image in images]
 
+    async def take(self, stream: BinaryIO, references: Sequence[str]) -> None:
+        """The image of an archive, under these names and not those that it has there."""
+        names = tuple(references)
+        (image,) = await self._archives.cancellable(
+            lambda cancelled: self._store.load(
+                stream,
+                tags=names,
+                prepare=self._preparer(None, cancelled),
+                assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
+                cancelled=cancelled,
+            )
+        )
+        self._events.publish("image", "build", image.id, name=", ".join(image.references))
+
     async def save(self, ref: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
         """``out`` is written, and flushed, in a worker thread."""
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -171,13 +172,13 @@ class ImageStore:
         stream: BinaryIO,
         *,
         platform: Platform | None = None,
+        tags: Sequence[str] | None = None,
         prepare: Prepare | None = None,
         assemble: Assemble | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
     ) -> builtins.list[Image]:
-        """Take in every image (see `archive_read.images`) of a docker-archive or OCI layout tar, plain or compressed,
-        of any stream; their ``references`` are those of the archive alone."""
+        """Take in every image of an archive (`archive_read.images`), under the names that it has there, or ``tags``."""
         with (
             self._operation("load", cancelled) as guard,
             disk_errors("load", self._blobs.root),
@@ -189,12 +190,15 @@ class ImageStore:
             work = self._work(guard, prepare, progress)
             records = [self._adopt(loaded, work) for loaded in found]
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
-            in_parallel([_job(work, x) for x in unique.values()], self._config.parallel_downloads, guard)
+            in_parallel(
+                [partial(work.prepare, x) for x in unique.values()], self._config.parallel_downloads, guard
+            )
             _assemble(records, assemble, guard)
             names: dict[str, dict[str, None]] = {}
             for record, loaded in zip(records, found, strict=True):
-                self._register(record, loaded.tags)
-                names.setdefault(record.id, {}).update(dict.fromkeys(loaded.tags))
+                own = loaded.tags if tags is None else [parse(tag).canonical for tag in tags]
+                self._register(record, own)
+                names.setdefault(record.id, {}).update(dict.fromkeys(own))
             return [replace(self._image(each), references=tuple(tags)) for each, tags in names.items()]
 
     def _adopt(self, loaded: Loaded, work: LayerWork) -> Record:
@@ -527,7 +531,3 @@ def _assemble(records: Sequence[Record], assemble: Assemble | None, guard: Guard
         if assemble is not None:
             assemble([layer.diff_id for layer in record.layers])
     guard.check()
-
-
-def _job(work: LayerWork, layer: Layer) -> Callable[[], None]:
-    return lambda: work.prepare(layer)

@@ -1,6 +1,7 @@
-"""What a program can catch: ``hypercontainer.errors``, made anew from hyperd's answers, and three of the SDK's own.
+"""What a program can catch: ``hypercontainer.errors``, made anew from hyperd's answers, and four of the SDK's own.
 
     HyperError
+    ├── BuildFailed       a step of a Dockerfile, or the Dockerfile itself
     ├── ContainerFailed   a program ended with another status than 0, where ``check=True`` asked for success
     ├── TimedOut          it took longer than ``timeout_s`` (a TimeoutError too)
     └── TooMuchOutput     more than ``max_output_bytes``, or a file of more than ``max_bytes``
@@ -50,6 +51,17 @@ class ContainerFailed(HyperError):
         why = result.error or f"it ended with status {result.exit_status}"
         super().__init__(f"{what}: {why}" + (f"\n{said}" if said else ""))
         self.result = result
+
+
+class BuildFailed(HyperError):
+    """``log`` is what the builder said, from its end back as far as it was kept."""
+
+    code = "build_failed"
+
+    def __init__(self, what: str, why: str, log: str) -> None:
+        said = log.strip()[-SHOWN_STDERR_CHARS:]
+        super().__init__(f"build of {what}: {why or 'it failed'}" + (f"\n{said}" if said else ""))
+        self.log = log
 
 
 class TimedOut(HyperError, TimeoutError):

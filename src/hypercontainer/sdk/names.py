@@ -56,7 +56,7 @@ from hypercontainer.sdk.aio.containers import AsyncContainer
 from hypercontainer.sdk.aio.pods import AsyncPod
 from hypercontainer.sdk.aio.stream import AsyncStream
 from hypercontainer.sdk.container_options import ContainerOptions
-from hypercontainer.sdk.failures import ContainerFailed, TimedOut, TooMuchOutput
+from hypercontainer.sdk.failures import BuildFailed, ContainerFailed, TimedOut, TooMuchOutput
 from hypercontainer.sdk.results import Output, PodOutput, RunResult
 from hypercontainer.sdk.sync.client import Client
 from hypercontainer.sdk.sync.containers import Container
@@ -71,6 +71,7 @@ __all__ = [
     "AsyncContainer",
     "AsyncPod",
     "AsyncStream",
+    "BuildFailed",
     "Cancelled",
     "Client",
     "Conflict",

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from hypercontainer.contract.builds import BuildSpec
 from hypercontainer.contract.calls import Nothing
 from hypercontainer.contract.networks import NetworkSpec
 from hypercontainer.contract.policies import PolicySpec
@@ -472,7 +473,7 @@ def test_the_document_says_what_a_route_takes(each: Operation) -> None:
     assert ("upgrade" in text) == route.upgrade
     assert ("body: a tar" in text) == (route.takes == TAR)
     assert ("body: bytes" in text) == (route.takes == BYTES)
-    if each.body in (ContainerSpec, ExecSpec, NetworkSpec, PodSpec, PolicySpec):
+    if each.body in (BuildSpec, ContainerSpec, ExecSpec, NetworkSpec, PodSpec, PolicySpec):
         assert f"body: {each.body.__name__}" in text
     elif each.body is not Nothing:
         body = text[text.index("{") :]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hypercontainer.cli.trees import packed, unpacked
+from hypercontainer.cli.trees import unpacked
+from hypercontainer.client.packing import packed
 from hypercontainer.errors import HyperError
 
 LONG = "/".join(["a-directory-with-a-rather-long-name"] * 9)

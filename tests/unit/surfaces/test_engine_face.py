@@ -9,11 +9,14 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
+import fake_builds
 import fake_collections
 import fake_engine
 import fake_policies
 from hypercontainer.contract.calls import Nothing, Request, Wrapper
 from hypercontainer.contract.routes import JSON, LINES
+from hypercontainer.engine.build.build import Build
+from hypercontainer.engine.build.builds import BuildService
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.pod.pod import Pod
@@ -39,6 +42,8 @@ FAKES: dict[tuple[str, bool], tuple[type, type | None]] = {
     ("networks", False): (fake_collections.FakeNetworks, NetworkService),
     ("policies", False): (fake_policies.FakePolicies, PolicyService),
     ("images", False): (fake_collections.FakeImages, ImageService),
+    ("builds", False): (fake_builds.FakeBuilds, BuildService),
+    ("builds", True): (fake_builds.FakeBuild, Build),
     ("system", False): (fake_collections.FakeSystem, SystemService),
     ("manifests", False): (fake_collections.FakeManifests, Manifests),
 }
@@ -104,7 +109,7 @@ def test_a_method_takes_what_its_route_reads(each: Operation) -> None:
         given |= {"credentials", "asked_by"}
     if route.progress and not route.silent:
         given.add("progress")
-    if route.name == "containers.run":
+    if route.name in ("containers.run", "images.build"):
         given |= {"progress", "created"}
     if route.name == "images.save":
         given.add("out")

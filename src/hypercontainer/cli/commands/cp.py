@@ -178,7 +178,7 @@ class _Tree:
         self.problem: OSError | None = None
 
     def pieces(self) -> Iterator[bytes]:
-        from hypercontainer.cli.trees import packed
+        from hypercontainer.client.packing import packed
 
         try:
             for piece in packed(self._path, self._name, follow=self._follow):

@@ -18,6 +18,7 @@ from hypercontainer.engine.container.inside import Inside
 from hypercontainer.engine.container.run import Run
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.container.trees import EMPTY_ARCHIVE, ITSELF, Changed, Trees
+from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.state import ContainerRecord
@@ -52,6 +53,11 @@ class Visited(Facts):
         """Whole or not at all, where there is a file too; the directory has to be there."""
         self._running()
         await self._files.write(path, content, mode=mode, uid=uid, gid=gid)
+
+    async def beside(self, *command: str, stdin: bool = False) -> ProcessAttachment:
+        """A program that hyperstart is, where the files of a container are that runs."""
+        self._running()
+        return await self._inside.start(*command, stdin=stdin)
 
     # ------------------------------------------------------------------------------------- trees
 

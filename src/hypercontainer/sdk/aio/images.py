@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import os
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, Literal
 
+from hypercontainer.client.context import Context
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
+from hypercontainer.contract.builds import BuildSecret, BuildSpec
 from hypercontainer.contract.calls import History, ImageList, Pushed, RemovedList
 from hypercontainer.image.credentials import Credentials
-from hypercontainer.sdk.aio import pulling
+from hypercontainer.sdk.aio import building, pulling
 from hypercontainer.sdk.aio.archives import Archive, opened
-from hypercontainer.sdk.aio.calls import Filters, as_query
+from hypercontainer.sdk.aio.building import OnText
+from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query
 from hypercontainer.sdk.failures import deadline
 from hypercontainer.sdk.transport import Api, OnProgress
 
@@ -48,6 +52,63 @@ class AsyncImages:
             return await pulling.pull(
                 self._api, reference, platform=platform, credentials=credentials, progress=progress
             )
+
+    async def build(
+        self,
+        path: str | os.PathLike[str] = ".",
+        *,
+        file: str = "",
+        dockerfile: str | None = None,
+        tags: Sequence[str] = (),
+        target: str = "",
+        args: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: Mapping[str, bytes | str] | None = None,
+        platform: str | None = None,
+        no_cache: bool = False,
+        pull: bool = False,
+        network: Literal["", "default", "none"] = "",
+        out: str | os.PathLike[str] | BinaryIO | None = None,
+        format: Literal["tar", "oci", "docker"] = "tar",
+        on_text: OnText | None = None,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
+        """Makes an image of a Dockerfile and its context, the directory ``path``; its ID.
+
+        ``file``: the Dockerfile, in place of the one in ``path``; ``dockerfile``: its text.  With ``out`` the result is
+        written there and "" returned; ``format``: "tar" of its files, "oci" or "docker" of the image.  ``on_text``:
+        what the builder says, as it says it.  BuildFailed.
+
+        Example::
+
+            try:
+                image = await hyper.images.build("no-such-directory", tags=["localhost/shop:1"])
+            except hypercontainer.InvalidArgument as error:
+                print(error)
+        """
+        context = Context(os.fspath(path), file, dockerfile)
+        spec = BuildSpec(
+            dockerfile=context.dockerfile,
+            dockerfile_name=context.dockerfile_name,
+            ignore=context.ignore,
+            tags=tuple(tags),
+            target=target,
+            args=dict(args or {}),
+            labels=dict(labels or {}),
+            secrets=tuple(
+                BuildSecret(name, as_bytes(value) or b"") for name, value in (secrets or {}).items()
+            ),
+            platform=platform,
+            no_cache=no_cache,
+            pull=pull,
+            network=network,
+            output="image" if out is None else format,
+        )
+        async with deadline(f"build of {os.fspath(path)}", timeout_s), contextlib.AsyncExitStack() as stack:
+            spec = await building.with_images(self._api, spec, progress)
+            file_out = None if out is None else await stack.enter_async_context(opened(out, "wb"))
+            return await building.build(self._api, spec, os.fspath(path), context.pieces(), file_out, on_text)
 
     async def push(
         self,

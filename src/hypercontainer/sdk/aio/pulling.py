@@ -61,7 +61,7 @@ async def with_image(
         try:
             return await act(local)
         except NotFound:
-            if spec.pull == "never" or (not spec.platform and await _is_there(api, spec.image)):
+            if spec.pull == "never" or (not spec.platform and await is_there(api, spec.image)):
                 raise
     await pull(api, spec.image, platform=spec.platform, progress=progress, artifacts=False)
     return await act(local)
@@ -74,7 +74,7 @@ async def with_images(api: Api, spec: PodSpec, progress: OnProgress | None) -> P
         member = replace(member, volumes=await _with_volumes(api, member.volumes, progress))
         local = replace(member, pull="never")
         if member.pull == "always" or (
-            member.pull == "missing" and not member.platform and not await _is_there(api, member.image)
+            member.pull == "missing" and not member.platform and not await is_there(api, member.image)
         ):
             await pull(api, member.image, platform=member.platform, progress=progress, artifacts=False)
         members.append(member if member.platform and member.pull == "missing" else local)
@@ -90,14 +90,14 @@ async def _with_volumes(
     for volume in volumes:
         source = volume.source
         if isinstance(source, ImageVolume) and source.pull != "never":
-            if source.pull == "always" or not await _is_there(api, source.reference):
+            if source.pull == "always" or not await is_there(api, source.reference):
                 await pull(api, source.reference, progress=progress)
             volume = replace(volume, source=replace(source, pull="never"))
         found.append(volume)
     return tuple(found)
 
 
-async def _is_there(api: Api, reference: str) -> bool:
+async def is_there(api: Api, reference: str) -> bool:
     try:
         await api.call("images.inspect", ImageInspect, query={"ref": reference})
     except NotFound:

@@ -89,6 +89,11 @@ class AsyncStream:
         """None while it runs, and where that is not known yet."""
         return self._exit
 
+    @property
+    def error(self) -> str:
+        """Why it ended as it did, where hyperd has said so."""
+        return self._error
+
     async def __aenter__(self) -> Self:
         self._connection = await self._connect()
         self._receiving = asyncio.create_task(self._receive(self._connection))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Literal
 
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import images as aio
 from hypercontainer.sdk.aio.archives import Archive
+from hypercontainer.sdk.aio.building import OnText
 from hypercontainer.sdk.aio.calls import Filters
 from hypercontainer.sdk.portal import Facade
 from hypercontainer.sdk.transport import OnProgress
@@ -44,6 +45,62 @@ class Images(Facade[aio.AsyncImages]):
         return self._portal.call(
             self._async.pull(
                 reference, platform=platform, credentials=credentials, progress=progress, timeout_s=timeout_s
+            )
+        )
+
+    def build(
+        self,
+        path: str | os.PathLike[str] = ".",
+        *,
+        file: str = "",
+        dockerfile: str | None = None,
+        tags: Sequence[str] = (),
+        target: str = "",
+        args: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: Mapping[str, bytes | str] | None = None,
+        platform: str | None = None,
+        no_cache: bool = False,
+        pull: bool = False,
+        network: Literal["", "default", "none"] = "",
+        out: str | os.PathLike[str] | BinaryIO | None = None,
+        format: Literal["tar", "oci", "docker"] = "tar",
+        on_text: OnText | None = None,
+        progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
+        """Makes an image of a Dockerfile and its context, the directory ``path``; its ID.
+
+        ``file``: the Dockerfile, in place of the one in ``path``; ``dockerfile``: its text.  With ``out`` the result is
+        written there and "" returned; ``format``: "tar" of its files, "oci" or "docker" of the image.  ``on_text``:
+        what the builder says, as it says it.  BuildFailed.
+
+        Example::
+
+            try:
+                image = hyper.images.build("no-such-directory", tags=["localhost/shop:1"])
+            except hypercontainer.InvalidArgument as error:
+                print(error)
+        """
+        return self._portal.call(
+            self._async.build(
+                path,
+                file=file,
+                dockerfile=dockerfile,
+                tags=tags,
+                target=target,
+                args=args,
+                labels=labels,
+                secrets=secrets,
+                platform=platform,
+                no_cache=no_cache,
+                pull=pull,
+                network=network,
+                out=out,
+                format=format,
+                on_text=on_text,
+                progress=progress,
+                timeout_s=timeout_s,
             )
         )
 

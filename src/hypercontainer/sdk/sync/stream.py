@@ -37,6 +37,11 @@ class Stream(Facade[aio.AsyncStream]):
         """None while it runs, and where that is not known yet."""
         return self._async.exit_status
 
+    @property
+    def error(self) -> str:
+        """Why it ended as it did, where hyperd has said so."""
+        return self._async.error
+
     def __enter__(self) -> Self:
         self._portal.call(self._async.__aenter__())
         return self

@@ -130,6 +130,7 @@ async def attach(call: Call) -> Upgrade:
 
 
 async def run(call: Call) -> Upgrade:
+    """Or another call that makes what it attaches to."""
     _need_upgrade(call)
     method = await call.method()
 
@@ -172,6 +173,8 @@ HANDLERS: dict[str, Handler] = {
     "system.shutdown": shutdown,
     "system.openapi": openapi,
     "images.save": save,
+    "images.build": run,
+    "images.lend_agent": attach,
     "containers.logs": logs,
     "containers.stats": stats,
     "containers.read_file": read_file,

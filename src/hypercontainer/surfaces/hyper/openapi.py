@@ -53,6 +53,7 @@ NAMED = {
     "networks": "A network's name, its ID, or the beginning of its ID where that is one network's only.",
     "policies": "A network policy's name.",
     "cronjobs": "A CronJob's name.",
+    "builds": "The ID of a build that goes on, as its first frames tell it.",
 }
 DESCRIPTION = (
     "hyperd serves HTTP/1.1 on a unix socket. Requests are read strictly: an unknown field is an error. Units stand "
