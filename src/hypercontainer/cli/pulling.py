@@ -29,9 +29,11 @@ def as_json(credentials: Any) -> dict[str, str] | None:
     return {name: getattr(credentials, name) for name in names}
 
 
-def pull(client: Client, reference: str, *, platform: str | None, quiet: bool) -> dict[str, Any]:
-    """The image."""
-    body: dict[str, Any] = {"reference": reference}
+def pull(
+    client: Client, reference: str, *, platform: str | None, quiet: bool, whole: bool = False
+) -> dict[str, Any]:
+    """The image, to be used at once; ``whole``: when all of it is here."""
+    body: dict[str, Any] = {"reference": reference, "whole": whole}
     if platform:
         body["platform"] = platform
     if credentials := credentials_for(reference):

@@ -228,6 +228,7 @@ class PullBody(Request, frozen=True):
     reference: Name
     platform: str | None = None
     credentials: CredentialsBody | None = None
+    whole: bool = True  # with all its layers; else they may come while the image is used
 
 
 class PushBody(Request, frozen=True):

@@ -115,7 +115,11 @@ class Creation:
                 if spec.pull == "never":
                     raise
         return await self._images.fetch(
-            spec.image, platform=spec.platform, credentials=asker.credentials, progress=asker.progress
+            spec.image,
+            platform=spec.platform,
+            credentials=asker.credentials,
+            progress=asker.progress,
+            whole=False,
         )
 
     # ------------------------------------------------------------------------------------- a pod

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 from hypercontainer.contract.calls import AuthAnswer
 from hypercontainer.engine import image_filters
+from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
@@ -46,11 +47,14 @@ class ImageService:
         self,
         store: ImageStore,
         layers: LayerStore,
+        coming: Coming,
         events: EventBus,
         users_of: Callable[[str], Sequence[str]],
     ) -> None:
         self._store = store
         self._layers = layers
+        self._coming = coming
+        coming.users_of = users_of
         self._events = events
         self._users_of = users_of
         self._transfers = Workers("transfers", TRANSFERS_MAX, waits=True)
@@ -96,8 +100,11 @@ class ImageService:
         platform: str | None = None,
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
+        whole: bool = True,
     ) -> ImageSummary:
-        image = await self.fetch(reference, platform=platform, credentials=credentials, progress=progress)
+        image = await self.fetch(
+            reference, platform=platform, credentials=credentials, progress=progress, whole=whole
+        )
         return self.summary(image)
 
     async def fetch(
@@ -107,7 +114,9 @@ class ImageService:
         platform: str | None = None,
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
+        whole: bool = True,
     ) -> Image:
+        """``whole``: with all its layers; else they may come while the image is used."""
         report = _reporter(progress)
         image = await self._transfers.cancellable(
             lambda cancelled: self._store.pull(
@@ -116,6 +125,7 @@ class ImageService:
                 credentials=_own(credentials),
                 prepare=self._preparer(report, cancelled),
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
+                ahead=None if whole else self._coming.taking(_own(credentials), cancelled),
                 progress=report,
                 cancelled=cancelled,
             )
@@ -229,6 +239,7 @@ class ImageService:
         with contextlib.suppress(ImageError):  # a damaged one can be removed too
             identifier = (await self.get(ref)).id
         removed = await asyncio.to_thread(self._store.remove, ref, force=force, in_use=self._users_of)
+        await asyncio.to_thread(self._coming.look)
         for line in removed:
             action = "untag" if line.untagged else "delete"
             self._events.publish("image", action, identifier, name=line.untagged or line.deleted)
@@ -294,6 +305,7 @@ class ImageService:
             "containers": len(self._users_of(image.id)),
             "content_bytes": image.size_bytes,
             "manifest_digest": image.manifest_digest,
+            "coming": image.coming,
         }
 
 

@@ -16,6 +16,7 @@ from urllib3 import BaseHTTPResponse
 from hypercontainer.errors import Cancelled, DigestMismatch, ImageError, NotFound, RegistryError, Unauthorized
 from hypercontainer.image.blobs import BlobStore
 from hypercontainer.image.cancel import Guard
+from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.documents import (
     Descriptor,
     Manifest,
@@ -25,15 +26,19 @@ from hypercontainer.image.documents import (
     select,
 )
 from hypercontainer.image.download import fetch
+from hypercontainer.image.endpoints import endpoints
 from hypercontainer.image.flights import Flights, Report
 from hypercontainer.image.metadata import Record
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
 from hypercontainer.image.platforms import Platform, candidates, suitability
+from hypercontainer.image.reference import Reference
 from hypercontainer.image.registry import Repository
+from hypercontainer.image.transport import Transport
 
 MAX_INDEX_DEPTH = 4
 
 Prepare = Callable[[Layer, Path], None]
+Assemble = Callable[[Sequence[str]], object]
 ReportProgress = Callable[[Progress], None]
 
 
@@ -46,6 +51,16 @@ class Resolved:
     digest: str
     manifest: Manifest
     config: bytes
+
+
+def sources_of(
+    transport: Transport, wanted: Reference, credentials: Credentials | None, guard: Guard
+) -> list[Repository]:
+    """Where a pull asks, in this order; ``credentials`` are for the last."""
+    return [
+        Repository(transport, place, wanted.repository, None if place.is_mirror else credentials, guard)
+        for place in endpoints(wanted, transport.config)
+    ]
 
 
 def find_manifest(
@@ -116,6 +131,17 @@ def record_of(
     )
 
 
+def record_ahead(manifest: Manifest, digest: str, config: bytes) -> Record:
+    """The record of an image whose layers are still to come: what their blobs will say is taken from the manifest."""
+    document = parse_config(config, f"image config {manifest.config.digest}")
+    check_layers(manifest, document, f"manifest {digest}")
+    layers = tuple(
+        Layer(x.digest, diff_id, x.media_type, x.size, "zstd" if x.media_type.endswith("zstd") else "gzip")
+        for x, diff_id in zip(manifest.layers, document.diff_ids, strict=True)
+    )
+    return Record(manifest.config.digest, config, manifest.raw, digest, manifest.media_type, layers)
+
+
 def layer_of(store: BlobStore, descriptor: Descriptor, diff_id: str) -> Layer:
     """The layer whose verified blob is in ``store``.
 
@@ -168,10 +194,10 @@ class LayerWork:
         self._flights.run(descriptor.digest, fly, report, self._guard)
 
     def _fetch(self, descriptor: Descriptor, sources: Sequence[Repository], report: Report) -> None:
-        def open_blob(digest: str, offset: int) -> BaseHTTPResponse:
-            return _open_blob(sources, digest, offset)
+        def source(digest: str, offset: int) -> BaseHTTPResponse:
+            return open_blob(sources, digest, offset)
 
-        fetch(self._store, descriptor, open_blob, self._config, report, self._guard)
+        fetch(self._store, descriptor, source, self._config, report, self._guard)
 
     def prepare(self, layer: Layer) -> None:
         if self._prepare is not None:
@@ -180,25 +206,34 @@ class LayerWork:
             self._prepare(layer, self._store.path(layer.digest))
         self.report(layer.digest, "done", layer.size_bytes, layer.size_bytes)
 
-    def all(self, resolved: Resolved, sources: Sequence[Repository]) -> None:
-        """Every layer of ``resolved``, once each, in parallel."""
-        document = parse_config(resolved.config, f"image config {resolved.manifest.config.digest}")
+    def all(self, manifest: Manifest, config: bytes, bring: Callable[[Descriptor], None]) -> None:
+        """Every layer of the image, once each, in parallel; ``bring`` has its blob in the store."""
+        document = parse_config(config, f"image config {manifest.config.digest}")
         unique = {
             (descriptor.digest, diff_id): descriptor
-            for descriptor, diff_id in zip(resolved.manifest.layers, document.diff_ids, strict=True)
+            for descriptor, diff_id in zip(manifest.layers, document.diff_ids, strict=True)
         }
         for descriptor in unique.values():
             self.report(descriptor.digest, "waiting", 0, descriptor.size)
 
         def job(diff_id: str, descriptor: Descriptor) -> Callable[[], None]:
             def bring_and_prepare() -> None:
-                self.download(descriptor, sources)
+                bring(descriptor)
                 self.prepare(layer_of(self._store, descriptor, diff_id))
 
             return bring_and_prepare
 
         jobs = [job(diff_id, descriptor) for (_, diff_id), descriptor in unique.items()]
         in_parallel(jobs, self._config.parallel_downloads, self._guard)
+
+
+def assembled(records: Sequence[Record], assemble: Assemble | None, guard: Guard) -> None:
+    """The last thing before images are registered: it can still be too late for them, or fail."""
+    for record in records:
+        guard.check()
+        if assemble is not None:
+            assemble([layer.diff_id for layer in record.layers])
+    guard.check()
 
 
 def in_parallel(jobs: Iterable[Callable[[], None]], workers: int, guard: Guard) -> None:
@@ -219,10 +254,13 @@ def in_parallel(jobs: Iterable[Callable[[], None]], workers: int, guard: Guard) 
         raise error
 
 
-def _open_blob(sources: Sequence[Repository], digest: str, offset: int) -> BaseHTTPResponse:
+def open_blob(
+    sources: Sequence[Repository], digest: str, offset: int, end: int | None = None
+) -> BaseHTTPResponse:
+    """From the first source that has it; see `Repository.blob`."""
     for source in sources[:-1]:
         try:
-            return source.blob(digest, offset)
+            return source.blob(digest, offset, end)
         except (RegistryError, Unauthorized, NotFound):
             continue
-    return sources[-1].blob(digest, offset)
+    return sources[-1].blob(digest, offset, end)

@@ -39,9 +39,16 @@ async def pull(
     platform: str | None = None,
     credentials: Credentials | None = None,
     progress: OnProgress | None = None,
+    whole: bool = False,
 ) -> ImageSummary:
+    """To be used at once; ``whole``: when all of it is here."""
     found = as_json(credentials) if credentials is not None else await credentials_for(reference)
-    body: dict[str, Any] = {"reference": reference, "platform": platform, "credentials": found}
+    body: dict[str, Any] = {
+        "reference": reference,
+        "platform": platform,
+        "credentials": found,
+        "whole": whole,
+    }
     return await api.operation("images.pull", ImageSummary, body=body, progress=progress)
 
 
