@@ -92,6 +92,7 @@ class FakeImages(Noted, of="images"):
         platform: str | None = None,
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
+        whole: bool = True,
     ) -> a.ImageSummary:
         self.known[reference] = "sha256:2"
         return self._summary("sha256:2")

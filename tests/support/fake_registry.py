@@ -10,13 +10,17 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from stargz import Made
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+SENT_BYTES = 64 << 10
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -31,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+    def answer(self, status: int, body: bytes | memoryview = b"", **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -39,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.server.send(self.wfile, body)
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -82,10 +86,13 @@ class Handler(BaseHTTPRequestHandler):
         data = self.server.blobs.get(digest)
         if data is None:
             return self.answer(404)
-        if not (wanted := self.headers.get("Range")):
+        wanted = self.headers.get("Range")
+        if not wanted or not self.server.ranges:
             return self.answer(200, data)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        return self.answer(206, data[start:], Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start, end = int(first), int(last or len(data) - 1) + 1
+        part = memoryview(data)[start:end]
+        return self.answer(206, part, Content_Range=f"bytes {start}-{start + len(part) - 1}/{len(data)}")
 
 
 class Fake(ThreadingHTTPServer):
@@ -105,9 +112,26 @@ class Fake(ThreadingHTTPServer):
         self.faults: list[tuple[str, list[Callable[[Handler], object]]]] = []
         self.keeps_referrers = True
         self.authorize: Callable[[Handler], bool] | None = None
+        self.ranges = True  # whether it serves parts of blobs
+        self.bytes_per_s = 0
+        self._turn, self._free_at = threading.Lock(), 0.0
 
     def handle_error(self, *_: Any) -> None:
         pass
+
+    def send(self, out: Any, body: bytes | memoryview) -> None:
+        """At no more than ``bytes_per_s`` for all of them together, where that is not 0."""
+        view = memoryview(body)
+        while view and self.bytes_per_s:
+            piece, view = view[:SENT_BYTES], view[SENT_BYTES:]
+            with self._turn:
+                now = time.monotonic()
+                self._free_at = max(self._free_at, now) + len(piece) / self.bytes_per_s
+                wait_s = self._free_at - now
+            time.sleep(wait_s)  # the line is taken
+            out.write(piece)
+        if view:
+            out.write(view)
 
     def __enter__(self) -> Fake:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -137,6 +161,28 @@ class Fake(ThreadingHTTPServer):
             {
                 "config": self.descriptor(raw, "application/vnd.oci.image.config.v1+json"),
                 "layers": [self.descriptor(blob, kind) for blob in packed],
+            },
+        )
+
+    def add_layers(self, tag: str, *layers: Made, config: dict[str, Any] | None = None) -> str:
+        """An image of layers as they are; returns its manifest's digest."""
+        document = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": config or {},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(layer.tar) for layer in layers]},
+        }
+        raw = json.dumps(document).encode()
+        for blob in (raw, *(layer.blob for layer in layers)):
+            self.blobs[digest_of(blob)] = blob
+        return self.add_manifest(
+            tag,
+            {
+                "config": self.descriptor(raw, "application/vnd.oci.image.config.v1+json"),
+                "layers": [
+                    {**self.descriptor(layer.blob, layer.kind), "annotations": layer.annotations}
+                    for layer in layers
+                ],
             },
         )
 

@@ -14,6 +14,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "image": frozenset({"config", "linux"}),
     "rootfs": frozenset({"linux"}),
     "hypervisor": frozenset({"linux"}),
+    "lazy": frozenset({"image", "linux", "rootfs"}),
     "agent": frozenset({"linux"}),
     "podfile": frozenset(),
     "kube": frozenset(),
@@ -26,6 +27,7 @@ ALLOWED: dict[str, frozenset[str]] = {
             "hypervisor",
             "image",
             "kernel",
+            "lazy",
             "linux",
             "network",
             "rootfs",
@@ -46,8 +48,8 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
         (
             (
-                "aside bodies crowd events expressions files filters interface names pipes places record state times "
-                "timings turns wall workers"
+                "aside bodies coming crowd events expressions files filters interface names pipes places record state "
+                "times timings turns wall workers"
             ),
         ),
         ("image_volumes provisions",),

@@ -30,10 +30,19 @@ def as_json(credentials: Any) -> dict[str, str] | None:
 
 
 def pull(
-    client: Client, reference: str, *, platform: str | None, quiet: bool, artifacts: bool = True
+    client: Client,
+    reference: str,
+    *,
+    platform: str | None,
+    quiet: bool,
+    artifacts: bool = True,
+    whole: bool = False,
 ) -> dict[str, Any]:
-    """The image.  ``artifacts`` False: it is to be a container's."""
-    body: dict[str, Any] = {"reference": reference} | ({} if artifacts else {"artifacts": False})
+    """The image, to be used at once; ``whole``: when all of it is here.  ``artifacts`` False: it is to be a
+    container's."""
+    body: dict[str, Any] = {"reference": reference, "whole": whole} | (
+        {} if artifacts else {"artifacts": False}
+    )
     if platform:
         body["platform"] = platform
     if credentials := credentials_for(reference):

@@ -292,7 +292,12 @@ TABLES: dict[str, dict[str, Key]] = {
         "ca": Key("ca", by_registry(absolute)),
         "parallel_downloads": Key("parallel_downloads", whole(1, 64)),
     },
-    "images": {"policy": Key("policy", image_rules)},
+    "images": {
+        "policy": Key("policy", image_rules),
+        "lazy": Key("lazy", one_of("auto", "off")),
+        "lazy_min_size": Key("lazy_min_bytes", size),
+        "lazy_wait_s": Key("lazy_wait_s", whole(1, 3600)),
+    },
     "build": {
         "image": Key("image", text),
         "memory": Key("memory_bytes", size),

@@ -116,9 +116,13 @@ class ImageRule:
 
 @dataclass(frozen=True)
 class Images:
-    """``policy``: the first rule that fits counts."""
+    """``policy``: the first rule that fits counts.  ``lazy``: "auto" or "off"; whether an image is used before its
+    layers are here, where so much of it is missing.  ``lazy_wait_s``: how long a guest waits for what does not come."""
 
     policy: tuple[ImageRule, ...] = ()
+    lazy: str = "auto"
+    lazy_min_bytes: int = 64 << 20
+    lazy_wait_s: int = 60
 
 
 @dataclass(frozen=True)

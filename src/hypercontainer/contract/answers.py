@@ -220,6 +220,7 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     containers: int = 0
     content_bytes: int = 0  # of its blobs as they came; ``size_bytes``: unpacked
     manifest_digest: str = ""
+    coming: bool = False  # it is used while its layers come
 
 
 class ImageInspect(ImageSummary, frozen=True, kw_only=True):

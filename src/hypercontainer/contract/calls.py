@@ -231,6 +231,7 @@ class PullBody(Request, frozen=True):
     platform: str | None = None
     credentials: CredentialsBody | None = None
     artifacts: bool = True
+    whole: bool = True  # with all its layers; else they may come while the image is used
 
 
 class PushBody(Request, frozen=True):

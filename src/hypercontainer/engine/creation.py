@@ -133,6 +133,7 @@ class Creation:
             credentials=asker.credentials,
             progress=asker.progress,
             artifacts=artifacts,
+            whole=False,
         )
 
     async def _volume_images(

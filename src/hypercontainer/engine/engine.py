@@ -12,6 +12,7 @@ from hypercontainer.config import Config, ImageRule
 from hypercontainer.contract.answers import Denial
 from hypercontainer.engine.aside import Aside
 from hypercontainer.engine.build.builds import BuildService
+from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.creation import Creation
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
@@ -68,13 +69,13 @@ class Engine:
         self.state = StateStore(config.root / "state.db", begin=aside.check_begin)
         self._store = _images(config)
         networks = self._networks = _networks(self, places, events, maker, tested=driver is not None)
-        supplies = _supplies(
-            config, places, networks, driver or _qemu(config), [] if driver else _others(config)
-        )
+        drivers = Drivers(driver) if driver else _drivers(config)
+        supplies = _supplies(config, places, networks, drivers, self._store, events)
         self._factory = _factory(config, supplies, events)
         self.directory = directory = Directory(self.state, aside, supplies, self._factory, events)
-        self.images = ImageService(self._store, supplies.layers, events, directory.users_of)
-        provisions = Provisions(supplies.volumes, supplies.layers, events)
+        coming = self._coming = supplies.coming
+        self.images = ImageService(self._store, supplies.layers, coming, events, directory.users_of)
+        provisions = Provisions(supplies.volumes, coming, events)
         self.creation = Creation(directory, self.images, supplies, provisions, config)
         self.containers = ContainerService(directory, self.creation, places, self.images)
         self.execs = ExecService(directory)
@@ -119,6 +120,7 @@ class Engine:
 
     async def start(self) -> None:
         """Opens the state and takes every living pod back; returns when containers can be asked for."""
+        self._coming.start()
         await self.directory.open()
         self.services.look()
         self.builds.open()
@@ -129,6 +131,7 @@ class Engine:
         await self.directory.close(stop=stop_containers)
         await self._factory.close()
         await self._networks.close()
+        await self._coming.close()
         await asyncio.to_thread(self._store.close)
         self.state.close()
 
@@ -142,6 +145,10 @@ def build_types() -> None:
         waiting += found
         for kind in found:
             msgspec.json.Decoder(kind)
+
+
+def _drivers(config: Config) -> Drivers:
+    return Drivers(_qemu(config), *_others(config))
 
 
 def _qemu(config: Config) -> Driver:
@@ -188,7 +195,7 @@ def _networks(
 
 
 def _supplies(
-    config: Config, places: Places, networks: Networks, driver: Driver, others: Sequence[Driver]
+    config: Config, places: Places, networks: Networks, drivers: Drivers, store: ImageStore, events: EventBus
 ) -> Supplies:
     limits = LayerLimits(
         max_bytes=config.layers.max_bytes,
@@ -198,13 +205,15 @@ def _supplies(
     volumes = VolumeStore(
         places.volumes, lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache)
     )
+    layers = LayerStore(config.root / "layers", limits)
     return Supplies(
         machine=config.machine,
         cache=config.cache,
         places=places,
-        drivers=Drivers(driver, *others),
+        drivers=drivers,
         kernels=KernelStore(config.cache),
-        layers=LayerStore(config.root / "layers", limits),
+        layers=layers,
+        coming=Coming(config, places, store, layers, limits, events),
         claims=Claims(volumes),
         volumes=volumes,
         networks=networks,

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 from hypercontainer.contract.calls import AuthAnswer
 from hypercontainer.engine import image_filters
+from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.interface import Credentials as Wanted
 from hypercontainer.engine.interface import ProgressSink
@@ -47,11 +48,14 @@ class ImageService:
         self,
         store: ImageStore,
         layers: LayerStore,
+        coming: Coming,
         events: EventBus,
         users_of: Callable[[str], Sequence[str]],
     ) -> None:
         self._store = store
         self._layers = layers
+        self._coming = coming
+        coming.users_of = users_of
         self._events = events
         self._users_of = users_of
         self._transfers = Workers("transfers", TRANSFERS_MAX, waits=True)
@@ -98,6 +102,7 @@ class ImageService:
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
         artifacts: bool = True,
+        whole: bool = True,
     ) -> ImageSummary:
         image = await self.fetch(
             reference,
@@ -105,6 +110,7 @@ class ImageService:
             credentials=credentials,
             progress=progress,
             artifacts=artifacts,
+            whole=whole,
         )
         return self.summary(image)
 
@@ -116,8 +122,10 @@ class ImageService:
         credentials: Wanted | None = None,
         progress: ProgressSink | None = None,
         artifacts: bool = True,
+        whole: bool = True,
     ) -> Image:
-        """``artifacts`` False: before anything of one that is no image is fetched, InvalidArgument."""
+        """``artifacts`` False: before anything of one that is no image is fetched, InvalidArgument.  ``whole``: with
+        all its layers; else they may come while the image is used."""
         report = _reporter(progress)
         image = await self._transfers.cancellable(
             lambda cancelled: self._store.pull(
@@ -126,6 +134,7 @@ class ImageService:
                 credentials=_own(credentials),
                 prepare=self._preparer(report, cancelled),
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
+                ahead=None if whole else self._coming.taking(_own(credentials), cancelled),
                 progress=report,
                 cancelled=cancelled,
                 artifacts=artifacts,
@@ -254,6 +263,7 @@ class ImageService:
         with contextlib.suppress(ImageError):  # a damaged one can be removed too
             identifier = (await self.get(ref)).id
         removed = await asyncio.to_thread(self._store.remove, ref, force=force, in_use=self._users_of)
+        await asyncio.to_thread(self._coming.look)
         for line in removed:
             action = "untag" if line.untagged else "delete"
             self._events.publish("image", action, identifier, name=line.untagged or line.deleted)
@@ -325,6 +335,7 @@ class ImageService:
             "containers": len(self._users_of(image.id)),
             "content_bytes": image.size_bytes,
             "manifest_digest": image.manifest_digest,
+            "coming": image.coming,
         }
 
 

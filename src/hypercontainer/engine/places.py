@@ -46,6 +46,16 @@ class Places:
         return self.sockets / pod[:12]
 
     @property
+    def lazy(self) -> Path:
+        """With a folder for each image that is used while its layers come."""
+        return self.run / "lazy"
+
+    @property
+    def trees(self) -> Path:
+        """Their disks' metadata, which may be more than memory should hold."""
+        return self.root / "trees"
+
+    @property
     def networks(self) -> Path:
         return self.run / "networks"
 

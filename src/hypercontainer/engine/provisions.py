@@ -13,11 +13,12 @@ import msgspec
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.volumes import EmptyDir, NamedVolume, Volume, VolumeMount
 from hypercontainer.engine import names
+from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux.waiting import ended
-from hypercontainer.rootfs import LayerStore, RootReader
+from hypercontainer.rootfs import RootReader
 from hypercontainer.rootfs.tree import Directory
 from hypercontainer.semantics import mounts
 from hypercontainer.volume.store import VolumeStore
@@ -76,9 +77,9 @@ def named_volumes(spec: PodSpec, records: Iterable[ContainerRecord]) -> set[str]
 class Provisions:
     """Makes hyperd's volumes for who is created."""
 
-    def __init__(self, store: VolumeStore, layers: LayerStore, events: EventBus) -> None:
+    def __init__(self, store: VolumeStore, roots: Coming, events: EventBus) -> None:
         self._store = store
-        self._layers = layers
+        self._roots = roots
         self._events = events
 
     @contextlib.asynccontextmanager
@@ -111,7 +112,7 @@ class Provisions:
 
     def _found(self, diff_ids: tuple[str, ...], places: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
         """Those of which the image has a place as a directory."""
-        with RootReader(self._layers.root_disk(diff_ids).extents) as reader:
+        with RootReader(self._roots.root_disk(diff_ids).extents) as reader:
 
             def has(path: str) -> bool:
                 inode = reader.lookup(os.fsencode(path))

@@ -93,6 +93,10 @@ class PartialBlob:
         """Give up for good: nothing of this is worth going on with."""
         self._path.unlink()
 
+    def reader(self) -> int:
+        """A descriptor of what is here and will be, which is the caller's; what it reads is not verified yet."""
+        return os.dup(self._fd)
+
     def append(self, data: bytes | memoryview) -> None:
         disk.keep_room(self._fd)
         view = memoryview(data)

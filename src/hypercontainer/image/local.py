@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
-from hypercontainer.image.metadata import Metadata
+from hypercontainer.image.metadata import Metadata, Record
 from hypercontainer.image.model import Image, Removed
 from hypercontainer.image.reference import Reference, is_digest, parse
 
@@ -164,3 +164,9 @@ def _repository(name: str) -> str:
 def _split_digest(repo_digest: str) -> tuple[str, str]:
     name, _, digest = repo_digest.partition("@")
     return name, digest
+
+
+def smaller(new: Record, old: Record) -> bool:
+    """Whether ``new`` has compressed what is plain in ``old``."""
+    plain = [sum(layer.compression == "none" for layer in record.layers) for record in (new, old)]
+    return plain[0] < plain[1]

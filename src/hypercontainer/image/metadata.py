@@ -5,9 +5,10 @@
     tag         canonical reference -> image
     repo_digest repository@digest -> image, as it was pulled or pushed
     verified    what signatures of an image were found to be as asked, by what was asked
+    coming      image -> the reference by which its layers come while it is used already; and why they will not
 
-Invariant: an image is here whole, with blobs for all its layers, or not at all; each change is one
-transaction.  The write-ahead log survives a killed process at any point.
+Invariant: an image is here whole, with blobs for all its layers, or it is in ``coming``, or not at all; each change
+is one transaction.  The write-ahead log survives a killed process at any point.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ from hypercontainer.image.platforms import Platform
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 2
+# Later than the schema, and of no matter to a release that does not know it.
+_COMING = """
+CREATE TABLE IF NOT EXISTS coming (
+    image_id TEXT PRIMARY KEY REFERENCES image(id) ON DELETE CASCADE, reference TEXT NOT NULL,
+    fault TEXT NOT NULL DEFAULT '') WITHOUT ROWID
+"""
 _SCHEMA = """
 CREATE TABLE image (
     id TEXT PRIMARY KEY, config BLOB NOT NULL,
@@ -112,6 +119,7 @@ class Metadata:
             raise Unavailable(f"image store {self._path} was made by a newer version", hint="upgrade hyper")
         if version < SCHEMA_VERSION:
             self._migrate()
+        self._db.execute(_COMING)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -167,8 +175,11 @@ class Metadata:
         tags: Iterable[str] = (),
         digests: Iterable[tuple[str, str]] = (),
         verified: Verified | None = None,
+        *,
+        coming: str = "",
     ) -> None:
-        """Add or replace an image, point ``tags`` and ``digests`` (name, digest) at it."""
+        """Add or replace an image, point ``tags`` and ``digests`` (name, digest) at it.  ``coming``: the reference by
+        which its layers, which are not here, come."""
         with self._explained(), self._change():
             self._db.execute(
                 "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, (SELECT coalesce(max(sequence), 0) + 1 FROM image)) "
@@ -192,6 +203,9 @@ class Metadata:
                     for i, x in enumerate(record.layers)
                 ],
             )
+            self._db.execute("DELETE FROM coming WHERE image_id = ?", (record.id,))
+            if coming:
+                self._db.execute("INSERT INTO coming VALUES (?, ?, '')", (record.id, coming))
             self._point(record.id, tags, digests)
             if verified is not None:
                 self._db.execute(
@@ -203,6 +217,16 @@ class Metadata:
         """Whether a signature of the image was found to be as ``requirement`` asks."""
         query = "SELECT signer FROM verified WHERE image_id = ? AND requirement = ?"
         return self._one(query, image_id, requirement) is not None
+
+    def spoil(self, image_id: str, why: str) -> None:
+        """What has come of an image that is coming is not what it should be."""
+        with self._explained(), self._change():
+            self._db.execute("UPDATE coming SET fault = ? WHERE image_id = ?", (why, image_id))
+
+    def coming(self) -> dict[str, tuple[str, str]]:
+        """Of each image that is still coming: by which reference, and what is wrong with it, or ""."""
+        rows = self._rows("SELECT image_id, reference, fault FROM coming")
+        return {image_id: (reference, fault) for image_id, reference, fault in rows}
 
     def point(self, image_id: str, tags: Iterable[str] = (), digests: Iterable[tuple[str, str]] = ()) -> None:
         """Let references lead to an image that is here."""
@@ -252,7 +276,9 @@ class Metadata:
             digests = self._rows(
                 "SELECT name, digest FROM repo_digest WHERE image_id = ? ORDER BY name, digest", image_id
             )
+            coming = self._rows("SELECT fault FROM coming WHERE image_id = ?", image_id)
         document, fault = _document(record)
+        fault = fault or (coming[0][0] if coming else "")
         return Image(
             id=image_id,
             references=tuple(reference for (reference,) in tags),
@@ -269,6 +295,7 @@ class Metadata:
             author=document.author,
             artifact_type=record.artifact_type,
             fault=fault,
+            coming=bool(coming),
         )
 
     def _layers(self, image_id: str) -> tuple[Layer, ...]:

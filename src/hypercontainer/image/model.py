@@ -120,7 +120,9 @@ class Image:
     variant: str = ""
     author: str = ""
     artifact_type: str = ""  # of what is no container image
-    fault: str = ""  # why it cannot be used, of one that was stored when more was taken: it can be removed
+    # Why it cannot be used, of one that was stored when more was taken, or whose layers proved wrong: it can be removed
+    fault: str = ""
+    coming: bool = False  # it is used while its layers come
 
     @property
     def short_id(self) -> str:

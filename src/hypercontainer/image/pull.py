@@ -17,6 +17,7 @@ from hypercontainer.errors import Cancelled, DigestMismatch, ImageError, NotFoun
 from hypercontainer.image import artifacts
 from hypercontainer.image.blobs import BlobStore
 from hypercontainer.image.cancel import Guard
+from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.documents import (
     EMPTY_DIGEST,
     Descriptor,
@@ -27,15 +28,19 @@ from hypercontainer.image.documents import (
     select,
 )
 from hypercontainer.image.download import fetch
+from hypercontainer.image.endpoints import endpoints
 from hypercontainer.image.flights import Flights, Report
 from hypercontainer.image.metadata import Record
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
 from hypercontainer.image.platforms import Platform, candidates, suitability
+from hypercontainer.image.reference import Reference
 from hypercontainer.image.registry import Repository
+from hypercontainer.image.transport import Transport
 
 MAX_INDEX_DEPTH = 4
 
 Prepare = Callable[[Layer, Path], None]
+Assemble = Callable[[Sequence[str]], object]
 ReportProgress = Callable[[Progress], None]
 
 
@@ -48,6 +53,16 @@ class Resolved:
     digest: str
     manifest: Manifest
     config: bytes
+
+
+def sources_of(
+    transport: Transport, wanted: Reference, credentials: Credentials | None, guard: Guard
+) -> list[Repository]:
+    """Where a pull asks, in this order; ``credentials`` are for the last."""
+    return [
+        Repository(transport, place, wanted.repository, None if place.is_mirror else credentials, guard)
+        for place in endpoints(wanted, transport.config)
+    ]
 
 
 def find_manifest(
@@ -132,6 +147,17 @@ def diff_ids_of(manifest: Manifest, digest: str, config: bytes) -> tuple[str, ..
     return document.diff_ids
 
 
+def record_ahead(manifest: Manifest, digest: str, config: bytes) -> Record:
+    """The record of an image whose layers are still to come: what their blobs will say is taken from the manifest."""
+    document = parse_config(config, f"image config {manifest.config.digest}")
+    check_layers(manifest, document, f"manifest {digest}")
+    layers = tuple(
+        Layer(x.digest, diff_id, x.media_type, x.size, "zstd" if x.media_type.endswith("zstd") else "gzip")
+        for x, diff_id in zip(manifest.layers, document.diff_ids, strict=True)
+    )
+    return Record(manifest.config.digest, config, manifest.raw, digest, manifest.media_type, layers)
+
+
 def layer_of(store: BlobStore, descriptor: Descriptor, diff_id: str) -> Layer:
     """The layer whose verified blob is in ``store``.
 
@@ -184,10 +210,10 @@ class LayerWork:
         self._flights.run(descriptor.digest, fly, report, self._guard)
 
     def _fetch(self, descriptor: Descriptor, sources: Sequence[Repository], report: Report) -> None:
-        def open_blob(digest: str, offset: int) -> BaseHTTPResponse:
-            return _open_blob(sources, digest, offset)
+        def source(digest: str, offset: int) -> BaseHTTPResponse:
+            return open_blob(sources, digest, offset)
 
-        fetch(self._store, descriptor, open_blob, self._config, report, self._guard)
+        fetch(self._store, descriptor, source, self._config, report, self._guard)
 
     def prepare(self, layer: Layer) -> None:
         if self._prepare is not None:
@@ -202,10 +228,11 @@ class LayerWork:
             return layer_of(self._store, descriptor, diff_id)
         return artifacts.layer_of(self._store, descriptor, self._config.max_blob_bytes, self._guard)
 
-    def all(self, resolved: Resolved, sources: Sequence[Repository]) -> tuple[Layer, ...]:
-        """The layers of ``resolved``: each is brought and prepared once, in parallel."""
-        manifest = resolved.manifest
-        diff_ids = diff_ids_of(manifest, resolved.digest, resolved.config)
+    def all(
+        self, manifest: Manifest, digest: str, config: bytes, bring: Callable[[Descriptor], None]
+    ) -> tuple[Layer, ...]:
+        """The image's layers, each brought and prepared once, in parallel; ``bring`` has its blob in the store."""
+        diff_ids = diff_ids_of(manifest, digest, config)
         wanted = list(zip(manifest.layers, diff_ids, strict=True))
         # Of an artifact one blob may be several files.
         keys = [(x.digest, diff_id or str(place)) for place, (x, diff_id) in enumerate(wanted)]
@@ -217,7 +244,7 @@ class LayerWork:
         def job(key: tuple[str, str]) -> Callable[[], None]:
             def bring_and_prepare() -> None:
                 descriptor, diff_id = unique[key]
-                self.download(descriptor, sources)
+                bring(descriptor)
                 layer = made[key] = self.layer_of(descriptor, diff_id)
                 self.prepare(layer)
 
@@ -225,8 +252,17 @@ class LayerWork:
 
         in_parallel(map(job, unique), self._config.parallel_downloads, self._guard)
         layers = tuple(made[key] for key in keys)
-        artifacts.check_names(layers, str(resolved.source))
+        artifacts.check_names(layers, f"manifest {digest}")
         return layers
+
+
+def assembled(records: Sequence[Record], assemble: Assemble | None, guard: Guard) -> None:
+    """The last thing before images are registered: it can still be too late for them, or fail."""
+    for record in records:
+        guard.check()
+        if assemble is not None:
+            assemble([layer.diff_id for layer in record.layers])
+    guard.check()
 
 
 def in_parallel(jobs: Iterable[Callable[[], None]], workers: int, guard: Guard) -> None:
@@ -247,10 +283,13 @@ def in_parallel(jobs: Iterable[Callable[[], None]], workers: int, guard: Guard) 
         raise error
 
 
-def _open_blob(sources: Sequence[Repository], digest: str, offset: int) -> BaseHTTPResponse:
+def open_blob(
+    sources: Sequence[Repository], digest: str, offset: int, end: int | None = None
+) -> BaseHTTPResponse:
+    """From the first source that has it; see `Repository.blob`."""
     for source in sources[:-1]:
         try:
-            return source.blob(digest, offset)
+            return source.blob(digest, offset, end)
         except (RegistryError, Unauthorized, NotFound):
             continue
-    return sources[-1].blob(digest, offset)
+    return sources[-1].blob(digest, offset, end)

@@ -132,11 +132,13 @@ class Repository:
 
         return retrying(get, self._transport.config, self._guard)
 
-    def blob(self, digest: str, offset: int) -> BaseHTTPResponse:
-        """A blob's bytes from ``offset``: status 206, or 200 from the start, or 416 when there are none."""
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+    def blob(self, digest: str, offset: int, end: int | None = None) -> BaseHTTPResponse:
+        """A blob's bytes from ``offset``, before ``end``: status 206, or 200 from the start, or 416 when there are
+        none."""
+        part = offset or end is not None
+        headers = {"Range": f"bytes={offset}-{'' if end is None else end - 1}"} if part else {}
         response = self._call("GET", f"blobs/{digest}", headers)
-        self._expect(response, (200, 206, 416) if offset else (200,), f"blob {digest} of {self}")
+        self._expect(response, (200, 206, 416) if part else (200,), f"blob {digest} of {self}")
         return response
 
     def has_blob(self, digest: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
 from hypercontainer.image import importing, local, trust
+from hypercontainer.image.ahead import Ahead, Arrivals
 from hypercontainer.image.archive_read import Loaded, generated_manifest, images
 from hypercontainer.image.archive_write import write_docker, write_oci
 from hypercontainer.image.artifacts import check_names, not_to_run
@@ -26,7 +27,7 @@ from hypercontainer.image.blobs import BlobStore, digest_of, disk_errors
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.image.documents import Manifest, parse_config, parse_manifest
-from hypercontainer.image.endpoints import endpoints, origin
+from hypercontainer.image.endpoints import origin
 from hypercontainer.image.flights import Flights
 from hypercontainer.image.history import entries
 from hypercontainer.image.importing import IMPORTED, Making
@@ -44,21 +45,23 @@ from hypercontainer.image.model import (
 )
 from hypercontainer.image.platforms import Platform, host_platform
 from hypercontainer.image.pull import (
+    Assemble,
     LayerWork,
     Prepare,
     ReportProgress,
+    assembled,
     diff_ids_of,
     in_parallel,
+    record_ahead,
     record_of,
     resolve,
+    sources_of,
 )
 from hypercontainer.image.push import Pusher, with_gzip_layers
 from hypercontainer.image.reference import normalize_registry, parse
 from hypercontainer.image.registry import Repository
 from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.transport import Transport
-
-Assemble = Callable[[Sequence[str]], object]
 
 
 class ImageStore:
@@ -68,7 +71,7 @@ class ImageStore:
         self, root: Path, config: RegistriesConfig | None = None, policy: Policy | None = None
     ) -> None:
         """``policy``: what signatures images need; None of any."""
-        self._config = config or RegistriesConfig()
+        self.config = config or RegistriesConfig()
         self._policy = policy or Policy()
         with disk_errors("open the image store", root):
             self._blobs = BlobStore(root)
@@ -78,10 +81,11 @@ class ImageStore:
                 self._blobs.set_aside()
             else:
                 self._blobs.bring_back(self._metadata.layer_digests())
-        self._transport = Transport(self._config)
+        self._transport = Transport(self.config)
         self._flights = Flights()
         self._doomed: set[str] = set()
         self._uses = local.Uses()
+        self.arrivals = Arrivals(self._metadata, self._blobs, self._transport, self._operation, self._work)
         self._sweep()
 
     def close(self) -> None:
@@ -98,6 +102,7 @@ class ImageStore:
         credentials: Credentials | None = None,
         prepare: Prepare | None = None,
         assemble: Assemble | None = None,
+        ahead: Ahead | None = None,
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
         artifacts: bool = True,
@@ -107,31 +112,39 @@ class ImageStore:
 
         ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
         it was there before), ``assemble`` at the end with the layers' diff IDs: what they raise fails the pull.
-        The image is registered after all have returned.  Untrusted, before any layer comes, where the policy asks for
-        a signature that the registry has not.
+        The image is registered after all have returned; or, where ``ahead`` takes it on to bring the layers, at once.
+        Untrusted, before any layer comes, where the policy asks for a signature that the registry has not.
         ``credentials`` are for the reference's own registry; mirrors are asked without.
         """
         wanted = parse(reference)
         with self._operation(f"pull {wanted.familiar()}", cancelled) as guard:
-            sources = [
-                Repository(
-                    self._transport, place, wanted.repository, None if place.is_mirror else credentials, guard
-                )
-                for place in endpoints(wanted, self._config)
-            ]
+            sources = sources_of(self._transport, wanted, credentials, guard)
             resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
             if resolved.manifest.artifact_type and not artifacts:
                 raise not_to_run(wanted.familiar(), resolved.manifest.artifact_type)
             verified = trust.at_pull(self._policy, wanted, resolved, sources)
+            tags = [] if wanted.digest else [wanted.canonical]
+            digests = [(wanted.name, resolved.named_digest)]
+            offered = None if resolved.manifest.artifact_type else ahead
+            if offered is not None and (go_on := offered(self.arrivals.offer(reference, resolved))) is not None:
+                record = record_ahead(resolved.manifest, resolved.digest, resolved.config)
+                self._metadata.register(record, tags, digests, verified, coming=reference)
+                go_on()
+                return self._image(record.id)
+            work = self._work(guard, prepare, progress)
             try:
-                layers = self._work(guard, prepare, progress).all(resolved, sources)
+                layers = work.all(
+                    resolved.manifest,
+                    resolved.digest,
+                    resolved.config,
+                    lambda layer: work.download(layer, sources),
+                )
                 record = record_of(resolved.manifest, resolved.digest, resolved.config, layers)
-                _assemble([record], assemble, guard)
+                assembled([record], assemble, guard)
             except (LayerError, DigestMismatch):  # of what is here: another attempt would end the same way
                 self._doomed |= {layer.digest for layer in resolved.manifest.layers}
                 raise
-            tags = [] if wanted.digest else [wanted.canonical]
-            self._register(record, tags, [(wanted.name, resolved.named_digest)], verified)
+            self._register(record, tags, digests, verified)
             return self._image(record.id)
 
     def push(
@@ -151,9 +164,9 @@ class ImageStore:
             raise NotFound(f"no image is tagged {wanted.familiar()}", remedies=[Remedy("images.tag")])
         with self._operation(f"push {wanted.familiar()}", cancelled) as guard:
             record = self._pushable(self._whole(image_id), guard)
-            place = origin(wanted.registry, self._config)
+            place = origin(wanted.registry, self.config)
             target = Repository(self._transport, place, wanted.repository, credentials, guard, push=True)
-            digest = Pusher(self._blobs, self._metadata, target, self._config, guard, progress).push(
+            digest = Pusher(self._blobs, self._metadata, target, self.config, guard, progress).push(
                 record, wanted
             )
             self._metadata.point(image_id, digests=[(wanted.name, digest)])
@@ -184,16 +197,16 @@ class ImageStore:
             disk_errors("load", self._blobs.root),
             self._blobs.staging() as folder,
         ):
-            found = images(take(stream, folder, self._config.max_archive_bytes, guard), platform)
+            found = images(take(stream, folder, self.config.max_archive_bytes, guard), platform)
             # What is not registered in the end goes; what is, no sweep takes.
             self._doomed |= {x.digest for loaded in found for x in loaded.manifest.layers}
             work = self._work(guard, prepare, progress)
             records = [self._adopt(loaded, work) for loaded in found]
             unique = {(x.digest, x.diff_id): x for record in records for x in record.layers}
             in_parallel(
-                [partial(work.prepare, x) for x in unique.values()], self._config.parallel_downloads, guard
+                [partial(work.prepare, x) for x in unique.values()], self.config.parallel_downloads, guard
             )
-            _assemble(records, assemble, guard)
+            assembled(records, assemble, guard)
             names: dict[str, dict[str, None]] = {}
             for record, loaded in zip(records, found, strict=True):
                 own = loaded.tags if tags is None else [parse(tag).canonical for tag in tags]
@@ -271,7 +284,7 @@ class ImageStore:
         config_of("sha256:" + "0" * 64)  # refuse before reading
         with disk_errors(what, self._blobs.root), self._blobs.staging() as folder:
             path = folder / "layer"
-            taken = importing.take_layer(what, stream, path, self._config.max_blob_bytes, guard)
+            taken = importing.take_layer(what, stream, path, self.config.max_blob_bytes, guard)
             self._doomed.add(taken.digest)
             self._blobs.adopt(path, taken.digest)
             config = config_of(taken.diff_id)
@@ -283,7 +296,7 @@ class ImageStore:
             made = tuple(map(work.layer_of, manifest.layers, diff_ids_of(manifest, digest, config)))
             record = record_of(manifest, digest, config, made, generated=True)
             work.prepare(made[-1])
-            _assemble([record], assemble, guard)
+            assembled([record], assemble, guard)
             self._register(record, tags)
             return self._image(record.id)
 
@@ -310,7 +323,7 @@ class ImageStore:
             records = {image_id: self._whole(image_id) for image_id in names}
             if format == "docker":
                 self._check_images(records)
-                write_docker(self._blobs, names, records, out, self._config.max_blob_bytes, guard)
+                write_docker(self._blobs, names, records, out, self.config.max_blob_bytes, guard)
             else:
                 platforms = {
                     i: parse_config(r.config, f"image {i}").platform
@@ -447,7 +460,7 @@ class ImageStore:
         """
         name = normalize_registry(registry)
         with self._operation(f"log in to {name}", cancelled) as guard:
-            return Repository(self._transport, origin(name, self._config), "", credentials, guard).ping()
+            return Repository(self._transport, origin(name, self.config), "", credentials, guard).ping()
 
     # Inside
 
@@ -466,14 +479,14 @@ class ImageStore:
         known = self._metadata.record(record.id)
         if known is not None:
             self._doomed |= {layer.digest for layer in (*known.layers, *record.layers)}  # one set of them
-            kept = record.generated and not (known.generated and _smaller(record, known))
+            kept = record.generated and not (known.generated and local.smaller(record, known))
             if kept and all(self._blobs.has(x.digest, x.size_bytes) for x in known.layers):
                 self._metadata.point(record.id, tags, digests)
                 return
         self._metadata.register(record, tags, digests, verified)
 
     def _work(self, guard: Guard, prepare: Prepare | None, progress: ReportProgress | None) -> LayerWork:
-        return LayerWork(self._blobs, self._flights, self._config, guard, prepare, progress)
+        return LayerWork(self._blobs, self._flights, self.config, guard, prepare, progress)
 
     @contextmanager
     def _operation(self, what: str, cancelled: threading.Event | None) -> Iterator[Guard]:
@@ -490,7 +503,7 @@ class ImageStore:
     def _sweep(self, *, leftovers: bool = False) -> None:
         """Delete blobs that no image needs any more, if nobody is at work; else whoever is does it.  Those that none
         ever needed, for all that the record says, are only ``leftovers``."""
-        grace_s = None if leftovers else self._config.leftover_grace_s
+        grace_s = None if leftovers else self.config.leftover_grace_s
         with disk_errors("clean up the image store", self._blobs.root), self._blobs.alone() as alone:
             if alone:
                 doomed, self._doomed = self._doomed, set()
@@ -507,6 +520,7 @@ class ImageStore:
         record = self._metadata.record(image_id)
         if record is None:
             raise NotFound(f"no such image: {image_id}")
+        self.arrivals.check_whole(image_id)
         for layer in record.layers:
             self._need(layer)
         return record
@@ -522,12 +536,3 @@ def _smaller(new: Record, old: Record) -> bool:
     """Whether ``new`` has compressed what is plain in ``old``."""
     plain = [sum(layer.compression == "none" for layer in record.layers) for record in (new, old)]
     return plain[0] < plain[1]
-
-
-def _assemble(records: Sequence[Record], assemble: Assemble | None, guard: Guard) -> None:
-    """The last thing before images are registered: it can still be too late for them, or fail."""
-    for record in records:
-        guard.check()
-        if assemble is not None:
-            assemble([layer.diff_id for layer in record.layers])
-    guard.check()

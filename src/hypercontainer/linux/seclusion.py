@@ -38,22 +38,28 @@ def enter(namespaces: Sequence[int]) -> None:
 def seclude(uid: int | None, call_filter: bytes, *, tmp_kib: int) -> None:
     """``uid``: who it is from now on, where it is root.  Its root has nothing in it, and room for so much.
     ``call_filter``: struct sock_filter[]."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _empty_root(tmp_kib)
+    if uid is not None:
+        os.chown("/", uid, uid)
+    give_up_rights(uid)
+    _checked(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
+    instructions = ctypes.create_string_buffer(call_filter, len(call_filter))
+    program = struct.pack("HxxxxxxP", len(call_filter) // 8, ctypes.addressof(instructions))
+    _checked(_libc.prctl(_SET_SECCOMP, _FILTER, program, 0, 0), "seccomp")
+
+
+def give_up_rights(uid: int | None = None) -> None:
+    """All capabilities, for good, and the user, where ``uid`` is another; of this thread, and those that it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number in range(_LAST_CAPABILITY + 1):
         _libc.prctl(_BOUNDING_DROP, number, 0, 0, 0)  # there is an end to those that the kernel knows
     if uid is not None:
-        os.chown("/", uid, uid)
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     header = struct.pack("=Ii", _CAPABILITIES, 0)
     _checked(_libc.capset(header, bytes(24)), "capset")
-    _checked(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
     _checked(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no-new-privs")
-    instructions = ctypes.create_string_buffer(call_filter, len(call_filter))
-    program = struct.pack("HxxxxxxP", len(call_filter) // 8, ctypes.addressof(instructions))
-    _checked(_libc.prctl(_SET_SECCOMP, _FILTER, program, 0, 0), "seccomp")
 
 
 def _empty_root(tmp_kib: int) -> None:

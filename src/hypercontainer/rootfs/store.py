@@ -17,20 +17,19 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, NotFound
 from hypercontainer.linux import disk
 
 from . import erofs
-from .blockfile import BlockFile
 from .convert import convert
-from .limits import LayerLimits, Refusal, Tally, refusal_named
-from .merge import apply_layer, empty
+from .limits import LayerLimits, Tally
 from .reader import AGAIN, Extent, RootReader
 from .stream import Readable
 from .tree import BLOCK_SIZE, Inode
-from .writer import MAX_IMAGE_BYTES, write_merged
+from .union import Source, write_union
 
 DIGEST = re.compile(r"([a-z0-9]+):([0-9a-f]{64})")
 SUFFIX, PART_SUFFIX = ".erofs", ".part"
@@ -143,6 +142,12 @@ class LayerStore:
                 )
         return LayerImage(diff_id, path, done.image_bytes, done.tar_bytes)
 
+    def source(self, diff_id: str) -> tuple[Path, Source]:
+        """The file of a layer that has been converted, as a part of some disk; NotFound, ImageError."""
+        size_bytes = self._found(diff_id).blocks * BLOCK_SIZE
+        path = self._layer_path(diff_id)
+        return path, Source(size_bytes, partial(self._tree, Extent(path, size_bytes)))
+
     def root_disk(self, diff_ids: Sequence[str], *, cancelled: Callable[[], bool] | None = None) -> RootDisk:
         """The disk of an image with these layers, the lowest first; all must have been converted.
 
@@ -195,21 +200,11 @@ class LayerStore:
         uuid: bytes,
         cancelled: Callable[[], bool] | None,
     ) -> None:
-        bases, blocks = {}, 0
-        for diff_id, extent in layers.items():
-            bases[diff_id] = blocks
-            blocks += extent.size_bytes // BLOCK_SIZE
-        tree = empty()
-        tally = Tally("the image has more entries than", self._limits.max_image_entries, cancelled)
-        for diff_id, before in zip(diff_ids, (None, *diff_ids), strict=False):
-            if diff_id == before:
-                continue  # a layer over itself changes nothing
-            with refusal_named(diff_id):
-                apply_layer(tree, self._tree(layers[diff_id], bases[diff_id], tally), tally)
-        with refusal_named(diff_ids[-1] if diff_ids else ""):
-            if blocks * BLOCK_SIZE > self._limits.max_image_bytes:
-                raise Refusal(f"the image's layers have more than {self._limits.max_image_bytes} bytes")
-            write_merged(BlockFile(fd, MAX_IMAGE_BYTES, cancelled), tree, uuid, blocks)
+        sources = {
+            diff_id: Source(extent.size_bytes, partial(self._tree, extent))
+            for diff_id, extent in layers.items()
+        }
+        write_union(fd, diff_ids, sources, uuid, self._limits, cancelled)
 
     @staticmethod
     def _tree(extent: Extent, base: int, tally: Tally) -> Inode:

@@ -179,6 +179,7 @@ def test_a_missing_image_is_pulled_with_the_users_credentials(
         "reference": "localhost:5000/app",
         "platform": "linux/amd64",
         "credentials": {"username": "me", "password": "secret", "identity_token": "", "registry_token": ""},
+        "whole": False,
     }
 
 

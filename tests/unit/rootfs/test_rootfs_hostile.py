@@ -14,7 +14,7 @@ import pytest
 import layer_tar as lt
 from hypercontainer.errors import ImageError, LayerError, Unavailable
 from hypercontainer.rootfs import LayerLimits, LayerStore
-from hypercontainer.rootfs import store as store_module
+from hypercontainer.rootfs import union as union_module
 
 LAYER = lt.tar(lt.directory(b"./"), lt.directory(b"d"), lt.entry(b"d/f", data=b"data" * 3000))
 UPPER = lt.tar(lt.entry(b"d/g", data=b"more"))
@@ -110,7 +110,7 @@ def test_a_merge_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError("it went on to the end")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "write_merged", written)
+        patched.setattr(union_module, "write_merged", written)
         with pytest.raises(CancelledError):
             store.root_disk(chain, cancelled=lambda: True)
     turns = iter([False, False])

@@ -85,7 +85,7 @@ def _names(image: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
     for repository, tag, digest in _names(image):
-        size = decimal_size(image["size_bytes"])
+        size = decimal_size(image["size_bytes"]) + (" (coming)" if image.get("coming") else "")
         yield {
             "Repository": repository,
             "Tag": tag,

@@ -24,7 +24,11 @@ def run_pull(call: Call) -> int:
     if not quiet and wanted.digest is None and not _has_tag(call.arguments[0]):
         tell(f"Using default tag: {wanted.tag}")
     image = pull(
-        call.session.client, call.arguments[0], platform=values.text("platform") or None, quiet=quiet
+        call.session.client,
+        call.arguments[0],
+        platform=values.text("platform") or None,
+        quiet=quiet,
+        whole=True,
     )
     if not quiet:
         if digest := wanted.digest or _digest(image, wanted.name, wanted.familiar_name()):

@@ -12,6 +12,7 @@ from typing import Any
 from hypercontainer.config import Machine
 from hypercontainer.contract.spec import PodSpec, PortMapping
 from hypercontainer.contract.volumes import HostPath
+from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.places import Places
@@ -49,6 +50,7 @@ class Supplies:
     drivers: Drivers
     kernels: KernelStore
     layers: LayerStore
+    coming: Coming
     volumes: VolumeStore
     boot_files: BootFiles
     claims: Claims
@@ -76,7 +78,7 @@ class Supplies:
 
     async def roots(self, images: Sequence[tuple[str, ...]]) -> list[RootDisk]:
         """In a thread of its own: who merges one of them already is waited for."""
-        return await _ROOT_DISKS.run(lambda: [self.layers.root_disk(diff_ids) for diff_ids in images])
+        return await _ROOT_DISKS.run(lambda: [self.coming.root_disk(diff_ids) for diff_ids in images])
 
 
 async def plan_hardware(

@@ -185,6 +185,7 @@ class SystemService:
             report = await asyncio.to_thread(
                 self._store.prune, all_unused=all, in_use=self._directory.users_of
             )
+            await asyncio.to_thread(self._supplies.coming.look)
             gone_images = [line.deleted or line.untagged for line in report.removed]
             reclaimed += report.reclaimed_bytes
         if not self._directory.aside.found():

@@ -50,7 +50,12 @@ class AsyncImages:
         """
         async with deadline(f"pull {reference}", timeout_s):
             return await pulling.pull(
-                self._api, reference, platform=platform, credentials=credentials, progress=progress
+                self._api,
+                reference,
+                platform=platform,
+                credentials=credentials,
+                progress=progress,
+                whole=True,
             )
 
     async def build(

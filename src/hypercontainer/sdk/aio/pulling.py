@@ -41,10 +41,16 @@ async def pull(
     credentials: Credentials | None = None,
     progress: OnProgress | None = None,
     artifacts: bool = True,
+    whole: bool = False,
 ) -> ImageSummary:
-    """``artifacts`` False: it is to be a container's image."""
+    """To be used at once; ``whole``: when all of it is here.  ``artifacts`` False: it is to be a container's image."""
     found = as_json(credentials) if credentials is not None else await credentials_for(reference)
-    body: dict[str, Any] = {"reference": reference, "platform": platform, "credentials": found}
+    body: dict[str, Any] = {
+        "reference": reference,
+        "platform": platform,
+        "credentials": found,
+        "whole": whole,
+    }
     body |= {} if artifacts else {"artifacts": False}
     return await api.operation("images.pull", ImageSummary, body=body, progress=progress)
 

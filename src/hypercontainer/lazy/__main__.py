@@ -1,0 +1,3 @@
+from hypercontainer.lazy.serve import main
+
+main()
