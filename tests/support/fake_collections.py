@@ -9,8 +9,10 @@ from typing import Any, BinaryIO
 from msgspec.structs import replace
 
 from hypercontainer.contract import answers as a
-from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned, VolumesPruned
+from hypercontainer.contract import images
+from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
+from hypercontainer.contract.volume_calls import VolumesPruned
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
@@ -67,11 +69,11 @@ class FakeImages(Noted, of="images"):
             return "sha256:1"
         raise NotFound(f"no image {ref}")
 
-    def _summary(self, identifier: str) -> a.ImageSummary:
+    def _summary(self, identifier: str) -> images.ImageSummary:
         references = tuple(name for name, found in self.known.items() if found == identifier)
-        return a.ImageSummary(id=identifier, references=references, **FACTS)
+        return images.ImageSummary(id=identifier, references=references, **FACTS)
 
-    async def find(self, *, filters: Filters | None = None) -> list[a.ImageSummary]:
+    async def find(self, *, filters: Filters | None = None) -> list[images.ImageSummary]:
         wanted = (filters or {}).get("reference")
         return [
             self._summary(identifier)
@@ -79,11 +81,13 @@ class FakeImages(Noted, of="images"):
             if not wanted or name in wanted
         ]
 
-    async def inspect(self, ref: str) -> a.ImageInspect:
-        return a.ImageInspect(id=self._image(ref), references=(ref,), config={"Env": []}, **FACTS)
+    async def inspect(self, ref: str) -> images.ImageInspect:
+        return images.ImageInspect(id=self._image(ref), references=(ref,), config={"Env": []}, **FACTS)
 
-    async def history(self, ref: str) -> list[a.HistoryLine]:
-        return [a.HistoryLine(id=self._image(ref), created="", created_by="sh", size_bytes=0, comment="")]
+    async def history(self, ref: str) -> list[images.HistoryLine]:
+        return [
+            images.HistoryLine(id=self._image(ref), created="", created_by="sh", size_bytes=0, comment="")
+        ]
 
     async def pull(
         self,
@@ -93,7 +97,7 @@ class FakeImages(Noted, of="images"):
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
         whole: bool = True,
-    ) -> a.ImageSummary:
+    ) -> images.ImageSummary:
         self.known[reference] = "sha256:2"
         return self._summary("sha256:2")
 
@@ -105,7 +109,7 @@ class FakeImages(Noted, of="images"):
 
     async def load(
         self, stream: BinaryIO, *, platform: str | None = None, progress: ProgressSink | None = None
-    ) -> list[a.ImageSummary]:
+    ) -> list[images.ImageSummary]:
         await asyncio.to_thread(stream.read)
         return [self._summary("sha256:1")]
 
@@ -122,7 +126,7 @@ class FakeImages(Noted, of="images"):
         reference: str | None = None,
         change: Sequence[str] = (),
         message: str = "",
-    ) -> a.ImageSummary:
+    ) -> images.ImageSummary:
         data = await asyncio.to_thread(stream.read)
         identifier = f"sha256:{data.hex()}"
         if reference is not None:
@@ -132,13 +136,13 @@ class FakeImages(Noted, of="images"):
     async def tag(self, source: str, target: str) -> None:
         self.known[target] = self._image(source)
 
-    async def remove(self, ref: str, *, force: bool = False) -> list[a.Removed]:
+    async def remove(self, ref: str, *, force: bool = False) -> list[images.Removed]:
         identifier = self._image(ref)
         names = [name for name in self.known if ref in (name, name.removesuffix(":latest"))]
         for name in names:
             del self.known[name]
-        gone = [] if identifier in self.known.values() else [a.Removed(deleted=identifier)]
-        return [*(a.Removed(untagged=name) for name in names), *gone]
+        gone = [] if identifier in self.known.values() else [images.Removed(deleted=identifier)]
+        return [*(images.Removed(untagged=name) for name in names), *gone]
 
     async def authenticate(self, registry: str, credentials: Credentials) -> AuthAnswer:
         return AuthAnswer(f"{credentials.username} is known at {registry}", "token")

@@ -50,7 +50,11 @@ def test_an_image_is_a_volume(hyper: Hyper) -> None:
         hyper.out("run", "--rm", *one, BUSYBOX, "sh", "-c", "cat /f && cmp /bin/busybox /b/bin/busybox")
         == "top"
     )
-    for path, says in (("www/none", b"no 'www/none' in it"), ("top/x", b"in it"), ("out", b"out: no such file")):
+    for path, says in (
+        ("www/none", b"no 'www/none' in it"),
+        ("top/x", b"in it"),
+        ("out", b"out: no such file"),
+    ):
         refused = hyper("run", "--rm", "--mount", f"{mount}=/s,image-subpath={path}", BUSYBOX, check=False)
         assert refused.returncode == 125
         assert says in refused.stderr, refused.stderr
@@ -90,14 +94,8 @@ def test_artifacts(hyper: Hyper, tmp_path: Path) -> None:
         look = "cat /m/README.md; sha256sum /m/model.bin; ls /m"
         out = hyper.out("run", "--rm", "--mount", f"type=image,source={reference},target=/m", BUSYBOX,
                         "sh", "-c", look)  # fmt: skip
-    assert out.split() == [
-        "#",
-        "card",
-        artifacts.digest_of(model)[7:],
-        "/m/model.bin",
-        "README.md",
-        "model.bin",
-    ]
+    shown = ["#", "card", artifacts.digest_of(model)[7:], "/m/model.bin", "README.md", "model.bin"]
+    assert out.split() == shown
     assert "application/vnd.test.model" in hyper.out("images")
     assert hyper.json("image", "inspect", reference)[0]["ArtifactType"] == "application/vnd.test.model"
     manifest = {

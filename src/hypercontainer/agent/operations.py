@@ -66,8 +66,7 @@ class Disk:
     """``serial`` is the disk's virtio serial, ``filesystem`` what is on it ("erofs", "ext4", ...).
 
     ``offset_bytes`` and ``length_bytes``: only that part of the disk.  ``directory``: what is written goes into that
-    directory of it, which is one name.
-    """
+    directory of it, which is one name."""
 
     serial: Annotated[str, Tag.SERIAL]
     filesystem: Annotated[str, Tag.FILESYSTEM]
@@ -96,12 +95,9 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file written into the root; with ``bind`` kept off the writable disk and bind-mounted.
-
-    ``owner``: "user[:group]" looked up in the root, in place of ``uid`` and ``gid``.  ``joined``, with
-    ``bind``: paths; the first that is a file in the root goes before ``content``.  Where none is, and ``path`` is one
-    of them, nothing is bound.
-    """
+    """A file written into the root; with ``bind`` kept off the writable disk and bind-mounted.  ``owner``:
+    "user[:group]" looked up in the root, in place of ``uid`` and ``gid``.  ``joined``, with ``bind``: paths; the first
+    that is a file in the root goes before ``content``.  Where none is, and ``path`` is one of them, none is bound."""
 
     path: Annotated[str, Tag.PATH]
     mode: Annotated[int, Tag.MODE]

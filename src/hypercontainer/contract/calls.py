@@ -14,8 +14,6 @@ from hypercontainer.contract.answers import (
     Change,
     Check,
     CronJob,
-    HistoryLine,
-    ImageSummary,
     KernelLine,
     NetworkInfo,
     Played,
@@ -24,14 +22,12 @@ from hypercontainer.contract.answers import (
     Port,
     Process,
     Pruned,
-    Removed,
     Sample,
     Summary,
-    VolumeInfo,
 )
+from hypercontainer.contract.images import HistoryLine, ImageSummary, Removed
 from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.contract.volumes import SnapshotInfo
 
 API_VERSION = "1"
 
@@ -286,54 +282,6 @@ class PortsBody(Request, frozen=True):
     ports: Annotated[tuple[PortMapping, ...], Meta(min_length=1, max_length=1024)]
 
 
-class VolumeBody(Request, frozen=True):
-    """``name`` None: it gets an ID, and is one that nobody has named."""
-
-    name: Name | None = None
-    size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-class ResizeVolumeBody(Request, frozen=True):
-    size_bytes: Annotated[int, Meta(ge=1, le=2**62)]
-
-
-class UnpackVolumeQuery(Request, frozen=True):
-    """``replace``: a directory may take the place of a file, and a file that of a directory."""
-
-    path: PlacePath
-    replace: bool = False
-
-
-class SnapshotBody(Request, frozen=True):
-    """``snapshot`` None: named by the time."""
-
-    snapshot: Name | None = None
-
-
-class SnapshotQuery(Request, frozen=True):
-    snapshot: Name
-
-
-class RestoreBody(Request, frozen=True):
-    snapshot: Name
-
-
-class CloneBody(Request, frozen=True):
-    """``snapshot`` None: of what the volume is now."""
-
-    target: Name
-    snapshot: Name | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-class PruneVolumesBody(Request, frozen=True):
-    """``filters``: all, label, label!."""
-
-    all: bool = False
-    filters: Filters = field(default_factory=dict)
-
-
 class PruneNetworksBody(Request, frozen=True):
     """``filters``: label, label!, until."""
 
@@ -452,19 +400,6 @@ class PodSamples(Wrapper, frozen=True):
 
 class PortList(Wrapper, frozen=True):
     ports: list[Port]
-
-
-class VolumeList(Wrapper, frozen=True):
-    volumes: list[VolumeInfo]
-
-
-class SnapshotList(Wrapper, frozen=True):
-    snapshots: list[SnapshotInfo]
-
-
-class VolumesPruned(Struct, frozen=True):
-    removed: tuple[str, ...]
-    space_reclaimed_bytes: int
 
 
 class NetworkList(Wrapper, frozen=True):

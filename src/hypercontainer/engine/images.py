@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 from hypercontainer.contract.calls import AuthAnswer
+from hypercontainer.contract.images import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
 from hypercontainer.engine import image_filters
 from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.events import EventBus

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from hypercontainer.contract.answers import Exit, LayerProgress
+from hypercontainer.contract.answers import Exit
+from hypercontainer.contract.images import LayerProgress
 
 ProgressSink = Callable[[LayerProgress], None]  # called on the event loop's thread
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from hypercontainer.errors import DigestMismatch
+from hypercontainer.errors import DigestMismatch, InvalidArgument
 from hypercontainer.image.archive_read import CONTAINERD_NAME, OCI_REF_NAME
 from hypercontainer.image.blobs import BlobStore, hasher
 from hypercontainer.image.cancel import Guard
@@ -170,3 +170,14 @@ def _platform(platform: Platform) -> dict[str, str]:
 
 def _blob_name(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
+
+
+def check_images(records: Mapping[str, Record]) -> None:
+    """InvalidArgument for what a Docker archive cannot have, by the images' IDs."""
+    for image_id, record in records.items():
+        if record.artifact_type:
+            raise InvalidArgument(
+                f"{image_id[:19]} is an artifact, {record.artifact_type}, which a Docker archive cannot have",
+                field="format",
+                takes="oci",
+            )

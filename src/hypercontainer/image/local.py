@@ -102,6 +102,17 @@ def find_all(metadata: Metadata, text: str) -> list[tuple[str, str]]:
     return [(image_id, reference.canonical if reference is not None and tagged else "")]
 
 
+def find_each(metadata: Metadata, texts: Sequence[str]) -> dict[str, list[str]]:
+    """IDs of the images that are meant, each with the canonical tags by which it is, in order."""
+    chosen: dict[str, dict[str, None]] = {}
+    for text in texts:
+        for image_id, tag in find_all(metadata, text):
+            chosen.setdefault(image_id, {}).update({tag: None} if tag else {})
+    if not chosen:
+        raise InvalidArgument("save: no image is named")
+    return {image_id: list(tags) for image_id, tags in chosen.items()}
+
+
 def by_reference(metadata: Metadata, reference: Reference) -> str | None:
     if reference.digest:
         return metadata.by_digest(reference.name, reference.digest)

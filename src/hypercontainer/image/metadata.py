@@ -366,3 +366,9 @@ def _document(record: Record) -> tuple[ImageDocument, str]:
         return parse_config(record.config, f"image {record.id}"), ""
     except ImageError as error:
         return bare, error.message
+
+
+def smaller(new: Record, old: Record) -> bool:
+    """Whether ``new`` has compressed what is plain in ``old``."""
+    plain = [sum(layer.compression == "none" for layer in record.layers) for record in (new, old)]
+    return plain[0] < plain[1]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from urllib3 import BaseHTTPResponse
 
@@ -30,6 +31,7 @@ from hypercontainer.image.documents import (
 from hypercontainer.image.download import fetch
 from hypercontainer.image.endpoints import endpoints
 from hypercontainer.image.flights import Flights, Report
+from hypercontainer.image.importing import Taken, take_layer
 from hypercontainer.image.metadata import Record
 from hypercontainer.image.model import Layer, Progress, RegistriesConfig
 from hypercontainer.image.platforms import Platform, candidates, suitability
@@ -221,6 +223,13 @@ class LayerWork:
             self.report(layer.digest, "extracting", 0, layer.size_bytes)
             self._prepare(layer, self._store.path(layer.digest))
         self.report(layer.digest, "done", layer.size_bytes, layer.size_bytes)
+
+    def take(self, what: str, stream: BinaryIO) -> Taken:
+        """The layer's tar that ``stream`` is, now in the store."""
+        with self._store.staging() as folder:
+            taken = take_layer(what, stream, folder / "layer", self._config.max_blob_bytes, self._guard)
+            self._store.adopt(folder / "layer", taken.digest)
+            return taken
 
     def layer_of(self, descriptor: Descriptor, diff_id: str) -> Layer:
         """The layer whose verified blob is in the store; ``diff_id`` "": an artifact's."""

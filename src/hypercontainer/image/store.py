@@ -20,17 +20,18 @@ from typing import Any, BinaryIO
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
 from hypercontainer.image import importing, local, trust
 from hypercontainer.image.ahead import Ahead, Arrivals
-from hypercontainer.image.archive_read import Loaded, generated_manifest, images
-from hypercontainer.image.archive_write import write_docker, write_oci
+from hypercontainer.image.archive_read import Loaded, images
+from hypercontainer.image.archive_write import check_images, write_docker, write_oci
 from hypercontainer.image.artifacts import check_names, not_to_run
-from hypercontainer.image.blobs import BlobStore, digest_of, disk_errors
+from hypercontainer.image.blobs import BlobStore, disk_errors
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.credentials import Credentials
-from hypercontainer.image.documents import Manifest, parse_config, parse_manifest
+from hypercontainer.image.documents import parse_config
 from hypercontainer.image.endpoints import origin
 from hypercontainer.image.flights import Flights
 from hypercontainer.image.history import entries
 from hypercontainer.image.importing import IMPORTED, Making
+from hypercontainer.image.layered import record_over
 from hypercontainer.image.members import take
 from hypercontainer.image.metadata import Metadata, Record
 from hypercontainer.image.model import (
@@ -120,29 +121,25 @@ class ImageStore:
         with self._operation(f"pull {wanted.familiar()}", cancelled) as guard:
             sources = sources_of(self._transport, wanted, credentials, guard)
             resolved = resolve(sources, wanted.digest or wanted.tag or "", platform)
-            if resolved.manifest.artifact_type and not artifacts:
-                raise not_to_run(wanted.familiar(), resolved.manifest.artifact_type)
+            manifest, digest, config = resolved.manifest, resolved.digest, resolved.config
+            if manifest.artifact_type and not artifacts:
+                raise not_to_run(wanted.familiar(), manifest.artifact_type)
             verified = trust.at_pull(self._policy, wanted, resolved, sources)
             tags = [] if wanted.digest else [wanted.canonical]
             digests = [(wanted.name, resolved.named_digest)]
-            offered = None if resolved.manifest.artifact_type else ahead
-            if offered is not None and (go_on := offered(self.arrivals.offer(reference, resolved))) is not None:
-                record = record_ahead(resolved.manifest, resolved.digest, resolved.config)
+            able = None if manifest.artifact_type else ahead
+            if able is not None and (go_on := able(self.arrivals.offer(reference, resolved))) is not None:
+                record = record_ahead(manifest, digest, config)
                 self._metadata.register(record, tags, digests, verified, coming=reference)
                 go_on()
                 return self._image(record.id)
             work = self._work(guard, prepare, progress)
             try:
-                layers = work.all(
-                    resolved.manifest,
-                    resolved.digest,
-                    resolved.config,
-                    lambda layer: work.download(layer, sources),
-                )
-                record = record_of(resolved.manifest, resolved.digest, resolved.config, layers)
+                layers = work.all(manifest, digest, config, lambda layer: work.download(layer, sources))
+                record = record_of(manifest, digest, config, layers)
                 assembled([record], assemble, guard)
             except (LayerError, DigestMismatch):  # of what is here: another attempt would end the same way
-                self._doomed |= {layer.digest for layer in resolved.manifest.layers}
+                self._doomed |= {layer.digest for layer in manifest.layers}
                 raise
             self._register(record, tags, digests, verified)
             return self._image(record.id)
@@ -238,9 +235,7 @@ class ImageStore:
     ) -> Image:
         """Make an image of one layer from a root file system's tar, plain or compressed."""
 
-        def config(diff_id: str) -> bytes:
-            return importing.config_of(diff_id, platform or host_platform(), making)
-
+        config = partial(importing.config_of, platform=platform or host_platform(), making=making)
         with self._operation("import", cancelled) as guard:
             work = self._work(guard, prepare, progress)
             return self._over("import", (), stream, config, reference, work, assemble, guard)
@@ -282,20 +277,8 @@ class ImageStore:
         """The image of the layers ``below`` and the one that is in ``stream``; ``config_of`` its diff ID."""
         tags = [parse(reference).canonical] if reference else []
         config_of("sha256:" + "0" * 64)  # refuse before reading
-        with disk_errors(what, self._blobs.root), self._blobs.staging() as folder:
-            path = folder / "layer"
-            taken = importing.take_layer(what, stream, path, self.config.max_blob_bytes, guard)
-            self._doomed.add(taken.digest)
-            self._blobs.adopt(path, taken.digest)
-            config = config_of(taken.diff_id)
-            layers = [(layer.digest, layer.size_bytes, layer.compression) for layer in below]
-            raw = generated_manifest(config, [*layers, (taken.digest, taken.size_bytes, taken.compression)])
-            manifest = parse_manifest(raw, "", what)
-            assert isinstance(manifest, Manifest)
-            digest = digest_of(raw)
-            made = tuple(map(work.layer_of, manifest.layers, diff_ids_of(manifest, digest, config)))
-            record = record_of(manifest, digest, config, made, generated=True)
-            work.prepare(made[-1])
+        with disk_errors(what, self._blobs.root):
+            record = record_over(what, below, stream, config_of, work, self._doomed)
             assembled([record], assemble, guard)
             self._register(record, tags)
             return self._image(record.id)
@@ -312,17 +295,11 @@ class ImageStore:
         is named by ID is saved without one."""
         if format not in ("docker", "oci"):
             raise InvalidArgument(f"save: format {format!r} is not docker or oci")
-        chosen: dict[str, dict[str, None]] = {}  # image ID -> its tags, in order
-        for text in references:
-            for image_id, tag in local.find_all(self._metadata, text):
-                chosen.setdefault(image_id, {}).update({tag: None} if tag else {})
-        if not chosen:
-            raise InvalidArgument("save: no image is named")
-        names = {image_id: list(tags) for image_id, tags in chosen.items()}
+        names = local.find_each(self._metadata, references)
         with self._operation("save", cancelled) as guard:
             records = {image_id: self._whole(image_id) for image_id in names}
             if format == "docker":
-                self._check_images(records)
+                check_images(records)
                 write_docker(self._blobs, names, records, out, self.config.max_blob_bytes, guard)
             else:
                 platforms = {
@@ -331,15 +308,6 @@ class ImageStore:
                     if not r.artifact_type
                 }
                 write_oci(self._blobs, names, records, platforms, out, guard)
-
-    def _check_images(self, records: Mapping[str, Record]) -> None:
-        for image_id, record in records.items():
-            if record.artifact_type:
-                raise InvalidArgument(
-                    f"{image_id[:19]} is an artifact, {record.artifact_type}, which a Docker archive cannot have",
-                    field="format",
-                    takes="oci",
-                )
 
     # Images that are here
 
@@ -530,9 +498,3 @@ class ImageStore:
         if image is None:
             raise NotFound(f"no such image: {image_id}")
         return image
-
-
-def _smaller(new: Record, old: Record) -> bool:
-    """Whether ``new`` has compressed what is plain in ``old``."""
-    plain = [sum(layer.compression == "none" for layer in record.layers) for record in (new, old)]
-    return plain[0] < plain[1]

@@ -32,7 +32,7 @@ from hypercontainer.client.http import (
     quote,
     target,
 )
-from hypercontainer.contract.answers import LayerProgress
+from hypercontainer.contract.images import LayerProgress
 from hypercontainer.contract.reading import why
 from hypercontainer.contract.routes import JSON, PROTOCOL, route
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.contract.answers import Created, Exit, LayerProgress, Timings
+from hypercontainer.contract.answers import Created, Exit, Timings
+from hypercontainer.contract.images import LayerProgress
 
 if TYPE_CHECKING:
     from fake_attachment import FakeAttachment

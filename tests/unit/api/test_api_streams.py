@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from hypercontainer import errors as e
-from hypercontainer.contract.answers import ImageSummary, LayerProgress, Played
+from hypercontainer.contract.answers import Played
+from hypercontainer.contract.images import ImageSummary, LayerProgress
 from hypercontainer.surfaces.hyper import progress as progress_module
 from hypercontainer.surfaces.hyper.progress import Board
 

@@ -14,6 +14,7 @@ import pytest
 
 from fake_hyperd import STDOUT, FakeHyperd, control, frame
 from hypercontainer.contract import calls as messages
+from hypercontainer.contract import volume_calls
 from hypercontainer.contract.spec import PodSpec
 from terminal import Terminal
 
@@ -307,7 +308,7 @@ def test_volumes(hyperd: FakeHyperd, run: Run, capsys: Capture) -> None:
         {"name": "data", "size_bytes": 2 << 30, "labels": {"a": "b"}},
         {"size_bytes": 1 << 20},  # hyperd gives it an ID
     ]
-    msgspec.convert(hyperd.requests[0].json, messages.VolumeBody)
+    msgspec.convert(hyperd.requests[0].json, volume_calls.VolumeBody)
     hyperd.answer("DELETE", "/v1/volumes/data", status=204)
     hyperd.fail("DELETE", "/v1/volumes/busy", 409, code="conflict", message="volume busy: pod a uses it")
     assert run("volume", "rm", "busy", "data") == 1
@@ -325,7 +326,7 @@ def test_volumes_are_pruned(hyperd: FakeHyperd, run: Run, capsys: Capture) -> No
     assert run("volume", "prune", "-af", *words) == 0
     body = hyperd.requests[1].json
     assert body == {"all": True, "filters": {"label": ["a"], "label!": ["b=c"], "all": ["true"]}}
-    msgspec.convert(body, messages.PruneVolumesBody)
+    msgspec.convert(body, volume_calls.PruneVolumesBody)
 
 
 def test_the_systems_prune_takes_volumes_only_when_told(

@@ -7,7 +7,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from hypercontainer.contract.answers import Created, ImageSummary, Summary
+from hypercontainer.contract.answers import Created, Summary
+from hypercontainer.contract.images import ImageSummary
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.contract.states import State
 from hypercontainer.engine import files, views

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
-from hypercontainer.contract.calls import VolumesPruned
+from hypercontainer.contract.volume_calls import VolumesPruned
 from hypercontainer.contract.volumes import ANONYMOUS_LABEL
 from hypercontainer.engine import filters, names
 from hypercontainer.engine.directory import Directory

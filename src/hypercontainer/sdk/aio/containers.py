@@ -20,7 +20,6 @@ from hypercontainer.contract.answers import (
     Change,
     Created,
     Exit,
-    ImageSummary,
     Inspect,
     PathFacts,
     Process,
@@ -29,6 +28,7 @@ from hypercontainer.contract.answers import (
 )
 from hypercontainer.contract.calls import ChangeList, ContainerList, ProcessList
 from hypercontainer.contract.frames import CONTROL, FrameReader
+from hypercontainer.contract.images import ImageSummary
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
 from hypercontainer.sdk.aio.archives import Archive, opened, packed, unpacked

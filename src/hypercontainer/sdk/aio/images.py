@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Literal
 
 from hypercontainer.client.context import Context
-from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.contract.builds import BuildSecret, BuildSpec
 from hypercontainer.contract.calls import History, ImageList, Pushed, RemovedList
+from hypercontainer.contract.images import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import building, pulling
 from hypercontainer.sdk.aio.archives import Archive, opened

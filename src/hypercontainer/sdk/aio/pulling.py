@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from hypercontainer.contract.answers import ImageInspect, ImageSummary
+from hypercontainer.contract.images import ImageInspect, ImageSummary
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.volumes import ImageVolume, Volume
 from hypercontainer.errors import NotFound

@@ -16,7 +16,7 @@ from typing import Any, Self
 from hypercontainer.client.api import encode
 from hypercontainer.client.http import RECEIVE_BYTES, BrokenAnswer, broken_frame
 from hypercontainer.client.stream import ACKNOWLEDGE_BYTES, ConnectionLost
-from hypercontainer.contract.answers import Created, LayerProgress, Timings
+from hypercontainer.contract.answers import Created, Timings
 from hypercontainer.contract.frames import (
     CONTROL,
     CREDIT,
@@ -31,6 +31,7 @@ from hypercontainer.contract.frames import (
     header,
     read_credit,
 )
+from hypercontainer.contract.images import LayerProgress
 from hypercontainer.errors import HyperError, StreamClosed
 from hypercontainer.sdk.failures import TooMuchOutput, wire_error
 from hypercontainer.sdk.results import Output, RunResult, channel_name

@@ -7,7 +7,7 @@ import os
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import PathFacts, VolumeInfo
-from hypercontainer.contract.calls import SnapshotList, VolumeList, VolumesPruned
+from hypercontainer.contract.volume_calls import SnapshotList, VolumeList, VolumesPruned
 from hypercontainer.contract.volumes import SnapshotInfo
 from hypercontainer.sdk.aio.archives import Archive, packed, unpacked
 from hypercontainer.sdk.aio.calls import Filters, as_query

@@ -13,13 +13,13 @@ from typing import BinaryIO, Unpack
 
 from hypercontainer.contract.answers import (
     Change,
-    ImageSummary,
     Inspect,
     PathFacts,
     Process,
     Sample,
     Summary,
 )
+from hypercontainer.contract.images import ImageSummary
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.sdk.aio import containers as aio
 from hypercontainer.sdk.aio.archives import Archive

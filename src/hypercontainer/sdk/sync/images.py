@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Literal
 
-from hypercontainer.contract.answers import HistoryLine, ImageInspect, ImageSummary, Removed
+from hypercontainer.contract.images import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import images as aio
 from hypercontainer.sdk.aio.archives import Archive

@@ -11,7 +11,7 @@ import os
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import PathFacts, VolumeInfo
-from hypercontainer.contract.calls import VolumesPruned
+from hypercontainer.contract.volume_calls import VolumesPruned
 from hypercontainer.contract.volumes import SnapshotInfo
 from hypercontainer.sdk.aio import volumes as aio
 from hypercontainer.sdk.aio.archives import Archive

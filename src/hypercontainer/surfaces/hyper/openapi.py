@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from hypercontainer import __version__
-from hypercontainer.contract.answers import LayerProgress
 from hypercontainer.contract.calls import CredentialsBody, Nothing, Request
+from hypercontainer.contract.images import LayerProgress
 from hypercontainer.contract.routes import (
     BYTES,
     CREDENTIALS_HEADER,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from hypercontainer.contract.answers import LayerProgress
+from hypercontainer.contract.images import LayerProgress
 from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.surfaces.http.answers import closed_after
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of

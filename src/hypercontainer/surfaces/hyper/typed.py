@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hypercontainer.contract import answers, builds, calls, networks, policies, spec
+from hypercontainer.contract import answers, builds, calls, images, networks, policies, spec, volume_calls
 from hypercontainer.contract.calls import Request
 from hypercontainer.contract.routes import Route, routes
 
@@ -32,7 +32,7 @@ class Operation:
 
 
 def type_of(name: str) -> Any:
-    for module in (calls, answers, spec, networks, policies, builds):
+    for module in (calls, volume_calls, answers, images, spec, networks, policies, builds):
         if name in vars(module):
             return vars(module)[name]
     raise LookupError(f"no type {name} in the contract")
