@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from msgspec.structs import replace
@@ -13,6 +13,7 @@ from hypercontainer.contract import images
 from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.contract.volume_calls import VolumesPruned
+from hypercontainer.contract.volumes import SnapshotInfo
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
@@ -96,6 +97,7 @@ class FakeImages(Noted, of="images"):
         platform: str | None = None,
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
+        artifacts: bool = True,
         whole: bool = True,
     ) -> images.ImageSummary:
         self.known[reference] = "sha256:2"
@@ -188,6 +190,47 @@ class FakeVolumes(Noted, of="volumes"):
         if name in self.known or not force:
             del self.known[self._volume(name).name]
 
+    async def resize(self, name: str, *, size_bytes: int) -> a.VolumeInfo:
+        made = self.known[name] = replace(self._volume(name), size_bytes=size_bytes)
+        return made
+
+    async def stat_path(self, name: str, *, path: str) -> a.PathFacts:
+        self._volume(name)
+        return a.PathFacts(path.rpartition("/")[2], 0o100644, 4, 0)
+
+    async def pack(
+        self, name: str, *, path: str, follow: bool = False
+    ) -> tuple[a.PathFacts, AsyncGenerator[bytes, None]]:
+        return await self.stat_path(name, path=path), pieces(b"tar of a volume")
+
+    async def unpack(self, name: str, *, path: str, stream: BinaryIO, replace: bool = False) -> None:
+        self._volume(name)
+        await asyncio.to_thread(stream.read)
+
+    async def snapshot(self, name: str, *, snapshot: str | None = None) -> SnapshotInfo:
+        volume = self._volume(name)
+        return SnapshotInfo(
+            name=snapshot or "now",
+            volume=name,
+            created=volume.created,
+            size_bytes=volume.size_bytes,
+            used_bytes=7,
+        )
+
+    async def snapshots(self, name: str) -> list[SnapshotInfo]:
+        return [await self.snapshot(name)]
+
+    async def remove_snapshot(self, name: str, *, snapshot: str) -> None:
+        self._volume(name)
+
+    async def restore(self, name: str, *, snapshot: str) -> a.VolumeInfo:
+        return self._volume(name)
+
+    async def clone(
+        self, name: str, *, target: str, snapshot: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> a.VolumeInfo:
+        return await self.create(target, size_bytes=self._volume(name).size_bytes, labels=labels)
+
     async def prune(
         self,
         *,
@@ -197,6 +240,10 @@ class FakeVolumes(Noted, of="volumes"):
         gone = tuple(name for name in self.known if all and name not in self.used)
         freed = sum(self.known.pop(name).used_bytes for name in gone)
         return VolumesPruned(gone, freed)
+
+
+async def pieces(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
 
 
 def _volume(name: str, size_bytes: int, labels: dict[str, str]) -> a.VolumeInfo:

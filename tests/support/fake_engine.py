@@ -7,14 +7,16 @@ container that is paused is paused until it is unpaused, and is not paused twice
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from fake_attachment import FakeAttachment
 from fake_builds import FakeBuilds
-from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes
+from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes, pieces
 from fake_policies import FakePolicies
 from hypercontainer.contract import answers as a
+from hypercontainer.contract import images
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -224,6 +226,12 @@ class FakeContainer(_Living, Noted, of="containers"):
         data = await asyncio.to_thread(stream.read)
         self.files[path] = (a.FileFacts(0o755, int(own), int(replace), len(data)), data)
 
+    async def export(self) -> AsyncGenerator[bytes, None]:
+        return pieces(b"tar of a container")
+
+    async def changes(self) -> list[a.Change]:
+        return [a.Change("/etc/passwd", "modified")]
+
     async def exec_create(self, spec: ExecSpec) -> str:
         self._must("running")
         return self._engine.execs.make(self.id, spec).id
@@ -277,6 +285,19 @@ class FakeContainers(Noted, of="containers"):
         made = self._engine.make_container(spec, "running")
         created(a.Created(made.id, made.name))
         return FakeAttachment()
+
+    async def commit(
+        self,
+        container: str,
+        *,
+        reference: str | None = None,
+        change: Sequence[str] = (),
+        message: str = "",
+        author: str = "",
+        pause: bool = True,
+    ) -> images.ImageSummary:
+        await self.held(container)
+        return await self._engine.images.import_(io.BytesIO(b"layer"), reference=reference, change=change)
 
     async def find(
         self, *, all: bool = False, filters: Filters | None = None, size: bool = False

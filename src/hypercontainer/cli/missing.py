@@ -5,10 +5,7 @@ Loaded only where a command is unknown.  A first word alone stands for all of it
 
 from __future__ import annotations
 
-_BUILD = (
-    "images are built by other programs",
-    "`buildah build -t NAME .`, then `buildah push NAME docker-archive:/dev/stdout | hyper load`",
-)
+_BUILD = ("one builder is there, which needs no care", "`hyper build -t NAME .`")
 _SWARM = ("there is no swarm", "`hyper play` runs the Deployments and Services of a manifest on this machine")
 _PLUGINS = ("there are no plugins", "volumes, networks and logs are hyperd's own: docs/configuration.md")
 _REGISTRY = ("registries are asked by other programs for that", "`skopeo inspect` and `skopeo copy`")
@@ -18,7 +15,6 @@ MISSING: dict[str, tuple[str, str]] = {
         "there is no compose",
         "`hyper play` takes a Kubernetes manifest, `hyper run --podfile` a podfile",
     ),
-    "build": _BUILD,
     "builder": _BUILD,
     "buildx": _BUILD,
     "bake": _BUILD,
@@ -49,7 +45,7 @@ MISSING: dict[str, tuple[str, str]] = {
     ),
     "volume update": _SWARM,
 }
-FAMILIES = {"container": "update", "image": "build", "system": "dial-stdio"}
+FAMILIES = {"container": "update", "system": "dial-stdio"}
 MISSING["system dial-stdio"] = (
     "hyperd is reached by its socket alone",
     "`ssh -L` forwards a socket: docs/api.md",

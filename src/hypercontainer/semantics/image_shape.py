@@ -26,7 +26,7 @@ def image(found: dict[str, Any]) -> dict[str, Any]:
         "Config": _config(document.get("config")),
         "Architecture": found["architecture"],
     }
-    if found["artifact_type"]:
+    if found.get("artifact_type"):
         shown["ArtifactType"] = found["artifact_type"]
     if document.get("variant"):
         shown["Variant"] = document["variant"]

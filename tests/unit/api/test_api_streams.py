@@ -45,8 +45,11 @@ def frames_of(body: bytes) -> list[tuple[int, bytes]]:
 
 
 async def test_pull_tells_progress_and_then_the_image(serving: Serving) -> None:
-    async def pull(reference: str, *, platform: Any, credentials: Any, progress: Any, whole: bool) -> Any:
-        assert (reference, platform, credentials.username, whole) == ("debian:12", "linux/amd64", "u", True)
+    async def pull(
+        reference: str, *, platform: Any, credentials: Any, progress: Any, whole: bool, artifacts: bool
+    ) -> Any:
+        assert (reference, platform, credentials.username) == ("debian:12", "linux/amd64", "u")
+        assert whole and artifacts
         progress(LayerProgress("l1", "downloading", 1, 2))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

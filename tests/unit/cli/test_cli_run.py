@@ -180,6 +180,7 @@ def test_a_missing_image_is_pulled_with_the_users_credentials(
         "platform": "linux/amd64",
         "credentials": {"username": "me", "password": "secret", "identity_token": "", "registry_token": ""},
         "whole": False,
+        "artifacts": False,
     }
 
 

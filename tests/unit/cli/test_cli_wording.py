@@ -25,6 +25,7 @@ WITHOUT_FLAG = {
     "command",
     "egress",
     "files",
+    "image",
     "mode",
     "run_as_non_root",
     "services",

@@ -17,7 +17,6 @@ from hypercontainer.cli.listing import (
 from hypercontainer.cli.options import Call, Command, UsageError, flag, refused
 from hypercontainer.cli.units import ago, decimal_size, local_time
 from hypercontainer.errors import HyperError
-from hypercontainer.linux.architectures import AMD64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 NONE = "<none>"
 
+USUAL = "amd64"  # as linux.architectures has it, which takes time to import
 IMAGES_LISTING = Listing(
     {
         "Repository": "REPOSITORY",
@@ -97,7 +97,9 @@ def rows(image: dict[str, Any], values: Values) -> Iterator[Row]:
             "VirtualSize": size,
             "Containers": str(image.get("containers", 0)),
             "Labels": Labels(image.get("labels", {})),
-            "Platform": "/".join(filter(None, (image["os"], image["architecture"], image.get("variant")))),
+            "Platform": "/".join(
+                filter(None, (image.get("os"), image.get("architecture"), image.get("variant")))
+            ),
             "ArtifactType": image.get("artifact_type", ""),
         }
 
@@ -117,7 +119,7 @@ def images(call: Call) -> int:
         columns.insert(2, "Digest")
     if any(image.get("artifact_type") for image in found):
         columns.append("ArtifactType")
-    if any(image["architecture"] not in ("", AMD64) for image in found):
+    if any(image.get("architecture", USUAL) not in ("", USUAL) for image in found):
         columns.append("Platform")
     listing = Listing(IMAGES_LISTING.headers, columns)
     lines = [row for image in found for row in rows(image, values)]
