@@ -80,7 +80,7 @@ static void tell_pending(void)
 	free(now);
 }
 
-static bool same_directory(const struct stat *one, const struct stat *other)
+static bool same_kind(const struct stat *one, const struct stat *other)
 {
 	return one->st_mode == other->st_mode && one->st_uid == other->st_uid && one->st_gid == other->st_gid;
 }
@@ -126,7 +126,7 @@ static void visit_directory(int parent, int lower, const char *name, struct stat
 	bool directory = before && S_ISDIR(before->st_mode), hides = hides_all(fd);
 	int below = directory ? openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 	enum change change = before ? CHANGED : ADDED;
-	bool quiet = is_furniture() && !hides && (!before || (directory && same_directory(info, before)));
+	bool quiet = is_furniture() && !hides && (!before || (directory && same_kind(info, before)));
 	if (quiet && pending_count < PENDING_MAX) {
 		struct pending *next = &pending[pending_count++];
 		*next = (struct pending){.change = change, .fd = fd, .info = *info};
@@ -146,8 +146,17 @@ static void visit_directory(int parent, int lower, const char *name, struct stat
 	close_fd(&fd);
 }
 
-static void visit_other(int parent, const char *name, struct stat *info, bool before)
+/* It was copied up, to be linked or written to, and nothing of it has changed since. */
+static bool same_file(const struct stat *one, const struct stat *other)
 {
+	return same_kind(one, other) && one->st_size == other->st_size && one->st_rdev == other->st_rdev &&
+	       one->st_mtim.tv_sec == other->st_mtim.tv_sec && one->st_mtim.tv_nsec == other->st_mtim.tv_nsec;
+}
+
+static void visit_other(int parent, const char *name, struct stat *info, const struct stat *before)
+{
+	if (listing && before && same_file(info, before))
+		return;
 	if (!before && is_furniture() && (S_ISLNK(info->st_mode) || info->st_size == 0))
 		return;
 	tell_pending();
@@ -183,7 +192,7 @@ static void visit(int upper, int lower, const char *name, bool hidden, int depth
 	if (S_ISDIR(info.st_mode))
 		visit_directory(upper, lower, name, &info, was ? &before : NULL, hidden, depth);
 	else
-		visit_other(upper, name, &info, was);
+		visit_other(upper, name, &info, was ? &before : NULL);
 }
 
 /* What the image has in a directory that hides it, and that is not there again. */
@@ -229,7 +238,7 @@ void archive_changes(bool words, int upper, int lower)
 	if (fstat(upper, &info) != 0 || fstat(lower, &before) != 0)
 		archive_give_up("/", errno);
 	pending[pending_count++] = (struct pending){
-		.path = ".", .fd = upper, .info = info, .nameless = listing || same_directory(&info, &before)};
+		.path = ".", .fd = upper, .info = info, .nameless = listing || same_kind(&info, &before)};
 	if (!pending[0].nameless)
 		tell_pending();
 	walk(upper, lower, false, 0);

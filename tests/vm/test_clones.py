@@ -27,6 +27,7 @@ from hyper import hyper as hyper_context
 from hypercontainer.engine.creation import DISK_BYTES
 from hypercontainer.hypervisor import snapshot
 from hypercontainer.kernel import KernelStore, cache_dir
+from hypercontainer.linux.architectures import AMD64
 from pools import (
     POOL_OF_2,
     free_port,
@@ -163,7 +164,13 @@ def test_a_clone_does_what_a_boot_does(hyper: Hyper) -> None:
     assert seen["clone"] == seen["cold"]
 
 
-KERNELS = sorted({kernel.name for kernel in KernelStore(cache_dir()).list() if not kernel.program})
+KERNELS = sorted(
+    {
+        kernel.name
+        for kernel in KernelStore(cache_dir()).list()
+        if not kernel.program and kernel.architecture == AMD64
+    }
+)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

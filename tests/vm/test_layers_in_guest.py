@@ -171,7 +171,7 @@ def test_modes_owners_and_times(seen: dict[bytes, Seen]) -> None:
     assert seen[b"t/owner/most"].owner == ((1 << 32) - 2, 1 << 31)
     assert (seen[b"t"].owner, stat.S_IMODE(seen[b"t"].mode)) == ((3, 4), 0o751)
     assert seen[b"t/time/fraction"].mtime_ns == 1234567890_123456789
-    assert seen[b"t/time/before"].mtime_ns == -1_500_000_000
+    assert seen[b"t/time/before"].mtime_ns == 0  # as with containerd and podman
     assert seen[b"t/time/after"].mtime_ns == (1 << 33) * 10**9
 
 

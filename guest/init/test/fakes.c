@@ -5,13 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../freeze.h"
+#include "../grow.h"
 #include "../operations.h"
 #include "../signals.h"
 #include "../util.h"
 #include "check.h"
 
 struct fake fakes[FAKES_MAX];
-unsigned begun[HYPER_OP_VOLUME_REMOVE + 1];
+unsigned begun[HYPER_OP_VOLUME_FREEZE + 1];
 struct request *held;
 bool hold;
 

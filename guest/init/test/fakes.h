@@ -14,7 +14,7 @@ struct fake {
 };
 
 extern struct fake fakes[FAKES_MAX];
-extern unsigned begun[HYPER_OP_VOLUME_REMOVE + 1]; /* how often each operation began */
+extern unsigned begun[HYPER_OP_VOLUME_FREEZE + 1]; /* how often each operation began */
 extern struct request *held;                  /* a CONTAINER_CREATE that the test answers later */
 extern bool hold;
 

@@ -233,7 +233,7 @@ static int check(uint16_t operation, const struct buffer *bytes, const char *wor
 static void schemas_refuse_by_name(void)
 {
 	struct buffer bytes = {0};
-	CHECK(schema_of(0) == NULL && schema_of(17) == NULL && schema_of(0xffff) == NULL);
+	CHECK(schema_of(0) == NULL && schema_of(19) == NULL && schema_of(0xffff) == NULL);
 	CHECK(check(HYPER_OP_SHUTDOWN, &bytes, NULL) == 0);
 	CHECK(check(HYPER_OP_PROCESS_SIGNAL, &bytes, "field 17 is missing") != 0);
 	field_u32(&bytes, HYPER_PROCESS, 1);
@@ -287,7 +287,7 @@ static void what_the_host_sends_is_taken(const char *messages)
 		CHECK(check(operation, &fields, "that all is right") == 0);
 		seen++;
 	}
-	CHECK(fclose(file) == 0 && seen == 2 * HYPER_OP_VOLUME_REMOVE);
+	CHECK(fclose(file) == 0 && seen == 2 * HYPER_OP_VOLUME_FREEZE);
 }
 
 int main(int argc, char **argv)

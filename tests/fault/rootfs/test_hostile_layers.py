@@ -82,7 +82,6 @@ REFUSED = {
     "an owner beyond 32 bits": (lt.entry(b"f", uid=1 << 32), "f", "does not fit 32 bits"),
     "an owner below zero": (lt.entry(b"f", gid=-1), "f", "does not fit 32 bits"),
     "an owner of many digits": (lt.entry(b"f", pax={b"uid": b"9" * 5000}), None, "uid is not a number"),
-    "a time out of range": (lt.entry(b"f", pax={b"mtime": b"9" * 20}), "f", "mtime"),
     "a time that is none": (lt.entry(b"f", pax={b"mtime": b"yesterday"}), None, "mtime"),
     "a device out of range": (lt.entry(b"dev/x", lt.CHAR, device=(5000, 0)), "dev/x", "out of range"),
     "a size below zero": (lt.header(b"f", size=-1), "f", "size of -1"),

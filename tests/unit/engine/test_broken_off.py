@@ -18,8 +18,8 @@ from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.contract.volumes import ANONYMOUS_LABEL, NamedVolume, Volume, VolumeMount
 from hypercontainer.engine import files
 from hypercontainer.errors import Conflict, NotFound, Unavailable
+from hypercontainer.image import platforms
 from hypercontainer.rootfs.writable import create_writable_disk
-from hypercontainer.semantics import docker
 from stories import FOREVER, Tell
 
 OTHER = "localhost/other:1"
@@ -210,13 +210,13 @@ def test_an_image_that_went_before_it_was_held_is_missing(
     tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(w: World) -> None:
-        real = docker.effective
+        real = platforms.machine_for
 
         def meanwhile(*given: Any) -> Any:
             w.engine.real._store.remove(IMAGE)
             return real(*given)
 
-        monkeypatch.setattr(docker, "effective", meanwhile)
+        monkeypatch.setattr(platforms, "machine_for", meanwhile)
         with pytest.raises(NotFound, match="no such image"):
             await create(w, "a")
         assert await w.engine.containers.find(all=True) == []

@@ -54,13 +54,14 @@ class World:
         self.vms: list[Vm] = []
         self.events = EventBus()
         self.name = "clones" if templates else "boots"
+        self.architecture = "amd64"
         self.templates = templates
-        self.factory = Factory(self, Policies(**policy), self.events, SimpleNamespace)  # type: ignore[arg-type]
+        self.factory = Factory(self, Policies(**policy), self.events, lambda _: SimpleNamespace())  # type: ignore[arg-type]
         self.changed = asyncio.Event()
         self.given: list[object] = []
 
     async def capabilities(self) -> Any:
-        return SimpleNamespace(templates=self.templates, drives=True)
+        return SimpleNamespace(templates=self.templates, drives=True, plugs=True)
 
     async def key(self, driver: object, spec: VMSpec, preparation: object) -> str:
         return f"{spec.memory_mib}"
