@@ -105,4 +105,6 @@ def _over(document: dict[str, Any], diff_id: str, config: Mapping[str, Any], mak
     }
     if making.author:
         document["author"] = making.author
+    if making.message:
+        document["comment"] = making.message  # which Docker shows of an image, beside its history
     return msgspec.json.encode(document)
