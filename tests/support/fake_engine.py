@@ -7,16 +7,15 @@ container that is paused is paused until it is unpaused, and is not paused twice
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from fake_attachment import FakeAttachment
 from fake_builds import FakeBuilds
-from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes, pieces
+from fake_changes import Changed, Committed
+from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes
 from fake_policies import FakePolicies
 from hypercontainer.contract import answers as a
-from hypercontainer.contract import images
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -38,12 +37,12 @@ class FakeEngine:
         self.notes = Notes()
         self.makes_all = makes_all
         self.execs = FakeExecs(self)
+        self.images = FakeImages(self.notes, makes_all=makes_all)
         self.containers = FakeContainers(self)
         self.pods = FakePods(self)
         self.volumes = FakeVolumes(self.notes, makes_all=makes_all)
         self.networks = FakeNetworks(self.notes, makes_all=makes_all)
         self.policies = FakePolicies(self.notes, makes_all=makes_all)
-        self.images = FakeImages(self.notes, makes_all=makes_all)
         self.builds = FakeBuilds(self.notes, makes_all=makes_all)
         self.system = FakeSystem(self.notes)
         self.manifests = FakeManifests(self.notes)
@@ -111,7 +110,7 @@ class _Living:
         return a.Exit(self.exit_status)
 
 
-class FakeContainer(_Living, Noted, of="containers"):
+class FakeContainer(Changed, _Living, Noted, of="containers"):
     def __init__(self, engine: FakeEngine, identifier: str, spec: ContainerSpec, state: str) -> None:
         super().__init__(engine, state)
         self.id, self.name, self.spec = identifier, spec.name or identifier, spec
@@ -226,12 +225,6 @@ class FakeContainer(_Living, Noted, of="containers"):
         data = await asyncio.to_thread(stream.read)
         self.files[path] = (a.FileFacts(0o755, int(own), int(replace), len(data)), data)
 
-    async def export(self) -> AsyncGenerator[bytes, None]:
-        return pieces(b"tar of a container")
-
-    async def changes(self) -> list[a.Change]:
-        return [a.Change("/etc/passwd", "modified")]
-
     async def exec_create(self, spec: ExecSpec) -> str:
         self._must("running")
         return self._engine.execs.make(self.id, spec).id
@@ -248,11 +241,12 @@ class FakeContainer(_Living, Noted, of="containers"):
         return _each(self.log[-tail:] if tail else self.log)
 
 
-class FakeContainers(Noted, of="containers"):
+class FakeContainers(Committed, Noted, of="containers"):
     def __init__(self, engine: FakeEngine) -> None:
         self.notes = engine.notes
         self.known: list[FakeContainer] = []
         self._engine = engine
+        self._images = engine.images
 
     async def held(self, ref: str) -> FakeContainer:
         for each in self.known:
@@ -285,19 +279,6 @@ class FakeContainers(Noted, of="containers"):
         made = self._engine.make_container(spec, "running")
         created(a.Created(made.id, made.name))
         return FakeAttachment()
-
-    async def commit(
-        self,
-        container: str,
-        *,
-        reference: str | None = None,
-        change: Sequence[str] = (),
-        message: str = "",
-        author: str = "",
-        pause: bool = True,
-    ) -> images.ImageSummary:
-        await self.held(container)
-        return await self._engine.images.import_(io.BytesIO(b"layer"), reference=reference, change=change)
 
     async def find(
         self, *, all: bool = False, filters: Filters | None = None, size: bool = False

@@ -56,7 +56,7 @@ class World:
         self.name = "clones" if templates else "boots"
         self.architecture = "amd64"
         self.templates = templates
-        self.factory = Factory(self, Policies(**policy), self.events, lambda _: SimpleNamespace())  # type: ignore[arg-type]
+        self.factory = Factory(self, Policies(**policy), self.events, lambda _: SimpleNamespace())  # type: ignore[arg-type, return-value]
         self.changed = asyncio.Event()
         self.given: list[object] = []
 
