@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import Change, FileFacts, PathFacts
@@ -82,9 +82,7 @@ class Visited(Facts):
 
     async def export(self) -> AsyncGenerator[bytes, None]:
         """An archive of its root without what is mounted there, which is to be read or closed."""
-        async with contextlib.AsyncExitStack() as undo:
-            await undo.enter_async_context(self._there())
-            return _within(undo.pop_all(), await self._trees.export())
+        return await _read_within(self._there(), Trees.export)
 
     async def changes(self) -> list[Change]:
         """What it has changed of its image, sorted by path."""
@@ -97,9 +95,7 @@ class Visited(Facts):
         """What it has changed of its image, as an image's layer, which is to be read or closed."""
         if self.record.spec.read_only:
             return _all_of(EMPTY_ARCHIVE)
-        async with contextlib.AsyncExitStack() as undo:
-            await undo.enter_async_context(self._there())
-            return _within(undo.pop_all(), await self._trees.layer(self._changed_on()))
+        return await _read_within(self._there(), lambda trees: trees.layer(self._changed_on()))
 
     def _changed_on(self) -> Changed:
         upper = layout.upper(self.sandbox.record.value, self.id)
@@ -139,6 +135,16 @@ async def packed(
             facts = await trees.stat(facts.leads_to)
         archive = await trees.pack(path, follow=follow)
         return facts, _within(undo.pop_all(), archive)
+
+
+async def _read_within(
+    there: contextlib.AbstractAsyncContextManager[Trees],
+    begin: Callable[[Trees], Awaitable[AsyncGenerator[bytes, None]]],
+) -> AsyncGenerator[bytes, None]:
+    """What ``begin`` begins, read within ``there``; where it cannot begin, that is left."""
+    async with contextlib.AsyncExitStack() as undo:
+        archive = await begin(await undo.enter_async_context(there))
+        return _within(undo.pop_all(), archive)
 
 
 async def _within(

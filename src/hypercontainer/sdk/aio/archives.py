@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, BinaryIO, Literal
 
 from hypercontainer.contract.answers import PathFacts
-from hypercontainer.sdk.transport import Api, decoded
+from hypercontainer.sdk.transport import Api, Exchange, decoded
 
 Archive = str | os.PathLike[str] | bytes | BinaryIO  # a path, the bytes themselves, or an open file
 
@@ -28,13 +28,19 @@ async def opened(archive: Archive, mode: Literal["rb", "wb"]) -> AsyncGenerator[
         yield archive
 
 
+async def written(exchange: Exchange, out: str | os.PathLike[str] | BinaryIO) -> None:
+    """Writes an answer to where it is wanted."""
+    async with opened(out, "wb") as file:
+        async for piece in exchange.pieces():
+            await asyncio.to_thread(file.write, piece)
+
+
 async def packed(
     api: Api, call: str, of: str, query: Mapping[str, Any], out: str | os.PathLike[str] | BinaryIO
 ) -> PathFacts:
     """Writes an answer that is an archive to where it is wanted; what it is of."""
-    async with api.exchange(call, of, query=query) as exchange, opened(out, "wb") as file:
-        async for piece in exchange.pieces():
-            await asyncio.to_thread(file.write, piece)
+    async with api.exchange(call, of, query=query) as exchange:
+        await written(exchange, out)
         told = b64decode(exchange.header("Hyper-Path-Facts"))
     return decoded(told, PathFacts)
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextlib
 import io
@@ -31,7 +30,7 @@ from hypercontainer.contract.frames import CONTROL, FrameReader
 from hypercontainer.contract.images import ImageSummary
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import HyperError, NotFound
-from hypercontainer.sdk.aio.archives import Archive, opened, packed, unpacked
+from hypercontainer.sdk.aio.archives import Archive, packed, unpacked, written
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query, exec_spec, exec_stream_of
 from hypercontainer.sdk.aio.life import AsyncLife
 from hypercontainer.sdk.aio.pulling import with_image
@@ -148,12 +147,8 @@ class AsyncContainer(AsyncLife):
 
             await box.export("box.tar")
         """
-        async with (
-            self._api.exchange("containers.export", self.id) as exchange,
-            opened(out, "wb") as file,
-        ):
-            async for piece in exchange.pieces():
-                await asyncio.to_thread(file.write, piece)
+        async with self._api.exchange("containers.export", self.id) as exchange:
+            await written(exchange, out)
 
     async def changes(self) -> list[Change]:
         """What it has changed of its image, sorted by path, whether or not it runs.

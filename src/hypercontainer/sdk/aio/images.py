@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextlib
 import os
@@ -17,7 +16,7 @@ from hypercontainer.contract.calls import History, ImageList, Pushed, RemovedLis
 from hypercontainer.contract.images import HistoryLine, ImageInspect, ImageSummary, Removed
 from hypercontainer.image.credentials import Credentials
 from hypercontainer.sdk.aio import building, pulling
-from hypercontainer.sdk.aio.archives import Archive, opened
+from hypercontainer.sdk.aio.archives import Archive, opened, written
 from hypercontainer.sdk.aio.building import OnText
 from hypercontainer.sdk.aio.calls import Filters, as_bytes, as_query
 from hypercontainer.sdk.failures import deadline
@@ -226,12 +225,8 @@ class AsyncImages:
             await hyper.images.save(["busybox"], "busybox.tar")
         """
         query = {"ref": list(refs) if not isinstance(refs, str) else [refs], "format": format}
-        async with (
-            self._api.exchange("images.save", query=query) as exchange,
-            opened(out, "wb") as file,
-        ):
-            async for piece in exchange.pieces():
-                await asyncio.to_thread(file.write, piece)
+        async with self._api.exchange("images.save", query=query) as exchange:
+            await written(exchange, out)
 
     async def import_(
         self,
