@@ -32,6 +32,8 @@ class Programs:
             "hyper-stat": self._stat,
             "hyper-pack": self._pack,
             "hyper-unpack": self._unpack,
+            "hyper-export": self._refuse,
+            "hyper-layer": self._refuse,
             "cat": self._cat,
         }
         w.driver.programs = {**(w.driver.programs or {}), **made}
@@ -51,6 +53,11 @@ class Programs:
         await self.go.wait()
         await process.write(b"last")
         return 0
+
+    async def _refuse(self, process: FakeProcess) -> int:
+        self.ran.append(process.plan.args[0])
+        await process.write(b"a disk: there is none\n", Stream.STDERR)
+        return errno.EBUSY
 
     async def _unpack(self, process: FakeProcess) -> int:
         self.ran.append(f"unpack {process.plan.args[3]}")
@@ -94,6 +101,21 @@ def test_nothing_of_the_image_runs_and_nothing_is_left(tell: Tell) -> None:
         assert w.driver.launched[-1].nics
 
     tell(story, networks=True)
+
+
+@pytest.mark.parametrize("what", ["export", "layer"])
+def test_an_archive_that_cannot_begin_is_no_visit_any_more(tell: Tell, what: str) -> None:
+    async def story(w: World) -> None:
+        Programs(w)
+        await alone(w)
+        held = await w.engine.real.containers.held("c")
+        with pytest.raises(Conflict):
+            await getattr(held, what)()
+        assert running(w) == 0
+        async with asyncio.timeout(5):
+            await w.engine.containers.start("c")
+
+    tell(story)
 
 
 def test_a_start_waits_for_a_visit_and_has_a_whole_vm(tell: Tell) -> None:
