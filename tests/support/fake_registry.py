@@ -21,6 +21,7 @@ from stargz import Made
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 SENT_BYTES = 64 << 10
+LARGE_RANGE_BYTES = 8 << 20
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -251,3 +252,17 @@ class Fake(ThreadingHTTPServer):
 
     def counts(self) -> Counter[str]:
         return Counter(path for _, path, _ in self.log)
+
+
+def hold_large_ranges(registry: Fake) -> threading.Event:
+    """What fetches an image's rest asks for 8 MiB at a time: nothing of that is answered before it is set."""
+    let = threading.Event()
+
+    def hold(handler: Handler) -> bool:
+        first, _, last = handler.headers.get("Range", "bytes=0-0").removeprefix("bytes=").partition("-")
+        if int(last or 1 << 40) - int(first) >= LARGE_RANGE_BYTES - 1:
+            let.wait(60)
+        return False
+
+    registry.fail("/blobs/", *[hold] * 1000)
+    return let

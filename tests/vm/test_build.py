@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 
 import busybox_image
 import real_images
+from answering import Answering
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from soak import rounds
@@ -23,6 +22,7 @@ from until import until
 
 BUSYBOX = busybox_image.REFERENCE
 CONFIG = NO_POOL + '[build]\nimage = "localhost/builder"\nmemory = "1g"\n'
+NO_IDENTITIES = b"\0\0\0\x05\x0c\0\0\0\0"  # what an agent answers that has none
 AGENT_C = Path(__file__).parents[1] / "support/ask_agent.c"
 
 
@@ -200,38 +200,9 @@ RUN --mount=type=cache,id=meet,target=/cache touch /cache/$WHO; {step}; echo $WH
     assert hyper.out("run", "--rm", "localhost/two", "cat", "/who") == "two"
 
 
-class Agent:
-    """Answers every request of a client with no identities."""
-
-    def __init__(self, path: Path) -> None:
-        self.asked = 0
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection: socket.socket) -> None:
-        with connection:
-            while connection.recv(4096):
-                self.asked += 1
-                connection.sendall(b"\0\0\0\x05\x0c\0\0\0\0")
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
 def test_an_ssh_agent(hyper: Hyper, context: Path) -> None:
     subprocess.run(["musl-gcc", "-static", "-o", context / "ask", AGENT_C], check=True)
-    agent = Agent(context / "agent")
+    agent = Answering(context / "agent", lambda _: NO_IDENTITIES)
     try:
         path = dockerfile(
             context,

@@ -8,14 +8,13 @@ import random
 import select
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 import busybox_image
 import stargz
-from fake_registry import Fake, Handler
+from fake_registry import Fake, hold_large_ranges
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 
@@ -49,20 +48,6 @@ def registry() -> Iterator[Fake]:
         yield made
 
 
-def held(registry: Fake) -> threading.Event:
-    """Answers with whole large ranges, which nobody waits for, do not come before it is set."""
-    let = threading.Event()
-
-    def hold(handler: Handler) -> bool:
-        first, _, last = handler.headers.get("Range", "bytes=0-0").removeprefix("bytes=").partition("-")
-        if int(last or 1 << 40) - int(first) >= 8 * MIB - 1:
-            let.wait(60)
-        return False
-
-    registry.fail("/blobs/", *[hold] * 1000)
-    return let
-
-
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -70,7 +55,7 @@ def digest(data: bytes) -> str:
 def test_a_program_runs_before_its_image_is_here(lazy: Hyper, registry: Fake) -> None:
     registry.add_layers("1", *layers(), config=CONFIG)
     reference = f"{registry.host}/large:1"
-    let = held(registry)
+    let = hold_large_ranges(registry)
     script = "cd /data; sha256sum needed; sha256sum last; stat -c %a last; read line; sha256sum rest"
     words = ("run", "-i", "--rm", "--name", "c", reference, "sh", "-c", script)
     with lazy.popen(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
@@ -91,7 +76,7 @@ def test_a_program_runs_before_its_image_is_here(lazy: Hyper, registry: Fake) ->
 def test_a_registry_that_is_gone_is_an_input_error_and_no_more(lazy: Hyper, registry: Fake) -> None:
     registry.add_layers("1", *layers(), config=CONFIG)
     reference = f"{registry.host}/large:1"
-    held(registry)
+    hold_large_ranges(registry)
     lazy("run", "-d", "--name", "c", reference, "sleep", "1000")
     blobs, registry.blobs = registry.blobs, {}
     assert "error" in lazy("exec", "c", "cat", "/data/last", check=False).stderr.decode().lower()
@@ -104,7 +89,7 @@ def test_a_registry_that_is_gone_is_an_input_error_and_no_more(lazy: Hyper, regi
 
 def test_hyperd_dies_and_the_disk_does_not(lazy: Hyper, registry: Fake) -> None:
     registry.add_layers("1", *layers(), config=CONFIG)
-    let = held(registry)
+    let = hold_large_ranges(registry)
     lazy("run", "-d", "--name", "c", f"{registry.host}/large:1", "sleep", "1000")
     lazy_pid = lazy.daemon_pid()
     _kill(lazy_pid)
@@ -120,7 +105,7 @@ def test_wrong_bytes_reach_no_guest(lazy: Hyper, registry: Fake) -> None:
     wrong = bytearray(made[1].blob)
     place = next(x["offset"] for x in made[1].table["entries"] if x["name"] == "data/last")
     wrong[place + 5000] ^= 1
-    let = held(registry)
+    let = hold_large_ranges(registry)
     key = f"sha256:{digest(made[1].blob)}"
     registry.blobs[key] = bytes(wrong)
     reference = f"{registry.host}/large:1"

@@ -9,40 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from answering import Answering
 from hypercontainer.client.lending import Lender
 from hypercontainer.contract.frames import frame
 
 
-class Agent:
-    """Answers each message with the same in capitals; "end" with the end of the connection."""
-
-    def __init__(self, path: Path) -> None:
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._speak, args=(connection,), daemon=True).start()
-
-    def _speak(self, connection: socket.socket) -> None:
-        with connection:
-            while (data := connection.recv(4096)) and data != b"end":
-                connection.sendall(data.upper())
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+def in_capitals(data: bytes) -> bytes:
+    """The word "end" is answered with the end of the connection."""
+    return b"" if data == b"end" else data.upper()
 
 
 @pytest.fixture
 def side(tmp_path: Path) -> Iterator[socket.socket]:
-    agent = Agent(tmp_path / "agent")
+    agent = Answering(tmp_path / "agent", in_capitals)
     near, far = socket.socketpair()
     lender = threading.Thread(target=Lender(far, str(tmp_path / "agent")).run)
     lender.start()

@@ -21,14 +21,6 @@ MIB = 1 << 20
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("archives")
-    made = directory / "run_archive"
-    subprocess.run(["make", "-s", "-C", SOURCES, made, f"TESTS={directory}"], check=True, timeout=240)
-    return made
-
-
 @pytest.fixture
 def run(program: Path, tmp_path: Path) -> Run:
     (tmp_path / "root").mkdir()

@@ -17,20 +17,11 @@ import pytest
 
 from soak import rounds
 
-SOURCES = Path(__file__).parents[3] / "guest/init"
 MERGED, UPPER, LOWER = "merged", "writable/upper", "lower"
 SEEDS = rounds(short=25, soak=300)
 OPTIONS = "index=off,metacopy=off,redirect_dir=off"
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("layers")
-    made = directory / "run_archive"
-    subprocess.run(["make", "-s", "-C", SOURCES, made, f"TESTS={directory}"], check=True, timeout=240)
-    return made
 
 
 @pytest.fixture

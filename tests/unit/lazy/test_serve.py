@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import stargz
-from fake_registry import Fake, Handler
+from fake_registry import Fake, hold_large_ranges
 from hypercontainer.errors import ImageError, Unavailable
 from hypercontainer.image.ahead import Offer
 from hypercontainer.image.model import Image, Layer, RegistriesConfig
@@ -100,24 +100,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         made.store.close()
 
 
-def hold_large(registry: Fake) -> threading.Event:
-    """What nobody waits for does not come before it is set."""
-    let = threading.Event()
-
-    def hold(handler: Handler) -> bool:
-        first, _, last = handler.headers.get("Range", "bytes=0-0").removeprefix("bytes=").partition("-")
-        if int(last or 1 << 40) - int(first) >= 8 * MIB - 1:
-            let.wait(60)
-        return False
-
-    registry.fail("/blobs/", *[hold] * 100)
-    return let
-
-
 @pytest.mark.parametrize("fmt", ["stargz", "chunked"])
 def test_what_is_read_comes_then_and_the_rest_later(world: World, fmt: str) -> None:
     world.registry.add_layers("1", getattr(stargz, fmt)(ITEMS))
-    let = hold_large(world.registry)
+    let = hold_large_ranges(world.registry)
     image = world.pull()
     assert image.coming and not world.layers.has(image.layers[0].diff_id)
     assert (world.read("a"), world.read("c")) == (A, b"see")
@@ -136,14 +122,14 @@ def test_what_is_read_comes_then_and_the_rest_later(world: World, fmt: str) -> N
 def test_a_layer_without_a_table_is_brought_first(world: World) -> None:
     small = stargz.plain([stargz.Item("c", b"other")])
     world.registry.add_layers("1", stargz.stargz(ITEMS), small)
-    hold_large(world.registry)
+    hold_large_ranges(world.registry)
     assert world.pull().coming
     assert world.read("c") == b"other"
 
 
 def test_a_server_that_dies_leaves_its_image_coming_and_another_goes_on(world: World) -> None:
     world.registry.add_layers("1", stargz.stargz(ITEMS))
-    let = hold_large(world.registry)
+    let = hold_large_ranges(world.registry)
     world.pull()
     first = world.served
     assert first is not None
@@ -158,7 +144,7 @@ def test_a_server_that_dies_leaves_its_image_coming_and_another_goes_on(world: W
 
 def test_a_whole_pull_of_an_image_that_is_coming(world: World) -> None:
     world.registry.add_layers("1", stargz.stargz(ITEMS))
-    hold_large(world.registry).set()
+    hold_large_ranges(world.registry).set()
     world.pull()
     whole = world.store.pull(
         world.reference,
@@ -193,7 +179,7 @@ def test_large_layers_without_a_table(world: World) -> None:
 def test_wrong_bytes_are_an_input_error_and_the_image_is_marked(world: World) -> None:
     made = stargz.stargz(ITEMS)
     world.registry.add_layers("1", made)
-    let = hold_large(world.registry)
+    let = hold_large_ranges(world.registry)
     wrong = bytearray(made.blob)
     wrong[next(x["offset"] for x in made.table["entries"] if x["name"] == "a") + 5000] ^= 1
     (key,) = world.registry.layers("1")
@@ -211,7 +197,7 @@ def test_wrong_bytes_are_an_input_error_and_the_image_is_marked(world: World) ->
 
 def test_a_registry_that_is_gone_is_an_input_error_for_as_long(world: World) -> None:
     world.registry.add_layers("1", stargz.stargz(ITEMS))
-    hold_large(world.registry)
+    hold_large_ranges(world.registry)
     world.pull(wait_s=1.0)
     blobs, world.registry.blobs = world.registry.blobs, {}
     with pytest.raises(OSError, match="Input/output error"):
@@ -222,7 +208,7 @@ def test_a_registry_that_is_gone_is_an_input_error_for_as_long(world: World) -> 
 
 def test_a_guest_that_reads_waits_no_longer_than_it_should(world: World) -> None:
     world.registry.add_layers("1", stargz.stargz(ITEMS))
-    let = hold_large(world.registry)
+    let = hold_large_ranges(world.registry)
     world.pull(wait_s=0.5)
     stuck = threading.Event()
     world.registry.fail("/blobs/", lambda handler: stuck.wait(60) and False)
