@@ -20,6 +20,7 @@
 #define HYPER_PING_MAX 64
 #define HYPER_PROCESS_MAX 1073741823
 #define HYPER_NAME_MAX 64 /* bytes of a container's, volume's or directory's name */
+#define HYPER_VOLUMES_POINT "/run/pod" /* in the VM: volumes are mounted in it, by their names */
 #define HYPER_CONTAINERS_MAX 128
 
 enum hyper_frame {

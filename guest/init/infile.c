@@ -166,7 +166,8 @@ void infile_run(char *const *arguments)
 		count++;
 	const char *program = arguments[0], *path = arguments[1];
 	(void)prctl(PR_SET_NAME, program);
-	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Of a volume, which it was started in, no path leads out. */
+	int root = chroot(".") == 0 ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (root < 0)
 		archive_give_up("/", errno);
 	if (count > 1 && (path[0] != '/' || strlen(path) >= PATH_MAX))

@@ -8,7 +8,7 @@
 
 #include "request.h"
 
-#define VOLUMES_POINT "/run/pod"
+#define VOLUMES_POINT HYPER_VOLUMES_POINT
 #define VOLUMES_MAX 256
 #define VOLUME_MEMORY "hyper.shm" /* always there: 64 MiB for the containers' /dev/shm */
 

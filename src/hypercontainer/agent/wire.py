@@ -26,6 +26,7 @@ PORT_NAME: Final = "hyper.agent"  # the virtio-serial port's, in /sys/class/virt
 PING_MAX: Final = 64
 PROCESS_MAX: Final = (1 << 30) - 1
 NAME_MAX: Final = 64  # bytes of a container's, volume's or directory's name
+VOLUMES_POINT: Final = "/run/pod"  # in the VM: volumes are mounted in it, by their names
 
 HEADER: Final = struct.Struct("<IHHII")  # length, type, flags, stream, session
 TRAILER: Final = struct.Struct("<I")  # session

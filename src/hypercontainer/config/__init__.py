@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Policy,
         Registries,
         SizePolicy,
+        Volumes,
     )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Policy",
     "Registries",
     "SizePolicy",
+    "Volumes",
     "load_config",
     "locations",
     "prepare_directories",

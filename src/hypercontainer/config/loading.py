@@ -23,6 +23,7 @@ from hypercontainer.config.model import (
     Registries,
     SizePolicy,
     Uml,
+    Volumes,
 )
 from hypercontainer.config.places import Locations, locations
 from hypercontainer.errors import InvalidArgument
@@ -233,6 +234,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "max_entries": Key("max_entries", whole(1, 100_000_000)),
         "max_image_size": Key("max_image_bytes", size),
     },
+    "volumes": {"type": Key("kind", one_of("disk", "shared"))},
 }
 
 
@@ -264,6 +266,7 @@ def from_locations(places: Locations) -> Config:
         logging=Logging(**taken["log"]),
         registries=Registries(**taken["registries"]),
         layers=Layers(**taken["layers"]),
+        volumes=Volumes(**taken["volumes"]),
         **taken[""],
     )
 

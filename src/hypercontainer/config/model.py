@@ -108,6 +108,13 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class Volumes:
+    """``kind``: of a named volume that is made where nobody says it: "disk" or "shared"."""
+
+    kind: str = "disk"
+
+
+@dataclass(frozen=True)
 class SizePolicy:
     """What is done otherwise for VMs of one size; None: as for the others."""
 
@@ -173,6 +180,7 @@ class Config:
     logging: Logging = Logging()
     registries: Registries = Registries()
     layers: Layers = Layers()
+    volumes: Volumes = Volumes()
 
     @property
     def host(self) -> str:

@@ -54,6 +54,7 @@ class Directory:
         self._reserved_pods: set[str] = set()
         self._reserved_volumes: Counter[str] = Counter()  # of what is being created
         self._recoveries: list[asyncio.Task[None]] = []
+        self._visits: dict[str, tuple[Kept[PodRecord], Holder]] = {}  # VMs that are brought up for no pod
         factory.new_uid = self.new_uid
         supplies.claims.others = self._claimed_by_others
 
@@ -299,12 +300,27 @@ class Directory:
             if other.id != pod and other.record.claimed:
                 yield other.record.claimed, other.holder
 
+        for identifier, (visit, holder) in self._visits.items():
+            if identifier != pod and visit.value.claimed:
+                yield visit.value.claimed, lambda _disk, holder=holder: holder  # type: ignore[misc]
+
+    @contextmanager
+    def visit(self, record: Kept[PodRecord], what: str) -> Iterator[None]:
+        """While there may be a VM that is no pod's, and ends with this hyperd: what it has claimed, and its user."""
+        self._visits[record.value.id] = record, Holder("", (), what)
+        try:
+            yield
+        finally:
+            del self._visits[record.value.id]
+
     def new_uid(self) -> int | None:
         """For a VM's process; None where it is hyperd's own."""
         if not runs_as_root():
             return None
         machine = self._supplies.machine
-        taken = {pod.record.uid for pod in self.pods.values() if pod.record.uid is not None}
+        records = [pod.record for pod in self.pods.values()]
+        records += [visit.value for visit, _ in self._visits.values()]
+        taken = {record.uid for record in records if record.uid is not None}
         return free_uid(
             machine.uid_base, machine.uid_count, taken | self._factory.ready_uids() | self.aside.uids()
         )

@@ -34,6 +34,7 @@ from hypercontainer.engine.service.networks import NetworkService
 from hypercontainer.engine.service.pods import PodService
 from hypercontainer.engine.service.policies import PolicyService
 from hypercontainer.engine.service.system import SystemService
+from hypercontainer.engine.service.volume_kinds import VolumeKinds
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.engine.state import StateStore
 from hypercontainer.hypervisor.driver import Driver
@@ -76,7 +77,8 @@ class Engine:
         self.containers = ContainerService(directory, self.creation, places, self.images)
         self.execs = ExecService(directory)
         self.pods = PodService(directory, self.creation)
-        self.volumes = VolumeService(directory, supplies.volumes, events)
+        kinds = VolumeKinds(directory, supplies, self._factory, events)
+        self.volumes = VolumeService(directory, supplies.volumes, events, kinds)
         self.networks = NetworkService(directory, networks, events)
         self.policies = PolicyService(directory, networks.policing, events)
         networks.known = directory.known
@@ -186,7 +188,9 @@ def _supplies(
         max_image_bytes=config.layers.max_image_bytes,
     )
     volumes = VolumeStore(
-        places.volumes, lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache)
+        places.volumes,
+        lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache),
+        config.volumes.kind,
     )
     return Supplies(
         machine=config.machine,

@@ -155,7 +155,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: t
         network=network(pod),
         log_path=str(places.log(record.id)),
         execs=execs,
-        disks={name: str(places.volume_disk(name)) for name in sorted(named_volumes(pod.spec, [record]))},
+        disks={name: str(places.volume_content(name)) for name in sorted(named_volumes(pod.spec, [record]))},
     )
 
 

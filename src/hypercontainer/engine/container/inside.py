@@ -31,10 +31,14 @@ _READS = Workers(
 
 
 class Inside:
-    """Of the container ``identifier`` while its guest has it; ``what`` names it for people."""
+    """Of the container ``identifier`` while its guest has it, or ("") of the VM, where ``root`` is the directory that
+    their paths begin in; ``what`` names it for people."""
 
-    def __init__(self, identifier: str, what: Callable[[], str], live: Callable[[], Live]) -> None:
+    def __init__(
+        self, identifier: str, what: Callable[[], str], live: Callable[[], Live], root: str | None = None
+    ) -> None:
         self.what = what
+        self._root = root
         self._going: set[ProcessAttachment] = set()
         self._execs = Execs(
             identifier,
@@ -44,7 +48,8 @@ class Inside:
         )
 
     async def start(self, *command: str, stdin: bool = False) -> ProcessAttachment:
-        attachment = await self._execs.start_quietly(ExecSpec(command=command, stdin=stdin))
+        spec = ExecSpec(command=command, stdin=stdin, working_dir=self._root)
+        attachment = await self._execs.start_quietly(spec)
         self._going.add(attachment)
         return attachment
 

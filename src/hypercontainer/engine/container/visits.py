@@ -57,26 +57,20 @@ class Visited(Facts):
 
     async def stat_path(self, path: str) -> PathFacts:
         """NotFound where nothing is there."""
-        async with self._there():
-            return await self._trees.stat(path)
+        async with self._there() as trees:
+            return await trees.stat(path)
 
     async def pack(self, path: str, *, follow: bool = False) -> tuple[PathFacts, AsyncGenerator[bytes, None]]:
         """What is there, and an archive of it, which is to be read or closed.  NotFound where nothing is; ``follow``:
         of a link at the end of the path, what it leads to."""
-        async with contextlib.AsyncExitStack() as undo:
-            await undo.enter_async_context(self._there())
-            facts = await self._trees.stat(path)
-            if follow and facts.leads_to:
-                facts = await self._trees.stat(facts.leads_to)
-            archive = await self._trees.pack(path, follow=follow)
-            return facts, _within(undo.pop_all(), archive)
+        return await packed(self._there(), path, follow=follow)
 
     async def unpack(self, path: str, stream: BinaryIO, *, replace: bool = False, own: bool = False) -> None:
         """Lays an archive into a directory that is there.  ``replace``: a directory may take the place of something
         else, and something else that of a directory; ``own``: all of it belongs to the container's user."""
         owner = self.record.effective.user if own else ""
-        async with self._there():
-            await self._trees.unpack(path, stream, replace=replace, owner=owner or ITSELF)
+        async with self._there() as trees:
+            await trees.unpack(path, stream, replace=replace, owner=owner or ITSELF)
 
     # ------------------------------------------------------------------------------------- all of it
 
@@ -106,7 +100,7 @@ class Visited(Facts):
         return Changed(upper, layout.lower(self.sandbox.image_part(self.record.diff_ids)))
 
     @contextlib.asynccontextmanager
-    async def _there(self) -> AsyncIterator[None]:
+    async def _there(self) -> AsyncIterator[Trees]:
         """Within, the guest has its files."""
         async with self._at_rest() as resting, contextlib.AsyncExitStack() as stack:
             if resting:
@@ -115,7 +109,7 @@ class Visited(Facts):
                 visit = launch.visited(self.sandbox, self._ties.contents, self.record)
                 await stack.enter_async_context(visit)
             await stack.enter_async_context(self.sandbox.awake())
-            yield
+            yield self._trees
 
     def _visit_over(self) -> None:
         self._visits -= 1
@@ -126,6 +120,19 @@ class Visited(Facts):
             await self.sandbox.end(orderly=False)
         elif self._visits:
             await self._inside.cut_off()
+
+
+async def packed(
+    there: contextlib.AbstractAsyncContextManager[Trees], path: str, *, follow: bool
+) -> tuple[PathFacts, AsyncGenerator[bytes, None]]:
+    """As ``Visited.pack``; the archive is read within ``there``."""
+    async with contextlib.AsyncExitStack() as undo:
+        trees = await undo.enter_async_context(there)
+        facts = await trees.stat(path)
+        if follow and facts.leads_to:
+            facts = await trees.stat(facts.leads_to)
+        archive = await trees.pack(path, follow=follow)
+        return facts, _within(undo.pop_all(), archive)
 
 
 async def _within(

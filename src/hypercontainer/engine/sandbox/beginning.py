@@ -30,8 +30,8 @@ class Told:
 
 @dataclass(frozen=True)
 class Newcomer:
-    """Who has need of the VM: ``what`` names it for people, ``image`` are the diff IDs of its image.  ``tell`` tells a
-    guest more, behind what the sandbox has told it: given a deadline for each answer."""
+    """Who has need of the VM: ``what`` names it for people, ``image`` are the diff IDs of its image, if it has one.
+    ``tell`` tells a guest more, behind what the sandbox has told it: given a deadline for each answer."""
 
     id: str
     what: str

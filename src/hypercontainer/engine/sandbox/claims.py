@@ -1,11 +1,13 @@
 """Who has which disk that outlives its VM: one VM alone that writes to it, or any number that read it.
 
+A volume that is shared any number may write to; who has it is known all the same.
+
 A VM's claims stand in its pod's record, for as long as there is that VM; so an earlier hyperd's count too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
@@ -14,18 +16,25 @@ from hypercontainer.engine.sandbox import storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict, Remedy
+from hypercontainer.volume.shared import SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
+
+VOLUME = "volume"  # begins what a volume is called here
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A VM: of a pod, or ("") of the one of ``containers``; those are the names of the ones that have the disk."""
+    """A VM: of a pod, or ("") of the one of ``containers``; those are the names of the ones that have the disk.
+    ``other`` says what it is, if it is none of these."""
 
     pod: str
     containers: tuple[str, ...]
+    other: str = ""
 
     @property
     def words(self) -> str:
+        if self.other:
+            return self.other
         named = f"container {self.containers[0]}" if self.containers else ""
         if not self.pod:
             return named
@@ -42,20 +51,27 @@ def disk_name(volume: Volume) -> str:
     """ "" of what is no disk that outlives its VM."""
     match volume.source:
         case NamedVolume(name=name):
-            return f"volume {name}"
+            return f"{VOLUME} {name}"
         case DiskImage(path=path):
             return f"disk {path}"
     return ""
 
 
+async def _settled(pod: str, contents: Contents) -> None:
+    return None
+
+
 class Claims:
-    """``others`` gives, for a pod's ID, what all other VMs have claimed; whoever has the pods sets it."""
+    """``others`` gives, for a pod's ID, what all other VMs have claimed; ``settle`` is awaited before a VM is brought
+    up for a pod, and makes of its volumes what they are to be.  Whoever has the pods sets both.
+    """
 
     def __init__(self, store: VolumeStore) -> None:
         self._store = store
         self.others: Callable[[str], Iterable[tuple[Mapping[str, bool], Callable[[str], Holder]]]] = (
             lambda _pod: ()
         )
+        self.settle: Callable[[str, Contents], Awaitable[None]] = _settled
 
     def of(self, contents: Contents) -> dict[str, bool]:
         """The disks among its volumes: whether it only reads them."""
@@ -71,8 +87,17 @@ class Claims:
             return
         for theirs, holder in self.others(pod):
             for disk, read_only in wanted.items():
-                if disk in theirs and not (read_only and theirs[disk]):
+                if disk in theirs and not (read_only and theirs[disk]) and not self._is_shared(disk):
                     raise _refusal(disk, holder(disk), reads=theirs[disk])
+
+    def _is_shared(self, disk: str) -> bool:
+        kind, _, name = disk.partition(" ")
+        return kind == VOLUME and self._store.kind(name) == SHARED_KIND
+
+    def of_volume(self, name: str) -> Holder | None:
+        """Who has this volume, if anybody has."""
+        disk = f"{VOLUME} {name}"
+        return next((holder(disk) for theirs, holder in self.others("") if disk in theirs), None)
 
 
 class Claim:
@@ -120,8 +145,10 @@ class Claim:
 def _refusal(disk: str, holder: Holder, *, reads: bool) -> Conflict:
     what = "reads" if reads else "writes to"
     rule = "whoever writes to it has it alone" if reads else "nobody else has it meanwhile"
+    kind, _, name = disk.partition(" ")
+    shareable = (Remedy("volumes.convert", name, aim="so that both may write to it"),)
     return Conflict(
         f"{disk} is in use by {holder.words}, which {what} it: {rule}",
         hint="end that one, put both into one pod, or let both only read it",
-        remedies=holder.remedies,
+        remedies=(*holder.remedies, *(shareable if kind == VOLUME else ())),
     )

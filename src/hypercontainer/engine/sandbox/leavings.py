@@ -14,6 +14,7 @@ from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import AgentError, HyperError
 from hypercontainer.rootfs import chain_id
+from hypercontainer.volume.store import VolumeStore
 
 STALE = "hyper.stale"  # the container by which the guest knows a directory that is to be removed
 
@@ -33,9 +34,11 @@ async def discard_stale(live: Live, record: Kept[PodRecord]) -> None:
         record.change(stale=tuple(rest))
 
 
-async def unplug(live: Live, record: Kept[PodRecord], contents: Contents, claim: Claim) -> None:
+async def unplug(
+    live: Live, record: Kept[PodRecord], contents: Contents, claim: Claim, volumes: VolumeStore
+) -> None:
     """Disks of which nothing in ``contents`` is on any more."""
-    wanted = storage.plans(record.value, contents.volumes.values(), live.vm.record.shares)
+    wanted = storage.plans(record.value, contents.volumes.values(), live.vm.record.shares, volumes)
     images = {chain_id(diff_ids) for diff_ids in contents.images}
     async with live.awake():
         try:

@@ -199,6 +199,8 @@ class Sandbox(Inhabited):
         if not self._factory.count_ready():
             # Its driver is going to move its processes, and what that waits for passes while it is planned.
             asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
+        if not self._bare:
+            await self._supplies.claims.settle(self.id, contents)
         record = self.record.value
         record = replace(record, networks=(Join(NONE),), ports=()) if self._bare else record
         hardware, facts = await plan_hardware(record, contents, self._supplies)
@@ -297,8 +299,9 @@ class Sandbox(Inhabited):
         """To a VM that runs."""
         stopwatch.kind = "shared"
         self._claim.extend(contents)
-        (root,) = await self._supplies.roots([newcomer.image])
-        await plug.image(live.vm, self.record, root)
+        if newcomer.image:
+            (root,) = await self._supplies.roots([newcomer.image])
+            await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
         await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
         stopwatch.lap("prepare")
@@ -315,7 +318,8 @@ class Sandbox(Inhabited):
         stages: list[tuple[str, Future[None]]] = []
         if config is not None:
             stages.append(("configure", live.agent.configure(config, timeout_s=timeout_s)))
-        plans = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares)
+        volumes = self._supplies.volumes
+        plans = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares, volumes)
         missing = {name: plan for name, plan in plans.items() if name not in self.record.value.mounted}
         if missing:
             serials = {name: plan.mount.serial if plan.mount else "" for name, plan in missing.items()}
@@ -397,7 +401,8 @@ class Sandbox(Inhabited):
         """Takes disks that came with containers that are gone out of a VM that runs on."""
         async with self.busy:
             if self.live is not None and self._users:
-                await leavings.unplug(self.live, self.record, contents, self._claim)
+                volumes = self._supplies.volumes
+                await leavings.unplug(self.live, self.record, contents, self._claim, volumes)
 
     # ------------------------------------------------------------------------------------- ended, let go of
 

@@ -27,6 +27,7 @@ from hypercontainer.linux.users import User
 from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
 from hypercontainer.volume import ext4, host, images
+from hypercontainer.volume.shared import SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
 
 # Of whoever asks: what is behind a path may be slow, or a file system of theirs that does not answer.
@@ -58,7 +59,9 @@ async def disks(volumes: Iterable[Brought], store: VolumeStore) -> tuple[DiskSpe
 def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | None:
     match volume.source:
         case NamedVolume(name, size_bytes) as source:
-            path = store.obtain(name, size_bytes, source.labels)
+            path = store.obtain(name, size_bytes, source.labels, source.type)
+            if is_shared(volume, store):
+                return None
             size = path.stat().st_size
             return DiskSpec(serial(volume), ((path, size),), only_read(volume, store), locked=True)
         case DiskImage() as source:
@@ -73,7 +76,7 @@ def only_read(volume: Volume, store: VolumeStore) -> bool:
         return volume.read_only
     try:
         return not ext4.needs_recovery(store.disk(volume.source.name))
-    except NotFound:  # it is made for this VM
+    except NotFound:  # it is made for this VM, or is no disk
         return True
 
 
@@ -83,9 +86,19 @@ def _user_disk(volume: Volume, source: DiskImage, user: User | None) -> DiskSpec
     return DiskSpec(serial(volume), extents, volume.read_only, source.format, user, locked=True)
 
 
-async def shares(volumes: Iterable[Brought], places: Places) -> tuple[ShareSpec, ...]:
+def is_shared(volume: Volume, store: VolumeStore) -> bool:
+    """Whether it is a directory of hyperd's, which several VMs may write to."""
+    return isinstance(volume.source, NamedVolume) and store.kind(volume.source.name) == SHARED_KIND
+
+
+async def shares(volumes: Iterable[Brought], places: Places, store: VolumeStore) -> tuple[ShareSpec, ...]:
+    """The directories among them; of hyperd's own those that ``disks`` has seen to be there."""
     found = []
     for volume, user in ((each.volume, asking(each.asked_by)) for each in volumes):
+        if is_shared(volume, store):
+            assert isinstance(volume.source, NamedVolume)
+            directory = await HOST_PATHS.run(partial(store.content, volume.source.name))
+            found.append(ShareSpec(serial(volume), directory.resolve(), volume.read_only, together=True))
         if isinstance(volume.source, HostPath):
             path = await HOST_PATHS.run(partial(_shared, volume, places, user))
             found.append(ShareSpec(serial(volume), path, volume.read_only, user))
@@ -137,9 +150,12 @@ def needs_disk(volumes: Iterable[Volume]) -> bool:
 # ------------------------------------------------------------------------------------- the guest's side
 
 
-def plans(pod: PodRecord, volumes: Iterable[Brought], shares: str) -> dict[str, VolumePlan]:
+def plans(
+    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore
+) -> dict[str, VolumePlan]:
     """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host."""
-    made = [plan(brought.volume, pod.spec.fs_group, shares) for brought in volumes]
+    wanted = [brought.volume for brought in volumes]
+    made = [plan(one, pod.spec.fs_group, shares, shared=is_shared(one, store)) for one in wanted]
     if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
@@ -153,8 +169,9 @@ def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
     return mounts.memory_volume(pod.spec.shm_size_bytes, in_pod=True)
 
 
-def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
-    """Pure; ``shares`` is the file system by which the VM has directories of the host."""
+def plan(volume: Volume, group: int | None, shares: str, *, shared: bool = False) -> VolumePlan:
+    """Pure; ``shares`` is the file system by which the VM has directories of the host; ``shared``: the volume is such a
+    directory of hyperd's own."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
@@ -165,6 +182,9 @@ def plan(volume: Volume, group: int | None, shares: str) -> VolumePlan:
         case EmptyDir(mode=mode):
             directory = Disk(DISK_SERIAL, "ext4", directory=f"volume-{name}")
             return VolumePlan(name, upper=directory, gid=group, mode=mode & 0o7777)
+        case NamedVolume() if shared:
+            share = FileSystem(VIRTIOFS, own, _SAFE, read_only=volume.read_only)
+            return VolumePlan(name, mount=share, gid=group)
         case NamedVolume():
             disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only)

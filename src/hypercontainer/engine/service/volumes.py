@@ -14,6 +14,7 @@ from hypercontainer.engine import filters, names
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
+from hypercontainer.engine.service.volume_kinds import VolumeKinds
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore
 
@@ -41,10 +42,13 @@ _PRUNED: Mapping[str, filters.Reader[VolumeInfo]] = {
 class VolumeService:
     default_bytes = DEFAULT_BYTES  # of a volume that is made without a size
 
-    def __init__(self, directory: Directory, store: VolumeStore, events: EventBus) -> None:
+    def __init__(
+        self, directory: Directory, store: VolumeStore, events: EventBus, kinds: VolumeKinds
+    ) -> None:
         self._directory = directory
         self._store = store
         self._events = events
+        self.convert = kinds.convert
 
     async def create(
         self,
@@ -52,10 +56,11 @@ class VolumeService:
         *,
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> VolumeInfo:
-        """``name`` None: an ID, and a label that says that nobody has named it."""
+        """``name`` None: an ID, and a label that says that nobody has named it; ``kind`` None: as is configured."""
         told = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
-        made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told)
+        made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told, kind)
         self._events.publish("volume", "create", made.name, **{**told, "driver": "local"})
         return made
 
