@@ -125,7 +125,7 @@ async def find_all(cache: FactCache, wanted: Sequence[ShareSpec], *, p9: bool = 
     return await find(cache, p9=p9) if any(not share.together for share in wanted) else None
 
 
-def _together() -> Server:
+def together() -> Server:
     """Of directories that several VMs write to.  Raises ``Unavailable``."""
     if not sharefs.PROGRAM.is_file():
         raise Unavailable(
@@ -246,7 +246,7 @@ def serve_all(
     """In order, at their gates; ``undo`` gets what ends them, and ``server`` is of ``find_all``."""
     serving = []
     for share in wanted:
-        one = _together() if share.together else server
+        one = together() if share.together else server
         assert one is not None
         serving.append(serve(one, share, directory, stdio, fds))
         undo.push_async_callback(helpers.end, serving[-1].process)
@@ -289,7 +289,7 @@ async def probe(cache: FactCache, *, refresh: bool = False, p9: bool = True) -> 
 async def probe_together(cache: FactCache, *, refresh: bool = False) -> Usable:
     """As ``probe``, of directories that several VMs write to."""
     try:
-        return await _probed(_together(), cache, refresh=refresh)
+        return await _probed(together(), cache, refresh=refresh)
     except HyperError as error:
         return Usable("", error.message, error.hint or "")
     except OSError as error:
