@@ -192,6 +192,7 @@ def test_what_is_inside(wheel: Path) -> None:
         programs = (
             "_native/jail",
             "_native/netns",
+            "_native/sharefs",
             "_native/usernet",
             "_guest/hyperstart",
             "_guest/uml/linux",
@@ -204,6 +205,7 @@ def test_what_is_inside(wheel: Path) -> None:
         "hyperstart",
         "jail",
         "netns",
+        "sharefs",
         "usernet",
         "uml/linux",
     }

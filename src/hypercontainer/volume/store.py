@@ -277,9 +277,9 @@ class VolumeStore:
             folder.rename(self._root / name)
 
 
-def _size(kind: str, size_bytes: int | None) -> int:
-    """In bytes; 0 of what has none of its own."""
-    return 0 if kind == SHARED_KIND else DEFAULT_BYTES if size_bytes is None else size_bytes
+def _size(kind: str, size_bytes: int | None) -> int | None:
+    """In bytes; None of what has none of its own."""
+    return DEFAULT_BYTES if size_bytes is None and kind == DISK_KIND else size_bytes
 
 
 def check_name(name: str) -> None:
@@ -289,14 +289,14 @@ def check_name(name: str) -> None:
         )
 
 
-def _record(name: str, size_bytes: int, labels: Mapping[str, str]) -> _Record:
-    if size_bytes and not MIN_BYTES <= size_bytes <= MAX_BYTES:
+def _record(name: str, size_bytes: int | None, labels: Mapping[str, str]) -> _Record:
+    if size_bytes is not None and not MIN_BYTES <= size_bytes <= MAX_BYTES:
         raise InvalidArgument(
             f"volume {name} of {size_bytes} bytes: from {MIN_BYTES} to {MAX_BYTES} are possible"
         )
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
-    record = _Record(created, -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES, dict(labels))
+    record = _Record(created, -(-(size_bytes or 0) // BLOCK_BYTES) * BLOCK_BYTES, dict(labels))
     if len(labels) > MAX_LABELS or len(msgspec.json.encode(record)) > MAX_RECORD_BYTES:
         raise InvalidArgument(
             f"labels of volume {name}: at most {MAX_LABELS}, and {MAX_RECORD_BYTES} bytes together"
