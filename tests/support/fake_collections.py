@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 
 from msgspec.structs import replace
 
+import msgspec
+
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned, VolumesPruned
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
@@ -163,6 +165,7 @@ class FakeVolumes(Noted, of="volumes"):
         *,
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> a.VolumeInfo:
         name = name or "0" * 64
         if name in self.known and not self._makes_all:
@@ -173,6 +176,10 @@ class FakeVolumes(Noted, of="volumes"):
     async def find(self, *, filters: Filters | None = None) -> list[a.VolumeInfo]:
         names = (filters or {}).get("name")
         return [each for each in self.known.values() if not names or each.name in names]
+
+    async def convert(self, name: str, *, kind: str, size_bytes: int | None = None) -> a.VolumeInfo:
+        self.known[name] = msgspec.structs.replace(self._volume(name), kind=kind)
+        return self.known[name]
 
     async def inspect(self, name: str) -> a.VolumeInfo:
         return self._volume(name)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import subprocess
+import tarfile
+from pathlib import Path
 
 import busybox_image
 from hyper import Hyper
 
 BUSYBOX = busybox_image.REFERENCE
-ROUNDS = 20
+SOURCE = Path(__file__).parents[1] / "support/locker.c"
+ROUNDS = 10
 # A counter under a lock; a line in one log; a file that comes into being whole or not at all.
 WORK = f"""
 i=0
 while [ $i -lt {ROUNDS} ]; do
-  flock /d/lock sh -c 'echo $(($(cat /d/count) + 1)) >/d/count.'$0' && mv /d/count.'$0' /d/count' "$1" || exit 1
+  for how in flock fcntl; do
+    locker $how /d/lock.$how sh -c 'n=$(cat /d/count.'$how'); echo $((n + 1)) >/d/count.'$how || exit 1
+  done
   echo "$1 $i" >>/d/log
   echo "$1 $i" >/d/new/tmp.$1 && mv /d/new/tmp.$1 "/d/new/$1.$i" || exit 1
   i=$((i + 1))
@@ -22,24 +29,50 @@ done
 """
 
 
-def test_two_vms_write_to_one_volume(hyper: Hyper) -> None:
+def with_locker(hyper: Hyper, tmp_path: Path) -> str:
+    """An image with a program that locks files."""
+    build = ("musl-gcc", "-D_GNU_SOURCE", "-static", "-O2", "-o", str(tmp_path / "locker"), str(SOURCE))
+    subprocess.run(build, check=True)
+    out = io.BytesIO(busybox_image.layer())
+    with tarfile.open(fileobj=out, mode="a") as tar:
+        info = tarfile.TarInfo("bin/locker")
+        program = (tmp_path / "locker").read_bytes()
+        info.size, info.mode = len(program), 0o755
+        tar.addfile(info, io.BytesIO(program))
+    hyper("import", "-", "localhost/locker:1", stdin=out.getvalue())
+    return "localhost/locker:1"
+
+
+def test_two_vms_write_to_one_volume(hyper: Hyper, tmp_path: Path) -> None:
     """No update is lost, whoever holds the lock; a VM that is killed lets go of it."""
+    image = with_locker(hyper, tmp_path)
     hyper("volume", "create", "-o", "type=shared", "s")
-    begin = "mkdir /d/new; echo 0 >/d/count; : >/d/lock; chown 70:71 /d/new; chmod 2770 /d/new; mkfifo /d/p"
-    hyper("run", "--rm", "-v", "s:/d", BUSYBOX, "sh", "-c", begin)
+    begin = "mkdir /d/new; echo 0 | tee /d/count.flock >/d/count.fcntl; chown 70:71 /d/new; chmod 2770 /d/new; mkfifo /d/p"
+    hyper("run", "--rm", "-v", "s:/d", image, "sh", "-c", begin)
     for name in ("a", "b"):
-        hyper("run", "-d", "--name", name, "-v", "s:/d", BUSYBOX, "sh", "-c", WORK, "sh", name)
+        hyper("run", "-d", "--name", name, "-v", "s:/d", image, "sh", "-c", WORK, "sh", name)
     for name in ("a", "b"):
-        assert hyper.out("wait", name) == "0", hyper.out("logs", name)
-    look = "cat /d/count; sort -u /d/log | wc -l; ls /d/new | wc -l; stat -c '%a %u:%g' /d/new /d/new/a.0; ls -l /d/p"
-    seen = hyper.out("run", "--rm", "-v", "s:/d:ro", BUSYBOX, "sh", "-c", look).split("\n")
-    assert seen[:5] == [str(2 * ROUNDS), str(2 * ROUNDS), str(2 * ROUNDS), "2770 70:71", "644 0:71"]
-    assert seen[5].startswith("prw")
-    hold = ("sh", "-c", "exec 9>/d/lock; flock 9; echo held; sleep 1000")
-    hyper("run", "-d", "--name", "c", "-v", "s:/d", BUSYBOX, *hold)
+        assert hyper.out("wait", name) == "0", hyper("logs", name)
+    look = "cat /d/count.*; sort -u /d/log | wc -l; ls /d/new | wc -l; stat -c '%a %u:%g' /d/new /d/new/a.0; ls -l /d/p"
+    seen = hyper.out("run", "--rm", "-v", "s:/d:ro", image, "sh", "-c", look).split("\n")
+    assert seen[:6] == [*[str(2 * ROUNDS)] * 4, "2770 70:71", "644 0:71"]
+    assert seen[6].startswith("prw")
+    for number in ("1", "2"):
+        assert hyper.out("run", "--rm", "-v", "s:/d", image, "locker", "map", "/d/mapped") == number
+    hyper(
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "-v",
+        "s:/d",
+        image,
+        *"locker fcntl /d/held sh -c".split(),
+        "echo held; sleep 1000",
+    )
     hyper.wait_for_log("c", b"held\n")
-    waits = ("sh", "-c", "flock -n /d/lock true && exit 1; echo waits; flock /d/lock echo has")
-    hyper("run", "-d", "--name", "e", "-v", "s:/d", BUSYBOX, *waits)
+    waits = "locker try /d/held 2>/dev/null && exit 1; echo waits; locker fcntl /d/held echo has"
+    hyper("run", "-d", "--name", "e", "-v", "s:/d", image, "sh", "-c", waits)
     hyper.wait_for_log("e", b"waits\n")
     os.kill(hyper.vm_pid("c"), signal.SIGKILL)
     assert hyper.out("wait", "e") == "0"
@@ -49,7 +82,9 @@ def test_two_vms_write_to_one_volume(hyper: Hyper) -> None:
 def test_a_volume_becomes_shared_where_two_want_it(hyper: Hyper) -> None:
     """As a compose file has it: all containers are made before the first is started."""
     for name in ("a", "b"):
-        hyper("create", "--name", name, "-v", "v:/d", BUSYBOX, "sh", "-c", f"echo {name} >/d/{name}; sleep 1000")
+        hyper(
+            "create", "--name", name, "-v", "v:/d", BUSYBOX, "sh", "-c", f"echo {name} >/d/{name}; sleep 1000"
+        )
     hyper("start", "a", "b")
     assert hyper.out("volume", "inspect", "-f", "{{.Options.type}}", "v") == "shared"
     seen = hyper.out("exec", "b", "sh", "-c", "until [ -e /d/a ]; do :; done; cat /d/a")
@@ -58,12 +93,13 @@ def test_a_volume_becomes_shared_where_two_want_it(hyper: Hyper) -> None:
 
 def test_what_is_in_a_volume_comes_along(hyper: Hyper) -> None:
     write = (
-        "cd /d && echo x >f && chown 70:71 f && chmod 4750 f && ln f h && ln -s f l && mkdir -p a/b && chmod 1777 a && "
-        "touch -d @1000000000 f && chown 5:6 . && chmod 2750 . && mkfifo p; sleep 1000"
+        "set -e; cd /d && echo x >f && chown 70:71 f && chmod 4750 f && ln f h && ln -s f l && mkdir -p a/b && chmod 1777 a && "
+        "touch -d @1000000000 f && chown 5:6 . && chmod 2750 . && mkfifo p"
     )
     look = "cd /d && stat -c '%n %A %u:%g %h %s' . f h l a a/b p && stat -c %Y f && cat h"
-    hyper("run", "-d", "--name", "w", "-v", "v:/d", BUSYBOX, "sh", "-c", write)
-    before = hyper.out("exec", "w", "sh", "-c", f"until [ -p /d/p ]; do :; done; {look}")
+    hyper("run", "--rm", "-v", "v:/d", BUSYBOX, "sh", "-c", write)
+    before = hyper.out("run", "--rm", "-v", "v:/d", BUSYBOX, "sh", "-c", look)
+    hyper("run", "-d", "--name", "w", "-v", "v:/d", BUSYBOX, "sleep", "1000")
     refused = hyper("volume", "convert", "v", check=False)
     assert b"volume v is in use by container w" in refused.stderr
     refused = hyper("run", "--rm", "-v", "v:/d", BUSYBOX, "true", check=False)

@@ -21,7 +21,7 @@ from hypercontainer.contract.states import State
 from hypercontainer.contract.volumes import NamedVolume, Volume
 from hypercontainer.engine import names, times
 from hypercontainer.engine.container.inside import Inside
-from hypercontainer.engine.container.trees import Trees
+from hypercontainer.engine.container.trees import WHOLE, Trees
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.network.network import new_mac
@@ -39,7 +39,7 @@ from hypercontainer.semantics.mounts import guest_name
 from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
 
 BARE_MIB = 128
-WHOLE = "/."
+ALL = "/."
 
 _WORK = Workers("volumes that are converted", 16, waits=True)
 
@@ -125,7 +125,7 @@ class VolumeKinds:
         with self._directory.visit(kept, "its conversion"):
             async with sandbox.visited(newcomer, lambda: contents):
                 source, target = (_trees(sandbox, old, volume) for volume in contents.volumes)
-                await _piped(await source.pack(WHOLE), target)
+                await _piped(await source.pack(ALL), target)
 
     def _record(self) -> PodRecord:
         return PodRecord(
@@ -164,7 +164,7 @@ async def _piped(archive: AsyncGenerator[bytes, None], target: Trees) -> None:
 
         async def take() -> None:
             try:
-                await target.unpack(WHOLE, cast(BinaryIO, content), replace=True)
+                await target.unpack(ALL, cast(BinaryIO, content), owner=WHOLE)
             finally:
                 content.close()  # who sends waits no more
 
