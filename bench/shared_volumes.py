@@ -34,7 +34,9 @@ def measure(rounds: int) -> list[Row]:
             taken = figures_in_turns(rounds, ways)
             for kind in KINDS:
                 found = taken[kind]
-                rows.append(Row(f"{what}, {kind} volume", median(found), "s", None, spread(found), tuple(found)))
+                rows.append(
+                    Row(f"{what}, {kind} volume", median(found), "s", None, spread(found), tuple(found))
+                )
         return rows
 
 

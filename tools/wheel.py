@@ -62,7 +62,13 @@ class Inside:
 def contents(slirp: Path) -> tuple[Inside, ...]:
     lgpl = COMMON / "LGPL-2.1"
     return (
-        Inside("hyperstart, jail, netns, sharefs", "musl", "MIT", "musl-dev", (COPYRIGHTS / "musl-dev/copyright",)),
+        Inside(
+            "hyperstart, jail, netns, sharefs",
+            "musl",
+            "MIT",
+            "musl-dev",
+            (COPYRIGHTS / "musl-dev/copyright",),
+        ),
         Inside("usernet", "libslirp", "BSD-3-Clause", SLIRP, (slirp / "debian/copyright",)),
         *(
             Inside("usernet", what, licence, package, (COPYRIGHTS / package / "copyright", *texts))

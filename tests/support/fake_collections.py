@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from msgspec.structs import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned, VolumesPruned

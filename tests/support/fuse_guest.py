@@ -173,7 +173,14 @@ class FuseGuest:
         return entry_of(self.ask(LOOKUP, node, os.fsencode(name) + b"\0"))
 
     def create(
-        self, name: str, *, node: int = ROOT, flags: int = os.O_RDWR, mode: int = 0o644, uid: int = 0, gid: int = 0
+        self,
+        name: str,
+        *,
+        node: int = ROOT,
+        flags: int = os.O_RDWR,
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
     ) -> tuple[Entry, int]:
         """The file, and its handle."""
         arguments = struct.pack("<4I", flags | os.O_CREAT, 0o100000 | mode, 0, 0) + os.fsencode(name) + b"\0"

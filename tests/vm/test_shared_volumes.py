@@ -47,7 +47,10 @@ def test_two_vms_write_to_one_volume(hyper: Hyper, tmp_path: Path) -> None:
     """No update is lost, whoever holds the lock; a VM that is killed lets go of it."""
     image = with_locker(hyper, tmp_path)
     hyper("volume", "create", "-o", "type=shared", "s")
-    begin = "mkdir /d/new; echo 0 | tee /d/count.flock >/d/count.fcntl; chown 70:71 /d/new; chmod 2770 /d/new; mkfifo /d/p"
+    begin = (
+        "mkdir /d/new; echo 0 | tee /d/count.flock >/d/count.fcntl; "
+        "chown 70:71 /d/new; chmod 2770 /d/new; mkfifo /d/p"
+    )
     hyper("run", "--rm", "-v", "s:/d", image, "sh", "-c", begin)
     for name in ("a", "b"):
         hyper("run", "-d", "--name", name, "-v", "s:/d", image, "sh", "-c", WORK, "sh", name)
@@ -93,21 +96,22 @@ def test_a_volume_becomes_shared_where_two_want_it(hyper: Hyper) -> None:
 
 def test_what_is_in_a_volume_comes_along(hyper: Hyper) -> None:
     write = (
-        "set -e; cd /d && echo x >f && chown 70:71 f && chmod 4750 f && ln f h && ln -s f l && mkdir -p a/b && chmod 1777 a && "
+        "set -e; cd /d && echo x >f && chown 70:71 f && chmod 4750 f && ln f h && ln -s f l && "
+        "mkdir -p a/b && chmod 1777 a && "
         "touch -d @1000000000 f && chown 5:6 . && chmod 2750 . && mkfifo p"
     )
     look = "cd /d && stat -c '%n %A %u:%g %h %s' . f h l a a/b p && stat -c %Y f && cat h"
-    hyper("run", "--rm", "-v", "v:/d", BUSYBOX, "sh", "-c", write)
-    before = hyper.out("run", "--rm", "-v", "v:/d", BUSYBOX, "sh", "-c", look)
-    hyper("run", "-d", "--name", "w", "-v", "v:/d", BUSYBOX, "sleep", "1000")
-    refused = hyper("volume", "convert", "v", check=False)
-    assert b"volume v is in use by container w" in refused.stderr
-    refused = hyper("run", "--rm", "-v", "v:/d", BUSYBOX, "true", check=False)
-    assert b"`hyper volume convert v`" in refused.stderr
+    hyper("run", "--rm", "-v", "k:/d", BUSYBOX, "sh", "-c", write)
+    before = hyper.out("run", "--rm", "-v", "k:/d", BUSYBOX, "sh", "-c", look)
+    hyper("run", "-d", "--name", "w", "-v", "k:/d", BUSYBOX, "sleep", "1000")
+    refused = hyper("volume", "convert", "k", check=False)
+    assert b"volume k is in use by container w" in refused.stderr
+    refused = hyper("run", "--rm", "-v", "k:/d", BUSYBOX, "true", check=False)
+    assert b"`hyper volume convert k`" in refused.stderr
     hyper("rm", "-f", "w")
     for kind in ("shared", "disk"):
-        hyper("volume", "convert", "--to", kind, "v")
-        after = hyper.out("run", "--rm", "-v", "v:/d", BUSYBOX, "sh", "-c", look)
+        hyper("volume", "convert", "--to", kind, "k")
+        after = hyper.out("run", "--rm", "-v", "k:/d", BUSYBOX, "sh", "-c", look)
         assert without_sizes(after) == without_sizes(before), kind
 
 

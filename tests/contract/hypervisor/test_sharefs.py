@@ -81,7 +81,9 @@ def test_owners_and_modes_are_the_files_own(one: FuseGuest, place: Path) -> None
     device = struct.pack("<4I", stat.S_IFCHR | 0o666, 0x103, 0, 0) + b"null\0"
     with refused(errno.EPERM):
         one.ask(fuse_guest.MKNOD, ROOT, device)
-    one.ask(fuse_guest.MKNOD, ROOT, struct.pack("<4I", stat.S_IFIFO | 0o600, 0, 0, 0) + b"pipe\0", uid=5, gid=6)
+    one.ask(
+        fuse_guest.MKNOD, ROOT, struct.pack("<4I", stat.S_IFIFO | 0o600, 0, 0, 0) + b"pipe\0", uid=5, gid=6
+    )
     assert stat.S_ISFIFO((place / "pipe").stat().st_mode)
     assert (place / "pipe").stat().st_uid == 5
 
@@ -217,7 +219,13 @@ def test_nonsense_is_refused_and_ends_nobody_else(one: FuseGuest, two: FuseGuest
         arguments = bytearray(dice.randbytes(dice.choice([0, 1, 8, 16, 40, 64, 200])))
         if len(arguments) >= 8 and dice.random() < 0.5:
             struct.pack_into("<Q", arguments, 0, dice.choice([0, 1, handle, 2, 9]))
-        if code in (INTERRUPT, fuse_guest.FORGET, 42, 38, SETLKW):  # who answers nothing, or begins anew, or waits
+        if code in (
+            INTERRUPT,
+            fuse_guest.FORGET,
+            42,
+            38,
+            SETLKW,
+        ):  # who answers nothing, or begins anew, or waits
             continue
         with contextlib.suppress(FuseError):
             one.ask(code, node, bytes(arguments), room=dice.choice([0, 16, 160, 4096]))
