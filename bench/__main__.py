@@ -23,6 +23,7 @@ from bench import (
     networks,
     pods,
     pull,
+    shared_volumes,
     start,
     stream,
     through,
@@ -57,6 +58,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "attacked": lambda flags: attacked.measure(flags.rounds),
     "networks": lambda flags: networks.measure(flags.rounds, full=flags.full),
     "cp": lambda flags: cp.measure(min(flags.rounds, 3)),
+    "shared-volumes": lambda flags: shared_volumes.measure(min(flags.rounds, 5)),
     "stream": lambda flags: stream.measure(),
     "through": lambda flags: through.measure(flags.rounds),
 }
