@@ -86,6 +86,8 @@ def test_two_vms_write_to_one_volume(hyper: Hyper, tmp_path: Path) -> None:
     os.kill(hyper.vm_pid("c"), signal.SIGKILL)
     assert hyper.out("wait", "e") == "0"
     assert hyper.out("logs", "e") == "waits\nhas"
+    hyper("rm", "-f", "a", "b", "c", "e")
+    hyper("volume", "rm", "s")
 
 
 def test_a_volume_becomes_shared_where_two_want_it(hyper: Hyper) -> None:
@@ -98,6 +100,8 @@ def test_a_volume_becomes_shared_where_two_want_it(hyper: Hyper) -> None:
     assert hyper.out("volume", "inspect", "-f", "{{.Options.type}}", "v") == "shared"
     seen = hyper.out("exec", "b", "sh", "-c", "until [ -e /d/a ]; do :; done; cat /d/a")
     assert seen == "a"
+    hyper("rm", "-f", "a", "b")
+    hyper("volume", "rm", "v")
 
 
 def test_files_go_in_and_out_of_a_shared_volume(hyper: Hyper, tmp_path: Path) -> None:
@@ -119,6 +123,7 @@ def test_files_go_in_and_out_of_a_shared_volume(hyper: Hyper, tmp_path: Path) ->
     hyper("volume", "snapshot", "create", "s", "one")
     refused = hyper("volume", "convert", "s", check=False)
     assert b"volume s has 1 snapshots" in refused.stderr and b"`hyper snapshot rm s`" in refused.stderr
+    hyper("volume", "rm", "s")
 
 
 def test_what_is_in_a_volume_comes_along(hyper: Hyper) -> None:
@@ -140,6 +145,7 @@ def test_what_is_in_a_volume_comes_along(hyper: Hyper) -> None:
         hyper("volume", "convert", "--to", kind, "k")
         after = hyper.out("run", "--rm", "-v", "k:/d", BUSYBOX, "sh", "-c", look)
         assert without_sizes(after) == without_sizes(before), kind
+    hyper("volume", "rm", "k")
 
 
 def without_sizes(text: str) -> list[str]:
