@@ -16,6 +16,7 @@ from bench import (
     attacked,
     cold_run,
     command_line,
+    commit,
     cp,
     lazy,
     many,
@@ -59,6 +60,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "networks": lambda flags: networks.measure(flags.rounds, full=flags.full),
     "cp": lambda flags: cp.measure(min(flags.rounds, 3)),
     "shared-volumes": lambda flags: shared_volumes.measure(min(flags.rounds, 5)),
+    "commit": lambda flags: commit.measure(min(flags.rounds, 5)),
     "stream": lambda flags: stream.measure(),
     "through": lambda flags: through.measure(flags.rounds),
 }

@@ -24,7 +24,7 @@ IN, OUT = "in", "out"
 def measure(rounds: int) -> list[Row]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hyper-bench-")))
-        _grow(folder / "tree")
+        grow(folder / "tree", FILES, BYTES)
         ways: dict[str, Callable[[], float]] = {}
         clients: dict[str, Any] = {"User Mode Linux": stack.enter_context(native())}
         options: tuple[str, ...] = ("-m", "1g")
@@ -56,9 +56,9 @@ def measure(rounds: int) -> list[Row]:
     return rows
 
 
-def _grow(tree: Path) -> None:
-    data = random.Random(1).randbytes(BYTES // FILES)
-    for number in range(FILES):
+def grow(tree: Path, files: int, total_bytes: int) -> None:
+    data = random.Random(1).randbytes(total_bytes // files)
+    for number in range(files):
         folder = tree / str(number % FOLDERS)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}").write_bytes(number.to_bytes(8, "big") + data[8:])
