@@ -7,7 +7,7 @@ What is inside beside the Python code (docs/packaging.md):
 
     _guest/hyperstart    as `make guest` built it, and hyperstart-ARCHITECTURE as `make guest-ARCHITECTURE` did
     _guest/uml/          the User Mode Linux that `make kernel FLAVOUR=um` built last, and what of its source is ours
-    _native/jail, netns  as `make setup` built them
+    _native/jail, netns, sharefs  as `make setup` built them
     _native/usernet      built here, linked with libslirp and glib: the host's libraries are no part of a wheel
     _native/private_memory.so    for clones of QEMU, where there is one
     .dist-info/licenses/ the texts, and SOURCES.md: where the sources of all this are
@@ -42,7 +42,7 @@ COMMON, COPYRIGHTS = Path("/usr/share/common-licenses"), Path("/usr/share/doc")
 SLIRP = "libslirp-dev"
 # By `make setup`; its usernet is linked with this machine's libraries.
 INITS = ("_guest/hyperstart", *(f"_guest/hyperstart-{each}" for each in cross.MACHINES))
-BUILT = (*INITS, "_native/jail", "_native/netns", "_native/private_memory.so")
+BUILT = (*INITS, "_native/jail", "_native/netns", "_native/sharefs", "_native/private_memory.so")
 KERNEL_SOURCE = (("patches/um", "patches/um"), ("config", "config"), (".", "build.py"))
 
 
@@ -64,7 +64,13 @@ class Inside:
 def contents(slirp: Path) -> tuple[Inside, ...]:
     lgpl = COMMON / "LGPL-2.1"
     return (
-        Inside("hyperstart, jail, netns", "musl", "MIT", "musl-dev", (COPYRIGHTS / "musl-dev/copyright",)),
+        Inside(
+            "hyperstart, jail, netns, sharefs",
+            "musl",
+            "MIT",
+            "musl-dev",
+            (COPYRIGHTS / "musl-dev/copyright",),
+        ),
         Inside("usernet", "libslirp", "BSD-3-Clause", SLIRP, (slirp / "debian/copyright",)),
         *(
             Inside("usernet", what, licence, package, (COPYRIGHTS / package / "copyright", *texts))

@@ -26,6 +26,7 @@ static size_t input_start, input_end;
 static struct tar_entry entry;
 static char *records; /* of the present entry */
 static int target = -1;
+static bool owns_target; /* what the archive says of its root is said of the target */
 static bool may_replace;
 static uint32_t owner_uid = UINT32_MAX, owner_gid = UINT32_MAX;
 
@@ -375,8 +376,11 @@ static void unpack_entry(void)
 		entry.type = TAR_DIRECTORY;
 	if (!clean(entry.name))
 		refuse("a path with \"..\" in it");
-	if (!*entry.name && entry.type == TAR_DIRECTORY) /* the target itself, which is somebody else's */
+	if (!*entry.name && entry.type == TAR_DIRECTORY) {
+		if (owns_target)
+			finish(target); /* else it is somebody else's */
 		return;
+	}
 	if (!*entry.name)
 		refuse("an entry without a name");
 	int at = parent_of(entry.name, &name);
@@ -464,7 +468,8 @@ static void set_owner(int root, const char *text)
 {
 	static struct identity identity;
 	struct failure failure;
-	if (strcmp(text, "-") == 0)
+	owns_target = strcmp(text, "=") == 0;
+	if (owns_target || strcmp(text, "-") == 0)
 		return;
 	if (owner_find(root, text, &identity, &failure) != 0) {
 		(void)dprintf(2, "%s\n", failure.text);

@@ -192,6 +192,7 @@ def test_what_is_inside(wheel: Path) -> None:
         programs = (
             "_native/jail",
             "_native/netns",
+            "_native/sharefs",
             "_native/usernet",
             "_guest/hyperstart",
             "_guest/hyperstart-arm64",
@@ -208,6 +209,7 @@ def test_what_is_inside(wheel: Path) -> None:
         "hyperstart-riscv64",
         "jail",
         "netns",
+        "sharefs",
         "usernet",
         "uml/linux",
     }

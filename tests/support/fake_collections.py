@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
+import msgspec
 from msgspec.structs import replace
 
 from hypercontainer.contract import answers as a
@@ -170,6 +171,7 @@ class FakeVolumes(Noted, of="volumes"):
         *,
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> a.VolumeInfo:
         name = name or "0" * 64
         if name in self.known and not self._makes_all:
@@ -180,6 +182,10 @@ class FakeVolumes(Noted, of="volumes"):
     async def find(self, *, filters: Filters | None = None) -> list[a.VolumeInfo]:
         names = (filters or {}).get("name")
         return [each for each in self.known.values() if not names or each.name in names]
+
+    async def convert(self, name: str, *, kind: str, size_bytes: int | None = None) -> a.VolumeInfo:
+        self.known[name] = msgspec.structs.replace(self._volume(name), kind=kind)
+        return self.known[name]
 
     async def inspect(self, name: str) -> a.VolumeInfo:
         return self._volume(name)

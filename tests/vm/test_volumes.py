@@ -61,4 +61,5 @@ def test_a_volume_that_several_read(hyper: Hyper) -> None:
     assert hyper.out("run", "--rm", "-v", "v:/d:ro", BUSYBOX, "ls", "-A", "/d") == "f"
     refused = hyper("run", "--rm", "-v", "v:/d", BUSYBOX, "true", check=False)
     assert b"volume v is in use by container r, which reads it" in refused.stderr
-    hyper("rm", "-f", "r")
+    hyper("rm", "-f", "r", "w")
+    hyper("volume", "rm", "v")

@@ -115,6 +115,11 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "create": ("volume", "CREATE", "Create a volume"),
             "ls": ("volume", "LS", "List volumes"),
             "inspect": ("inspect", "INSPECT", "Show everything about volumes"),
+            "convert": (
+                "volume",
+                "CONVERT",
+                "Make a volume one that several pods write to, or that one does",
+            ),
             "rm": ("volume", "RM", "Remove volumes"),
             "prune": ("volume", "PRUNE", "Remove volumes that no pod uses"),
             "cp": ("volume_copies", "CP", "Copy files between a volume and this machine"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Policy,
         Registries,
         SizePolicy,
+        Volumes,
     )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Policy",
     "Registries",
     "SizePolicy",
+    "Volumes",
     "load_config",
     "locations",
     "prepare_directories",

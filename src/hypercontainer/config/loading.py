@@ -26,6 +26,7 @@ from hypercontainer.config.model import (
     Registries,
     SizePolicy,
     Uml,
+    Volumes,
 )
 from hypercontainer.config.places import Locations, locations
 from hypercontainer.errors import InvalidArgument
@@ -310,6 +311,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "max_entries": Key("max_entries", whole(1, 100_000_000)),
         "max_image_size": Key("max_image_bytes", size),
     },
+    "volumes": {"type": Key("kind", one_of("disk", "shared"))},
 }
 
 
@@ -343,6 +345,7 @@ def from_locations(places: Locations) -> Config:
         images=Images(**taken["images"]),
         layers=Layers(**taken["layers"]),
         build=Build(**taken["build"]),
+        volumes=Volumes(**taken["volumes"]),
         **taken[""],
     )
 

@@ -151,6 +151,13 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Volumes:
+    """``kind``: of a named volume that is made where nobody says it: "disk" or "shared"."""
+
+    kind: str = "disk"
+
+
+@dataclass(frozen=True)
 class SizePolicy:
     """What is done otherwise for VMs of one size; None: as for the others."""
 
@@ -218,6 +225,7 @@ class Config:
     images: Images = Images()
     layers: Layers = Layers()
     build: Build = Build()
+    volumes: Volumes = Volumes()
 
     @property
     def host(self) -> str:

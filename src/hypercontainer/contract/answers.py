@@ -340,7 +340,8 @@ class Change(Struct, frozen=True):
 
 
 class VolumeInfo(Struct, frozen=True, kw_only=True):
-    """A line of ``hyper volume ls``."""
+    """A line of ``hyper volume ls``.  ``kind``: "disk", or "shared", whose ``size_bytes`` is 0: it has none of its
+    own."""
 
     name: str
     created: str
@@ -348,7 +349,8 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     used_bytes: int
     labels: dict[str, str] = field(default_factory=dict)
     pods: tuple[str, ...] = ()
-    disk: str = ""  # its file on the host
+    disk: str = ""  # its file on the host, or its directory
+    kind: str = "disk"
     snapshots: int = 0
     snapshots_bytes: int = 0
 

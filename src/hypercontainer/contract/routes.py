@@ -184,6 +184,8 @@ volumes.find GET /volumes query=FiltersQuery answer=VolumeList
     Volumes.
 volumes.inspect GET /volumes/ID id_as=name answer=VolumeInfo
     One volume.
+volumes.convert POST /volumes/ID/convert id_as=name body=ConvertVolumeBody answer=VolumeInfo
+    Makes a volume that nobody uses one of the other kind, with what is in it.
 volumes.remove DELETE /volumes/ID id_as=name query=ForceQuery status=204
     Removes a volume.
 volumes.resize POST /volumes/ID/resize id_as=name body=ResizeVolumeBody answer=VolumeInfo

@@ -17,6 +17,14 @@ class VolumeBody(Request, frozen=True):
     name: Name | None = None
     size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    kind: str | None = None  # "disk" or "shared"; None: as hyperd is configured
+
+
+class ConvertVolumeBody(Request, frozen=True):
+    """``size_bytes``: of a disk."""
+
+    kind: str
+    size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
 
 
 class ResizeVolumeBody(Request, frozen=True):

@@ -19,7 +19,8 @@ class EmptyDir(Struct, frozen=True, forbid_unknown_fields=True, tag="empty", tag
 
 
 class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", tag_field="kind"):
-    """A volume of hyperd's (``hyper volume ls``): an ext4 disk, made where there is none of this name.
+    """A volume of hyperd's (``hyper volume ls``): an ext4 disk, or a directory that several VMs may write to, made
+    where there is none of this name.  ``type`` of a new one: "disk", "shared", or "": as hyperd is configured.
 
     ``name`` "": a new one that nobody has named.  Its container's creation gives it an ID of 64 hexadecimal digits for
     a name, and says so by ``anonymous``."""
@@ -27,6 +28,7 @@ class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", 
     name: str = ""
     size_bytes: int | None = None  # of a new one
     anonymous: bool = False
+    type: str = ""
 
     @property
     def labels(self) -> dict[str, str]:

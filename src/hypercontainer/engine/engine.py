@@ -203,7 +203,9 @@ def _supplies(
         max_image_bytes=config.layers.max_image_bytes,
     )
     volumes = VolumeStore(
-        places.volumes, lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache)
+        places.volumes,
+        lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache),
+        config.volumes.kind,
     )
     layers = LayerStore(config.root / "layers", limits)
     return Supplies(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.engine import files
-from hypercontainer.volume.store import DISK
+from hypercontainer.volume.shared import content
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Places:
     def volumes(self) -> Path:
         return self.root / "volumes"
 
-    def volume_disk(self, name: str) -> Path:
-        return self.volumes / name / DISK
+    def volume_content(self, name: str) -> Path:
+        """Its disk's file, or its directory."""
+        return content(self.volumes / name)
 
     @property
     def sockets(self) -> Path:

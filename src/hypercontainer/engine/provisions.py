@@ -123,7 +123,9 @@ class Provisions:
     async def _make(self, source: NamedVolume, name: str, new: dict[str, NamedVolume]) -> None:
         """Who breaks off waits for the thread, or nobody would know of what it has made."""
         making = asyncio.ensure_future(
-            asyncio.to_thread(self._store.make_missing, source.name, source.size_bytes, source.labels)
+            asyncio.to_thread(
+                self._store.make_missing, source.name, source.size_bytes, source.labels, source.type
+            )
         )
         try:
             await asyncio.shield(making)

@@ -158,7 +158,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: t
         log_path=str(places.log(record.id)),
         execs=execs,
         disks={
-            **{name: str(places.volume_disk(name)) for name in sorted(named_volumes(pod.spec, [record]))},
+            **{name: str(places.volume_content(name)) for name in sorted(named_volumes(pod.spec, [record]))},
             **{
                 name: image.image_id
                 for name, image in sorted({**pod.volume_images, **record.volume_images}.items())

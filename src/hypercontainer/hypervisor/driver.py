@@ -84,12 +84,18 @@ class ShareSpec:
     A file's share is a directory with ``SHARED_FILE`` in it.  ``path`` is absolute, and no part of it is a link.
     ``user``: with whose rights the guest reads and writes; None is this process's own, and then, for root, what a
     guest's user makes belongs to the host's user of the same number.  For anybody else it all belongs to ``user``.
+    ``together``: a directory that other VMs have too and write to at the same time.  Its guest mounts it as virtiofs.
     """
 
     tag: str
     path: Path
     read_only: bool
     user: User | None = None
+    together: bool = False
+
+    def filesystem(self, of_hosts: str) -> str:
+        """By which the guest mounts it, where directories of the host are mounted by ``of_hosts``."""
+        return VIRTIOFS if self.together else of_hosts
 
 
 @dataclass(frozen=True)
@@ -205,8 +211,8 @@ class VMRecord:
 
     ``driver`` is the name of the one that made it, which alone can adopt it (``drivers.Drivers.of``).  ``pid`` alone
     names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and ``boot_id`` make it
-    unique for good.  ``shares`` is the file system by which the guest mounts its shares; ``taps`` are its
-    devices from the start, which go with it.
+    unique for good.  ``shares`` is the file system by which the guest mounts its shares, but for those ``together``;
+    ``taps`` are its devices from the start, which go with it.
     """
 
     driver: str
@@ -302,7 +308,8 @@ class Capabilities:
 
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
-    ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none.
+    ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none;
+    ``together`` whether there are those that other VMs have too.
     ``confinement`` is by what the hypervisor's process is shut in.
     """
 
@@ -314,6 +321,7 @@ class Capabilities:
     plugs: bool = True
     sandbox: bool = False
     shares: str = ""
+    together: bool = False
     confinement: tuple[str, ...] = ()
     not_limited: tuple[str, ...] = field(default=())
 

@@ -4,7 +4,8 @@ Run as a program of its own, by path and without the package, with a ``Jail`` in
 descriptors, the socket to serve (4) and the directory or file (5).  What the server finds itself in:
 
 * a mount namespace whose root has the share (with neither set-user-id programs nor devices, and read-only where
-  that was said), the programs and libraries of the host, read-only, and of ``/proc`` its own ``fd`` and ``mountinfo``;
+  that was said), the programs and libraries of the host, read-only, where the server needs them, and of ``/proc`` its
+  own ``fd`` and ``mountinfo``;
 * a network, IPC and UTS namespace of its own;
 * no capability but those for serving files to any user, and no way to more;
 * a filter of system calls (``shares.FILTER``);
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     class Jail(TypedDict):
         server: str
+        alone: bool  # it needs no other program and no library
         argv: list[str]
         user: tuple[int, int, list[int]] | None
         read_only: bool
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     User = tuple[int, int, list[int]]
 
-SOCKET_FD, SHARE_FD = 4, 5  # 3 was the gate
+SERVER_FD, SOCKET_FD, SHARE_FD = 3, 4, 5  # 3 was the gate
 SHARE, FILE = "share", "file"
 PROGRAM_PLACES = ("usr", "bin", "sbin", "lib", "lib32", "lib64")
 FAILED = 125
@@ -69,16 +71,20 @@ def main() -> NoReturn:
     jail: Jail = json.loads(sys.argv[1])
     os.umask(0o022)
     try:
+        # By whoever starts it: a user may have no way to it.
+        server = os.open(jail["server"], os.O_PATH | os.O_CLOEXEC)
+        if server != SERVER_FD:
+            os.dup2(server, SERVER_FD, inheritable=False)
         user = jail["user"]
         if user is not None:
             become(user)
         unshare(user)
         share = found_again(SHARE_FD)
-        make_root(share, read_only=jail["read_only"])
+        make_root(share, read_only=jail["read_only"], alone=jail["alone"])
         os.closerange(SHARE_FD, os.sysconf("SC_OPEN_MAX"))
-        confine(jail["keep"], base64.b64decode(jail["filter"]))
         os.set_inheritable(SOCKET_FD, True)
-        os.execv(jail["server"], jail["argv"])  # noqa: S606 - no shell is what is wanted
+        confine(jail["keep"], base64.b64decode(jail["filter"]))
+        os.execve(SERVER_FD, jail["argv"], os.environ)  # noqa: S606 - no shell is what is wanted
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         sys.stderr.write(f"{FAILURE}: {error.strerror}{where}\n")
@@ -117,11 +123,12 @@ def found_again(fd: int) -> int:
     return again
 
 
-def make_root(share: int, *, read_only: bool) -> None:
+def make_root(share: int, *, read_only: bool, alone: bool) -> None:
     """The new root, from the directory or file that ``share`` is."""
     mount(None, b"/", None, MS_REC | MS_PRIVATE)
-    programs = {name: os.readlink(f"/{name}") for name in PROGRAM_PLACES if os.path.islink(f"/{name}")}
-    places = [name for name in PROGRAM_PLACES if name not in programs and os.path.isdir(f"/{name}")]
+    wanted = () if alone else PROGRAM_PLACES
+    programs = {name: os.readlink(f"/{name}") for name in wanted if os.path.islink(f"/{name}")}
+    places = [name for name in wanted if name not in programs and os.path.isdir(f"/{name}")]
     # Descriptors first: the place for the new root may be on the way to them.
     sources = {name: os.open(f"/{name}", os.O_PATH | os.O_CLOEXEC) for name in places}
     fds, mounts = (os.open(f"/proc/self/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("fd", "mountinfo"))

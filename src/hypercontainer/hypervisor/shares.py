@@ -3,8 +3,9 @@
 virtiofsd speaks vhost-user over a socket that it and the VM's process inherit, with QEMU, or with the guest's kernel
 itself where that is a process; and it reads and writes the guest's memory, which is therefore shared.  Where there is
 none, QEMU serves the guest by 9p itself, and has the files opened for it by virtfs-proxy-helper: QEMU gets the
-descriptors, and never a way to the files.  A server ends with its VM, and is ended with it in any case; where it ends
-first, so does the VM, whose guest would wait for its files for ever.
+descriptors, and never a way to the files.  A directory that several VMs write to is served by a program of our own
+(``sharefs``): neither of those keeps locks between VMs.  A server ends with its VM, and is ended with it in any case;
+where it ends first, so does the VM, whose guest would wait for its files for ever.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
-from hypercontainer.hypervisor import helpers, jail, programs, share_jail
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Helper, ShareSpec
+from hypercontainer.hypervisor import helpers, jail, programs, share_jail, sharefs
+from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Check, Helper, ShareSpec
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.run_dir import read_stderr
 from hypercontainer.hypervisor.text import printable
@@ -78,6 +79,7 @@ class Kind(Enum):
     OLD = "virtiofsd of QEMU"
     MODERN = "virtiofsd in Rust"
     PROXY = "virtfs-proxy-helper"
+    TOGETHER = "sharefs"
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,20 @@ async def find(cache: FactCache, *, p9: bool = True) -> Server:
     raise Unavailable("directories of the host cannot be shared: there is no virtiofsd", hint=INSTALL_HINT)
 
 
+async def find_all(cache: FactCache, wanted: Sequence[ShareSpec], *, p9: bool = True) -> Server | None:
+    """The server of directories of the host among them, ``find``; None where there are none."""
+    return await find(cache, p9=p9) if any(not share.together for share in wanted) else None
+
+
+def together() -> Server:
+    """Of directories that several VMs write to.  Raises ``Unavailable``."""
+    if not sharefs.PROGRAM.is_file():
+        raise Unavailable(
+            f"no volume can be shared by VMs: there is no {sharefs.PROGRAM}", hint=sharefs.MISSING_HINT
+        )
+    return Server(sharefs.PROGRAM, Kind.TOGETHER)
+
+
 def _installed(program: str) -> Path | None:
     """In PATH, or where distributions put it, which is not meant for PATH."""
     places = (f"{place}/{program}" for place in PLACES)
@@ -125,10 +141,12 @@ def _installed(program: str) -> Path | None:
     return Path(found).resolve() if found else None
 
 
-def server_argv(server: Server, socket_fd: int = share_jail.SOCKET_FD) -> list[str]:
+def server_argv(server: Server, *, squash: bool, socket_fd: int = share_jail.SOCKET_FD) -> list[str]:
     """In its jail.  Neither special files of devices nor capabilities of files, whoever asks for them."""
     path, caps = str(server.path), "-mknod:-setfcap"
     match server.kind:
+        case Kind.TOGETHER:
+            return sharefs.argv(socket_fd, squash=squash)
         case Kind.PROXY:
             return [path, "--nodaemon", "--fd", str(socket_fd), "--path", "/share"]
         case Kind.MODERN:
@@ -164,13 +182,17 @@ def jail_argv(server: Server, share: ShareSpec) -> list[str]:
     user = share.user
     if user is None and os.geteuid() != 0:
         user = User(os.geteuid(), os.getegid(), tuple(os.getgroups()))
-    kept = PROXY_KEPT if server.kind is Kind.PROXY else KEPT
+    squash = user is not None
+    together = server.kind is Kind.TOGETHER
+    kept = {Kind.PROXY: PROXY_KEPT, Kind.TOGETHER: sharefs.KEPT}.get(server.kind, KEPT)
+    program_filter = sharefs.call_filter() if together else filter_for(squash=squash)
     jail = {
         "server": str(server.path),
-        "argv": server_argv(server),
+        "alone": together,
+        "argv": server_argv(server, squash=squash),
         "user": None if user is None else (user.uid, user.gid, user.groups),
         "read_only": share.read_only,
-        "filter": base64.b64encode(filter_for(squash=user is not None)).decode(),
+        "filter": base64.b64encode(program_filter).decode(),
         "keep": capabilities.mask(f"CAP_{name}" for name in kept),
     }
     program = str(Path(share_jail.__file__).resolve())
@@ -181,6 +203,7 @@ def jail_argv(server: Server, share: ShareSpec) -> list[str]:
 class Serving:
     """A share's server that waits at its gate; ``client`` is the VM's end of its socket."""
 
+    server: Server
     tag: str
     process: Process
     opener: int
@@ -209,7 +232,7 @@ def serve(
     launcher = gated(Path("/"), jail_argv(server, share))
     inherited = [gate, theirs.fileno(), share_fd]
     process = Process.spawn(launcher, env={}, stdio=stdio, inherited=inherited)
-    return Serving(share.tag, process, opener, client.fileno())
+    return Serving(server, share.tag, process, opener, client.fileno())
 
 
 def serve_all(
@@ -220,11 +243,12 @@ def serve_all(
     fds: contextlib.ExitStack,
     undo: contextlib.AsyncExitStack,
 ) -> list[Serving]:
-    """In order, at their gates; ``undo`` gets what ends them, and ``server`` is None where nothing is wanted."""
+    """In order, at their gates; ``undo`` gets what ends them, and ``server`` is of ``find_all``."""
     serving = []
     for share in wanted:
-        assert server is not None
-        serving.append(serve(server, share, directory, stdio, fds))
+        one = together() if share.together else server
+        assert one is not None
+        serving.append(serve(one, share, directory, stdio, fds))
         undo.push_async_callback(helpers.end, serving[-1].process)
     return serving
 
@@ -233,7 +257,7 @@ def _sockets(
     server: Server, directory: Path, fds: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
     """What the server takes, and the VM's end of it: virtiofsd takes one on which to listen."""
-    if server.kind is Kind.PROXY:
+    if server.kind in (Kind.PROXY, Kind.TOGETHER):
         first, second = socket.socketpair()
         return fds.enter_context(first), fds.enter_context(second)
     path = directory / "share.sock"
@@ -255,18 +279,39 @@ def _opened(share: ShareSpec, fds: contextlib.ExitStack) -> int:
 async def probe(cache: FactCache, *, refresh: bool = False, p9: bool = True) -> Usable:
     """Whether a server runs here, shut in as it is: found out by one that answers, and remembered."""
     try:
-        server = await find(cache, p9=p9)
-        key = f"share {programs.file_key(server.path)} {platform.release()} {os.geteuid()}"
-        known = None if refresh else cache.get(key, Usable)
-        if known is None:
-            with tempfile.TemporaryDirectory(prefix="hyper-share-") as directory:
-                known = await _tried(server, Path(directory))
-            cache.put(key, known)
-        return known
+        return await _probed(await find(cache, p9=p9), cache, refresh=refresh)
     except HyperError as error:
         return Usable("", error.message, error.hint or "")
     except OSError as error:
         return Usable("", str(error))
+
+
+async def probe_together(cache: FactCache, *, refresh: bool = False) -> Usable:
+    """As ``probe``, of directories that several VMs write to."""
+    try:
+        return await _probed(together(), cache, refresh=refresh)
+    except HyperError as error:
+        return Usable("", error.message, error.hint or "")
+    except OSError as error:
+        return Usable("", str(error))
+
+
+async def _probed(server: Server, cache: FactCache, *, refresh: bool) -> Usable:
+    key = f"share {programs.file_key(server.path)} {platform.release()} {os.geteuid()}"
+    known = None if refresh else cache.get(key, Usable)
+    if known is None:
+        with tempfile.TemporaryDirectory(prefix="hyper-share-") as directory:
+            known = await _tried(server, Path(directory))
+        cache.put(key, known)
+    return known
+
+
+def check_together(usable: Usable) -> Check:
+    """What there is to say of it to who examines the host."""
+    name = "volumes that several VMs write to"
+    if usable.filesystem:
+        return Check(name, True, "our own server has them, confined")
+    return Check(name, None, f"cannot be: {usable.reason}", usable.remedy)
 
 
 async def _tried(server: Server, directory: Path) -> Usable:
@@ -281,15 +326,15 @@ async def _tried(server: Server, directory: Path) -> Usable:
         serving = serve(server, share, directory, (null, write, write), fds)
         try:
             serving.open_gate()
-            usable = await answers(server, serving)
+            usable = await answers(serving)
         finally:
             await helpers.end(serving.process)
         return Usable(server.filesystem) if usable else _unusable(server, read_stderr(words))
 
 
-async def answers(server: Server, serving: Serving) -> bool:
+async def answers(serving: Serving) -> bool:
     """Once its gate is open: whether it does what it is there for.  It is asked what its VM may ask again."""
-    question = _STAT_ROOT if server.kind is Kind.PROXY else _GET_FEATURES
+    question = _STAT_ROOT if serving.server.kind is Kind.PROXY else _GET_FEATURES
     with socket.socket(fileno=os.dup(serving.client)) as client:
         return await _asked(client, question, serving.process)
 

@@ -131,7 +131,7 @@ def _claim(name: str, ctx: Context, path: str) -> NamedVolume:
     claim = ctx.object("PersistentVolumeClaim", name)
     if claim is None:
         return NamedVolume(name)
-    return NamedVolume(name, claim_size(claim.model.spec, f"{claim.subject}: spec"))
+    return claimed(name, claim.model.spec, f"{claim.subject}: spec")
 
 
 def claims(objects: Objects) -> list[NamedVolume]:
@@ -141,8 +141,16 @@ def claims(objects: Objects) -> list[NamedVolume]:
         if one.kind == "PersistentVolumeClaim":
             if len(one.name) > names.MAX_NAME_CHARS:
                 raise names.invalid(one.subject, one.name, "volume's name", "at most 63 characters")
-            found.append(NamedVolume(one.name, claim_size(one.model.spec, f"{one.subject}: spec")))
+            found.append(claimed(one.name, one.model.spec, f"{one.subject}: spec"))
     return found
+
+
+def claimed(name: str, spec: core_v1.PersistentVolumeClaimSpec | None, where: str) -> NamedVolume:
+    """One that pods of several VMs may write to has the room of the host, however much is asked for."""
+    size_bytes = claim_size(spec, where)
+    if spec is not None and "ReadWriteMany" in (spec.accessModes or ()):
+        return NamedVolume(name, type="shared")
+    return NamedVolume(name, size_bytes)
 
 
 def claim_size(spec: core_v1.PersistentVolumeClaimSpec | None, where: str) -> int:

@@ -1,8 +1,9 @@
-"""Named volumes on the host: a disk with an ext4 each, and what is known of it.
+"""Named volumes on the host: a disk with an ext4 each, or a directory, and what is known of it.
 
     ROOT/NAME/volume.json     created, size, labels
-    ROOT/NAME/disk.img        a sparse raw file
-    ROOT/NAME/snapshots/      copies of it (snapshots.py)
+    ROOT/NAME/disk.img        a sparse raw file, or
+    ROOT/NAME/files           a directory (shared.py)
+    ROOT/NAME/snapshots/      copies of the disk (snapshots.py)
     ROOT/.new-*, ROOT/.gone-*  being made, being removed
 
 A volume has its name only once it is whole and on disk: it is made beside it and renamed.  It loses the name before
@@ -31,7 +32,9 @@ from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.reading import why
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy, Unavailable
 from hypercontainer.linux import disk
-from hypercontainer.volume import snapshots
+from hypercontainer.linux.exchange import exchange
+from hypercontainer.volume import shared, snapshots
+from hypercontainer.volume.shared import DISK, DISK_KIND, SECTOR_BYTES, SHARED_KIND
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")  # as long as a directory's may be
 DEFAULT_BYTES = 10 << 30
@@ -41,8 +44,7 @@ BLOCK_BYTES = 4096
 MAX_VOLUMES = 10_000
 MAX_LABELS = 256
 MAX_RECORD_BYTES = 64 << 10
-SECTOR_BYTES = 512  # what st_blocks counts
-DISK, RECORD = "disk.img", "volume.json"
+RECORD = "volume.json"
 _NEW, _GONE = ".new-", ".gone-"
 
 log = logging.getLogger(__name__)
@@ -57,17 +59,22 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VolumeStore:
-    """``make_disk`` makes an empty ext4 of so many bytes in a new file; what it raises is passed on."""
+    """``make_disk`` makes an empty ext4 of so many bytes in a new file; what it raises is passed on.  ``default_kind``:
+    of a new one, where nobody says it."""
 
-    def __init__(self, root: Path, make_disk: Callable[[Path, int], None]) -> None:
+    def __init__(
+        self, root: Path, make_disk: Callable[[Path, int], None], default_kind: str = DISK_KIND
+    ) -> None:
         self.root = root
         self._make_disk = make_disk
+        self._default_kind = default_kind
+        self._making: set[str] = set()  # names of what is to take a volume's place
         self._lock = threading.Lock()
         with host_disk("open the volumes", root):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in root.iterdir():
                 if left.name.startswith((_NEW, _GONE)):
-                    shutil.rmtree(left)
+                    shared.remove_tree(left)
                 else:
                     snapshots.sweep(left)
 
@@ -76,20 +83,21 @@ class VolumeStore:
         name: str,
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
+        kind: str | None = None,
         make_disk: Callable[[Path, int], None] | None = None,
     ) -> VolumeInfo:
-        """InvalidArgument for a name, size or labels that cannot be; Conflict where there is one of this name.
-        ``make_disk``: another than the store's own, for one that is not empty."""
+        """InvalidArgument for a name, size, labels or kind that cannot be; Conflict where there is one of this name.
+        One of which a size is said is a disk, unless its kind is said too.  ``make_disk``: another than the store's
+        own, for one that is not empty."""
         check_name(name)
-        record = _record(name, DEFAULT_BYTES if size_bytes is None else size_bytes, labels or {})
+        chosen = kind or (self._default_kind if size_bytes is None else DISK_KIND)
+        shared.check(name, chosen, size_bytes)
+        record = _record(name, _size(chosen, size_bytes), labels or {})
         self.check_free(name)
         with host_disk(f"make volume {name}", self.root):
             folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
             try:
-                (make_disk or self._make_disk)(folder / DISK, record.size_bytes)
-                _write(folder / RECORD, msgspec.json.encode(record))
-                disk.flush(folder / DISK)
-                disk.flush(folder)
+                _fill(folder, chosen, record, make_disk or self._make_disk)
                 self._give_name(folder, name)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -97,21 +105,56 @@ class VolumeStore:
             disk.flush(self.root)
         return self.inspect(name)
 
+    @contextmanager
+    def converted(self, name: str, kind: str, size_bytes: int | None = None) -> Iterator[str]:
+        """Another volume, of this kind, empty, by a name for this alone: what it is within takes the place of the one
+        of this ``name`` after it, at once, with its labels and age.  Where what is done within fails, or this process
+        is killed, all is as it was.  NotFound; InvalidArgument."""
+        present = self.inspect(name)
+        shared.check(name, kind, size_bytes)
+        record = msgspec.structs.replace(
+            _record(name, _size(kind, size_bytes), present.labels), created=present.created
+        )
+        with host_disk(f"convert volume {name}", self.root):
+            folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
+        self._making.add(folder.name)
+        try:
+            with host_disk(f"convert volume {name}", self.root):
+                _fill(folder, kind, record, self._make_disk)
+            yield folder.name
+            with host_disk(f"convert volume {name}", self.root):
+                disk.flush_all(shared.content(folder))
+                exchange(folder, self._folder(name))
+                disk.flush(self.root)
+        finally:
+            self._making.discard(folder.name)
+            with host_disk(f"remove what volume {name} was", self.root):
+                shared.remove_tree(folder)
+
     def obtain(
-        self, name: str, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        size_bytes: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        kind: str = "",
     ) -> Path:
-        """The disk of the volume of this name, made where there is none; one that is there keeps its size."""
-        self.make_missing(name, size_bytes, labels)
-        return self.disk(name)
+        """The disk of the volume of this name, or its directory, made where there is none; one that is there keeps its
+        size and kind."""
+        self.make_missing(name, size_bytes, labels, kind)
+        return self.content(name)
 
     def make_missing(
-        self, name: str, size_bytes: int | None = None, labels: Mapping[str, str] | None = None
+        self,
+        name: str,
+        size_bytes: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        kind: str = "",
     ) -> bool:
         """Whether there was none of this name, and it was made."""
-        if (self._folder(name) / DISK).is_file():
+        if shared.kind_of(self._folder(name)):
             return False
         try:
-            self.create(name, size_bytes, labels)
+            self.create(name, size_bytes, labels, kind or None)
         except Conflict:  # somebody was quicker
             return False
         return True
@@ -146,8 +189,9 @@ class VolumeStore:
         try:
             with (folder / RECORD).open("rb") as file:
                 record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
-            used_bytes = (folder / DISK).stat().st_blocks * SECTOR_BYTES
-            kept = snapshots.kept(folder)
+            if not (kind := shared.kind_of(folder)):
+                raise FileNotFoundError
+            used_bytes, kept = shared.used_bytes(folder), snapshots.kept(folder)
         except (FileNotFoundError, NotADirectoryError):
             if folder.is_dir():
                 raise Unavailable(f"volume {name} is damaged", hint=f"see {folder}") from None
@@ -164,10 +208,29 @@ class VolumeStore:
             size_bytes=record.size_bytes,
             used_bytes=used_bytes,
             labels=record.labels,
-            disk=str(folder / DISK),
+            disk=str(shared.content(folder)),
+            kind=kind,
             snapshots=len(kept),
             snapshots_bytes=sum(each.stat.st_blocks for each in kept) * SECTOR_BYTES,
         )
+
+    def untouched(self, name: str) -> bool:
+        """Whether nobody has ever had it.  NotFound."""
+        path = self.content(name)
+        if path.is_dir():
+            return shared.is_empty(path)
+        return path.stat().st_mtime_ns <= (path.parent / RECORD).stat().st_mtime_ns
+
+    def kind(self, name: str) -> str:
+        """Of one that is not there: the kind that it would have."""
+        return shared.kind_of(self._folder(name)) or self._default_kind
+
+    def content(self, name: str) -> Path:
+        """The raw file of its disk, or its directory.  NotFound."""
+        folder = self._folder(name)
+        if not shared.kind_of(folder):
+            raise _no_volume(name)
+        return shared.content(folder)
 
     def disk(self, name: str) -> Path:
         """The raw file of its disk.  NotFound."""
@@ -213,10 +276,11 @@ class VolumeStore:
                 gone.rmdir()
                 raise _no_volume(name) from None
             disk.flush(self.root)
-            shutil.rmtree(gone)
+            shared.remove_tree(gone)
 
     def _folder(self, name: str) -> Path:
-        check_name(name)
+        if name not in self._making:
+            check_name(name)
         return self.root / name
 
     def _names(self) -> list[str]:
@@ -244,6 +308,11 @@ def rounded(size_bytes: int) -> int:
     return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
+def _size(kind: str, size_bytes: int | None) -> int | None:
+    """In bytes; None of what has none of its own."""
+    return DEFAULT_BYTES if size_bytes is None and kind == DISK_KIND else size_bytes
+
+
 def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(
@@ -251,19 +320,29 @@ def check_name(name: str) -> None:
         )
 
 
-def _record(name: str, size_bytes: int, labels: Mapping[str, str]) -> _Record:
-    if not MIN_BYTES <= size_bytes <= MAX_BYTES:
+def _record(name: str, size_bytes: int | None, labels: Mapping[str, str]) -> _Record:
+    if size_bytes is not None and not MIN_BYTES <= size_bytes <= MAX_BYTES:
         raise InvalidArgument(
             f"volume {name} of {size_bytes} bytes: from {MIN_BYTES} to {MAX_BYTES} are possible"
         )
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
-    record = _Record(created, rounded(size_bytes), dict(labels))
+    record = _Record(created, rounded(size_bytes or 0), dict(labels))
     if len(labels) > MAX_LABELS or len(msgspec.json.encode(record)) > MAX_RECORD_BYTES:
         raise InvalidArgument(
             f"labels of volume {name}: at most {MAX_LABELS}, and {MAX_RECORD_BYTES} bytes together"
         )
     return record
+
+
+def _fill(folder: Path, kind: str, record: _Record, make_disk: Callable[[Path, int], None]) -> None:
+    if kind == SHARED_KIND:
+        shared.make(folder)
+    else:
+        make_disk(folder / DISK, record.size_bytes)
+    _write(folder / RECORD, msgspec.json.encode(record))
+    disk.flush(shared.content(folder))
+    disk.flush(folder)
 
 
 def _no_volume(name: str) -> NotFound:

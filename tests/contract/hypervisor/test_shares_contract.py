@@ -344,12 +344,12 @@ def test_what_serves_is_found_out_by_asking_it(
 
 
 def test_modern_servers_have_other_options() -> None:
-    modern = shares.server_argv(Server(Path("/v"), Kind.MODERN))
+    modern = shares.server_argv(Server(Path("/v"), Kind.MODERN), squash=False)
     assert modern == [
         *("/v", "--fd=4", "--shared-dir=/share", "--sandbox=chroot", "--cache=auto"),
         *("--modcaps=-mknod:-setfcap", "--log-level=error", "--rlimit-nofile=0"),
     ]
-    of_old = shares.server_argv(Server(Path("/v"), Kind.OLD))
+    of_old = shares.server_argv(Server(Path("/v"), Kind.OLD), squash=False)
     options = "source=/share,sandbox=chroot,cache=auto,modcaps=-mknod:-setfcap,log_level=err"
     assert of_old == ["/v", "--fd=4", "-f", "-o", options, "--rlimit-nofile=0"]
 

@@ -18,7 +18,8 @@ from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.volumes import NamedVolume, Volume, VolumeMount
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor import locks
-from hypercontainer.volume import snapshots
+from hypercontainer.linux.exchange import exchange
+from hypercontainer.volume import snapshots, store
 from stories import Tell, member
 
 MEBIBYTE = 1 << 20
@@ -120,6 +121,80 @@ def test_files_are_reached_through_the_vm_that_has_them_or_one_of_their_own(tell
         assert len(w.driver.launched) == launched
         with pytest.raises(NotFound, match="there is no volume w"):
             await volumes.stat_path("w", path="/")
+
+    tell(story)
+
+
+def test_of_a_shared_volume_files_are_all_there_is(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await opened(w)
+        volumes = w.engine.volumes
+        await volumes.create("v", kind="shared")
+        refused = (
+            volumes.resize("v", size_bytes=64 * MEBIBYTE),
+            volumes.snapshot("v"),
+            volumes.restore("v", snapshot="one"),
+            volumes.clone("v", target="w"),
+        )
+        for call in refused:
+            with pytest.raises(Conflict, match="volume v is shared") as told:
+                await call
+            assert [str(remedy) for remedy in told.value.remedies] == ["volumes.convert v kind=disk"]
+        assert await volumes.snapshots("v") == []
+        _, archive = await volumes.pack("v", path="/")
+        await using(w)  # together with the copy's VM
+        with pytest.raises(Conflict, match="volume v is in use by"):
+            await volumes.convert("v", kind="disk")
+        assert b"".join([data async for data in archive]) == b"archive"
+        launched = len(w.driver.launched)
+        await volumes.unpack("v", path="/", stream=io.BytesIO(b"archive"))
+        assert len(w.driver.launched) == launched
+        with pytest.raises(Conflict, match="volume v is in use by container c"):
+            await volumes.convert("v", kind="disk")
+
+    tell(story)
+
+
+def test_nobody_has_a_volume_that_is_converted(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(w: World) -> None:
+        await opened(w)
+        volumes, loop = w.engine.volumes, asyncio.get_running_loop()
+        begun, go = asyncio.Event(), asyncio.Event()
+        await volumes.create("v", kind="shared")
+        await volumes.create("kept", size_bytes=64 * MEBIBYTE)
+        await volumes.snapshot("kept", snapshot="one")
+        with pytest.raises(Conflict, match="volume kept has 1 snapshots"):
+            await volumes.convert("kept", kind="shared")
+        real = exchange
+
+        def waits(one: Path, other: Path) -> None:
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+            real(one, other)
+
+        monkeypatch.setattr(store, "exchange", waits)
+        converting = asyncio.create_task(volumes.convert("v", kind="disk"))
+        await begun.wait()
+        with pytest.raises(Conflict, match="volume v is being converted"):
+            await volumes.unpack("v", path="/", stream=io.BytesIO(b"archive"))
+        starting = asyncio.create_task(using(w))  # waits for it
+        go.set()
+        assert (await converting).kind == "disk"
+        await starting
+        assert [disk.locked for disk in w.driver.launched[-1].disks].count(True) == 1
+
+    tell(story)
+
+
+def test_a_volume_that_is_there_is_of_the_kind_that_is_asked_for(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        volumes = w.engine.volumes
+        made = await volumes.create("v", kind="shared")
+        for kind in (None, "shared"):
+            assert await volumes.create("v", kind=kind) == made
+        for size_bytes, kind in ((None, "disk"), (64 * MEBIBYTE, None)):
+            with pytest.raises(Conflict, match="a volume v already, of type shared and not disk"):
+                await volumes.create("v", size_bytes=size_bytes, kind=kind)
 
     tell(story)
 

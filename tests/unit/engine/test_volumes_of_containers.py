@@ -189,17 +189,19 @@ def test_prune_takes_what_it_is_told(tell: Tell) -> None:
 
 def test_any_number_read_a_volume_and_who_writes_has_it_alone(tell: Tell) -> None:
     async def story(w: World) -> None:
-        for name, mount in (("r1", READS), ("r2", READS), ("w1", WRITES), ("w2", WRITES)):
-            await create(w, name, volumes=(DATA,), mounts=(mount,))
+        for name in ("r1", "r2"):
+            await create(w, name, volumes=(DATA,), mounts=(READS,))
         await w.engine.containers.start("r1")
         await w.engine.containers.start("r2")
+        await create(w, "w1", volumes=(DATA,), mounts=(WRITES,))
         disks = [disk for spec in w.driver.launched for disk in spec.disks if disk.locked]
         assert [disk.read_only for disk in disks] == [True, True]
         with pytest.raises(
             Conflict, match="volume data is in use by container r1, which reads it"
         ) as refused:
             await w.engine.containers.start("w1")
-        assert [str(remedy) for remedy in refused.value.remedies] == ["containers.stop r1"]
+        helps = ["containers.stop r1", "volumes.convert data so that both may write to it"]
+        assert [str(remedy) for remedy in refused.value.remedies] == helps
         await w.engine.close()
         await w.open()  # the next hyperd knows it too
         start, stop = w.engine.containers.start, w.engine.containers.stop
@@ -208,6 +210,7 @@ def test_any_number_read_a_volume_and_who_writes_has_it_alone(tell: Tell) -> Non
         await stop("r1")
         await stop("r2")
         await start("w1")
+        await create(w, "w2", volumes=(DATA,), mounts=(WRITES,))
         for name in ("w2", "r1"):
             with pytest.raises(Conflict, match="in use by container w1, which writes to it: nobody else"):
                 await start(name)
@@ -235,7 +238,28 @@ def test_a_pod_that_reads_a_volume_is_started_again_to_write_it(tell: Tell) -> N
         await w.engine.pods.restart("p")
         with pytest.raises(Conflict, match=r"in use by container . of pod p, which writes to it") as refused:
             await w.engine.containers.start("other")
-        assert [str(remedy) for remedy in refused.value.remedies] == ["pods.stop p"]
+        helps = ["pods.stop p", "volumes.convert data so that both may write to it"]
+        assert [str(remedy) for remedy in refused.value.remedies] == helps
+
+    tell(story)
+
+
+def test_a_volume_that_two_are_about_to_write_to_becomes_shared(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        for name in ("a", "b"):
+            await create(w, name, volumes=(DATA,), mounts=(WRITES,))
+        await w.engine.containers.start("a")
+        assert (await w.engine.volumes.inspect("data")).kind == "shared"
+        await w.engine.containers.start("b")
+        shares = [share for spec in w.driver.launched for share in spec.shares]
+        assert [(share.together, share.read_only) for share in shares] == [(True, False)] * 2
+        with pytest.raises(Conflict, match="in use by container"):
+            await w.engine.volumes.convert("data", kind="disk")
+        await w.engine.containers.stop("a")
+        await w.engine.containers.stop("b")
+        assert (await w.engine.volumes.convert("data", kind="disk")).kind == "disk"
+        await w.engine.containers.start("a")  # who has run before is not about to
+        assert (await w.engine.volumes.inspect("data")).kind == "disk"
 
     tell(story)
 

@@ -1,4 +1,4 @@
-"""hyper volume: named volumes, which are disks of hyperd's."""
+"""hyper volume: named volumes, which are disks and directories of hyperd's."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ LISTING = Listing(
     {
         "Name": "VOLUME NAME",
         "Driver": "DRIVER",
+        "Type": "TYPE",
         "Size": "SIZE",
         "Used": "USED",
         "Links": "LINKS",
@@ -29,7 +30,7 @@ LISTING = Listing(
         "Scope": "SCOPE",
         "Mountpoint": "MOUNTPOINT",
     },
-    ("Driver", "Name", "Size", "Used", "Links"),
+    ("Driver", "Name", "Type", "Size", "Used", "Links"),
 )
 
 
@@ -37,7 +38,8 @@ def row(volume: dict[str, Any]) -> Row:
     return {
         "Name": volume["name"],
         "Driver": "local",
-        "Size": decimal_size(volume["size_bytes"]),
+        "Type": volume.get("kind", "disk"),
+        "Size": decimal_size(volume["size_bytes"]) if volume["size_bytes"] else "-",
         "Used": decimal_size(volume["used_bytes"]),
         "Links": str(len(volume["pods"])),
         "Pods": ",".join(volume["pods"]),
@@ -52,20 +54,28 @@ def create(call: Call) -> int:
     values = call.options
     name = values.text("name") or "".join(call.arguments)
     if values.text("driver") != "local":
-        raise NotSupported(
-            f"--driver {values.text('driver')}: volumes are hyperd's own disks", hint="leave it out"
-        )
-    size = values.text("size")
-    for key, value in pairs(values.many("opt"), what="option").items():
-        if key != "size":
-            raise NotSupported(f"--opt {key}: there is 'size'")
-        size = size or value
+        raise NotSupported(f"--driver {values.text('driver')}: volumes are hyperd's own", hint="leave it out")
+    options = pairs(values.many("opt"), what="option")
+    if unknown := sorted(options.keys() - {"size", "type"}):
+        raise NotSupported(f"--opt {unknown[0]}: there are 'type' and 'size'")
+    size = values.text("size") or options.get("size", "")
     body: dict[str, Any] = {"name": volume_name(name, "hyper volume create")} if name else {}
     if size:
         body["size_bytes"] = bytes_of(size, "--size")
+    if kind := options.get("type"):
+        body["kind"] = kind
     if labels := pairs(values.many("label")):
         body["labels"] = labels
     print(call.session.client.act("volumes.create", body=body)["name"])
+    return 0
+
+
+def convert(call: Call) -> int:
+    values, (name,) = call.options, call.arguments
+    body: dict[str, Any] = {"kind": values.text("to")}
+    if size := values.text("size"):
+        body["size_bytes"] = bytes_of(size, "--size")
+    print(call.session.client.act("volumes.convert", name, body=body)["name"])
     return 0
 
 
@@ -77,14 +87,15 @@ def ls(call: Call) -> int:
 
 
 def shaped(volume: dict[str, Any]) -> dict[str, Any]:
-    """With Docker's keys; what is at its place on the host is a disk."""
+    """With Docker's keys; what is at its place on the host is a disk, or a directory."""
+    options = {"type": "shared"} if not volume["size_bytes"] else {"size": str(volume["size_bytes"])}
     return {
         "CreatedAt": volume["created"],
         "Driver": "local",
         "Labels": volume["labels"],
         "Mountpoint": volume.get("disk", ""),
         "Name": volume["name"],
-        "Options": {"size": str(volume["size_bytes"])},
+        "Options": options,
         "Scope": "local",
         "UsageData": {"Size": volume["used_bytes"], "RefCount": len(volume["pods"])},
         "Pods": volume["pods"],
@@ -125,12 +136,33 @@ CREATE = Command(
         text("-d --driver", "NAME", "'local' is the only one", "local"),
         many("--label", "NAME[=VALUE]", "attach a label"),
         text("--name", "NAME", "the same as NAME"),
-        many("-o --opt", "size=SIZE", "the same as --size"),
+        many(
+            "-o --opt",
+            "NAME=VALUE",
+            "type=disk or type=shared: whether one VM writes to it, or several do; size=SIZE: as --size",
+        ),
         text("--size", "SIZE", "of its file system; the disk takes what is written"),
         *(refused(f"--{name}", "VALUE", _CLUSTER) for name in _CLUSTERS),
     ),
-    text="A volume is an ext4 disk of hyperd's. Without a name it gets one of 64 digits, and `prune` takes it.",
-    examples=("hyper volume create data", "hyper volume create --size 20g --label of=shop data"),
+    text="""A volume is an ext4 disk of hyperd's, or, of type shared, a directory that several pods may write to.
+Without a name it gets one of 64 digits, and `prune` takes it.""",
+    examples=(
+        "hyper volume create data",
+        "hyper volume create --size 20g --label of=shop data",
+        "hyper volume create -o type=shared uploads",
+    ),
+)
+CONVERT = Command(
+    convert,
+    "[OPTIONS] VOLUME",
+    count=(1, 1),
+    options=(
+        text("--size", "SIZE", "of a disk"),
+        text("--to", "TYPE", "'shared', or 'disk'", "shared", field="kind"),
+    ),
+    text="""Makes a disk, which one pod writes to, a directory to which several may write, or the other way round, with
+what is in it. Nobody may have it meanwhile; what goes wrong leaves it as it was.""",
+    examples=("hyper volume convert uploads", "hyper volume convert --to disk --size 20g data"),
 )
 LS = Command(
     ls,

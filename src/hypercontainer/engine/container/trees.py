@@ -33,6 +33,7 @@ CHANGE = re.compile(rb"([ACD])(/[^\0]*)", re.DOTALL)
 CHANGES_MAX_BYTES = 16 << 20  # of their paths
 KINDS = {b"A": "added", b"C": "modified", b"D": "deleted"}
 ITSELF = "-"  # as whose the entries of an archive are unpacked: as its own say
+WHOLE = "="  # so, and what it says of its root goes for the directory that it is unpacked in
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Who has which disk that outlives its VM: one VM alone that writes to it, or any number that read it.
 
+A volume that is shared any number may write to; who has it is known all the same.
+
 A VM's claims stand in its pod's record, for as long as there is that VM; so an earlier hyperd's count too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +17,10 @@ from hypercontainer.engine.sandbox import storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict, Remedy
+from hypercontainer.volume.shared import SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
+
+VOLUME = "volume"  # begins what a volume is called here
 
 
 @dataclass(frozen=True)
@@ -47,29 +52,45 @@ def disk_name(volume: Volume) -> str:
     """ "" of what is no disk that outlives its VM."""
     match volume.source:
         case NamedVolume(name=name):
-            return f"volume {name}"
+            return f"{VOLUME} {name}"
         case DiskImage(path=path):
             return f"disk {path}"
     return ""
 
 
+@dataclass(frozen=True)
+class _Still:
+    replaced: bool
+    doing: str
+    but: str | None
+
+
+async def _settled(pod: str, contents: Contents) -> None:
+    return None
+
+
 class Claims:
-    """``others`` gives, for a pod's ID, what all other VMs have claimed; whoever has the pods sets it."""
+    """``others`` gives, for a pod's ID, what all other VMs have claimed; ``settle`` is awaited before a VM is brought
+    up for a pod, and makes of its volumes what they are to be.  Whoever has the pods sets both.
+    """
 
     def __init__(self, store: VolumeStore) -> None:
         self._store = store
         self.others: Callable[[str], Iterable[tuple[Mapping[str, bool], Callable[[str], Holder]]]] = (
             lambda _pod: ()
         )
-        self._still: dict[str, bool] = {}
+        self.settle: Callable[[str, Contents], Awaitable[None]] = _settled
+        self._still: dict[str, _Still] = {}
 
     @contextmanager
-    def still(self, volume: str, *, replaced: bool) -> Iterator[None]:
+    def still(
+        self, volume: str, *, replaced: bool, doing: str = "copied", but: str | None = None
+    ) -> Iterator[None]:
         """Within, no VM begins to write to a volume of hyperd's, which is copied; or to read it, as it is ``replaced``.
-        Conflict where one has it."""
-        disk = f"volume {volume}"
-        self.check("", {disk: not replaced})
-        self._still[disk] = not replaced
+        Conflict where one has it.  ``doing`` says what is done; the VM of the pod ``but`` does it."""
+        disk = f"{VOLUME} {volume}"
+        self.check("", {disk: not replaced}, alone=replaced)
+        self._still[disk] = _Still(replaced, doing, but)
         try:
             yield
         finally:
@@ -83,18 +104,23 @@ class Claims:
                 found[name] = found.get(name, True) and storage.only_read(volume, self._store)
         return found
 
-    def check(self, pod: str, wanted: Mapping[str, bool]) -> None:
-        """Conflict, which names who has it, where the VM of ``pod`` may not have one of them."""
+    def check(self, pod: str, wanted: Mapping[str, bool], *, alone: bool = False) -> None:
+        """Conflict, which names who has it, where the VM of ``pod`` may not have one of them; ``alone``: nor may have
+        one that is shared while others have it."""
         if not wanted:
             return
         for disk, read_only in wanted.items():
-            if disk in self._still and not (read_only and self._still[disk]):
-                doing = "copied" if self._still[disk] else "restored"
-                raise Conflict(f"{disk} is being {doing}", hint="try again in a moment")
+            still = self._still.get(disk)
+            if still and pod != still.but and (still.replaced or not read_only):
+                raise Conflict(f"{disk} is being {still.doing}", hint="try again in a moment")
         for theirs, holder in self.others(pod):
             for disk, read_only in wanted.items():
-                if disk in theirs and not (read_only and theirs[disk]):
-                    raise _refusal(disk, holder(disk), reads=theirs[disk])
+                if disk in theirs and (alone or not ((read_only and theirs[disk]) or self._is_shared(disk))):
+                    raise _refusal(disk, holder(disk), reads=theirs[disk], alone=alone)
+
+    def _is_shared(self, disk: str) -> bool:
+        kind, _, name = disk.partition(" ")
+        return kind == VOLUME and self._store.kind(name) == SHARED_KIND
 
 
 class Claim:
@@ -139,11 +165,16 @@ class Claim:
             self._record.change(claimed={})
 
 
-def _refusal(disk: str, holder: Holder, *, reads: bool) -> Conflict:
+def _refusal(disk: str, holder: Holder, *, reads: bool, alone: bool) -> Conflict:
+    """``alone``: whatever who has it does with it."""
+    if alone:
+        return Conflict(f"{disk} is in use by {holder.words}", hint="end that one", remedies=holder.remedies)
     what = "reads" if reads else "writes to"
     rule = "whoever writes to it has it alone" if reads else "nobody else has it meanwhile"
+    kind, _, name = disk.partition(" ")
+    shareable = (Remedy("volumes.convert", name, aim="so that both may write to it"),)
     return Conflict(
         f"{disk} is in use by {holder.words}, which {what} it: {rule}",
         hint="end that one, put both into one pod, or let both only read it",
-        remedies=holder.remedies,
+        remedies=(*holder.remedies, *(shareable if kind == VOLUME else ())),
     )

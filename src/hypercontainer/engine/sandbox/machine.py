@@ -85,7 +85,7 @@ async def plan_hardware(
     record: PodRecord, contents: Contents, supplies: Supplies
 ) -> tuple[Hardware, dict[str, Any]]:
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
-    chosen = await supplies.choose(await _wish(supplies, record), _wants(contents), record.architecture)
+    chosen = await _choose(record, contents, supplies)
     kernel, accelerator = chosen.kernel, chosen.accelerator
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     arguments = command_line(
@@ -96,8 +96,8 @@ async def plan_hardware(
         tsc_khz=await asyncio.to_thread(tsc.rate_khz),
     )
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
-    shares = await storage.shares(contents.volumes.values(), supplies.places)
     (disks, images), published = await both(_disks(record, contents, supplies), _published(record, supplies))
+    shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
     joined = await supplies.networks.allot(record, published)
     limits = chosen.driver.limits(
         record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
@@ -171,6 +171,11 @@ def check_boot_files(spec: PodSpec, boot_files: BootFiles, asked_by: int | None)
         boot_files.check("initrd", spec.initrd, user)
 
 
+async def _choose(record: PodRecord, contents: Contents, supplies: Supplies) -> Chosen:
+    wants = _wants(contents, supplies.volumes)
+    return await supplies.choose(await _wish(supplies, record), wants, record.architecture)
+
+
 async def _wish(supplies: Supplies, record: PodRecord) -> Wish:
     """What is asked for this VM; a kernel of the user's as a path of ours."""
     hypervisor, accelerator, kernel = record.hypervisor or AUTO, record.accelerator or AUTO, record.kernel
@@ -181,11 +186,15 @@ async def _wish(supplies: Supplies, record: PodRecord) -> Wish:
     return Wish(hypervisor, accelerator, str(copy), kernel)
 
 
-def _wants(contents: Contents) -> dict[str, str]:
+def _wants(contents: Contents, store: VolumeStore) -> dict[str, str]:
     """See ``choose``."""
-    sources = [brought.volume.source for brought in contents.volumes.values()]
-    shared = any(isinstance(source, HostPath) for source in sources)
-    return {"shares": "directories of the host"} if shared else {}
+    volumes = [brought.volume for brought in contents.volumes.values()]
+    wanted = {}
+    if any(isinstance(volume.source, HostPath) for volume in volumes):
+        wanted["shares"] = "directories of the host"
+    if any(storage.is_shared(volume, store) for volume in volumes):
+        wanted["together"] = "volumes that several VMs write to"
+    return wanted
 
 
 def _initrd(supplies: Supplies, record: PodRecord, kernel: Kernel) -> Path:

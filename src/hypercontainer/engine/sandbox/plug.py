@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from hypercontainer.agent.session import Agent
-from hypercontainer.contract.volumes import HostPath
+from hypercontainer.contract.volumes import HostPath, NamedVolume
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.contents import Brought
@@ -35,12 +35,16 @@ async def volumes(vm: VM, pod: PodRecord, wanted: Mapping[str, Brought], disks: 
         for brought in wanted.values()
         if guest_name(brought.volume.name) not in pod.mounted
     }
-    for volume in missing.values():
+    disks = tuple(disks)
+    there = {disk.serial for disk in disks}
+    for name, volume in missing.items():
+        what = ""
         if isinstance(volume.source, HostPath):
-            raise Conflict(
-                f"a directory of the host cannot be given to a pod that runs: {volume.source.path}",
-                hint="stop the pod; it has it when it is started again",
-            )
+            what = f"a directory of the host cannot be given to a pod that runs: {volume.source.path}"
+        elif isinstance(volume.source, NamedVolume) and name not in there:
+            what = f"a volume that is shared cannot be given to a pod that runs: {volume.source.name}"
+        if what:
+            raise Conflict(what, hint="stop the pod; it has it when it is started again")
     for disk in disks:
         if disk.serial in missing:
             await vm.attach_disk(disk)

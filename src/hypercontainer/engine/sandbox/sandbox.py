@@ -161,6 +161,8 @@ class Sandbox(Inhabited):
         try:
             with self._supplies.networks.starting(self.id, lambda: self.live is not None):
                 if self.live is None:
+                    if not self._bare:
+                        await self._supplies.claims.settle(self.id, contents())
                     told = await self._bring_up(newcomer, contents(), stopwatch)
                 else:
                     told = await self._add(self.live, newcomer, contents(), stopwatch)

@@ -28,6 +28,7 @@ from hypercontainer.linux.users import User
 from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
 from hypercontainer.volume import ext4, host, images
+from hypercontainer.volume.shared import SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
 
 # Of whoever asks: what is behind a path may be slow, or a file system of theirs that does not answer.
@@ -61,7 +62,9 @@ async def disks(volumes: Iterable[Brought], store: VolumeStore) -> tuple[DiskSpe
 def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | None:
     match volume.source:
         case NamedVolume(name, size_bytes) as source:
-            path = store.obtain(name, size_bytes, source.labels)
+            path = store.obtain(name, size_bytes, source.labels, source.type)
+            if is_shared(volume, store):
+                return None
             size = path.stat().st_size
             return DiskSpec(
                 serial(volume), ((path, size),), only_read(volume, store), locked=True, grows=True
@@ -78,7 +81,7 @@ def only_read(volume: Volume, store: VolumeStore) -> bool:
         return volume.read_only
     try:
         return not ext4.needs_recovery(store.disk(volume.source.name))
-    except NotFound:  # it is made for this VM
+    except NotFound:  # it is made for this VM, or is no disk
         return True
 
 
@@ -88,9 +91,19 @@ def _user_disk(volume: Volume, source: DiskImage, user: User | None) -> DiskSpec
     return DiskSpec(serial(volume), extents, volume.read_only, source.format, user, locked=True)
 
 
-async def shares(volumes: Iterable[Brought], places: Places) -> tuple[ShareSpec, ...]:
+def is_shared(volume: Volume, store: VolumeStore) -> bool:
+    """Whether it is a directory of hyperd's, which several VMs may write to."""
+    return isinstance(volume.source, NamedVolume) and store.kind(volume.source.name) == SHARED_KIND
+
+
+async def shares(volumes: Iterable[Brought], places: Places, store: VolumeStore) -> tuple[ShareSpec, ...]:
+    """The directories among them; of hyperd's own those that ``disks`` has seen to be there."""
     found = []
     for volume, user in ((each.volume, asking(each.asked_by)) for each in volumes):
+        if is_shared(volume, store):
+            assert isinstance(volume.source, NamedVolume)
+            directory = await HOST_PATHS.run(partial(store.content, volume.source.name))
+            found.append(ShareSpec(serial(volume), directory.resolve(), volume.read_only, together=True))
         if isinstance(volume.source, HostPath):
             path = await HOST_PATHS.run(partial(_shared, volume, places, user))
             found.append(ShareSpec(serial(volume), path, volume.read_only, user))
@@ -143,18 +156,11 @@ def needs_disk(volumes: Iterable[Volume]) -> bool:
 
 
 def plans(
-    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore | None = None
+    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore
 ) -> dict[str, VolumePlan]:
     """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host.
-    ``store`` is asked which disks have got larger."""
-    made = [
-        plan(one.volume, pod.spec.fs_group, shares, grow=_grows(one.volume, store))
-        if one.diff_ids is None
-        else VolumePlan(
-            guest_name(one.volume.name), lower=layout.lower(layout.part_of(pod.images, one.diff_ids))
-        )
-        for one in volumes
-    ]
+    ``store`` is asked which are shared, and which disks have got larger."""
+    made = [_plan(pod, one, shares, store) for one in volumes]
     if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
@@ -174,9 +180,18 @@ def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
     return mounts.memory_volume(pod.spec.shm_size_bytes, in_pod=True)
 
 
-def _grows(volume: Volume, store: VolumeStore | None) -> bool:
+def _plan(pod: PodRecord, brought: Brought, shares: str, store: VolumeStore) -> VolumePlan:
+    volume, diff_ids = brought.volume, brought.diff_ids
+    if diff_ids is not None:
+        return VolumePlan(guest_name(volume.name), lower=layout.lower(layout.part_of(pod.images, diff_ids)))
+    shared = is_shared(volume, store)
+    grow = not shared and _grows(volume, store)
+    return plan(volume, pod.spec.fs_group, shares, grow=grow, shared=shared)
+
+
+def _grows(volume: Volume, store: VolumeStore) -> bool:
     """Whether its disk has become larger while no VM wrote to it."""
-    if store is None or volume.read_only or not isinstance(volume.source, NamedVolume):
+    if volume.read_only or not isinstance(volume.source, NamedVolume):
         return False
     try:
         return ext4.is_smaller(store.disk(volume.source.name))
@@ -184,8 +199,11 @@ def _grows(volume: Volume, store: VolumeStore | None) -> bool:
         return False
 
 
-def plan(volume: Volume, group: int | None, shares: str, *, grow: bool = False) -> VolumePlan:
-    """Pure, of any but an image; ``shares`` is the file system by which the VM has directories of the host."""
+def plan(
+    volume: Volume, group: int | None, shares: str, *, grow: bool = False, shared: bool = False
+) -> VolumePlan:
+    """Pure, of any but an image; ``shares`` is the file system by which the VM has directories of the host;
+    ``shared``: the volume is such a directory of hyperd's own."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
@@ -196,6 +214,9 @@ def plan(volume: Volume, group: int | None, shares: str, *, grow: bool = False) 
         case EmptyDir(mode=mode):
             directory = Disk(DISK_SERIAL, "ext4", directory=f"volume-{name}")
             return VolumePlan(name, upper=directory, gid=group, mode=mode & 0o7777)
+        case NamedVolume() if shared:
+            share = FileSystem(VIRTIOFS, own, _SAFE, read_only=volume.read_only)
+            return VolumePlan(name, mount=share, gid=group)
         case NamedVolume():
             disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only, grow=grow)

@@ -21,11 +21,12 @@ from hypercontainer.engine import times
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.service.volume_files import VolumeFiles
 from hypercontainer.engine.service.volume_vms import Having, VolumeVMs
-from hypercontainer.errors import AgentError, Conflict, GuestError, HyperError, Unavailable
+from hypercontainer.errors import AgentError, Conflict, GuestError, HyperError, Remedy, Unavailable
 from hypercontainer.hypervisor import locks
 from hypercontainer.linux.waiting import ended
 from hypercontainer.volume import ext4, snapshots
-from hypercontainer.volume.store import SECTOR_BYTES, VolumeStore, host_disk
+from hypercontainer.volume.shared import DISK_KIND, SECTOR_BYTES, SHARED_KIND
+from hypercontainer.volume.store import VolumeStore, host_disk
 
 STILL_S = 30
 FREEZE_TIMEOUT_S = 25.0  # for the guest to write back what there is to write
@@ -43,6 +44,7 @@ class VolumeCopies(VolumeFiles):
         """Makes it larger: at once, where a VM writes to it, else when it is next mounted to be written to.
         InvalidArgument for less than it has."""
         async with self._vms.turn(name):
+            await self._disk(name)
             size_bytes = await asyncio.to_thread(self._store.grow, name, size_bytes)
             pod = await self._vms.writer(name)
             if pod is not None:
@@ -63,7 +65,7 @@ class VolumeCopies(VolumeFiles):
     async def snapshot(self, name: str, *, snapshot: str | None = None) -> SnapshotInfo:
         """Of what it is now; ``snapshot`` None: named by the time.  Conflict where there is one of this name."""
         async with self._vms.turn(name):
-            folder = (await asyncio.to_thread(self._store.disk, name)).parent
+            folder = (await self._disk(name)).parent
             chosen = await self._on_disk(name, partial(snapshots.check_new, folder, snapshot))
             async with self._copied(name, folder) as copied:
                 kept = await self._on_disk(name, partial(snapshots.keep, copied, chosen))
@@ -72,12 +74,12 @@ class VolumeCopies(VolumeFiles):
 
     async def snapshots(self, name: str) -> list[SnapshotInfo]:
         """The oldest first."""
-        folder = (await asyncio.to_thread(self._store.disk, name)).parent
+        folder = (await asyncio.to_thread(self._store.content, name)).parent
         return [_told(name, kept) for kept in await self._on_disk(name, partial(snapshots.kept, folder))]
 
     async def remove_snapshot(self, name: str, *, snapshot: str) -> None:
         """NotFound."""
-        folder = (await asyncio.to_thread(self._store.disk, name)).parent
+        folder = (await asyncio.to_thread(self._store.content, name)).parent
         path = await asyncio.to_thread(snapshots.find, folder, snapshot)
         await self._on_disk(name, path.unlink)
         self._events.publish("volume", "remove_snapshot", name, driver="local", snapshot=snapshot)
@@ -85,9 +87,10 @@ class VolumeCopies(VolumeFiles):
     async def restore(self, name: str, *, snapshot: str) -> VolumeInfo:
         """It is again what it was then; what it has become since is lost.  Conflict while a VM has it."""
         async with self._vms.turn(name):
-            disk = await asyncio.to_thread(self._store.disk, name)
+            disk = await self._disk(name)
             path = await asyncio.to_thread(snapshots.find, disk.parent, snapshot)
-            with self._vms.still(name, replaced=True), _locked(disk, read_only=False):
+            still = self._vms.still(name, replaced=True, doing="restored")
+            with still, _locked(disk, read_only=False):
                 copied = await self._made(name, path, disk.parent)
                 try:
                     await self._on_disk(name, partial(snapshots.put, copied, disk))
@@ -107,7 +110,7 @@ class VolumeCopies(VolumeFiles):
     ) -> VolumeInfo:
         """A new volume ``target`` of what it is now, or was at the ``snapshot``."""
         async with self._vms.turn(name):
-            folder = (await asyncio.to_thread(self._store.disk, name)).parent
+            folder = (await self._disk(name)).parent
             self._store.check_free(target)
             if snapshot is None:
                 around = self._copied(name, folder)
@@ -119,17 +122,27 @@ class VolumeCopies(VolumeFiles):
                 def put(at: Path, _size_bytes: int) -> None:
                     copied.replace(at)
 
-                making = partial(self._store.create, target, copied.stat().st_size, labels, put)
+                making = partial(self._store.create, target, copied.stat().st_size, labels, DISK_KIND, put)
                 made = await self._on_disk(name, making)
         self._events.publish("volume", "create", target, **{**(labels or {}), "driver": "local"})
         return made
+
+    async def _disk(self, name: str) -> Path:
+        """NotFound; Conflict where it has none."""
+        if await asyncio.to_thread(self._store.kind, name) == SHARED_KIND:
+            await asyncio.to_thread(self._store.content, name)
+            raise Conflict(
+                f"volume {name} is shared: it is a directory, and only disks have a size and snapshots",
+                remedies=[Remedy("volumes.convert", name, options={"kind": DISK_KIND})],
+            )
+        return await asyncio.to_thread(self._store.disk, name)
 
     # ------------------------------------------------------------------------------------- consistent copies
 
     @contextlib.asynccontextmanager
     async def _copied(self, name: str, folder: Path) -> AsyncIterator[Path]:
         """A copy of what it is now, with an empty journal; gone afterwards, unless it has got another name."""
-        disk = await asyncio.to_thread(self._store.disk, name)
+        disk = await self._disk(name)
         if await self._vms.writer(name) is not None or await asyncio.to_thread(ext4.needs_recovery, disk):
             async with self._vms.having(name, write=True) as having:
                 copied = await self._frozen(name, having, disk, folder)

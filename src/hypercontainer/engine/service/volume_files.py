@@ -10,7 +10,7 @@ from hypercontainer.contract.answers import PathFacts
 from hypercontainer.engine.container.inside import Inside
 from hypercontainer.engine.container.trees import Trees
 from hypercontainer.engine.container.visits import packed
-from hypercontainer.engine.service.volume_vms import VolumeVMs
+from hypercontainer.engine.service.volume_vms import Having, VolumeVMs
 
 
 class VolumeFiles:
@@ -40,4 +40,8 @@ class VolumeFiles:
     @contextlib.asynccontextmanager
     async def _trees(self, name: str, *, write: bool) -> AsyncIterator[Trees]:
         async with self._vms.having(name, write=write) as having:
-            yield Trees(Inside("", lambda: f"volume {name}", lambda: having.live, root=having.root))
+            yield trees_of(having, name)
+
+
+def trees_of(having: Having, name: str) -> Trees:
+    return Trees(Inside("", lambda: f"volume {name}", lambda: having.live, root=having.root))

@@ -68,10 +68,16 @@ class VolumeVMs:
         async with lock:
             yield
 
+    def is_busy(self, volume: str) -> bool:
+        """Whether somebody has its turn."""
+        return volume in self._turns and self._turns[volume].locked()
+
     @contextlib.contextmanager
-    def still(self, volume: str, *, replaced: bool) -> Iterator[None]:
+    def still(
+        self, volume: str, *, replaced: bool, doing: str = "copied", but: str | None = None
+    ) -> Iterator[None]:
         """See ``Claims.still``."""
-        with self._supplies.claims.still(volume, replaced=replaced):
+        with self._supplies.claims.still(volume, replaced=replaced, doing=doing, but=but):
             yield
 
     async def writer(self, volume: str) -> Pod | None:
@@ -96,8 +102,8 @@ class VolumeVMs:
     @contextlib.asynccontextmanager
     async def having(self, volume: str, *, write: bool) -> AsyncIterator[Having]:
         """Within, a VM has it: the one that writes to it, or, unless it is to be written to, that reads it, else one of
-        its own, which nobody else's may have meanwhile.  NotFound; Conflict."""
-        await asyncio.to_thread(self._supplies.volumes.disk, volume)
+        its own, which, of a disk, nobody else's may have meanwhile.  NotFound; Conflict."""
+        await asyncio.to_thread(self._supplies.volumes.content, volume)
         pod = await self.writer(volume)
         if pod is None and not write:
             pod = await self._user(volume, read_only=True)
@@ -117,25 +123,31 @@ class VolumeVMs:
     async def _brought_up(self, volume: str) -> AsyncIterator[Having]:
         bare = self._bare.get(volume)
         if bare is None:
-            bare = self._bare[volume] = self._made(volume)
+            bare = self._bare[volume] = self._made(
+                names.new_id(), "a copy of its files, or a snapshot,", volume
+            )
         bare.visitors += 1
-        newcomer = Newcomer(names.new_id(), f"volume {volume}", (), lambda timeout_s: [])
-        (brought,) = bare.contents.volumes.values()
         try:
-            async with bare.sandbox.visited(newcomer, lambda: bare.contents):
-                yield Having(
-                    bare.sandbox.running(), guest_name(brought.volume.name), storage.serial(brought.volume)
-                )
+            async with _visited(bare) as (having,):
+                yield having
         finally:
             bare.visitors -= 1
             if not bare.visitors:
                 bare.held.close()
                 del self._bare[volume]
 
-    def _made(self, name: str) -> _Bare:
+    @contextlib.asynccontextmanager
+    async def both(self, vm: str, what: str, volume: str, other: str) -> AsyncIterator[list[Having]]:
+        """Within, a VM of its own, by this ID, has both, for ``what``."""
+        bare = self._made(vm, what, volume, other)
+        with bare.held:
+            async with _visited(bare) as having:
+                yield having
+
+    def _made(self, vm: str, what: str, *volumes: str) -> _Bare:
         machine = self._supplies.machine
         record = PodRecord(
-            id=names.new_id(),
+            id=vm,
             spec=PodSpec(),
             created=times.now(),
             memory_mib=BARE_MIB,
@@ -147,10 +159,21 @@ class VolumeVMs:
         )
         kept: Kept[PodRecord] = Kept(record, lambda changed: None)
         sandbox = Sandbox(kept, self._supplies, self._factory, lambda container: None, lambda action: None)
-        volume = Volume(names.new_id(), NamedVolume(name))
         held = contextlib.ExitStack()
-        held.enter_context(self._directory.visit(kept, "a copy of its files, or a snapshot,"))
-        return _Bare(sandbox, Contents(f"volume {name}", (), {volume.name: Brought(volume, None)}), held)
+        held.enter_context(self._directory.visit(kept, what))
+        mounted = [Volume(names.new_id(), NamedVolume(name)) for name in volumes]
+        brought = {volume.name: Brought(volume, None) for volume in mounted}
+        return _Bare(sandbox, Contents(f"volume {volumes[0]}", (), brought), held)
+
+
+@contextlib.asynccontextmanager
+async def _visited(bare: _Bare) -> AsyncIterator[list[Having]]:
+    """Within, its VM has its volumes."""
+    newcomer = Newcomer(names.new_id(), bare.contents.name, (), lambda timeout_s: [])
+    volumes = [brought.volume for brought in bare.contents.volumes.values()]
+    async with bare.sandbox.visited(newcomer, lambda: bare.contents):
+        live = bare.sandbox.running()
+        yield [Having(live, guest_name(one.name), storage.serial(one)) for one in volumes]
 
 
 def _mounted(pod: Pod, name: str) -> Volume | None:

@@ -17,8 +17,11 @@ from hypercontainer.engine.filters import question
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.service.volume_copies import VolumeCopies
+from hypercontainer.engine.service.volume_kinds import VolumeKinds
 from hypercontainer.engine.service.volume_vms import VolumeVMs
 from hypercontainer.errors import Conflict, HyperError, NotFound, Remedy
+from hypercontainer.volume import shared
+from hypercontainer.volume.shared import DISK_KIND
 from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore, rounded
 
 _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
@@ -49,6 +52,7 @@ class VolumeService(VolumeCopies):
         self, directory: Directory, store: VolumeStore, events: EventBus, supplies: Supplies, factory: Factory
     ) -> None:
         super().__init__(VolumeVMs(directory, supplies, factory), store, events)
+        self.convert = VolumeKinds(directory, supplies, self._vms, events).convert
         self._directory = directory
 
     async def create(
@@ -57,21 +61,33 @@ class VolumeService(VolumeCopies):
         *,
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> VolumeInfo:
-        """``name`` None: an ID, and a label that says that nobody has named it.  One of this name is taken as it is, as
-        Docker does, and its labels stay; Conflict where it is of another size."""
-        if name and (present := await self._present(name, size_bytes)):
+        """``name`` None: an ID, and a label that says that nobody has named it; ``kind`` None: as is configured.
+        One of this name is taken as it is, as Docker does, and its labels stay; Conflict where it is of another
+        size or kind."""
+        if name and (present := await self._present(name, size_bytes, kind)):
             return present
         told = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
-        made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told)
+        made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told, kind)
         self._events.publish("volume", "create", made.name, **{**told, "driver": "local"})
         return made
 
-    async def _present(self, name: str, size_bytes: int | None) -> VolumeInfo | None:
+    async def _present(self, name: str, size_bytes: int | None, kind: str | None) -> VolumeInfo | None:
         try:
             present = await self.inspect(name)
         except NotFound:
             return None
+        wanted = kind or (DISK_KIND if size_bytes is not None else present.kind)
+        shared.check(name, wanted, size_bytes)
+        if wanted != present.kind:
+            raise Conflict(
+                f"there is a volume {name} already, of type {present.kind} and not {wanted}",
+                remedies=[
+                    Remedy("volumes.convert", name, options={"kind": wanted}),
+                    Remedy("volumes.remove", name),
+                ],
+            )
         if size_bytes is not None and rounded(size_bytes) != present.size_bytes:
             raise Conflict(
                 f"there is a volume {name} already, of {present.size_bytes} bytes and not {size_bytes}",
@@ -94,7 +110,7 @@ class VolumeService(VolumeCopies):
             raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
         try:
             async with self._vms.turn(name):
-                with self._vms.still(name, replaced=True):
+                with self._vms.still(name, replaced=True, doing="removed"):
                     await asyncio.to_thread(self._store.remove, name)
         except NotFound:
             if not force:

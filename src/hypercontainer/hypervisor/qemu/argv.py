@@ -92,7 +92,7 @@ def plan_fds(spec: VMSpec, role: Role = Role.BOOT) -> FdPlan:
 def qemu_argv(
     binary: Binary, spec: VMSpec, fds: FdPlan, role: Role = Role.BOOT, shares: str = ""
 ) -> list[str]:
-    """The whole command line; ``shares`` is the file system by which the guest mounts them."""
+    """The whole command line; ``shares`` is the file system by which the guest mounts directories of the host."""
     argv = [*common_argv(binary, spec.accelerator), "-name", f"guest={_option(spec.name)}"]
     argv += _memory(spec, fds, role, shares)
     argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus), *firmware_argv(binary)]
@@ -114,7 +114,7 @@ def qemu_argv(
     for drive in spec.drives:
         argv += _drive(drive)
     for share, number in zip(spec.shares, fds.shares, strict=True):
-        argv += _share(share, number, shares)
+        argv += _share(share, number, share.filesystem(shares))
     for place, (nic, number) in enumerate(zip(spec.nics, fds.nics, strict=True)):
         argv += _nic(nic, netdev(place), number, binary)
     for number in range(1, spec.hotplug_slots + 1):
@@ -128,7 +128,8 @@ def _memory(spec: VMSpec, fds: FdPlan, role: Role, shares: str) -> list[str]:
     if fds.memory is None:
         # virtiofsd reads and writes the guest's memory.
         backend = f"memory-backend-memfd,id=ram,size={spec.memory_mib}M,share=on"
-        return ["-machine", "memory-backend=ram", "-object", backend] if shares == VIRTIOFS else []
+        virtiofs = any(share.filesystem(shares) == VIRTIOFS for share in spec.shares)
+        return ["-machine", "memory-backend=ram", "-object", backend] if virtiofs else []
     share = "on" if role is Role.SAVE else "off"
     backend = f"id=ram,size={spec.memory_mib}M,mem-path=/dev/fd/{fds.memory},share={share}"
     return ["-machine", "memory-backend=ram", "-object", f"memory-backend-file,{backend}"]

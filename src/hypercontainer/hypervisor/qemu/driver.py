@@ -112,6 +112,7 @@ class QemuDriver:
             drives=True,
             plugs=self.machine.plugs,
             shares=(await self.probe_shares()).filesystem,
+            together=bool((await shares.probe_together(self._cache)).filesystem),
             not_limited=self.cgroups.not_limited,
         )
 
@@ -144,7 +145,9 @@ class QemuDriver:
         return await shares.probe(self._cache, refresh=refresh)
 
     async def diagnose(self) -> list[Check]:
-        return await doctor.diagnose(self, self._name, self.machine)
+        together = await shares.probe_together(self._cache, refresh=True)
+        found = await doctor.diagnose(self, self._name, self.machine)
+        return [*found, shares.check_together(together)]
 
     def limits(
         self,
@@ -235,7 +238,7 @@ class QemuDriver:
             if origin.memory_fd is not None:
                 undo.callback(os.close, origin.memory_fd)
             try:
-                server = await shares.find(self._cache) if spec.shares else None
+                server = await shares.find_all(self._cache, spec.shares)
                 programs = Programs(await self._binary(), await jail.means(self._cache), server)
             except Unavailable as error:
                 raise LaunchError(

@@ -39,7 +39,7 @@ BOOT = Origin(Role.BOOT)
 
 @dataclass(frozen=True)
 class Programs:
-    """What a VM runs on, and in; ``server`` serves its shares, None where it has none."""
+    """What a VM runs on, and in; ``server`` serves directories of the host, None where it has none."""
 
     qemu: Binary
     means: Means
@@ -47,7 +47,7 @@ class Programs:
 
     @property
     def shares(self) -> str:
-        """The file system by which the guest mounts its shares."""
+        """The file system by which the guest mounts directories of the host."""
         return self.server.filesystem if self.server else ""
 
 

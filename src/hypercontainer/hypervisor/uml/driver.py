@@ -78,6 +78,7 @@ class UmlDriver:
             drives=True,
             sandbox=True,
             shares=(await shares.probe(self._cache, p9=False)).filesystem,
+            together=bool((await shares.probe_together(self._cache)).filesystem),
             confinement=jail.words(await jail.means(self._cache)),
             not_limited=self.cgroups.not_limited,
         )
@@ -107,7 +108,11 @@ class UmlDriver:
 
     async def diagnose(self) -> list[Check]:
         served = await shares.probe(self._cache, refresh=True, p9=False)
-        return doctor.diagnose(await jail.means(self._cache, refresh=True), served)
+        together = await shares.probe_together(self._cache, refresh=True)
+        return [
+            *doctor.diagnose(await jail.means(self._cache, refresh=True), served),
+            shares.check_together(together),
+        ]
 
     def limits(
         self,
@@ -165,7 +170,7 @@ class UmlDriver:
     async def _launch(self, spec: VMSpec) -> UmlVM:
         async with contextlib.AsyncExitStack() as undo:
             try:
-                server = await shares.find(self._cache, p9=False) if spec.shares else None
+                server = await shares.find_all(self._cache, spec.shares, p9=False)
                 vm = await self._start(spec, await jail.means(self._cache), server, undo)
             except Unavailable as error:
                 raise LaunchError(
@@ -211,7 +216,7 @@ class UmlDriver:
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
             for one in serving:
                 one.open_gate()
-            await _answering(spec, server, served, output)
+            await _answering(spec, served, output)
             gate.open()
         await nics.ready(spec, run, output)
         return UmlVM(record, process, output, self._resolver, beside)
@@ -283,13 +288,10 @@ def _handed(spec: VMSpec, run: UmlRunDir, fds: contextlib.ExitStack) -> list[int
     return inherited
 
 
-async def _answering(
-    spec: VMSpec, server: shares.Server | None, served: Sequence[shares.Serving], output: Output
-) -> None:
+async def _answering(spec: VMSpec, served: Sequence[shares.Serving], output: Output) -> None:
     """That the shares are served: the guest's kernel would wait for it, and not say for whom."""
     for one in served:
-        assert server is not None
-        if not await shares.answers(server, one):
+        if not await shares.answers(one):
             said = output.stderr()
             why = last_line(said) or f"nobody answers for {one.helper.name}"
             raise LaunchError(f"VM {spec.name} did not start: {why}", stderr=said)

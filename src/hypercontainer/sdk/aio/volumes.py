@@ -1,4 +1,4 @@
-"""Named volumes: disks that outlive the containers which mount them."""
+"""Named volumes: disks and directories that outlive the containers which mount them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ class AsyncVolumes:
         self._api = api
 
     async def create(
-        self, name: str | None = None, *, size: Size | None = None, labels: Pairs | None = None
+        self,
+        name: str | None = None,
+        *,
+        size: Size | None = None,
+        labels: Pairs | None = None,
+        kind: str | None = None,
     ) -> VolumeInfo:
         """Makes an empty volume; it grows up to ``size``.  Without a name it gets an ID, and ``prune`` takes it.
+        ``kind``: "disk", which one VM writes to, or "shared", a directory that several do; None: as hyperd is
+        configured.
 
         Example::
 
@@ -36,8 +43,21 @@ class AsyncVolumes:
             "name": name,
             "size_bytes": None if size is None else size_bytes("size", size),
             "labels": dict(labels or {}),
+            "kind": kind,
         }
         return await self._api.call("volumes.create", VolumeInfo, body=body)
+
+    async def convert(self, name: str, *, kind: str, size: Size | None = None) -> VolumeInfo:
+        """Makes it one of the other kind, with what is in it; ``size``: of a disk.  Conflict where a VM has it.
+
+        Example::
+
+            await hyper.volumes.create("common", size="64m")
+            assert (await hyper.volumes.convert("common", kind="shared")).kind == "shared"
+            await hyper.volumes.remove("common")
+        """
+        body = {"kind": kind, "size_bytes": None if size is None else size_bytes("size", size)}
+        return await self._api.call("volumes.convert", VolumeInfo, name, body=body)
 
     async def list(self, *, filters: Filters | None = None) -> builtins.list[VolumeInfo]:
         """The volumes that there are.  Filters: as of ``hyper volume ls``.

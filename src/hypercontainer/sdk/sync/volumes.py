@@ -1,4 +1,4 @@
-"""Named volumes: disks that outlive the containers which mount them.
+"""Named volumes: disks and directories that outlive the containers which mount them.
 
 Made of sdk/aio/volumes.py by tools/make_sync.py; change it there.
 """
@@ -24,9 +24,16 @@ class Volumes(Facade[aio.AsyncVolumes]):
     """All named volumes."""
 
     def create(
-        self, name: str | None = None, *, size: Size | None = None, labels: Pairs | None = None
+        self,
+        name: str | None = None,
+        *,
+        size: Size | None = None,
+        labels: Pairs | None = None,
+        kind: str | None = None,
     ) -> VolumeInfo:
         """Makes an empty volume; it grows up to ``size``.  Without a name it gets an ID, and ``prune`` takes it.
+        ``kind``: "disk", which one VM writes to, or "shared", a directory that several do; None: as hyperd is
+        configured.
 
         Example::
 
@@ -34,7 +41,18 @@ class Volumes(Facade[aio.AsyncVolumes]):
             assert made.name == "data"
             hyper.volumes.remove("data")
         """
-        return self._portal.call(self._async.create(name, size=size, labels=labels))
+        return self._portal.call(self._async.create(name, size=size, labels=labels, kind=kind))
+
+    def convert(self, name: str, *, kind: str, size: Size | None = None) -> VolumeInfo:
+        """Makes it one of the other kind, with what is in it; ``size``: of a disk.  Conflict where a VM has it.
+
+        Example::
+
+            hyper.volumes.create("common", size="64m")
+            assert hyper.volumes.convert("common", kind="shared").kind == "shared"
+            hyper.volumes.remove("common")
+        """
+        return self._portal.call(self._async.convert(name, kind=kind, size=size))
 
     def list(self, *, filters: Filters | None = None) -> builtins.list[VolumeInfo]:
         """The volumes that there are.  Filters: as of ``hyper volume ls``.

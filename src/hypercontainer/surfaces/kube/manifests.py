@@ -86,7 +86,8 @@ class Manifests:
             return told
         for claim in change.claims:
             if change.actions["PersistentVolumeClaim", claim.name] == "created":
-                await self._volumes.create(claim.name, size_bytes=claim.size_bytes)
+                kind = claim.type or None
+                await self._volumes.create(claim.name, size_bytes=claim.size_bytes, kind=kind)
         with self._crons.playing([one.name for one in objects if one.kind == "Job"]):
             self._keep(objects, asked_by)
             self._crons.open()  # a CronJob has its times, whatever becomes of the pods

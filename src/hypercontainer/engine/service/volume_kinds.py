@@ -1,0 +1,137 @@
+"""Volumes that become of the other kind: a disk that one VM writes to, or a directory that several do.
+
+What is in one is copied by a VM that has both, in which nothing of an image runs; until all of it is on the host's
+disk, the volume is what it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import BinaryIO, cast
+
+from hypercontainer.contract.answers import VolumeInfo
+from hypercontainer.contract.states import State
+from hypercontainer.contract.volumes import NamedVolume
+from hypercontainer.engine import names
+from hypercontainer.engine.container.trees import WHOLE, Trees
+from hypercontainer.engine.directory import Directory
+from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.sandbox.contents import Contents
+from hypercontainer.engine.sandbox.machine import Supplies
+from hypercontainer.engine.service.volume_files import trees_of
+from hypercontainer.engine.service.volume_vms import VolumeVMs
+from hypercontainer.engine.workers import Workers
+from hypercontainer.errors import Conflict, NotFound, Remedy
+from hypercontainer.linux.waiting import both
+from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
+
+ALL = "/."
+
+_WORK = Workers("volumes that are converted", 16, waits=True)
+
+
+class VolumeKinds:
+    def __init__(self, directory: Directory, supplies: Supplies, vms: VolumeVMs, events: EventBus) -> None:
+        self._directory = directory
+        self._store = supplies.volumes
+        self._vms = vms
+        self._events = events
+        self._converting: dict[str, asyncio.Event] = {}  # set when it is over
+        supplies.claims.settle = self.settle
+
+    async def convert(self, name: str, *, kind: str, size_bytes: int | None = None) -> VolumeInfo:
+        """To this ``kind``; one that is of it stays as it is.  ``size_bytes``: of a disk.  Conflict, which names who,
+        where a VM has it, and where it has snapshots."""
+        async with self._vms.turn(name):
+            present = await asyncio.to_thread(self._store.inspect, name)
+            if present.kind == kind:
+                return present
+            if present.snapshots:
+                raise Conflict(
+                    f"volume {name} has {present.snapshots} snapshots, which only a disk has",
+                    remedies=[Remedy("volumes.remove_snapshot", name)],
+                )
+            self._converting[name] = over = asyncio.Event()
+            vm = names.new_id()
+            try:
+                with self._vms.still(name, replaced=True, doing="converted", but=vm):
+                    await self._convert(name, kind, size_bytes, vm)
+            finally:
+                del self._converting[name]
+                over.set()
+        self._events.publish("volume", "convert", name, driver="local", type=kind)
+        return await asyncio.to_thread(self._store.inspect, name)
+
+    async def settle(self, pod: str, contents: Contents) -> None:
+        """Before a pod's VM is brought up: of its volumes those become shared that are disks, that nobody has, and that
+        a container of another pod is about to have too, where one of the two writes."""
+        for volume in (brought.volume for brought in contents.volumes.values()):
+            if not isinstance(volume.source, NamedVolume):
+                continue
+            name = volume.source.name
+            if name in self._converting:
+                await self._converting[name].wait()
+            if self._vms.is_busy(name):  # what that means for who wants it now, its claim says
+                continue
+            if self._store.kind(name) == DISK_KIND and self._wanted(pod, name, volume.read_only):
+                with contextlib.suppress(Conflict, NotFound):  # in use, with snapshots, not made yet
+                    await self.convert(name, kind=SHARED_KIND)
+
+    def _wanted(self, pod: str, name: str, read_only: bool) -> bool:
+        """Whether another pod has a container that waits to be started for the first time, for which it is too much
+        that this one has the volume."""
+        for other in self._directory.pods.values():
+            if other.id == pod or not any(one.state is State.CREATED for one in other.records()):
+                continue
+            for theirs in (brought.volume for brought in other.contents().volumes.values()):
+                named = isinstance(theirs.source, NamedVolume) and theirs.source.name == name
+                if named and not (read_only and theirs.read_only):
+                    return True
+        return False
+
+    async def _convert(self, name: str, kind: str, size_bytes: int | None, vm: str) -> None:
+        untouched = await asyncio.to_thread(self._store.untouched, name)
+        making = self._store.converted(name, kind, size_bytes)
+        new = await _WORK.run(making.__enter__)
+        try:
+            if not untouched:
+                await self._copy(name, new, vm)
+        except BaseException as error:
+            await asyncio.shield(_WORK.run(partial(making.__exit__, type(error), error, error.__traceback__)))
+            raise
+        await asyncio.shield(_WORK.run(partial(making.__exit__, None, None, None)))
+
+    async def _copy(self, old: str, new: str, vm: str) -> None:
+        async with self._vms.both(vm, "its conversion", old, new) as having:
+            source, target = (trees_of(each, old) for each in having)
+            await _piped(await source.pack(ALL), target)
+
+
+async def _piped(archive: AsyncGenerator[bytes, None], target: Trees) -> None:
+    """What one gives the other gets, by a pipe, since it reads in a thread."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    with os.fdopen(read, "rb") as content, os.fdopen(write, "wb", buffering=0) as sink:
+
+        async def send() -> None:
+            with sink:
+                async with contextlib.aclosing(archive):
+                    async for data in archive:
+                        await _WORK.run(partial(_all, sink.fileno(), data))
+
+        async def take() -> None:
+            try:
+                await target.unpack(ALL, cast(BinaryIO, content), owner=WHOLE)
+            finally:
+                content.close()  # who sends waits no more
+
+        await both(send(), take())
+
+
+def _all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
