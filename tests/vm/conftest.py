@@ -91,20 +91,20 @@ def registry() -> Iterator[Registry]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def real_image(shared: Hyper, registry: Registry) -> object:
-    """A function: the name of a recipe -> the reference of its image, pushed to the registry and pulled from there."""
-    done: dict[str, str] = {}
+    """A function: the name of a recipe -> the reference of its image, pushed to the registry and pulled from there.
+
+    Not the session's, unlike what it makes: some modules have a ``shared`` of their own."""
 
     def get(name: str) -> str:
-        if name not in done or not shared.out("images", "-q", done[name]):  # a test may have removed it
-            reference = f"{registry.address}/{name}:latest"
+        reference = f"{registry.address}/{name}:latest"
+        if not shared.out("images", "-q", reference):
             source = f"docker-archive:{real_images.path(name)}"
             subprocess.run(
                 ["skopeo", "copy", "-q", *TO_REGISTRY, source, f"docker://{reference}"], check=True
             )
             shared("pull", "-q", reference, timeout_s=300)
-            done[name] = reference
-        return done[name]
+        return reference
 
     return get

@@ -30,6 +30,7 @@ SEED = 20260101
 RIGHT, WRONG = 8, 3  # requests, for each call
 NAME, POD, VOLUME, NETWORK = "box", "crate", "barrel", "rope"
 POLICY = "hoop"
+NO_BUILD = "0" * 64  # a build is there as long as its connection, which no plain request has
 SPEC = {
     "image": busybox_image.REFERENCE,
     "pull": "never",
@@ -173,6 +174,7 @@ class World:
         assert self.post("/v1/policies", {"name": POLICY, "policy": {"egress": []}}).status_code in (201, 409)
         daemon("play", "-", stdin=CRON_JOB.encode())
         self._names = {
+            "builds": NO_BUILD,
             "containers": NAME,
             "cronjobs": CRON_JOB_NAME,
             "execs": made.json()["id"],

@@ -87,6 +87,7 @@ OTHER_PROGRAMS = {
     ("kernel/apt.py", "--quiet"): "apt-get",
     ("kernel/apt.py", "--format"): "apt-get",
     ("engine/build/exchange.py", "--quiet"): "docker load",
+    ("engine/build/command.py", "--format"): "docker image ls",
     **{
         ("engine/build/command.py", f"--{flag}"): "docker buildx build"
         for flag in (

@@ -12,7 +12,9 @@ import logging
 from collections.abc import AsyncIterator
 
 from hypercontainer.config import Config
+from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine.build import command
+from hypercontainer.engine.build.programs import finished
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.creation import Asker, Creation
 from hypercontainer.engine.directory import Directory
@@ -92,6 +94,7 @@ class Builder:
             try:
                 if self._ready != run:
                     await self._wait(container)
+                    await _cleared(container)
                     self._ready = run
                 break
             except (
@@ -120,3 +123,10 @@ class Builder:
             f"{words or 'it said nothing'}",
             remedies=[Remedy("containers.logs", command.NAME, aim="tells more")],
         )
+
+
+async def _cleared(container: Container) -> None:
+    """No build goes on in it; nobody has what one has left there."""
+    spec = ExecSpec(command=command.CLEAR, env=command.environment())
+    async with finished(await container.execs.start_quietly(spec), "what builds have left cannot be removed"):
+        pass

@@ -23,6 +23,13 @@ STATE = f"{CACHE_PATH}/hyper"  # what is known of the cache, beside it
 READY = b"API listen on /var/run/docker.sock"
 RESULT = "hyper.build"  # the registry, which nobody has, in whose name a result has its name in the builder
 
+# Removes results of builds that were broken off with their builder: they are where the cache is, which stays.
+CLEAR = (
+    "sh",
+    "-c",
+    f"docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' '{RESULT}/*' | xargs -r docker image rm",
+)
+
 
 def container(config: Config) -> ContainerSpec:
     """Of the builder.  What earlier builds have left is removed as it begins."""

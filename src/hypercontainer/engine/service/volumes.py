@@ -52,7 +52,7 @@ class VolumeService(VolumeCopies):
         self, directory: Directory, store: VolumeStore, events: EventBus, supplies: Supplies, factory: Factory
     ) -> None:
         super().__init__(VolumeVMs(directory, supplies, factory), store, events)
-        self.convert = VolumeKinds(directory, supplies, self._vms, events).convert
+        self._kinds = VolumeKinds(directory, supplies, self._vms, events)
         self._directory = directory
 
     async def create(
@@ -94,6 +94,10 @@ class VolumeService(VolumeCopies):
                 remedies=[Remedy("volumes.resize", name), Remedy("volumes.remove", name)],
             )
         return present
+
+    async def convert(self, name: str, *, kind: str, size_bytes: int | None = None) -> VolumeInfo:
+        """As VolumeKinds says."""
+        return await self._kinds.convert(name, kind=kind, size_bytes=size_bytes)
 
     async def find(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> list[VolumeInfo]:
         wanted = question("volumes", _READERS, filters)
