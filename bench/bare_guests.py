@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.rates import client, rate
 from hypercontainer.hypervisor.driver import VM, Driver, Nic, Tap, VMSpec
@@ -61,11 +62,11 @@ def bare_guests(hypervisor: str, memory_mib: int, mtu: int) -> Iterator[BareGues
         space = Namespace.start(work / "space", user=False)
         stack.callback(space.end)
         runner = stack.enter_context(asyncio.Runner())
-        kind = UmlDriver if hypervisor == "uml" else QemuDriver
-        driver: Driver = kind(work / "facts.json")
+        driver = driver_of(hypervisor, work)
         for number, address in enumerate((ALONE, SERVER, CLIENT)):
             tap = Tap(space.control, f"tap{number}")
-            spec = _spec(work, hypervisor, memory_mib, tap, _files(address, mtu))
+            nics = (Nic(f"52:54:00:12:34:5{number}", tap),)
+            spec = bare_spec(work, hypervisor, memory_mib, tap.name, _files(address, mtu), nics=nics)
             vm = runner.run(driver.launch(spec))
             stack.callback(_end, runner, driver, vm)
         _connect(space, mtu)
@@ -99,7 +100,15 @@ def _connect(space: Namespace, mtu: int) -> None:
         subprocess.run(_inside(space, ["ip", *line.split()]), check=True)
 
 
-def _spec(work: Path, hypervisor: str, memory_mib: int, tap: Tap, files: Sequence[Entry]) -> VMSpec:
+def driver_of(hypervisor: str, work: Path) -> Driver:
+    kind = UmlDriver if hypervisor == "uml" else QemuDriver
+    return kind(work / "facts.json")
+
+
+def bare_spec(
+    work: Path, hypervisor: str, memory_mib: int, called: str, files: Sequence[Entry], **more: Any
+) -> VMSpec:
+    """Of a guest with the project's own kernel, whose first program is the ``init`` of ``files``."""
     store, native = KernelStore(cache_dir()), hypervisor == "uml"
     kernel = (
         store.program()
@@ -107,20 +116,20 @@ def _spec(work: Path, hypervisor: str, memory_mib: int, tap: Tap, files: Sequenc
         else next(one for one in store.list() if one.source == "own" and not one.program)
     )
     khz = None if native else tsc.rate_khz()
-    initrd = work / f"initrd-{tap.name}"
+    initrd = work / f"initrd-{called}"
     initrd.write_bytes(b"".join(cpio(files)))
-    name = f"bench-{os.getpid()}-{tap.name}"
+    name = f"bench-{os.getpid()}-{called}"
     return VMSpec(
         id=name,
         name=name,
-        run_dir=work / tap.name,
+        run_dir=work / called,
         kernel=kernel.path,
         initrd=initrd,
         kernel_args=command_line(kernel, emulated=not native, console=True, extra=(), tsc_khz=khz),
         memory_mib=memory_mib,
         vcpus=1,
-        nics=(Nic(f"52:54:00:12:34:5{tap.name[-1]}", tap),),
         owner_uid=UID,
+        **more,
     )
 
 
