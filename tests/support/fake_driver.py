@@ -371,6 +371,9 @@ class FakeDriver:
         self._kvm = kvm
         self._unplugs = unplugs
 
+    def check_installed(self) -> None:
+        pass
+
     async def capabilities(self) -> Capabilities:
         accelerators = frozenset(Accelerator)
         return Capabilities(

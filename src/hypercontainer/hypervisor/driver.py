@@ -418,8 +418,11 @@ class Driver(Protocol):
     def architecture(self) -> str:
         """Of its VMs' processors (``linux.architectures``)."""
 
+    def check_installed(self) -> None:
+        """``Unavailable``, which says what to install, where the hypervisor is not here; runs nothing."""
+
     async def capabilities(self) -> Capabilities:
-        """Raises ``Unavailable`` where the hypervisor is not installed."""
+        """Raises what ``check_installed`` does."""
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False

@@ -177,12 +177,11 @@ class Foreign(FakeDriver):
         super().__init__()
         self.name, self.architecture, self._there = f"qemu-{architecture}", architecture, there
 
-    async def capabilities(self) -> Capabilities:
+    def check_installed(self) -> None:
         if not self._there:
             raise Unavailable(
                 "no qemu-system-aarch64 in PATH", hint="install QEMU: apt-get install qemu-system-arm"
             )
-        return await super().capabilities()
 
 
 def foreign(architecture: str, asked: Wish = NOTHING, *, there: bool = True) -> Chosen:

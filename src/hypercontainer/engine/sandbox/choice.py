@@ -65,7 +65,7 @@ async def choose_foreign(asked: Wish, drivers: Drivers, kernels: KernelStore, ar
         raise InvalidArgument(what, field="hypervisor", takes=QEMU)
     if asked.accelerator not in (AUTO, Accelerator.TCG.value):
         raise InvalidArgument(what, field="accelerator", takes=Accelerator.TCG.value)
-    await driver.capabilities()  # which says what is to be installed
+    driver.check_installed()
     kernel = await _named(asked, kernels)
     if kernel is None:
         kernel = await _LOOKS.run(partial(kernels.default, architecture))

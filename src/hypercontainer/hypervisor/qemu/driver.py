@@ -100,6 +100,9 @@ class QemuDriver:
         self._resolver = Resolver()
         self._launches: Launches[QemuVM] = Launches()
 
+    def check_installed(self) -> None:
+        binaries.find(self._name, self.machine)
+
     async def capabilities(self) -> Capabilities:
         binary = await self._binary()
         return Capabilities(

@@ -70,6 +70,9 @@ class UmlDriver:
         self._resolver = Resolver()
         self._launches: Launches[UmlVM] = Launches()
 
+    def check_installed(self) -> None:
+        """It is a kernel, and whoever looks for one says what there is to install."""
+
     async def capabilities(self) -> Capabilities:
         return Capabilities(
             self.name,
