@@ -24,7 +24,6 @@ from hypercontainer.kernel import KernelStore, cache_dir
 from until import until
 
 pytestmark = pytest.mark.vm
-LIMIT_S = 20.0
 PACKAGE = "env/lib/python3*/site-packages/hypercontainer"
 # From the wheel to a container, and to what it has kept.
 INSIDE = """\
@@ -101,7 +100,6 @@ def test_from_the_wheel_to_a_container(installed: Installed, capsys: pytest.Capt
     assert kernel.version in installed.first
     with capsys.disabled():
         print(f"\nfrom the wheel's file to the container's first output: {installed.took_s:.1f} s")
-    assert installed.took_s < LIMIT_S
 
 
 def test_nothing_that_it_could_have_leant_on_is_there(installed: Installed) -> None:
