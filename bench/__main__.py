@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import (
     ROOT,
     attacked,
+    build,
     cold_run,
     command_line,
     commit,
@@ -60,6 +61,7 @@ CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "attacked": lambda flags: attacked.measure(flags.rounds),
     "networks": lambda flags: networks.measure(flags.rounds, full=flags.full),
     "cp": lambda flags: cp.measure(min(flags.rounds, 3)),
+    "build": lambda flags: build.measure(min(flags.rounds, 3)),
     "disks": lambda flags: disks.measure(min(flags.rounds, 5)),
     "shared-volumes": lambda flags: shared_volumes.measure(min(flags.rounds, 5)),
     "commit": lambda flags: commit.measure(min(flags.rounds, 5)),
