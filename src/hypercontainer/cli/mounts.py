@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from hypercontainer.cli.disks import disk_source
+from hypercontainer.cli.disks import volume_name as disk_volume
 from hypercontainer.cli.options import UsageError
 from hypercontainer.cli.units import bytes_of
 from hypercontainer.errors import NotSupported
@@ -48,6 +50,7 @@ _OF_TYPE = {
     ),
     "bind": frozenset(("source", "target", "readonly", "propagation", "consistency")),
     "image": frozenset(("source", "target", "readonly", "subpath")),
+    "disk": frozenset(("source", "target", "readonly", "subpath", "format")),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
 _HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
@@ -140,6 +143,15 @@ class Mounts:
         if subpath := values.get("subpath", ""):
             mount["sub_path"] = subpath
 
+    def _add_disk(self, values: dict[str, str], typed: str) -> None:
+        source = disk_source(values, typed)
+        mount = self._mount(values["target"], typed)
+        mount["volume"] = self._volume(source["path"], disk_volume(source), source)
+        if _true(values, "readonly", typed):
+            mount["read_only"] = True
+        if subpath := values.get("subpath", ""):
+            mount["sub_path"] = subpath
+
     def _host(self, source: str, *, read_only: bool) -> str:
         where = os.path.abspath(source)  # noqa: PTH100
         what: dict[str, Any] = {"kind": "host", "path": where}
@@ -171,7 +183,7 @@ class Mounts:
         kind = values.pop("type", "volume")
         if kind not in _OF_TYPE:
             raise NotSupported(
-                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind, image or tmpfs"
+                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind, image, disk or tmpfs"
             )
         for key in values:
             if key not in _OF_TYPE[kind]:
@@ -184,6 +196,9 @@ class Mounts:
         source = values.get("source", "")
         if kind == "image":
             self._add_image(values, typed)
+            return
+        if kind == "disk":
+            self._add_disk(values, typed)
             return
         if kind == "bind":
             source = _existing(source, typed)

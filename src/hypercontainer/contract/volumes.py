@@ -37,7 +37,8 @@ class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", 
 
 
 class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag_field="kind"):
-    """A file of the host that is a disk.  ``format``: raw or qcow2, never guessed."""
+    """A file or a block device of the host that is a disk.  ``format``: "raw", as every device is, "qcow2", "vdi" or
+    "vmdk"; never guessed."""
 
     path: str
     format: str

@@ -50,7 +50,9 @@ class DiskSpec:
     ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
     are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
     no more than the file has.  Several extents make a read-only disk.  ``format`` is of the file: ``raw``, or
-    ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
+    ``qcow2``, ``vdi`` or ``vmdk``, which is one whole file that names no other; its bytes are the disk's and not the
+    file's.
+    ``device``: it is no file, but a block device, which this VM has alone where it may write to it.
     ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
     ``locked``: its readers keep writers away, and its writer everybody, other hyperds' VMs too; what is not locked and
     read-only has no writer.  ``grows``: it is all of one raw file, and has more of it when that has become longer
@@ -64,6 +66,7 @@ class DiskSpec:
     user: User | None = None
     locked: bool = False
     grows: bool = False
+    device: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,6 +311,7 @@ class Capabilities:
 
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
+    ``formats``: disks may be of other formats than raw.
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none;
     ``together`` whether there are those that other VMs have too.
     ``confinement`` is by what the hypervisor's process is shut in.
@@ -319,6 +323,7 @@ class Capabilities:
     templates: bool = False
     drives: bool = False
     plugs: bool = True
+    formats: bool = False
     sandbox: bool = False
     shares: str = ""
     together: bool = False

@@ -19,7 +19,7 @@ MAX_HOTPLUG_SLOTS = 16
 MAX_SHARES = 12
 # COMMAND_LINE_SIZE of the x86 kernel, less the final NUL (arch/x86/include/asm/setup.h).
 MAX_KERNEL_ARGS_BYTES = 2047
-DISK_FORMATS = ("raw", "qcow2")
+DISK_FORMATS = ("raw", "qcow2", "vdi", "vmdk")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SERIAL = re.compile(r"[a-z0-9-]{1,20}")
@@ -78,6 +78,8 @@ def check_disk(disk: DiskSpec) -> None:
     for path, size in disk.extents:
         problem = f"disk {disk.serial}: {path}: {size} bytes: a positive multiple of {SECTOR_BYTES}"
         _require(size > 0 and size % SECTOR_BYTES == 0, problem)
+    alone = disk.format == "raw" and len(disk.extents) == 1
+    _require(alone or not disk.device, f"disk {disk.serial}: a block device is one raw disk")
     if len(disk.extents) > 1 and not disk.read_only:
         raise NotSupported(f"disk {disk.serial}: a disk of several extents is read-only")
 

@@ -31,7 +31,7 @@ DEFAULT_PERM = "0755"
 SCHEMES = ("file", "http", "https")
 _PERM = re.compile(r"0[0-7]{3}")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2,3})?")
-_DISKS = ("raw", "qcow2")
+_DISKS = ("raw", "qcow2", "vdi", "vmdk")
 _CACHES = ("off", "none", "directsync", "writeback", "unsafe", "writethrough")
 _LATER = {"rbd": "Ceph block devices", "nas": "network file systems"}
 
@@ -256,15 +256,16 @@ def check_cache(table: Table) -> None:
 def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:
     if kind in _LATER:
         raise _not_yet(table, kind)
-    if kind == "vdi":
-        remedy = f"qemu-img convert -O qcow2 {source or 'DISK.vdi'} DISK.qcow2"
-        raise table.error("format", "vdi disks are not read", f"convert it: {shown(remedy, 200)}")
     if kind not in ("", "vfs", "image", *_DISKS):
         raise table.error(
-            "format", f"{shown(kind)} is not known", "raw, qcow2, vfs, image, or none for a new volume"
+            "format",
+            f"{shown(kind)} is not known",
+            f"{', '.join(_DISKS)}, vfs, image, or none for a new volume",
         )
     if source and not kind:
-        raise table.error("format", "missing, and never guessed from the source", "raw, qcow2, vfs or image")
+        raise table.error(
+            "format", "missing, and never guessed from the source", f"{', '.join(_DISKS)}, vfs or image"
+        )
     if kind == "image":
         return ImageVolume(table.needed("source"))
     if kind != "vfs" and filesystem.lower() not in ("", "ext4"):

@@ -111,6 +111,46 @@ def test_volumes(words: tuple[str, ...], spec: dict[str, Any]) -> None:
     assert spec_of(*words) == spec
 
 
+DISKS = [
+    (b"QFI\xfb", "qcow2"),
+    (b"KDMV", "vmdk"),
+    (b"# Disk DescriptorFile", "vmdk"),
+    (b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64, b"\0") + b"\x7f\x10\xda\xbe", "vdi"),
+]
+
+
+@pytest.mark.parametrize(("head", "format_"), DISKS)
+def test_a_disk_file_says_its_format_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, format_: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "d"
+    file.write_bytes(head.ljust(4096, b"\0"))
+    spec = spec_of("--mount", "type=disk,source=./d,target=/d,ro,subpath=a")
+    (volume,) = spec["volumes"]
+    assert volume["source"] == {"kind": "disk", "path": str(file), "format": format_}
+    assert spec["mounts"] == [{"path": "/d", "volume": volume["name"], "read_only": True, "sub_path": "a"}]
+    assert spec_of("--mount", f"type=disk,source={file},target=/e")["volumes"] == [
+        volume
+    ]  # of one pod: one volume
+    said = spec_of("--mount", f"type=disk,source={file},target=/d,format=raw")
+    assert said["volumes"][0]["source"]["format"] == "raw"
+
+
+def test_a_raw_disk_is_never_concluded(tmp_path: Path) -> None:
+    (tmp_path / "d").write_bytes(bytes(4096))
+    with pytest.raises(UsageError, match="does not say which format") as caught:
+        spec_of("--mount", f"type=disk,source={tmp_path}/d,target=/d")
+    assert caught.value.hint == "format=raw, where it is raw"
+    os.mkfifo(tmp_path / "fifo")  # which would block
+    with pytest.raises(UsageError, match="does not say which format"):
+        spec_of("--mount", f"type=disk,source={tmp_path}/fifo,target=/d")
+    with pytest.raises(UsageError, match="No such file"):
+        spec_of("--mount", f"type=disk,source={tmp_path}/gone,target=/d")
+    with pytest.raises(UsageError, match="needs a source"):
+        spec_of("--mount", "type=disk,target=/d")
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

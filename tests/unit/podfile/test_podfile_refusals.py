@@ -125,10 +125,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     (pod(portmappings=[{"containerPort": "1-5000"}]), "portmappings[0]", "more than 4096 ports"),
     # volumes
-    (volume(format="vdi", source="/d.vdi"), "volumes[0].format", "qemu-img convert -O qcow2 /d.vdi"),
     (volume(format="rbd", source="pool/x"), "volumes[0].format", "rbd (Ceph block devices) is not there yet"),
     (volume(format="nas", source="h:/x"), "volumes[0].format", "nas (network file systems) is not there yet"),
-    (volume(format="zip", source="/x"), "volumes[0].format", "raw, qcow2, vfs, image"),
+    (volume(format="zip", source="/x"), "volumes[0].format", "raw, qcow2, vdi, vmdk, vfs, image"),
     (volume(source="/x"), "volumes[0].format", "never guessed"),
     (volume(source="x", format="vfs"), "volumes[0].source", "'x' is no absolute path"),
     (volume(source="/a/../b", format="raw"), "volumes[0].source", "without .."),

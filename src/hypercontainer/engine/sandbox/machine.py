@@ -11,7 +11,7 @@ from typing import Any
 
 from hypercontainer.config import Machine
 from hypercontainer.contract.spec import PodSpec, PortMapping
-from hypercontainer.contract.volumes import HostPath
+from hypercontainer.contract.volumes import DiskImage, HostPath
 from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.networks import Networks
@@ -194,6 +194,8 @@ def _wants(contents: Contents, store: VolumeStore) -> dict[str, str]:
         wanted["shares"] = "directories of the host"
     if any(storage.is_shared(volume, store) for volume in volumes):
         wanted["together"] = "volumes that several VMs write to"
+    if any(isinstance(volume.source, DiskImage) and volume.source.format != "raw" for volume in volumes):
+        wanted["formats"] = "disks of other formats than raw"
     return wanted
 
 

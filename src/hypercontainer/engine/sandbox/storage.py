@@ -88,7 +88,9 @@ def only_read(volume: Volume, store: VolumeStore) -> bool:
 def _user_disk(volume: Volume, source: DiskImage, user: User | None) -> DiskSpec:
     checked = images.check(source.path, source.format, write=not volume.read_only, user=user)
     extents = ((checked.path, checked.size_bytes),)
-    return DiskSpec(serial(volume), extents, volume.read_only, source.format, user, locked=True)
+    return DiskSpec(
+        serial(volume), extents, volume.read_only, source.format, user, locked=True, device=checked.device
+    )
 
 
 def is_shared(volume: Volume, store: VolumeStore) -> bool:

@@ -31,6 +31,8 @@ FIRST_FD = 4
 EMPTY_DRIVE_BYTES = 1 << 44
 # Requests that a guest may have waiting at a share; QEMU's default, 128, slows many files down.
 SHARE_QUEUE = 1024
+# Formats in which a file may name another that it begins with; a VDI's is known by its ID, which QEMU refuses.
+BACKED = ("qcow2", "vmdk")
 # In the host's page cache, and the guest's flushes are honoured.
 _CACHE = {"direct": False, "no-flush": False}
 
@@ -262,10 +264,10 @@ def slot_id(number: int) -> str:
 
 
 def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
-    """The ``blockdev-add`` arguments for a disk in ``filename``: a raw or qcow2 file, or a VMDK descriptor."""
+    """The ``blockdev-add`` arguments for a disk in ``filename``: a file, a block device, or our VMDK descriptor."""
     locking = "on" if disk.locked or not disk.read_only else "off"
     file: dict[str, object] = {
-        "driver": "file",
+        "driver": "host_device" if disk.device else "file",
         "filename": filename,
         "locking": locking,
         "discard": "unmap",
@@ -279,9 +281,10 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
         "cache": _CACHE,
         "file": file,
     }
-    if disk.format == "qcow2":
-        # Whatever its header says by now: no other file is opened for it.
-        node |= {"driver": "qcow2", "backing": None}
+    if disk.format != "raw":
+        node["driver"] = disk.format
+        if disk.format in BACKED:
+            node["backing"] = None  # whatever its header says by now: no other file is opened for it
     elif len(disk.extents) > 1:
         node["driver"] = "vmdk"
     elif not disk.grows:  # QEMU does not resize what it was told a size of

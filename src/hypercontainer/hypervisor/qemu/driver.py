@@ -111,6 +111,7 @@ class QemuDriver:
             templates=PRIVATE_MEMORY.is_file(),
             drives=True,
             plugs=self.machine.plugs,
+            formats=True,
             shares=(await self.probe_shares()).filesystem,
             together=bool((await shares.probe_together(self._cache)).filesystem),
             not_limited=self.cgroups.not_limited,
