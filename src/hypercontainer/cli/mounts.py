@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from hypercontainer.cli.disks import disk_source
+from hypercontainer.cli.disks import OF_DISK, OF_ISCSI, OF_MOUNT, OF_NBD, disk_source
 from hypercontainer.cli.disks import volume_name as disk_volume
 from hypercontainer.cli.options import UsageError
 from hypercontainer.cli.units import bytes_of
@@ -50,7 +50,9 @@ _OF_TYPE = {
     ),
     "bind": frozenset(("source", "target", "readonly", "propagation", "consistency")),
     "image": frozenset(("source", "target", "readonly", "subpath")),
-    "disk": frozenset(("source", "target", "readonly", "subpath", "format")),
+    "disk": frozenset((*OF_MOUNT, *OF_DISK)),
+    "nbd": frozenset((*OF_MOUNT, *OF_NBD)),
+    "iscsi": frozenset((*OF_MOUNT, *OF_ISCSI)),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
 _HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
@@ -143,10 +145,11 @@ class Mounts:
         if subpath := values.get("subpath", ""):
             mount["sub_path"] = subpath
 
-    def _add_disk(self, values: dict[str, str], typed: str) -> None:
-        source = disk_source(values, typed)
+    def _add_disk(self, kind: str, values: dict[str, str], typed: str) -> None:
+        source = disk_source(kind, values, typed)
         mount = self._mount(values["target"], typed)
-        mount["volume"] = self._volume(source["path"], disk_volume(source), source)
+        where = source["path"] if kind == "disk" else source["uri"]
+        mount["volume"] = self._volume(where, disk_volume(where), source)
         if _true(values, "readonly", typed):
             mount["read_only"] = True
         if subpath := values.get("subpath", ""):
@@ -183,7 +186,8 @@ class Mounts:
         kind = values.pop("type", "volume")
         if kind not in _OF_TYPE:
             raise NotSupported(
-                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind, image, disk or tmpfs"
+                f"--mount {typed}: there is no type {kind!r} here",
+                hint="volume, bind, image, disk, nbd, iscsi or tmpfs",
             )
         for key in values:
             if key not in _OF_TYPE[kind]:
@@ -197,8 +201,8 @@ class Mounts:
         if kind == "image":
             self._add_image(values, typed)
             return
-        if kind == "disk":
-            self._add_disk(values, typed)
+        if kind in ("disk", "nbd", "iscsi"):
+            self._add_disk(kind, values, typed)
             return
         if kind == "bind":
             source = _existing(source, typed)

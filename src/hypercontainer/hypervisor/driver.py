@@ -25,6 +25,7 @@ import msgspec
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor.remote import RemoteDisk
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.linux.process import Identity
 from hypercontainer.linux.users import User
@@ -163,7 +164,8 @@ class VMSpec:
     how many disks and network interfaces can be attached later at a time; each costs the guest's start about 10 ms of
     emulation.
     A VM that is saved, the clones of it, and one that is booted before anybody needs it have ``drives`` instead of
-    disks: all their devices are the same.  A VM with ``shares`` can be none of these.
+    disks: all their devices are the same.  A VM with ``shares`` or ``remotes``, disks that servers have, can be none of
+    these.
     """
 
     id: str
@@ -177,6 +179,7 @@ class VMSpec:
     disks: tuple[DiskSpec, ...] = ()
     drives: tuple[DriveSpec, ...] = ()
     shares: tuple[ShareSpec, ...] = ()
+    remotes: tuple[RemoteDisk, ...] = ()
     nics: tuple[Nic, ...] = ()
     accelerator: Accelerator = Accelerator.TCG
     owner_uid: int | None = None
@@ -311,7 +314,7 @@ class Capabilities:
 
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
-    ``formats``: disks may be of other formats than raw.
+    ``formats``: disks may be of other formats than raw; ``remotes``: servers may have them.
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none;
     ``together`` whether there are those that other VMs have too.
     ``confinement`` is by what the hypervisor's process is shut in.
@@ -324,6 +327,7 @@ class Capabilities:
     drives: bool = False
     plugs: bool = True
     formats: bool = False
+    remotes: bool = False
     sandbox: bool = False
     shares: str = ""
     together: bool = False

@@ -46,6 +46,10 @@ def check_spec(spec: VMSpec) -> None:
         size <= MAX_KERNEL_ARGS_BYTES, f"kernel arguments: {size} bytes, at most {MAX_KERNEL_ARGS_BYTES}"
     )
     check_disks(spec.disks)
+    serials = {disk.serial for disk in spec.disks} | {disk.serial for disk in spec.remotes}
+    _require(len(serials) == len(spec.disks) + len(spec.remotes), "disk serials: one disk each")
+    for remote in spec.remotes:
+        _require(_SERIAL.fullmatch(remote.serial), f"disk serial {remote.serial!r}: 1 to 20 of a-z, 0-9, '-'")
     check_shares(spec.shares)
     check_nics(spec.nics)
 
@@ -95,7 +99,8 @@ def check_shares(shares: Sequence[ShareSpec]) -> None:
 
 def check_unshared(spec: VMSpec) -> None:
     """That a VM can be saved and cloned: who serves its shares would not know the clone."""
-    _require(not spec.shares, f"VM {spec.name}: one with shares is neither saved nor cloned")
+    served = spec.shares or spec.remotes
+    _require(not served, f"VM {spec.name}: one with shares or disks of servers is neither saved nor cloned")
 
 
 def check_nics(nics: Sequence[Nic]) -> None:

@@ -7,7 +7,7 @@ import struct
 from hypercontainer.errors import InvalidArgument, NotSupported
 from hypercontainer.volume.sizes import SECTOR_BYTES, check_size
 
-MAGIC, MAGIC_AT = 0xBEDA107F, 64
+MAGIC = 0xBEDA107F
 # After a text: signature, version, length of the header, kind, flags, a description; where map and data are,
 # a geometry, bytes of a sector; bytes of the disk, of a block, beside each block; blocks, of them there; four UUIDs.
 _HEAD = struct.Struct("<64x4I4x256x2I12xI4xQ4I32x32s")

@@ -137,6 +137,27 @@ def test_a_disk_file_says_its_format_itself(
     assert said["volumes"][0]["source"]["format"] == "raw"
 
 
+def test_disks_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = spec_of("--mount", "type=nbd,source=nbds://h/x,tls-certificates=./c,tls-hostname=n,target=/d,ro")
+    (volume,) = spec["volumes"]
+    certificates = {"tls_certificates": f"{tmp_path}/c", "tls_hostname": "n"}
+    assert volume["source"] == {"kind": "network", "uri": "nbds://h/x", **certificates}
+    assert spec["mounts"] == [{"path": "/d", "volume": volume["name"], "read_only": True}]
+    spec = spec_of("--mount", "type=iscsi,source=iscsi://h/iqn.x/1,user=bob,password-file=/w,target=/d")
+    login = {"user": "bob", "password_file": "/w"}
+    assert spec["volumes"][0]["source"] == {"kind": "network", "uri": "iscsi://h/iqn.x/1", **login}
+    for wrong in (
+        "type=nbd,target=/d",
+        "type=nbd,source=h:/x,target=/d",
+        "type=iscsi,source=nbd://h,target=/d",
+    ):
+        with pytest.raises(UsageError, match="a URI"):
+            spec_of("--mount", wrong)
+    with pytest.raises(NotSupported, match="'password-file' is not for type nbd"):
+        spec_of("--mount", "type=nbd,source=nbd://h,target=/d,password-file=/w")
+
+
 def test_a_raw_disk_is_never_concluded(tmp_path: Path) -> None:
     (tmp_path / "d").write_bytes(bytes(4096))
     with pytest.raises(UsageError, match="does not say which format") as caught:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ from hypercontainer.hypervisor.qemu.argv import (
 )
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.machines import MACHINES
+from hypercontainer.hypervisor.remote import RemoteDisk
 from hypercontainer.hypervisor.validate import check_disk, check_spec
 from nics import nat_nic
 
@@ -271,6 +274,22 @@ def test_a_block_device() -> None:
     for wrong in (replace(disk, format="qcow2"), replace(disk, extents=disk.extents * 2, read_only=True)):
         with pytest.raises(InvalidArgument, match="one raw disk"):
             check_disk(wrong)
+
+
+def test_disks_that_servers_have() -> None:
+    remote = RemoteDisk("v-9", True, "nbd", "nbd://h/", address="192.0.2.1", port=1)
+    spec = replace(FULL, remotes=(remote,))
+    check_spec(spec)
+    plan = plan_fds(spec)
+    assert plan == replace(plan_fds(FULL), remotes=(14,))
+    argv = qemu_argv(NEW, spec, plan)
+    nodes = [json.loads(value) for word, value in pairwise(argv) if word == "-blockdev"]
+    node = next(node for node in nodes if node["node-name"] == "disk-v-9")
+    assert node["file"]["server"] == {"type": "fd", "str": "14"}
+    assert node["read-only"] is True
+    assert "192.0.2.1" not in " ".join(argv)
+    with pytest.raises(InvalidArgument, match="one disk each"):
+        check_spec(replace(spec, remotes=(replace(remote, serial=FULL.disks[0].serial),)))
 
 
 def test_shares() -> None:

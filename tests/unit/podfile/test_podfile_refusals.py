@@ -127,8 +127,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     # volumes
     (volume(format="rbd", source="pool/x"), "volumes[0].format", "rbd (Ceph block devices) is not there yet"),
     (volume(format="nas", source="h:/x"), "volumes[0].format", "nas (network file systems) is not there yet"),
-    (volume(format="zip", source="/x"), "volumes[0].format", "raw, qcow2, vdi, vmdk, vfs, image"),
+    (volume(format="zip", source="/x"), "volumes[0].format", "raw, qcow2, vdi, vmdk, nbd, iscsi, vfs, image"),
     (volume(source="/x"), "volumes[0].format", "never guessed"),
+    (volume(format="nbd", source="/x"), "volumes[0].source", "nbd://HOST/"),
+    (volume(format="iscsi", source="nbd://h/"), "volumes[0].source", "iscsi://HOST/"),
     (volume(source="x", format="vfs"), "volumes[0].source", "'x' is no absolute path"),
     (volume(source="/a/../b", format="raw"), "volumes[0].source", "without .."),
     (volume(source="/x", format="raw", fstype="xfs"), "volumes[0].fstype", "'xfs' cannot be mounted (ext4)"),
