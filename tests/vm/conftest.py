@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # What a driver's capabilities say that it has not, and a test may need: ``@pytest.mark.needs("templates")``.
 LACKING = {
     "qemu": frozenset({"user mode linux"}),
-    "uml": frozenset({"templates", "9p", "qcow2", "several processors", "qemu"}),
+    "uml": frozenset({"templates", "9p", "qcow2", "network disks", "several processors", "qemu"}),
 }
 
 

@@ -357,38 +357,3 @@ def test_without_virtiofsd_user_mode_linux_shares_nothing(
     refused = hyper("run", "--rm", "-v", f"{tmp_path}:/s", BUSYBOX, "true", check=False)
     assert refused.returncode == 125
     assert b"cannot be shared: there is no virtiofsd" in refused.stderr
-
-
-@pytest.mark.needs("qcow2")
-def test_disk_images_of_the_users_own(hyper: Hyper, tmp_path: Path) -> None:
-    raw, qcow2 = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
-    raw.touch()
-    os.truncate(raw, 64 << 20)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", raw], check=True)
-    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2], check=True)
-    for file, form in ((raw, "raw"), (qcow2, "qcow2")):
-        podfile = {
-            "id": "disks",
-            "restartPolicy": "never",
-            "volumes": [{"name": "d", "source": str(file), "format": form}],
-            "containers": [
-                {
-                    "name": "disks-a",
-                    "image": BUSYBOX,
-                    "command": ["sh", "-c", f"cat /d/note; echo {form} > /d/note"],
-                    "volumes": [{"volume": "d", "path": "/d"}],
-                }
-            ],
-        }
-        for expected in (b"", f"{form}\n".encode()):
-            done = hyper("run", "--rm", "--podfile", "-", stdin=json.dumps(podfile).encode(), check=False)
-            assert done.stdout.replace(b"disks-a | ", b"") in (expected, b""), done
-            assert expected in done.stdout
-    backing = tmp_path / "backing.qcow2"
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", backing], check=True
-    )
-    podfile["volumes"] = [{"name": "d", "source": str(backing), "format": "qcow2"}]
-    refused = hyper("create", "--podfile", "-", stdin=json.dumps(podfile).encode(), check=False)
-    assert refused.returncode != 0
-    assert b"backing file" in refused.stderr

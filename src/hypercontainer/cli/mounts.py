@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from hypercontainer.cli.disks import OF_DISK, OF_ISCSI, OF_MOUNT, OF_NBD, disk_source
+from hypercontainer.cli.disks import volume_name as disk_volume
 from hypercontainer.cli.options import UsageError
 from hypercontainer.cli.units import bytes_of
 from hypercontainer.errors import NotSupported
@@ -48,6 +50,9 @@ _OF_TYPE = {
     ),
     "bind": frozenset(("source", "target", "readonly", "propagation", "consistency")),
     "image": frozenset(("source", "target", "readonly", "subpath")),
+    "disk": frozenset((*OF_MOUNT, *OF_DISK)),
+    "nbd": frozenset((*OF_MOUNT, *OF_NBD)),
+    "iscsi": frozenset((*OF_MOUNT, *OF_ISCSI)),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
 _HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
@@ -140,6 +145,16 @@ class Mounts:
         if subpath := values.get("subpath", ""):
             mount["sub_path"] = subpath
 
+    def _add_disk(self, kind: str, values: dict[str, str], typed: str) -> None:
+        source = disk_source(kind, values, typed)
+        mount = self._mount(values["target"], typed)
+        where = source["path"] if kind == "disk" else source["uri"]
+        mount["volume"] = self._volume(where, disk_volume(where), source)
+        if _true(values, "readonly", typed):
+            mount["read_only"] = True
+        if subpath := values.get("subpath", ""):
+            mount["sub_path"] = subpath
+
     def _host(self, source: str, *, read_only: bool) -> str:
         where = os.path.abspath(source)  # noqa: PTH100
         what: dict[str, Any] = {"kind": "host", "path": where}
@@ -171,7 +186,8 @@ class Mounts:
         kind = values.pop("type", "volume")
         if kind not in _OF_TYPE:
             raise NotSupported(
-                f"--mount {typed}: there is no type {kind!r} here", hint="volume, bind, image or tmpfs"
+                f"--mount {typed}: there is no type {kind!r} here",
+                hint="volume, bind, image, disk, nbd, iscsi or tmpfs",
             )
         for key in values:
             if key not in _OF_TYPE[kind]:
@@ -184,6 +200,9 @@ class Mounts:
         source = values.get("source", "")
         if kind == "image":
             self._add_image(values, typed)
+            return
+        if kind in ("disk", "nbd", "iscsi"):
+            self._add_disk(kind, values, typed)
             return
         if kind == "bind":
             source = _existing(source, typed)

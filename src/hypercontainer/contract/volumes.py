@@ -37,10 +37,29 @@ class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", 
 
 
 class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag_field="kind"):
-    """A file of the host that is a disk.  ``format``: raw or qcow2, never guessed."""
+    """A file or a block device of the host that is a disk.  ``format``: "raw", as every device is, "qcow2", "vdi" or
+    "vmdk"; never guessed."""
 
     path: str
     format: str
+    filesystem: str = "ext4"
+
+
+class NetworkDisk(Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
+    """A disk that a server has.  ``uri``: nbd://HOST[:PORT]/EXPORT, nbds:// over TLS, nbd+unix:///EXPORT?socket=PATH,
+    nbds+unix://, iscsi://HOST[:PORT]/TARGET/LUN.
+
+    What is secret stands in files of hyperd's machine, which are read each time a VM is started, with the rights of who
+    asks: ``tls_certificates`` is a directory with ca-cert.pem and, where the server wants to know who somebody is,
+    client-cert.pem and client-key.pem; ``tls_hostname`` the name in the server's certificate, where that is another
+    than the URI's; ``tls_psk_file`` has lines of USER:KEY; ``password_file`` is ``user``'s, for CHAP."""
+
+    uri: str
+    tls_certificates: str = ""
+    tls_hostname: str = ""
+    tls_psk_file: str = ""
+    user: str = ""
+    password_file: str = ""
     filesystem: str = "ext4"
 
 
@@ -75,7 +94,7 @@ class ImageVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="image", 
     pull: str = "missing"
 
 
-Source = EmptyDir | NamedVolume | DiskImage | HostPath | Contents | ImageVolume
+Source = EmptyDir | NamedVolume | DiskImage | NetworkDisk | HostPath | Contents | ImageVolume
 
 
 class Volume(Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,12 +21,13 @@ from hypercontainer.contract.answers import (
 from hypercontainer.contract.ports import exposed as exposed_ports
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import ALIVE, State
-from hypercontainer.contract.volumes import DiskImage, HostPath, ImageVolume, NamedVolume
+from hypercontainer.contract.volumes import DiskImage, HostPath, ImageVolume, NamedVolume, NetworkDisk
 from hypercontainer.engine import times
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import named_volumes
 from hypercontainer.engine.state import Attachment, ContainerRecord, PodRecord
 from hypercontainer.hypervisor.resources import vcpus_for
+from hypercontainer.volume import network as network_disks
 
 _UNITS = (
     (31_536_000, "year"),
@@ -127,6 +128,8 @@ def mount_points(record: ContainerRecord, pod: PodRecord) -> tuple[MountPoint, .
                 found.append(MountPoint("bind", path, mount.path))
             case DiskImage(path=path):
                 found.append(MountPoint("disk", path, mount.path))
+            case NetworkDisk() as disk:
+                found.append(MountPoint("disk", network_disks.where(disk).words, mount.path))
             case ImageVolume(reference=reference):
                 found.append(MountPoint("image", reference, mount.path))
             case _:

@@ -25,6 +25,7 @@ import msgspec
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor.remote import RemoteDisk
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.linux.process import Identity
 from hypercontainer.linux.users import User
@@ -50,7 +51,9 @@ class DiskSpec:
     ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
     are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
     no more than the file has.  Several extents make a read-only disk.  ``format`` is of the file: ``raw``, or
-    ``qcow2``, which is one whole file that names no other; its bytes are the disk's, not the file's.
+    ``qcow2``, ``vdi`` or ``vmdk``, which is one whole file that names no other; its bytes are the disk's and not the
+    file's.
+    ``device``: it is no file, but a block device, which this VM has alone where it may write to it.
     ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
     ``locked``: its readers keep writers away, and its writer everybody, other hyperds' VMs too; what is not locked and
     read-only has no writer.  ``grows``: it is all of one raw file, and has more of it when that has become longer
@@ -64,6 +67,7 @@ class DiskSpec:
     user: User | None = None
     locked: bool = False
     grows: bool = False
+    device: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ class VMSpec:
     how many disks and network interfaces can be attached later at a time; each costs the guest's start about 10 ms of
     emulation.
     A VM that is saved, the clones of it, and one that is booted before anybody needs it have ``drives`` instead of
-    disks: all their devices are the same.  A VM with ``shares`` can be none of these.
+    disks: all their devices are the same.  A VM with ``shares`` or ``remotes``, disks that servers have, can be none of
+    these.
     """
 
     id: str
@@ -174,6 +179,7 @@ class VMSpec:
     disks: tuple[DiskSpec, ...] = ()
     drives: tuple[DriveSpec, ...] = ()
     shares: tuple[ShareSpec, ...] = ()
+    remotes: tuple[RemoteDisk, ...] = ()
     nics: tuple[Nic, ...] = ()
     accelerator: Accelerator = Accelerator.TCG
     owner_uid: int | None = None
@@ -308,6 +314,7 @@ class Capabilities:
 
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
+    ``formats``: disks may be of other formats than raw; ``remotes``: servers may have them.
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none;
     ``together`` whether there are those that other VMs have too.
     ``confinement`` is by what the hypervisor's process is shut in.
@@ -319,6 +326,8 @@ class Capabilities:
     templates: bool = False
     drives: bool = False
     plugs: bool = True
+    formats: bool = False
+    remotes: bool = False
     sandbox: bool = False
     shares: str = ""
     together: bool = False

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from functools import partial
+from pathlib import Path
 
 from hypercontainer.errors import Conflict, InvalidArgument
 from hypercontainer.hypervisor import locks
 from hypercontainer.hypervisor.driver import DiskSpec
+from hypercontainer.linux import block
 from hypercontainer.linux.users import as_user, open_theirs
 
 
 def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
-    """The disk's files, open as the hypervisor needs them; raises ``InvalidArgument`` for one that is too short."""
+    """The disk's files, open as the hypervisor needs them.  Raises ``InvalidArgument`` for one that is too short, and
+    ``Conflict`` for one that somebody else has."""
     fds = []
-    flags = (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC
     for path, size in disk.extents:
-        if disk.user is None:
-            fd = os.open(path, flags)
-        else:
-            theirs = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-            fd = as_user(disk.user, partial(open_theirs, str(path), theirs))
+        fd = _open(disk, path)
         stack.callback(os.close, fd)
-        if disk.format == "raw" and os.fstat(fd).st_size < size:
+        if stat.S_ISBLK(os.fstat(fd).st_mode) != disk.device:
+            raise InvalidArgument(f"disk {disk.serial}: {path} is another kind of file by now")
+        if disk.format == "raw" and os.lseek(fd, 0, os.SEEK_END) < size:
             raise InvalidArgument(f"disk {disk.serial}: {path} has fewer than {size} bytes")
         if disk.locked and locks.taken(fd, read_only=disk.read_only):
             raise Conflict(
@@ -32,3 +33,13 @@ def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
             )
         fds.append(fd)
     return fds
+
+
+def _open(disk: DiskSpec, path: Path) -> int:
+    if disk.device:
+        return as_user(disk.user, partial(block.open_unheld, str(path), write=not disk.read_only))
+    flags = (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC
+    if disk.user is None:
+        return os.open(path, flags)
+    theirs = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    return as_user(disk.user, partial(open_theirs, str(path), theirs))

@@ -19,7 +19,7 @@ MAX_HOTPLUG_SLOTS = 16
 MAX_SHARES = 12
 # COMMAND_LINE_SIZE of the x86 kernel, less the final NUL (arch/x86/include/asm/setup.h).
 MAX_KERNEL_ARGS_BYTES = 2047
-DISK_FORMATS = ("raw", "qcow2")
+DISK_FORMATS = ("raw", "qcow2", "vdi", "vmdk")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SERIAL = re.compile(r"[a-z0-9-]{1,20}")
@@ -46,6 +46,10 @@ def check_spec(spec: VMSpec) -> None:
         size <= MAX_KERNEL_ARGS_BYTES, f"kernel arguments: {size} bytes, at most {MAX_KERNEL_ARGS_BYTES}"
     )
     check_disks(spec.disks)
+    serials = {disk.serial for disk in spec.disks} | {disk.serial for disk in spec.remotes}
+    _require(len(serials) == len(spec.disks) + len(spec.remotes), "disk serials: one disk each")
+    for remote in spec.remotes:
+        _require(_SERIAL.fullmatch(remote.serial), f"disk serial {remote.serial!r}: 1 to 20 of a-z, 0-9, '-'")
     check_shares(spec.shares)
     check_nics(spec.nics)
 
@@ -78,6 +82,8 @@ def check_disk(disk: DiskSpec) -> None:
     for path, size in disk.extents:
         problem = f"disk {disk.serial}: {path}: {size} bytes: a positive multiple of {SECTOR_BYTES}"
         _require(size > 0 and size % SECTOR_BYTES == 0, problem)
+    alone = disk.format == "raw" and len(disk.extents) == 1
+    _require(alone or not disk.device, f"disk {disk.serial}: a block device is one raw disk")
     if len(disk.extents) > 1 and not disk.read_only:
         raise NotSupported(f"disk {disk.serial}: a disk of several extents is read-only")
 
@@ -93,7 +99,8 @@ def check_shares(shares: Sequence[ShareSpec]) -> None:
 
 def check_unshared(spec: VMSpec) -> None:
     """That a VM can be saved and cloned: who serves its shares would not know the clone."""
-    _require(not spec.shares, f"VM {spec.name}: one with shares is neither saved nor cloned")
+    served = spec.shares or spec.remotes
+    _require(not served, f"VM {spec.name}: one with shares or disks of servers is neither saved nor cloned")
 
 
 def check_nics(nics: Sequence[Nic]) -> None:

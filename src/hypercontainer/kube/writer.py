@@ -23,6 +23,7 @@ from hypercontainer.contract.volumes import (
     ImageVolume,
     InjectedFile,
     NamedVolume,
+    NetworkDisk,
     Volume,
 )
 from hypercontainer.errors import InvalidArgument
@@ -326,8 +327,9 @@ class _Pod:
             return self._add(volume.name, {"image": {"reference": source.reference, "pullPolicy": policy}})
         if isinstance(source, Contents):
             return self._contents(volume.name, source)
+        where = source.uri if isinstance(source, NetworkDisk) else source.path
         raise InvalidArgument(
-            f"pod {self.name}: volume {volume.name} is the disk image {source.path}, which no manifest can say",
+            f"pod {self.name}: volume {volume.name} is the disk {where}, which no manifest can say",
             hint="copy it into a volume of hyperd's",
         )
 

@@ -16,6 +16,7 @@ from hypercontainer.contract.volumes import (
     HostPath,
     ImageVolume,
     InjectedFile,
+    NetworkDisk,
     Source,
     Volume,
     VolumeMount,
@@ -31,7 +32,9 @@ DEFAULT_PERM = "0755"
 SCHEMES = ("file", "http", "https")
 _PERM = re.compile(r"0[0-7]{3}")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2,3})?")
-_DISKS = ("raw", "qcow2")
+_DISKS = ("raw", "qcow2", "vdi", "vmdk")
+_NETWORK = ("nbd", "iscsi")
+_KINDS = f"{', '.join((*_DISKS, *_NETWORK))}, vfs"
 _CACHES = ("off", "none", "directsync", "writeback", "unsafe", "writethrough")
 _LATER = {"rbd": "Ceph block devices", "nas": "network file systems"}
 
@@ -238,8 +241,8 @@ def _volume(table: Table, name: str) -> Volume:
     filesystem = table.text("fstype")
     found = _source(table, source, kind.lower(), filesystem)
     check_cache(table)
-    if table.said("option"):
-        table.warn("option", "ignored: it is for rbd volumes")
+    if table.said("option") and not isinstance(found, NetworkDisk):
+        table.warn("option", "ignored: it is for disks of the network")
     table.done()
     return Volume(name, found)
 
@@ -256,23 +259,42 @@ def check_cache(table: Table) -> None:
 def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:
     if kind in _LATER:
         raise _not_yet(table, kind)
-    if kind == "vdi":
-        remedy = f"qemu-img convert -O qcow2 {source or 'DISK.vdi'} DISK.qcow2"
-        raise table.error("format", "vdi disks are not read", f"convert it: {shown(remedy, 200)}")
-    if kind not in ("", "vfs", "image", *_DISKS):
+    if kind not in ("", "vfs", "image", *_DISKS, *_NETWORK):
         raise table.error(
-            "format", f"{shown(kind)} is not known", "raw, qcow2, vfs, image, or none for a new volume"
+            "format", f"{shown(kind)} is not known", f"{_KINDS}, image, or none for a new volume"
         )
     if source and not kind:
-        raise table.error("format", "missing, and never guessed from the source", "raw, qcow2, vfs or image")
+        raise table.error("format", "missing, and never guessed from the source", f"{_KINDS} or image")
     if kind == "image":
         return ImageVolume(table.needed("source"))
     if kind != "vfs" and filesystem.lower() not in ("", "ext4"):
         raise table.error("fstype", f"{shown(filesystem)} cannot be mounted", "ext4")
     if not source:
         return EmptyDir(size_bytes=NEW_VOLUME_BYTES)
+    if kind in _NETWORK:
+        return _network(table, kind)
     path = absolute_path(table, "source")
     return HostPath(path) if kind == "vfs" else DiskImage(path, kind)
+
+
+def _network(table: Table, kind: str) -> NetworkDisk:
+    """Paths in its ``option`` are of hyperd's machine, as all of volumes are."""
+    uri = table.needed("source")
+    if not uri.lower().startswith(kind):
+        raise table.error("source", f"{shown(uri)} is no URI of {kind}", f"{kind}://HOST/...")
+    option = table.table("option")
+    if option is None:
+        return NetworkDisk(uri)
+    made = NetworkDisk(
+        uri,
+        tls_certificates=option.text("tlsCertificates"),
+        tls_hostname=option.text("tlsHostname"),
+        tls_psk_file=option.text("tlsPskFile"),
+        user=option.text("user"),
+        password_file=option.text("passwordFile"),
+    )
+    option.done()
+    return made
 
 
 def _not_yet(table: Table, kind: str) -> InvalidArgument:

@@ -24,6 +24,7 @@ from hypercontainer.contract.volumes import (
     ImageVolume,
     InjectedFile,
     NamedVolume,
+    NetworkDisk,
     Volume,
     VolumeMount,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "LayerError",
     "LogConfig",
     "NamedVolume",
+    "NetworkDisk",
     "NetworkPolicy",
     "NetworkSpec",
     "NotFound",

@@ -62,8 +62,8 @@ def test_qcow2_files_are_disks_too(run_whole: Run, tmp_path: Path) -> None:
         parts = DiskSpec("parts", (more.extents[0], root.extents[0]), read_only=True, format="qcow2")
         with pytest.raises(InvalidArgument, match="one file"):
             await vm.attach_disk(parts)
-        with pytest.raises(InvalidArgument, match="vmdk"):
-            await vm.attach_disk(replace(more, serial="other", format="vmdk"))
+        with pytest.raises(InvalidArgument, match="vhd"):
+            await vm.attach_disk(replace(more, serial="other", format="vhd"))
 
     run_whole(test)
 

@@ -111,6 +111,67 @@ def test_volumes(words: tuple[str, ...], spec: dict[str, Any]) -> None:
     assert spec_of(*words) == spec
 
 
+DISKS = [
+    (b"QFI\xfb", "qcow2"),
+    (b"KDMV", "vmdk"),
+    (b"# Disk DescriptorFile", "vmdk"),
+    (b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64, b"\0") + b"\x7f\x10\xda\xbe", "vdi"),
+]
+
+
+@pytest.mark.parametrize(("head", "format_"), DISKS)
+def test_a_disk_file_says_its_format_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, format_: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "d"
+    file.write_bytes(head.ljust(4096, b"\0"))
+    spec = spec_of("--mount", "type=disk,source=./d,target=/d,ro,subpath=a")
+    (volume,) = spec["volumes"]
+    assert volume["source"] == {"kind": "disk", "path": str(file), "format": format_}
+    assert spec["mounts"] == [{"path": "/d", "volume": volume["name"], "read_only": True, "sub_path": "a"}]
+    assert spec_of("--mount", f"type=disk,source={file},target=/e")["volumes"] == [
+        volume
+    ]  # of one pod: one volume
+    said = spec_of("--mount", f"type=disk,source={file},target=/d,format=raw")
+    assert said["volumes"][0]["source"]["format"] == "raw"
+
+
+def test_disks_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = spec_of("--mount", "type=nbd,source=nbds://h/x,tls-certificates=./c,tls-hostname=n,target=/d,ro")
+    (volume,) = spec["volumes"]
+    certificates = {"tls_certificates": f"{tmp_path}/c", "tls_hostname": "n"}
+    assert volume["source"] == {"kind": "network", "uri": "nbds://h/x", **certificates}
+    assert spec["mounts"] == [{"path": "/d", "volume": volume["name"], "read_only": True}]
+    spec = spec_of("--mount", "type=iscsi,source=iscsi://h/iqn.x/1,user=bob,password-file=/w,target=/d")
+    login = {"user": "bob", "password_file": "/w"}
+    assert spec["volumes"][0]["source"] == {"kind": "network", "uri": "iscsi://h/iqn.x/1", **login}
+    for wrong in (
+        "type=nbd,target=/d",
+        "type=nbd,source=h:/x,target=/d",
+        "type=iscsi,source=nbd://h,target=/d",
+    ):
+        with pytest.raises(UsageError, match="a URI"):
+            spec_of("--mount", wrong)
+    with pytest.raises(NotSupported, match="'password-file' is not for type nbd"):
+        spec_of("--mount", "type=nbd,source=nbd://h,target=/d,password-file=/w")
+
+
+def test_a_raw_disk_is_never_concluded(tmp_path: Path) -> None:
+    (tmp_path / "d").write_bytes(bytes(4096))
+    with pytest.raises(UsageError, match="does not say which format") as caught:
+        spec_of("--mount", f"type=disk,source={tmp_path}/d,target=/d")
+    assert caught.value.hint == "format=raw, where it is raw"
+    os.mkfifo(tmp_path / "fifo")  # which would block
+    with pytest.raises(UsageError, match="does not say which format"):
+        spec_of("--mount", f"type=disk,source={tmp_path}/fifo,target=/d")
+    with pytest.raises(UsageError, match="No such file"):
+        spec_of("--mount", f"type=disk,source={tmp_path}/gone,target=/d")
+    with pytest.raises(UsageError, match="needs a source"):
+        spec_of("--mount", "type=disk,target=/d")
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.driver import (
     P9,
     VIRTIOFS,
@@ -29,7 +32,8 @@ from hypercontainer.hypervisor.qemu.argv import (
 )
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.machines import MACHINES
-from hypercontainer.hypervisor.validate import check_spec
+from hypercontainer.hypervisor.remote import RemoteDisk
+from hypercontainer.hypervisor.validate import check_disk, check_spec
 from nics import nat_nic
 
 PLAIN = VMSpec(
@@ -247,6 +251,45 @@ def test_a_qcow2_disk() -> None:
     file = {"driver": "file", "filename": "/dev/fdset/1", "locking": "on", "discard": "unmap", "cache": cache}
     node = {"driver": "qcow2", "node-name": "disk-d", "read-only": False, "discard": "unmap", "cache": cache}
     assert blockdev(disk, "/dev/fdset/1") == {**node, "file": file, "backing": None}
+
+
+@pytest.mark.parametrize("format_", ["vdi", "vmdk"])
+def test_disks_of_other_formats(format_: str) -> None:
+    """Of one file, which no descriptor of ours is put before."""
+    disk = DiskSpec("d", ((Path("/d"), 1 << 20),), read_only=False, format=format_)
+    check_disk(disk)
+    node = blockdev(disk, "/dev/fdset/1")
+    assert node["driver"] == format_
+    assert ("backing" in node) == (format_ == "vmdk")
+    assert "size" not in node
+
+
+def test_a_block_device() -> None:
+    disk = DiskSpec("d", ((Path("/dev/sdb"), 1 << 20),), read_only=False, device=True)
+    check_disk(disk)
+    node = blockdev(disk, "/dev/fdset/1")
+    assert node["driver"] == "raw"
+    assert isinstance(node["file"], dict)
+    assert (node["file"]["driver"], node["file"]["filename"]) == ("host_device", "/dev/fdset/1")
+    for wrong in (replace(disk, format="qcow2"), replace(disk, extents=disk.extents * 2, read_only=True)):
+        with pytest.raises(InvalidArgument, match="one raw disk"):
+            check_disk(wrong)
+
+
+def test_disks_that_servers_have() -> None:
+    remote = RemoteDisk("v-9", True, "nbd", "nbd://h/", address="192.0.2.1", port=1)
+    spec = replace(FULL, remotes=(remote,))
+    check_spec(spec)
+    plan = plan_fds(spec)
+    assert plan == replace(plan_fds(FULL), remotes=(14,))
+    argv = qemu_argv(NEW, spec, plan)
+    nodes = [json.loads(value) for word, value in pairwise(argv) if word == "-blockdev"]
+    node = next(node for node in nodes if node["node-name"] == "disk-v-9")
+    assert node["file"]["server"] == {"type": "fd", "str": "14"}
+    assert node["read-only"] is True
+    assert "192.0.2.1" not in " ".join(argv)
+    with pytest.raises(InvalidArgument, match="one disk each"):
+        check_spec(replace(spec, remotes=(replace(remote, serial=FULL.disks[0].serial),)))
 
 
 def test_shares() -> None:

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
+from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, Volume
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import storage
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict, Remedy
+from hypercontainer.volume import network
 from hypercontainer.volume.shared import SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
 
@@ -55,6 +56,8 @@ def disk_name(volume: Volume) -> str:
             return f"{VOLUME} {name}"
         case DiskImage(path=path):
             return f"disk {path}"
+        case NetworkDisk() as source:
+            return f"disk {network.where(source).words}"
     return ""
 
 

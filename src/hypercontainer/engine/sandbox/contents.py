@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from hypercontainer.contract.volumes import DiskImage, NamedVolume, Volume
+from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, Volume
 from hypercontainer.engine.state import ContainerRecord, PodRecord
+
+_DISKS = NamedVolume | DiskImage | NetworkDisk
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Brought:
 def brought(record: ContainerRecord | PodRecord, volume: Volume, written: Collection[str]) -> Brought:
     """One that ``record`` brings.  ``written``: names of volumes that somebody writes to.  A disk that nobody does is
     read-only for the VM, so that others can read it too."""
-    if isinstance(volume.source, NamedVolume | DiskImage) and volume.name not in written:
+    if isinstance(volume.source, _DISKS) and volume.name not in written:
         volume = msgspec.structs.replace(volume, read_only=True)
     image = record.volume_images.get(volume.name)
     return Brought(volume, record.asked_by, image.diff_ids if image else None)
@@ -48,7 +50,7 @@ class Contents:
     def keeps_data(self) -> bool:
         """What the guest has written must be on its disks when the VM ends: some outlive it."""
         return any(
-            isinstance(brought.volume.source, NamedVolume | DiskImage) and not brought.volume.read_only
+            isinstance(brought.volume.source, _DISKS) and not brought.volume.read_only
             for brought in self.volumes.values()
         )
 

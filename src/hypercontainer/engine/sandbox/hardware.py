@@ -33,9 +33,11 @@ class Hardware:
 
     @property
     def clones(self) -> bool:
-        """Whether a clone can have all this: disks beyond its drives are plugged in, shares and NICs cannot be."""
+        """Whether a clone can have all this: disks beyond its drives are plugged in, and neither can shares be,
+        nor disks of servers, nor NICs."""
         plugged = len(self.spec.disks) - len(DRIVES)
-        return not self.spec.shares and len(self.spec.nics) <= 1 and plugged <= self.spec.hotplug_slots
+        served = self.spec.shares or self.spec.remotes
+        return not served and len(self.spec.nics) <= 1 and plugged <= self.spec.hotplug_slots
 
     @property
     def clone(self) -> VMSpec:

@@ -11,12 +11,12 @@ from typing import Any
 
 from hypercontainer.config import Machine
 from hypercontainer.contract.spec import PodSpec, PortMapping
-from hypercontainer.contract.volumes import HostPath
+from hypercontainer.contract.volumes import DiskImage, HostPath, NetworkDisk
 from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.places import Places
-from hypercontainer.engine.sandbox import layout, storage
+from hypercontainer.engine.sandbox import layout, remote, storage
 from hypercontainer.engine.sandbox.boot_files import BootFiles
 from hypercontainer.engine.sandbox.choice import AUTO, Chosen, Wish, choose, choose_foreign
 from hypercontainer.engine.sandbox.claims import Claims
@@ -88,19 +88,18 @@ async def plan_hardware(
     chosen = await _choose(record, contents, supplies)
     kernel, accelerator = chosen.kernel, chosen.accelerator
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
-    arguments = command_line(
-        kernel,
-        emulated=accelerator is Accelerator.TCG,
-        console=True,
-        extra=record.kernel_args,
-        tsc_khz=await asyncio.to_thread(tsc.rate_khz),
-    )
+    arguments = await _arguments(record, chosen)
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     (disks, images), published = await both(_disks(record, contents, supplies), _published(record, supplies))
     shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
+    remotes = await remote.disks(contents.volumes.values())
     joined = await supplies.networks.allot(record, published)
     limits = chosen.driver.limits(
-        record.memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=len(shares)
+        record.memory_mib,
+        record.cpus,
+        accelerator,
+        boot_files_bytes=boot_files_bytes,
+        shares=len(shares) + remote.as_shares(remotes),
     )
     spec = VMSpec(
         id=record.id[:12],
@@ -113,6 +112,7 @@ async def plan_hardware(
         vcpus=vcpus_for(record.cpus),
         disks=disks,
         shares=shares,
+        remotes=remotes,
         nics=joined.nics(published),
         accelerator=accelerator,
         owner_uid=record.uid,
@@ -125,6 +125,17 @@ async def plan_hardware(
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
     return Hardware(spec, chosen.driver, kernel.source != "own", record.cpus, joined, shown), facts
+
+
+async def _arguments(record: PodRecord, chosen: Chosen) -> tuple[str, ...]:
+    """Of the kernel."""
+    return command_line(
+        chosen.kernel,
+        emulated=chosen.accelerator is Accelerator.TCG,
+        console=True,
+        extra=record.kernel_args,
+        tsc_khz=await asyncio.to_thread(tsc.rate_khz),
+    )
 
 
 async def _published(record: PodRecord, supplies: Supplies) -> tuple[PortMapping, ...]:
@@ -194,6 +205,10 @@ def _wants(contents: Contents, store: VolumeStore) -> dict[str, str]:
         wanted["shares"] = "directories of the host"
     if any(storage.is_shared(volume, store) for volume in volumes):
         wanted["together"] = "volumes that several VMs write to"
+    if any(isinstance(volume.source, DiskImage) and volume.source.format != "raw" for volume in volumes):
+        wanted["formats"] = "disks of other formats than raw"
+    if any(isinstance(volume.source, NetworkDisk) for volume in volumes):
+        wanted["remotes"] = "disks of the network"
     return wanted
 
 

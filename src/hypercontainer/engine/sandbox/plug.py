@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from hypercontainer.agent.session import Agent
-from hypercontainer.contract.volumes import HostPath, NamedVolume
+from hypercontainer.contract.volumes import HostPath, NamedVolume, NetworkDisk
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.contents import Brought
@@ -41,6 +41,8 @@ async def volumes(vm: VM, pod: PodRecord, wanted: Mapping[str, Brought], disks: 
         what = ""
         if isinstance(volume.source, HostPath):
             what = f"a directory of the host cannot be given to a pod that runs: {volume.source.path}"
+        elif isinstance(volume.source, NetworkDisk):
+            what = f"a disk of the network cannot be given to a pod that runs: {volume.source.uri}"
         elif isinstance(volume.source, NamedVolume) and name not in there:
             what = f"a volume that is shared cannot be given to a pod that runs: {volume.source.name}"
         if what:

@@ -15,7 +15,15 @@ from pathlib import Path
 from hypercontainer.agent.operations import Disk, File, FileSystem, VolumePlan
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.volumes import Contents as Files
-from hypercontainer.contract.volumes import DiskImage, EmptyDir, HostPath, ImageVolume, NamedVolume, Volume
+from hypercontainer.contract.volumes import (
+    DiskImage,
+    EmptyDir,
+    HostPath,
+    ImageVolume,
+    NamedVolume,
+    NetworkDisk,
+    Volume,
+)
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.contents import Brought
@@ -27,7 +35,7 @@ from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
 from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
-from hypercontainer.volume import ext4, host, images
+from hypercontainer.volume import ext4, host, images, network
 from hypercontainer.volume.shared import SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
 
@@ -88,7 +96,9 @@ def only_read(volume: Volume, store: VolumeStore) -> bool:
 def _user_disk(volume: Volume, source: DiskImage, user: User | None) -> DiskSpec:
     checked = images.check(source.path, source.format, write=not volume.read_only, user=user)
     extents = ((checked.path, checked.size_bytes),)
-    return DiskSpec(serial(volume), extents, volume.read_only, source.format, user, locked=True)
+    return DiskSpec(
+        serial(volume), extents, volume.read_only, source.format, user, locked=True, device=checked.device
+    )
 
 
 def is_shared(volume: Volume, store: VolumeStore) -> bool:
@@ -145,6 +155,8 @@ def check_host(volumes: Iterable[Volume], places: Places, asked_by: int | None) 
             _shared(volume, places, user)
         elif isinstance(volume.source, DiskImage):
             _user_disk(volume, volume.source, user)
+        elif isinstance(volume.source, NetworkDisk):
+            network.credentials(volume.source, user)
 
 
 def needs_disk(volumes: Iterable[Volume]) -> bool:
@@ -220,7 +232,7 @@ def plan(
         case NamedVolume():
             disk = FileSystem("ext4", flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group, tidy=not volume.read_only, grow=grow)
-        case DiskImage(filesystem=filesystem):
+        case DiskImage(filesystem=filesystem) | NetworkDisk(filesystem=filesystem):
             disk = FileSystem(filesystem, flags=_SAFE, serial=own, read_only=volume.read_only)
             return VolumePlan(name, mount=disk, gid=group)
         case HostPath():
@@ -253,7 +265,9 @@ def _relative(volume: Volume, path: str) -> str:
 
 def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], what: str) -> None:
     """That what containers mount is there, and can be.  Raises InvalidArgument."""
-    devices = sum(isinstance(one.source, NamedVolume | DiskImage | HostPath) for one in volumes.values())
+    devices = sum(
+        isinstance(one.source, NamedVolume | DiskImage | NetworkDisk | HostPath) for one in volumes.values()
+    )
     if devices > DEVICE_VOLUMES_MAX:
         raise InvalidArgument(
             f"{what}: {devices} volumes that are disks or directories of the host: {DEVICE_VOLUMES_MAX} at most",
@@ -272,5 +286,7 @@ def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], wh
             hint="several parts of one image can be mounted of one volume",
         )
     for volume in volumes.values():
+        if isinstance(volume.source, NetworkDisk):
+            network.where(volume.source)
         if not isinstance(volume.source, ImageVolume):
             plan(volume, None, VIRTIOFS)

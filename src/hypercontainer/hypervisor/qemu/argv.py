@@ -23,6 +23,7 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.qemu.binary import SANDBOX, Binary
 from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
+from hypercontainer.hypervisor.remote import RemoteDisk
 
 AGENT_PORT = "hyper.agent"
 # The first descriptor that is QEMU's: 3 is the launcher's gate.
@@ -31,6 +32,8 @@ FIRST_FD = 4
 EMPTY_DRIVE_BYTES = 1 << 44
 # Requests that a guest may have waiting at a share; QEMU's default, 128, slows many files down.
 SHARE_QUEUE = 1024
+# Formats in which a file may name another that it begins with; a VDI's is known by its ID, which QEMU refuses.
+BACKED = ("qcow2", "vmdk")
 # In the host's page cache, and the guest's flushes are honoured.
 _CACHE = {"direct": False, "no-flush": False}
 
@@ -56,6 +59,7 @@ class FdPlan:
     memory: int | None = None
     nics: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
+    remotes: tuple[int, ...] = ()
 
 
 class Role(Enum):
@@ -86,7 +90,9 @@ def plan_fds(spec: VMSpec, role: Role = Role.BOOT) -> FdPlan:
     nics = tuple(range(free, free + len(spec.nics)))
     free += len(nics)
     shares = tuple(range(free, free + len(spec.shares)))
-    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory, nics, shares)
+    free += len(shares)
+    remotes = tuple(range(free, free + len(spec.remotes)))
+    return FdPlan(qmp, agent, console, kernel, initrd, tuple(disks), memory, nics, shares, remotes)
 
 
 def qemu_argv(
@@ -111,6 +117,8 @@ def qemu_argv(
     argv += ["-device", f"virtio-balloon-pci,disable-legacy=on{reporting}"]
     for disk, numbers in zip(spec.disks, fds.disks, strict=True):
         argv += _disk(disk, numbers)
+    for remote, number in zip(spec.remotes, fds.remotes, strict=True):
+        argv += _remote(remote, number)
     for drive in spec.drives:
         argv += _drive(drive)
     for share, number in zip(spec.shares, fds.shares, strict=True):
@@ -162,6 +170,15 @@ def _disk(disk: DiskSpec, fds: DiskFds) -> list[str]:
     node = msgspec.json.encode(blockdev(disk, fdset(first))).decode()
     device = msgspec.json.encode(block_device(disk)).decode()
     return [*argv, "-blockdev", node, "-device", device]
+
+
+def _remote(disk: RemoteDisk, fd: int) -> list[str]:
+    """A disk that a server has, by the process that has to do with the server (``remote_disks``)."""
+    nbd = {"driver": "nbd", "server": {"type": "fd", "str": str(fd)}, "export": ""}
+    common = {"read-only": disk.read_only, "discard": "unmap", "cache": _CACHE}
+    node = {"driver": "raw", "node-name": node_name(disk.serial), **common, "file": {**nbd, **common}}
+    device = block_device_of(disk.serial, node_name(disk.serial))
+    return ["-blockdev", msgspec.json.encode(node).decode(), "-device", msgspec.json.encode(device).decode()]
 
 
 def _drive(drive: DriveSpec) -> list[str]:
@@ -262,10 +279,10 @@ def slot_id(number: int) -> str:
 
 
 def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
-    """The ``blockdev-add`` arguments for a disk in ``filename``: a raw or qcow2 file, or a VMDK descriptor."""
+    """The ``blockdev-add`` arguments for a disk in ``filename``: a file, a block device, or our VMDK descriptor."""
     locking = "on" if disk.locked or not disk.read_only else "off"
     file: dict[str, object] = {
-        "driver": "file",
+        "driver": "host_device" if disk.device else "file",
         "filename": filename,
         "locking": locking,
         "discard": "unmap",
@@ -279,9 +296,10 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
         "cache": _CACHE,
         "file": file,
     }
-    if disk.format == "qcow2":
-        # Whatever its header says by now: no other file is opened for it.
-        node |= {"driver": "qcow2", "backing": None}
+    if disk.format != "raw":
+        node["driver"] = disk.format
+        if disk.format in BACKED:
+            node["backing"] = None  # whatever its header says by now: no other file is opened for it
     elif len(disk.extents) > 1:
         node["driver"] = "vmdk"
     elif not disk.grows:  # QEMU does not resize what it was told a size of

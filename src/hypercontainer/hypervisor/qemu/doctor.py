@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor import jail, shares
+from hypercontainer.hypervisor import jail, remote_disks, shares
 from hypercontainer.hypervisor.driver import VIRTIOFS, Accelerator, Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import kvm
@@ -54,6 +54,7 @@ async def diagnose(driver: Examined, name: str, machine: Machine) -> list[Check]
         await _accelerator(driver, Accelerator.TCG, required=True),
         await _accelerator(driver, Accelerator.KVM, required=False),
         await _shares(driver),
+        _remotes(),
         *checks,
     ]
 
@@ -66,6 +67,15 @@ async def _shares(driver: Examined) -> Check:
         detail = "virtfs-proxy-helper serves them by 9p, confined; virtiofsd would be faster"
         return Check("directories of the host", True, detail, shares.INSTALL_HINT)
     return Check("directories of the host", None, f"cannot be shared: {usable.reason}", usable.remedy)
+
+
+def _remotes() -> Check:
+    title = "disks of the network"
+    try:
+        remote_disks.find(["iscsi"])
+    except Unavailable as error:
+        return Check(title, None, error.message, error.hint or "")
+    return Check(title, True, "NBD and iSCSI, by QEMU's storage daemon, confined")
 
 
 def uids_for_vms(uids: range) -> Check:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
-from hypercontainer.hypervisor import helpers, jail, nics, shares
+from hypercontainer.hypervisor import helpers, jail, nics, remote_disks, shares
 from hypercontainer.hypervisor.driver import (
     Accelerator,
     Capabilities,
@@ -114,6 +114,8 @@ class QemuDriver:
             templates=PRIVATE_MEMORY.is_file(),
             drives=True,
             plugs=self.machine.plugs,
+            formats=True,
+            remotes=remote_disks.is_there(),
             shares=(await self.probe_shares()).filesystem,
             together=bool((await shares.probe_together(self._cache)).filesystem),
             not_limited=self.cgroups.not_limited,
@@ -279,20 +281,23 @@ class QemuDriver:
             undo.push_async_callback(watch.close)
             served = shares.serve_all(spec.shares, programs.server, run.path, streams, fds, undo)
             try:
+                remotes = await remote_disks.serve_all(spec, run, programs.means, streams, fds, undo)
+                clients = [*(one.client for one in served), *(one.client.fileno() for one in remotes)]
                 (gate, process), networks = await both(
-                    _held(made, [one.client for one in served], programs.means, streams, fds, undo),
+                    _held(made, clients, programs.means, streams, fds, undo),
                     nics.serve(spec, wires, run, programs.means, streams, fds, undo),
                 )
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(watch.output.stderr()) or str(error)) from error
-            serving: list[Served] = [*networks, *served]
+            serving: list[Served] = [*networks, *served, *remotes]
             record = _record(self.name, spec, process, self.cgroups.named(spec.id), programs, serving)
             run.write_record(record)
             processes = [process, *(one.process for one in serving)]
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
-            gate.open()
             for one in serving:
                 one.open_gate()
+            await remote_disks.answering(spec, remotes, watch.output)
+            gate.open()
         return Started(made.argv, record, process, watch, tuple(one.process for one in serving))
 
     async def _answering(self, spec: VMSpec, started: Started, role: Role) -> QmpClient:
@@ -336,7 +341,7 @@ async def _held(
     fds: contextlib.ExitStack,
     undo: contextlib.AsyncExitStack,
 ) -> tuple[Gate, Process]:
-    """QEMU at its gate; ``clients`` are the ends of its shares, ``undo`` gets what ends it."""
+    """QEMU at its gate; ``clients`` are the ends of its shares and remote disks, ``undo`` gets what ends it."""
     gate, process = await held(
         made.argv,
         environment=made.environment,

@@ -39,7 +39,7 @@ def open_locked(disk: DiskSpec, fds: contextlib.ExitStack) -> list[int]:
 def check_format(disk: DiskSpec) -> None:
     if disk.format != "raw":
         raise NotSupported(
-            f"disk {disk.serial}: User Mode Linux has raw disks, not {disk.format}",
+            f"disk {disk.extents[0][0]}: User Mode Linux has raw disks, not {disk.format}",
             hint="run it on QEMU: hypervisor qemu",
         )
 

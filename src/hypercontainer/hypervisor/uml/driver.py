@@ -171,6 +171,11 @@ class UmlDriver:
         clean(UmlRunDir(record.run_dir), record)
 
     async def _launch(self, spec: VMSpec) -> UmlVM:
+        if spec.remotes:
+            raise NotSupported(
+                f"disk {spec.remotes[0].words}: User Mode Linux has no disks of the network",
+                hint="run it on QEMU: hypervisor qemu",
+            )
         async with contextlib.AsyncExitStack() as undo:
             try:
                 server = await shares.find_all(self._cache, spec.shares, p9=False)

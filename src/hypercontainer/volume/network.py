@@ -1,0 +1,192 @@
+"""Disks that servers have: where one is, as a user writes it, and the secrets that its server wants.
+
+Pure, but for ``credentials``.  Sources: doc/uri.md of the NBD project; RFC 7143, and the URLs of libiscsi.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from hypercontainer.contract.volumes import NetworkDisk
+from hypercontainer.errors import InvalidArgument, NotFound, NotSupported, Unavailable
+from hypercontainer.linux.users import User, open_regular
+
+NBD, ISCSI = "nbd", "iscsi"
+CA, CERTIFICATE, KEY, PSK, PASSWORD = "ca-cert.pem client-cert.pem client-key.pem keys.psk password".split()
+_PORTS = {NBD: 10809, ISCSI: 3260}
+_SCHEMES = {  # protocol, TLS, by a unix socket
+    "nbd": (NBD, False, False),
+    "nbds": (NBD, True, False),
+    "nbd+unix": (NBD, False, True),
+    "nbds+unix": (NBD, True, True),
+    "iscsi": (ISCSI, False, False),
+}
+_URI_MAX, _NAME_MAX, _SOCKET_MAX, _FILE_MAX = 2048, 1024, 4095, 1 << 18
+_LUNS = range(256)
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_TARGET = re.compile(r"(iqn|eui|naa)\.[a-z0-9.:-]{1,219}")
+_USER = re.compile(r"[!-~]{1,255}")
+_PRINTABLE = re.compile(r"[!-~]+")
+_HINT = "such as nbd://HOST:10809/EXPORT, nbds://..., nbd+unix:///EXPORT?socket=PATH, iscsi://HOST/TARGET/LUN"
+
+
+@dataclass(frozen=True)
+class Where:
+    """``name``: the export's, or the target's.  ``socket``: in place of ``host`` and ``port``."""
+
+    protocol: str
+    host: str
+    port: int
+    socket: str
+    name: str
+    lun: int
+    tls: bool
+    user: str
+
+    @property
+    def words(self) -> str:
+        """The URI in one form, whichever way it was written, without a user."""
+        scheme = f"{self.protocol}{'s' if self.tls else ''}{'+unix' if self.socket else ''}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        place = "" if self.socket else f"{host}:{self.port}"
+        lun = f"/{self.lun}" if self.protocol == ISCSI else ""
+        socket = f"?socket={quote(self.socket)}" if self.socket else ""
+        return f"{scheme}://{place}/{quote(self.name, safe=':/')}{lun}{socket}"
+
+
+def where(disk: NetworkDisk) -> Where:
+    """InvalidArgument and NotSupported, which name what is wrong."""
+    if len(disk.uri) > _URI_MAX or not _PRINTABLE.fullmatch(disk.uri):
+        raise InvalidArgument(f"network disk {disk.uri[:80]!r}: no URI", hint=_HINT)
+    try:
+        parts = urlsplit(disk.uri)
+        host, port, user, password = parts.hostname or "", parts.port, parts.username, parts.password
+    except ValueError as error:
+        raise InvalidArgument(f"network disk {disk.uri[:80]}: {error}", hint=_HINT) from None
+    shown = disk.uri.rpartition("@")[2][:200]
+    if password is not None or "%" in (user or ""):
+        raise NotSupported(
+            f"network disk {shown}: a password in its URI could be read by others", hint=_SECRETS
+        )
+    if parts.scheme not in _SCHEMES or parts.fragment:
+        raise NotSupported(f"network disk {shown}: a URI of another kind", hint=_HINT)
+    protocol, tls, unix = _SCHEMES[parts.scheme]
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    socket = query.pop("socket", "") if unix else ""
+    if query:
+        raise NotSupported(f"network disk {shown}: {', '.join(query)}: not in a URI", hint=_SECRETS)
+    _check_place(shown, host, socket, unix=unix)
+    found = Where(protocol, host, port or _PORTS[protocol], socket, "", 0, tls, user or disk.user)
+    made = _target(shown, found, parts.path) if protocol == ISCSI else _export(shown, found, parts.path)
+    _check_secrets(shown, made, disk)
+    return made
+
+
+_SECRETS = "the fields tls_certificates, tls_psk_file, tls_hostname, user and password_file say the rest"
+
+
+def _check_place(shown: str, host: str, socket: str, *, unix: bool) -> None:
+    if unix:
+        if host or not socket.startswith("/") or "\0" in socket or len(socket.encode()) > _SOCKET_MAX:
+            raise InvalidArgument(
+                f"network disk {shown}: needs socket=, an absolute path, and no host", hint=_HINT
+            )
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            raise InvalidArgument(f"network disk {shown}: {host!r} is no host", hint=_HINT) from None
+
+
+def _export(shown: str, found: Where, path: str) -> Where:
+    name = unquote(path.removeprefix("/"), errors="strict") if _decodes(path) else "\0"
+    if len(name.encode()) > _NAME_MAX or any(ord(letter) < 32 for letter in name):
+        raise InvalidArgument(f"network disk {shown}: that is no name of an export")
+    return Where(**(vars(found) | {"name": name}))
+
+
+def _decodes(path: str) -> bool:
+    try:
+        unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _target(shown: str, found: Where, path: str) -> Where:
+    name, _, lun = path.removeprefix("/").rpartition("/")
+    name = unquote(name).lower()
+    if not _TARGET.fullmatch(name) or not lun.isdecimal() or len(lun) > 3 or int(lun) not in _LUNS:
+        raise InvalidArgument(
+            f"network disk {shown}: no iSCSI target and unit",
+            hint="iscsi://HOST[:PORT]/iqn.2001-04.com.example:disk/1",
+        )
+    return Where(**(vars(found) | {"name": name, "lun": int(lun)}))
+
+
+def _check_secrets(shown: str, found: Where, disk: NetworkDisk) -> None:
+    def wrong(problem: str, takes: str) -> InvalidArgument:
+        return InvalidArgument(f"network disk {shown}: {problem}", hint=takes)
+
+    files = (disk.tls_certificates, disk.tls_psk_file, disk.password_file)
+    for path in files:
+        if path and (not path.startswith("/") or "\0" in path):
+            raise wrong(f"{path!r} is no absolute path", "a path of hyperd's machine")
+    if found.user and not _USER.fullmatch(found.user):
+        raise wrong("that is no user", "1 to 255 printable characters")
+    if disk.tls_hostname and not _HOST.fullmatch(disk.tls_hostname):
+        raise wrong(
+            f"{disk.tls_hostname[:80]!r} is no host", "tls_hostname: the name in the server's certificate"
+        )
+    if found.tls != bool(disk.tls_certificates or disk.tls_psk_file):
+        raise wrong("TLS", "nbds:// and tls_certificates or tls_psk_file, or neither")
+    if disk.tls_certificates and disk.tls_psk_file:
+        raise wrong("TLS by certificates and by a shared key", "one of tls_certificates and tls_psk_file")
+    if disk.tls_certificates and found.socket and not disk.tls_hostname:
+        raise wrong("a socket has no name that a certificate could be for", "tls_hostname")
+    by_password = found.protocol == ISCSI
+    if bool(disk.password_file) != (by_password and bool(found.user)):
+        raise wrong("CHAP", "iscsi:// with both user and password_file, or neither")
+    if found.user and not by_password and not disk.tls_psk_file:
+        raise wrong(
+            "nobody asks for a user here", "user goes with tls_psk_file, or with iscsi:// and password_file"
+        )
+
+
+def credentials(disk: NetworkDisk, user: User | None) -> tuple[tuple[str, bytes], ...]:
+    """What stands in the files that it names, read with the rights of ``user``, as QEMU calls each; blocks."""
+    if disk.tls_psk_file:
+        return ((PSK, _read(disk.tls_psk_file, user)),)
+    if disk.password_file:
+        password = _read(disk.password_file, user).removesuffix(b"\n").removesuffix(b"\r")
+        if not password or b"\0" in password or len(password) > 255:
+            raise InvalidArgument(f"{disk.password_file}: no password", hint="one line of 1 to 255 bytes")
+        return ((PASSWORD, password),)
+    if not disk.tls_certificates:
+        return ()
+    files = [(CA, _read(f"{disk.tls_certificates}/{CA}", user))]
+    # Both, or neither where the server does not ask who somebody is.
+    if os.path.lexists(f"{disk.tls_certificates}/{CERTIFICATE}"):
+        files += [(name, _read(f"{disk.tls_certificates}/{name}", user)) for name in (CERTIFICATE, KEY)]
+    return tuple(files)
+
+
+def _read(path: str, user: User | None) -> bytes:
+    try:
+        fd = open_regular(path, user)
+    except FileNotFoundError:
+        raise NotFound(f"{path}: there is no such file") from None
+    except PermissionError:
+        raise InvalidArgument(f"{path}: whoever asks for it may not read it") from None
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be read: {error.strerror or error}") from error
+    with open(fd, "rb") as file:
+        data = file.read(_FILE_MAX + 1)
+    if len(data) > _FILE_MAX:
+        raise InvalidArgument(f"{path}: more than {_FILE_MAX} bytes are no credentials")
+    return data

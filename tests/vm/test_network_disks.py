@@ -1,0 +1,146 @@
+"""Disks that servers have: NBD of nbd-server and nbdkit, plain, by TLS, by unix sockets; iSCSI of tgt, with CHAP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import busybox_image
+from disk_servers import TARGET, certificates, nbd_server, nbdkit, nbdkit_socket, tgt
+from free_port import free_port
+from hyper import Hyper
+
+BUSYBOX = busybox_image.REFERENCE
+KEY = "0123456789abcdef0123456789abcdef"
+PASSWORD = "a word of sixteen"
+needs_network_disks = pytest.mark.needs("network disks")
+
+
+def ext4(path: Path) -> Path:
+    path.touch()
+    os.truncate(path, 32 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True)
+    return path
+
+
+def note(disk: Path) -> bytes:
+    words = ["debugfs", "-R", "cat /note", str(disk)]
+    return subprocess.run(words, capture_output=True, check=True).stdout
+
+
+def secret(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+@needs_network_disks
+def test_a_vm_with_a_disk_of_each_kind(hyper: Hyper, tmp_path: Path) -> None:
+    plain, tls, psk, scsi = disks = [ext4(tmp_path / f"{name}.raw") for name in "plain tls psk scsi".split()]
+    port, socket = free_port(), tmp_path / "psk.sock"
+    server, client = certificates(tmp_path, "disks.example")
+    keys, word = secret(tmp_path / "keys", f"alice:{KEY}\n"), secret(tmp_path / "word", f"{PASSWORD}\n")
+    with ExitStack() as serving:
+        serving.enter_context(nbd_server(plain, port))
+        words = ("--tls=require", f"--tls-certificates={server}", "--tls-verify-peer")
+        tls_port = serving.enter_context(nbdkit(tls, *words))
+        serving.enter_context(nbdkit_socket(psk, socket, "--tls=require", f"--tls-psk={keys}"))
+        scsi_port = serving.enter_context(tgt(scsi, "bob", PASSWORD))
+        by_certificate = f"tls-certificates={client},tls-hostname=disks.example"
+        mounts = [
+            f"type=nbd,source=nbd://127.0.0.1:{port}/the%20data,target=/a",
+            f"type=nbd,source=nbds://localhost:{tls_port}/,{by_certificate},target=/b",
+            f"type=nbd,source=nbds+unix:///?socket={socket},tls-psk-file={keys},user=alice,target=/c",
+            f"type=iscsi,source=iscsi://127.0.0.1:{scsi_port}/{TARGET}/1,user=bob,password-file={word},target=/d",
+        ]
+        said = [text for mount in mounts for text in ("--mount", mount)]
+        script = "for d in a b c d; do echo here is $d > /$d/note; done; sync; echo done; exec sleep 600"
+        hyper("run", "-d", "--name", "one", *said, BUSYBOX, "sh", "-c", script)
+        hyper.wait_for_log("one", b"done")
+        told = hyper.out("inspect", "one") + hyper.out("system", "df", "-v") + all_that_can_be_seen(hyper)
+        assert KEY not in told
+        assert PASSWORD not in told
+        second = hyper("run", "--rm", "--mount", mounts[0], BUSYBOX, "true", check=False)
+        assert second.returncode == 125
+        assert f"disk nbd://127.0.0.1:{port}/the%20data is in use by container one".encode() in second.stderr
+        hyper("rm", "-f", "one")
+    for disk, letter in zip(disks, "abcd", strict=True):
+        assert note(disk) == f"here is {letter}\n".encode()
+
+
+def all_that_can_be_seen(hyper: Hyper) -> str:
+    """Command lines of all processes, and all files that hyperd keeps."""
+    found = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    for place in (hyper.root, hyper.run_dir):
+        found += [
+            path.read_bytes() for path in place.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20
+        ]
+    return b"\n".join(found).decode(errors="replace")
+
+
+@needs_network_disks
+def test_a_server_that_comes_back(hyper: Hyper, tmp_path: Path) -> None:
+    """What the guest writes meanwhile waits."""
+    disk, port = ext4(tmp_path / "d.raw"), free_port()
+    mount = ("--mount", f"type=nbd,source=nbd://127.0.0.1:{port}/the%20data,target=/d")
+    with nbd_server(disk, port):
+        script = "echo up; read word; echo $word > /d/note; sync; echo written; exec sleep 600"
+        hyper("run", "-di", "--name", "one", *mount, BUSYBOX, "sh", "-c", script)
+        hyper.wait_for_log("one", b"up")
+    attached = hyper.popen("attach", "one", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert attached.stdin is not None
+    attached.stdin.write(b"later\n")
+    attached.stdin.flush()
+    with nbd_server(disk, port):
+        hyper.wait_for_log("one", b"written")
+        hyper("rm", "-f", "one")
+    attached.stdin.close()
+    attached.wait(timeout=30)
+    assert note(disk) == b"later\n"
+
+
+@needs_network_disks
+def test_what_a_server_refuses(hyper: Hyper, tmp_path: Path) -> None:
+    disk = ext4(tmp_path / "d.raw")
+    server, client = certificates(tmp_path, "disks.example")
+
+    def refused(mount: str) -> bytes:
+        done = hyper("run", "--rm", "--mount", f"{mount},target=/d", BUSYBOX, "true", check=False)
+        assert done.returncode == 125
+        return done.stderr
+
+    port = free_port()
+    assert b"cannot be reached: Connection refused" in refused(f"type=nbd,source=nbd://127.0.0.1:{port}/")
+    with nbd_server(disk, port):
+        assert b"disk nbd://127.0.0.1" in refused(f"type=nbd,source=nbd://127.0.0.1:{port}/none")
+    with nbdkit(disk, "--tls=require", f"--tls-certificates={server}", "--tls-verify-peer") as port:
+        uri = f"nbds://127.0.0.1:{port}/,tls-certificates={client}"
+        assert b"does not match the hostname other.example" in refused(
+            f"type=nbd,source={uri},tls-hostname=other.example"
+        )
+        assert b"TLS" in (said := refused(f"type=nbd,source=nbd://127.0.0.1:{port}/")), said
+        (client / "client-cert.pem").unlink()
+        assert b"did not start: disk nbds://" in refused(f"type=nbd,source={uri},tls-hostname=disks.example")
+    word = secret(tmp_path / "word", "another word, long\n")
+    with tgt(disk, "bob", PASSWORD) as port:
+        uri = f"iscsi://127.0.0.1:{port}/{TARGET}/1"
+        said = refused(f"type=iscsi,source={uri},user=bob,password-file={word}")
+        assert uri.encode() in said
+        assert b"another word" not in said
+
+
+def test_user_mode_linux_has_none(hyper: Hyper, hypervisor: str, tmp_path: Path) -> None:
+    if hypervisor != "uml":
+        pytest.skip("QEMU has them")
+    with nbdkit(ext4(tmp_path / "d.raw")) as port:
+        mount = ("--mount", f"type=nbd,source=nbd://127.0.0.1:{port}/,target=/d")
+        done = hyper("run", "--rm", *mount, BUSYBOX, "true", check=False)
+    assert done.returncode == 125
+    assert (
+        f"disk nbd://127.0.0.1:{port}/: User Mode Linux has no disks of the network".encode() in done.stderr
+    )
+    assert b"run it on QEMU" in done.stderr
