@@ -139,7 +139,8 @@ async def _disks(
     """All that the VM has from the start, and where the images are on the first."""
     roots = await supplies.roots(contents.images)
     image, parts = layout.image_disk(IMAGE_SERIAL, roots)
-    volumes = await storage.disks(contents.volumes.values(), supplies.volumes)
+    folder = layout.disk_folder(supplies.places, record)
+    volumes = await storage.disks(contents.volumes.values(), supplies.volumes, folder)
     return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts
 
 
