@@ -117,14 +117,23 @@ async def plan_hardware(
         accelerator=accelerator,
         owner_uid=record.uid,
         limits=limits,
+        waits_for_room=supplies.machine.disk_full == "pause",
     )
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
-    facts["vm_kernel"] = record.kernel if _is_path(record.kernel) else str(kernel.path)
-    facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
+    facts |= _vm_facts(record, chosen, arguments)
     if not (await chosen.driver.capabilities()).plugs:
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
     return Hardware(spec, chosen.driver, kernel.source != "own", record.cpus, joined, shown), facts
+
+
+def _vm_facts(record: PodRecord, chosen: Chosen, arguments: tuple[str, ...]) -> dict[str, Any]:
+    kernel = record.kernel if _is_path(record.kernel) else str(chosen.kernel.path)
+    return {
+        "vm_kernel": kernel,
+        "vm_kernel_args": arguments,
+        "vm_accelerator": chosen.accelerator.value,
+    }
 
 
 async def _published(record: PodRecord, supplies: Supplies) -> tuple[PortMapping, ...]:
