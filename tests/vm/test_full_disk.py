@@ -26,7 +26,13 @@ SIZE = "40m"
 @pytest.fixture
 def small(hypervisor: str) -> Iterator[Hyper]:
     """A hyperd with 40 MiB for all it has."""
-    with hyper_context(NO_POOL, hypervisor=hypervisor) as hyper:
+    with _small(NO_POOL, hypervisor) as hyper:
+        yield hyper
+
+
+@contextlib.contextmanager
+def _small(config: str, hypervisor: str) -> Iterator[Hyper]:
+    with hyper_context(config, hypervisor=hypervisor) as hyper:
         hyper.root.mkdir()
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "hyper-test", hyper.root], check=True
@@ -136,6 +142,35 @@ def test_neighbours_go_on_once_there_is_room(small: Hyper) -> None:
         assert hyper.out("exec", name, "sh", "-c", f"{done}; echo x > {place}/after && sync") == "done"
         assert "full" not in hyper.out("ps", "--filter", f"name={name}", "--format", "{{.Status}}")
         hyper("rm", "-f", name)
+
+
+def test_guests_are_told_of_it_where_that_is_configured(hypervisor: str) -> None:
+    """Who writes is; everybody goes on, what was written down before stays, and the disk is whole."""
+    write = "dd if=/dev/zero of=/v/f bs=64k count=160 conv=fsync 2>&1 | tail -n 1"
+    wait = "until test -e /go; do usleep 10000; done"
+    script = f"echo kept >/v/kept; sync; echo ready; {wait}; {write}; echo on; sleep 1000"
+    with _small(f'{NO_POOL}template = false\n[machine]\ndisk_full = "error"\n', hypervisor) as hyper:
+        hyper("load", stdin=ARCHIVE)
+        hyper("run", "-d", "--name", "other", BUSYBOX, "sleep", "1000")
+        hyper("run", "-d", "--name", "c", "-v", "v:/v", BUSYBOX, "sh", "-c", script)
+        hyper.wait_for_log("c", b"ready\n")
+        with full(hyper, but_bytes=4_000_000):
+            hyper("exec", "c", "touch", "/go")
+            hyper.wait_for_log("c", b"on\n")
+            _, error, _ = hyper.out("logs", "c").splitlines()
+            assert re.search(r"No space left on device|Input/output error", error)
+            assert hyper.out("exec", "other", "echo", "hello") == "hello"
+            assert hyper.out("exec", "c", "cat", "/v/kept") == "kept"
+            assert "full" not in hyper.out("ps", "-a", "--format", "{{.Status}}")
+            hyper("kill", "c")
+        assert "stands still" not in hyper.log()
+        look = ("sh", "-c", "cat /v/kept; rm -f /v/f; echo new >/v/new && cat /v/new")
+        assert hyper.out("run", "--rm", "-v", "v:/v", BUSYBOX, *look).split() == ["kept", "new"]
+        disk = hyper.root / "volumes" / "v" / "disk.img"
+        checked = subprocess.run(
+            ["/usr/sbin/e2fsck", "-fn", disk], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stdout
 
 
 def test_a_full_log_loses_output_and_says_so(small: Hyper) -> None:

@@ -264,6 +264,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "accel": Key("accelerator", one_of("auto", "kvm", "tcg")),
         "qemu": Key("qemu", text),
         "boot_timeout_s": Key("boot_timeout_s", whole(1, 86_400)),
+        "disk_full": Key("disk_full", one_of("pause", "error")),
         "uid_base": Key("uid_base", whole(1000, 2**31 - 1)),
         "uid_count": Key("uid_count", whole(1, 2**24)),
     },

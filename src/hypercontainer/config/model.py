@@ -43,7 +43,8 @@ class Defaults:
 @dataclass(frozen=True)
 class Machine:
     """The VM and its hypervisor.  ``kernel``: a path or the name of one that hyperd has.  VMs of a hyperd
-    that is root run as uids from ``uid_base`` on."""
+    that is root run as uids from ``uid_base`` on.  ``disk_full``: whether a guest that writes where the host has no
+    room stands still until there is some ("pause"), or is told of it ("error")."""
 
     kernel: str | None = None
     initrd: Path | None = None
@@ -52,6 +53,7 @@ class Machine:
     accelerator: str = "auto"  # QEMU's: auto, kvm, tcg
     qemu: str = "qemu-system-x86_64"  # a path, or a name to find in PATH
     boot_timeout_s: int = 60
+    disk_full: str = "pause"  # pause, error
     uid_base: int = 500_000
     uid_count: int = 65_536
 

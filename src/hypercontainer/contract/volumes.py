@@ -11,7 +11,8 @@ ANONYMOUS_LABEL = "com.docker.volume.anonymous"  # of a volume that nobody has n
 
 
 class EmptyDir(Struct, frozen=True, forbid_unknown_fields=True, tag="empty", tag_field="kind"):
-    """A directory that begins empty and goes with its pod: on the pod's disk, or in the guest's memory."""
+    """A directory that begins empty and goes with its pod: on the pod's disk, or in the guest's memory.  With a size
+    that is not in memory it is on a disk of its own, which has room for so much and little more."""
 
     memory: bool = False
     size_bytes: int | None = None  # None: what there is

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +40,7 @@ from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
 from hypercontainer.image.reference import parse
 from hypercontainer.linux.memory import total_bytes
+from hypercontainer.linux.waiting import ended
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import defaults, docker, mounts
 
@@ -183,10 +184,9 @@ class Creation:
             record = msgspec.structs.replace(record, volume_images=images)
             for draft in drafts:
                 await stack.enter_async_context(_made(self._places.container(draft.record.id)))
-            disk = layout.disk_path(self._places, record)
-            if name or not drafts[0].record.spec.read_only or storage.needs_disk(volumes.values()):
-                make = partial(self._make_disk, disk, spec.disk_size_bytes)
-                await stack.enter_async_context(_made(disk.parent, make))
+            write = bool(name) or not records[0].spec.read_only
+            make = partial(self._make_disks, record, volumes.values(), write=write)
+            await stack.enter_async_context(_made(layout.disk_folder(self._places, record), make))
             stack.enter_context(self._supplies.networks.egress.secrets.made(identifier, secrets))
             containers = self._directory.add(record, written_down)
         for container in containers:
@@ -265,8 +265,28 @@ class Creation:
             asked_by=asker.uid,
         )
 
-    def _make_disk(self, disk: Path, size_bytes: int | None) -> None:
-        create_writable_disk(disk, size_bytes or DISK_BYTES, self._places.cache)
+    def _make_disks(self, record: PodRecord, volumes: Collection[Volume], *, write: bool) -> None:
+        """``write``: containers may write to their roots."""
+        disk = layout.disk_path(self._places, record)
+        if write or storage.needs_disk(volumes):
+            create_writable_disk(disk, record.spec.disk_size_bytes or DISK_BYTES, self._places.cache)
+        storage.make_limited(volumes, disk.parent, self._places.cache)
+
+    @contextlib.asynccontextmanager
+    async def _limited(self, pod: PodRecord, volumes: Iterable[Volume]) -> AsyncIterator[None]:
+        """The disks that these have for themselves are there afterwards, unless something fails."""
+        folder = layout.disk_folder(self._places, pod)
+        making = asyncio.ensure_future(
+            asyncio.to_thread(storage.make_limited, volumes, folder, self._places.cache)
+        )
+        try:
+            await asyncio.shield(making)
+            yield
+        except BaseException:
+            await ended(making)
+            if not making.exception():
+                storage.remove_limited(making.result())
+            raise
 
     # ------------------------------------------------------------------------------------- its containers
 
@@ -286,8 +306,9 @@ class Creation:
                 self._directory.reserved_volumes(brought),
                 _made(self._places.container(draft.record.id)),
             )
+            limited = self._limited(pod.record, brought)
             with kept, held:
-                async with self._volumes.made(brought) as new, made:
+                async with self._volumes.made(brought) as new, made, limited:
                     record = await self._volumes.filling(draft.record, new)
                     check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
                     if not pod.takes(draft.machine):

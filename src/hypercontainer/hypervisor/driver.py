@@ -162,7 +162,8 @@ class VMSpec:
     ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
     gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
     how many disks and network interfaces can be attached later at a time; each costs the guest's start about 10 ms of
-    emulation.
+    emulation.  ``waits_for_room``: it stands still where its host has no room for what it writes to a disk
+    (``VM.on_stall``); else the guest is told that the write has failed, and its other disks and VMs do not notice.
     A VM that is saved, the clones of it, and one that is booted before anybody needs it have ``drives`` instead of
     disks: all their devices are the same.  A VM with ``shares`` or ``remotes``, disks that servers have, can be none of
     these.
@@ -185,6 +186,7 @@ class VMSpec:
     owner_uid: int | None = None
     limits: Limits | None = None
     hotplug_slots: int = 2
+    waits_for_room: bool = True
 
     @property
     def forwards(self) -> list[tuple[int, PortMapping]]:
@@ -234,6 +236,7 @@ class VMRecord:
     helpers: tuple[Helper, ...] = ()
     shares: str = ""
     taps: tuple[Tap, ...] = ()
+    waits_for_room: bool = True
 
     @property
     def identity(self) -> Identity:

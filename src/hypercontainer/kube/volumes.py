@@ -29,7 +29,6 @@ _SOURCES = (
     "configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "image", "persistentVolumeClaim", "projected",
     "secret",
 )  # fmt: skip
-NO_QUOTA = "has no effect; the pod's disk is limited as a whole"
 _EXPECT = {
     "": "",
     "Directory": "directory",
@@ -76,9 +75,7 @@ def _source(given: core_v1.Volume, own: Mapping[str, Amounts], ctx: Context, pat
         template = given.ephemeral.volumeClaimTemplate
         if template is None:
             raise InvalidArgument(f"{ctx.at(path)}.volumeClaimTemplate: missing")
-        path += ".volumeClaimTemplate"
-        ctx.warn(f"{path}.spec.resources", NO_QUOTA)
-        return EmptyDir(size_bytes=claim_size(template.spec, ctx.at(path)))
+        return EmptyDir(size_bytes=claim_size(template.spec, ctx.at(f"{path}.volumeClaimTemplate")))
     files = _Files(own, ctx)
     default: int | None
     if given.configMap is not None:
@@ -104,8 +101,6 @@ def _empty(given: core_v1.EmptyDirVolumeSource, ctx: Context, path: str) -> Empt
             f"{ctx.at(path)}.medium: {given.medium[:60]!r} is not to be had", hint="Memory, or none"
         )
     size = quantity.to_bytes(given.sizeLimit, ctx.at(f"{path}.sizeLimit")) if given.sizeLimit else None
-    if size and given.medium != "Memory":
-        ctx.warn(f"{path}.sizeLimit", NO_QUOTA)
     return EmptyDir(given.medium == "Memory", size or None)
 
 

@@ -7,9 +7,10 @@ Nothing of a layer is ever unpacked on the host, and none of its paths is opened
 from .limits import LayerLimits
 from .reader import Extent, RootReader
 from .store import LayerImage, LayerStore, RootDisk, chain_id
-from .writable import create_writable_disk
+from .writable import MAX_ROOM_BYTES, create_disk_with_room, create_writable_disk
 
 __all__ = [
+    "MAX_ROOM_BYTES",
     "Extent",
     "LayerImage",
     "LayerLimits",
@@ -17,5 +18,6 @@ __all__ = [
     "RootDisk",
     "RootReader",
     "chain_id",
+    "create_disk_with_room",
     "create_writable_disk",
 ]

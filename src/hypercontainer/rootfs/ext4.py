@@ -31,6 +31,8 @@ LABEL = b"hyper"
 RANDOM_BYTES = 32
 # A last group with less left than this is left out.
 LEAST_USE_BLOCKS = 50
+# What Linux keeps for its own tables in a file system with extents: the smaller one (ext4_set_resv_clusters).
+KEPT_PART, KEPT_BLOCKS = 50, 4096
 
 _SUPERBLOCK_AT, _SUPERBLOCK_BYTES = 1024, 1024
 _HAS_JOURNAL, _EXT_ATTR, _DIR_INDEX = 0x4, 0x8, 0x20
@@ -79,10 +81,19 @@ class Empty:
         """What every checksum begins with."""
         return crc32c(self.random[:16])
 
+    @functools.cached_property
+    def free_blocks(self) -> int:
+        return sum(self._group_blocks(group) - self._used(group) for group in range(self.groups))
+
+    @property
+    def room_bytes(self) -> int:
+        """For files and directories: Linux keeps some of what is free to itself."""
+        return (self.free_blocks - min(self.blocks // KEPT_PART, KEPT_BLOCKS)) * BLOCK_BYTES
+
     def pieces(self) -> Iterator[tuple[int, bytes]]:
         """Offset and bytes of all that is not zero, at most a MiB or so each."""
         descriptors = b"".join(self._descriptor(group) for group in range(self.groups))
-        free = sum(self._group_blocks(group) - self._used(group) for group in range(self.groups))
+        free = self.free_blocks
         for group in range(self.groups):
             start = group * GROUP_BLOCKS * BLOCK_BYTES
             if has_superblock(group):

@@ -17,7 +17,13 @@ MIB = 1 << 20
 BLOCK_BYTES = ext4.BLOCK_BYTES
 MIN_BYTES = 64 * MIB
 MAX_BYTES = 1 << 44  # 16 TiB, the largest file of an ext4 host
+MAX_ROOM_BYTES = MAX_BYTES - (1 << 40)
 FORMAT_VERSION = 3  # of the cached files: raise it with any change of what is in them
+
+
+# What the first directories on a disk take of its room, and the tables of files that lie in many places.
+DIRECTORIES_BYTES = 64 << 10
+_STEP_BYTES = 64 << 10
 
 
 def create_writable_disk(path: Path, size_bytes: int, cache: Path) -> None:
@@ -30,7 +36,31 @@ def create_writable_disk(path: Path, size_bytes: int, cache: Path) -> None:
         raise InvalidArgument(
             f"writable disk of {size_bytes} bytes: from {MIN_BYTES} to {MAX_BYTES} are possible"
         )
-    size_bytes = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+    _create(path, _whole(size_bytes), cache)
+
+
+def create_disk_with_room(path: Path, room_bytes: int, cache: Path) -> None:
+    """The same, for files of ``room_bytes`` together, 1 to ``MAX_ROOM_BYTES``, and little more."""
+    _create(path, _size_with_room(_whole(room_bytes) + DIRECTORIES_BYTES), cache)
+
+
+def _whole(size_bytes: int) -> int:
+    return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def _size_with_room(room_bytes: int) -> int:
+    size_bytes = room_bytes
+    while (short := room_bytes - ext4.Empty(size_bytes, _journal_bytes(size_bytes), b"", 0).room_bytes) > 0:
+        # The beginning of a last group is of no use, and no step there makes the next one shorter.
+        size_bytes += max(short, _STEP_BYTES)
+    return size_bytes
+
+
+def _journal_bytes(size_bytes: int) -> int:
+    return (4 if size_bytes < 1024 * MIB else 16) * MIB
+
+
+def _create(path: Path, size_bytes: int, cache: Path) -> None:
     pristine = cache / f"ext4-v{FORMAT_VERSION}-{size_bytes}.img"
     with _host_disk(path):
         if not pristine.exists():
@@ -41,8 +71,9 @@ def create_writable_disk(path: Path, size_bytes: int, cache: Path) -> None:
 def _make_pristine(pristine: Path, size_bytes: int) -> None:
     """Two makers do no harm."""
     pristine.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    journal_bytes = (4 if size_bytes < 1024 * MIB else 16) * MIB
-    empty = ext4.Empty(size_bytes, journal_bytes, os.urandom(ext4.RANDOM_BYTES), int(time.time()))
+    empty = ext4.Empty(
+        size_bytes, _journal_bytes(size_bytes), os.urandom(ext4.RANDOM_BYTES), int(time.time())
+    )
     with tempfile.TemporaryDirectory(prefix=".mkfs-", dir=pristine.parent) as folder:
         made = Path(folder, "made")
         with made.open("xb", buffering=0) as file:

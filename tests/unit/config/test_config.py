@@ -141,6 +141,7 @@ kernel_args = ["quiet"]
 accel = "tcg"
 qemu = "/q"
 boot_timeout_s = 600
+disk_full = "error"
 uid_base = 70000
 uid_count = 10
 [factory]
@@ -186,6 +187,7 @@ def test_everything(tmp_path: Path) -> None:
         "tcg",
     )
     assert (config.machine.qemu, config.machine.boot_timeout_s) == ("/q", 600)
+    assert config.machine.disk_full == "error"
     assert (config.machine.uid_base, config.machine.uid_count) == (70000, 10)
     assert config.factory == Factory(
         template=False,
@@ -236,6 +238,7 @@ def test_the_policy_of_a_size_stands_over_that_of_all() -> None:
         ("root = 'x'", ": root: 'x' is not an absolute path"),
         ("machine = 1", ": machine: a table is wanted, not 1"),
         ("[machine]\nkernl = 'x'", ": [machine]: unknown key 'kernl' (known are kernel, initrd"),
+        ("[machine]\ndisk_full = 'wait'", ": [machine]: disk_full: one of pause, error is wanted"),
         ("[machine]\naccel = 'hvf'", ": [machine]: accel: one of auto, kvm, tcg is wanted"),
         ("[machine]\ninitrd = 'i'", ": [machine]: initrd: an absolute path is wanted"),
         ("[machine]\nkernel_args = 'quiet'", ": [machine]: kernel_args: a list of strings is wanted"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fake_world import World
@@ -36,6 +37,20 @@ def test_a_full_disk_is_told_and_gone_through(tell: Tell) -> None:
         assert not vm.disk_full
         assert await told(w) == ["disk_full"] * 2 + ["disk_room"] * 2
         assert await states(w) == {"a": "running", "b": "running"}
+
+    tell(story)
+
+
+def test_whether_guests_wait_is_configured(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"))
+        for wish in ("pause", "error"):
+            await w.engine.close()
+            w.config = replace(w.config, machine=replace(w.config.machine, disk_full=wish))
+            await w.open()
+            await w.engine.pods.start("p")
+            await w.engine.pods.stop("p")
+        assert [spec.waits_for_room for spec in w.driver.launched] == [True, False]
 
     tell(story)
 

@@ -26,6 +26,7 @@ from hypercontainer.hypervisor.qemu.argv import (
     DiskFds,
     FdPlan,
     Role,
+    block_device,
     blockdev,
     plan_fds,
     qemu_argv,
@@ -190,6 +191,14 @@ def test_a_vm_with_everything() -> None:
     check_spec(FULL)
     argv = qemu_argv(NEW, FULL, plan_fds(FULL))
     assert argv == lines(FULL_LINES)
+
+
+def test_guests_that_are_told_of_a_full_disk() -> None:
+    spec = replace(FULL, waits_for_room=False, drives=(DriveSpec("later", read_only=False),))
+    argv = " ".join(qemu_argv(NEW, spec, plan_fds(spec)))
+    assert argv.count('"werror":"report"') == 3
+    assert "enospc" not in argv
+    assert block_device(FULL.disks[0], waits=False)["werror"] == "report"
 
 
 def test_descriptors_have_no_gaps() -> None:

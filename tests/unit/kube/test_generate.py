@@ -56,6 +56,7 @@ FULL = PodSpec(
     deadline_s=99,
     volumes=(
         Volume("tmp", EmptyDir(True, 4096)),
+        Volume("cache", EmptyDir(size_bytes=12_345)),
         Volume("data", NamedVolume("data", 1 << 20)),
         Volume("frozen", NamedVolume("frozen", 1 << 20), read_only=True),
         Volume("host", HostPath("/srv", "directory")),

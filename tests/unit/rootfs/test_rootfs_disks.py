@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
-from hypercontainer.rootfs import create_writable_disk
+from hypercontainer.rootfs import create_disk_with_room, create_writable_disk
 from hypercontainer.rootfs.ext4 import Empty, crc32c, has_superblock
 
 MIB = 1 << 20
@@ -66,6 +66,19 @@ def test_every_size_is_a_clean_ext4(tmp_path: Path, mib: int) -> None:
     create_writable_disk(disk, mib * MIB + 4096, tmp_path / "cache")
     done = subprocess.run(["/usr/sbin/e2fsck", "-fn", disk], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("room", [1, MIB, 100 * MIB + 1, 123 * MIB, 1010 * MIB, 10240 * MIB])
+def test_a_disk_has_the_room_that_is_wanted_and_little_more(room: int, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    create_disk_with_room(disk, room, tmp_path / "cache")
+    done = subprocess.run(["/usr/sbin/e2fsck", "-fn", disk], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    shown = subprocess.run(["/usr/sbin/dumpe2fs", "-h", disk], capture_output=True, text=True, check=True)
+    told = dict(line.split(":", 1) for line in shown.stdout.splitlines() if ":" in line)
+    free, blocks = int(told["Free blocks"]), int(told["Block count"])
+    room_there = (free - min(blocks // 50, 4096)) * 4096
+    assert 0 <= room_there - room - (64 << 10) < (64 << 10) + 4096
 
 
 def test_the_features_and_the_layout_are_those_of_mke2fs(tmp_path: Path) -> None:

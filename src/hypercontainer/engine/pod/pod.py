@@ -362,6 +362,8 @@ class Pod:
             await self.sandbox.end_if_unused()
         if self.record.alone and not self.members:
             await self.forget()
+        if not self.record.alone:
+            await self.sandbox.tidy(self.contents())
         await self.sandbox.settle()
 
     def resume(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+from pathlib import Path
 
 from hypercontainer.agent.operations import ContainerPlan
 from hypercontainer.engine.record import Kept
@@ -31,6 +33,20 @@ async def discard_stale(live: Live, record: Kept[PodRecord]) -> None:
             await live.agent.create_container(ContainerPlan(STALE, lower, upper))
             await live.agent.destroy_container(STALE, discard=True)
         record.change(stale=tuple(rest))
+
+
+async def remove_disks(folder: Path, pod: PodRecord, contents: Contents) -> None:
+    """Of empty directories of which nothing in ``contents`` is, and which a VM does not have any more."""
+    volumes = [brought.volume for brought in contents.volumes.values()]
+
+    def remove() -> None:
+        unused = storage.unused_limited(volumes, folder)
+        storage.remove_limited(path for path in unused if path.stem not in pod.mounted.values())
+
+    try:
+        await asyncio.to_thread(remove)
+    except OSError as error:  # they go with the pod
+        log.warning("pod %s: %s", pod.name or pod.id[:12], error)
 
 
 async def unplug(live: Live, record: Kept[PodRecord], contents: Contents, claim: Claim) -> None:

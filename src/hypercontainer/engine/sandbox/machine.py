@@ -117,10 +117,10 @@ async def plan_hardware(
         accelerator=accelerator,
         owner_uid=record.uid,
         limits=limits,
+        waits_for_room=supplies.machine.disk_full == "pause",
     )
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
-    facts["vm_kernel"] = record.kernel if _is_path(record.kernel) else str(kernel.path)
-    facts |= {"vm_kernel_args": arguments, "vm_accelerator": accelerator.value}
+    facts |= _vm_facts(record, chosen, arguments)
     if not (await chosen.driver.capabilities()).plugs:
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
@@ -138,6 +138,15 @@ async def _arguments(record: PodRecord, chosen: Chosen) -> tuple[str, ...]:
     )
 
 
+def _vm_facts(record: PodRecord, chosen: Chosen, arguments: tuple[str, ...]) -> dict[str, Any]:
+    kernel = record.kernel if _is_path(record.kernel) else str(chosen.kernel.path)
+    return {
+        "vm_kernel": kernel,
+        "vm_kernel_args": arguments,
+        "vm_accelerator": chosen.accelerator.value,
+    }
+
+
 async def _published(record: PodRecord, supplies: Supplies) -> tuple[PortMapping, ...]:
     if record.ports:
         await supplies.networks.settled()
@@ -150,7 +159,8 @@ async def _disks(
     """All that the VM has from the start, and where the images are on the first."""
     roots = await supplies.roots(contents.images)
     image, parts = layout.image_disk(IMAGE_SERIAL, roots)
-    volumes = await storage.disks(contents.volumes.values(), supplies.volumes)
+    folder = layout.disk_folder(supplies.places, record)
+    volumes = await storage.disks(contents.volumes.values(), supplies.volumes, folder)
     return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts
 
 

@@ -12,6 +12,7 @@ import logging
 import time
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -88,6 +89,11 @@ class Sandbox(Inhabited):
     @property
     def what(self) -> str:
         return f"pod {self.record.value.name or self.id[:12]}"
+
+    @property
+    def _folder(self) -> Path:
+        """With its disks."""
+        return layout.disk_folder(self._supplies.places, self.record.value)
 
     def running(self) -> Live:
         if self.live is None:
@@ -313,7 +319,7 @@ class Sandbox(Inhabited):
         own = [newcomer.image] if newcomer.image else []
         for root in await self._supplies.roots([*own, *volume_images(contents.volumes.values())]):
             await plug.image(live.vm, self.record, root)
-        disks = await storage.disks(contents.volumes.values(), self._supplies.volumes)
+        disks = await storage.disks(contents.volumes.values(), self._supplies.volumes, self._folder)
         await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
         stopwatch.lap("prepare")
         return self._tell(live, newcomer, contents, OPERATION_S)
@@ -329,11 +335,11 @@ class Sandbox(Inhabited):
         stages: list[tuple[str, Future[None]]] = []
         if config is not None:
             stages.append(("configure", live.agent.configure(config, timeout_s=timeout_s)))
-        volumes = self._supplies.volumes
-        plans = storage.plans(self.record.value, contents.volumes.values(), live.vm.record.shares, volumes)
+        volumes, shares = contents.volumes.values(), live.vm.record.shares
+        plans = storage.plans(self.record.value, volumes, shares, self._supplies.volumes, self._folder)
         missing = {name: plan for name, plan in plans.items() if name not in self.record.value.mounted}
         if missing:
-            serials = {name: plan.mount.serial if plan.mount else "" for name, plan in missing.items()}
+            serials = {name: storage.plugged(plan) for name, plan in missing.items()}
             self.record.change(mounted=self.record.value.mounted | serials)
         stages += [("", live.agent.add_volume(plan, timeout_s=timeout_s)) for plan in missing.values()]
         return Told([*stages, *newcomer.tell(timeout_s)], timeout_s)
@@ -408,10 +414,12 @@ class Sandbox(Inhabited):
             await leavings.discard_stale(self.live, self.record)
 
     async def tidy(self, contents: Contents) -> None:
-        """Takes disks that came with containers that are gone out of a VM that runs on."""
+        """Takes disks that came with containers that are gone out of a VM that runs on, and removes those that were
+        theirs alone."""
         async with self.busy:
             if self.live is not None and self._users:
                 await leavings.unplug(self.live, self.record, contents, self._claim)
+            await leavings.remove_disks(self._folder, self.record.value, contents)
 
     # ------------------------------------------------------------------------------------- ended, let go of
 

@@ -33,6 +33,7 @@ from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
+from hypercontainer.rootfs import MAX_ROOM_BYTES, create_disk_with_room
 from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
 from hypercontainer.volume import ext4, host, images, network
@@ -46,29 +47,36 @@ DEVICE_VOLUMES_MAX = 20
 # Of one VM, whose first disk has them all: parts of it, of which there are 255, with those of its containers.
 IMAGE_VOLUMES_MAX = 64
 _SAFE = MS_NOSUID | MS_NODEV
+_SERIAL = "v"  # begins the serial of a volume
 # QEMU's largest message, and files that programs may map to write.
 _SHARE_DATA = {VIRTIOFS: "", P9: "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"}
 
 
 def serial(volume: Volume) -> str:
     """Of a volume's disk, and the tag of its share."""
-    return short_name("v", volume.name)
+    return short_name(_SERIAL, volume.name)
 
 
 # ------------------------------------------------------------------------------------- the host's side
 
 
-async def disks(volumes: Iterable[Brought], store: VolumeStore) -> tuple[DiskSpec, ...]:
-    """The disks of all volumes that are disks; named volumes that are not there are made."""
+async def disks(volumes: Iterable[Brought], store: VolumeStore, folder: Path) -> tuple[DiskSpec, ...]:
+    """The disks of all volumes that are disks; named volumes that are not there are made.  ``folder``: with the
+    pod's own."""
     found = []
     for brought in volumes:
         user = asking(brought.asked_by)
-        found.append(await HOST_PATHS.run(partial(_disk, brought.volume, store, user)))
+        found.append(await HOST_PATHS.run(partial(_disk, brought.volume, store, folder, user)))
     return tuple(disk for disk in found if disk is not None)
 
 
-def _disk(volume: Volume, store: VolumeStore, user: User | None) -> DiskSpec | None:
+def _disk(volume: Volume, store: VolumeStore, folder: Path, user: User | None) -> DiskSpec | None:
     match volume.source:
+        case EmptyDir():
+            path = limited_disk(volume, folder)
+            if not has_limited_disk(volume, folder):
+                return None
+            return DiskSpec(serial(volume), ((path, path.stat().st_size),), read_only=False)
         case NamedVolume(name, size_bytes) as source:
             path = store.obtain(name, size_bytes, source.labels, source.type)
             if is_shared(volume, store):
@@ -161,22 +169,72 @@ def check_host(volumes: Iterable[Volume], places: Places, asked_by: int | None) 
 
 def needs_disk(volumes: Iterable[Volume]) -> bool:
     """Whether one of them is a directory of the pod's disk."""
-    return any(isinstance(v.source, EmptyDir) and not v.source.memory for v in volumes)
+    return any(isinstance(v.source, EmptyDir) and not v.source.memory and not limit(v) for v in volumes)
+
+
+# ------------------------------------------------------------- empty directories with a limit of their own
+
+
+def limit(volume: Volume) -> int:
+    """The bytes that an empty directory may have on a disk of its own; 0 of any other volume."""
+    source = volume.source
+    return (source.size_bytes or 0) if isinstance(source, EmptyDir) and not source.memory else 0
+
+
+def limited_disk(volume: Volume, folder: Path) -> Path:
+    return folder / f"{serial(volume)}.img"
+
+
+def has_limited_disk(volume: Volume, folder: Path) -> bool:
+    """Those of pods that an earlier release has made are directories of the pod's disk."""
+    return bool(limit(volume)) and limited_disk(volume, folder).exists()
+
+
+def make_limited(volumes: Iterable[Volume], folder: Path, cache: Path) -> list[Path]:
+    """The disks that are missing, which are new; all or none.  Blocks."""
+    made: list[Path] = []
+    try:
+        for volume in volumes:
+            if limit(volume) and not (path := limited_disk(volume, folder)).exists():
+                create_disk_with_room(path, limit(volume), cache)
+                made.append(path)
+    except BaseException:
+        remove_limited(made)
+        raise
+    return made
+
+
+def remove_limited(disks: Iterable[Path]) -> None:
+    for path in disks:
+        path.unlink(missing_ok=True)
+
+
+def unused_limited(volumes: Iterable[Volume], folder: Path) -> list[Path]:
+    """Disks of volumes that are none of these any more."""
+    used = {limited_disk(volume, folder) for volume in volumes}
+    return [path for path in folder.glob(f"{_SERIAL}-*.img") if path not in used]
 
 
 # ------------------------------------------------------------------------------------- the guest's side
 
 
 def plans(
-    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore
+    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore, folder: Path
 ) -> dict[str, VolumePlan]:
     """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host.
-    ``store`` is asked which are shared, and which disks have got larger."""
-    made = [_plan(pod, one, shares, store) for one in volumes]
+    ``store`` is asked which are shared, and which disks have got larger; ``folder`` which have disks in it."""
+    made = [_plan(pod, one, shares, store, folder) for one in volumes]
     if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
     return {each.name: each for each in made}
+
+
+def plugged(plan: VolumePlan) -> str:
+    """The serial of the disk that is this volume's alone, or ""."""
+    if plan.upper is not None:
+        return "" if plan.upper.serial == DISK_SERIAL else plan.upper.serial
+    return plan.mount.serial if plan.mount is not None else ""
 
 
 def names(pod: PodRecord, volumes: Iterable[Brought]) -> set[str]:
@@ -192,13 +250,14 @@ def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
     return mounts.memory_volume(pod.spec.shm_size_bytes, in_pod=True)
 
 
-def _plan(pod: PodRecord, brought: Brought, shares: str, store: VolumeStore) -> VolumePlan:
+def _plan(pod: PodRecord, brought: Brought, shares: str, store: VolumeStore, folder: Path) -> VolumePlan:
     volume, diff_ids = brought.volume, brought.diff_ids
     if diff_ids is not None:
         return VolumePlan(guest_name(volume.name), lower=layout.lower(layout.part_of(pod.images, diff_ids)))
     shared = is_shared(volume, store)
     grow = not shared and _grows(volume, store)
-    return plan(volume, pod.spec.fs_group, shares, grow=grow, shared=shared)
+    limited = has_limited_disk(volume, folder)
+    return plan(volume, pod.spec.fs_group, shares, grow=grow, shared=shared, limited=limited)
 
 
 def _grows(volume: Volume, store: VolumeStore) -> bool:
@@ -212,10 +271,16 @@ def _grows(volume: Volume, store: VolumeStore) -> bool:
 
 
 def plan(
-    volume: Volume, group: int | None, shares: str, *, grow: bool = False, shared: bool = False
+    volume: Volume,
+    group: int | None,
+    shares: str,
+    *,
+    grow: bool = False,
+    shared: bool = False,
+    limited: bool = False,
 ) -> VolumePlan:
     """Pure, of any but an image; ``shares`` is the file system by which the VM has directories of the host;
-    ``shared``: the volume is such a directory of hyperd's own."""
+    ``shared``: the volume is such a directory of hyperd's own; ``limited``: it is on a disk of its own."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
@@ -224,7 +289,8 @@ def plan(
             data = f"mode={mode & 0o7777:04o}" + (f",size={size}" if size else "")
             return VolumePlan(name, mount=FileSystem("tmpfs", "tmpfs", _SAFE, data), gid=group)
         case EmptyDir(mode=mode):
-            directory = Disk(DISK_SERIAL, "ext4", directory=f"volume-{name}")
+            disk_serial = own if limited else DISK_SERIAL
+            directory = Disk(disk_serial, "ext4", directory=f"volume-{name}")
             return VolumePlan(name, upper=directory, gid=group, mode=mode & 0o7777)
         case NamedVolume() if shared:
             share = FileSystem(VIRTIOFS, own, _SAFE, read_only=volume.read_only)
@@ -266,7 +332,8 @@ def _relative(volume: Volume, path: str) -> str:
 def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], what: str) -> None:
     """That what containers mount is there, and can be.  Raises InvalidArgument."""
     devices = sum(
-        isinstance(one.source, NamedVolume | DiskImage | NetworkDisk | HostPath) for one in volumes.values()
+        isinstance(one.source, NamedVolume | DiskImage | NetworkDisk | HostPath) or limit(one) > 0
+        for one in volumes.values()
     )
     if devices > DEVICE_VOLUMES_MAX:
         raise InvalidArgument(
@@ -288,5 +355,9 @@ def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], wh
     for volume in volumes.values():
         if isinstance(volume.source, NetworkDisk):
             network.where(volume.source)
+        if not 0 <= limit(volume) <= MAX_ROOM_BYTES:
+            raise InvalidArgument(
+                f"{what}: volume {volume.name} of {limit(volume)} bytes: from 1 to {MAX_ROOM_BYTES} are possible"
+            )
         if not isinstance(volume.source, ImageVolume):
             plan(volume, None, VIRTIOFS)

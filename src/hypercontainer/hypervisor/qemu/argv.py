@@ -116,11 +116,11 @@ def qemu_argv(
     reporting = ",free-page-reporting=on" if binary.free_page_reporting else ""
     argv += ["-device", f"virtio-balloon-pci,disable-legacy=on{reporting}"]
     for disk, numbers in zip(spec.disks, fds.disks, strict=True):
-        argv += _disk(disk, numbers)
+        argv += _disk(disk, numbers, waits=spec.waits_for_room)
     for remote, number in zip(spec.remotes, fds.remotes, strict=True):
-        argv += _remote(remote, number)
+        argv += _remote(remote, number, waits=spec.waits_for_room)
     for drive in spec.drives:
-        argv += _drive(drive)
+        argv += _drive(drive, waits=spec.waits_for_room)
     for share, number in zip(spec.shares, fds.shares, strict=True):
         argv += _share(share, number, share.filesystem(shares))
     for place, (nic, number) in enumerate(zip(spec.nics, fds.nics, strict=True)):
@@ -162,26 +162,26 @@ def _listener(name: str, fd: int) -> list[str]:
     return ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
 
 
-def _disk(disk: DiskSpec, fds: DiskFds) -> list[str]:
+def _disk(disk: DiskSpec, fds: DiskFds, *, waits: bool) -> list[str]:
     argv: list[str] = []
     for fd in [*fds.extents, *([] if fds.descriptor is None else [fds.descriptor])]:
         argv += ["-add-fd", f"fd={fd},set={fd},opaque={node_name(disk.serial)}"]
     first = fds.extents[0] if fds.descriptor is None else fds.descriptor
     node = msgspec.json.encode(blockdev(disk, fdset(first))).decode()
-    device = msgspec.json.encode(block_device(disk)).decode()
+    device = msgspec.json.encode(block_device(disk, waits=waits)).decode()
     return [*argv, "-blockdev", node, "-device", device]
 
 
-def _remote(disk: RemoteDisk, fd: int) -> list[str]:
+def _remote(disk: RemoteDisk, fd: int, *, waits: bool) -> list[str]:
     """A disk that a server has, by the process that has to do with the server (``remote_disks``)."""
     nbd = {"driver": "nbd", "server": {"type": "fd", "str": str(fd)}, "export": ""}
     common = {"read-only": disk.read_only, "discard": "unmap", "cache": _CACHE}
     node = {"driver": "raw", "node-name": node_name(disk.serial), **common, "file": {**nbd, **common}}
-    device = block_device_of(disk.serial, node_name(disk.serial))
+    device = _block_device(disk.serial, node_name(disk.serial), waits=waits)
     return ["-blockdev", msgspec.json.encode(node).decode(), "-device", msgspec.json.encode(device).decode()]
 
 
-def _drive(drive: DriveSpec) -> list[str]:
+def _drive(drive: DriveSpec, *, waits: bool) -> list[str]:
     nodes = [
         {
             "driver": "null-co",
@@ -192,7 +192,7 @@ def _drive(drive: DriveSpec) -> list[str]:
         },
         drive_node(drive.serial, empty_name(drive.serial), read_only=drive.read_only),
     ]
-    device = block_device_of(drive.serial, drive_name(drive.serial))
+    device = _block_device(drive.serial, drive_name(drive.serial), waits=waits)
     argv = [word for node in nodes for word in ("-blockdev", msgspec.json.encode(node).decode())]
     return [*argv, "-device", msgspec.json.encode(device).decode()]
 
@@ -307,19 +307,19 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
     return node
 
 
-def block_device(disk: DiskSpec) -> dict[str, object]:
-    """The ``device_add`` arguments for a disk."""
-    return block_device_of(disk.serial, node_name(disk.serial))
+def block_device(disk: DiskSpec, *, waits: bool) -> dict[str, object]:
+    """The ``device_add`` arguments for a disk.  ``waits``: see ``VMSpec.waits_for_room``."""
+    return _block_device(disk.serial, node_name(disk.serial), waits=waits)
 
 
-def block_device_of(serial: str, drive: str) -> dict[str, object]:
+def _block_device(serial: str, drive: str, *, waits: bool) -> dict[str, object]:
     return {
         "driver": "virtio-blk-pci",
         "id": device_id(serial),
         "drive": drive,
         "serial": serial,
-        # It stops the VM where the host's disk is full (``stall``), and tells the guest of all else.
-        "werror": "enospc",
+        # It stops the VM where the host's disk is full (``stall``), and tells the guest of all else; or of that too.
+        "werror": "enospc" if waits else "report",
         "disable-legacy": "on",
     }
 

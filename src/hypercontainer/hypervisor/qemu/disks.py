@@ -41,8 +41,9 @@ def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack
     return fd
 
 
-async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int) -> None:
-    """Raises ``Conflict`` where the serial is taken; a failure takes back what it has done."""
+async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int, *, waits: bool) -> None:
+    """``waits``: see ``VMSpec.waits_for_room``.  Raises ``Conflict`` where the serial is taken; a failure takes back
+    what it has done."""
     if await _sets_of(qmp, disk.serial):
         raise Conflict(f"disk {disk.serial} is attached already")
     with contextlib.ExitStack() as stack:
@@ -54,7 +55,7 @@ async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int) -> No
                 first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
             await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
             undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
-            await slots.plug(qmp, block_device(disk), count, f"disk {disk.serial}")
+            await slots.plug(qmp, block_device(disk, waits=waits), count, f"disk {disk.serial}")
             undo.pop_all()
 
 

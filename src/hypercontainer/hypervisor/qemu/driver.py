@@ -377,6 +377,7 @@ def _record(
         helpers=tuple(one.helper for one in serving),
         shares=programs.shares,
         taps=spec.taps,
+        waits_for_room=spec.waits_for_room,
     )
 
 

@@ -199,7 +199,8 @@ class QemuVM:
 
     async def attach_disk(self, disk: DiskSpec) -> None:
         with usable(disk):
-            await disks.attach(self._qmp, self._watch.slots, disk, self.record.hotplug_slots)
+            slots, waits = self.record.hotplug_slots, self.record.waits_for_room
+            await disks.attach(self._qmp, self._watch.slots, disk, slots, waits=waits)
 
     async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
         await disks.detach(self._qmp, self._watch.slots, serial, timeout_s)

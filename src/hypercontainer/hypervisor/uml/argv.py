@@ -75,8 +75,9 @@ def uml_argv(spec: VMSpec, plan: FdPlan, mode: Mode) -> list[str]:
         f"hyper_port=@{plan.agent_in},@{plan.agent_out}",
         f"hyper.port={AGENT_DEVICE}",
         f"mconsole=@{plan.control}",
-        f"ubd_full=@{plan.full}",
     ]
+    # Without it a write where the host is full fails.
+    argv += [f"ubd_full=@{plan.full}"] if spec.waits_for_room else []
     argv += [f"initrd=@{plan.initrd}"] if plan.initrd is not None else []
     for number, (disk, fds) in enumerate(zip(spec.disks, plan.disks, strict=True)):
         argv.append(f"ubd{number}{ubd(disk, [f'@{fd}' for fd in fds])}")

@@ -266,6 +266,7 @@ class UmlDriver:
             helpers=tuple(one.helper for one in served),
             shares=VIRTIOFS if spec.shares else "",
             taps=spec.taps,
+            waits_for_room=spec.waits_for_room,
         )
 
 

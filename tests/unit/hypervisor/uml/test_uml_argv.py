@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, Tap, VMSpec
@@ -35,6 +36,11 @@ def test_everything_is_a_descriptor() -> None:
         *("virtio_uml.device=@14:26:home", "virtio_uml.device=@15:26:1"),
         *("quiet", "mem=1G"),  # the user's come last, and win
     ]
+
+
+def test_guests_that_are_told_of_a_full_disk_tell_nobody() -> None:
+    told = uml_argv(replace(SPEC, waits_for_room=False), plan_fds(SPEC), Mode.SECCOMP)
+    assert [*told[:9], "ubd_full=@7", *told[9:]] == uml_argv(SPEC, plan_fds(SPEC), Mode.SECCOMP)
 
 
 def test_what_is_not_there_takes_no_descriptor() -> None:
