@@ -117,6 +117,7 @@ def test_a_block_device(hyper: Hyper, device: Path, tmp_path: Path) -> None:
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.needs("user mode linux")  # what opens it is the same for all
 def test_several_read_a_block_device(hyper: Hyper, device: Path) -> None:
     subprocess.run(["debugfs", "-w", "-R", "mkdir /seed", device.resolve()], check=True, capture_output=True)
     mount = ("--mount", f"type=disk,source={device},target=/d,readonly")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,8 @@ def ext4(path: Path) -> Path:
     return path
 
 
-def note(disk: Path) -> bytes:
-    words = ["debugfs", "-R", "cat /note", str(disk)]
+def content(disk: Path, name: str) -> bytes:
+    words = ["debugfs", "-R", f"cat /{name}", str(disk)]
     return subprocess.run(words, capture_output=True, check=True).stdout
 
 
@@ -40,12 +41,12 @@ def secret(path: Path, text: str) -> Path:
 
 @needs_network_disks
 def test_a_vm_with_a_disk_of_each_kind(hyper: Hyper, tmp_path: Path) -> None:
+    """One of whose servers goes away and comes back: what the guest writes meanwhile waits."""
     plain, tls, psk, scsi = disks = [ext4(tmp_path / f"{name}.raw") for name in "plain tls psk scsi".split()]
     port, socket = free_port(), tmp_path / "psk.sock"
     server, client = certificates(tmp_path, "disks.example")
     keys, word = secret(tmp_path / "keys", f"alice:{KEY}\n"), secret(tmp_path / "word", f"{PASSWORD}\n")
     with ExitStack() as serving:
-        serving.enter_context(nbd_server(plain, port))
         words = ("--tls=require", f"--tls-certificates={server}", "--tls-verify-peer")
         tls_port = serving.enter_context(nbdkit(tls, *words))
         serving.enter_context(nbdkit_socket(psk, socket, "--tls=require", f"--tls-psk={keys}"))
@@ -58,18 +59,37 @@ def test_a_vm_with_a_disk_of_each_kind(hyper: Hyper, tmp_path: Path) -> None:
             f"type=iscsi,source=iscsi://127.0.0.1:{scsi_port}/{TARGET}/1,user=bob,password-file={word},target=/d",
         ]
         said = [text for mount in mounts for text in ("--mount", mount)]
-        script = "for d in a b c d; do echo here is $d > /$d/note; done; sync; echo done; exec sleep 600"
-        hyper("run", "-d", "--name", "one", *said, BUSYBOX, "sh", "-c", script)
-        hyper.wait_for_log("one", b"done")
-        told = hyper.out("inspect", "one") + hyper.out("system", "df", "-v") + all_that_can_be_seen(hyper)
-        assert KEY not in told
-        assert PASSWORD not in told
-        second = hyper("run", "--rm", "--mount", mounts[0], BUSYBOX, "true", check=False)
-        assert second.returncode == 125
-        assert f"disk nbd://127.0.0.1:{port}/the%20data is in use by container one".encode() in second.stderr
-        hyper("rm", "-f", "one")
+        each = "for d in a b c d; do echo here is $d > /$d/note; done; sync"
+        script = (
+            f"{each}; echo up; read word; {each}; echo $word > /a/more; sync; echo written; exec sleep 600"
+        )
+        with nbd_server(plain, port):
+            hyper("run", "-di", "--name", "one", *said, BUSYBOX, "sh", "-c", script)
+            hyper.wait_for_log("one", b"up")
+            told = hyper.out("inspect", "one") + all_that_can_be_seen(hyper)
+            assert KEY not in told
+            assert PASSWORD not in told
+            second = hyper("run", "--rm", "--mount", mounts[0], BUSYBOX, "true", check=False)
+            assert second.returncode == 125
+            problem = f"disk nbd://127.0.0.1:{port}/the%20data is in use by container one"
+            assert problem.encode() in second.stderr
+        with attached(hyper, "one", b"later\n"), nbd_server(plain, port):
+            hyper.wait_for_log("one", b"written")
+            hyper("rm", "-f", "one")
     for disk, letter in zip(disks, "abcd", strict=True):
-        assert note(disk) == f"here is {letter}\n".encode()
+        assert content(disk, "note") == f"here is {letter}\n".encode()
+    assert content(plain, "more") == b"later\n"
+
+
+@contextmanager
+def attached(hyper: Hyper, name: str, typed: bytes) -> Iterator[None]:
+    client = hyper.popen("attach", name, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert client.stdin is not None
+    client.stdin.write(typed)
+    client.stdin.flush()
+    yield
+    client.stdin.close()
+    client.wait(timeout=30)
 
 
 def all_that_can_be_seen(hyper: Hyper) -> str:
@@ -80,27 +100,6 @@ def all_that_can_be_seen(hyper: Hyper) -> str:
             path.read_bytes() for path in place.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20
         ]
     return b"\n".join(found).decode(errors="replace")
-
-
-@needs_network_disks
-def test_a_server_that_comes_back(hyper: Hyper, tmp_path: Path) -> None:
-    """What the guest writes meanwhile waits."""
-    disk, port = ext4(tmp_path / "d.raw"), free_port()
-    mount = ("--mount", f"type=nbd,source=nbd://127.0.0.1:{port}/the%20data,target=/d")
-    with nbd_server(disk, port):
-        script = "echo up; read word; echo $word > /d/note; sync; echo written; exec sleep 600"
-        hyper("run", "-di", "--name", "one", *mount, BUSYBOX, "sh", "-c", script)
-        hyper.wait_for_log("one", b"up")
-    attached = hyper.popen("attach", "one", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert attached.stdin is not None
-    attached.stdin.write(b"later\n")
-    attached.stdin.flush()
-    with nbd_server(disk, port):
-        hyper.wait_for_log("one", b"written")
-        hyper("rm", "-f", "one")
-    attached.stdin.close()
-    attached.wait(timeout=30)
-    assert note(disk) == b"later\n"
 
 
 @needs_network_disks

@@ -6,7 +6,6 @@ Pure, but for ``credentials``.  Sources: doc/uri.md of the NBD project; RFC 7143
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -169,11 +168,12 @@ def credentials(disk: NetworkDisk, user: User | None) -> tuple[tuple[str, bytes]
         return ((PASSWORD, password),)
     if not disk.tls_certificates:
         return ()
-    files = [(CA, _read(f"{disk.tls_certificates}/{CA}", user))]
-    # Both, or neither where the server does not ask who somebody is.
-    if os.path.lexists(f"{disk.tls_certificates}/{CERTIFICATE}"):
-        files += [(name, _read(f"{disk.tls_certificates}/{name}", user)) for name in (CERTIFICATE, KEY)]
-    return tuple(files)
+    authority = (CA, _read(f"{disk.tls_certificates}/{CA}", user))
+    try:
+        certificate = (CERTIFICATE, _read(f"{disk.tls_certificates}/{CERTIFICATE}", user))
+    except NotFound:  # of a server that does not ask who somebody is
+        return (authority,)
+    return (authority, certificate, (KEY, _read(f"{disk.tls_certificates}/{KEY}", user)))
 
 
 def _read(path: str, user: User | None) -> bytes:

@@ -93,7 +93,15 @@ def test_what_is_said_of_a_route(each: Operation) -> None:
 def test_unions_say_how_they_are_told_apart() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     source = schemas["Volume"]["properties"]["source"]
-    assert set(source["discriminator"]["mapping"]) == {"empty", "named", "disk", "host", "contents", "image"}
+    assert set(source["discriminator"]["mapping"]) == {
+        "empty",
+        "named",
+        "disk",
+        "network",
+        "host",
+        "contents",
+        "image",
+    }
     assert source["discriminator"]["propertyName"] == "kind"
     check = schemas["Probe"]["properties"]["check"]
     assert check["discriminator"]["mapping"]["http"] == "#/components/schemas/HttpGet"

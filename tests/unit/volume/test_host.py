@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from hypercontainer.contract.volumes import HostPath
+from hypercontainer.contract.volumes import HostPath, NetworkDisk
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.users import User, as_user, peer
 from hypercontainer.volume.host import resolve
 from hypercontainer.volume.images import check
+from hypercontainer.volume.network import credentials
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as other users")
 USER = User(12_345, 12_345)
@@ -209,3 +210,17 @@ def test_what_hyperd_has_open_is_no_way_round(tmp_path: Path) -> None:
                     resolve(HostPath(way))
         finally:
             os.close(fd)
+
+
+@as_root
+def test_what_is_secret_is_read_with_the_rights_of_who_asks(place: Path) -> None:
+    word = made(place / "word", 0o640, 0, 777)
+    word.write_bytes(b"a word")
+    disk = NetworkDisk("iscsi://h/", user="u", password_file=str(word))
+    assert credentials(disk, MEMBER) == (("password", b"a word"),)
+    with pytest.raises(InvalidArgument, match="whoever asks for it may not read it"):
+        credentials(disk, USER)
+    hidden = made(place / "dir", 0o700)
+    (hidden / "ca-cert.pem").touch()
+    with pytest.raises(InvalidArgument, match="may not read"):
+        credentials(NetworkDisk("nbds://h/", tls_certificates=str(hidden)), USER)
