@@ -66,6 +66,8 @@ def test_a_vm_with_a_disk_of_each_kind(hyper: Hyper, tmp_path: Path) -> None:
         with nbd_server(plain, port):
             hyper("run", "-di", "--name", "one", *said, BUSYBOX, "sh", "-c", script)
             hyper.wait_for_log("one", b"up")
+            shown = hyper.inspect("one")["Mounts"][0]
+            assert (shown["Type"], shown["Source"]) == ("disk", f"nbd://127.0.0.1:{port}/the%20data")
             told = hyper.out("inspect", "one") + all_that_can_be_seen(hyper)
             assert KEY not in told
             assert PASSWORD not in told

@@ -189,7 +189,7 @@ def _limits(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_KINDS = {"named": "volume", "empty": "volume", "host": "bind", "disk": "disk", "contents": "tmpfs"}
+_KINDS = {"named": "volume", "empty": "volume", "host": "bind", "network": "disk", "contents": "tmpfs"}
 
 
 def mounts(
@@ -211,7 +211,7 @@ def mounts(
         shown = {
             "Type": kind,
             **({"Name": name} if name else {}),
-            "Source": disks.get(name, "") if name else source.get("path", ""),
+            "Source": disks.get(name, "") if name else source.get("path") or source.get("uri", ""),
             "Destination": mount["path"],
             **({"Driver": "local"} if name else {}),
             "Mode": "ro" if read_only else "",
