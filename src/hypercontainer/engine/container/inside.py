@@ -107,6 +107,15 @@ class Inside:
             return told
 
 
+async def beginning(attachment: ProcessAttachment, is_whole: Callable[[bytes], bool]) -> bytes:
+    """What a program says first on its standard error, which carries the head of its answer: until that is whole, or
+    there is no more."""
+    said = b""
+    while not is_whole(said) and (data := await attachment.read(STDERR)):
+        said += data
+    return said
+
+
 async def end_of(attachment: ProcessAttachment, said: bytes = b"") -> tuple[int, str]:
     """The exit status and the words of a program, which has said the first of them already."""
     while data := await attachment.read(STDERR):
