@@ -184,11 +184,11 @@ static void remove_tree(int at, const char *name, int depth)
 		archive_give_up(entry.name, errno);
 }
 
-/* Whether a directory is there already, which stays; anything else makes way, if it may. */
-static bool make_way(int at, const char *name)
+/* Whether a directory is there already, which stays; anything else makes way, if it may.  *at: the entry's parent. */
+static bool make_way(int *at, const char *name)
 {
 	struct stat there;
-	if (fstatat(at, name, &there, AT_SYMLINK_NOFOLLOW) != 0)
+	if (fstatat(*at, name, &there, AT_SYMLINK_NOFOLLOW) != 0)
 		return false;
 	bool directory = entry.type == TAR_DIRECTORY;
 	if (S_ISDIR(there.st_mode) && directory)
@@ -197,12 +197,13 @@ static bool make_way(int at, const char *name)
 		refuse("cannot overwrite a directory with a non-directory");
 	if (!may_replace && directory)
 		refuse("cannot overwrite a non-directory with a directory");
-	if (S_ISDIR(there.st_mode))
-		forget_parent(); /* which may be in it */
-	if (S_ISDIR(there.st_mode) && (at = parent_of(entry.name, &name)) >= 0)
-		remove_tree(at, name, 0);
-	else if (unlinkat(at, name, 0) != 0)
+	if (!S_ISDIR(there.st_mode) && unlinkat(*at, name, 0) != 0)
 		archive_give_up(entry.name, errno);
+	if (S_ISDIR(there.st_mode)) {
+		forget_parent(); /* which may be in it */
+		*at = parent_of(entry.name, &name);
+		remove_tree(*at, name, 0);
+	}
 	return false;
 }
 
@@ -384,8 +385,7 @@ static void unpack_entry(void)
 	if (!*entry.name)
 		refuse("an entry without a name");
 	int at = parent_of(entry.name, &name);
-	bool there = make_way(at, name);
-	at = parent_of(entry.name, &name);
+	bool there = make_way(&at, name);
 	if (file) {
 		unpack_file(at, name);
 		return;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import io
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,7 +18,17 @@ from hypercontainer.errors import HyperError
 
 Bytes = bytes | bytearray | memoryview
 CHUNK_BYTES = 65536
+PIPE_BYTES = 1 << 20
 T = TypeVar("T")
+
+
+def _pipe() -> tuple[int, int]:
+    """One that holds more than the usual 64 KiB, so that who waits is woken less often; a user has so many of them,
+    and then they are as usual."""
+    ends = os.pipe()
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return ends
 
 
 async def _ready(fd: int, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
@@ -46,7 +57,7 @@ class InputPipe:
     """From the loop to a thread, which reads ``file``; ``cut_words``: why that ends early, where it does."""
 
     def __init__(self, cut_words: str) -> None:
-        reading, self._fd = os.pipe()
+        reading, self._fd = _pipe()
         os.set_blocking(self._fd, False)
         self._raw = _CutOff(reading, "rb")
         self._raw.cut_words = cut_words
@@ -82,7 +93,7 @@ class OutputPipe:
     """From a thread, which writes ``file``, to the loop."""
 
     def __init__(self) -> None:
-        self._fd, writing = os.pipe()
+        self._fd, writing = _pipe()
         os.set_blocking(self._fd, False)
         self._raw = io.FileIO(writing, "wb")
         self.file = io.BufferedWriter(self._raw, CHUNK_BYTES)

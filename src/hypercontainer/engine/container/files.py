@@ -11,7 +11,7 @@ from functools import partial
 from typing import BinaryIO
 
 from hypercontainer.contract.answers import FileFacts
-from hypercontainer.engine.container.inside import NO_ERRNO, STDERR, Inside, end_of, refusal
+from hypercontainer.engine.container.inside import NO_ERRNO, Inside, beginning, end_of, refusal
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 
@@ -33,11 +33,7 @@ class Files:
         _check(path)
         attachment = await self._inside.start(READ, path)
         try:
-            said = b""
-            while (
-                b"\n" not in said and len(said) < HEAD_MAX_BYTES and (data := await attachment.read(STDERR))
-            ):
-                said += data
+            said = await beginning(attachment, lambda said: b"\n" in said or len(said) >= HEAD_MAX_BYTES)
             head = HEAD.match(said)
             if head is None:
                 raise await self._failure(path, attachment)

@@ -19,7 +19,7 @@ from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFoun
 from hypercontainer.semantics import docker
 
 STDOUT, STDERR = 1, 2
-CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 256 * 1024
 WORDS_MAX_BYTES = 8192  # of what such a program says: a path, and why not
 WRITES_MAX = 512
 NO_ERRNO = 125  # from here on: how a program that could not be started ends, or that was ended
@@ -92,8 +92,10 @@ class Inside:
             attachment = await self.start(*command, stdin=True)
             try:
                 try:
-                    while data := await _READS.run(partial(content.read, CHUNK_BYTES)):
-                        await attachment.write(data)
+                    pieces = _READS.pieces(partial(content.read, CHUNK_BYTES))
+                    async with contextlib.aclosing(pieces):
+                        async for data in pieces:
+                            await attachment.write(data)
                     await attachment.end_input()
                 except StreamClosed:
                     pass  # it has ended; why is what follows
@@ -103,6 +105,15 @@ class Inside:
                 raise
             await self.close(attachment)
             return told
+
+
+async def beginning(attachment: ProcessAttachment, is_whole: Callable[[bytes], bool]) -> bytes:
+    """What a program says first on its standard error, which carries the head of its answer: until that is whole, or
+    there is no more."""
+    said = b""
+    while not is_whole(said) and (data := await attachment.read(STDERR)):
+        said += data
+    return said
 
 
 async def end_of(attachment: ProcessAttachment, said: bytes = b"") -> tuple[int, str]:

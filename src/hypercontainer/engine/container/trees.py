@@ -15,9 +15,9 @@ from hypercontainer.agent.operations import Disk
 from hypercontainer.contract.answers import Change, PathFacts
 from hypercontainer.engine.container.inside import (
     NO_ERRNO,
-    STDERR,
     STDOUT,
     Inside,
+    beginning,
     end_of,
     refusal,
 )
@@ -100,9 +100,7 @@ class Trees:
     async def _output(self, path: str, *command: str) -> AsyncGenerator[bytes, None]:
         attachment = await self._inside.start(*command)
         try:
-            said = b""
-            while len(said) < len(BEGUN) and (data := await attachment.read(STDERR)):
-                said += data
+            said = await beginning(attachment, lambda said: len(said) >= len(BEGUN))
             if not said.startswith(BEGUN):
                 raise self._refused(path, *await end_of(attachment, said))
         except BaseException:
