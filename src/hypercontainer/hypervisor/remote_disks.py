@@ -94,35 +94,26 @@ def _modules(program: Path, protocol: str) -> list[str]:
     return [str(path) for pattern in patterns for path in program.parent.parent.glob(pattern)]
 
 
-def node(disk: RemoteDisk, folder: Path) -> dict[str, object]:
-    """Its options of ``-blockdev``, which say nothing that is secret; ``folder`` has that, where the daemon is."""
-    if disk.protocol == "iscsi":
-        login = {"user": disk.user, "password-secret": "password"} if disk.user else {}
-        portal = f"[{disk.address}]:{disk.port}" if ":" in disk.address else f"{disk.address}:{disk.port}"
-        return {
-            "driver": "iscsi",
-            "node-name": "disk",
-            "read-only": disk.read_only,
-            "transport": "tcp",
-            "portal": portal,
-            "target": disk.name,
-            "lun": disk.lun,
-            **login,
-        }
-    inet = {"type": "inet", "host": disk.address, "port": str(disk.port), "numeric": True}
-    again: dict[str, object] = {"reconnect-delay": RECONNECT_S} if disk.socket is None else {}
-    tls: dict[str, object] = {"tls-creds": "tls"} if disk.tls else {}
+def node(disk: RemoteDisk) -> dict[str, object]:
+    """Its options of ``-blockdev``, which say nothing that is secret."""
+    common = {"driver": disk.protocol, "node-name": "disk", "read-only": disk.read_only, "discard": "unmap"}
+    return common | (_iscsi(disk) if disk.protocol == "iscsi" else _nbd(disk))
+
+
+def _iscsi(disk: RemoteDisk) -> dict[str, object]:
+    address = f"[{disk.address}]" if ":" in disk.address else disk.address
+    login = {"user": disk.user, "password-secret": "password"} if disk.user else {}
+    where = {"transport": "tcp", "portal": f"{address}:{disk.port}", "target": disk.name, "lun": disk.lun}
+    return where | login
+
+
+def _nbd(disk: RemoteDisk) -> dict[str, object]:
+    tls = {"tls-creds": "tls"} if disk.tls else {}
     tls |= {"tls-hostname": disk.tls.hostname} if disk.tls and disk.tls.hostname else {}
-    return {
-        "driver": "nbd",
-        "node-name": "disk",
-        "read-only": disk.read_only,
-        "server": inet if disk.socket is None else {"type": "fd", "str": str(SERVER_FD)},
-        "export": disk.name,
-        "discard": "unmap",
-        **again,
-        **tls,
-    }
+    if disk.socket is not None:
+        return {"server": {"type": "fd", "str": str(SERVER_FD)}, "export": disk.name, **tls}
+    server = {"type": "inet", "host": disk.address, "port": str(disk.port), "numeric": True}
+    return {"server": server, "export": disk.name, "reconnect-delay": RECONNECT_S, **tls}
 
 
 def argv(program: Path, disk: RemoteDisk, folder: Path) -> list[str]:
@@ -138,7 +129,7 @@ def argv(program: Path, disk: RemoteDisk, folder: Path) -> list[str]:
     for made in objects:
         command += ["--object", _json(made)]
     return [
-        *(*command, "--blockdev", _json(node(disk, folder))),
+        *(*command, "--blockdev", _json(node(disk))),
         *("--nbd-server", _json(listener), "--export", _json(export)),
     ]
 
@@ -219,14 +210,17 @@ async def _serve(
         listener = theirs.enter_context(unix.listen(path))
         client = fds.enter_context(unix.connect(path))
         path.unlink()
-        server = [] if disk.socket is None else [theirs.enter_context(_connected(disk)).fileno()]
+        inherited = [listener.fileno()]
+        if disk.socket is not None:
+            server = theirs.enter_context(await asyncio.to_thread(_connected, disk))
+            inherited.append(server.fileno())
         gate, process = await held(
             argv(program, disk, seen),
             environment={},
             rights=await _rights(program, disk, folder, seen, spec.owner_uid),
             means=means,
             stdio=streams,
-            inherited=[listener.fileno(), *server],
+            inherited=inherited,
             fds=fds,
         )
     undo.push_async_callback(helpers.end, process)
@@ -265,7 +259,7 @@ def _connected(disk: RemoteDisk) -> socket.socket:
     try:
         return as_user(disk.owner, connect)
     except OSError as error:
-        raise Unavailable(f"disk {disk.words}: cannot be reached: {error.strerror}") from error
+        raise Unavailable(f"disk {disk.words}: cannot be reached: {error.strerror or error}") from error
 
 
 async def answering(spec: VMSpec, serving: Sequence[Serving], output: Output) -> None:

@@ -74,7 +74,8 @@ def _resolve(source: HostPath, write: bool) -> Path:
 def _check_kind(source: HostPath, mode: int) -> None:
     directory = stat.S_ISDIR(mode)
     if not directory and not stat.S_ISREG(mode):
-        raise InvalidArgument(f"{source.path}: neither a directory nor a regular file")
+        hint = "it can be a disk, of the format raw" if stat.S_ISBLK(mode) else None
+        raise InvalidArgument(f"{source.path}: neither a directory nor a regular file", hint=hint)
     wanted = source.expect.partition("-")[0]
     if wanted and directory != (wanted == "directory"):
         raise Conflict(f"{source.path}: a {'directory' if directory else 'file'}, not a {wanted}")

@@ -74,6 +74,7 @@ def test_iscsi() -> None:
             "driver": "iscsi",
             "node-name": "disk",
             "read-only": False,
+            "discard": "unmap",
             "transport": "tcp",
             "portal": "[2001:db8::1]:3260",
             "target": "iqn.x",

@@ -233,7 +233,7 @@ def test_a_container_that_was_added_to_a_pod_of_a_manifest() -> None:
 
 def test_a_disk_image_is_refused_by_name() -> None:
     spec = PodSpec(containers=(member("c"),), volumes=(Volume("v", DiskImage("/x.qcow2", "qcow2")),))
-    with pytest.raises(InvalidArgument, match=r"volume v is the disk image /x\.qcow2"):
+    with pytest.raises(InvalidArgument, match=r"volume v is the disk /x\.qcow2"):
         kube.generate([(spec, kube.Names("p", ("c",)))])
 
 
