@@ -31,10 +31,13 @@ def unpacked(archive: BinaryIO, directory: str, renamed: Callable[[str], str]) -
     archive which it has here."""
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with tarfile.open(
-            fileobj=archive, mode="r|", bufsize=CHUNK_BYTES, errors="surrogateescape"
-        ) as entries:
-            return _Unpacking(place, entries, renamed).all()
+        with (
+            tarfile.open(
+                fileobj=archive, mode="r|", bufsize=CHUNK_BYTES, errors="surrogateescape"
+            ) as entries,
+            contextlib.closing(_Unpacking(place, entries, renamed)) as unpacking,
+        ):
+            return unpacking.all()
     except tarfile.TarError as error:
         raise InvalidArgument(f"the container's archive cannot be read: {error}") from error
     finally:
@@ -45,6 +48,15 @@ class _Unpacking:
     def __init__(self, place: int, entries: tarfile.TarFile, renamed: Callable[[str], str]) -> None:
         self._place, self._entries, self._renamed = place, entries, renamed
         self._times: list[tuple[str, int]] = []
+        # The directory of the last entry, which mostly is that of the next one too, and the path that leads there, if
+        # it is known to do so still.
+        self._folder: str | None = None
+        self._folder_fd = -1
+
+    def close(self) -> None:
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
+        self._folder, self._folder_fd = None, -1
 
     def all(self) -> int:
         total = 0
@@ -86,21 +98,31 @@ class _Unpacking:
                 os.mkdir(folder.rpartition("/")[2], dir_fd=above)
             return self._directory(folder)
 
+    def _folder_of(self, path: str) -> int:
+        """As ``_parent``, which stays open for the next entry."""
+        folder = path.rpartition("/")[0]
+        if folder != self._folder:
+            self.close()
+            self._folder_fd = self._parent(path)
+            self._folder = folder
+        return self._folder_fd
+
     def _lay(self, info: tarfile.TarInfo, path: str) -> None:
-        name = path.rpartition("/")[2]
-        with _opened(self._parent(path)) as parent:
-            there = self._make_way(info, name, parent, path)
-            if info.isdir():
-                self._lay_directory(info, name, parent, path, there=there)
-            elif info.islnk():
-                self._lay_link(info, name, parent)
-            elif info.issym():
-                os.symlink(info.linkname, name, dir_fd=parent)
-                os.utime(name, (info.mtime, info.mtime), dir_fd=parent, follow_symlinks=False)
-            elif info.isreg():
-                self._lay_file(info, name, parent)
-            else:
-                self._lay_node(info, name, parent)
+        name, parent = path.rpartition("/")[2], self._folder_of(path)
+        there = self._make_way(info, name, parent, path)
+        if info.isdir():
+            self._lay_directory(info, name, parent, path, there=there)
+        elif info.islnk():
+            self._lay_link(info, name, parent)
+        elif info.issym():
+            os.symlink(info.linkname, name, dir_fd=parent)
+            os.utime(name, (info.mtime, info.mtime), dir_fd=parent, follow_symlinks=False)
+        elif info.isreg():
+            self._lay_file(info, name, parent)
+        else:
+            self._lay_node(info, name, parent)
+        if not (info.isdir() or info.isreg()):
+            self._folder = None  # by links it may lead elsewhere now
 
     def _make_way(self, info: tarfile.TarInfo, name: str, parent: int, path: str) -> bool:
         """Whether a directory is there, and stays."""
@@ -114,6 +136,7 @@ class _Unpacking:
             raise Conflict(f"cannot overwrite non-directory {path!r} with directory")
         if not info.isdir():
             os.unlink(name, dir_fd=parent)
+            self._folder = None  # by a link that was there
         return info.isdir()
 
     def _lay_directory(

@@ -17,6 +17,7 @@ import pytest
 from hypercontainer.cli.trees import unpacked
 from hypercontainer.client.packing import packed
 from hypercontainer.errors import HyperError
+from hypercontainer.linux.resolving import open_resolved
 
 LONG = "/".join(["a-directory-with-a-rather-long-name"] * 9)
 
@@ -206,3 +207,32 @@ def test_a_damaged_archive_stays_within(tmp_path: Path, place: Path, seed: int) 
     with contextlib.suppress(HyperError, OSError):
         lay(bytes(whole), place)
     assert os.listdir(tmp_path) == ["place"]
+
+
+def test_a_directory_is_looked_for_once_for_all_that_comes_into_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(directory: int, path: str, *rest: int) -> int:
+        asked.append(path)
+        return open_resolved(directory, path, *rest)
+
+    monkeypatch.setattr("hypercontainer.cli.trees.open_resolved", counted)
+    names = [f"{folder}/{number}" for folder in ("a", "b") for number in range(50)]
+    folders = [entry(folder, tarfile.DIRTYPE) for folder in ("a", "b")]
+    before = len(os.listdir("/proc/self/fd"))
+    lay(b"".join([*folders, *(entry(name, data=b"x") for name in names)]), place)
+    assert asked == [".", "a", "b", "b", "a"]  # the last two for their times
+    assert sum(len(files) for _, _, files in os.walk(place)) == 100
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_a_path_leads_is_asked_anew_when_a_link_in_it_has_become_another(place: Path) -> None:
+    for name in ("one", "two"):
+        (place / name).mkdir()
+    (place / "one" / "link").symlink_to(".")  # so this is where one/link leads
+    other = entry("one/link/link", tarfile.SYMTYPE, link="../two")
+    lay(entry("one/link/before", data=b"x") + other + entry("one/link/after", data=b"y"), place)
+    assert sorted(os.listdir(place / "one")) == ["before", "link"]
+    assert os.listdir(place / "two") == ["after"]
