@@ -341,7 +341,10 @@ class Sandbox(Inhabited):
         if missing:
             serials = {name: storage.plugged(plan) for name, plan in missing.items()}
             self.record.change(mounted=self.record.value.mounted | serials)
-        stages += [("", live.agent.add_volume(plan, timeout_s=timeout_s)) for plan in missing.values()]
+        for name, plan in missing.items():
+            stages.append(
+                ("", storage.added(volumes, name, live.agent.add_volume(plan, timeout_s=timeout_s)))
+            )
         return Told([*stages, *newcomer.tell(timeout_s)], timeout_s)
 
     def image_part(self, diff_ids: tuple[str, ...]) -> ImagePart:

@@ -6,8 +6,10 @@ written down to find them again.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
+from asyncio import Future
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +32,7 @@ from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.errors import GuestError, InvalidArgument, NotFound
 from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
 from hypercontainer.rootfs import MAX_ROOM_BYTES, create_disk_with_room
@@ -228,6 +230,26 @@ def plans(
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
     return {each.name: each for each in made}
+
+
+def added(volumes: Iterable[Brought], name: str, adding: Future[None]) -> Future[None]:
+    """``adding``, of the volume that the guest knows by this name: of a user's own disk its error names that."""
+    for volume in (brought.volume for brought in volumes):
+        if guest_name(volume.name) == name and isinstance(volume.source, DiskImage | NetworkDisk):
+            return asyncio.ensure_future(_added(volume.source, adding))
+    return adding
+
+
+async def _added(disk: DiskImage | NetworkDisk, adding: Future[None]) -> None:
+    try:
+        await adding
+    except GuestError as error:
+        called = disk.path if isinstance(disk, DiskImage) else network.where(disk).words
+        error.message = (
+            f"disk {called}: its {disk.filesystem} cannot be mounted: {os.strerror(error.errno).lower()}"
+        )
+        error.hint = f"`mkfs.{disk.filesystem}` makes one where there is none yet"
+        raise
 
 
 def plugged(plan: VolumePlan) -> str:

@@ -1,0 +1,45 @@
+"""What is said where a guest cannot mount a disk that somebody has of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, Source, Volume
+from hypercontainer.engine.sandbox.contents import Brought
+from hypercontainer.engine.sandbox.storage import added
+from hypercontainer.errors import GuestError
+from hypercontainer.semantics.mounts import guest_name
+
+SAID = "volume add (volume d): mount of ext4 on /run/pod/d: invalid argument"
+
+
+async def told(source: Source) -> GuestError:
+    volume = Volume("d", source)
+    adding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting = added([Brought(volume, None)], guest_name("d"), adding)
+    adding.set_exception(GuestError(SAID, errno=errno.EINVAL, operation="volume add"))
+    with pytest.raises(GuestError) as caught:
+        await waiting
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("source", "called"),
+    [
+        (DiskImage("/srv/a.vmdk", "vmdk"), "/srv/a.vmdk"),
+        (NetworkDisk("iscsi://host/iqn.2026-11.host:a/1"), "iscsi://host:3260/iqn.2026-11.host:a/1"),
+    ],
+)
+def test_the_disk_is_named_and_what_makes_a_file_system(source: Source, called: str) -> None:
+    error = asyncio.run(told(source))
+    assert error.message == f"disk {called}: its ext4 cannot be mounted: invalid argument"
+    assert error.hint is not None
+    assert "mkfs.ext4" in error.hint
+    assert (error.errno, error.operation) == (errno.EINVAL, "volume add")
+
+
+def test_of_volumes_that_are_hyperds_own_the_guests_words_stay() -> None:
+    assert asyncio.run(told(NamedVolume("d"))).message == SAID
