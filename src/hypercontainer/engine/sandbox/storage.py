@@ -6,7 +6,6 @@ written down to find them again.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 from asyncio import Future
@@ -233,23 +232,22 @@ def plans(
 
 
 def added(volumes: Iterable[Brought], name: str, adding: Future[None]) -> Future[None]:
-    """``adding``, of the volume that the guest knows by this name: of a user's own disk its error names that."""
+    """``adding``, of the volume that the guest knows by this name: of a user's own disk its error names that, before
+    anybody hears of it."""
     for volume in (brought.volume for brought in volumes):
         if guest_name(volume.name) == name and isinstance(volume.source, DiskImage | NetworkDisk):
-            return asyncio.ensure_future(_added(volume.source, adding))
+            adding.add_done_callback(partial(_name, volume.source))
     return adding
 
 
-async def _added(disk: DiskImage | NetworkDisk, adding: Future[None]) -> None:
-    try:
-        await adding
-    except GuestError as error:
+def _name(disk: DiskImage | NetworkDisk, adding: Future[None]) -> None:
+    error = None if adding.cancelled() else adding.exception()
+    if isinstance(error, GuestError):
         called = disk.path if isinstance(disk, DiskImage) else network.where(disk).words
         error.message = (
             f"disk {called}: its {disk.filesystem} cannot be mounted: {os.strerror(error.errno).lower()}"
         )
         error.hint = f"`mkfs.{disk.filesystem}` makes one where there is none yet"
-        raise
 
 
 def plugged(plan: VolumePlan) -> str:
