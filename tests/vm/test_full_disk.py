@@ -33,7 +33,7 @@ def small(hypervisor: str) -> Iterator[Hyper]:
 @contextlib.contextmanager
 def _small(config: str, hypervisor: str) -> Iterator[Hyper]:
     with hyper_context(config, hypervisor=hypervisor) as hyper:
-        hyper.root.mkdir()
+        hyper.root.mkdir(exist_ok=True)
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "hyper-test", hyper.root], check=True
         )
