@@ -14,3 +14,11 @@ def uml_kernel() -> Kernel:
         return KernelStore(cache_dir()).program()
     except Unavailable as error:
         pytest.skip(str(error))
+
+
+def has_uml() -> bool:
+    try:
+        KernelStore(cache_dir()).program()
+    except Unavailable:
+        return False
+    return True

@@ -14,17 +14,41 @@ from hyper import KEEPERS, MAKING, NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from manifests import Cluster
 from registry import Registry
-from uml_kernel import uml_kernel
+from soak import rounds
+from uml_kernel import has_uml, uml_kernel
 
 BUSYBOX = busybox_image.REFERENCE
 TO_REGISTRY = ("--dest-tls-verify=false", "--dest-compress-level=1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# Modules that test what hyperd, its clients and its helpers do on the host, where one guest is like another.
+# `make test` has their tests on User Mode Linux, where there is one, `make soak` on every driver.
+ON_THE_HOST = frozenset(
+    f"test_{name}"
+    for name in (
+        "cni cp egress killed_database kubernetes kubernetes_life kubernetes_probes "
+        "networks_of_users podfiles sdk services"
+    ).split()
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
+    if rounds(short=1, soak=0) and has_uml():
+        left_out = [item for item in items if item.path.parent == here and _is_for_soak(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_for_soak(item: pytest.Item) -> bool:
+    """On QEMU, what User Mode Linux shows as well."""
+    on = getattr(item, "callspec", None)
+    needed = {what for mark in item.iter_markers("needs") for what in mark.args}
+    on_qemu = on is not None and on.params.get("hypervisor") == "qemu"
+    return item.path.stem in ON_THE_HOST and on_qemu and not needed & LACKING["uml"]
 
 
 # What a driver's capabilities say that it has not, and a test may need: ``@pytest.mark.needs("templates")``.
