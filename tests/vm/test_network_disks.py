@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -81,6 +82,43 @@ def test_a_vm_with_a_disk_of_each_kind(hyper: Hyper, tmp_path: Path) -> None:
     for disk, letter in zip(disks, "abcd", strict=True):
         assert content(disk, "note") == f"here is {letter}\n".encode()
     assert content(plain, "more") == b"later\n"
+
+
+@needs_network_disks
+def test_a_podfile_with_disks_of_the_network(hyper: Hyper, tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden/podfile/disks_of_the_network.json"
+    document = json.loads(golden.read_text())
+    old, plain, far, farther = disks = [
+        ext4(tmp_path / f"{name}.raw") for name in "old plain far farther".split()
+    ]
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "vdi", old, old.with_suffix(".vdi")], check=True
+    )
+    server, client = certificates(tmp_path, "localhost")
+    word = secret(tmp_path / "word", PASSWORD)
+    write = "for d in plain far farther; do echo $d > /$d/note; done; sync; touch /old/x"
+    document["containers"][0] |= {"image": BUSYBOX, "command": ["sh", "-c", write]}
+    with ExitStack() as serving:
+        port = serving.enter_context(nbdkit(plain))
+        words = ("--tls=require", f"--tls-certificates={server}", "--tls-verify-peer")
+        tls_port = serving.enter_context(nbdkit(far, *words))
+        scsi_port = serving.enter_context(tgt(farther, "bob", PASSWORD))
+        sources = (
+            str(old.with_suffix(".vdi")),
+            f"nbd://127.0.0.1:{port}/plain",
+            f"nbds://localhost:{tls_port}/far",
+            f"iscsi://127.0.0.1:{scsi_port}/{TARGET}/1",
+        )
+        for volume, source in zip(document["volumes"], sources, strict=True):
+            volume["source"] = source
+        document["volumes"][2]["option"] = {"tlsCertificates": str(client)}
+        document["volumes"][3]["option"] = {"user": "bob", "passwordFile": str(word)}
+        hyper("run", "-d", "--podfile", "-", stdin=json.dumps(document).encode())
+        assert hyper.out("wait", "db") == "1"
+        assert b"touch: /old/x: Read-only file system" in hyper("logs", "db").stderr
+        hyper("pod", "rm", "-f", "disks")
+    for disk in disks[1:]:
+        assert content(disk, "note") == f"{disk.stem}\n".encode()
 
 
 @contextmanager
