@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
     if rounds(short=1, soak=0) and has_uml():
-        left_out = [item for item in items if item.path.parent == here and _is_for_soak(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        left_out = {item for item in items if item.path.parent == here and _is_for_soak(item)}
+        config.hook.pytest_deselected(items=[*left_out])
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _is_for_soak(item: pytest.Item) -> bool:
