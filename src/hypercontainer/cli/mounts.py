@@ -142,8 +142,7 @@ class Mounts:
         what = {"kind": "image", "reference": source}
         mount["volume"] = self._volume(source, f"image-{os.urandom(8).hex()}", what)
         mount["read_only"] = True
-        if subpath := values.get("subpath", ""):
-            mount["sub_path"] = subpath
+        _part(mount, values)
 
     def _add_disk(self, kind: str, values: dict[str, str], typed: str) -> None:
         source = disk_source(kind, values, typed)
@@ -152,8 +151,7 @@ class Mounts:
         mount["volume"] = self._volume(where, disk_volume(where), source)
         if _true(values, "readonly", typed):
             mount["read_only"] = True
-        if subpath := values.get("subpath", ""):
-            mount["sub_path"] = subpath
+        _part(mount, values)
 
     def _host(self, source: str, *, read_only: bool) -> str:
         where = os.path.abspath(source)  # noqa: PTH100
@@ -283,6 +281,12 @@ def _volume_size(values: dict[str, str], typed: str) -> dict[str, int] | None:
     if key not in ("", "size"):
         raise NotSupported(f"--mount {typed}: volume-opt {key}: there is 'size'")
     return {"size_bytes": bytes_of(value, "volume-opt size")} if key else None
+
+
+def _part(mount: dict[str, Any], values: dict[str, str]) -> None:
+    """Of the volume, where not all of it is mounted."""
+    if subpath := values.get("subpath", ""):
+        mount["sub_path"] = subpath
 
 
 def _true(values: dict[str, str], key: str, typed: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from hypercontainer.contract.volumes import NetworkDisk
@@ -103,18 +103,13 @@ def _check_place(shown: str, host: str, socket: str, *, unix: bool) -> None:
 
 
 def _export(shown: str, found: Where, path: str) -> Where:
-    name = unquote(path.removeprefix("/"), errors="strict") if _decodes(path) else "\0"
+    try:
+        name = unquote(path.removeprefix("/"), errors="strict")
+    except UnicodeDecodeError:
+        name = "\0"
     if len(name.encode()) > _NAME_MAX or any(ord(letter) < 32 for letter in name):
         raise InvalidArgument(f"network disk {shown}: that is no name of an export")
-    return Where(**(vars(found) | {"name": name}))
-
-
-def _decodes(path: str) -> bool:
-    try:
-        unquote(path, errors="strict")
-    except UnicodeDecodeError:
-        return False
-    return True
+    return replace(found, name=name)
 
 
 def _target(shown: str, found: Where, path: str) -> Where:
@@ -125,7 +120,7 @@ def _target(shown: str, found: Where, path: str) -> Where:
             f"network disk {shown}: no iSCSI target and unit",
             hint="iscsi://HOST[:PORT]/iqn.2001-04.com.example:disk/1",
         )
-    return Where(**(vars(found) | {"name": name, "lun": int(lun)}))
+    return replace(found, name=name, lun=int(lun))
 
 
 def _check_secrets(shown: str, found: Where, disk: NetworkDisk) -> None:

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncGenerator
 from functools import partial
-from typing import BinaryIO, cast
 
 from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.states import State
 from hypercontainer.contract.volumes import NamedVolume
 from hypercontainer.engine import names
-from hypercontainer.engine.container.trees import WHOLE, Trees
+from hypercontainer.engine.container.trees import WHOLE
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
+from hypercontainer.engine.pipes import read_by
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.service.volume_files import trees_of
 from hypercontainer.engine.service.volume_vms import VolumeVMs
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Conflict, NotFound, Remedy
-from hypercontainer.linux.waiting import both
 from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
 
 ALL = "/."
+CUT = "the volume's archive broke off"
 
 _WORK = Workers("volumes that are converted", 16, waits=True)
 
@@ -108,30 +106,5 @@ class VolumeKinds:
     async def _copy(self, old: str, new: str, vm: str) -> None:
         async with self._vms.both(vm, "its conversion", old, new) as having:
             source, target = (trees_of(each, old) for each in having)
-            await _piped(await source.pack(ALL), target)
-
-
-async def _piped(archive: AsyncGenerator[bytes, None], target: Trees) -> None:
-    """What one gives the other gets, by a pipe, since it reads in a thread."""
-    read, write = os.pipe2(os.O_CLOEXEC)
-    with os.fdopen(read, "rb") as content, os.fdopen(write, "wb", buffering=0) as sink:
-
-        async def send() -> None:
-            with sink:
-                async with contextlib.aclosing(archive):
-                    async for data in archive:
-                        await _WORK.run(partial(_all, sink.fileno(), data))
-
-        async def take() -> None:
-            try:
-                await target.unpack(ALL, cast(BinaryIO, content), owner=WHOLE)
-            finally:
-                content.close()  # who sends waits no more
-
-        await both(send(), take())
-
-
-def _all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+            unpack = partial(target.unpack, ALL, owner=WHOLE)
+            await read_by(await source.pack(ALL), unpack, CUT)
