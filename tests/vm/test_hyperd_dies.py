@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 
 import busybox_image
+from audit import kill_process
 from hyper import Hyper
 
 BUSYBOX = busybox_image.REFERENCE
@@ -14,11 +14,7 @@ COUNT = "i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); done"
 
 
 def kill_hyperd(hyper: Hyper) -> None:
-    pid = hyper.daemon_pid()
-    held = os.pidfd_open(pid)
-    os.kill(pid, signal.SIGKILL)
-    assert select.select([held], [], [], 30)[0]
-    os.close(held)
+    assert kill_process(hyper.daemon_pid())
 
 
 def test_containers_statuses_and_logs_survive(own_hyper: Hyper) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import tarfile
 from pathlib import Path
 
 import artifacts
 import busybox_image
+from audit import kill_process
 from hyper import Hyper
 from registry import Registry
 
@@ -72,7 +71,7 @@ def test_what_a_pod_has_stays(hyper: Hyper) -> None:
     refused = hyper("rmi", SITE, check=False)
     assert b"used by container b, alone" in refused.stderr
     hyper("rmi", "-f", SITE)  # its names alone
-    os.kill(hyper.daemon_pid(), signal.SIGKILL)
+    kill_process(hyper.daemon_pid())
     hyper("image", "prune", "-a", "-f")
     assert hyper.out("exec", "b", "cat", "/s/www/index.html") == "<p>"
     assert hyper.out("start", "-a", "alone") == "top"

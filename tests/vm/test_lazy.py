@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import select
-import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -14,6 +11,7 @@ import pytest
 
 import busybox_image
 import stargz
+from audit import kill_process
 from fake_registry import Fake, hold_large_ranges
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
@@ -92,7 +90,7 @@ def test_hyperd_dies_and_the_disk_does_not(lazy: Hyper, registry: Fake) -> None:
     let = hold_large_ranges(registry)
     lazy("run", "-d", "--name", "c", f"{registry.host}/large:1", "sleep", "1000")
     lazy_pid = lazy.daemon_pid()
-    _kill(lazy_pid)
+    kill_process(lazy_pid)
     assert lazy.out("exec", "c", "sha256sum", "/data/needed").split()[0] == digest(NEEDED)
     assert "(coming)" in lazy.out("images")
     let.set()
@@ -115,10 +113,3 @@ def test_wrong_bytes_reach_no_guest(lazy: Hyper, registry: Fake) -> None:
     let.set()
     lazy.wait_for_events("wrong", of="image")
     assert "is not what it said" in lazy("run", "--rm", reference, "true", check=False).stderr.decode()
-
-
-def _kill(pid: int) -> None:
-    held = os.pidfd_open(pid)
-    os.kill(pid, signal.SIGKILL)
-    assert select.select([held], [], [], 30)[0]
-    os.close(held)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import busybox_image
-from audit import daemon_pid
+from audit import daemon_pid, kill_process
 from hyper import Hyper
 
 BUSYBOX = busybox_image.REFERENCE
@@ -111,7 +111,7 @@ def test_a_guest_goes_on_by_itself_when_hyperd_is_killed(own_hyper: Hyper) -> No
         "snapshot", "create", "v", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as taking:
         hyper.until(lambda: list(folder.glob(".new-*")) or taking.poll() is not None, "a copy that is made")
-        os.kill(daemon_pid(hyper), signal.SIGKILL)
+        kill_process(daemon_pid(hyper))
     assert hyper.out("exec", "c", "sh", "-c", "echo x >/d/after && cat /d/after") == "x"
     assert list(folder.glob(".new-*")) == []
     hyper("rm", "-f", "c")
