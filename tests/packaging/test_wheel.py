@@ -21,6 +21,7 @@ import wheel as packaging
 from bare_machine import NO_NAMESPACES, UID, BareMachine, bare_machine, dockers_filter
 from hypercontainer.errors import Unavailable
 from hypercontainer.kernel import KernelStore, cache_dir
+from soak import rounds
 from until import until
 
 pytestmark = pytest.mark.vm
@@ -132,7 +133,7 @@ def test_in_containers_that_allow_less_and_less(installed: Installed, container:
     assert ("namespaces" in confinement) == (container == "plain")
 
 
-@pytest.mark.parametrize("engine", [dockerd.dockerd, dockerd.podman], ids=["docker", "podman"])
+@pytest.mark.parametrize("engine", [dockerd.dockerd, dockerd.podman][: rounds(short=1, soak=2)])
 def test_in_a_container_of_another_engine_as_an_ordinary_user(
     installed: Installed, engine: Callable[[], AbstractContextManager[dockerd.Docker]]
 ) -> None:

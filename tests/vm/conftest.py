@@ -21,13 +21,15 @@ BUSYBOX = busybox_image.REFERENCE
 TO_REGISTRY = ("--dest-tls-verify=false", "--dest-compress-level=1")
 
 
-# Modules that test what hyperd, its clients and its helpers do on the host, where one guest is like another.
-# `make test` has their tests on User Mode Linux, where there is one, `make soak` on every driver.
-ON_THE_HOST = frozenset(
+# Modules that test what hyperd, its clients and its helpers do on the host, where one guest is like another, and what
+# hyperstart and an image do in any guest.  `make test` has their tests on User Mode Linux, where there is one, and
+# those that are marked ``each_driver`` on QEMU too; `make soak` has all on every driver.
+ALIKE = frozenset(
     f"test_{name}"
     for name in (
-        "cni cp egress killed_database kubernetes kubernetes_life kubernetes_probes "
-        "networks_of_users podfiles sdk services"
+        "cni commit cp egress guest_container guest_files guest_in_vm guest_pod guest_process guest_streams "
+        "killed_database killed_pods kubernetes kubernetes_life kubernetes_probes networks networks_of_users podfiles "
+        "real_images sdk services"
     ).split()
 )
 
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
     if rounds(short=1, soak=0) and has_uml():
-        left_out = {item for item in items if item.path.parent == here and _is_for_soak(item)}
+        left_out = {item for item in items if here in item.path.parents and _is_for_soak(item)}
         config.hook.pytest_deselected(items=[*left_out])
         items[:] = [item for item in items if item not in left_out]
 
@@ -48,7 +50,8 @@ def _is_for_soak(item: pytest.Item) -> bool:
     on = getattr(item, "callspec", None)
     needed = {what for mark in item.iter_markers("needs") for what in mark.args}
     on_qemu = on is not None and on.params.get("hypervisor") == "qemu"
-    return item.path.stem in ON_THE_HOST and on_qemu and not needed & LACKING["uml"]
+    wanted = item.get_closest_marker("each_driver") is not None or needed & LACKING["uml"]
+    return item.path.stem in ALIKE and on_qemu and not wanted
 
 
 # What a driver's capabilities say that it has not, and a test may need: ``@pytest.mark.needs("templates")``.

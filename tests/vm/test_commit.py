@@ -37,6 +37,7 @@ def test_of_one_that_runs_and_of_one_that_does_not(hyper: Hyper) -> None:
     assert changes(hyper, "fresh") == []
 
 
+@pytest.mark.each_driver
 def test_an_image_of_an_image_of_a_container(hyper: Hyper) -> None:
     reference = BUSYBOX
     for number in range(3):

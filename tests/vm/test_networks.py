@@ -95,6 +95,7 @@ def served(where: str) -> str:
     return body.decode().strip()
 
 
+@pytest.mark.each_driver
 def test_containers_find_one_another_by_name(hyper: Hyper) -> None:
     serve(hyper, "web")
     hyper("run", "-d", "--name", "client", BUSYBOX, *SLEEP)
@@ -146,6 +147,7 @@ def test_a_network_without_a_way_out_is_nobodys_way_out(hyper: Hyper, network: C
     assert f"default via {gateway} " in hyper.out("exec", "late", "ip", "route")
 
 
+@pytest.mark.each_driver
 def test_a_container_comes_into_a_network_and_leaves_it_while_it_runs(
     hyper: Hyper, network: Callable[..., str]
 ) -> None:
@@ -301,6 +303,7 @@ def test_a_restart_has_its_ports_again(hyper: Hyper) -> None:
     assert served(f"127.0.0.1:{port}") == "web"
 
 
+@pytest.mark.each_driver
 def test_ports_in_all_forms(hyper: Hyper) -> None:
     first, second, third = free_port(), free_port(), free_port()
     serve(
@@ -407,6 +410,7 @@ def neighbour(host: str, own: str) -> Iterator[Callable[..., str]]:
         yield run
 
 
+@pytest.mark.each_driver
 def test_ipv6(hyper: Hyper, network: Callable[..., str]) -> None:
     dual = network("dual", "--ipv6")
     serve(hyper, "web", "--network", dual)
@@ -435,6 +439,7 @@ def taps(hyper: Hyper) -> list[str]:
     return [link["ifname"] for link in json.loads(shown.stdout) if link["ifname"].startswith("t-")]
 
 
+@pytest.mark.each_driver
 def test_networks_outlive_hyperd_and_go_with_their_pods(own_hyper: Hyper) -> None:
     hyper, port = own_hyper, free_port()
     serve(hyper, "web", "-p", f"{port}:80")

@@ -8,6 +8,8 @@ import struct
 import time
 from collections.abc import Callable
 
+import pytest
+
 import busybox_image
 from hyper import Hyper
 from reach import http_get
@@ -61,6 +63,7 @@ def test_redis_keeps_its_data(hyper: Hyper, real_image: RealImage) -> None:
     assert hyper.inspect("kv")["State"]["ExitCode"] == 0
 
 
+@pytest.mark.each_driver
 def test_postgres(hyper: Hyper, real_image: RealImage) -> None:
     words = ("--name", "db", "-m", "128m", "-p", ANY_PORT + "5432")
     hyper("run", "-d", *words, real_image("postgres"))
@@ -115,6 +118,7 @@ print(json.dumps(seen)); sys.exit(7)
 """
 
 
+@pytest.mark.each_driver
 def test_python(hyper: Hyper, real_image: RealImage) -> None:
     image = real_image("python")
     done = hyper("run", "-i", "--rm", image, "python3", "-", "a b", stdin=PYTHON.encode(), check=False)

@@ -15,6 +15,7 @@ import busybox_image
 from hyper import Hyper
 from hypercontainer.hypervisor.uml import program
 from hypercontainer.linux.syscalls import X32_BIT, X86_64
+from soak import rounds
 from taken_over import TRAPPED, TakenOver
 
 pytestmark = [
@@ -156,7 +157,8 @@ def test_it_is_in_its_own_cgroup_with_all_its_children(hyper: Hyper, pid: int) -
 
 def test_bombs_stay_in_the_vm(hyper: Hyper, pid: int) -> None:
     """Of processes, of memory and of time; the host is as it was, and the VM answers afterwards."""
-    forks = "i=0; while [ $i -lt 3000 ]; do sleep 20 & i=$((i+1)); done"
+    many = rounds(short=800, soak=3000)
+    forks = f"i=0; while [ $i -lt {many} ]; do sleep 20 & i=$((i+1)); done"
     hyper("exec", "c", "sh", "-c", forks, check=False)
     hyper("exec", "c", "sh", "-c", "tail /dev/zero", check=False)
     hyper("exec", "-d", "c", "sh", "-c", "while :; do :; done")

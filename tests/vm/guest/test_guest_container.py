@@ -339,7 +339,7 @@ async def containers_without_end(vm: Machine, session: Session) -> None:
 @pytest.mark.parametrize(
     "scenario",
     [
-        root_and_mounts,
+        pytest.param(root_and_mounts, marks=pytest.mark.each_driver),
         isolation,
         writable_disks,
         read_only_roots,
@@ -347,9 +347,9 @@ async def containers_without_end(vm: Machine, session: Session) -> None:
         a_pod_of_three,
         shared_pids,
         freezing,
-        limits_and_numbers,
+        pytest.param(limits_and_numbers, marks=pytest.mark.each_driver),
         groups_of_its_own,
-        devices,
+        pytest.param(devices, marks=pytest.mark.each_driver),
         containers_without_end,
     ],
     ids=lambda scenario: scenario.__name__,

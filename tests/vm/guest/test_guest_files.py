@@ -61,6 +61,7 @@ class Files:
         return (await self.end(number, outputs))[0]
 
 
+@pytest.mark.each_driver
 def test_files_come_and_go_bit_for_bit(pod: RunPod) -> None:
     data = os.urandom(5 * MIB)
 

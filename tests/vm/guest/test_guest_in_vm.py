@@ -130,6 +130,7 @@ def test_a_container_goes_while_its_tools_are_used(pod: RunPod) -> None:
     pod(scenario)
 
 
+@pytest.mark.each_driver
 def test_connections_into_the_pod(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
         agent = session.agent

@@ -29,6 +29,7 @@ from hypercontainer.errors import GuestError
 pytestmark = pytest.mark.vm
 
 
+@pytest.mark.each_driver
 def test_containers_share_disks(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
         agent = session.agent
@@ -143,6 +144,7 @@ def test_parts_come_and_go(pod: RunPod) -> None:
     pod(scenario)
 
 
+@pytest.mark.each_driver
 def test_one_container_dies_of_memory_and_the_others_live(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
         agent = session.agent

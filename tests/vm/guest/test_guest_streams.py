@@ -178,7 +178,13 @@ def cpu_ticks(vm: Machine) -> int:
 
 @pytest.mark.parametrize(
     "scenario",
-    [fifty_megabytes, a_stalled_reader, cut_at_any_byte, raw_cuts, nobody_there],
+    [
+        pytest.param(fifty_megabytes, marks=pytest.mark.each_driver),
+        a_stalled_reader,
+        cut_at_any_byte,
+        raw_cuts,
+        nobody_there,
+    ],
     ids=lambda scenario: scenario.__name__,
 )
 def test_streams(guest: RunScenario, scenario: Scenario) -> None:
