@@ -168,8 +168,8 @@ class Hyper:
         return path.read_text() if path.exists() else ""
 
     def remove_all(self) -> None:
-        for identifier in self.out("ps", "-aq").split():
-            self("rm", "-f", identifier, check=False)
+        if left := self.out("ps", "-aq").split():
+            self("rm", "-f", *left, check=False)
 
     def stop(self) -> None:
         """Containers and hyperd, if there is one; returns when its process has ended."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import audit
 import busybox_image
 import real_images
 from hyper import KEEPERS, MAKING, NO_POOL, Hyper
@@ -28,8 +29,9 @@ ALIKE = frozenset(
     f"test_{name}"
     for name in (
         "cni commit cp egress guest_container guest_files guest_in_vm guest_pod guest_process guest_streams "
-        "killed_database killed_pods kubernetes kubernetes_life kubernetes_probes networks networks_of_users podfiles "
-        "real_images sdk services"
+        "guest_volumes hyperd_dies image_volumes killed_database killed_pods kubernetes kubernetes_life "
+        "kubernetes_probes lazy lifecycle networks networks_of_users podfiles pods real_images run sdk services "
+        "shared_pull terminal timings volume_copies"
     ).split()
 )
 
@@ -91,8 +93,7 @@ def hyper(shared: Hyper) -> Iterator[Hyper]:
     """``shared``, with the proof after each test that no VM, process, mount or file of it is left."""
     yield shared
     shared.remove_all()
-    daemon = str(shared.daemon_pid())
-    own = (f"process {daemon} ", *KEEPERS, MAKING)
+    own = (f"process {audit.daemon_pid(shared)} ", *KEEPERS, MAKING)
     left = [line for line in shared.leftovers() if not any(text in line for text in own)]
     assert not left, "left behind:\n" + "\n".join(left)
 

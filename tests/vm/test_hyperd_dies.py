@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 import busybox_image
 from audit import kill_process
 from hyper import Hyper
@@ -17,6 +19,7 @@ def kill_hyperd(hyper: Hyper) -> None:
     assert kill_process(hyper.daemon_pid())
 
 
+@pytest.mark.each_driver
 def test_containers_statuses_and_logs_survive(own_hyper: Hyper) -> None:
     hyper = own_hyper
     hyper("run", "-d", "--name", "stays", BUSYBOX, "sleep", "1000")
@@ -52,6 +55,7 @@ def test_a_start_that_was_cut_short_is_reported_and_leaves_no_vm(own_hyper: Hype
     hyper("rm", "-f", "c")
 
 
+@pytest.mark.each_driver
 def test_a_vm_that_died_meanwhile_is_reported(own_hyper: Hyper) -> None:
     hyper = own_hyper
     hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")

@@ -7,6 +7,8 @@ import json
 import tarfile
 from pathlib import Path
 
+import pytest
+
 import artifacts
 import busybox_image
 from audit import kill_process
@@ -31,6 +33,7 @@ def site(hyper: Hyper) -> None:
     hyper("import", "-", SITE, stdin=out.getvalue())
 
 
+@pytest.mark.each_driver
 def test_an_image_is_a_volume(hyper: Hyper) -> None:
     site(hyper)
     mount = f"type=image,source={SITE},target"

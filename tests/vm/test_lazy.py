@@ -50,6 +50,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.each_driver
 def test_a_program_runs_before_its_image_is_here(lazy: Hyper, registry: Fake) -> None:
     registry.add_layers("1", *layers(), config=CONFIG)
     reference = f"{registry.host}/large:1"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+
 import busybox_image
 from hyper import Hyper
 from reach import http_get
@@ -15,6 +17,7 @@ EARLY = "sleep 0.3; trap 'exit 4' TERM; while :; do sleep 1 & wait $!; done"
 TRAP = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 1 & wait $!; done"
 
 
+@pytest.mark.each_driver
 def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", TRAP)
     hyper.wait_for_log("c", b"ready")
@@ -36,6 +39,7 @@ def test_stop_start_restart_and_logs(hyper: Hyper) -> None:
     assert hyper.out("ps", "-q") == ""
 
 
+@pytest.mark.each_driver
 def test_pause(hyper: Hyper) -> None:
     check = ("--health-cmd", "echo asked; test ! -e /tmp/ill", "--health-interval", "50ms")
     hyper("run", "-d", "--name", "c", *check, "--health-retries", "2", BUSYBOX, "sh", "-c", TRAP)

@@ -166,6 +166,7 @@ def state(hyper: Hyper, name: str) -> tuple[str, int]:
     return shown["Status"], shown["ExitCode"]
 
 
+@pytest.mark.each_driver
 def test_one_ends_and_the_others_live(hyper: Hyper) -> None:
     create(hyper, "p", ("p-a", FOREVER), ("p-b", "exit 7"))
     hyper("pod", "start", "p")
@@ -195,6 +196,7 @@ def used_meanwhile(hyper: Hyper, pid: int) -> int:
     return cpu_ticks(pid) - before
 
 
+@pytest.mark.each_driver
 def test_a_paused_pod_costs_no_cpu(hyper: Hyper) -> None:
     create(hyper, "p", ("hot", BUSY), ("other", BUSY))
     hyper("pod", "start", "p")
@@ -294,6 +296,7 @@ def test_volumes(hyper: Hyper) -> None:
     assert "data" not in hyper.out("volume", "ls", "-q").split()
 
 
+@pytest.mark.each_driver
 def test_what_was_written_to_a_volume_is_there_however_its_vm_ended(hyper: Hyper) -> None:
     write = "echo {} > /data/note; echo done; exec sleep 1000"
     try:
@@ -322,6 +325,7 @@ def without_virtiofsd(hyper: Hyper) -> Iterator[None]:
     hyper("ps")
 
 
+@pytest.mark.each_driver
 @pytest.mark.parametrize("filesystem", ["virtiofs", pytest.param("9p", marks=pytest.mark.needs("9p"))])
 def test_a_directory_and_a_file_of_the_host(
     hyper: Hyper, tmp_path: Path, filesystem: str, request: pytest.FixtureRequest

@@ -16,6 +16,7 @@ from soak import rounds
 BUSYBOX = busybox_image.REFERENCE
 
 
+@pytest.mark.each_driver
 def test_exit_statuses_come_back(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
 
@@ -59,6 +60,7 @@ def test_stdout_and_stderr_stay_apart_and_logs_have_both(hyper: Hyper) -> None:
     assert (stamped.stdout + stamped.stderr).endswith((b"Z end", b"Z err\n"))
 
 
+@pytest.mark.each_driver
 def test_bytes_pass_unchanged(hyper: Hyper) -> None:
     data = hashlib.shake_256(b"bytes").digest(8 << 20)
     done = hyper("run", "-i", "--rm", BUSYBOX, "cat", stdin=data)
@@ -82,6 +84,7 @@ def test_a_reader_that_stops_stalls_its_stream_only(hyper: Hyper) -> None:
     process.stdout.close()
 
 
+@pytest.mark.each_driver
 def test_users_environment_and_directory(hyper: Hyper) -> None:
     run = ("run", "--rm")
     assert hyper.out(*run, "-u", "nobody", BUSYBOX, "id", "-un") == "nobody"
@@ -145,6 +148,7 @@ def test_read_only_and_tmpfs(hyper: Hyper) -> None:
     assert lines[1:] == ["fine", "4096"]
 
 
+@pytest.mark.each_driver
 def test_the_writable_disk_survives_stop_and_start(hyper: Hyper) -> None:
     hyper("run", "--name", "c", BUSYBOX, "sh", "-c", "cat /count 2>/dev/null; echo line >> /count")
     hyper("start", "-a", "c")
@@ -174,6 +178,7 @@ def test_a_limit_of_time_is_a_number_of_processors(hyper: Hyper) -> None:
     assert hyper.out("run", "--rm", "--cpus", "2", BUSYBOX, "nproc") == "2"
 
 
+@pytest.mark.each_driver
 def test_limits(hyper: Hyper) -> None:
     run = ("run", "--rm")
     total_kib = int(
@@ -195,6 +200,7 @@ def test_limits(hyper: Hyper) -> None:
     )
 
 
+@pytest.mark.each_driver
 def test_memory_that_is_used_up_kills_the_process_not_the_vm(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", "sleep 1000")
     eater = hyper("exec", "c", "sh", "-c", "tail /dev/zero", check=False, timeout_s=200)

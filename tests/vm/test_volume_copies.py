@@ -29,6 +29,7 @@ def checked(disk: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.each_driver
 def test_a_volume_grows_under_who_writes_to_it(hyper: Hyper) -> None:
     disk = hyper.root / "volumes/v/disk.img"
     hyper("volume", "create", "--size", "64m", "v")
@@ -51,6 +52,7 @@ def test_a_volume_grows_under_who_writes_to_it(hyper: Hyper) -> None:
     hyper("volume", "rm", "v")
 
 
+@pytest.mark.each_driver
 def test_snapshots_of_a_volume_that_is_written_to(hyper: Hyper) -> None:
     """Each is clean, and no later write is in it without an earlier one."""
     folder = hyper.root / "volumes/v"

@@ -49,6 +49,7 @@ def add_all_kinds(session: Session) -> None:
     agent.add_volume(VolumePlan("empty", upper=Disk("disk", "ext4", directory="v-empty")))
 
 
+@pytest.mark.each_driver
 @pytest.mark.needs("9p")
 def test_every_kind_of_volume(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
@@ -124,6 +125,7 @@ def test_what_cannot_be_a_volume(pod: RunPod) -> None:
     pod(scenario)
 
 
+@pytest.mark.each_driver
 def test_the_container_made_ahead_has_volumes_too(pod: RunPod) -> None:
     async def scenario(vm: Machine, session: Session, one: Disk, two: Disk) -> None:
         plain = container_plan("any")
