@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import dockerd
@@ -17,6 +18,7 @@ import layer_tar
 from hypercontainer.rootfs import chain_id
 
 TIMEOUT_S = 600.0
+AT_ONCE = 20  # images that containerd is asked to take within its deadline
 Layers = Sequence[bytes]
 # mode, uid, gid, mtime in ns, content, xattrs, links; a directory's time and links are nobody's promise.
 Facts = tuple[
@@ -101,9 +103,9 @@ def containerd(images: Mapping[int, Layers]) -> dict[int, Tree]:
         ) as first:
             dockerd.await_datagram(notified, first, work)
             client = ["ctr", "-a", str(work / "containerd.sock"), "--timeout", "300s"]
-            _output(
-                [*client, "images", "import", "--snapshotter", "native", "-"], archive(images), environment
-            )
+            load = [*client, "images", "import", "--snapshotter", "native", "-"]
+            for some in zip_longest(*[iter(images.items())] * AT_ONCE):
+                _output(load, archive(dict(filter(None, some))), environment)
             view = [*client, "snapshots", "--snapshotter", "native"]
             found = {}
             for number, layers in images.items():
