@@ -15,16 +15,17 @@ import tempfile
 from pathlib import Path
 
 import suites
+from hypercontainer.linux.architectures import debians
 
 ROOT = Path(__file__).resolve().parents[1]
 # By the compiler's word.
-MACHINES = {"arm64": "aarch64", "riscv64": "riscv64"}
+MACHINES = {"arm64": "aarch64", "riscv64": "riscv64", "ppc64le": "powerpc64le", "s390x": "s390x"}
 SUITE = "trixie"  # the oldest that has all of them
 
 
 def unpacked(package: str, architecture: str) -> Path:
     """The root of Debian's package for it; raises suites.Missing."""
-    found = suites.fetch(package, (SUITE,), architecture)
+    found = suites.fetch(package, (SUITE,), debians(architecture))
     root = found.path.with_suffix("")
     if not root.exists():
         with tempfile.TemporaryDirectory(prefix=".unpack-", dir=root.parent) as work:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
@@ -31,6 +31,11 @@ class Apt:
         """What is known of the newest, "" for nothing."""
         return run(["apt-cache", *self._options, "show", "--no-all-versions", package], check=False)
 
+    def names(self, pattern: str) -> list[str]:
+        """Of the packages whose name matches, a regular expression."""
+        found = run(["apt-cache", *self._options, "search", "--names-only", pattern], check=False)
+        return [line.split(" - ")[0] for line in found.splitlines()]
+
     def download(self, package: str, into: Path) -> Path:
         self._get("download", package, cwd=into)
         [archive] = into.glob("*.deb")
@@ -41,15 +46,18 @@ class Apt:
         run(["apt-get", *sandbox, *self._options, "--quiet=2", *words], cwd=cwd)
 
 
-def foreign(architecture: str, state: Path) -> Iterator[Apt]:
-    """One for each suite that may have packages of ``architecture``, its lists fetched into the directory ``state``."""
+def foreign(architecture: str, state: Path, unfit: Collection[str] = ()) -> Iterator[Apt]:
+    """One for each suite that may have packages of ``architecture``, Debian's word, but those ``unfit``; its lists are
+    fetched into the directory ``state``."""
     question = ("Created-By: Packages", "Label: Debian")
     targets = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", *question])
     known = [line.split() for line in targets.splitlines() if len(line.split()) == 2]
     if not known:
         raise Unavailable("the machine's own sources have no Debian mirror")
     mirror, codename = known[0]
-    for suite in (codename, *NEWER):
+    for suite in dict.fromkeys((codename, *NEWER)):
+        if suite in unfit:
+            continue
         yield _with_lists(architecture, mirror, suite, state / suite)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypercontainer.errors import InvalidArgument, Unavailable
 from hypercontainer.kernel import image, modules, payload, record
 from hypercontainer.kernel.apt import Apt, foreign, run
 from hypercontainer.kernel.targets import Target, folder, target
-from hypercontainer.linux.architectures import AMD64
+from hypercontainer.linux.architectures import AMD64, debians
 
 _DEPENDS = re.compile(r"^Depends:.*?\b(linux-image-[0-9][\w.+-]*)", re.MULTILINE)
 _VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
@@ -39,35 +39,66 @@ def fetch(cache: Path, progress: Callable[[str], None], architecture: str = AMD6
     try:
         kernels.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".debian-", dir=kernels) as work:
-            package = resolve(wanted, Path(work) / "apt")
-            directory = kernels / f"debian-{package.version.replace(':', '_')}"
-            if not (directory / record.FILE_NAME).exists():
-                _fetch(package, wanted, Path(work), directory, progress)
+            missing: Unavailable | None = None
+            for package in candidates(wanted, Path(work) / "apt"):
+                directory = kernels / f"debian-{package.version.replace(':', '_')}"
+                if (directory / record.FILE_NAME).exists():
+                    return directory
+                try:
+                    archive = _download(package, Path(work), progress)
+                except Unavailable as error:
+                    missing = missing or error
+                    continue
+                _fetch(package, archive, wanted, Path(work), directory, progress)
+                return directory
     except OSError as error:
         raise Unavailable(f"fetch a kernel to {kernels}: {error.strerror}") from error
-    return directory
-
-
-def resolve(wanted: Target, state: Path) -> Package:
-    """The real package behind the first meta package that apt knows; ``state`` is a new directory for apt's, where it
-    is asked for another architecture than the machine's."""
-    for apt in (Apt(),) if wanted.architecture == AMD64 else foreign(wanted.architecture, state):
-        for meta in wanted.packages:
-            shown = apt.show(meta)
-            name, version = _DEPENDS.search(shown), _VERSION.search(shown)
-            if name and version:
-                return Package(apt, name[1], version[1])
-    raise Unavailable(
+    raise missing or Unavailable(
         f"apt knows none of {', '.join(wanted.packages)}",
         hint="run `apt-get update` on a Debian amd64 machine",
     )
 
 
+def candidates(wanted: Target, state: Path) -> Iterator[Package]:
+    """The real package behind each meta package that apt knows, the best first.  ``state`` is a new directory for apt's,
+    where it is asked for another architecture than the machine's; then the older ones of the same suite come too, since
+    a mirror may know of a package before it has it."""
+    if wanted.architecture == AMD64:
+        yield from _behind(Apt(), wanted)
+        return
+    for apt in foreign(debians(wanted.architecture), state, wanted.unfit):
+        for package in _behind(apt, wanted):
+            yield package
+            yield from _older(package)
+
+
+def _behind(apt: Apt, wanted: Target) -> Iterator[Package]:
+    for meta in wanted.packages:
+        shown = apt.show(meta)
+        name, version = _DEPENDS.search(shown), _VERSION.search(shown)
+        if name and version:
+            yield Package(apt, name[1], version[1])
+
+
+def _older(package: Package) -> Iterator[Package]:
+    """Of the same flavour, the newest first."""
+    flavour = package.name.rpartition("-")[2]
+    names = set(package.apt.names(f"^linux-image-[0-9].*-{flavour}$")) - {package.name}
+    for name in sorted(names, key=lambda each: [*map(int, re.findall(r"\d+", each))], reverse=True):
+        if version := _VERSION.search(package.apt.show(name)):
+            yield Package(package.apt, name, version[1])
+
+
 def _fetch(
-    package: Package, wanted: Target, work: Path, directory: Path, progress: Callable[[str], None]
+    package: Package,
+    archive: Path,
+    wanted: Target,
+    work: Path,
+    directory: Path,
+    progress: Callable[[str], None],
 ) -> None:
     try:
-        root = _download(package, work, progress)
+        root = _unpack(archive, work, progress)
         _install(root, work / "out", wanted, progress)
         _publish(work / "out", directory)
     except ValueError as error:
@@ -76,9 +107,12 @@ def _fetch(
 
 
 def _download(package: Package, work: Path, progress: Callable[[str], None]) -> Path:
-    """The root directory of the unpacked package."""
     progress(f"downloading {package.name}")
-    archive = package.apt.download(package.name, work)
+    return package.apt.download(package.name, work)
+
+
+def _unpack(archive: Path, work: Path, progress: Callable[[str], None]) -> Path:
+    """The root directory of the unpacked package."""
     progress(f"unpacking {archive.name} ({archive.stat().st_size >> 20} MiB)")
     run(["dpkg-deb", "-x", str(archive), str(work / "root")])
     return work / "root"
@@ -91,7 +125,7 @@ def _install(root: Path, out: Path, wanted: Target, progress: Callable[[str], No
         raise ValueError(f"{len(kernels)} kernels in it")
     version = kernels[0].name.partition("-")[2]
     library = next(path for path in (root / "usr/lib/modules", root / "lib/modules") if path.is_dir())
-    chosen = modules.select(library / version)
+    chosen = modules.select(library / version, wanted.modules)
     out.mkdir(mode=0o755)
     kernel = _place(kernels[0], out)
     found = image.inspect(kernel)

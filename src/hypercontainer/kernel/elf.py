@@ -1,6 +1,6 @@
 """Reads the little of ELF that matters here: the notes of a kernel, the sections of a module.
 
-64-bit little-endian files only (System V ABI, chapters 4 and 5).  Every offset and count comes from the file,
+64-bit files only, in either order of bytes (System V ABI, chapters 4 and 5).  Every offset and count comes from the file,
 so none is followed before it is checked against the file's length: a broken file is a ``ValueError``.
 """
 
@@ -13,21 +13,31 @@ from mmap import mmap
 MAGIC = b"\x7fELF"
 Data = bytes | mmap
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_PROGRAM = struct.Struct("<IIQQQQQQ")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
-_NOTE = struct.Struct("<III")
-_CLASS_64_LITTLE_ENDIAN = b"\x02\x01"
+_HEADER = "16sHHIQQQIHHHHHH"
+_PROGRAM = "IIQQQQQQ"
+_SECTION = "IIQQQQIIQQ"
+_NOTE = "III"
+# By class and order of bytes.
+_ORDERS = {b"\x02\x01": "<", b"\x02\x02": ">"}
+PPC64LE = (21, "<")  # EM_PPC64
 _PT_NOTE = 4
 _SHT_NOBITS = 8
 
 
-def _header(data: Data) -> tuple[int, ...]:
-    if len(data) < _HEADER.size or data[:4] != MAGIC:
+def _header(data: Data) -> tuple[str, tuple[int, ...]]:
+    """The order of its bytes, as ``struct`` has it, and the header's fields but the first."""
+    if len(data) < struct.calcsize("<" + _HEADER) or data[:4] != MAGIC:
         raise ValueError("not an ELF file")
-    if data[4:6] != _CLASS_64_LITTLE_ENDIAN:
-        raise ValueError("not a 64-bit little-endian ELF file")
-    return _HEADER.unpack_from(data)[1:]
+    order = _ORDERS.get(data[4:6])
+    if order is None:
+        raise ValueError("not a 64-bit ELF file")
+    return order, struct.unpack_from(order + _HEADER, data)[1:]
+
+
+def machine(data: Data) -> tuple[int, str]:
+    """For which processor it is, and in which order of bytes."""
+    order, header = _header(data)
+    return header[1], order
 
 
 def _slice(data: Data, offset: int, size: int, what: str) -> bytes:
@@ -36,37 +46,37 @@ def _slice(data: Data, offset: int, size: int, what: str) -> bytes:
     return data[offset : offset + size]
 
 
-def _table(data: Data, record: struct.Struct, offset: int, size: int, count: int, what: str) -> bytes:
+def _table(data: Data, form: str, offset: int, size: int, count: int, what: str) -> Iterator[tuple[int, ...]]:
+    record = struct.Struct(form)
     if count and size != record.size:
         raise ValueError(f"{what}: entries of {size} bytes, {record.size} expected")
-    return _slice(data, offset, record.size * count, what)
+    return record.iter_unpack(_slice(data, offset, record.size * count, what))
 
 
 def notes(data: Data) -> Iterator[tuple[bytes, int]]:
     """The name and type of every note in the program headers (``Elf64_Nhdr``, 4-byte alignment)."""
-    header = _header(data)
-    table = _table(data, _PROGRAM, header[4], header[8], header[9], "the program header table")
-    for kind, _flags, offset, _vaddr, _paddr, size, *_ in _PROGRAM.iter_unpack(table):
+    order, header = _header(data)
+    table = _table(data, order + _PROGRAM, header[4], header[8], header[9], "the program header table")
+    for kind, _flags, offset, _vaddr, _paddr, size, *_ in table:
         if kind == _PT_NOTE:
-            yield from _segment_notes(_slice(data, offset, size, "a note segment"))
+            yield from _segment_notes(order, _slice(data, offset, size, "a note segment"))
 
 
-def _segment_notes(segment: bytes) -> Iterator[tuple[bytes, int]]:
+def _segment_notes(order: str, segment: bytes) -> Iterator[tuple[bytes, int]]:
+    record = struct.Struct(order + _NOTE)
     position = 0
-    while position + _NOTE.size <= len(segment):
-        name_size, value_size, kind = _NOTE.unpack_from(segment, position)
-        position += _NOTE.size
+    while position + record.size <= len(segment):
+        name_size, value_size, kind = record.unpack_from(segment, position)
+        position += record.size
         yield segment[position : position + name_size].rstrip(b"\0"), kind
         position += (name_size + 3 & ~3) + (value_size + 3 & ~3)
 
 
 def section(data: Data, name: bytes) -> bytes:
     """The content of the first section called ``name``, empty where there is none."""
-    header = _header(data)
+    order, header = _header(data)
     offset, size, count, names_index = header[5], header[10], header[11], header[12]
-    sections = list(
-        _SECTION.iter_unpack(_table(data, _SECTION, offset, size, count, "the section header table"))
-    )
+    sections = list(_table(data, order + _SECTION, offset, size, count, "the section header table"))
     if not sections:
         return b""
     if names_index >= len(sections):

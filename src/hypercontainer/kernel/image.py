@@ -1,5 +1,5 @@
 """Tells what a kernel file is: a bzImage, an ELF ``vmlinux`` that a hypervisor can enter by PVH, User Mode Linux, or
-another architecture's plain image.
+another architecture's image.
 
 The bzImage header is that of the kernel's Documentation/x86/boot.rst; the note that marks a PVH entry is
 XEN_ELFNOTE_PHYS32_ENTRY of Xen's public/elfnote.h.
@@ -18,15 +18,15 @@ from pathlib import Path
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.kernel import elf
 from hypercontainer.kernel.targets import TARGETS
-from hypercontainer.linux.architectures import AMD64
+from hypercontainer.linux.architectures import AMD64, PPC64LE, S390X
 
 _BOOT_FLAG_AT, _BOOT_FLAG = 0x1FE, b"\x55\xaa"
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
 _PROTOCOL_AT, _OLDEST_PROTOCOL = 0x206, 0x0206
 _VERSION_POINTER_AT = 0x20E
 _XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY = b"Xen", 18
+_S390_VERSION_POINTER_AT = 0x10428  # struct parmarea, arch/s390/include/asm/setup.h
 _BANNER = re.compile(rb"Linux version ([\x21-\x7e]{1,128}) ")
-_PLAIN_MAGIC_AT = 0x38  # of arm64's and riscv64's images
 _PROGRAM = b"uml_dir="  # an argument that only User Mode Linux has
 _MAX_BYTES = 1 << 30
 
@@ -58,21 +58,16 @@ def inspect(path: Path) -> Image:
         raise InvalidArgument(
             f"kernel {path}: {error}",
             hint="give a bzImage (the distribution's vmlinuz), a vmlinux built with CONFIG_PVH=y, a User Mode Linux, "
-            "or an uncompressed image for arm64 or riscv64",
+            "an uncompressed image for arm64 or riscv64, a vmlinux for ppc64le, or a bzImage for s390x",
         ) from error
 
 
 def _parse(data: mmap.mmap) -> Image:
     if data[:4] == elf.MAGIC:
-        pvh = (_XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY) in elf.notes(data)
-        if not pvh and data.find(_PROGRAM) < 0:
-            raise ValueError("an ELF file without a PVH entry point, and no User Mode Linux")
-        found = _BANNER.search(data)
-        return Image(version=found[1].decode("ascii") if found else "", pvh=pvh, program=not pvh)
+        return _parse_elf(data)
     for target in TARGETS.values():
-        if target.magic and data[_PLAIN_MAGIC_AT : _PLAIN_MAGIC_AT + 4] == target.magic:
-            found = _BANNER.search(data)
-            version = found[1].decode("ascii") if found else ""
+        if target.magic and data[(at := target.magic[0]) : at + len(target.magic[1])] == target.magic[1]:
+            version = _packed_version(data) if target.architecture == S390X else _banner(data)
             return Image(version, pvh=False, architecture=target.architecture)
     boot_flag = data[_BOOT_FLAG_AT : _BOOT_FLAG_AT + 2]
     if boot_flag != _BOOT_FLAG or data[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
@@ -83,8 +78,34 @@ def _parse(data: mmap.mmap) -> Image:
     pointer = struct.unpack_from("<H", data, _VERSION_POINTER_AT)[0]
     if not pointer:
         return Image(version="", pvh=False)
-    words = data[pointer + 0x200 : pointer + 0x200 + 128].split(b"\0")[0].split()
-    return Image(version=words[0].decode("ascii", "replace") if words else "", pvh=False)
+    return Image(version=_word(data, pointer + 0x200), pvh=False)
+
+
+def _word(data: mmap.mmap, at: int) -> str:
+    """The first of the text that ends in a NUL."""
+    words = data[at : at + 128].split(b"\0")[0].split()
+    return words[0].decode("ascii", "replace") if words else ""
+
+
+def _parse_elf(data: mmap.mmap) -> Image:
+    if elf.machine(data) == elf.PPC64LE:
+        return Image(_banner(data), pvh=False, architecture=PPC64LE)
+    pvh = (_XEN_NOTE_NAME, _XEN_NOTE_PHYS32_ENTRY) in elf.notes(data)
+    if not pvh and data.find(_PROGRAM) < 0:
+        raise ValueError("an ELF file without a PVH entry point, and no User Mode Linux")
+    return Image(_banner(data), pvh=pvh, program=not pvh)
+
+
+def _packed_version(data: mmap.mmap) -> str:
+    """Of an image for s390x, whose kernel is packed: where its parameters say."""
+    (pointer,) = struct.unpack_from(">Q", data, _S390_VERSION_POINTER_AT)
+    return _word(data, pointer) if pointer < len(data) else ""
+
+
+def _banner(data: mmap.mmap) -> str:
+    """The version in it, "" where it says none."""
+    found = _BANNER.search(data)
+    return found[1].decode("ascii") if found else ""
 
 
 def digest(files: Iterable[Path]) -> str:

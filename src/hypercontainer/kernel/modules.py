@@ -20,7 +20,6 @@ from hypercontainer.kernel import elf
 # What a guest cannot do without, then what it may use; what is built into the kernel is skipped.  A module
 # that another asks for by a crypto name (ext4 and erofs need "crc32c") is no dependency that .modinfo knows.
 REQUIRED = (
-    "virtio_pci",
     "virtio_console",
     "virtio_blk",
     "virtio_net",
@@ -129,8 +128,9 @@ def load_order(roots: Iterable[str], builtin: frozenset[str], find: Callable[[st
     return list(ordered.values())
 
 
-def select(directory: Path) -> list[Module]:
-    """The modules a guest needs out of ``directory`` (``/lib/modules/VERSION``), in load order."""
+def select(directory: Path, own: Iterable[str]) -> list[Module]:
+    """The modules a guest needs out of ``directory`` (``/lib/modules/VERSION``), in load order; ``own``: those of its
+    architecture alone."""
     files = {canonical(path.name): path for path in (directory / "kernel").rglob("*.ko*")}
     builtin = frozenset(
         canonical(Path(line).name) for line in (directory / "modules.builtin").read_text().splitlines()
@@ -142,4 +142,4 @@ def select(directory: Path) -> list[Module]:
         return read(files[name])
 
     optional = (name for name in OPTIONAL if name in files)
-    return load_order([*REQUIRED, *optional], builtin, find)
+    return load_order([*own, *REQUIRED, *optional], builtin, find)

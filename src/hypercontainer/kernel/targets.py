@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux.architectures import AMD64, ARM64, RISCV64
+from hypercontainer.linux.architectures import AMD64, ARM64, PPC64LE, RISCV64, S390X
 
 
 @dataclass(frozen=True)
 class Target:
-    """``architecture`` is Go's word, and Debian's; ``console``: the first serial port's name; ``packages``: meta
-    packages, the best first; ``magic``: what a plain image has at 0x38; ``arguments``: for every guest; ``emulated``:
-    more of them for an emulated one."""
+    """``architecture`` is Go's word; ``console``: the first serial port's name; ``packages``: meta packages, the best
+    first; ``magic``: what a plain image has, and where; ``arguments``: for every guest; ``emulated``: more of them for
+    an emulated one; ``unfit``: suites whose kernel of it cannot be used; ``modules``: what its guests need besides
+    what all do, where the kernel has it not built in."""
 
     architecture: str
     console: str
     packages: tuple[str, ...]
-    magic: bytes = b""
+    magic: tuple[int, bytes] | None = None
     arguments: tuple[str, ...] = ()
     emulated: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ("virtio_pci",)
 
 
 TARGETS: dict[str, Target] = {
@@ -38,8 +41,12 @@ TARGETS: dict[str, Target] = {
             ),
         ),
         # Of arm64 the other one: it has 9p and the same devices, and the cloud kernel boots no sooner.
-        Target(ARM64, "ttyAMA0", ("linux-image-arm64",), b"ARM\x64"),
-        Target(RISCV64, "ttyS0", ("linux-image-riscv64",), b"RSC\x05"),
+        Target(ARM64, "ttyAMA0", ("linux-image-arm64",), (0x38, b"ARM\x64")),
+        Target(RISCV64, "ttyS0", ("linux-image-riscv64",), (0x38, b"RSC\x05")),
+        # bookworm's has pages of 64 KiB, larger than the blocks of our images, which its EROFS does not bear.
+        Target(PPC64LE, "hvc0", ("linux-image-powerpc64le",), unfit=("bookworm",)),
+        # arch/s390/boot/head.S
+        Target(S390X, "ttysclp0", ("linux-image-s390x",), (0x10008, b"S390EP"), modules=()),
     )
 }
 

@@ -104,7 +104,7 @@ def test_the_generic_kernel_is_the_second_choice(tools: Path) -> None:
     script(
         tools / "apt-cache", APT_CACHE.replace("image-cloud-amd64 ]", "image-amd64 ]").replace("-cloud", "")
     )
-    found = debian.resolve(TARGETS["amd64"], Path())
+    found = next(debian.candidates(TARGETS["amd64"], Path()))
     assert (found.name, found.version) == ("linux-image-6.1.0-9-amd64", "6.1.5-1")
 
 
