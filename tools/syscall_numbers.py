@@ -1,5 +1,5 @@
 """Writes src/hypercontainer/linux/syscalls.py from the kernel's headers (Debian: linux-libc-dev, and
-linux-libc-dev-arm64-cross, -armhf-cross and -riscv64-cross).
+linux-libc-dev-arm64-cross, -armhf-cross, -riscv64-cross, -ppc64el-cross and -s390x-cross).
 
 usage: python tools/syscall_numbers.py > src/hypercontainer/linux/syscalls.py
 
@@ -93,6 +93,11 @@ def main() -> None:
     sys.stdout.write(table("ARM64", NEWER | foreign("aarch64-linux-gnu", *generic)))
     sys.stdout.write(
         table("RISCV64", NEWER | HWPROBE | foreign("riscv64-linux-gnu", "-D__riscv_xlen=64", *generic))
+    )
+    power = ("-D__powerpc64__", "-D__BITS_PER_LONG=64")
+    sys.stdout.write(table("PPC64LE", NEWER | foreign("powerpc64le-linux-gnu", *power)))
+    sys.stdout.write(
+        table("S390X", NEWER | foreign("s390x-linux-gnu", "-D__s390x__", "-D__BITS_PER_LONG=64"))
     )
     sys.stdout.write(table("ARM", NEWER | foreign("arm-linux-gnueabihf", "-D__ARM_EABI__")))
 

@@ -7,7 +7,7 @@ import functools
 import busybox_image
 import cross
 
-ARCHITECTURES = ("arm64", "riscv64")
+ARCHITECTURES = ("arm64", "riscv64", "ppc64le", "s390x")
 
 
 def reference(architecture: str) -> str:

@@ -317,6 +317,7 @@ class Capabilities:
 
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
+    ``memory_step_mib``: their memory is a multiple of so much.
     ``formats``: disks may be of other formats than raw; ``remotes``: servers may have them.
     ``shares`` is the file system by which a guest mounts a share: ``virtiofs`` or ``9p``, or "" where there are none;
     ``together`` whether there are those that other VMs have too.
@@ -329,6 +330,7 @@ class Capabilities:
     templates: bool = False
     drives: bool = False
     plugs: bool = True
+    memory_step_mib: int = 1
     formats: bool = False
     remotes: bool = False
     sandbox: bool = False

@@ -60,9 +60,9 @@ def fetch(cache: Path, progress: Callable[[str], None], architecture: str = AMD6
 
 
 def candidates(wanted: Target, state: Path) -> Iterator[Package]:
-    """The real package behind each meta package that apt knows, the best first.  ``state`` is a new directory for apt's,
-    where it is asked for another architecture than the machine's; then the older ones of the same suite come too, since
-    a mirror may know of a package before it has it."""
+    """The real package behind each meta package that apt knows, the best first.  ``state`` is a new directory for
+    apt's, where it is asked for another architecture than the machine's; then the older ones of the same suite come
+    too, since a mirror may know of a package before it has it."""
     if wanted.architecture == AMD64:
         yield from _behind(Apt(), wanted)
         return

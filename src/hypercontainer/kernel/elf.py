@@ -1,7 +1,7 @@
 """Reads the little of ELF that matters here: the notes of a kernel, the sections of a module.
 
-64-bit files only, in either order of bytes (System V ABI, chapters 4 and 5).  Every offset and count comes from the file,
-so none is followed before it is checked against the file's length: a broken file is a ``ValueError``.
+64-bit files only, in either order of bytes (System V ABI, chapters 4 and 5).  Every offset and count comes from the
+file, so none is followed before it is checked against the file's length: a broken file is a ``ValueError``.
 """
 
 from __future__ import annotations

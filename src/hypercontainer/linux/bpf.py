@@ -20,7 +20,7 @@ RET: Final = 0x06
 
 PROGRAM_MAX: Final = 4096
 _NEAR: Final = 255
-_INSTRUCTION: Final = struct.Struct("<HBBI")  # struct sock_filter
+_INSTRUCTION: Final = "HBBI"  # struct sock_filter
 
 
 class Instruction(NamedTuple):
@@ -33,9 +33,10 @@ class Instruction(NamedTuple):
 Code = list[Instruction]
 
 
-def assemble(code: Sequence[Instruction]) -> bytes:
-    """struct sock_filter[]."""
-    return b"".join(_INSTRUCTION.pack(i.code, i.jt, i.jf, i.k) for i in code)
+def assemble(code: Sequence[Instruction], order: str = "<") -> bytes:
+    """struct sock_filter[], in the order of bytes of the machine that it is for, as ``struct`` has it."""
+    instruction = struct.Struct(order + _INSTRUCTION)
+    return b"".join(instruction.pack(i.code, i.jt, i.jf, i.k) for i in code)
 
 
 def choose(pieces: Sequence[tuple[int, Code]]) -> Code:

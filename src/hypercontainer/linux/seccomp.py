@@ -27,7 +27,7 @@ import msgspec
 from hypercontainer.contract.reading import why
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import bpf, syscalls
-from hypercontainer.linux.architectures import AMD64, ARM64, RISCV64
+from hypercontainer.linux.architectures import AMD64, ARM64, BIG_ENDIAN, PPC64LE, RISCV64, S390X
 from hypercontainer.linux.bpf import Code, Instruction
 
 KILL_PROCESS: Final = 0x80000000
@@ -47,6 +47,8 @@ AUDIT_I386: Final = 0x40000003
 AUDIT_ARM64: Final = 0xC00000B7
 AUDIT_ARM: Final = 0x40000028
 AUDIT_RISCV64: Final = 0xC00000F3
+AUDIT_PPC64LE: Final = 0xC0000015
+AUDIT_S390X: Final = 0x80000016
 # Calls with which arm's kernel helps the processor, in a range of their own.
 _HELPS: Final = range(0x0F0000, 0x100000)
 # struct seccomp_data
@@ -192,10 +194,10 @@ def compile_filter(
     other = foreign
     if machine in _NARROW and (profile.x86 if machine == AMD64 else profile.arm):
         narrow, numbers = _NARROW[machine]
-        other = bpf.branch(bpf.JEQ, narrow, [*load, *_choose(pieces(numbers))], foreign)
+        other = bpf.branch(bpf.JEQ, narrow, [*load, *_choose(pieces(numbers), machine)], foreign)
     code = [
         Instruction(bpf.LD_WORD, _ARCH),
-        *bpf.branch(bpf.JEQ, audit, [*load, *_choose(native)], other),
+        *bpf.branch(bpf.JEQ, audit, [*load, *_choose(native, machine)], other),
     ]
     if len(code) > bpf.PROGRAM_MAX:
         raise InvalidArgument(
@@ -203,7 +205,7 @@ def compile_filter(
             field="seccomp",
             hint="name fewer calls with arguments",
         )
-    return bpf.assemble(code)
+    return bpf.assemble(code, ">" if machine in BIG_ENDIAN else "<")
 
 
 # A machine's own calls, and those of the narrower one whose programs it runs as well.
@@ -211,6 +213,8 @@ _NATIVE: Final[dict[str, tuple[int, Mapping[str, int]]]] = {
     AMD64: (AUDIT_X86_64, syscalls.X86_64),
     ARM64: (AUDIT_ARM64, syscalls.ARM64),
     RISCV64: (AUDIT_RISCV64, syscalls.RISCV64),
+    PPC64LE: (AUDIT_PPC64LE, syscalls.PPC64LE),
+    S390X: (AUDIT_S390X, syscalls.S390X),
 }
 _NARROW: Final[dict[str, tuple[int, Mapping[str, int]]]] = {
     AMD64: (AUDIT_I386, syscalls.I386),
@@ -246,27 +250,28 @@ def _pieces(
     return pieces
 
 
-def _choose(pieces: list[tuple[int, Verdict]]) -> Code:
-    return bpf.choose([(number, _decide(verdict)) for number, verdict in pieces])
+def _choose(pieces: list[tuple[int, Verdict]], machine: str) -> Code:
+    return bpf.choose([(number, _decide(verdict, machine)) for number, verdict in pieces])
 
 
-def _decide(verdict: Verdict) -> Code:
+def _decide(verdict: Verdict, machine: str) -> Code:
     """Ends the program with what ``verdict`` says; A is the number, and is not needed any more."""
     code: Code = []
     for args, action in verdict.conditional:
         block: Code = [Instruction(bpf.RET, action)]
         for arg in reversed(args):
-            block = [*_compare(arg, len(block)), *block]
+            block = [*_compare(arg, len(block), machine), *block]
         code += block
     return [*code, Instruction(bpf.RET, verdict.otherwise)]
 
 
-def _compare(arg: Arg, skip: int) -> Code:
+def _compare(arg: Arg, skip: int, machine: str) -> Code:
     """Goes on behind itself if ``arg`` holds, else behind the next ``skip`` instructions too.
 
     ``test(code, k, yes, no)`` jumps: "on" to what follows, "off" past the block, "low" to the low word's test.
     """
-    low, high = _ARGS + 8 * arg.index, _ARGS + 8 * arg.index + 4
+    first, second = _ARGS + 8 * arg.index, _ARGS + 8 * arg.index + 4
+    low, high = (second, first) if machine in BIG_ENDIAN else (first, second)
     k_low, k_high = arg.value & 0xFFFFFFFF, arg.value >> 32
     masks: tuple[Code, Code] = ([], [])
     if arg.op is Op.MASKED_EQ:

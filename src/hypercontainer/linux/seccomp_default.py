@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from hypercontainer.linux.architectures import ARM64, RISCV64
+from hypercontainer.linux.architectures import ARM64, PPC64LE, RISCV64, S390X
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Condition, Op, Profile, Rule
 
 AF_VSOCK: Final = 40
@@ -82,7 +82,8 @@ _WITH_CAPABILITY: Final = {
 }
 
 _ARM: Final = "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2"
-_ADMIN: Final = Condition(caps=frozenset({"CAP_SYS_ADMIN"}))
+_S390X: Final = "s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr"
+_ADMIN: Final = frozenset({"CAP_SYS_ADMIN"})
 
 
 def _allow(names: str, *args: Arg, **conditions: Condition) -> Rule:
@@ -98,12 +99,25 @@ PROFILE: Final = Profile(
         _allow("socket", Arg(0, Op.NE, AF_VSOCK)),  # it would reach the hypervisor
         _allow(_ARM, includes=Condition(arches=frozenset({ARM64}))),
         _allow("riscv_flush_icache riscv_hwprobe", includes=Condition(arches=frozenset({RISCV64}))),
+        _allow("swapcontext sync_file_range2", includes=Condition(arches=frozenset({PPC64LE}))),
+        _allow(_S390X, includes=Condition(arches=frozenset({S390X}))),
         *(_allow("personality", Arg(0, Op.EQ, value)) for value in PERSONALITIES),
         *(
             _allow(names, includes=Condition(caps=frozenset({cap})))
             for cap, names in _WITH_CAPABILITY.items()
         ),
-        _allow("clone", Arg(0, Op.MASKED_EQ, CLONE_NAMESPACES, 0), excludes=_ADMIN),
-        Rule(("clone3",), ERRNO | errno.ENOSYS, excludes=_ADMIN),
+        _allow(
+            "clone",
+            Arg(0, Op.MASKED_EQ, CLONE_NAMESPACES, 0),
+            excludes=Condition(caps=_ADMIN, arches=frozenset({S390X})),
+        ),
+        # Its stack comes first there.
+        _allow(
+            "clone",
+            Arg(1, Op.MASKED_EQ, CLONE_NAMESPACES, 0),
+            includes=Condition(arches=frozenset({S390X})),
+            excludes=Condition(caps=_ADMIN),
+        ),
+        Rule(("clone3",), ERRNO | errno.ENOSYS, excludes=Condition(caps=_ADMIN)),
     ),
 )

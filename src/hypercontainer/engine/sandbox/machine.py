@@ -87,6 +87,7 @@ async def plan_hardware(
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
     chosen = await _choose(record, contents, supplies)
     kernel, accelerator = chosen.kernel, chosen.accelerator
+    memory_mib = await _memory_mib(record, chosen.driver)
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     arguments = await _arguments(record, chosen)
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
@@ -95,7 +96,7 @@ async def plan_hardware(
     remotes = await remote.disks(contents.volumes.values())
     joined = await supplies.networks.allot(record, published)
     limits = chosen.driver.limits(
-        record.memory_mib,
+        memory_mib,
         record.cpus,
         accelerator,
         boot_files_bytes=boot_files_bytes,
@@ -108,7 +109,7 @@ async def plan_hardware(
         kernel=kernel.path,
         initrd=initrd,
         kernel_args=arguments,
-        memory_mib=record.memory_mib,
+        memory_mib=memory_mib,
         vcpus=vcpus_for(record.cpus),
         disks=disks,
         shares=shares,
@@ -120,11 +121,17 @@ async def plan_hardware(
         waits_for_room=supplies.machine.disk_full == "pause",
     )
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
-    facts |= _vm_facts(record, chosen, arguments)
+    facts |= {**_vm_facts(record, chosen, arguments), "memory_mib": memory_mib}
     if not (await chosen.driver.capabilities()).plugs:
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
     return Hardware(spec, chosen.driver, kernel.source != "own", record.cpus, joined, shown), facts
+
+
+async def _memory_mib(record: PodRecord, driver: Driver) -> int:
+    """What was asked for, in steps that the machine can have."""
+    step = (await driver.capabilities()).memory_step_mib
+    return -(-record.memory_mib // step) * step
 
 
 async def _arguments(record: PodRecord, chosen: Chosen) -> tuple[str, ...]:

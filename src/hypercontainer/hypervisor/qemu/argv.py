@@ -22,6 +22,7 @@ from hypercontainer.hypervisor.driver import (
     VMSpec,
 )
 from hypercontainer.hypervisor.qemu.binary import SANDBOX, Binary
+from hypercontainer.hypervisor.qemu.machines import PCI, Bus
 from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
 from hypercontainer.hypervisor.remote import RemoteDisk
 
@@ -101,6 +102,7 @@ def qemu_argv(
     """The whole command line; ``shares`` is the file system by which the guest mounts directories of the host."""
     argv = [*common_argv(binary, spec.accelerator), "-name", f"guest={_option(spec.name)}"]
     argv += _memory(spec, fds, role, shares)
+    bus = binary.machine.bus
     argv += ["-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus), *firmware_argv(binary)]
     if role is not Role.CLONE or binary.machine.clones_name_kernel:
         argv += ["-kernel", f"/dev/fd/{fds.kernel}"]
@@ -110,22 +112,22 @@ def qemu_argv(
         argv += ["-append", " ".join(spec.kernel_args)]
     argv += _listener("qmp", fds.qmp) + ["-mon", "chardev=qmp,mode=control"]
     argv += _listener("console", fds.console) + ["-serial", "chardev:console"]
-    argv += ["-device", "virtio-serial-pci,disable-legacy=on,max_ports=2"]
+    argv += ["-device", f"{bus.plain('virtio-serial')},max_ports=2"]
     argv += _listener("agent", fds.agent) + ["-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"]
-    argv += ["-device", "virtio-rng-pci,disable-legacy=on"]
+    argv += ["-device", bus.plain("virtio-rng")]
     reporting = ",free-page-reporting=on" if binary.free_page_reporting else ""
-    argv += ["-device", f"virtio-balloon-pci,disable-legacy=on{reporting}"]
+    argv += ["-device", f"{bus.plain('virtio-balloon')}{reporting}"]
     for disk, numbers in zip(spec.disks, fds.disks, strict=True):
-        argv += _disk(disk, numbers, waits=spec.waits_for_room)
+        argv += _disk(disk, numbers, bus, waits=spec.waits_for_room)
     for remote, number in zip(spec.remotes, fds.remotes, strict=True):
-        argv += _remote(remote, number, waits=spec.waits_for_room)
+        argv += _remote(remote, number, bus, waits=spec.waits_for_room)
     for drive in spec.drives:
-        argv += _drive(drive, waits=spec.waits_for_room)
+        argv += _drive(drive, bus, waits=spec.waits_for_room)
     for share, number in zip(spec.shares, fds.shares, strict=True):
-        argv += _share(share, number, share.filesystem(shares))
+        argv += _share(share, number, share.filesystem(shares), bus)
     for place, (nic, number) in enumerate(zip(spec.nics, fds.nics, strict=True)):
         argv += _nic(nic, netdev(place), number, binary)
-    for number in range(1, spec.hotplug_slots + 1):
+    for number in range(1, spec.hotplug_slots + 1) if bus.slots else ():
         argv += ["-device", f"pcie-root-port,id={slot_id(number)},chassis={number},slot={number}"]
     # No guest runs before this side listens: QEMU drops what is said on a console that nobody has connected to.
     argv.append("-S")
@@ -162,26 +164,26 @@ def _listener(name: str, fd: int) -> list[str]:
     return ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
 
 
-def _disk(disk: DiskSpec, fds: DiskFds, *, waits: bool) -> list[str]:
+def _disk(disk: DiskSpec, fds: DiskFds, bus: Bus, *, waits: bool) -> list[str]:
     argv: list[str] = []
     for fd in [*fds.extents, *([] if fds.descriptor is None else [fds.descriptor])]:
         argv += ["-add-fd", f"fd={fd},set={fd},opaque={node_name(disk.serial)}"]
     first = fds.extents[0] if fds.descriptor is None else fds.descriptor
     node = msgspec.json.encode(blockdev(disk, fdset(first))).decode()
-    device = msgspec.json.encode(block_device(disk, waits=waits)).decode()
+    device = msgspec.json.encode(block_device(disk, bus, waits=waits)).decode()
     return [*argv, "-blockdev", node, "-device", device]
 
 
-def _remote(disk: RemoteDisk, fd: int, *, waits: bool) -> list[str]:
+def _remote(disk: RemoteDisk, fd: int, bus: Bus, *, waits: bool) -> list[str]:
     """A disk that a server has, by the process that has to do with the server (``remote_disks``)."""
     nbd = {"driver": "nbd", "server": {"type": "fd", "str": str(fd)}, "export": ""}
     common = {"read-only": disk.read_only, "discard": "unmap", "cache": _CACHE}
     node = {"driver": "raw", "node-name": node_name(disk.serial), **common, "file": {**nbd, **common}}
-    device = _block_device(disk.serial, node_name(disk.serial), waits=waits)
+    device = _block_device(disk.serial, node_name(disk.serial), bus, waits=waits)
     return ["-blockdev", msgspec.json.encode(node).decode(), "-device", msgspec.json.encode(device).decode()]
 
 
-def _drive(drive: DriveSpec, *, waits: bool) -> list[str]:
+def _drive(drive: DriveSpec, bus: Bus, *, waits: bool) -> list[str]:
     nodes = [
         {
             "driver": "null-co",
@@ -192,7 +194,7 @@ def _drive(drive: DriveSpec, *, waits: bool) -> list[str]:
         },
         drive_node(drive.serial, empty_name(drive.serial), read_only=drive.read_only),
     ]
-    device = _block_device(drive.serial, drive_name(drive.serial), waits=waits)
+    device = _block_device(drive.serial, drive_name(drive.serial), bus, waits=waits)
     argv = [word for node in nodes for word in ("-blockdev", msgspec.json.encode(node).decode())]
     return [*argv, "-device", msgspec.json.encode(device).decode()]
 
@@ -216,14 +218,15 @@ def empty_name(serial: str) -> str:
     return f"empty-{serial}"
 
 
-def _share(share: ShareSpec, fd: int, filesystem: str) -> list[str]:
+def _share(share: ShareSpec, fd: int, filesystem: str, bus: Bus) -> list[str]:
     name = f"share-{share.tag}"
     if filesystem == VIRTIOFS:
         backend = ["-chardev", f"socket,id={name},fd={fd}"]
-        device = {"driver": "vhost-user-fs-pci", "chardev": name, "tag": share.tag, "queue-size": SHARE_QUEUE}
+        virtiofs = bus.device("vhost-user-fs")
+        device = {"driver": virtiofs, "chardev": name, "tag": share.tag, "queue-size": SHARE_QUEUE}
     else:
         backend = ["-fsdev", f"proxy,id={name},sock_fd={fd}"]
-        device = {"driver": "virtio-9p-pci", "fsdev": name, "mount_tag": share.tag, "disable-legacy": "on"}
+        device = {"driver": bus.device("virtio-9p"), "fsdev": name, "mount_tag": share.tag, **bus.modern}
     return [*backend, "-device", msgspec.json.encode(device).decode()]
 
 
@@ -239,20 +242,25 @@ def _nic(nic: Nic, name: str, fd: int, binary: Binary) -> list[str]:
         backend = f"dgram,id={name},local.type=fd,local.str={fd}"
     else:
         backend = f"socket,id={name},fd={fd}"
-    return ["-netdev", backend, "-device", msgspec.json.encode(nic_device(nic, name)).decode()]
+    return [
+        "-netdev",
+        backend,
+        "-device",
+        msgspec.json.encode(nic_device(nic, name, binary.machine.bus)).decode(),
+    ]
 
 
-def nic_device(nic: Nic, netdev: str) -> dict[str, object]:
+def nic_device(nic: Nic, netdev: str, bus: Bus) -> dict[str, object]:
     """The ``device_add`` arguments for a network interface."""
-    return {
-        "driver": "virtio-net-pci",
+    device: dict[str, object] = {
+        "driver": bus.device("virtio-net"),
         "id": nic_id(nic.mac),
         "netdev": netdev,
         "mac": nic.mac,
-        "disable-legacy": "on",
+        **bus.modern,
         "guest_announce": False,  # a clone has nobody to tell that it has moved
-        "romfile": "",
     }
+    return device | {"romfile": ""} if bus is PCI else device
 
 
 def nic_id(mac: str) -> str:
@@ -307,20 +315,20 @@ def blockdev(disk: DiskSpec, filename: str) -> dict[str, object]:
     return node
 
 
-def block_device(disk: DiskSpec, *, waits: bool) -> dict[str, object]:
+def block_device(disk: DiskSpec, bus: Bus, *, waits: bool) -> dict[str, object]:
     """The ``device_add`` arguments for a disk.  ``waits``: see ``VMSpec.waits_for_room``."""
-    return _block_device(disk.serial, node_name(disk.serial), waits=waits)
+    return _block_device(disk.serial, node_name(disk.serial), bus, waits=waits)
 
 
-def _block_device(serial: str, drive: str, *, waits: bool) -> dict[str, object]:
+def _block_device(serial: str, drive: str, bus: Bus, *, waits: bool) -> dict[str, object]:
     return {
-        "driver": "virtio-blk-pci",
+        "driver": bus.device("virtio-blk"),
         "id": device_id(serial),
         "drive": drive,
         "serial": serial,
         # It stops the VM where the host's disk is full (``stall``), and tells the guest of all else; or of that too.
         "werror": "enospc" if waits else "report",
-        "disable-legacy": "on",
+        **bus.modern,
     }
 
 

@@ -61,12 +61,13 @@ def install_hint(machine: Machine) -> str:
 
 async def inspect(path: Path, machine: Machine) -> Binary:
     """Raises ``Unavailable`` for a program that does not run or is not QEMU."""
+    balloon_device = machine.bus.device("virtio-balloon")
     async with asyncio.TaskGroup() as group:
         version = group.create_task(ask(path, "-version"))
         accelerators = group.create_task(ask(path, "-accel", "help"))
         folders = group.create_task(ask(path, "-L", "help"))
         # One question, two answers: without a sandbox in the binary the list does not come.
-        balloon = group.create_task(ask(path, "-sandbox", SANDBOX, "-device", "virtio-balloon-pci,help"))
+        balloon = group.create_task(ask(path, "-sandbox", SANDBOX, "-device", f"{balloon_device},help"))
     places = [os.path.normpath(folder) for folder in folders.result()[1].splitlines()]
     found = re.search(r"QEMU emulator version (\d+\.\d+\.\d+)", version.result()[1])
     if found is None:
@@ -74,7 +75,7 @@ async def inspect(path: Path, machine: Machine) -> Binary:
     words = accelerators.result()[1].split()
     sandboxed, properties = balloon.result()
     if sandboxed != 0:
-        _, properties = await ask(path, "-device", "virtio-balloon-pci,help")
+        _, properties = await ask(path, "-device", f"{balloon_device},help")
     return Binary(
         path,
         file_key(path),

@@ -55,7 +55,7 @@ async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int, *, wa
                 first = await _hand_over(qmp, open_descriptor(disk, sets, stack), disk.serial, undo)
             await qmp.execute("blockdev-add", blockdev(disk, fdset(first)))
             undo.push_async_callback(qmp.execute, "blockdev-del", {"node-name": node_name(disk.serial)})
-            await slots.plug(qmp, block_device(disk, waits=waits), count, f"disk {disk.serial}")
+            await slots.plug(qmp, block_device(disk, slots.bus, waits=waits), count, f"disk {disk.serial}")
             undo.pop_all()
 
 

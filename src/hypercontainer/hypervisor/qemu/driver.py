@@ -114,6 +114,7 @@ class QemuDriver:
             templates=PRIVATE_MEMORY.is_file(),
             drives=True,
             plugs=self.machine.plugs,
+            memory_step_mib=self.machine.memory_step_mib,
             formats=True,
             remotes=remote_disks.is_there(),
             shares=(await self.probe_shares()).filesystem,
@@ -210,7 +211,7 @@ class QemuDriver:
             for one in found:
                 undo.callback(one.close)
             try:
-                watch = Watch(run, self._resolver, new=False)
+                watch = Watch(run, self._resolver, self.machine.bus, new=False)
                 undo.push_async_callback(watch.close)
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
@@ -277,7 +278,7 @@ class QemuDriver:
             wires = nics.wires(spec, run, fds, kind)
             made = command(spec, programs, run, origin, [wire.end for wire in wires], fds)
             streams = stdio(run, fds)
-            watch = Watch(run, self._resolver, new=True)
+            watch = Watch(run, self._resolver, self.machine.bus, new=True)
             undo.push_async_callback(watch.close)
             served = shares.serve_all(spec.shares, programs.server, run.path, streams, fds, undo)
             try:

@@ -17,6 +17,7 @@ from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, plan_fds, qemu_a
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.disks import open_descriptor
 from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY, rights
+from hypercontainer.hypervisor.qemu.machines import HEAD_BYTES
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.linux import unix
 from hypercontainer.linux.confine import Means, Rights
@@ -80,7 +81,7 @@ def command(
     else:
         inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
     machine = programs.qemu.machine
-    if not machine.is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], 0x206, 0)):
+    if not machine.is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], HEAD_BYTES, 0)):
         raise InvalidArgument(f"{spec.kernel} is no kernel that QEMU can boot as {machine.architecture}")
     for disk, numbers in zip(spec.disks, plan.disks, strict=True):
         inherited += open_extents(disk, fds)

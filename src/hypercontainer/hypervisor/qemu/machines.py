@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
 
-from hypercontainer.linux.architectures import AMD64, ARM64, RISCV64
+from hypercontainer.linux.architectures import AMD64, ARM64, PPC64LE, RISCV64, S390X
 
 QBOOT = "qboot.rom"
+# Of a file, to tell whether it is a kernel.
+HEAD_BYTES = 0x10100
+
+
+@dataclass(frozen=True)
+class Bus:
+    """Where virtio's devices are; ``modern``: by which they have no older interface.
+
+    ``slots``: what is plugged into a VM that runs needs a place that is there from the start.
+    """
+
+    name: str
+    modern: dict[str, object] = field(default_factory=dict)
+    slots: bool = True
+
+    def device(self, kind: str) -> str:
+        return f"{kind}-{self.name}"
+
+    def plain(self, kind: str) -> str:
+        """One without properties, as an argument."""
+        return ",".join([self.device(kind), *(f"{key}={value}" for key, value in self.modern.items())])
+
+
+PCI = Bus("pci", {"disable-legacy": "on"})
+CCW = Bus("ccw", slots=False)
 
 
 @dataclass(frozen=True)
@@ -14,9 +40,10 @@ class Machine:
     """``architecture`` in Go's words; ``package``: Debian's with the ``program``.
 
     ``kernels``: where and by what a file is known that QEMU can start as a kernel; it loads anything, and the guest
-    then hangs.  ``firmware``: what may be read of it, where there is any.  ``plugs``: its root ports work with packaged
-    kernels.  ``quick_firmware``: one that does nothing but start a kernel.  ``clones_name_kernel``: a QEMU that starts
-    where a saved one stopped is told of a kernel all the same, since it picks its firmware by that.
+    then hangs.  ``firmware``: what may be read of it, where there is any.  ``plugs``: what is plugged in works with
+    packaged kernels.  ``quick_firmware``: one that does nothing but start a kernel.  ``clones_name_kernel``: a QEMU
+    that starts where a saved one stopped is told of a kernel all the same, since it picks its firmware by that.
+    ``memory_step_mib``: its memory is a multiple of so much.
     """
 
     architecture: str
@@ -30,6 +57,8 @@ class Machine:
     plugs: bool = True
     quick_firmware: str = ""
     clones_name_kernel: bool = False
+    bus: Bus = PCI
+    memory_step_mib: int = 1
 
     def is_kernel(self, head: bytes) -> bool:
         """Whether a file begins like a kernel."""
@@ -38,7 +67,12 @@ class Machine:
 
 # Guests' pages are not merged with others': that tells them about each other.
 _ALONE = "mem-merge=off,dump-guest-core=off"
-_ELF = (0, b"\x7fELF")
+
+
+def _elf(processor: int) -> tuple[int, bytes]:
+    """By ``e_machine`` and ``e_version``."""
+    return 18, struct.pack("<HI", processor, 1)
+
 
 MACHINES: dict[str, Machine] = {
     machine.architecture: machine
@@ -53,7 +87,7 @@ MACHINES: dict[str, Machine] = {
             f"q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,{_ALONE}",
             "max",  # a named model may be unknown to an older QEMU; max is not
             "ttyS0",
-            (_ELF, (0x202, b"HdrS")),  # PVH, a bzImage (Linux boot protocol 2.00)
+            (_elf(62), (0x202, b"HdrS")),  # PVH, a bzImage (Linux boot protocol 2.00)
             (
                 *(QBOOT, "bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot.bin", "linuxboot_dma.bin"),
                 *("multiboot.bin", "multiboot_dma.bin"),
@@ -83,6 +117,33 @@ MACHINES: dict[str, Machine] = {
             ((0x38, b"RSC\x05"),),  # Documentation/riscv/boot-image-header.rst
             ("opensbi-riscv64-generic-fw_dynamic.bin",),
             plugs=False,
+        ),
+        # x-vof: a firmware of QEMU's own, which does nothing but start a kernel; and writes nothing into the memory of
+        # a clone.  The rest is what an emulator has not, and would warn of at each start.
+        Machine(
+            PPC64LE,
+            "qemu-system-ppc64",
+            "qemu-system-ppc",
+            f"pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,{_ALONE}",
+            "max",
+            "hvc0",
+            (_elf(21),),
+            ("vof.bin",),
+            plugs=False,
+            memory_step_mib=256,
+        ),
+        # Its channels take what is plugged in as it comes.
+        Machine(
+            S390X,
+            "qemu-system-s390x",
+            "qemu-system-misc",
+            f"s390-ccw-virtio,{_ALONE}",
+            "max",
+            "ttysclp0",
+            ((0x10008, b"S390EP"),),  # arch/s390/boot/head.S
+            ("s390-ccw.img",),
+            clones_name_kernel=True,
+            bus=CCW,
         ),
     )
 }

@@ -28,7 +28,7 @@ async def attach(qmp: QmpClient, slots: Slots, nic: Nic, tap: Tap, count: int) -
                     await qmp.execute("closefd", {"fdname": name})
                 raise
             undo.push_async_callback(qmp.execute, "netdev_del", {"id": name})
-            await slots.plug(qmp, nic_device(nic, name), count, f"network interface {nic.mac}")
+            await slots.plug(qmp, nic_device(nic, name, slots.bus), count, f"network interface {nic.mac}")
             undo.pop_all()
 
 

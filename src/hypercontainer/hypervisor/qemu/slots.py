@@ -7,13 +7,15 @@ from collections.abc import Mapping
 
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor.qemu.argv import slot_id
+from hypercontainer.hypervisor.qemu.machines import Bus
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
 
 
 class Slots:
-    """Needs every event of its ``QmpClient``."""
+    """Needs every event of its ``QmpClient``; ``bus``: of its VM."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
         self._unplugs: dict[str, asyncio.Future[bool]] = {}
 
     def on_event(self, event: Event) -> None:
@@ -29,11 +31,13 @@ class Slots:
         """
         if count == 0:
             raise Unavailable(f"{what}: this VM was started without slots for more")
-        for number in range(1, count + 1):
+        numbers = range(1, count + 1)
+        slots: list[dict[str, object]] = [{"bus": slot_id(number), "addr": "0x0"} for number in numbers]
+        for slot in (places := slots if self.bus.slots else [{}]):
             try:
-                await qmp.execute("device_add", {**device, "bus": slot_id(number), "addr": "0x0"})
+                await qmp.execute("device_add", {**device, **slot})
             except QmpError as error:
-                if number == count:
+                if slot is places[-1]:
                     hint = f"is one of the {count} slots free?"
                     raise Unavailable(f"{what}: {error.description}", hint=hint) from error
             else:

@@ -28,6 +28,7 @@ from hypercontainer.hypervisor.driver import (
 from hypercontainer.hypervisor.ending import clean, exit_reason
 from hypercontainer.hypervisor.output import DRAIN_TIMEOUT_S, Output
 from hypercontainer.hypervisor.qemu import disks, plugged_nics
+from hypercontainer.hypervisor.qemu.machines import Bus
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpState
 from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.qemu.slots import Slots
@@ -60,8 +61,8 @@ class Watch:
     Made before QEMU runs, so that nothing is missed.
     """
 
-    def __init__(self, run: RunDir, resolver: Resolver, *, new: bool) -> None:
-        self.slots = Slots()
+    def __init__(self, run: RunDir, resolver: Resolver, bus: Bus, *, new: bool) -> None:
+        self.slots = Slots(bus)
         self.migration = Migration()
         self.stall = Stall(f"the VM in {run.path}")
         self.shutdown: ExitReason | None = None
