@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 HYPERSTART := src/hypercontainer/_guest/hyperstart
 NATIVE := src/hypercontainer/_native/jail
 # Other machines' VMs.
-OTHERS := arm64 riscv64
+OTHERS := arm64 riscv64 ppc64le s390x
 GUEST_SOURCES := $(wildcard guest/init/*.c guest/init/*.h guest/include/*.h) guest/init/Makefile
 # Passed on to pytest: make test ARGS="-k logs -x"
 ARGS ?=
@@ -51,7 +51,7 @@ kernel: $(STAMP) ## the project's own guest kernels, from the distribution's sou
 	@tools/setup.sh packages kernel-build
 	@$(BIN)/python guest/kernel/build.py $(FLAVOUR)
 
-guest: $(HYPERSTART) ## the guest's init; guest-arm64, guest-riscv64: for VMs of other architectures
+guest: $(HYPERSTART) ## the guest's init; guest-arm64 and such: for VMs of other architectures
 
 .PHONY: $(OTHERS:%=guest-%)
 $(OTHERS:%=guest-%): guest-%: $(HYPERSTART)-%

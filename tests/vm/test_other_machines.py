@@ -17,7 +17,9 @@ from reach import http_get
 
 TIMEOUT_S = 300
 POOL_OF_1 = "[factory]\ncache = 1\n"
-MACHINES = {"arm64": "aarch64", "riscv64": "riscv64"}
+MACHINES = {"arm64": "aarch64", "riscv64": "riscv64", "ppc64le": "ppc64le", "s390x": "s390x"}
+SOAKS = pytest.mark.skipif("HYPER_SOAK" not in os.environ, reason="boots and clones many machines: minutes")
+SOAKED = [pytest.param(each, marks=SOAKS) for each in MACHINES if each != "arm64"]
 
 
 @pytest.fixture(scope="module")
@@ -31,27 +33,34 @@ def engine() -> Iterator[Hyper]:
         made.remove_all()
 
 
-def test_an_image_for_another_machine_runs_in_a_vm_of_its_architecture(engine: Hyper) -> None:
+@pytest.mark.parametrize("architecture", [each for each in MACHINES if each != "arm64"])
+def test_an_image_for_another_machine_runs_in_a_vm_of_its_architecture(
+    engine: Hyper, architecture: str
+) -> None:
     """With no word of it but the image's, and a note; its calls are judged by its own architecture's filter."""
     script = "uname -m; grep Seccomp: /proc/self/status; unshare -m true; echo $?; exit 3"
-    image = other_machines.reference("riscv64")
+    image = other_machines.reference(architecture)
     done = engine("run", "--rm", image, "sh", "-c", script, check=False, timeout_s=TIMEOUT_S)
     lines = done.stdout.decode().splitlines()
-    assert (done.returncode, lines[0], lines[1].split()[1], lines[-1]) == (3, "riscv64", "2", "1")
-    assert f"image {image} is for linux/riscv64: it runs in a VM for riscv64" in done.stderr.decode()
+    assert (done.returncode, lines[0], lines[1].split()[1], lines[-1]) == (
+        *(3, architecture),
+        *("2", "1"),
+    )
+    assert f"image {image} is for linux/{architecture}: it runs in a VM for {architecture}" in done.stderr.decode()
 
 
-def test_a_container_of_another_machine_does_what_any_does(engine: Hyper) -> None:
+@pytest.mark.parametrize("architecture", ["arm64", *SOAKED])
+def test_a_container_of_another_machine_does_what_any_does(engine: Hyper, architecture: str) -> None:
     """Ports, volumes, exec, logs, cp; and another hyperd finds it again, beside one of this machine's."""
-    port, image = free_port(), other_machines.reference("arm64")
+    port, image, uname = free_port(), other_machines.reference(architecture), MACHINES[architecture]
     serve = "mkdir /www; uname -m > /www/index.html; echo up; echo kept > /data/file; exec httpd -f -h /www"
-    words = ("-d", "--name", "there", "--platform", "linux/arm64", "-v", "data:/data", "-p", f"{port}:80")
+    words = ("-d", "--name", "there", "--platform", f"linux/{architecture}", "-v", "data:/data", "-p", f"{port}:80")
     done = engine("run", *words, image, "sh", "-c", serve, timeout_s=TIMEOUT_S)
     assert b"WARNING" not in done.stderr, "it was asked for"
     engine("run", "-d", "--name", "here", busybox_image.REFERENCE, "sleep", "1000")
-    assert engine.out("exec", "there", "uname", "-m") == "aarch64"
+    assert engine.out("exec", "there", "uname", "-m") == uname
     assert engine.out("exec", "here", "uname", "-m") == "x86_64"
-    assert http_get(f"127.0.0.1:{port}") == (200, b"aarch64\n")
+    assert http_get(f"127.0.0.1:{port}") == (200, f"{uname}\n".encode())
     engine("system", "stop")  # which leaves what runs to the next hyperd
     assert engine.out("exec", "there", "cat", "/data/file") == "kept"
     assert engine.out("logs", "there") == "up"
@@ -77,7 +86,7 @@ def test_what_other_machines_there_are(engine: Hyper) -> None:
     assert {f"{architecture} yes" for architecture in MACHINES} <= set(found)
 
 
-@pytest.mark.skipif("HYPER_SOAK" not in os.environ, reason="boots, saves and clones two machines: minutes")
+@SOAKS
 @pytest.mark.parametrize("architecture", MACHINES)
 def test_another_machine_is_cloned_too(architecture: str) -> None:
     with hyper_context(POOL_OF_1) as made:

@@ -32,7 +32,7 @@ from hypercontainer.hypervisor.qemu.argv import (
     qemu_argv,
 )
 from hypercontainer.hypervisor.qemu.binary import Binary
-from hypercontainer.hypervisor.qemu.machines import MACHINES
+from hypercontainer.hypervisor.qemu.machines import HEAD_BYTES, MACHINES, PCI
 from hypercontainer.hypervisor.remote import RemoteDisk
 from hypercontainer.hypervisor.validate import check_disk, check_spec
 from nics import nat_nic
@@ -198,7 +198,7 @@ def test_guests_that_are_told_of_a_full_disk() -> None:
     argv = " ".join(qemu_argv(NEW, spec, plan_fds(spec)))
     assert argv.count('"werror":"report"') == 3
     assert "enospc" not in argv
-    assert block_device(FULL.disks[0], waits=False)["werror"] == "report"
+    assert block_device(FULL.disks[0], PCI, waits=False)["werror"] == "report"
 
 
 def test_descriptors_have_no_gaps() -> None:
@@ -363,6 +363,24 @@ def test_other_architectures() -> None:
     assert qemu_argv(replace(arm, architecture="riscv64"), FOREIGN, plan_fds(FOREIGN)) == lines(riscv)
 
 
+def test_what_is_on_channels_and_not_on_pci() -> None:
+    """Of a mainframe: each device's name, and none of what only PCI's have; nor places for what is plugged in."""
+    spec = replace(FULL, shares=(ShareSpec("v-1", Path("/v"), read_only=False),))
+    mainframe = replace(NEW, architecture="s390x")
+    argv = qemu_argv(mainframe, spec, plan_fds(spec), shares=P9)
+    devices = [word for before, word in pairwise(argv) if before == "-device"]
+    assert len(devices) > 6
+    assert all("ccw" in device or device.startswith("virtserialport,") for device in devices)
+    assert not any(word in " ".join(argv) for word in ("pci", "disable-legacy", "romfile", "root-port"))
+    assert argv[argv.index("-machine") + 1].startswith("s390-ccw-virtio,")
+
+
+def test_power() -> None:
+    power = qemu_argv(replace(NEW, qboot=False, architecture="ppc64le"), FOREIGN, plan_fds(FOREIGN))
+    assert power[power.index("-machine") + 1].startswith("pseries,x-vof=on,")
+    assert "virtio-rng-pci,disable-legacy=on" in power
+
+
 @pytest.mark.parametrize(
     ("architecture", "at", "magic"),
     [
@@ -370,8 +388,10 @@ def test_other_architectures() -> None:
         ("amd64", 0x202, b"HdrS"),
         ("arm64", 0x38, b"ARM\x64"),
         ("riscv64", 0x38, b"RSC\x05"),
+        ("ppc64le", 18, b"\x15\0\1\0\0\0"),
+        ("s390x", 0x10008, b"S390EP"),
     ],
 )
 def test_a_kernel_is_known_by_what_its_machine_starts(architecture: str, at: int, magic: bytes) -> None:
-    head = bytes(at) + magic + bytes(600)
+    head = (bytes(at) + magic).ljust(HEAD_BYTES, b"\0")
     assert [name for name, machine in MACHINES.items() if machine.is_kernel(head)] == [architecture]

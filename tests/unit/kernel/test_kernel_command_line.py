@@ -57,7 +57,10 @@ def test_an_emulated_kernel_is_told_the_rate_of_its_clock() -> None:
     )
 
 
-@pytest.mark.parametrize(("architecture", "console"), [("arm64", "ttyAMA0"), ("riscv64", "ttyS0")])
+@pytest.mark.parametrize(
+    ("architecture", "console"),
+    [("arm64", "ttyAMA0"), ("riscv64", "ttyS0"), ("ppc64le", "hvc0"), ("s390x", "ttysclp0")],
+)
 def test_another_architecture_has_its_own_console_and_nothing_of_x86(architecture: str, console: str) -> None:
     foreign = replace(kernel("debian"), architecture=architecture)
     words = command_line(foreign, emulated=True, console=True, extra=(), tsc_khz=2_596_117)

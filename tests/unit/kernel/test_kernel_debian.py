@@ -33,7 +33,8 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     packed = tmp_path / "packed"
     library = packed / "lib/modules/6.1.0-9-cloud-amd64"
     library.mkdir(parents=True)
-    builtin = "".join(f"kernel/{name}.ko\n" for name in (*modules.REQUIRED, *modules.OPTIONAL))
+    names = ("virtio_pci", *modules.REQUIRED, *modules.OPTIONAL)
+    builtin = "".join(f"kernel/{name}.ko\n" for name in names)
     (library / "modules.builtin").write_text(builtin)
     (packed / "boot").mkdir()
     image = bytearray(2048)
@@ -108,16 +109,16 @@ def test_the_generic_kernel_is_the_second_choice(tools: Path) -> None:
     assert (found.name, found.version) == ("linux-image-6.1.0-9-amd64", "6.1.5-1")
 
 
-def test_apt_without_lists_says_what_to_do(tools: Path) -> None:
+def test_apt_without_lists_says_what_to_do(tools: Path, tmp_path: Path) -> None:
     script(tools / "apt-cache", "#!/bin/sh\nexit 100\n")
     with pytest.raises(Unavailable, match="apt-get update"):
-        debian.resolve(TARGETS["amd64"], Path())
+        KernelStore(tmp_path / "cache").fetch_debian(print)
 
 
 def test_a_machine_without_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="apt-cache is missing"):
-        debian.resolve(TARGETS["amd64"], Path())
+        KernelStore(tmp_path / "cache").fetch_debian(print)
 
 
 FOREIGN = "linux-image-6.12.1-riscv64"
@@ -155,6 +156,62 @@ def foreign(tools: Path, tmp_path: Path) -> Path:
     return path
 
 
+OLDER = "linux-image-6.12.0-powerpc64le"
+# Whose own suite has a kernel that cannot be used, and the next one a newest that the mirror has not got yet.
+BEHIND_CACHE = """#!/bin/sh
+case "$*" in *bookworm/sources.list*) echo no >&2; exit 1 ;; *APT::Architecture=ppc64el*) ;; *) exit 100 ;; esac
+for last; do :; done
+case "$last" in
+    linux-image-powerpc64le) echo "Version: 6.12.10-1"; echo "Depends: linux-image-6.12.10-powerpc64le" ;;
+    ^*) for each in 6.12.0 6.11.9 6.12.10; do echo "linux-image-$each-powerpc64le - Linux"; done ;;
+    *) version=${last#linux-image-}; echo "Version: ${version%-*}-1" ;;
+esac
+"""
+BEHIND_GET = """#!/bin/sh
+for last; do :; done
+case "$1 $*" in
+    indextargets*) echo http://mirror.example/debian bookworm ;;
+    *bookworm/*) exit 1 ;;
+    *update) ;;
+    *6.12.10-powerpc64le) echo 404 >&2; exit 100 ;;
+    *) echo archive > "${last}_ppc64el.deb" ;;
+esac
+"""
+
+
+def test_what_the_mirror_has_not_is_taken_in_an_older_version(foreign: Path, tmp_path: Path) -> None:
+    """Of a suite whose kernel can be used."""
+    script(tmp_path / "bin/apt-cache", BEHIND_CACHE)
+    script(tmp_path / "bin/apt-get", BEHIND_GET)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 21, 1, *(0,) * 10)
+    foreign.write_bytes(header + b"Linux version 6.12.0-powerpc64le (gcc) ".ljust(2048, b"\0"))
+    foreign.rename(foreign.with_name("vmlinux-6.12.0-powerpc64le"))
+    library = tmp_path / "packed/lib/modules"
+    (library / "6.12.1-riscv64").rename(library / "6.12.0-powerpc64le")
+    said: list[str] = []
+    kernel = KernelStore(tmp_path / "cache").fetch_debian(said.append, "ppc64le")
+    assert (kernel.architecture, kernel.version) == ("ppc64le", "6.12.0-powerpc64le")
+    assert kernel.path.parent == tmp_path / "cache/kernel-ppc64le/debian-6.12.0-1"
+    assert [line for line in said if line.startswith("downloading")] == [
+        "downloading linux-image-6.12.10-powerpc64le",
+        f"downloading {OLDER}",
+    ]
+
+
+def test_an_image_for_s390x_says_which_it_is(tmp_path: Path) -> None:
+    data = bytearray(0x11000)
+    data[0x10008:0x1000E] = b"S390EP"
+    struct.pack_into(">Q", data, 0x10428, 0x10800)
+    data[0x10800:0x10820] = b"6.1.0-50-s390x (debian) #1 SMP  "
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(data)
+    kernel = KernelStore(tmp_path / "cache").user(path)
+    assert (kernel.architecture, kernel.version) == ("s390x", "6.1.0-50-s390x")
+    struct.pack_into(">Q", data, 0x10428, 1 << 63)
+    path.write_bytes(data)
+    assert KernelStore(tmp_path / "cache").user(path).version == ""
+
+
 @pytest.mark.usefixtures("foreign")
 def test_another_architectures_kernel_comes_from_the_suite_that_has_it(tmp_path: Path) -> None:
     store = KernelStore(tmp_path / "cache")
@@ -178,5 +235,5 @@ def test_a_package_with_another_architectures_kernel_is_refused(foreign: Path, t
 
 
 def test_there_are_not_kernels_for_everything(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="no guest kernel for 's390x'"):
-        KernelStore(tmp_path / "cache").fetch_debian(print, "s390x")
+    with pytest.raises(InvalidArgument, match="no guest kernel for 'mips64le'"):
+        KernelStore(tmp_path / "cache").fetch_debian(print, "mips64le")

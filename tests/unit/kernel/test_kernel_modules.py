@@ -134,7 +134,9 @@ def library(root: Path, files: dict[str, str], builtin: tuple[str, ...]) -> Path
 def test_select_takes_what_there_is(tmp_path: Path) -> None:
     required = {f"{name}.ko": "" for name in modules.REQUIRED if name not in ("ext4", "virtio_pci")}
     files = required | {"virtio_pci.ko": "virtio", "virtio.ko": "", "virtio-rng.ko": "", "unwanted.ko": ""}
-    chosen = [module.name for module in modules.select(library(tmp_path, files, ("fs/ext4",)))]
+    chosen = [
+        module.name for module in modules.select(library(tmp_path, files, ("fs/ext4",)), ("virtio_pci",))
+    ]
     assert chosen[:2] == ["virtio", "virtio_pci"]
     assert chosen[-1] == "virtio_rng"
     assert "ext4" not in chosen
@@ -143,4 +145,4 @@ def test_select_takes_what_there_is(tmp_path: Path) -> None:
 
 def test_select_names_a_required_module_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="has no module virtio_pci"):
-        modules.select(library(tmp_path, {"overlay.ko": ""}, ()))
+        modules.select(library(tmp_path, {"overlay.ko": ""}, ()), ("virtio_pci",))

@@ -22,7 +22,9 @@ from hypercontainer.linux.seccomp import (
     AUDIT_ARM,
     AUDIT_ARM64,
     AUDIT_I386,
+    AUDIT_PPC64LE,
     AUDIT_RISCV64,
+    AUDIT_S390X,
     AUDIT_X86_64,
     ENOSYS,
     ERRNO,
@@ -45,22 +47,27 @@ U64 = (1 << 64) - 1
 ZERO = (0,) * 6
 
 
-def disassembled(program: bytes) -> bpf.Code:
-    return [bpf.Instruction(code, k, jt, jf) for code, jt, jf, k in struct.iter_unpack("<HBBI", program)]
+def disassembled(program: bytes, order: str = "<") -> bpf.Code:
+    each = struct.iter_unpack(order + "HBBI", program)
+    return [bpf.Instruction(code, k, jt, jf) for code, jt, jf, k in each]
 
 
 def run(
-    program: list[bpf.Instruction], number: int, arch: int = AUDIT_X86_64, args: tuple[int, ...] = ZERO
+    program: list[bpf.Instruction],
+    number: int,
+    arch: int = AUDIT_X86_64,
+    args: tuple[int, ...] = ZERO,
+    order: str = "<",
 ) -> int:
     """The kernel's interpreter, in small, with its checks."""
-    data = struct.pack("<IIQ6Q", number, arch, 0, *args)
+    data = struct.pack(order + "IIQ6Q", number, arch, 0, *args)
     at = a = 0
     for _ in range(len(program)):
         code, k, jt, jf = program[at]
         at += 1
         if code == bpf.LD_WORD:
             assert k % 4 == 0
-            a = struct.unpack_from("<I", data, k)[0]
+            a = struct.unpack_from(order + "I", data, k)[0]
         elif code == bpf.AND:
             a &= k
         elif code == bpf.JUMP:
@@ -392,7 +399,15 @@ def test_numbers_are_the_headers(header: str, table: dict[str, int], bit: int) -
 
 
 def test_every_name_of_the_default_profile_is_a_call() -> None:
-    known = {*syscalls.X86_64, *syscalls.I386, *syscalls.ARM, *syscalls.RISCV64}
+    tables = (
+        syscalls.X86_64,
+        syscalls.I386,
+        syscalls.ARM,
+        syscalls.RISCV64,
+        syscalls.PPC64LE,
+        syscalls.S390X,
+    )
+    known = {name for table in tables for name in table}
     assert {name for rule in PROFILE.rules for name in rule.names} <= known
 
 
@@ -402,32 +417,44 @@ def test_every_name_of_the_default_profile_is_a_call() -> None:
         ("arm64", AUDIT_ARM64, syscalls.ARM64, (), ("riscv_flush_icache",)),
         ("arm64", AUDIT_ARM, syscalls.ARM, ("cacheflush", "set_tls", "sync_file_range2"), ()),
         ("riscv64", AUDIT_RISCV64, syscalls.RISCV64, ("riscv_flush_icache", "riscv_hwprobe"), ()),
+        ("ppc64le", AUDIT_PPC64LE, syscalls.PPC64LE, ("swapcontext", "sync_file_range2"), ("arch_prctl",)),
+        ("s390x", AUDIT_S390X, syscalls.S390X, ("s390_pci_mmio_read",), ("swapcontext",)),
     ],
 )
 def test_the_default_on_other_machines(
     machine: str, audit: int, numbers: dict[str, int], own: tuple[str, ...], others: tuple[str, ...]
 ) -> None:
     """The calls that programs need, by the machine's own numbers; nothing of another architecture passes."""
-    program = disassembled(compile_filter(PROFILE, DEFAULT, machine=machine))
+    order = ">" if machine == "s390x" else "<"
+    program = disassembled(compile_filter(PROFILE, DEFAULT, machine=machine), order)
 
     def verdict(name: str, *args: int) -> int:
-        return run(program, numbers[name], audit, (*args, *ZERO)[:6])
+        return run(program, numbers[name], audit, (*args, *ZERO)[:6], order)
 
     for name in ("read", "openat", "execve", "fstat", "rt_sigreturn", "clone", "exit_group", *own):
         assert verdict(name) == ALLOW, name
     for name in ("keyctl", "unshare", "mount", "init_module", "reboot"):
         assert verdict(name) == EPERM, name
-    assert (verdict("clone3"), verdict("clone", 0x10000000)) == (ENOSYS, EPERM)
-    assert (
-        run(program, max(number for number in numbers.values() if number < 0xF0000) + 40, audit, ZERO)
-        == ENOSYS
+    flags = (0, 0x10000000) if machine == "s390x" else (0x10000000, 0)
+    assert (verdict("clone3"), verdict("clone", *flags), verdict("clone", *reversed(flags))) == (
+        ENOSYS,
+        EPERM,
+        ALLOW,
     )
-    for foreign in {AUDIT_X86_64, AUDIT_I386, AUDIT_ARM64, AUDIT_RISCV64} - {audit, _NATIVE_OF[machine]}:
-        assert run(program, 0, foreign, ZERO) == KILL_THREAD
+    assert (verdict("socket", 40), verdict("socket", 40 << 32)) == (EPERM, ALLOW)
+    highest = max(number for number in numbers.values() if number < 0xF0000)
+    assert run(program, highest + 40, audit, ZERO, order) == ENOSYS
+    for foreign in {AUDIT_X86_64, AUDIT_I386, *_NATIVE_OF.values()} - {audit, _NATIVE_OF[machine]}:
+        assert run(program, 0, foreign, ZERO, order) == KILL_THREAD
     assert not set(others) & set(numbers)
 
 
-_NATIVE_OF = {"arm64": AUDIT_ARM64, "riscv64": AUDIT_RISCV64}
+_NATIVE_OF = {
+    "arm64": AUDIT_ARM64,
+    "riscv64": AUDIT_RISCV64,
+    "ppc64le": AUDIT_PPC64LE,
+    "s390x": AUDIT_S390X,
+}
 
 
 def test_a_profile_may_leave_arms_calls_out() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 
 from hypercontainer.linux.architectures import AMD64, ARM64, PPC64LE, RISCV64, S390X
@@ -67,12 +66,7 @@ class Machine:
 
 # Guests' pages are not merged with others': that tells them about each other.
 _ALONE = "mem-merge=off,dump-guest-core=off"
-
-
-def _elf(processor: int) -> tuple[int, bytes]:
-    """By ``e_machine`` and ``e_version``."""
-    return 18, struct.pack("<HI", processor, 1)
-
+_ELF = (0, b"\x7fELF")
 
 MACHINES: dict[str, Machine] = {
     machine.architecture: machine
@@ -87,7 +81,7 @@ MACHINES: dict[str, Machine] = {
             f"q35,sata=off,smm=off,usb=off,hpet=off,smbus=off,vmport=off,i8042=off,{_ALONE}",
             "max",  # a named model may be unknown to an older QEMU; max is not
             "ttyS0",
-            (_elf(62), (0x202, b"HdrS")),  # PVH, a bzImage (Linux boot protocol 2.00)
+            (_ELF, (0x202, b"HdrS")),  # PVH, a bzImage (Linux boot protocol 2.00)
             (
                 *(QBOOT, "bios-256k.bin", "kvmvapic.bin", "pvh.bin", "linuxboot.bin", "linuxboot_dma.bin"),
                 *("multiboot.bin", "multiboot_dma.bin"),
@@ -127,7 +121,7 @@ MACHINES: dict[str, Machine] = {
             f"pseries,x-vof=on,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off,{_ALONE}",
             "max",
             "hvc0",
-            (_elf(21),),
+            ((18, b"\x15\0\1\0\0\0"),),  # e_machine, e_version
             ("vof.bin",),
             plugs=False,
             memory_step_mib=256,
