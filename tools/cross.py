@@ -35,11 +35,11 @@ def unpacked(package: str, architecture: str) -> Path:
     return root
 
 
-def build(architecture: str, output: Path) -> None:
+def make(architecture: str, *words: str) -> None:
+    """In the init's folder, for that machine; raises suites.Missing and CalledProcessError."""
     musl = unpacked("musl-dev", architecture) / "usr"
     argv = ["make", "-s", "--no-print-directory", "-C", str(ROOT / "guest/init")]
-    argv += [f"CROSS={MACHINES[architecture]}", f"MUSL={musl}", f"OUT={output.absolute()}"]
-    subprocess.run(argv, check=True)
+    subprocess.run([*argv, f"CROSS={MACHINES[architecture]}", f"MUSL={musl}", *words], check=True)
 
 
 def main() -> int:
@@ -47,7 +47,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        build(sys.argv[1], Path(sys.argv[2]))
+        make(sys.argv[1], f"OUT={Path(sys.argv[2]).absolute()}")
     except (suites.Missing, subprocess.CalledProcessError) as error:
         print(f"cross: {sys.argv[1]}: {error}", file=sys.stderr)
         return 1

@@ -46,7 +46,10 @@ def test_an_image_for_another_machine_runs_in_a_vm_of_its_architecture(
         *(3, architecture),
         *("2", "1"),
     )
-    assert f"image {image} is for linux/{architecture}: it runs in a VM for {architecture}" in done.stderr.decode()
+    assert (
+        f"image {image} is for linux/{architecture}: it runs in a VM for {architecture}"
+        in done.stderr.decode()
+    )
 
 
 @pytest.mark.parametrize("architecture", ["arm64", *SOAKED])
@@ -54,7 +57,17 @@ def test_a_container_of_another_machine_does_what_any_does(engine: Hyper, archit
     """Ports, volumes, exec, logs, cp; and another hyperd finds it again, beside one of this machine's."""
     port, image, uname = free_port(), other_machines.reference(architecture), MACHINES[architecture]
     serve = "mkdir /www; uname -m > /www/index.html; echo up; echo kept > /data/file; exec httpd -f -h /www"
-    words = ("-d", "--name", "there", "--platform", f"linux/{architecture}", "-v", "data:/data", "-p", f"{port}:80")
+    words = (
+        "-d",
+        "--name",
+        "there",
+        "--platform",
+        f"linux/{architecture}",
+        "-v",
+        "data:/data",
+        "-p",
+        f"{port}:80",
+    )
     done = engine("run", *words, image, "sh", "-c", serve, timeout_s=TIMEOUT_S)
     assert b"WARNING" not in done.stderr, "it was asked for"
     engine("run", "-d", "--name", "here", busybox_image.REFERENCE, "sleep", "1000")

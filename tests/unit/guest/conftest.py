@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import cross
+
 SOURCES = Path(__file__).parents[3] / "guest/init"
 
 
@@ -17,3 +19,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = directory / "run_archive"
     subprocess.run(["make", "-s", "-C", SOURCES, made, f"TESTS={directory}"], check=True, timeout=240)
     return made
+
+
+@pytest.fixture(scope="session")
+def big_endian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of unit tests for s390x, which qemu-s390x runs here."""
+    directory = tmp_path_factory.mktemp("big-endian")
+    names = ("test_wire", "test_stream", "test_session")
+    cross.make("s390x", "-j2", f"TESTS={directory}", *(str(directory / name) for name in names))
+    return directory

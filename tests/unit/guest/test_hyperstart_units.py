@@ -36,6 +36,13 @@ def test_units(programs: Path, tmp_path: Path, name: str) -> None:
     run(programs / f"test_{name}", *arguments)
 
 
+@pytest.mark.parametrize("name", ["wire", "stream", "session"])
+def test_units_where_the_highest_byte_comes_first(big_endian: Path, tmp_path: Path, name: str) -> None:
+    """What goes over the wire has one order of bytes, whatever the machine's."""
+    arguments = {"wire": [MESSAGES], "session": [tmp_path]}.get(name, [])
+    run("qemu-s390x", big_endian / f"test_{name}", *arguments)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_fuzz(programs: Path, tmp_path: Path, seed: int) -> None:
     run(programs / "fuzz_session", tmp_path, str(seed), "1500")
