@@ -32,6 +32,7 @@ import cross
 import suites
 from hypercontainer.errors import HyperError
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
+from hypercontainer.linux.architectures import debians
 
 ROOT = Path(__file__).resolve().parents[1]
 GLIBC = (2, 17)
@@ -163,7 +164,7 @@ def write_licences(folder: Path, kernel: Kernel, slirp: Path) -> None:
             f"{', '.join(texts)} |"
         )
     for architecture in cross.MACHINES:
-        found = suites.fetch("musl-dev", (cross.SUITE,), architecture)
+        found = suites.fetch("musl-dev", (cross.SUITE,), debians(architecture))
         shutil.copyfile(
             cross.unpacked("musl-dev", architecture) / COPYRIGHTS.relative_to("/") / "musl-dev/copyright",
             folder / f"musl-{architecture}-copyright.txt",

@@ -196,6 +196,8 @@ def test_what_is_inside(wheel: Path) -> None:
             "_guest/hyperstart",
             "_guest/hyperstart-arm64",
             "_guest/hyperstart-riscv64",
+            "_guest/hyperstart-ppc64le",
+            "_guest/hyperstart-s390x",
             "_guest/uml/linux",
         )
         assert all(opened.getinfo(names[name]).external_attr >> 16 & 0o111 for name in programs)
@@ -206,6 +208,8 @@ def test_what_is_inside(wheel: Path) -> None:
         "hyperstart",
         "hyperstart-arm64",
         "hyperstart-riscv64",
+        "hyperstart-ppc64le",
+        "hyperstart-s390x",
         "jail",
         "netns",
         "sharefs",
