@@ -95,12 +95,9 @@ async def plan_hardware(
     shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
     remotes = await remote.disks(contents.volumes.values())
     joined = await supplies.networks.allot(record, published)
+    served = len(shares) + remote.as_shares(remotes)
     limits = chosen.driver.limits(
-        memory_mib,
-        record.cpus,
-        accelerator,
-        boot_files_bytes=boot_files_bytes,
-        shares=len(shares) + remote.as_shares(remotes),
+        memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=served
     )
     spec = VMSpec(
         id=record.id[:12],
@@ -121,7 +118,7 @@ async def plan_hardware(
         waits_for_room=supplies.machine.disk_full == "pause",
     )
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
-    facts |= {**_vm_facts(record, chosen, arguments), "memory_mib": memory_mib}
+    facts |= _vm_facts(record, chosen, arguments) | {"memory_mib": memory_mib}
     if not (await chosen.driver.capabilities()).plugs:
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()

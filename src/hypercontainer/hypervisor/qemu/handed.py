@@ -81,7 +81,8 @@ def command(
     else:
         inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
     machine = programs.qemu.machine
-    if not machine.is_kernel(os.pread(inherited[plan.kernel - FIRST_FD], HEAD_BYTES, 0)):
+    head = os.pread(inherited[plan.kernel - FIRST_FD], HEAD_BYTES, 0)
+    if origin.role is not Role.CLONE and not machine.is_kernel(head):
         raise InvalidArgument(f"{spec.kernel} is no kernel that QEMU can boot as {machine.architecture}")
     for disk, numbers in zip(spec.disks, plan.disks, strict=True):
         inherited += open_extents(disk, fds)
