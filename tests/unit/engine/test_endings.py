@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_driver import FakeDriver
 from fake_world import IMAGE, World
 from free_port import free_port
 from hypercontainer.contract.networks import Join
@@ -21,6 +23,7 @@ from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import plan_hardware
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.errors import AgentError, Conflict, HypervisorError
+from hypercontainer.hypervisor.driver import Capabilities
 from stories import Tell, member, pod, states
 
 MANIFEST = f"""
@@ -260,6 +263,27 @@ def test_a_manifest_waits_for_pods_that_are_not_taken_back_yet(
         await play
         assert runs(w) == before
         assert len(w.driver.launched) == launched
+
+    tell(story)
+
+
+def test_a_vm_has_the_memory_that_its_machine_can_have(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked for, or the next that there is; and that is what is told of it."""
+    before = FakeDriver.capabilities
+
+    async def in_steps(driver: FakeDriver) -> Capabilities:
+        return replace(await before(driver), memory_step_mib=256)
+
+    monkeypatch.setattr(FakeDriver, "capabilities", in_steps)
+
+    async def story(w: World) -> None:
+        await w.engine.containers.create(alone(w, "a", memory_bytes=300 << 20))
+        container = await w.engine.containers.held("a")
+        sandbox = container.sandbox
+        hardware, facts = await plan_hardware(
+            sandbox.record.value, container._ties.contents(), sandbox._supplies
+        )
+        assert (hardware.spec.memory_mib, facts["memory_mib"]) == (512, 512)
 
     tell(story)
 

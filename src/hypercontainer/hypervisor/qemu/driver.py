@@ -111,7 +111,7 @@ class QemuDriver:
             binary.accelerators,
             sandbox=binary.sandbox,
             confinement=jail.words(await jail.means(self._cache)),
-            templates=PRIVATE_MEMORY.is_file(),
+            templates=PRIVATE_MEMORY.is_file() and self.machine.clones,
             drives=True,
             plugs=self.machine.plugs,
             memory_step_mib=self.machine.memory_step_mib,

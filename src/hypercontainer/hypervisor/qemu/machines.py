@@ -42,7 +42,7 @@ class Machine:
     then hangs.  ``firmware``: what may be read of it, where there is any.  ``plugs``: what is plugged in works with
     packaged kernels.  ``quick_firmware``: one that does nothing but start a kernel.  ``clones_name_kernel``: a QEMU
     that starts where a saved one stopped is told of a kernel all the same, since it picks its firmware by that.
-    ``memory_step_mib``: its memory is a multiple of so much.
+    ``memory_step_mib``: its memory is a multiple of so much.  ``clones``: one that was saved goes on elsewhere.
     """
 
     architecture: str
@@ -57,6 +57,7 @@ class Machine:
     quick_firmware: str = ""
     clones_name_kernel: bool = False
     bus: Bus = PCI
+    clones: bool = True
     memory_step_mib: int = 1
 
     def is_kernel(self, head: bytes) -> bool:
@@ -112,8 +113,8 @@ MACHINES: dict[str, Machine] = {
             ("opensbi-riscv64-generic-fw_dynamic.bin",),
             plugs=False,
         ),
-        # x-vof: a firmware of QEMU's own, which does nothing but start a kernel; and writes nothing into the memory of
-        # a clone.  The rest is what an emulator has not, and would warn of at each start.
+        # x-vof: a firmware of QEMU's own, which does nothing but start a kernel.  The rest is what an emulator has not,
+        # and would warn of at each start.  A clone stands still (QEMU 7.2): nothing wakes it any more.
         Machine(
             PPC64LE,
             "qemu-system-ppc64",
@@ -124,6 +125,7 @@ MACHINES: dict[str, Machine] = {
             ((18, b"\x15\0\1\0\0\0"),),  # e_machine, e_version
             ("vof.bin",),
             plugs=False,
+            clones=False,
             memory_step_mib=256,
         ),
         # Its channels take what is plugged in as it comes.
