@@ -100,14 +100,13 @@ def test_what_other_machines_there_are(engine: Hyper) -> None:
 
 
 @SOAKS
-@pytest.mark.parametrize("architecture", MACHINES)
-def test_another_machine_stands_ready_too(architecture: str) -> None:
-    """As a clone, or booted ahead where there are none."""
+@pytest.mark.parametrize("architecture", [each for each in MACHINES if each != "ppc64le"])
+def test_another_machine_is_cloned_too(architecture: str) -> None:
     with hyper_context(POOL_OF_1) as made:
         made("load", stdin=other_machines.busybox(architecture))
         for name in ("first", "second"):
             words = ("run", "--name", name, other_machines.reference(architecture), "uname", "-m")
             assert made.out(*words, timeout_s=TIMEOUT_S) == MACHINES[architecture]
-            made.until(lambda: ready(made) or None, "a VM that stands ready", deadline_s=TIMEOUT_S)
+            made.until(lambda: ready(made) or None, "a clone that stands ready", deadline_s=TIMEOUT_S)
         assert started_as(made, "second") == "warm"
         made.remove_all()

@@ -98,7 +98,7 @@ def _parse_elf(data: mmap.mmap) -> Image:
 
 def _packed_version(data: mmap.mmap) -> str:
     """Of an image for s390x, whose kernel is packed: where its parameters say."""
-    (pointer,) = struct.unpack_from(">Q", data, _S390_VERSION_POINTER_AT)
+    pointer = int.from_bytes(data[_S390_VERSION_POINTER_AT : _S390_VERSION_POINTER_AT + 8], "big")
     return _word(data, pointer) if pointer < len(data) else ""
 
 

@@ -210,6 +210,8 @@ def test_an_image_for_s390x_says_which_it_is(tmp_path: Path) -> None:
     struct.pack_into(">Q", data, 0x10428, 1 << 63)
     path.write_bytes(data)
     assert KernelStore(tmp_path / "cache").user(path).version == ""
+    path.write_bytes(data[:0x10010])
+    assert KernelStore(tmp_path / "cache").user(path).version == ""
 
 
 @pytest.mark.usefixtures("foreign")
