@@ -14,7 +14,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,6 @@ from free_port import free_port
 from host_address import host_address, taken
 from hyper import Hyper
 from hyper import hyper as hyper_context
-from hypercontainer.network.uplink import HostLink
 from owners import OWNERS, hyper_of
 from reach import http_get
 from until import until
@@ -487,19 +485,3 @@ def test_two_hyperds_have_networks_of_their_own(hyper: Hyper, hypervisor: str) -
 def _subnet(hyper: Hyper) -> ipaddress.IPv4Network:
     """Of its default network."""
     return ipaddress.IPv4Network(hyper.json("network", "inspect", "bridge")[0]["IPAM"]["Config"][0]["Subnet"])
-
-
-def test_nothing_is_left_when_the_last_hyperd_has_ended(hypervisor: str) -> None:
-    with hyper_context(hypervisor=hypervisor) as made:
-        made("load", stdin=busybox_image.archive([busybox_image.layer()]))
-        made("run", "--rm", "-p", "127.0.0.1::80", BUSYBOX, "true")
-        mark = HostLink(str(made.run_dir / "networks")).mark
-        assert _marked(mark) == {f"hyp-{mark}", f"table inet hyper_{mark}"}
-    assert _marked(mark) == set()
-
-
-def _marked(mark: str) -> set[str]:
-    """Interfaces and tables of the host that are one hyperd's: others' come and go meanwhile."""
-    links = [path.name for path in Path("/sys/class/net").iterdir()]
-    rules = subprocess.run(["nft", "list", "tables"], capture_output=True, check=True).stdout.decode()
-    return {line for line in (*links, *rules.splitlines()) if mark in line}
