@@ -1,5 +1,5 @@
-"""Disks of the user's own as they are typed (``--mount type=disk``, ``nbd``, ``iscsi``), and what the API is asked for
-(contract/volumes.py)."""
+"""Disks of the user's own as they are typed (``--mount type=disk``, ``nbd``, ``iscsi``, ``rbd``), and what the API is
+asked for (contract/volumes.py)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ _PATHS = ("tls-certificates", "tls-psk-file", "password-file")
 _WORDS = ("tls-hostname", "user")
 OF_DISK, OF_MOUNT = ("format",), ("source", "target", "readonly", "subpath")
 OF_NBD, OF_ISCSI = ("tls-certificates", "tls-psk-file", "tls-hostname", "user"), ("user", "password-file")
+OF_RBD = ("cluster",)
 
 
 def disk_source(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]:
-    """``kind``: disk, nbd or iscsi; the keys are those that it takes."""
+    """``kind``: disk, nbd, iscsi or rbd; the keys are those that it takes."""
+    if kind == "rbd":
+        return _image(values, typed)
     if kind != "disk":
         return _network(kind, values, typed)
     if not values.get("source"):
@@ -56,6 +59,14 @@ def _network(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]:
     asked = {"kind": "network", "uri": uri}
     asked |= {key.replace("-", "_"): os.path.abspath(values[key]) for key in _PATHS if key in values}  # noqa: PTH100
     return asked | {key.replace("-", "_"): values[key] for key in _WORDS if key in values}
+
+
+def _image(values: dict[str, str], typed: str) -> dict[str, Any]:
+    if "/" not in values.get("source", ""):
+        raise UsageError(
+            f"invalid --mount {typed!r}: type rbd needs a source, an image", hint="source=POOL/IMAGE"
+        )
+    return {"kind": "network", "uri": f"rbd://{values.get('cluster', '')}/{values['source']}"}
 
 
 def _format(path: str, typed: str) -> str:
