@@ -29,7 +29,7 @@ _PATHS = ("tls-certificates", "tls-psk-file", "password-file")
 _WORDS = ("tls-hostname", "user")
 OF_DISK, OF_MOUNT = ("format",), ("source", "target", "readonly", "subpath")
 OF_NBD, OF_ISCSI = ("tls-certificates", "tls-psk-file", "tls-hostname", "user"), ("user", "password-file")
-OF_RBD = ("cluster",)
+OF_RBD, CLUSTER = ("cluster",), "ceph"  # as Ceph itself calls the only one
 
 
 def disk_source(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _image(values: dict[str, str], typed: str) -> dict[str, Any]:
         raise UsageError(
             f"invalid --mount {typed!r}: type rbd needs a source, an image", hint="source=POOL/IMAGE"
         )
-    return {"kind": "network", "uri": f"rbd://{values.get('cluster', '')}/{values['source']}"}
+    return {"kind": "network", "uri": f"rbd://{values.get('cluster', CLUSTER)}/{values['source']}"}
 
 
 def _format(path: str, typed: str) -> str:

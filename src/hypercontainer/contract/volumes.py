@@ -48,8 +48,8 @@ class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag
 
 class NetworkDisk(Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
     """A disk that a server has.  ``uri``: nbd://HOST[:PORT]/EXPORT, nbds:// over TLS, nbd+unix:///EXPORT?socket=PATH,
-    nbds+unix://, iscsi://HOST[:PORT]/TARGET/LUN, rbd://[CLUSTER]/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT] of a cluster that
-    hyperd's configuration has ("": ceph), or rbd://MONITOR[:PORT],.../POOL/... with ``user`` and ``password_file``.
+    nbds+unix://, iscsi://HOST[:PORT]/TARGET/LUN, rbd://CLUSTER/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT] of a cluster that
+    hyperd's configuration has, or rbd://MONITOR[:PORT],.../POOL/... with ``user`` and ``password_file``.
 
     What is secret stands in files of hyperd's machine, which are read each time a VM is started, with the rights of who
     asks: ``tls_certificates`` is a directory with ca-cert.pem and, where the server wants to know who somebody is,

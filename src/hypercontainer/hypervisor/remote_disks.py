@@ -123,7 +123,12 @@ def _nbd(disk: RemoteDisk) -> dict[str, object]:
 
 
 def _rbd(disk: RemoteDisk, folder: Path) -> dict[str, object]:
-    where = {"pool": disk.pool, "image": disk.name, "user": disk.user, "conf": f"{folder}/{CEPH_CONF}"}
+    where: dict[str, object] = {
+        "pool": disk.pool,
+        "image": disk.name,
+        "user": disk.user,
+        "conf": f"{folder}/{CEPH_CONF}",
+    }
     where |= {"namespace": disk.namespace} if disk.namespace else {}
     return where | ({"snapshot": disk.snapshot} if disk.snapshot else {})
 

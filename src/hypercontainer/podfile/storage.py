@@ -35,6 +35,7 @@ _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 _DISKS = ("raw", "qcow2", "vdi", "vmdk")
 _NETWORK = ("nbd", "iscsi", "rbd")
 _KINDS = f"{', '.join((*_DISKS, *_NETWORK))}, vfs"
+CLUSTER = "ceph"  # as Ceph itself calls the only one
 _CACHES = ("off", "none", "directsync", "writeback", "unsafe", "writethrough")
 _LATER = {"nas": "network file systems"}
 
@@ -304,7 +305,7 @@ def _image(table: Table) -> NetworkDisk:
     has the key, since whoever reads a podfile would read that in it."""
     image, option = table.needed("source").removeprefix("rbd:"), table.table("option")
     if option is None:
-        return NetworkDisk(f"rbd:///{image}")
+        return NetworkDisk(f"rbd://{CLUSTER}/{image}")
     monitors, user, keyring = option.texts("monitors"), option.text("user"), option.text("keyring")
     cluster = option.text("cluster")
     option.done()
@@ -314,7 +315,9 @@ def _image(table: Table) -> NetworkDisk:
     if len({bool(monitors), bool(user), bool(keyring)}) > 1 or (cluster and keyring):
         hint = "cluster, one of hyperd's configuration; or monitors, user and keyring"
         raise option.error("", "that is no cluster", hint)
-    return NetworkDisk(f"rbd://{','.join(monitors) or cluster}/{image}", user=user, password_file=keyring)
+    return NetworkDisk(
+        f"rbd://{','.join(monitors) or cluster or CLUSTER}/{image}", user=user, password_file=keyring
+    )
 
 
 def _not_yet(table: Table, kind: str) -> InvalidArgument:

@@ -16,7 +16,6 @@ from hypercontainer.errors import InvalidArgument, NotFound, NotSupported, Unava
 from hypercontainer.linux.users import User, open_regular
 
 NBD, ISCSI, RBD = "nbd", "iscsi", "rbd"
-CLUSTER = "ceph"  # which is meant where none is said
 CA, CERTIFICATE, KEY, PSK, PASSWORD = "ca-cert.pem client-cert.pem client-key.pem keys.psk password".split()
 _PORTS = {NBD: 10809, ISCSI: 3260}
 _SCHEMES = {  # protocol, TLS, by a unix socket
@@ -40,7 +39,7 @@ _MONITORS_MAX = 16
 _PART = re.compile(r"[!-.0-?A-~]{1,255}")  # of the name of an image, in which / and @ stand for themselves
 _USER = re.compile(r"[!-~]{1,255}")
 _PRINTABLE = re.compile(r"[!-~]+")
-_HINT = "such as nbd://HOST:10809/EXPORT, nbds://..., nbd+unix:///EXPORT?socket=PATH, iscsi://HOST/TARGET/LUN, rbd:///POOL/IMAGE"
+_HINT = "such as nbd://HOST:10809/EXPORT, nbds://..., nbd+unix:///EXPORT?socket=PATH, iscsi://HOST/TARGET/LUN, rbd://CLUSTER/POOL/IMAGE"
 
 
 @dataclass(frozen=True)
@@ -156,21 +155,20 @@ def _image(disk: NetworkDisk) -> Where:
     if match is None or not all(_PART.fullmatch(part) for part in parts if part):
         raise InvalidArgument(f"network disk {shown}: that is no image of a pool", hint=_IMAGE_HINT)
     pool, namespace, name, snapshot = parts
-    host = place or CLUSTER
-    found = Where(RBD, host, 0, "", name, 0, False, user or disk.user, pool, namespace, snapshot)
-    monitors = host.split(",")
-    if not disk.password_file and not _CLUSTER.fullmatch(host):
-        raise InvalidArgument(f"network disk {shown}: {host[:80]!r} is no cluster's name", hint=_IMAGE_HINT)
+    found = Where(RBD, place, 0, "", name, 0, False, user or disk.user, pool, namespace, snapshot)
+    monitors = place.split(",")
+    if not disk.password_file and not _CLUSTER.fullmatch(place):
+        raise InvalidArgument(f"network disk {shown}: {place[:80]!r} is no cluster's name", hint=_IMAGE_HINT)
     if len(monitors) > _MONITORS_MAX or not (
-        _CLUSTER.fullmatch(host) or all(map(_MONITOR.fullmatch, monitors))
+        _CLUSTER.fullmatch(place) or all(map(_MONITOR.fullmatch, monitors))
     ):
-        raise InvalidArgument(f"network disk {shown}: {host[:80]!r} are no monitors", hint=_IMAGE_HINT)
+        raise InvalidArgument(f"network disk {shown}: {place[:80]!r} are no monitors", hint=_IMAGE_HINT)
     _check_secrets(shown, found, disk)
     return found
 
 
 _IMAGE_HINT = (
-    "rbd://[CLUSTER]/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT], of a cluster of hyperd's configuration; "
+    "rbd://CLUSTER/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT], of a cluster of hyperd's configuration; "
     "or rbd://MONITOR,MONITOR/POOL/IMAGE, with user and password_file"
 )
 
