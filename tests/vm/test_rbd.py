@@ -56,6 +56,7 @@ def test_an_image_from_its_first_vm_to_the_next(hyper: Hyper, pool: Ceph, tmp_pa
     disk = ext4(tmp_path / "disk.raw")
     pool.image(disk, "one")
     hyper("run", "--rm", *mount("one", "/d"), BUSYBOX, "sh", "-c", "echo first > /d/note")
+    assert b"Watchers: none" in pool.rbd("status", f"{POOL}/one")  # nobody has to wait for who has gone
     assert pool.content("one", "/note") == b"first\n"
     pool.rbd("snap", "create", f"{POOL}/one@before")
     script = "cat /s/note; touch /s/x; echo second > /d/note; sync; echo up; exec sleep 600"
