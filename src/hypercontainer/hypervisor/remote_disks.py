@@ -69,7 +69,9 @@ class Serving:
 
     @property
     def helper(self) -> Helper:
-        return Helper(f"{helpers.DISK} {self.disk.serial}", self.process.pid, self.process.identity.start_ticks)
+        return Helper(
+            f"{helpers.DISK} {self.disk.serial}", self.process.pid, self.process.identity.start_ticks
+        )
 
     def open_gate(self) -> None:
         self.gate.open()

@@ -175,7 +175,8 @@ TABLE: dict[str, Fields] = {
     ),
     # volumes
     "Volume": _fields(
-        "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected secret",
+        "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected rbd "
+        "secret",
         **dict.fromkeys(_REMOTE_VOLUMES, _NETWORK_STORAGE),
     ),
     "EmptyDirVolumeSource": _fields("medium sizeLimit", mode="its mode is always 0777"),
