@@ -7,6 +7,7 @@ import hashlib
 import os
 
 from hypercontainer.cli.options import UsageError
+from hypercontainer.contract.disk_formats import QCOW2, VDI, VDI_AT, VMDK, VMDK_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,13 +15,8 @@ if TYPE_CHECKING:
 
 # The API is always told the format.  Here it may be left out, where a file says it of itself; that a file is raw is
 # never concluded from what it does not say.
-_MAGIC = (
-    (0, b"QFI\xfb", "qcow2"),
-    (0, b"KDMV", "vmdk"),
-    (0, b"# Disk Desc", "vmdk"),
-    (64, b"\x7f\x10\xda\xbe", "vdi"),
-)
-_HEAD_BYTES = 68
+_BEGINNINGS = ((0, QCOW2, "qcow2"), (0, VMDK, "vmdk"), (0, VMDK_TEXT, "vmdk"), (VDI_AT, VDI, "vdi"))
+_HEAD_BYTES = max(at + len(magic) for at, magic, _ in _BEGINNINGS)
 _FILE, _KIND, _DEVICE = 0o100000, 0o170000, 0o060000
 
 
@@ -80,7 +76,7 @@ def _format(path: str, typed: str) -> str:
                 head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise UsageError(f"invalid --mount {typed!r}: {path}: {error.strerror}") from None
-    for at, magic, format_ in _MAGIC:
+    for at, magic, format_ in _BEGINNINGS:
         if head.startswith(magic, at):
             return format_
     raise UsageError(
