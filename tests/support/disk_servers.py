@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from free_port import free_port
+from hyper import Hyper
 from until import until
 
 TARGET = "iqn.2026-11.com.example:data"
@@ -135,3 +136,20 @@ def certificates(folder: Path, host: str) -> tuple[Path, Path]:
 
 def _made(words: Sequence[str | Path]) -> None:
     subprocess.run(words, check=True, capture_output=True)
+
+
+def ext4(path: Path) -> Path:
+    path.touch()
+    os.truncate(path, 32 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True)
+    return path
+
+
+def all_that_can_be_seen(hyper: Hyper) -> str:
+    """Command lines of all processes, and all files that hyperd keeps."""
+    found = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    for place in (hyper.root, hyper.run_dir):
+        found += [
+            path.read_bytes() for path in place.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20
+        ]
+    return b"\n".join(found).decode(errors="replace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,16 @@ from pathlib import Path
 import pytest
 
 import busybox_image
-from disk_servers import TARGET, certificates, nbd_server, nbdkit, nbdkit_socket, tgt
+from disk_servers import (
+    TARGET,
+    all_that_can_be_seen,
+    certificates,
+    ext4,
+    nbd_server,
+    nbdkit,
+    nbdkit_socket,
+    tgt,
+)
 from free_port import free_port
 from hyper import Hyper
 
@@ -20,13 +28,6 @@ BUSYBOX = busybox_image.REFERENCE
 KEY = "0123456789abcdef0123456789abcdef"
 PASSWORD = "a word of sixteen"
 needs_network_disks = pytest.mark.needs("network disks")
-
-
-def ext4(path: Path) -> Path:
-    path.touch()
-    os.truncate(path, 32 << 20)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True)
-    return path
 
 
 def content(disk: Path, name: str) -> bytes:
@@ -130,16 +131,6 @@ def attached(hyper: Hyper, name: str, typed: bytes) -> Iterator[None]:
     yield
     client.stdin.close()
     client.wait(timeout=30)
-
-
-def all_that_can_be_seen(hyper: Hyper) -> str:
-    """Command lines of all processes, and all files that hyperd keeps."""
-    found = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    for place in (hyper.root, hyper.run_dir):
-        found += [
-            path.read_bytes() for path in place.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20
-        ]
-    return b"\n".join(found).decode(errors="replace")
 
 
 @needs_network_disks

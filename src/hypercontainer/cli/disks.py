@@ -1,5 +1,5 @@
-"""Disks of the user's own as they are typed (``--mount type=disk``, ``nbd``, ``iscsi``), and what the API is asked for
-(contract/volumes.py)."""
+"""Disks of the user's own as they are typed (``--mount type=disk``, ``nbd``, ``iscsi``, ``rbd``), and what the API is
+asked for (contract/volumes.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 
 from hypercontainer.cli.options import UsageError
+from hypercontainer.contract.disk_formats import QCOW2, VDI, VDI_AT, VMDK, VMDK_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,13 +15,8 @@ if TYPE_CHECKING:
 
 # The API is always told the format.  Here it may be left out, where a file says it of itself; that a file is raw is
 # never concluded from what it does not say.
-_MAGIC = (
-    (0, b"QFI\xfb", "qcow2"),
-    (0, b"KDMV", "vmdk"),
-    (0, b"# Disk Desc", "vmdk"),
-    (64, b"\x7f\x10\xda\xbe", "vdi"),
-)
-_HEAD_BYTES = 68
+_BEGINNINGS = ((0, QCOW2, "qcow2"), (0, VMDK, "vmdk"), (0, VMDK_TEXT, "vmdk"), (VDI_AT, VDI, "vdi"))
+_HEAD_BYTES = max(at + len(magic) for at, magic, _ in _BEGINNINGS)
 _FILE, _KIND, _DEVICE = 0o100000, 0o170000, 0o060000
 
 
@@ -29,10 +25,13 @@ _PATHS = ("tls-certificates", "tls-psk-file", "password-file")
 _WORDS = ("tls-hostname", "user")
 OF_DISK, OF_MOUNT = ("format",), ("source", "target", "readonly", "subpath")
 OF_NBD, OF_ISCSI = ("tls-certificates", "tls-psk-file", "tls-hostname", "user"), ("user", "password-file")
+OF_RBD, CLUSTER = ("cluster",), "ceph"  # as Ceph itself calls the only one
 
 
 def disk_source(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]:
-    """``kind``: disk, nbd or iscsi; the keys are those that it takes."""
+    """``kind``: disk, nbd, iscsi or rbd; the keys are those that it takes."""
+    if kind == "rbd":
+        return _image(values, typed)
     if kind != "disk":
         return _network(kind, values, typed)
     if not values.get("source"):
@@ -58,6 +57,14 @@ def _network(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]:
     return asked | {key.replace("-", "_"): values[key] for key in _WORDS if key in values}
 
 
+def _image(values: dict[str, str], typed: str) -> dict[str, Any]:
+    if "/" not in values.get("source", ""):
+        raise UsageError(
+            f"invalid --mount {typed!r}: type rbd needs a source, an image", hint="source=POOL/IMAGE"
+        )
+    return {"kind": "network", "uri": f"rbd://{values.get('cluster', CLUSTER)}/{values['source']}"}
+
+
 def _format(path: str, typed: str) -> str:
     try:
         kind = os.stat(path).st_mode & _KIND
@@ -69,7 +76,7 @@ def _format(path: str, typed: str) -> str:
                 head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise UsageError(f"invalid --mount {typed!r}: {path}: {error.strerror}") from None
-    for at, magic, format_ in _MAGIC:
+    for at, magic, format_ in _BEGINNINGS:
         if head.startswith(magic, at):
             return format_
     raise UsageError(

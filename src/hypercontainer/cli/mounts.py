@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from hypercontainer.cli.disks import OF_DISK, OF_ISCSI, OF_MOUNT, OF_NBD, disk_source
+from hypercontainer.cli.disks import OF_DISK, OF_ISCSI, OF_MOUNT, OF_NBD, OF_RBD, disk_source
 from hypercontainer.cli.disks import volume_name as disk_volume
 from hypercontainer.cli.options import UsageError
 from hypercontainer.cli.units import bytes_of
@@ -53,6 +53,7 @@ _OF_TYPE = {
     "disk": frozenset((*OF_MOUNT, *OF_DISK)),
     "nbd": frozenset((*OF_MOUNT, *OF_NBD)),
     "iscsi": frozenset((*OF_MOUNT, *OF_ISCSI)),
+    "rbd": frozenset((*OF_MOUNT, *OF_RBD)),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
 _HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
@@ -149,7 +150,8 @@ class Mounts:
         mount = self._mount(values["target"], typed)
         where = source["path"] if kind == "disk" else source["uri"]
         mount["volume"] = self._volume(where, disk_volume(where), source)
-        if _true(values, "readonly", typed):
+        is_snapshot = kind == "rbd" and "@" in where  # which nobody can write to
+        if _true(values, "readonly", typed) or is_snapshot:
             mount["read_only"] = True
         _part(mount, values)
 
@@ -199,7 +201,7 @@ class Mounts:
         if kind == "image":
             self._add_image(values, typed)
             return
-        if kind in ("disk", "nbd", "iscsi"):
+        if kind in ("disk", "nbd", "iscsi", "rbd"):
             self._add_disk(kind, values, typed)
             return
         if kind == "bind":

@@ -23,6 +23,7 @@ from hypercontainer.config.model import (
     Logging,
     Machine,
     Networks,
+    RbdCluster,
     Registries,
     SizePolicy,
     Uml,
@@ -34,7 +35,8 @@ from hypercontainer.errors import InvalidArgument
 Taker = Callable[[object], object]  # raises ValueError with what it wants
 
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
-_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?", re.ASCII)
+_PLACE = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?", re.ASCII)
+_CLUSTER, _CEPH_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"), re.compile(r"[!-~]{1,255}")
 
 # The first part is a registry, which a repository's alone could not be told from.
 _MATCH = re.compile(
@@ -126,7 +128,7 @@ def addresses(value: object) -> tuple[str, ...]:
 
 
 def registry(value: object) -> str:
-    if not isinstance(value, str) or not _REGISTRY.fullmatch(value):
+    if not isinstance(value, str) or not _PLACE.fullmatch(value):
         raise ValueError(f"a registry (host or host:port) is wanted, not {value!r}")
     return value
 
@@ -191,6 +193,33 @@ def image_match(value: object) -> str:
     return value
 
 
+def clusters(value: object) -> dict[str, RbdCluster]:
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        raise ValueError("tables [rbd.NAME] are wanted, each with monitors, user and keyring")
+    found = {}
+    for name, content in value.items():
+        if not _CLUSTER.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a cluster: at most 63 letters, digits, '-' and '_'")
+        try:
+            found[name] = RbdCluster(**_table_fields(content, CLUSTER_KEYS, tuple(CLUSTER_KEYS)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return found
+
+
+def monitors(value: object) -> tuple[str, ...]:
+    places = texts(value)
+    if not 0 < len(places) <= 16 or not all(map(_PLACE.fullmatch, places)):
+        raise ValueError("a list of 1 to 16 monitors is wanted, each a host or host:port")
+    return places
+
+
+def ceph_user(value: object) -> str:
+    if not isinstance(value, str) or not _CEPH_USER.fullmatch(value) or value.startswith("client."):
+        raise ValueError('a user is wanted, without "client."')
+    return value
+
+
 def _each_table(
     value: object, keys: Mapping[str, Key], needed: Sequence[str], add: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -246,9 +275,15 @@ RULE_KEYS: dict[str, Key] = {
 
 PLACES = ("root", "run", "host", "cache")  # read by places.py
 
+CLUSTER_KEYS: dict[str, Key] = {
+    "monitors": Key("monitors", monitors),
+    "user": Key("user", ceph_user),
+    "keyring": Key("keyring", absolute),
+}
+
 # The table "" is the file's top.
 TABLES: dict[str, dict[str, Key]] = {
-    "": {"group": Key("group", text)},
+    "": {"group": Key("group", text), "rbd": Key("rbd", clusters)},
     "defaults": {
         "memory": Key("memory_bytes", size),
         "cpus": Key("cpus", cpus),

@@ -160,6 +160,16 @@ class Volumes:
 
 
 @dataclass(frozen=True)
+class RbdCluster:
+    """A cluster of Ceph, of which pods may have images as disks.  ``monitors``: each HOST, or HOST:PORT.
+    ``keyring``: a file with the key of ``user``, as Ceph writes it, read each time a VM is started."""
+
+    monitors: tuple[str, ...]
+    user: str
+    keyring: Path
+
+
+@dataclass(frozen=True)
 class SizePolicy:
     """What is done otherwise for VMs of one size; None: as for the others."""
 
@@ -228,6 +238,7 @@ class Config:
     layers: Layers = Layers()
     build: Build = Build()
     volumes: Volumes = Volumes()
+    rbd: Mapping[str, RbdCluster] = field(default_factory=dict)
 
     @property
     def host(self) -> str:

@@ -48,12 +48,14 @@ class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag
 
 class NetworkDisk(Struct, frozen=True, forbid_unknown_fields=True, tag="network", tag_field="kind"):
     """A disk that a server has.  ``uri``: nbd://HOST[:PORT]/EXPORT, nbds:// over TLS, nbd+unix:///EXPORT?socket=PATH,
-    nbds+unix://, iscsi://HOST[:PORT]/TARGET/LUN.
+    nbds+unix://, iscsi://HOST[:PORT]/TARGET/LUN, rbd://CLUSTER/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT] of a cluster that
+    hyperd's configuration has, or rbd://MONITOR[:PORT],.../POOL/... with ``user`` and ``password_file``.
 
     What is secret stands in files of hyperd's machine, which are read each time a VM is started, with the rights of who
     asks: ``tls_certificates`` is a directory with ca-cert.pem and, where the server wants to know who somebody is,
     client-cert.pem and client-key.pem; ``tls_hostname`` the name in the server's certificate, where that is another
-    than the URI's; ``tls_psk_file`` has lines of USER:KEY; ``password_file`` is ``user``'s, for CHAP."""
+    than the URI's; ``tls_psk_file`` has lines of USER:KEY; ``password_file`` is ``user``'s: the password for CHAP, or a
+    keyring of Ceph's."""
 
     uri: str
     tls_certificates: str = ""

@@ -219,6 +219,7 @@ def _supplies(
         claims=Claims(volumes),
         volumes=volumes,
         networks=networks,
+        clusters=config.rbd,
         boot_files=BootFiles(places.cache / "boot"),
         hyperstart=hyperstart_path,
     )

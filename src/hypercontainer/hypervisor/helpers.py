@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
 from typing import Protocol
 
 from hypercontainer.hypervisor.driver import Helper, VMRecord
@@ -9,6 +13,9 @@ from hypercontainer.linux.process import Identity, Process
 
 # A VM whose helper has ended may be ending itself; this is how long it has to do so.
 ENDING_S = 2.0
+# And so long one of a disk may take to end by itself: its server may have gone, too.
+PARTING_S = 3.0
+DISK = "disk"  # begins what these are called
 
 
 class Served(Protocol):
@@ -49,6 +56,23 @@ async def end(process: Process) -> None:
 
 
 async def end_all(record: VMRecord) -> None:
-    for process in held(record):
-        if process is not None:
-            await end(process)
+    found = [(one, process) for one, process in zip(record.helpers, held(record), strict=True) if process]
+    try:
+        await end_serving(found)
+    finally:
+        for _, process in found:
+            process.close()
+
+
+async def end_serving(serving: Sequence[tuple[Helper, Process]]) -> None:
+    """Of a VM that has ended; they are not let go of.  Those of disks are asked to end: a server would keep for some
+    time what a client has that went without a word."""
+    for helper, process in serving:
+        process.kill(signal.SIGTERM if helper.name.startswith(DISK) else signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PARTING_S):
+            for _, process in serving:
+                await process.wait()
+    for _, process in serving:
+        process.kill()
+        await process.wait()

@@ -18,11 +18,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class RemoteDisk:
-    """``serial`` as a ``DiskSpec``'s, ``protocol`` "nbd" or "iscsi"; ``words`` is the URI, for people.
+    """``serial`` as a ``DiskSpec``'s, ``protocol`` "nbd", "iscsi" or "rbd"; ``words`` is the URI, for people.
 
     Where it is: ``address`` and ``port``, in numbers, or ``socket``, to which is connected with the rights of ``owner``
-    (None: this process's own).  ``name`` is the export or the target, ``lun`` the unit of a target, ``user`` who logs
-    in there.  ``files``: names and contents of what is secret, as the initiator looks for it.
+    (None: this process's own); where the cluster of an rbd is, a file says.  ``name`` is the export, the target or the
+    image, ``lun`` the unit of a target, ``pool``, ``namespace`` and ``snapshot`` are the image's, ``user`` who logs in
+    there.  ``files``: names and contents of what is secret, as the initiator looks for it.
     """
 
     serial: str
@@ -35,6 +36,9 @@ class RemoteDisk:
     owner: User | None = None
     name: str = ""
     lun: int = 0
+    pool: str = ""
+    namespace: str = ""
+    snapshot: str = ""
     user: str = ""
     tls: Tls | None = None
     files: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)

@@ -22,7 +22,7 @@ import msgspec
 from hypercontainer.errors import LaunchError, Unavailable
 from hypercontainer.hypervisor import helpers, programs
 from hypercontainer.hypervisor.driver import Helper, VMSpec
-from hypercontainer.hypervisor.launching import Gate, held
+from hypercontainer.hypervisor.launching import MAX_WORDS, Gate, held
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.remote import RemoteDisk, Tls
 from hypercontainer.hypervisor.run_dir import RunDir
@@ -44,7 +44,9 @@ DEVICES = ("/dev/null", "/dev/urandom")
 SHARES_EACH = 3
 # Of protocols that are no part of the program itself; below where that is installed.
 _MODULES = ("lib*/qemu/block-{}.so", "lib/*/qemu/block-{}.so")
-_MODULAR = ("iscsi",)
+_MODULAR = ("iscsi", "rbd")
+# Of librados, among what is secret, since it has the key.
+CEPH_CONF = "ceph.conf"
 # So long a guest waits for a server that has gone, and then has errors.
 RECONNECT_S = 300
 READY_S, CONNECT_S = 30.0, 5.0
@@ -55,17 +57,21 @@ AF_INET, AF_INET6, CLONE_THREAD = 2, 10, 0x10000
 
 @dataclass(frozen=True)
 class Serving:
-    """One that waits at its gate; ``client`` is the VM's end of its socket."""
+    """One that waits at its gate; ``client`` is the VM's end of its socket, ``folder`` has what is
+    secret."""
 
     disk: RemoteDisk
     process: Process
     gate: Gate
     client: socket.socket
     folder: Path
+    command: Sequence[str]
 
     @property
     def helper(self) -> Helper:
-        return Helper(f"disk {self.disk.serial}", self.process.pid, self.process.identity.start_ticks)
+        return Helper(
+            f"{helpers.DISK} {self.disk.serial}", self.process.pid, self.process.identity.start_ticks
+        )
 
     def open_gate(self) -> None:
         self.gate.open()
@@ -94,9 +100,11 @@ def _modules(program: Path, protocol: str) -> list[str]:
     return [str(path) for pattern in patterns for path in program.parent.parent.glob(pattern)]
 
 
-def node(disk: RemoteDisk) -> dict[str, object]:
+def _node(disk: RemoteDisk, folder: Path) -> dict[str, object]:
     """Its options of ``-blockdev``, which say nothing that is secret."""
     common = {"driver": disk.protocol, "node-name": "disk", "read-only": disk.read_only, "discard": "unmap"}
+    if disk.protocol == "rbd":
+        return common | _rbd(disk, folder)
     return common | (_iscsi(disk) if disk.protocol == "iscsi" else _nbd(disk))
 
 
@@ -116,6 +124,17 @@ def _nbd(disk: RemoteDisk) -> dict[str, object]:
     return {"server": server, "export": disk.name, "reconnect-delay": RECONNECT_S, **tls}
 
 
+def _rbd(disk: RemoteDisk, folder: Path) -> dict[str, object]:
+    where: dict[str, object] = {
+        "pool": disk.pool,
+        "image": disk.name,
+        "user": disk.user,
+        "conf": f"{folder}/{CEPH_CONF}",
+    }
+    where |= {"namespace": disk.namespace} if disk.namespace else {}
+    return where | ({"snapshot": disk.snapshot} if disk.snapshot else {})
+
+
 def argv(program: Path, disk: RemoteDisk, folder: Path) -> list[str]:
     """For the descriptors ``LISTEN_FD`` and, where it is by a unix socket, ``SERVER_FD``."""
     objects: list[dict[str, object]] = []
@@ -129,7 +148,7 @@ def argv(program: Path, disk: RemoteDisk, folder: Path) -> list[str]:
     for made in objects:
         command += ["--object", _json(made)]
     return [
-        *(*command, "--blockdev", _json(node(disk))),
+        *(*command, "--blockdev", _json(_node(disk, folder))),
         *("--nbd-server", _json(listener), "--export", _json(export)),
     ]
 
@@ -184,47 +203,42 @@ async def serve_all(
     if not spec.remotes:
         return []
     program = find([disk.protocol for disk in spec.remotes])
-    serving: dict[str, Serving] = {}
 
-    async def start(disk: RemoteDisk) -> None:
-        serving[disk.serial] = await _serve(program, disk, spec, run, means, streams, fds, undo)
+    async def serve(disk: RemoteDisk) -> Serving:
+        folder = run.path / f"credentials-{disk.serial}"
+        seen = Path(CREDENTIALS) if means.namespaces else folder
+        command = argv(program, disk, seen)
+        _write(folder, disk, spec.owner_uid)
+        with contextlib.ExitStack() as theirs:
+            client, inherited = await _sockets(disk, run, fds, theirs)
+            gate, process = await held(
+                command,
+                environment={},
+                rights=await _rights(program, disk, folder, seen, spec.owner_uid),
+                means=means,
+                stdio=streams,
+                inherited=inherited,
+                fds=fds,
+            )
+        undo.push_async_callback(helpers.end, process)
+        return Serving(disk, process, gate, client, folder, command)
 
-    await together(*map(start, spec.remotes))
-    return [serving[disk.serial] for disk in spec.remotes]
+    serving = [asyncio.ensure_future(serve(disk)) for disk in spec.remotes]
+    await together(*serving)
+    return [one.result() for one in serving]
 
 
-async def _serve(
-    program: Path,
-    disk: RemoteDisk,
-    spec: VMSpec,
-    run: RunDir,
-    means: Means,
-    streams: tuple[int, int, int],
-    fds: contextlib.ExitStack,
-    undo: contextlib.AsyncExitStack,
-) -> Serving:
-    folder, path = run.path / f"credentials-{disk.serial}", run.path / f"{disk.serial}.sock"
-    seen = Path(CREDENTIALS) if means.namespaces else folder
-    _write(folder, disk, spec.owner_uid)
-    with contextlib.ExitStack() as theirs:
-        listener = theirs.enter_context(unix.listen(path))
-        client = fds.enter_context(unix.connect(path))
-        path.unlink()
-        inherited = [listener.fileno()]
-        if disk.socket is not None:
-            server = theirs.enter_context(await asyncio.to_thread(_connected, disk))
-            inherited.append(server.fileno())
-        gate, process = await held(
-            argv(program, disk, seen),
-            environment={},
-            rights=await _rights(program, disk, folder, seen, spec.owner_uid),
-            means=means,
-            stdio=streams,
-            inherited=inherited,
-            fds=fds,
-        )
-    undo.push_async_callback(helpers.end, process)
-    return Serving(disk, process, gate, client, folder)
+async def _sockets(
+    disk: RemoteDisk, run: RunDir, fds: contextlib.ExitStack, theirs: contextlib.ExitStack
+) -> tuple[socket.socket, list[int]]:
+    """The VM's end, and what the daemon is handed."""
+    path = run.path / f"{disk.serial}.sock"
+    handed = [theirs.enter_context(unix.listen(path))]
+    client = fds.enter_context(unix.connect(path))
+    path.unlink()
+    if disk.socket is not None:
+        handed.append(theirs.enter_context(await asyncio.to_thread(_connected, disk)))
+    return client, [one.fileno() for one in handed]
 
 
 def _write(folder: Path, disk: RemoteDisk, uid: int | None) -> None:
@@ -265,25 +279,29 @@ def _connected(disk: RemoteDisk) -> socket.socket:
 async def answering(spec: VMSpec, serving: Sequence[Serving], output: Output) -> None:
     """That all are there, their gates being open, which have no more use for their secrets then.  Raises
     ``LaunchError`` with what they have said."""
+    latest = asyncio.get_running_loop().time() + READY_S
     for one in serving:
-        greeted = await _greeted(one.client)
+        greeted = await _greeted(one.client, latest)
         shutil.rmtree(one.folder, ignore_errors=True)
         if not greeted:
             one.process.kill()
             await one.process.wait()
-            said = output.stderr()
+            said, disk = output.stderr(), one.disk
+            reason = _reason(said, one.command)
             raise LaunchError(
-                f"VM {spec.name} did not start: disk {one.disk.words}: {_reason(said)}", stderr=said
+                f"VM {spec.name} did not start: disk {disk.words}: {reason}",
+                stderr=said,
+                hint=_hint(disk, reason),
             )
 
 
-async def _greeted(client: socket.socket) -> bool:
+async def _greeted(client: socket.socket, latest: float) -> bool:
     """Left unread.  Where the daemon has ended its end of the socket has too, and there is nothing to read."""
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[None] = loop.create_future()
     loop.add_reader(client, _note, readable)
     try:
-        async with asyncio.timeout(READY_S):
+        async with asyncio.timeout_at(latest):
             await readable
         return client.recv(len(_GREETING), socket.MSG_PEEK) == _GREETING
     except (TimeoutError, OSError):
@@ -297,7 +315,24 @@ def _note(readable: asyncio.Future[None]) -> None:
         readable.set_result(None)
 
 
-def _reason(said: str) -> str:
-    """Of its words, the last that follows options which it repeats; what comes after that is advice about these."""
-    found = [line.rpartition("}: ")[2] for line in said.splitlines() if "}: " in line]
-    return found[-1][:300] if found else f"it did not answer within {READY_S:g} s"
+def _reason(said: str, command: Sequence[str]) -> str:
+    """Of the words of all, the last of the one with this command, whose options it repeats; what comes after those is
+    advice about them."""
+    options = [f"{word}: " for word in command if word.startswith("{")]
+    found = [line.partition(option)[2] for line in said.splitlines() for option in options if option in line]
+    return found[-1][:MAX_WORDS] if found else f"it did not answer within {READY_S:g} s"
+
+
+def _hint(disk: RemoteDisk, reason: str) -> str | None:
+    """Where QEMU's words for it say less than is known."""
+    if disk.protocol != "rbd":
+        return None
+    image = "/".join(part for part in (disk.pool, disk.namespace, disk.name) if part)
+    if reason.startswith("error connecting"):
+        return (
+            f"its monitors answer and do not let client.{disk.user} in: is the key in the keyring the one that "
+            f"`ceph auth get client.{disk.user}` shows, and is there a quorum?"
+        )
+    return (
+        f"`rbd --id {disk.user} info {image}` tells whether it is there, and `ceph status` how its cluster is"
+    )

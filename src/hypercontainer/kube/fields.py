@@ -29,7 +29,7 @@ _CLUSTER = "there is no cluster that would supply it"
 _OWNER = "files of volumes belong to root and fsGroup"
 _REMOTE_VOLUMES = (
     "awsElasticBlockStore azureDisk azureFile cephfs cinder csi fc flexVolume flocker gcePersistentDisk gitRepo "
-    "glusterfs iscsi nfs photonPersistentDisk portworxVolume quobyte rbd scaleIO storageos vsphereVolume"
+    "glusterfs iscsi nfs photonPersistentDisk portworxVolume quobyte scaleIO storageos vsphereVolume"
 ).split()
 _CONTAINER = (
     "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources "
@@ -175,11 +175,16 @@ TABLE: dict[str, Fields] = {
     ),
     # volumes
     "Volume": _fields(
-        "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected secret",
+        "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected rbd "
+        "secret",
         **dict.fromkeys(_REMOTE_VOLUMES, _NETWORK_STORAGE),
     ),
     "EmptyDirVolumeSource": _fields("medium sizeLimit", mode="its mode is always 0777"),
     "HostPathVolumeSource": _fields("path type"),
+    "RBDVolumeSource": _fields(
+        "fsType image keyring monitors pool readOnly user",
+        secretRef="keyring is a file of hyperd's machine that has the key",
+    ),
     "ImageVolumeSource": _fields("pullPolicy reference"),
     "ConfigMapVolumeSource": _fields("defaultMode items name optional", defaultUser=_OWNER),
     "SecretVolumeSource": _fields("defaultMode items optional secretName", defaultUser=_OWNER),

@@ -12,6 +12,7 @@ from hypercontainer.contract.volumes import (
     HostPath,
     ImageVolume,
     NamedVolume,
+    NetworkDisk,
     Source,
     Volume,
     VolumeMount,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _SOURCES = (
     "configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "image", "persistentVolumeClaim", "projected",
-    "secret",
+    "rbd", "secret",
 )  # fmt: skip
 _EXPECT = {
     "": "",
@@ -47,7 +48,7 @@ def volumes(spec: core_v1.PodSpec, own: Mapping[str, Amounts], ctx: Context) -> 
         if given.name in found:
             raise InvalidArgument(f"{ctx.at(path)}: a volume {given.name!r} is there already")
         claim = given.persistentVolumeClaim
-        read_only = claim is not None and bool(claim.readOnly)
+        read_only = any(one is not None and bool(one.readOnly) for one in (claim, given.rbd))
         if claim is not None:
             if claim.claimName in claimed:
                 raise InvalidArgument(
@@ -69,6 +70,8 @@ def _source(given: core_v1.Volume, own: Mapping[str, Amounts], ctx: Context, pat
         return _host(given.hostPath, ctx, path)
     if given.image is not None:
         return _image(given.image, ctx, path)
+    if given.rbd is not None:
+        return _rbd(given.rbd, ctx, path)
     if given.persistentVolumeClaim is not None:
         return _claim(given.persistentVolumeClaim.claimName, ctx, path)
     if given.ephemeral is not None:
@@ -117,6 +120,17 @@ def _host(given: core_v1.HostPathVolumeSource, ctx: Context, path: str) -> HostP
 def _image(given: core_v1.ImageVolumeSource, ctx: Context, path: str) -> ImageVolume:
     reference = names.image(given.reference, ctx.at(f"{path}.reference"))
     return ImageVolume(reference, names.pull(reference, given.pullPolicy))
+
+
+def _rbd(given: core_v1.RBDVolumeSource, ctx: Context, path: str) -> NetworkDisk:
+    """An image of a cluster that the manifest says where to find; what it leaves out is as Kubernetes has it."""
+    if given.fsType not in (None, "", "ext4"):
+        raise InvalidArgument(f"{ctx.at(path)}.fsType: {given.fsType[:60]!r} cannot be mounted", hint="ext4")
+    keyring = names.absolute_path(given.keyring or "/etc/ceph/keyring", ctx.at(f"{path}.keyring"))
+    uri = f"rbd://{','.join(given.monitors or ())}/{given.pool or 'rbd'}/{given.image}"
+    if not given.monitors:
+        raise InvalidArgument(f"{ctx.at(path)}.monitors: missing")
+    return NetworkDisk(uri, user=given.user or "admin", password_file=keyring)
 
 
 def _claim(name: str, ctx: Context, path: str) -> NamedVolume:

@@ -48,6 +48,7 @@ _HOST_TYPES = {
     "file": "File",
     "file-or-create": "FileOrCreate",
 }
+_RBD = re.compile(r"rbd://([^/@]+)/([^/@%]+)/([^/@%]+)")
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
@@ -100,6 +101,16 @@ def _all_volumes(spec: PodSpec) -> Iterable[Volume]:
     yield from spec.volumes
     for member in spec.containers:
         yield from member.volumes
+
+
+def _rbd(disk: NetworkDisk) -> Document:
+    """{} where a manifest cannot say it: of a cluster of hyperd's configuration, of a namespace, a snapshot."""
+    match = _RBD.fullmatch(disk.uri)
+    if match is None or not disk.password_file:
+        return {}
+    monitors, pool, image = match.groups()
+    where = {"monitors": monitors.split(","), "pool": pool, "image": image}
+    return where | {"user": disk.user, "keyring": disk.password_file}
 
 
 def _dns_label(text: str) -> str:
@@ -327,6 +338,10 @@ class _Pod:
             return self._add(volume.name, {"image": {"reference": source.reference, "pullPolicy": policy}})
         if isinstance(source, Contents):
             return self._contents(volume.name, source)
+        if isinstance(source, NetworkDisk) and (image := _rbd(source)):
+            return self._add(
+                volume.name, {"rbd": image | without_empty({"readOnly": volume.read_only or None})}
+            )
         where = source.uri if isinstance(source, NetworkDisk) else source.path
         raise InvalidArgument(
             f"pod {self.name}: volume {volume.name} is the disk {where}, which no manifest can say",

@@ -33,10 +33,11 @@ SCHEMES = ("file", "http", "https")
 _PERM = re.compile(r"0[0-7]{3}")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2,3})?")
 _DISKS = ("raw", "qcow2", "vdi", "vmdk")
-_NETWORK = ("nbd", "iscsi")
+_NETWORK = ("nbd", "iscsi", "rbd")
 _KINDS = f"{', '.join((*_DISKS, *_NETWORK))}, vfs"
+CLUSTER = "ceph"  # as Ceph itself calls the only one
 _CACHES = ("off", "none", "directsync", "writeback", "unsafe", "writethrough")
-_LATER = {"rbd": "Ceph block devices", "nas": "network file systems"}
+_LATER = {"nas": "network file systems"}
 
 
 class Fetch(Protocol):
@@ -279,6 +280,8 @@ def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:
 
 def _network(table: Table, kind: str) -> NetworkDisk:
     """Paths in its ``option`` are of hyperd's machine, as all of volumes are."""
+    if kind == "rbd":
+        return _image(table)
     uri = table.needed("source")
     if not uri.lower().startswith(kind):
         raise table.error("source", f"{shown(uri)} is no URI of {kind}", f"{kind}://HOST/...")
@@ -295,6 +298,26 @@ def _network(table: Table, kind: str) -> NetworkDisk:
     )
     option.done()
     return made
+
+
+def _image(table: Table) -> NetworkDisk:
+    """``option`` names a cluster of hyperd's configuration, or says where another is: then ``keyring`` is the file that
+    has the key, since whoever reads a podfile would read that in it."""
+    image, option = table.needed("source").removeprefix("rbd:"), table.table("option")
+    if option is None:
+        return NetworkDisk(f"rbd://{CLUSTER}/{image}")
+    monitors, user, keyring = option.texts("monitors"), option.text("user"), option.text("keyring")
+    cluster = option.text("cluster")
+    option.done()
+    if keyring and not keyring.startswith("/"):
+        hint = "the file of hyperd's machine that has the key, and not the key"
+        raise option.error("keyring", "no absolute path", hint)
+    if len({bool(monitors), bool(user), bool(keyring)}) > 1 or (cluster and keyring):
+        hint = "cluster, one of hyperd's configuration; or monitors, user and keyring"
+        raise option.error("", "that is no cluster", hint)
+    return NetworkDisk(
+        f"rbd://{','.join(monitors) or cluster or CLUSTER}/{image}", user=user, password_file=keyring
+    )
 
 
 def _not_yet(table: Table, kind: str) -> InvalidArgument:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
+from hypercontainer.contract.disk_formats import QCOW2
 from hypercontainer.errors import InvalidArgument, NotSupported
 from hypercontainer.volume.sizes import check_size
 
-MAGIC = 0x514649FB
 # The fields that versions 2 and 3 share; version 3 goes on with three sets of feature bits, refcount order, length.
 _HEAD = struct.Struct(">IIQIIQIIQQIIQ")
 _MORE = struct.Struct(">QQQII")
@@ -26,8 +26,8 @@ def qcow2_size(name: str, head: bytes, file_bytes: int) -> int:
     if len(head) < _HEAD.size or file_bytes < _HEAD.size:
         raise InvalidArgument(f"disk {name}: too short for a qcow2 file")
     fields: tuple[int, ...] = _HEAD.unpack_from(head)
-    magic, version, backing, _, cluster_bits, size, crypt, l1_entries, l1_at, _, _, snapshots, _ = fields
-    if magic != MAGIC:
+    _, version, backing, _, cluster_bits, size, crypt, l1_entries, l1_at, _, _, snapshots, _ = fields
+    if not head.startswith(QCOW2):
         raise InvalidArgument(f"disk {name}: not a qcow2 file", hint="is its format raw?")
     if version not in (2, 3):
         raise NotSupported(f"disk {name}: qcow2 version {version}: 2 or 3")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
+from hypercontainer.contract.disk_formats import VDI, VDI_AT
 from hypercontainer.errors import InvalidArgument, NotSupported
 from hypercontainer.volume.sizes import SECTOR_BYTES, check_size
 
-MAGIC = 0xBEDA107F
 # After a text: signature, version, length of the header, kind, flags, a description; where map and data are,
 # a geometry, bytes of a sector; bytes of the disk, of a block, beside each block; blocks, of them there; four UUIDs.
 _HEAD = struct.Struct("<64x4I4x256x2I12xI4xQ4I32x32s")
@@ -23,8 +23,8 @@ def vdi_size(name: str, head: bytes, file_bytes: int) -> int:
     if len(head) < HEADER_BYTES or file_bytes < HEADER_BYTES:
         raise InvalidArgument(f"disk {name}: too short for a vdi file")
     fields: tuple[int, ...] = _HEAD.unpack_from(head)[:-1]
-    magic, version, _, kind, map_at, data_at, sector, size, block, _, blocks, _ = fields
-    if magic != MAGIC:
+    _, version, _, kind, map_at, data_at, sector, size, block, _, blocks, _ = fields
+    if not head.startswith(VDI, VDI_AT):
         raise InvalidArgument(f"disk {name}: not a vdi file", hint="is its format raw?")
     if version != _VERSION:
         raise NotSupported(f"disk {name}: vdi version {version >> 16}.{version & 0xFFFF}: 1.1")

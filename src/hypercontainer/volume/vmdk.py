@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import struct
 
+from hypercontainer.contract.disk_formats import VMDK, VMDK_TEXT
 from hypercontainer.errors import InvalidArgument, NotSupported
 from hypercontainer.volume.sizes import SECTOR_BYTES, check_size
 
-MAGIC, TEXT = b"KDMV", b"# Disk DescriptorFile"
 # Version, flags; in sectors: the disk, a grain, where its text is and how long that is; entries of a table of grains;
 # where the tables are, twice, and where the grains begin; whether it was not closed, ends of lines; compression.
 _HEAD = struct.Struct("<4s2I4QI3Q5BH433x")
@@ -33,7 +33,7 @@ _NO_PARENT = "ffffffff"
 def vmdk_size(name: str, head: bytes, footer: bytes, *, write: bool) -> int:
     """The size of the disk in a VMDK file that begins like ``head`` (``HEADER_BYTES``) and whose last sector but one is
     ``footer``."""
-    if head.startswith(TEXT):
+    if head.startswith(VMDK_TEXT):
         raise _of_other_files(name)
     fields = _header(name, head)
     _, version, flags, sectors, grain, text_at, text_sectors, entries, _, tables_at, *_ = fields
@@ -62,7 +62,7 @@ def vmdk_size(name: str, head: bytes, footer: bytes, *, write: bool) -> int:
 def _header(name: str, data: bytes) -> tuple[int, ...]:
     if len(data) < _HEAD.size:
         raise InvalidArgument(f"disk {name}: too short for a vmdk file")
-    if not data.startswith(MAGIC):
+    if not data.startswith(VMDK):
         raise InvalidArgument(f"disk {name}: not a vmdk file", hint="is its format raw?")
     return _HEAD.unpack_from(data)
 

@@ -137,6 +137,18 @@ def test_a_disk_file_says_its_format_itself(
     assert said["volumes"][0]["source"]["format"] == "raw"
 
 
+def test_images_of_ceph() -> None:
+    (volume,) = spec_of("--mount", "type=rbd,source=disks/one,target=/d")["volumes"]
+    assert volume["source"] == {"kind": "network", "uri": "rbd://ceph/disks/one"}
+    spec = spec_of("--mount", "type=rbd,source=disks/team/one@before,cluster=far,target=/d")
+    assert spec["volumes"][0]["source"]["uri"] == "rbd://far/disks/team/one@before"
+    assert spec["mounts"][0]["read_only"]
+    with pytest.raises(UsageError, match="type rbd needs a source, an image"):
+        spec_of("--mount", "type=rbd,source=one,target=/d")
+    with pytest.raises(NotSupported, match="'user' is not for type rbd"):
+        spec_of("--mount", "type=rbd,source=disks/one,target=/d,user=bob")
+
+
 def test_disks_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = spec_of("--mount", "type=nbd,source=nbds://h/x,tls-certificates=./c,tls-hostname=n,target=/d,ro")

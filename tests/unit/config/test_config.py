@@ -233,7 +233,7 @@ def test_the_policy_of_a_size_stands_over_that_of_all() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("rot = '/x'", ": unknown key 'rot' (known are group, root, run, host, cache, defaults"),
+        ("rot = '/x'", ": unknown key 'rot' (known are group, rbd, root, run, host, cache, defaults"),
         ("root = 1", ": root: a string is wanted, not 1"),
         ("root = 'x'", ": root: 'x' is not an absolute path"),
         ("machine = 1", ": machine: a table is wanted, not 1"),
@@ -256,6 +256,15 @@ def test_the_policy_of_a_size_stands_over_that_of_all() -> None:
         ("[factory]\ncache = 65", ": [factory]: cache: a whole number from 0 to 64 is wanted"),
         ("[factory]\nidle_s = 1.5", ": [factory]: idle_s: a whole number from 0 to 86400 is wanted"),
         ("[factory]\nmemory_percent = 91", ": [factory]: memory_percent: a whole number from 0 to 90"),
+        ("rbd = 1", ": rbd: tables [rbd.NAME] are wanted"),
+        ("[rbd]\nuser = 'a'", ": rbd: tables [rbd.NAME] are wanted"),
+        ("[rbd.'a b']\nuser = 'a'", ": rbd: 'a b' is no name of a cluster"),
+        ("[rbd.ceph]\nkey = 'a'", ": rbd: ceph: unknown key 'key', known are monitors, user, keyring"),
+        ("[rbd.ceph]\nuser = 'a'\nkeyring = '/k'", ": rbd: ceph: monitors is missing"),
+        ("[rbd.ceph]\nuser = 'client.a'", ": rbd: ceph: user: a user is wanted, without"),
+        ("[rbd.ceph]\nmonitors = []", ": rbd: ceph: monitors: a list of 1 to 16 monitors"),
+        ("[rbd.ceph]\nmonitors = ['a/b']", ": rbd: ceph: monitors: a list of 1 to 16 monitors"),
+        ("[rbd.ceph]\nkeyring = 'k'", ": rbd: ceph: keyring: an absolute path is wanted"),
         ("[factory.sizes]\ncpu = 1", ": [factory]: sizes: tables are wanted, each with cpu and memory"),
         (
             "[[factory.sizes]]\ncpus = 1",

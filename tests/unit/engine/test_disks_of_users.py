@@ -16,11 +16,11 @@ from hypercontainer.semantics.mounts import guest_name
 SAID = "volume add (volume d): mount of ext4 on /run/pod/d: invalid argument"
 
 
-async def told(source: Source) -> GuestError:
+async def told(source: Source, number: int = errno.EINVAL) -> GuestError:
     volume = Volume("d", source)
     adding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     waiting = added([Brought(volume, None)], guest_name("d"), adding)
-    adding.set_exception(GuestError(SAID, errno=errno.EINVAL, operation="volume add"))
+    adding.set_exception(GuestError(SAID, errno=number, operation="volume add"))
     with pytest.raises(GuestError) as caught:
         await waiting
     return caught.value
@@ -43,3 +43,12 @@ def test_the_disk_is_named_and_what_makes_a_file_system(source: Source, called: 
 
 def test_of_volumes_that_are_hyperds_own_the_guests_words_stay() -> None:
     assert asyncio.run(told(NamedVolume("d"))).message == SAID
+
+
+def test_one_that_was_left_in_use_cannot_only_be_read() -> None:
+    error = asyncio.run(told(NetworkDisk("rbd://ceph/disks/one@before"), errno.EROFS))
+    assert (
+        error.message == "disk rbd://ceph/disks/one@before: its ext4 cannot be mounted: read-only file system"
+    )
+    assert error.hint is not None
+    assert "journal" in error.hint

@@ -231,7 +231,13 @@ REFUSED = [
     (volume("nfs: {server: a, path: /b}"), "spec.volumes[0].nfs: not supported"),
     (volume("csi: {driver: a}"), "spec.volumes[0].csi: not supported"),
     (volume("iscsi: {iqn: a, lun: 0, targetPortal: b}"), "spec.volumes[0].iscsi: not supported"),
-    (volume("rbd: {image: a, monitors: [b]}"), "spec.volumes[0].rbd: not supported"),
+    (volume("rbd: {image: a, monitors: []}"), "spec.volumes[0].rbd.monitors: missing"),
+    (
+        volume("rbd: {image: a, monitors: [b], fsType: xfs}"),
+        "spec.volumes[0].rbd.fsType: 'xfs' cannot be mounted",
+    ),
+    (volume("rbd: {image: a, monitors: [b], keyring: k}"), "rbd.keyring: 'k' is no absolute path"),
+    (volume("rbd: {image: a, monitors: [b], secretRef: {name: s}}"), "rbd.secretRef"),
     (volume("configMap: {name: m}"), "configMap: there is no ConfigMap 'm'"),
     (
         config_map("data: {a: b}") + volume("configMap: {name: m, items: [{key: k, path: p}]}"),

@@ -125,9 +125,27 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     (pod(portmappings=[{"containerPort": "1-5000"}]), "portmappings[0]", "more than 4096 ports"),
     # volumes
-    (volume(format="rbd", source="pool/x"), "volumes[0].format", "rbd (Ceph block devices) is not there yet"),
+    (
+        volume(format="rbd", source="p/x", option={"user": "a", "monitors": ["m"], "keyring": "AQBoSRhq=="}),
+        "volumes[0].option.keyring",
+        "no absolute path",
+    ),
+    (volume(format="rbd", source="p/x", option={"user": "a"}), "volumes[0].option", "that is no cluster"),
+    (
+        volume(
+            format="rbd",
+            source="p/x",
+            option={"keyring": "/k", "user": "a", "monitors": ["m"], "cluster": "c"},
+        ),
+        "volumes[0].option",
+        "that is no cluster",
+    ),
     (volume(format="nas", source="h:/x"), "volumes[0].format", "nas (network file systems) is not there yet"),
-    (volume(format="zip", source="/x"), "volumes[0].format", "raw, qcow2, vdi, vmdk, nbd, iscsi, vfs, image"),
+    (
+        volume(format="zip", source="/x"),
+        "volumes[0].format",
+        "raw, qcow2, vdi, vmdk, nbd, iscsi, rbd, vfs, image",
+    ),
     (volume(source="/x"), "volumes[0].format", "never guessed"),
     (volume(format="nbd", source="/x"), "volumes[0].source", "nbd://HOST/"),
     (volume(format="iscsi", source="nbd://h/"), "volumes[0].source", "iscsi://HOST/"),

@@ -16,6 +16,7 @@ from hypercontainer.volume.network import credentials, where
 
 CERTIFICATES = {"tls_certificates": "/certs"}
 CHAP = {"user": "bob", "password_file": "/word"}
+KEYRING = {"user": "bob", "password_file": "/keyring"}
 TARGET = "iqn.2001-04.com.example:disk"
 
 
@@ -33,6 +34,11 @@ TARGET = "iqn.2001-04.com.example:disk"
         ("nbd+unix://?socket=/run/s", {}, "nbd+unix:///?socket=/run/s"),
         ("nbds+unix:///?socket=/s", CERTIFICATES | {"tls_hostname": "h"}, "nbds+unix:///?socket=/s"),
         (f"iscsi://h/{TARGET}/0", {}, f"iscsi://h:3260/{TARGET}/0"),
+        ("RBD://ceph/disks/one", {}, "rbd://ceph/disks/one"),
+        ("rbd://c-2/disks/team/one@be%66ore", {}, "rbd://c-2/disks/team/one@before"),
+        ("rbd://ceph/a%23b/c+d:e", {}, "rbd://ceph/a%23b/c+d:e"),
+        ("rbd://bob@mon1:3300,[::1],10.0.0.1:6789/d/i", KEYRING, "rbd://mon1:3300,[::1],10.0.0.1:6789/d/i"),
+        ("rbd://mon1/d/i@s", KEYRING, "rbd://mon1/d/i@s"),
         (f"iscsi://10.0.0.1:99/{TARGET}/255", CHAP, f"iscsi://10.0.0.1:99/{TARGET}/255"),
     ],
 )
@@ -73,12 +79,29 @@ def test_uris_that_are_taken(uri: str, more: dict[str, str], words: str) -> None
         ("nbds+unix:///?socket=/s", CERTIFICATES, InvalidArgument, "no name that a certificate"),
         ("nbds://alice@h/", CERTIFICATES, InvalidArgument, "nobody asks for a user"),
         ("nbd://alice@h/", {}, InvalidArgument, "nobody asks for a user"),
+        ("nbd://h:0/", {}, InvalidArgument, "0 is no port"),
+        ("nbd+unix://:1/?socket=/s", {}, InvalidArgument, "no host"),
+        ("nbd://h/", {"tls_hostname": "h"}, InvalidArgument, "without a certificate"),
+        ("rbd:disks/one", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://ceph/one", {}, InvalidArgument, "no image of a pool"),
+        ("rbd:///disks/one", {}, InvalidArgument, "'' is no cluster's name"),
+        ("rbd://ceph/a/b/c/d", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://ceph/a/b@", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://ceph/a/b@c@d", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://ceph/a/b%2fc", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://ceph/a/b%0ac", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://ceph/a/b?conf=/x", {}, InvalidArgument, "no image of a pool"),
+        ("rbd://mon:3300/a/b", {}, InvalidArgument, "'mon:3300' is no cluster's name"),
+        ("rbd://mon,%0a/a/b", KEYRING, InvalidArgument, "are no monitors"),
+        ("rbd://" + ",".join(["m"] * 17) + "/a/b", KEYRING, InvalidArgument, "are no monitors"),
+        ("rbd://bob@ceph/a/b", {}, InvalidArgument, "a user or a password alone"),
+        ("rbd://ceph/a/b", CERTIFICATES, InvalidArgument, "TLS"),
         ("iscsi://h/", {}, InvalidArgument, "no iSCSI target"),
         (f"iscsi://h/{TARGET}", {}, InvalidArgument, "no iSCSI target"),
         (f"iscsi://h/{TARGET}/256", {}, InvalidArgument, "no iSCSI target"),
         (f"iscsi://h/{TARGET},x/1", {}, InvalidArgument, "no iSCSI target"),
-        (f"iscsi://bob@h/{TARGET}/1", {}, InvalidArgument, "CHAP"),
-        (f"iscsi://h/{TARGET}/1", {"password_file": "/w"}, InvalidArgument, "CHAP"),
+        (f"iscsi://bob@h/{TARGET}/1", {}, InvalidArgument, "a user or a password alone"),
+        (f"iscsi://h/{TARGET}/1", {"password_file": "/w"}, InvalidArgument, "a user or a password alone"),
         (f"iscsi://h/{TARGET}/1", CERTIFICATES, InvalidArgument, "TLS"),
     ],
 )
@@ -88,16 +111,24 @@ def test_uris_that_are_refused(uri: str, more: dict[str, str], kind: type[HyperE
     assert word in caught.value.message
 
 
-@pytest.mark.parametrize("uri", [f"iscsi://bob:hunter2@h/{TARGET}/1", f"iscsi://bob%25hunter2@h/{TARGET}/1"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"iscsi://bob:hunter2@h/{TARGET}/1",
+        f"iscsi://bob%25hunter2@h/{TARGET}/1",
+        "rbd://bob:hunter2@mon/d/i",
+        "rbd://bob%3ahunter2@mon/d/i@s",
+    ],
+)
 def test_a_password_in_a_uri_is_refused_and_not_repeated(uri: str) -> None:
-    with pytest.raises(NotSupported, match="a password in its URI") as caught:
+    with pytest.raises(NotSupported, match="in its URI could be read") as caught:
         where(NetworkDisk(uri, **CHAP))
     assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=1, max_codepoint=0x17F), max_size=80))
 def test_any_uri_is_refused_in_words_or_has_one_form(text: str) -> None:
-    for prefix in ("", "nbd://", "nbd+unix:///?socket=/", "iscsi://h/iqn."):
+    for prefix in ("", "nbd://", "nbd+unix:///?socket=/", "iscsi://h/iqn.", "rbd://c/"):
         try:
             found = where(NetworkDisk(prefix + text))
         except (InvalidArgument, NotSupported):

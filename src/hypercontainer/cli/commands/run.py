@@ -263,6 +263,7 @@ RUN = Command(
         "hyper run --rm --mount type=disk,source=./old.vdi,target=/old,readonly busybox ls /old",
         "hyper run -d --mount type=disk,source=/dev/vg/data,target=/var/lib/data db",
         "hyper run -d --mount type=nbd,source=nbds://disks.lan/data,tls-certificates=/etc/disks,target=/data db",
+        "hyper run -d --mount type=rbd,source=disks/data,target=/data db",
         "hyper run -d --add-host db:host-gateway --host-loopback 5432 app",
         "hyper run -d --network cni:lan -p 8080:80 nginx",
         "hyper run --rm --podfile web.json",

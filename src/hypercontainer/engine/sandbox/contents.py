@@ -9,6 +9,7 @@ import msgspec
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, Volume
 from hypercontainer.engine.state import ContainerRecord, PodRecord
+from hypercontainer.volume import network
 
 _DISKS = NamedVolume | DiskImage | NetworkDisk
 
@@ -26,7 +27,8 @@ class Brought:
 def brought(record: ContainerRecord | PodRecord, volume: Volume, written: Collection[str]) -> Brought:
     """One that ``record`` brings.  ``written``: names of volumes that somebody writes to.  A disk that nobody does is
     read-only for the VM, so that others can read it too."""
-    if isinstance(volume.source, _DISKS) and volume.name not in written:
+    unwritten = isinstance(volume.source, _DISKS) and volume.name not in written
+    if unwritten or network.is_snapshot(volume.source):
         volume = msgspec.structs.replace(volume, read_only=True)
     image = record.volume_images.get(volume.name)
     return Brought(volume, record.asked_by, image.diff_ids if image else None)

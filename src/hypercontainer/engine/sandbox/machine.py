@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hypercontainer.config import Machine
+from hypercontainer.config import Machine, RbdCluster
 from hypercontainer.contract.spec import PodSpec, PortMapping
 from hypercontainer.contract.volumes import DiskImage, HostPath, NetworkDisk
 from hypercontainer.engine.coming import Coming
@@ -55,6 +55,7 @@ class Supplies:
     boot_files: BootFiles
     claims: Claims
     networks: Networks
+    clusters: Mapping[str, RbdCluster]
     hyperstart: Callable[[str], Path]
 
     async def choose(self, asked: Wish, wants: Mapping[str, str], architecture: str = AMD64) -> Chosen:
@@ -93,7 +94,7 @@ async def plan_hardware(
     boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
     (disks, images), published = await both(_disks(record, contents, supplies), _published(record, supplies))
     shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
-    remotes = await remote.disks(contents.volumes.values())
+    remotes = await remote.disks(contents.volumes.values(), supplies.clusters)
     joined = await supplies.networks.allot(record, published)
     served = len(shares) + remote.as_shares(remotes)
     limits = chosen.driver.limits(

@@ -15,6 +15,7 @@ from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor.driver import VM, DiskSpec
 from hypercontainer.rootfs import RootDisk
 from hypercontainer.semantics.mounts import guest_name, short_name
+from hypercontainer.volume import network
 
 PLUGGED = "i"  # begins the serial of an image that came later
 
@@ -42,7 +43,8 @@ async def volumes(vm: VM, pod: PodRecord, wanted: Mapping[str, Brought], disks: 
         if isinstance(volume.source, HostPath):
             what = f"a directory of the host cannot be given to a pod that runs: {volume.source.path}"
         elif isinstance(volume.source, NetworkDisk):
-            what = f"a disk of the network cannot be given to a pod that runs: {volume.source.uri}"
+            words = network.where(volume.source).words
+            what = f"a disk of the network cannot be given to a pod that runs: {words}"
         elif isinstance(volume.source, NamedVolume) and name not in there:
             what = f"a volume that is shared cannot be given to a pod that runs: {volume.source.name}"
         if what:

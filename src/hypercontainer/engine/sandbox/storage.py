@@ -6,6 +6,7 @@ written down to find them again.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from asyncio import Future
@@ -248,6 +249,10 @@ def _name(disk: DiskImage | NetworkDisk, adding: Future[None]) -> None:
             f"disk {called}: its {disk.filesystem} cannot be mounted: {os.strerror(error.errno).lower()}"
         )
         error.hint = f"`mkfs.{disk.filesystem}` makes one where there is none yet"
+        if error.errno == errno.EROFS:
+            error.hint = (
+                "it was in use when it was last seen, and has a journal that has to be written back first"
+            )
 
 
 def plugged(plan: VolumePlan) -> str:

@@ -72,10 +72,10 @@ async def _shares(driver: Examined) -> Check:
 def _remotes() -> Check:
     title = "disks of the network"
     try:
-        remote_disks.find(["iscsi"])
+        remote_disks.find(["iscsi", "rbd"])
     except Unavailable as error:
         return Check(title, None, error.message, error.hint or "")
-    return Check(title, True, "NBD and iSCSI, by QEMU's storage daemon, confined")
+    return Check(title, True, "NBD, iSCSI and Ceph, by QEMU's storage daemon, confined")
 
 
 def uids_for_vms(uids: range) -> Check:

@@ -15,7 +15,7 @@ from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
-from hypercontainer.hypervisor import nics, shares
+from hypercontainer.hypervisor import helpers, nics, shares
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import (
     DiskSpec,
@@ -269,9 +269,7 @@ class QemuVM:
     async def _supervise(self) -> VMExit:
         lost = await self._lost()
         code = await self._process.wait()
-        for helper in self._helpers:
-            helper.kill()
-            await helper.wait()
+        await helpers.end_serving([*zip(self.record.helpers, self._helpers, strict=True)])
         await self._watch.output.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
@@ -293,20 +291,20 @@ class QemuVM:
         """Returns once QEMU is ending: why it was killed, where it, or a helper, was no good any more, or ""."""
         main = asyncio.create_task(self._process.wait())
         control = asyncio.create_task(self._qmp.wait_closed())
-        helpers = {
+        serving = {
             asyncio.create_task(process.wait()): f"the process for {helper.name} had ended"
             for process, helper in zip(self._helpers, self.record.helpers, strict=True)
         }
         try:
-            await asyncio.wait([main, control, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([main, control, *serving], return_when=asyncio.FIRST_COMPLETED)
             if not self._qmp.broken and not main.done():
                 # QEMU itself, when it ends, lets go of these first.
                 await asyncio.wait([main], timeout=DRAIN_TIMEOUT_S)
             if main.done():
                 return ""
             self._process.kill()
-            ended = next((why for task, why in helpers.items() if task.done()), "")
+            ended = next((why for task, why in serving.items() if task.done()), "")
             return self._qmp.broken or ended or "QEMU had given up its control connection"
         finally:
-            for task in (main, control, *helpers):
+            for task in (main, control, *serving):
                 task.cancel()
