@@ -157,6 +157,7 @@ enum hyper_tag {
 	HYPER_SIZE = 86, /* bytes */
 	HYPER_LIMIT_MS = 87,
 	HYPER_GROW = 88, /* its ext4 gets all of its disk */
+	HYPER_OTHER_DATA = 89, /* tried in turn where MOUNT_DATA is nothing that kernel and server speak */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,

@@ -1,9 +1,11 @@
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "copy.h"
 #include "disk.h"
@@ -173,16 +175,26 @@ static int mount_new(int root, const struct plan *plan, struct failure *failure)
 int mount_file_system(struct span fields, const char *point, bool read_only, struct failure *failure)
 {
 	struct plan plan;
+	struct span other;
 	if (plan_read(fields, &plan, failure) != 0)
 		return -1;
 	if (plan.bind)
 		return fail(failure, EINVAL, "it is no file system");
+	/* A server tells its clients apart by their names: two VMs of one name would take each other's locks and files. */
+	if (field_find(fields, HYPER_HOSTNAME, &other) &&
+	    (unshare(CLONE_NEWUTS) != 0 || sethostname((const char *)other.data, other.length) != 0))
+		return fail(failure, errno, "cannot take its name: %s", reason(errno));
 	plan.target = span_text((struct span){(const uint8_t *)point, strlen(point)});
 	plan.read_only |= read_only;
 	int root = plan.target ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (root < 0)
 		return fail(failure, ENOMEM, "no memory");
 	int done = mount_plan(&plan, root, point, failure);
+	while (done != 0 && (failure->error == EPROTONOSUPPORT || failure->error == EINVAL) &&
+	       field_each(&fields, HYPER_OTHER_DATA, &other)) {
+		plan.data = span_text(other);
+		done = mount_plan(&plan, root, point, failure);
+	}
 	(void)close(root);
 	return done;
 }

@@ -208,6 +208,8 @@ static const struct rule file_system_rules[] = {
 	{HYPER_MOUNT_DATA, TEXT, 0, 4095, NULL},
 	{HYPER_READ_ONLY, FLAG, 0, 0, NULL},
 	{HYPER_SERIAL, TEXT, 0, 64, NULL},
+	{HYPER_OTHER_DATA, TEXT, MANY, 4095, NULL},
+	{HYPER_HOSTNAME, TEXT, 0, 64, NULL},
 	END,
 };
 

@@ -22,11 +22,13 @@
 
 #define DISK_POINT "/u" /* for a moment, while a directory of it is bound */
 #define ADD_MS 30000
+#define REMOTE_MS 20000 /* for a server that may not be there; who has asked waits for some 30 s */
 #define REMOVE_MS 60000
 #define PATH_BYTES (sizeof VOLUMES_POINT + 70)
 
 struct volume {
 	char name[HYPER_NAME_MAX + 1]; /* "": this place in the table is free */
+	bool remote;                   /* a server has it, which may answer no more */
 };
 
 static struct volume volumes[VOLUMES_MAX];
@@ -314,6 +316,7 @@ static struct volume *claim(struct span fields, struct failure *failure)
 		volume++;
 	memcpy(volume->name, name.data, name.length);
 	volume->name[name.length] = '\0';
+	volume->remote = field_find(fields, HYPER_MOUNT, &value) && field_find(value, HYPER_HOSTNAME, &value);
 	count++;
 	return volume;
 }
@@ -322,7 +325,8 @@ void op_volume_add(struct request *request)
 {
 	struct failure failure = {0};
 	struct volume *volume = claim(request->fields, &failure);
-	struct work work = {.work = work_add, .finished = added, .context = volume, .limit_ms = ADD_MS};
+	int limit_ms = volume && volume->remote ? REMOTE_MS : ADD_MS;
+	struct work work = {.work = work_add, .finished = added, .context = volume, .limit_ms = limit_ms};
 	if (volume && worker_start(request, &work, &failure) == 0)
 		return;
 	if (volume)
@@ -357,11 +361,10 @@ static int work_remove(const struct request *request, void *context, struct buff
 static void removed(void *context, int error)
 {
 	struct volume *volume = context;
-	struct stat info;
 	char path[PATH_BYTES];
 	path_of(volume, path);
-	/* What could not be written back is unmounted all the same. */
-	if (error == 0 || (stat(path, &info) != 0 && errno == ENOENT))
+	/* What could not be written back is unmounted all the same.  A look at what is mounted may take for ever. */
+	if (error == 0 || rmdir(path) == 0 || errno == ENOENT)
 		forget(volume);
 }
 
@@ -386,11 +389,18 @@ bool volumes_any(void)
 	return count > 1;
 }
 
-void volumes_unmount(void)
+static void unmount_those(bool remote)
 {
 	struct failure failure;
 	for (struct volume *each = volumes; each < volumes + VOLUMES_MAX; each++) {
-		if (each->name[0] && remove_one(each, MNT_DETACH, &failure) != 0)
+		if (each->name[0] && each->remote == remote && remove_one(each, MNT_DETACH, &failure) != 0)
 			log_line("%s", failure.text);
 	}
+}
+
+/* What waits for a server that is gone keeps nobody's disk. */
+void volumes_unmount(void)
+{
+	unmount_those(false);
+	unmount_those(true);
 }

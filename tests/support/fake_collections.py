@@ -14,7 +14,7 @@ from hypercontainer.contract import images
 from hypercontainer.contract.calls import AuthAnswer, NetworksPruned, SystemPruned
 from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.contract.volume_calls import VolumesPruned
-from hypercontainer.contract.volumes import SnapshotInfo
+from hypercontainer.contract.volumes import NfsShare, SnapshotInfo
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
@@ -172,6 +172,7 @@ class FakeVolumes(Noted, of="volumes"):
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
         kind: str | None = None,
+        nfs: NfsShare | None = None,
     ) -> a.VolumeInfo:
         name = name or "0" * 64
         if name in self.known and not self._makes_all:

@@ -30,7 +30,7 @@ ALIKE = frozenset(
     for name in (
         "cni commit cp egress guest_container guest_files guest_in_vm guest_pod guest_process guest_streams "
         "guest_volumes hyperd_dies image_volumes killed_database killed_pods kubernetes kubernetes_life "
-        "kubernetes_probes lazy lifecycle networks networks_of_users podfiles pods real_images run sdk services "
+        "kubernetes_probes lazy lifecycle networks networks_of_users nfs podfiles pods real_images run sdk services "
         "shared_pull terminal timings volume_copies"
     ).split()
 )

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import subprocess
-import tarfile
 from pathlib import Path
 
 import busybox_image
 from hyper import Hyper
+from locker import with_locker, work
 
 BUSYBOX = busybox_image.REFERENCE
-SOURCE = Path(__file__).parents[1] / "support/locker.c"
 ROUNDS = 10
-# A counter under a lock; a line in one log; a file that comes into being whole or not at all.
-WORK = f"""
-i=0
-while [ $i -lt {ROUNDS} ]; do
-  for how in flock fcntl; do
-    locker $how /d/lock.$how sh -c 'n=$(cat /d/count.'$how'); echo $((n + 1)) >/d/count.'$how || exit 1
-  done
-  echo "$1 $i" >>/d/log
-  echo "$1 $i" >/d/new/tmp.$1 && mv /d/new/tmp.$1 "/d/new/$1.$i" || exit 1
-  i=$((i + 1))
-done
-"""
-
-
-def with_locker(hyper: Hyper, tmp_path: Path) -> str:
-    """An image with a program that locks files."""
-    build = ("musl-gcc", "-D_GNU_SOURCE", "-static", "-O2", "-o", str(tmp_path / "locker"), str(SOURCE))
-    subprocess.run(build, check=True)
-    out = io.BytesIO(busybox_image.layer())
-    with tarfile.open(fileobj=out, mode="a") as tar:
-        info = tarfile.TarInfo("bin/locker")
-        program = (tmp_path / "locker").read_bytes()
-        info.size, info.mode = len(program), 0o755
-        tar.addfile(info, io.BytesIO(program))
-    hyper("import", "-", "localhost/locker:1", stdin=out.getvalue())
-    return "localhost/locker:1"
 
 
 def test_two_vms_write_to_one_volume(hyper: Hyper, tmp_path: Path) -> None:
@@ -53,7 +24,7 @@ def test_two_vms_write_to_one_volume(hyper: Hyper, tmp_path: Path) -> None:
     )
     hyper("run", "--rm", "-v", "s:/d", image, "sh", "-c", begin)
     for name in ("a", "b"):
-        hyper("run", "-d", "--name", name, "-v", "s:/d", image, "sh", "-c", WORK, "sh", name)
+        hyper("run", "-d", "--name", name, "-v", "s:/d", image, "sh", "-c", work(ROUNDS), "sh", name)
     for name in ("a", "b"):
         assert hyper.out("wait", name) == "0", hyper("logs", name)
     look = "cat /d/count.*; sort -u /d/log | wc -l; ls /d/new | wc -l; stat -c '%a %u:%g' /d/new /d/new/a.0; ls -l /d/p"

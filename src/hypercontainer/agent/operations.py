@@ -177,6 +177,8 @@ class FileSystem:
     data: Annotated[str, Tag.MOUNT_DATA] = ""
     read_only: Annotated[bool, Tag.READ_ONLY] = False
     serial: Annotated[str, Tag.SERIAL] = ""
+    others: Annotated[tuple[str, ...], Tag.OTHER_DATA] = ()  # in place of ``data``, where that is not spoken
+    hostname: Annotated[str, Tag.HOSTNAME] = ""  # the guest's, to a server
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,7 @@ class Tag(IntEnum):
     SIZE = 86, Kind.U64  # bytes
     LIMIT_MS = 87, Kind.U32
     GROW = 88, Kind.FLAG  # its ext4 gets all of its disk
+    OTHER_DATA = 89, Kind.TEXT, 4095  # tried in turn where MOUNT_DATA is nothing that kernel and server speak
 
     # PROCESS_START and after
     ARG = 96, Kind.TEXT

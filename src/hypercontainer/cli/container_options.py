@@ -113,7 +113,7 @@ MOUNTS = (
     many(
         "--mount",
         "FIELDS",
-        "the same in words: type=volume|bind|image|disk|nbd|iscsi|rbd|tmpfs,source=...,target=...,readonly",
+        "the same in words: type=volume|bind|image|disk|nbd|iscsi|nfs|rbd|tmpfs,source=...,target=...,readonly",
         parsed="volumes mounts tmpfs",
     ),
     text("--volume-size", "SIZE", "of volumes that this makes", parsed="volumes"),

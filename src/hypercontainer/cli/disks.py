@@ -40,9 +40,9 @@ def disk_source(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]
     return {"kind": "disk", "path": path, "format": values.get("format") or _format(path, typed)}
 
 
-def volume_name(where: str) -> str:
+def volume_name(where: str, kind: str = "disk") -> str:
     """The same for all containers of a pod that mount the disk at this path or URI: it is one volume of theirs."""
-    return f"disk-{hashlib.sha256(where.encode(errors='surrogateescape')).hexdigest()[:16]}"
+    return f"{kind}-{hashlib.sha256(where.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 def _network(kind: str, values: dict[str, str], typed: str) -> dict[str, Any]:

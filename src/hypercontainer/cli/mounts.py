@@ -11,6 +11,7 @@ import os
 from hypercontainer.cli.disks import OF_DISK, OF_ISCSI, OF_MOUNT, OF_NBD, OF_RBD, disk_source
 from hypercontainer.cli.disks import volume_name as disk_volume
 from hypercontainer.cli.options import UsageError
+from hypercontainer.cli.shares import OF_NFS, TYPES, by_mount, by_options
 from hypercontainer.cli.units import bytes_of
 from hypercontainer.errors import NotSupported
 
@@ -52,10 +53,12 @@ _OF_TYPE = {
     "image": frozenset(("source", "target", "readonly", "subpath")),
     "disk": frozenset((*OF_MOUNT, *OF_DISK)),
     "nbd": frozenset((*OF_MOUNT, *OF_NBD)),
+    "nfs": frozenset(OF_NFS),
     "iscsi": frozenset((*OF_MOUNT, *OF_ISCSI)),
     "rbd": frozenset((*OF_MOUNT, *OF_RBD)),
     "tmpfs": frozenset(("target", "readonly", "tmpfs-size", "tmpfs-mode")),
 }
+_REPEATED = "volume-opt"
 _HINT = "[SOURCE:]PATH[:OPTIONS], such as data:/var/lib/data or ./site:/srv:ro"
 
 
@@ -102,19 +105,19 @@ class Mounts:
         read_only: bool,
         copy: bool = True,
         subpath: str = "",
-        size: dict[str, int] | None = None,
+        new: dict[str, Any] | None = None,
     ) -> None:
-        """``source``: "" (a new one of no name), a path of this host, or a volume's name; ``size``: another than that
-        of all new ones."""
-        size = self._size if size is None else size
+        """``source``: "" (a new one of no name), a path of this host, or a volume's name; ``new``: what a new one is,
+        where it is another than all."""
+        new = self._size if new is None else new
         mount = self._mount(path, typed)
         if not source:
             name = f"anonymous-{os.urandom(8).hex()}"
-            mount["volume"] = self._volume(name, name, {"kind": "named", **size})
+            mount["volume"] = self._volume(name, name, {"kind": "named", **new})
         elif source.startswith("/") or source.partition("/")[0] in (".", ".."):
             mount["volume"] = self._host(source, read_only=read_only)
         else:
-            what = {"kind": "named", "name": volume_name(source, repr(typed)), **size}
+            what = {"kind": "named", "name": volume_name(source, repr(typed)), **new}
             mount["volume"] = self._volume(source, source, what)
         if copy and not self._is_host(mount["volume"]):
             mount["copy_up"] = True
@@ -145,11 +148,12 @@ class Mounts:
         mount["read_only"] = True
         _part(mount, values)
 
-    def _add_disk(self, kind: str, values: dict[str, str], typed: str) -> None:
-        source = disk_source(kind, values, typed)
+    def _add_own(self, kind: str, values: dict[str, str], typed: str) -> None:
+        """A disk of the user's, or a server's directory: what two containers of a pod mount is one volume of theirs."""
+        source = by_mount(values, typed) if kind == "nfs" else disk_source(kind, values, typed)
         mount = self._mount(values["target"], typed)
-        where = source["path"] if kind == "disk" else source["uri"]
-        mount["volume"] = self._volume(where, disk_volume(where), source)
+        where = repr(source) if kind == "nfs" else source.get("path") or source["uri"]
+        mount["volume"] = self._volume(where, disk_volume(where, "nfs" if kind == "nfs" else "disk"), source)
         is_snapshot = kind == "rbd" and "@" in where  # which nobody can write to
         if _true(values, "readonly", typed) or is_snapshot:
             mount["read_only"] = True
@@ -187,7 +191,7 @@ class Mounts:
         if kind not in _OF_TYPE:
             raise NotSupported(
                 f"--mount {typed}: there is no type {kind!r} here",
-                hint="volume, bind, image, disk, nbd, iscsi or tmpfs",
+                hint="volume, bind, image, disk, nbd, iscsi, nfs or tmpfs",
             )
         for key in values:
             if key not in _OF_TYPE[kind]:
@@ -201,8 +205,8 @@ class Mounts:
         if kind == "image":
             self._add_image(values, typed)
             return
-        if kind in ("disk", "nbd", "iscsi", "rbd"):
-            self._add_disk(kind, values, typed)
+        if kind in ("disk", "nbd", "iscsi", "nfs", "rbd"):
+            self._add_own(kind, values, typed)
             return
         if kind == "bind":
             source = _existing(source, typed)
@@ -219,7 +223,7 @@ class Mounts:
             read_only=_true(values, "readonly", typed),
             copy=not _true(values, "volume-nocopy", typed),
             subpath=values.get("subpath", ""),
-            size=_volume_size(values, typed),
+            new=_new_volume(values, typed),
         )
 
     def _add_tmpfs(self, values: dict[str, str], typed: str) -> None:
@@ -264,6 +268,8 @@ def _fields(typed: str) -> dict[str, str]:
     for item in items_of(typed):
         key, equals, value = item.partition("=")
         key = _KEYS.get(key.strip().lower(), key.strip().lower())
+        if key == _REPEATED and key in values:
+            value = f"{values.pop(key)}\n{value}"
         if not key or key in values:
             raise UsageError(
                 f"invalid --mount {typed!r}: {'said twice: ' + key if key else 'an empty field'}",
@@ -273,16 +279,21 @@ def _fields(typed: str) -> dict[str, str]:
     return values
 
 
-def _volume_size(values: dict[str, str], typed: str) -> dict[str, int] | None:
+def _new_volume(values: dict[str, str], typed: str) -> dict[str, Any] | None:
     """By ``volume-opt``; NotSupported for what no volume here has."""
     if (driver := values.get("volume-driver", "local")) != "local":
         raise NotSupported(
             f"--mount {typed}: volume-driver {driver}: volumes are hyperd's own disks", hint="leave it out"
         )
-    key, _, value = values.get("volume-opt", "").partition("=")
-    if key not in ("", "size"):
-        raise NotSupported(f"--mount {typed}: volume-opt {key}: there is 'size'")
-    return {"size_bytes": bytes_of(value, "volume-opt size")} if key else None
+    said = filter(None, values.get(_REPEATED, "").split("\n"))
+    options = {name: value for name, _, value in (option.partition("=") for option in said)}
+    if options.get("type") in TYPES and options.keys() <= {"type", "o", "device"}:
+        return {"nfs": by_options(options, f"--mount {typed}")}
+    if unknown := sorted(options.keys() - {"size"}):
+        raise NotSupported(
+            f"--mount {typed}: volume-opt {unknown[0]}: there are 'size', and of type=nfs 'o' and 'device'"
+        )
+    return {"size_bytes": bytes_of(options["size"], "volume-opt size")} if options else None
 
 
 def _part(mount: dict[str, Any], values: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from hypercontainer.contract.networks import Subnet
 from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
+from hypercontainer.contract.volumes import NfsShare
 
 
 class Created(Struct, frozen=True):
@@ -340,8 +341,8 @@ class Change(Struct, frozen=True):
 
 
 class VolumeInfo(Struct, frozen=True, kw_only=True):
-    """A line of ``hyper volume ls``.  ``kind``: "disk", or "shared", whose ``size_bytes`` is 0: it has none of its
-    own."""
+    """A line of ``hyper volume ls``.  ``kind``: "disk", or "shared" or "nfs", whose ``size_bytes`` is 0: they have none
+    of their own.  ``nfs``: what server and directory it is."""
 
     name: str
     created: str
@@ -349,8 +350,9 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     used_bytes: int
     labels: dict[str, str] = field(default_factory=dict)
     pods: tuple[str, ...] = ()
-    disk: str = ""  # its file on the host, or its directory
+    disk: str = ""  # its file on the host, or its directory; "" of one that a server has
     kind: str = "disk"
+    nfs: NfsShare | None = None
     snapshots: int = 0
     snapshots_bytes: int = 0
 

@@ -8,16 +8,18 @@ from msgspec import Meta, Struct, field
 
 from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.calls import Filters, Name, PlacePath, Request, Wrapper
-from hypercontainer.contract.volumes import SnapshotInfo
+from hypercontainer.contract.volumes import NfsShare, SnapshotInfo
 
 
 class VolumeBody(Request, frozen=True):
-    """``name`` None: it gets an ID, and is one that nobody has named."""
+    """``name`` None: it gets an ID, and is one that nobody has named.  ``nfs``: it is this directory of a server, and
+    neither ``size_bytes`` nor ``kind`` is said."""
 
     name: Name | None = None
     size_bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
     labels: dict[str, str] = field(default_factory=dict)
     kind: str | None = None  # "disk" or "shared"; None: as hyperd is configured
+    nfs: NfsShare | None = None
 
 
 class ConvertVolumeBody(Request, frozen=True):

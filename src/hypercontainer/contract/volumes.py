@@ -19,9 +19,19 @@ class EmptyDir(Struct, frozen=True, forbid_unknown_fields=True, tag="empty", tag
     mode: int = 0o777  # of its root, as it begins
 
 
+class NfsShare(Struct, frozen=True, forbid_unknown_fields=True, tag="nfs", tag_field="kind"):
+    """A directory that an NFS server exports, which the guest mounts over the pod's network.  ``server``: a name or an
+    address; ``path``: absolute, there; ``options``: of nfs(5), with commas, those that docs/volumes.md lists."""
+
+    server: str
+    path: str
+    options: str = ""
+
+
 class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", tag_field="kind"):
     """A volume of hyperd's (``hyper volume ls``): an ext4 disk, or a directory that several VMs may write to, made
     where there is none of this name.  ``type`` of a new one: "disk", "shared", or "": as hyperd is configured.
+    ``nfs``: a new one is no disk, but this directory of a server.
 
     ``name`` "": a new one that nobody has named.  Its container's creation gives it an ID of 64 hexadecimal digits for
     a name, and says so by ``anonymous``."""
@@ -30,6 +40,7 @@ class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", 
     size_bytes: int | None = None  # of a new one
     anonymous: bool = False
     type: str = ""
+    nfs: NfsShare | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -97,7 +108,7 @@ class ImageVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="image", 
     pull: str = "missing"
 
 
-Source = EmptyDir | NamedVolume | DiskImage | NetworkDisk | HostPath | Contents | ImageVolume
+Source = EmptyDir | NamedVolume | DiskImage | NetworkDisk | NfsShare | HostPath | Contents | ImageVolume
 
 
 class Volume(Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,7 +32,7 @@ from hypercontainer.engine.network.network import check_mac, new_mac
 from hypercontainer.engine.network.policies import check_joins
 from hypercontainer.engine.network.secrets import apart, check_secrets
 from hypercontainer.engine.pod.pod import Pod
-from hypercontainer.engine.sandbox import choice, layout, storage
+from hypercontainer.engine.sandbox import choice, layout, nfs, storage
 from hypercontainer.engine.sandbox.machine import Supplies, check_boot_files
 from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
@@ -177,6 +177,7 @@ class Creation:
             volumes = _known({}, [*spec.volumes, *brought], what)
             records = [draft.record for draft in drafts]
             await self._check_storage(volumes, volumes.values(), records, images, what, asker)
+            nfs.check(volumes.values(), self._supplies.volumes, joins, what)
             stack.enter_context(self._directory.reserved_volumes(volumes.values()))
             new = await stack.enter_async_context(self._volumes.made(volumes.values()))
             written_down = [await self._volumes.filling(draft.record, new) for draft in drafts]
@@ -302,6 +303,7 @@ class Creation:
             volumes = _known(there, brought, pod.what)
             shared = pod.record.volume_images
             await self._check_storage(volumes, brought, [draft.record], shared, f"container {name}", asker)
+            nfs.check(brought, self._supplies.volumes, pod.record.networks, pod.what)
             kept, made = (
                 self._directory.reserved_volumes(brought),
                 _made(self._places.container(draft.record.id)),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.engine import files
-from hypercontainer.volume.shared import content
+from hypercontainer.semantics.nfs import words
+from hypercontainer.volume import shared
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Places:
     def volumes(self) -> Path:
         return self.root / "volumes"
 
-    def volume_content(self, name: str) -> Path:
-        """Its disk's file, or its directory."""
-        return content(self.volumes / name)
+    def volume_source(self, name: str) -> str:
+        """Its disk's file, or its directory; or that of its server."""
+        share = shared.read(self.volumes / name)
+        return words(share) if share else str(shared.content(self.volumes / name))
 
     @property
     def sockets(self) -> Path:

@@ -124,7 +124,12 @@ class Provisions:
         """Who breaks off waits for the thread, or nobody would know of what it has made."""
         making = asyncio.ensure_future(
             asyncio.to_thread(
-                self._store.make_missing, source.name, source.size_bytes, source.labels, source.type
+                self._store.make_missing,
+                source.name,
+                source.size_bytes,
+                source.labels,
+                source.type,
+                source.nfs,
             )
         )
         try:

@@ -21,12 +21,20 @@ from hypercontainer.contract.answers import (
 from hypercontainer.contract.ports import exposed as exposed_ports
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.contract.states import ALIVE, State
-from hypercontainer.contract.volumes import DiskImage, HostPath, ImageVolume, NamedVolume, NetworkDisk
+from hypercontainer.contract.volumes import (
+    DiskImage,
+    HostPath,
+    ImageVolume,
+    NamedVolume,
+    NetworkDisk,
+    NfsShare,
+)
 from hypercontainer.engine import times
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import named_volumes
 from hypercontainer.engine.state import Attachment, ContainerRecord, PodRecord
 from hypercontainer.hypervisor.resources import vcpus_for
+from hypercontainer.semantics.nfs import words
 from hypercontainer.volume import network as network_disks
 
 _UNITS = (
@@ -130,6 +138,8 @@ def mount_points(record: ContainerRecord, pod: PodRecord) -> tuple[MountPoint, .
                 found.append(MountPoint("disk", path, mount.path))
             case NetworkDisk() as disk:
                 found.append(MountPoint("disk", network_disks.where(disk).words, mount.path))
+            case NfsShare() as share:
+                found.append(MountPoint("nfs", words(share), mount.path))
             case ImageVolume(reference=reference):
                 found.append(MountPoint("image", reference, mount.path))
             case _:
@@ -161,7 +171,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: t
         log_path=str(places.log(record.id)),
         execs=execs,
         disks={
-            **{name: str(places.volume_content(name)) for name in sorted(named_volumes(pod.spec, [record]))},
+            **{name: places.volume_source(name) for name in sorted(named_volumes(pod.spec, [record]))},
             **{
                 name: image.image_id
                 for name, image in sorted({**pod.volume_images, **record.volume_images}.items())

@@ -16,8 +16,12 @@ _ALWAYS = (
 _OF_A_MACHINE = ("random.trust_cpu=on",)
 # The driver is there for who asks; not a first interface that nobody asked for.
 _OWN = ("dummy.numdummies=0",)
-# 0.08 s: the delay loop would be measured.  For 5 GHz at HZ=100, as below.
-_PROGRAM_DELAY = "lpj=50000000"
+# Of a kernel that is a program.  0.08 s: the delay loop would be measured.  For 5 GHz at HZ=100, as below.
+_PROGRAM = (
+    "lpj=50000000",
+    # Linux 7.3 asks for them, and takes what a server that knows none of them (nfs-ganesha 4.3) says for an I/O error.
+    "nfsv4.directory_delegations=0",
+)
 _EMULATED = ("mitigations=off",)  # an emulator does not speculate
 # See guest/kernel/patches.  Any other kernel may mistake the TSC's frequency when its host is busy, and needs the
 # watchdog that notices it.
@@ -41,7 +45,7 @@ def command_line(
     """
     target = TARGETS[kernel.architecture]
     if kernel.program:
-        words = [*(word for word in _ALWAYS if word not in _OF_A_MACHINE), _PROGRAM_DELAY]
+        words = [*(word for word in _ALWAYS if word not in _OF_A_MACHINE), *_PROGRAM]
     else:
         words = [f"console={target.console if console else 'null'}", *_ALWAYS, *target.arguments]
     words += _OWN if kernel.source == "own" else ()

@@ -24,12 +24,14 @@ def _fields(taken: str, reported: str = "", **refused: str) -> Fields:
 
 
 _ISOLATED = "a pod is a VM of its own and shares no namespace with the host"
-_NETWORK_STORAGE = "volumes of this kind are not to be had; use persistentVolumeClaim, hostPath or emptyDir"
+_NETWORK_STORAGE = (
+    "volumes of this kind are not to be had; use nfs, persistentVolumeClaim, hostPath or emptyDir"
+)
 _CLUSTER = "there is no cluster that would supply it"
 _OWNER = "files of volumes belong to root and fsGroup"
 _REMOTE_VOLUMES = (
     "awsElasticBlockStore azureDisk azureFile cephfs cinder csi fc flexVolume flocker gcePersistentDisk gitRepo "
-    "glusterfs iscsi nfs photonPersistentDisk portworxVolume quobyte scaleIO storageos vsphereVolume"
+    "glusterfs iscsi photonPersistentDisk portworxVolume quobyte scaleIO storageos vsphereVolume"
 ).split()
 _CONTAINER = (
     "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources "
@@ -175,10 +177,11 @@ TABLE: dict[str, Fields] = {
     ),
     # volumes
     "Volume": _fields(
-        "configMap downwardAPI emptyDir ephemeral hostPath image name persistentVolumeClaim projected rbd "
+        "configMap downwardAPI emptyDir ephemeral hostPath image name nfs persistentVolumeClaim projected rbd "
         "secret",
         **dict.fromkeys(_REMOTE_VOLUMES, _NETWORK_STORAGE),
     ),
+    "NFSVolumeSource": _fields("path readOnly server"),
     "EmptyDirVolumeSource": _fields("medium sizeLimit", mode="its mode is always 0777"),
     "HostPathVolumeSource": _fields("path type"),
     "RBDVolumeSource": _fields(

@@ -13,6 +13,7 @@ from hypercontainer.contract.volumes import (
     ImageVolume,
     NamedVolume,
     NetworkDisk,
+    NfsShare,
     Source,
     Volume,
     VolumeMount,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from lightkube.models import core_v1
 
 _SOURCES = (
-    "configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "image", "persistentVolumeClaim", "projected",
-    "rbd", "secret",
+    "configMap", "downwardAPI", "emptyDir", "ephemeral", "hostPath", "image", "nfs", "persistentVolumeClaim",
+    "projected", "rbd", "secret",
 )  # fmt: skip
 _EXPECT = {
     "": "",
@@ -48,7 +49,7 @@ def volumes(spec: core_v1.PodSpec, own: Mapping[str, Amounts], ctx: Context) -> 
         if given.name in found:
             raise InvalidArgument(f"{ctx.at(path)}: a volume {given.name!r} is there already")
         claim = given.persistentVolumeClaim
-        read_only = any(one is not None and bool(one.readOnly) for one in (claim, given.rbd))
+        read_only = any(one is not None and bool(one.readOnly) for one in (claim, given.nfs, given.rbd))
         if claim is not None:
             if claim.claimName in claimed:
                 raise InvalidArgument(
@@ -72,6 +73,8 @@ def _source(given: core_v1.Volume, own: Mapping[str, Amounts], ctx: Context, pat
         return _image(given.image, ctx, path)
     if given.rbd is not None:
         return _rbd(given.rbd, ctx, path)
+    if given.nfs is not None:
+        return NfsShare(given.nfs.server, names.absolute_path(given.nfs.path, ctx.at(f"{path}.path")))
     if given.persistentVolumeClaim is not None:
         return _claim(given.persistentVolumeClaim.claimName, ctx, path)
     if given.ephemeral is not None:

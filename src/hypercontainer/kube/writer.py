@@ -24,6 +24,7 @@ from hypercontainer.contract.volumes import (
     InjectedFile,
     NamedVolume,
     NetworkDisk,
+    NfsShare,
     Volume,
 )
 from hypercontainer.errors import InvalidArgument
@@ -342,11 +343,19 @@ class _Pod:
             return self._add(
                 volume.name, {"rbd": image | without_empty({"readOnly": volume.read_only or None})}
             )
+        if isinstance(source, NfsShare):
+            return self._nfs(volume, source)
         where = source.uri if isinstance(source, NetworkDisk) else source.path
         raise InvalidArgument(
             f"pod {self.name}: volume {volume.name} is the disk {where}, which no manifest can say",
             hint="copy it into a volume of hyperd's",
         )
+
+    def _nfs(self, volume: Volume, source: NfsShare) -> str:
+        if source.options:
+            self.notes.add(f"the options {source.options} of volume {volume.name}")
+        share = {"server": source.server, "path": source.path, "readOnly": volume.read_only or None}
+        return self._add(volume.name, {"nfs": without_empty(share)})
 
     def _contents(self, name: str, source: Contents) -> str:
         items, config = [], f"{self.name}-{_dns_label(name)}"[:63].strip("-")

@@ -17,11 +17,12 @@ from hypercontainer.contract.volumes import (
     ImageVolume,
     InjectedFile,
     NetworkDisk,
+    NfsShare,
     Source,
     Volume,
     VolumeMount,
 )
-from hypercontainer.errors import HyperError, InvalidArgument, NotFound, Unavailable
+from hypercontainer.errors import HyperError, NotFound, Unavailable
 from hypercontainer.podfile.fields import Table
 from hypercontainer.podfile.tree import shown
 
@@ -34,10 +35,10 @@ _PERM = re.compile(r"0[0-7]{3}")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2,3})?")
 _DISKS = ("raw", "qcow2", "vdi", "vmdk")
 _NETWORK = ("nbd", "iscsi", "rbd")
-_KINDS = f"{', '.join((*_DISKS, *_NETWORK))}, vfs"
+_NFS = ("nas", "nfs")  # the reference's word, and what it is
+_KINDS = f"{', '.join((*_DISKS, *_NETWORK))}, vfs, nas"
 CLUSTER = "ceph"  # as Ceph itself calls the only one
 _CACHES = ("off", "none", "directsync", "writeback", "unsafe", "writethrough")
-_LATER = {"nas": "network file systems"}
 
 
 class Fetch(Protocol):
@@ -242,8 +243,8 @@ def _volume(table: Table, name: str) -> Volume:
     filesystem = table.text("fstype")
     found = _source(table, source, kind.lower(), filesystem)
     check_cache(table)
-    if table.said("option") and not isinstance(found, NetworkDisk):
-        table.warn("option", "ignored: it is for disks of the network")
+    if table.said("option") and not isinstance(found, NetworkDisk | NfsShare):
+        table.warn("option", "ignored: it is for disks of the network and nas")
     table.done()
     return Volume(name, found)
 
@@ -258,9 +259,7 @@ def check_cache(table: Table) -> None:
 
 
 def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:
-    if kind in _LATER:
-        raise _not_yet(table, kind)
-    if kind not in ("", "vfs", "image", *_DISKS, *_NETWORK):
+    if kind not in ("", "vfs", "image", *_DISKS, *_NETWORK, *_NFS):
         raise table.error(
             "format", f"{shown(kind)} is not known", f"{_KINDS}, image, or none for a new volume"
         )
@@ -268,6 +267,8 @@ def _source(table: Table, source: str, kind: str, filesystem: str) -> Source:
         raise table.error("format", "missing, and never guessed from the source", f"{_KINDS} or image")
     if kind == "image":
         return ImageVolume(table.needed("source"))
+    if kind in _NFS:
+        return _nfs(table, filesystem.lower())
     if kind != "vfs" and filesystem.lower() not in ("", "ext4"):
         raise table.error("fstype", f"{shown(filesystem)} cannot be mounted", "ext4")
     if not source:
@@ -320,6 +321,17 @@ def _image(table: Table) -> NetworkDisk:
     )
 
 
-def _not_yet(table: Table, kind: str) -> InvalidArgument:
-    hint = "mount it on the host and name the directory, with format vfs"
-    return table.error("format", f"{kind} ({_LATER[kind]}) is not there yet", hint)
+def _nfs(table: Table, filesystem: str) -> NfsShare:
+    """Its ``source`` is SERVER:/PATH; ``option`` has ``mount``, those of nfs(5)."""
+    server, colon, path = table.needed("source").partition(":/")
+    if not server or not colon:
+        raise table.error(
+            "source", f"{shown(table.text('source'))} is no directory of a server", "SERVER:/PATH"
+        )
+    if filesystem not in ("", "nfs", "nfs4"):
+        raise table.error("fstype", f"{shown(filesystem)} is not what a nas has", "nfs, nfs4 or none")
+    words = ["nfsvers=4"] if filesystem == "nfs4" else []
+    if option := table.table("option"):
+        words = [word for word in (option.text("mount"), *words) if word]
+        option.done()
+    return NfsShare(server.removeprefix("[").removesuffix("]"), f"/{path}", ",".join(words))

@@ -25,6 +25,7 @@ from hypercontainer.contract.volumes import (
     InjectedFile,
     NamedVolume,
     NetworkDisk,
+    NfsShare,
     Volume,
     VolumeMount,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "NetworkDisk",
     "NetworkPolicy",
     "NetworkSpec",
+    "NfsShare",
     "NotFound",
     "NotSupported",
     "Output",

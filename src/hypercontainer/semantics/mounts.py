@@ -54,7 +54,7 @@ DEVICES: Final = (
 )
 
 # mount(8)'s words: the flag, and whether the word sets or clears it.
-_FLAGS: Final = {
+FLAGS: Final = {
     "ro": (MS_RDONLY, True),
     "rw": (MS_RDONLY, False),
     "nosuid": (MS_NOSUID, True),
@@ -206,8 +206,8 @@ def tmpfs(wish: Tmpfs) -> Mount:
     flags, data = _QUIET, {}
     for word in filter(None, wish.options.split(",")):
         name, equals, value = word.partition("=")
-        if not equals and word in _FLAGS:
-            flag, on = _FLAGS[word]
+        if not equals and word in FLAGS:
+            flag, on = FLAGS[word]
             flags = flags | flag if on else flags & ~flag
         elif equals and name in _TMPFS_DATA:
             if not _TMPFS_DATA[name].fullmatch(value):
@@ -219,7 +219,7 @@ def tmpfs(wish: Tmpfs) -> Mount:
             raise InvalidArgument(
                 f"{wish.path}: {word!r} is no option of tmpfs",
                 field="tmpfs",
-                takes=f"{', '.join(f'{key}=' for key in _TMPFS_DATA)} or one of {', '.join(_FLAGS)}",
+                takes=f"{', '.join(f'{key}=' for key in _TMPFS_DATA)} or one of {', '.join(FLAGS)}",
             )
     return Mount("tmpfs", target, "tmpfs", flags, ",".join(f"{key}={value}" for key, value in data.items()))
 

@@ -208,10 +208,11 @@ def mounts(
             continue
         read_only = mount.get("read_only", False) or volume.get("read_only", False)
         name = (source.get("name") or mount["volume"]) if kind == "volume" else ""
+        place = of_server(source) if kind == "nfs" else source.get("path") or source.get("uri", "")
         shown = {
             "Type": kind,
             **({"Name": name} if name else {}),
-            "Source": disks.get(name, "") if name else source.get("path") or source.get("uri", ""),
+            "Source": disks.get(name, "") if name else place,
             "Destination": mount["path"],
             **({"Driver": "local"} if name else {}),
             "Mode": "ro" if read_only else "",
@@ -220,6 +221,12 @@ def mounts(
         }
         found.append(shown)
     return found
+
+
+def of_server(share: dict[str, Any]) -> str:
+    """A directory of an NFS server's, for people."""
+    server = f"[{share['server']}]" if ":" in share["server"] else share["server"]
+    return f"{server}:{share['path']}"
 
 
 def _image_mount(reference: str, mount: dict[str, Any], images: dict[str, str]) -> dict[str, Any]:

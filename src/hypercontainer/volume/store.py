@@ -1,8 +1,9 @@
-"""Named volumes on the host: a disk with an ext4 each, or a directory, and what is known of it.
+"""Named volumes on the host: a disk with an ext4 each, or a directory, or a server's, and what is known of it.
 
     ROOT/NAME/volume.json     created, size, labels
     ROOT/NAME/disk.img        a sparse raw file, or
-    ROOT/NAME/files           a directory (shared.py)
+    ROOT/NAME/files           a directory (shared.py), or
+    ROOT/NAME/nfs.json        which server has it
     ROOT/NAME/snapshots/      copies of the disk (snapshots.py)
     ROOT/.new-*, ROOT/.gone-*  being made, being removed
 
@@ -30,11 +31,12 @@ import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.reading import why
+from hypercontainer.contract.volumes import NfsShare
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy, Unavailable
 from hypercontainer.linux import disk
 from hypercontainer.linux.exchange import exchange
 from hypercontainer.volume import shared, snapshots
-from hypercontainer.volume.shared import DISK, DISK_KIND, SECTOR_BYTES, SHARED_KIND
+from hypercontainer.volume.shared import DISK, DISK_KIND, NFS_KIND, SECTOR_BYTES, SHARE, SHARED_KIND
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")  # as long as a directory's may be
 DEFAULT_BYTES = 10 << 30
@@ -85,19 +87,22 @@ class VolumeStore:
         labels: Mapping[str, str] | None = None,
         kind: str | None = None,
         make_disk: Callable[[Path, int], None] | None = None,
+        nfs: NfsShare | None = None,
     ) -> VolumeInfo:
         """InvalidArgument for a name, size, labels or kind that cannot be; Conflict where there is one of this name.
         One of which a size is said is a disk, unless its kind is said too.  ``make_disk``: another than the store's
-        own, for one that is not empty."""
+        own, for one that is not empty.  ``nfs``: a server has it."""
         check_name(name)
+        if nfs is not None:
+            shared.check_nfs(name, kind, size_bytes)
         chosen = kind or (self._default_kind if size_bytes is None else DISK_KIND)
         shared.check(name, chosen, size_bytes)
-        record = _record(name, _size(chosen, size_bytes), labels or {})
+        record = _record(name, None if nfs else _size(chosen, size_bytes), labels or {})
         self.check_free(name)
         with host_disk(f"make volume {name}", self.root):
             folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
             try:
-                _fill(folder, chosen, record, make_disk or self._make_disk)
+                _fill(folder, nfs or chosen, record, make_disk or self._make_disk)
                 self._give_name(folder, name)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -137,10 +142,11 @@ class VolumeStore:
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
         kind: str = "",
+        nfs: NfsShare | None = None,
     ) -> Path:
         """The disk of the volume of this name, or its directory, made where there is none; one that is there keeps its
         size and kind."""
-        self.make_missing(name, size_bytes, labels, kind)
+        self.make_missing(name, size_bytes, labels, kind, nfs)
         return self.content(name)
 
     def make_missing(
@@ -149,12 +155,13 @@ class VolumeStore:
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
         kind: str = "",
+        nfs: NfsShare | None = None,
     ) -> bool:
         """Whether there was none of this name, and it was made."""
         if shared.kind_of(self._folder(name)):
             return False
         try:
-            self.create(name, size_bytes, labels, kind or None)
+            self.create(name, size_bytes, labels, kind or None, nfs=nfs)
         except Conflict:  # somebody was quicker
             return False
         return True
@@ -191,6 +198,7 @@ class VolumeStore:
                 record = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=_Record)
             if not (kind := shared.kind_of(folder)):
                 raise FileNotFoundError
+            nfs = self.nfs(name) if kind == NFS_KIND else None
             used_bytes, kept = shared.used_bytes(folder), snapshots.kept(folder)
         except (FileNotFoundError, NotADirectoryError):
             if folder.is_dir():
@@ -208,8 +216,9 @@ class VolumeStore:
             size_bytes=record.size_bytes,
             used_bytes=used_bytes,
             labels=record.labels,
-            disk=str(shared.content(folder)),
+            disk="" if nfs else str(shared.content(folder)),
             kind=kind,
+            nfs=nfs,
             snapshots=len(kept),
             snapshots_bytes=sum(each.stat.st_blocks for each in kept) * SECTOR_BYTES,
         )
@@ -224,6 +233,10 @@ class VolumeStore:
     def kind(self, name: str) -> str:
         """Of one that is not there: the kind that it would have."""
         return shared.kind_of(self._folder(name)) or self._default_kind
+
+    def nfs(self, name: str) -> NfsShare | None:
+        """The server's directory that it is; None where it is none, or is not there."""
+        return shared.read(self._folder(name))
 
     def content(self, name: str) -> Path:
         """The raw file of its disk, or its directory.  NotFound."""
@@ -335,8 +348,12 @@ def _record(name: str, size_bytes: int | None, labels: Mapping[str, str]) -> _Re
     return record
 
 
-def _fill(folder: Path, kind: str, record: _Record, make_disk: Callable[[Path, int], None]) -> None:
-    if kind == SHARED_KIND:
+def _fill(
+    folder: Path, kind: str | NfsShare, record: _Record, make_disk: Callable[[Path, int], None]
+) -> None:
+    if isinstance(kind, NfsShare):
+        _write(folder / SHARE, msgspec.json.encode(kind))
+    elif kind == SHARED_KIND:
         shared.make(folder)
     else:
         make_disk(folder / DISK, record.size_bytes)

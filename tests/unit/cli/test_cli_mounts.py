@@ -237,6 +237,50 @@ def test_one_volume_at_two_places() -> None:
     assert [mount["path"] for mount in spec["mounts"]] == ["/a", "/b"]
 
 
+DRIVER = "type=volume,src=v,dst=/d,volume-driver=local"
+
+
+def share(path: str = "/x", **more: str) -> dict[str, str]:
+    return {"kind": "nfs", "server": "nas", "path": path, **more}
+
+
+@pytest.mark.parametrize(
+    ("words", "source"),
+    [
+        ("type=nfs,src=nas:/x,dst=/d", share()),
+        ('type=nfs,src=nas:/,dst=/d,"options=soft,timeo=50"', share("/", options="soft,timeo=50")),
+        ("type=nfs,src=[fd00::1]:/x,dst=/d", share(server="fd00::1")),
+        (
+            f'{DRIVER},volume-opt=type=nfs,"volume-opt=o=addr=nas,rw,nfsvers=4.2",volume-opt=device=:/x',
+            share(options="rw,nfsvers=4.2"),
+        ),
+        (
+            "src=v,dst=/d,volume-opt=type=nfs4,volume-opt=o=addr=nas,volume-opt=device=:/x",
+            share(options="nfsvers=4"),
+        ),
+        ("src=v,dst=/d,volume-opt=type=nfs,volume-opt=device=nas:/a:/b", share("/a:/b")),
+    ],
+)
+def test_directories_of_servers(words: str, source: dict[str, str]) -> None:
+    found = spec_of("--mount", words)
+    volume = found["volumes"][0]["source"]
+    if volume["kind"] == "named":
+        assert volume == {"kind": "named", "name": "v", "nfs": source}
+        assert found["mounts"][0]["copy_up"]
+    else:
+        assert volume == source
+        assert "copy_up" not in found["mounts"][0]
+
+
+def test_one_share_is_one_volume_of_a_pod() -> None:
+    found = spec_of(
+        "--mount", "type=nfs,src=nas:/x,dst=/a,subpath=b", "--mount", "type=nfs,src=nas:/x,dst=/c,ro"
+    )
+    assert len(found["volumes"]) == 1
+    assert [mount.get("sub_path") for mount in found["mounts"]] == ["b", None]
+    assert [mount.get("read_only") for mount in found["mounts"]] == [None, True]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -258,6 +302,10 @@ def test_one_volume_at_two_places() -> None:
         ("--mount", "src=a,dst=/d,readonly=maybe"),
         ("--mount", "type=bind,dst=/d"),
         ("--mount", "type=tmpfs,dst=d"),
+        ("--mount", "type=nfs,src=/x,dst=/d"),
+        ("--mount", "type=nfs,src=nas,dst=/d"),
+        ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=nfs,volume-opt=device=:/x"),
+        ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=nfs,volume-opt=o=addr=nas"),
     ],
 )
 def test_mounts_that_are_wrong(words: tuple[str, ...]) -> None:
@@ -271,7 +319,9 @@ def test_mounts_that_are_wrong(words: tuple[str, ...]) -> None:
         ("-v", "data:/d:shared"),
         ("--mount", "type=npipe,src=a,dst=/d"),
         ("--mount", "type=volume,src=a,dst=/d,volume-driver=nfs"),
-        ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=nfs"),
+        ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=cifs"),
+        ("--mount", "type=volume,src=a,dst=/d,volume-opt=type=nfs,volume-opt=size=1g"),
+        ("--mount", "type=nfs,src=nas:/x,dst=/d,volume-nocopy"),
         ("--mount", "type=tmpfs,src=a,dst=/d"),
         ("--mount", "type=bind,src=/,dst=/d,bind-propagation=rshared"),
     ],

@@ -228,7 +228,7 @@ REFUSED = [
     (volume("hostPath: {path: x}"), "hostPath.path: 'x' is no absolute path"),
     (volume("hostPath: {path: /a/../b}"), "'/a/../b' is no absolute path"),
     (volume("hostPath: {path: /x, type: Socket}"), "hostPath.type: a Socket"),
-    (volume("nfs: {server: a, path: /b}"), "spec.volumes[0].nfs: not supported"),
+    (volume("nfs: {server: a, path: b}"), "spec.volumes[0].nfs.path: 'b' is no absolute path"),
     (volume("csi: {driver: a}"), "spec.volumes[0].csi: not supported"),
     (volume("iscsi: {iqn: a, lun: 0, targetPortal: b}"), "spec.volumes[0].iscsi: not supported"),
     (volume("rbd: {image: a, monitors: []}"), "spec.volumes[0].rbd.monitors: missing"),

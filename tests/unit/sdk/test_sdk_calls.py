@@ -350,6 +350,7 @@ def test_manifests_and_volumes(hyperd: FakeHyperd, client: Client) -> None:
         "size_bytes": 1 << 20,
         "labels": {"x": "y"},
         "kind": None,
+        "nfs": None,
     }
     assert client.volumes.inspect("a/b").name == "a/b"
     assert client.volumes.prune().space_reclaimed_bytes == 7

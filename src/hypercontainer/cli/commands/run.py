@@ -262,6 +262,7 @@ RUN = Command(
         "hyper run --rm --mount type=image,source=models/small:1,target=/model llm",
         "hyper run --rm --mount type=disk,source=./old.vdi,target=/old,readonly busybox ls /old",
         "hyper run -d --mount type=disk,source=/dev/vg/data,target=/var/lib/data db",
+        "hyper run -d --mount type=nfs,source=nas.lan:/export/media,target=/media,readonly jellyfin",
         "hyper run -d --mount type=nbd,source=nbds://disks.lan/data,tls-certificates=/etc/disks,target=/data db",
         "hyper run -d --mount type=rbd,source=disks/data,target=/data db",
         "hyper run -d --add-host db:host-gateway --host-loopback 5432 app",

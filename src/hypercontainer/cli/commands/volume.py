@@ -9,8 +9,10 @@ from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, chosen_by, filters_of
 from hypercontainer.cli.mounts import volume_name
 from hypercontainer.cli.options import Call, Command, flag, many, refused, text
+from hypercontainer.cli.shares import TYPES, as_options, by_options
 from hypercontainer.cli.units import bytes_of, decimal_size
 from hypercontainer.errors import NotSupported
+from hypercontainer.semantics.shape import of_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +48,13 @@ def row(volume: dict[str, Any]) -> Row:
         "CreatedAt": volume["created"],
         "Labels": Labels(volume["labels"]),
         "Scope": "local",
-        "Mountpoint": volume.get("disk", ""),
+        "Mountpoint": _place(volume),
     }
+
+
+def _place(volume: dict[str, Any]) -> str:
+    share = volume.get("nfs")
+    return of_server(share) if share else str(volume.get("disk", ""))
 
 
 def create(call: Call) -> int:
@@ -56,18 +63,29 @@ def create(call: Call) -> int:
     if values.text("driver") != "local":
         raise NotSupported(f"--driver {values.text('driver')}: volumes are hyperd's own", hint="leave it out")
     options = pairs(values.many("opt"), what="option")
-    if unknown := sorted(options.keys() - {"size", "type"}):
-        raise NotSupported(f"--opt {unknown[0]}: there are 'type' and 'size'")
-    size = values.text("size") or options.get("size", "")
     body: dict[str, Any] = {"name": volume_name(name, "hyper volume create")} if name else {}
-    if size:
-        body["size_bytes"] = bytes_of(size, "--size")
-    if kind := options.get("type"):
-        body["kind"] = kind
+    body |= _kind(options, values.text("size"))
     if labels := pairs(values.many("label")):
         body["labels"] = labels
     print(call.session.client.act("volumes.create", body=body)["name"])
     return 0
+
+
+def _kind(options: dict[str, str], size: str) -> dict[str, Any]:
+    """What a new volume is."""
+    of_nfs = options.get("type") in TYPES
+    if unknown := sorted(options.keys() - {"size", "type", *(("o", "device") if of_nfs else ())}):
+        raise NotSupported(
+            f"--opt {unknown[0]}: there are 'type' and 'size', and of type=nfs 'o' and 'device'"
+        )
+    asked: dict[str, Any] = {}
+    if of_nfs:
+        asked["nfs"] = by_options(options, "hyper volume create")
+    elif kind := options.get("type"):
+        asked["kind"] = kind
+    if size := size or options.get("size", ""):
+        asked["size_bytes"] = bytes_of(size, "--size")
+    return asked
 
 
 def convert(call: Call) -> int:
@@ -89,11 +107,13 @@ def ls(call: Call) -> int:
 def shaped(volume: dict[str, Any]) -> dict[str, Any]:
     """With Docker's keys; what is at its place on the host is a disk, or a directory."""
     options = {"type": "shared"} if not volume["size_bytes"] else {"size": str(volume["size_bytes"])}
+    if share := volume.get("nfs"):
+        options = as_options(share)
     return {
         "CreatedAt": volume["created"],
         "Driver": "local",
         "Labels": volume["labels"],
-        "Mountpoint": volume.get("disk", ""),
+        "Mountpoint": _place(volume),
         "Name": volume["name"],
         "Options": options,
         "Scope": "local",
@@ -139,17 +159,20 @@ CREATE = Command(
         many(
             "-o --opt",
             "NAME=VALUE",
-            "type=disk or type=shared: whether one VM writes to it, or several do; size=SIZE: as --size",
+            "type=disk or type=shared: whether one VM writes to it, or several do; size=SIZE: as --size; "
+            "type=nfs with o=addr=SERVER,... and device=:/PATH: what a server exports",
         ),
         text("--size", "SIZE", "of its file system; the disk takes what is written"),
         *(refused(f"--{name}", "VALUE", _CLUSTER) for name in _CLUSTERS),
     ),
-    text="""A volume is an ext4 disk of hyperd's, or, of type shared, a directory that several pods may write to.
+    text="""A volume is an ext4 disk of hyperd's, or, of type shared, a directory that several pods may write to, or, of
+type nfs, a directory of an NFS server's, which pods mount over their own network and `rm` leaves as it is.
 Without a name it gets one of 64 digits, and `prune` takes it.""",
     examples=(
         "hyper volume create data",
         "hyper volume create --size 20g --label of=shop data",
         "hyper volume create -o type=shared uploads",
+        "hyper volume create -o type=nfs -o o=addr=10.0.0.1,rw,nfsvers=4.2 -o device=:/export/media media",
     ),
 )
 CONVERT = Command(

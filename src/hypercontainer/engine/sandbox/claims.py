@@ -18,7 +18,7 @@ from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict, Remedy
 from hypercontainer.volume import network
-from hypercontainer.volume.shared import SHARED_KIND
+from hypercontainer.volume.shared import NFS_KIND, SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
 
 VOLUME = "volume"  # begins what a volume is called here
@@ -123,7 +123,7 @@ class Claims:
 
     def _is_shared(self, disk: str) -> bool:
         kind, _, name = disk.partition(" ")
-        return kind == VOLUME and self._store.kind(name) == SHARED_KIND
+        return kind == VOLUME and self._store.kind(name) in (SHARED_KIND, NFS_KIND)
 
 
 class Claim:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, Volume
+from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, NfsShare, Volume
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.volume import network
 
-_DISKS = NamedVolume | DiskImage | NetworkDisk
+_LASTING = NamedVolume | DiskImage | NetworkDisk | NfsShare
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Brought:
 def brought(record: ContainerRecord | PodRecord, volume: Volume, written: Collection[str]) -> Brought:
     """One that ``record`` brings.  ``written``: names of volumes that somebody writes to.  A disk that nobody does is
     read-only for the VM, so that others can read it too."""
-    unwritten = isinstance(volume.source, _DISKS) and volume.name not in written
+    unwritten = isinstance(volume.source, _LASTING) and volume.name not in written
     if unwritten or network.is_snapshot(volume.source):
         volume = msgspec.structs.replace(volume, read_only=True)
     image = record.volume_images.get(volume.name)
@@ -50,9 +50,9 @@ class Contents:
 
     @property
     def keeps_data(self) -> bool:
-        """What the guest has written must be on its disks when the VM ends: some outlive it."""
+        """What the guest has written must be written back when the VM ends: some of it outlives that."""
         return any(
-            isinstance(brought.volume.source, _DISKS) and not brought.volume.read_only
+            isinstance(brought.volume.source, _LASTING) and not brought.volume.read_only
             for brought in self.volumes.values()
         )
 

@@ -9,13 +9,14 @@ from hypercontainer.contract.volumes import HostPath, NamedVolume, NetworkDisk
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.contents import Brought
-from hypercontainer.engine.sandbox.storage import serial
+from hypercontainer.engine.sandbox.storage import is_shared, serial
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor.driver import VM, DiskSpec
 from hypercontainer.rootfs import RootDisk
 from hypercontainer.semantics.mounts import guest_name, short_name
 from hypercontainer.volume import network
+from hypercontainer.volume.store import VolumeStore
 
 PLUGGED = "i"  # begins the serial of an image that came later
 
@@ -29,23 +30,23 @@ async def image(vm: VM, record: Kept[PodRecord], root: RootDisk) -> None:
     record.change(images=(*record.value.images, *parts))
 
 
-async def volumes(vm: VM, pod: PodRecord, wanted: Mapping[str, Brought], disks: Iterable[DiskSpec]) -> None:
+async def volumes(
+    vm: VM, pod: PodRecord, wanted: Mapping[str, Brought], disks: Iterable[DiskSpec], store: VolumeStore
+) -> None:
     """Has the VM have the ``disks`` of those that are ``wanted`` and that it has not yet."""
     missing = {
         serial(brought.volume): brought.volume
         for brought in wanted.values()
         if guest_name(brought.volume.name) not in pod.mounted
     }
-    disks = tuple(disks)
-    there = {disk.serial for disk in disks}
-    for name, volume in missing.items():
+    for volume in missing.values():
         what = ""
         if isinstance(volume.source, HostPath):
             what = f"a directory of the host cannot be given to a pod that runs: {volume.source.path}"
         elif isinstance(volume.source, NetworkDisk):
             words = network.where(volume.source).words
             what = f"a disk of the network cannot be given to a pod that runs: {words}"
-        elif isinstance(volume.source, NamedVolume) and name not in there:
+        elif isinstance(volume.source, NamedVolume) and is_shared(volume, store):
             what = f"a volume that is shared cannot be given to a pod that runs: {volume.source.name}"
         if what:
             raise Conflict(what, hint="stop the pod; it has it when it is started again")

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from asyncio import Future
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from hypercontainer.agent.session import Agent
 from hypercontainer.contract.networks import NONE, Join
 from hypercontainer.engine.network.network import Network, NoNetwork
 from hypercontainer.engine.record import Kept
-from hypercontainer.engine.sandbox import layout, leavings, plug, storage
+from hypercontainer.engine.sandbox import layout, leavings, nfs, plug, storage
 from hypercontainer.engine.sandbox.beginning import Newcomer, NoCloneError, Told, vm_config
 from hypercontainer.engine.sandbox.claims import Claim
 from hypercontainer.engine.sandbox.contents import Contents, volume_images
@@ -54,6 +54,8 @@ OPERATION_S = 30.0
 # A clone speaks within tenths of a second; one that has not by now never will, on however busy a host.
 CLONE_GREETING_S = 15.0
 
+_CHOSEN = ("published", "images", "claimed", "attachments")  # what is the same in whichever VM it becomes
+
 log = logging.getLogger(__name__)
 
 
@@ -77,6 +79,7 @@ class Sandbox(Inhabited):
         self._factory = factory
         self._on_oom, self._told = on_oom, told
         self._last: Live | None = None  # the present VM, or the one before
+        self._servers: Mapping[str, str] = {}  # of NFS, and where they were when they were last looked for
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
         self._whole = asyncio.Event()  # set when such a VM has ended
@@ -221,10 +224,10 @@ class Sandbox(Inhabited):
         record = self.record.value
         record = replace(record, networks=(Join(NONE),), ports=()) if self._bare else record
         hardware, facts = await plan_hardware(record, contents, self._supplies)
+        await self._find_servers(contents, hardware.network)
         self.record.change(**facts, claimed=self._claim.of_new(contents))
         stopwatch.lap("prepare")
-        kept = ("published", "images", "claimed", "attachments")
-        chosen = {name: getattr(self.record.value, name) for name in kept}
+        chosen = {name: getattr(self.record.value, name) for name in _CHOSEN}
         while record.spec.template and hardware.clones and not self._bare:
             found = await self._factory.find(hardware)
             if found is None:
@@ -320,9 +323,15 @@ class Sandbox(Inhabited):
         for root in await self._supplies.roots([*own, *volume_images(contents.volumes.values())]):
             await plug.image(live.vm, self.record, root)
         disks = await storage.disks(contents.volumes.values(), self._supplies.volumes, self._folder)
-        await plug.volumes(live.vm, self.record.value, contents.volumes, disks)
+        await plug.volumes(live.vm, self.record.value, contents.volumes, disks, self._supplies.volumes)
+        await self._find_servers(contents, self.network)
         stopwatch.lap("prepare")
         return self._tell(live, newcomer, contents, OPERATION_S)
+
+    async def _find_servers(self, contents: Contents, network: Network) -> None:
+        volumes, networks = contents.volumes.values(), self._supplies.networks
+        what = f"a VM that is brought up for files of {contents.name}" if self._bare else contents.name
+        self._servers = await nfs.addresses(volumes, self._supplies.volumes, network, networks.names, what)
 
     def _tell(
         self,
@@ -336,15 +345,15 @@ class Sandbox(Inhabited):
         if config is not None:
             stages.append(("configure", live.agent.configure(config, timeout_s=timeout_s)))
         volumes, shares = contents.volumes.values(), live.vm.record.shares
-        plans = storage.plans(self.record.value, volumes, shares, self._supplies.volumes, self._folder)
+        store, servers = self._supplies.volumes, self._servers
+        plans = storage.plans(self.record.value, volumes, shares, servers, store, self._folder)
         missing = {name: plan for name, plan in plans.items() if name not in self.record.value.mounted}
         if missing:
             serials = {name: storage.plugged(plan) for name, plan in missing.items()}
             self.record.change(mounted=self.record.value.mounted | serials)
         for name, plan in missing.items():
-            stages.append(
-                ("", storage.added(volumes, name, live.agent.add_volume(plan, timeout_s=timeout_s)))
-            )
+            adding = live.agent.add_volume(plan, timeout_s=timeout_s)
+            stages.append(("", storage.added(volumes, name, servers, store, adding)))
         return Told([*stages, *newcomer.tell(timeout_s)], timeout_s)
 
     def image_part(self, diff_ids: tuple[str, ...]) -> ImagePart:

@@ -24,10 +24,11 @@ from hypercontainer.contract.volumes import (
     ImageVolume,
     NamedVolume,
     NetworkDisk,
+    NfsShare,
     Volume,
 )
 from hypercontainer.engine.places import Places
-from hypercontainer.engine.sandbox import layout
+from hypercontainer.engine.sandbox import layout, nfs
 from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
@@ -38,8 +39,9 @@ from hypercontainer.linux.users import User
 from hypercontainer.rootfs import MAX_ROOM_BYTES, create_disk_with_room
 from hypercontainer.semantics import mounts
 from hypercontainer.semantics.mounts import MS_NODEV, MS_NOSUID, SIZED_MEMORY_VOLUME, guest_name, short_name
+from hypercontainer.semantics.nfs import mount as mount_of_nfs
 from hypercontainer.volume import ext4, host, images, network
-from hypercontainer.volume.shared import SHARED_KIND
+from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
 from hypercontainer.volume.store import VolumeStore
 
 # Of whoever asks: what is behind a path may be slow, or a file system of theirs that does not answer.
@@ -80,8 +82,8 @@ def _disk(volume: Volume, store: VolumeStore, folder: Path, user: User | None) -
                 return None
             return DiskSpec(serial(volume), ((path, path.stat().st_size),), read_only=False)
         case NamedVolume(name, size_bytes) as source:
-            path = store.obtain(name, size_bytes, source.labels, source.type)
-            if is_shared(volume, store):
+            path = store.obtain(name, size_bytes, source.labels, source.type, source.nfs)
+            if store.kind(name) != DISK_KIND:
                 return None
             size = path.stat().st_size
             return DiskSpec(
@@ -221,29 +223,46 @@ def unused_limited(volumes: Iterable[Volume], folder: Path) -> list[Path]:
 
 
 def plans(
-    pod: PodRecord, volumes: Iterable[Brought], shares: str, store: VolumeStore, folder: Path
+    pod: PodRecord,
+    volumes: Iterable[Brought],
+    shares: str,
+    servers: Mapping[str, str],
+    store: VolumeStore,
+    folder: Path,
 ) -> dict[str, VolumePlan]:
-    """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host.
-    ``store`` is asked which are shared, and which disks have got larger; ``folder`` which have disks in it."""
-    made = [_plan(pod, one, shares, store, folder) for one in volumes]
+    """By the guest's name for each; ``shares`` is the file system by which the VM has directories of the host;
+    ``servers``: the addresses of those of NFS.  ``store`` is asked which are shared, which disks have got larger, and
+    which a server has; ``folder`` which have disks in it."""
+    made = [_plan(pod, one, shares, servers, store, folder) for one in volumes]
     if memory_volume(pod, pod.spec) == SIZED_MEMORY_VOLUME:
         data = f"mode=1777,size={pod.spec.shm_size_bytes}"
         made.append(VolumePlan(SIZED_MEMORY_VOLUME, mount=FileSystem("tmpfs", "shm", _SAFE, data)))
     return {each.name: each for each in made}
 
 
-def added(volumes: Iterable[Brought], name: str, adding: Future[None]) -> Future[None]:
-    """``adding``, of the volume that the guest knows by this name: of a user's own disk its error names that, before
-    anybody hears of it."""
-    for volume in (brought.volume for brought in volumes):
-        if guest_name(volume.name) == name and isinstance(volume.source, DiskImage | NetworkDisk):
-            adding.add_done_callback(partial(_name, volume.source))
+def added(
+    volumes: Iterable[Brought],
+    name: str,
+    servers: Mapping[str, str],
+    store: VolumeStore,
+    adding: Future[None],
+) -> Future[None]:
+    """``adding``, of the volume that the guest knows by this name: of a user's own disk, and of a server's directory,
+    its error names that, before anybody hears of it."""
+    for volume in (brought.volume for brought in volumes if guest_name(brought.volume.name) == name):
+        source = nfs.share_of(volume, store) or volume.source
+        if isinstance(source, DiskImage | NetworkDisk | NfsShare):
+            adding.add_done_callback(partial(_name, source, servers))
     return adding
 
 
-def _name(disk: DiskImage | NetworkDisk, adding: Future[None]) -> None:
+def _name(disk: DiskImage | NetworkDisk | NfsShare, servers: Mapping[str, str], adding: Future[None]) -> None:
     error = None if adding.cancelled() else adding.exception()
-    if isinstance(error, GuestError):
+    if not isinstance(error, GuestError):
+        return
+    if isinstance(disk, NfsShare):
+        nfs.explain(error, disk, servers)
+    else:
         called = disk.path if isinstance(disk, DiskImage) else network.where(disk).words
         error.message = (
             f"disk {called}: its {disk.filesystem} cannot be mounted: {os.strerror(error.errno).lower()}"
@@ -275,8 +294,19 @@ def memory_volume(pod: PodRecord, wish: ContainerSpec | PodSpec) -> str:
     return mounts.memory_volume(pod.spec.shm_size_bytes, in_pod=True)
 
 
-def _plan(pod: PodRecord, brought: Brought, shares: str, store: VolumeStore, folder: Path) -> VolumePlan:
+def _plan(
+    pod: PodRecord,
+    brought: Brought,
+    shares: str,
+    servers: Mapping[str, str],
+    store: VolumeStore,
+    folder: Path,
+) -> VolumePlan:
     volume, diff_ids = brought.volume, brought.diff_ids
+    if share := nfs.share_of(volume, store):
+        client, address = nfs.client_name(pod.id), servers[share.server]
+        mounted = mount_of_nfs(share, address, client, read_only=volume.read_only)
+        return VolumePlan(guest_name(volume.name), mount=mounted)
     if diff_ids is not None:
         return VolumePlan(guest_name(volume.name), lower=layout.lower(layout.part_of(pod.images, diff_ids)))
     shared = is_shared(volume, store)
@@ -304,8 +334,8 @@ def plan(
     shared: bool = False,
     limited: bool = False,
 ) -> VolumePlan:
-    """Pure, of any but an image; ``shares`` is the file system by which the VM has directories of the host;
-    ``shared``: the volume is such a directory of hyperd's own; ``limited``: it is on a disk of its own."""
+    """Pure, of any but an image and a server's directory; ``shares`` is the file system by which the VM has directories
+    of the host; ``shared``: the volume is such a directory of hyperd's own; ``limited``: it is on a disk of its own."""
     name, own = guest_name(volume.name), serial(volume)
     if volume.read_only:
         group = None  # whoever owns it, nothing of it can be changed
@@ -384,5 +414,5 @@ def check(volumes: Mapping[str, Volume], containers: Sequence[ContainerSpec], wh
             raise InvalidArgument(
                 f"{what}: volume {volume.name} of {limit(volume)} bytes: from 1 to {MAX_ROOM_BYTES} are possible"
             )
-        if not isinstance(volume.source, ImageVolume):
+        if not isinstance(volume.source, ImageVolume | NfsShare):
             plan(volume, None, VIRTIOFS)

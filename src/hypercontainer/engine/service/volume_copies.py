@@ -24,6 +24,7 @@ from hypercontainer.engine.service.volume_vms import Having, VolumeVMs
 from hypercontainer.errors import AgentError, Conflict, GuestError, HyperError, Remedy, Unavailable
 from hypercontainer.hypervisor import locks
 from hypercontainer.linux.waiting import ended
+from hypercontainer.semantics.nfs import words
 from hypercontainer.volume import ext4, snapshots
 from hypercontainer.volume.shared import DISK_KIND, SECTOR_BYTES, SHARED_KIND
 from hypercontainer.volume.store import VolumeStore, host_disk
@@ -129,6 +130,10 @@ class VolumeCopies(VolumeFiles):
 
     async def _disk(self, name: str) -> Path:
         """NotFound; Conflict where it has none."""
+        if share := await asyncio.to_thread(self._store.nfs, name):
+            raise Conflict(
+                f"volume {name} is the directory {words(share)}: its size and its snapshots are its server's affair"
+            )
         if await asyncio.to_thread(self._store.kind, name) == SHARED_KIND:
             await asyncio.to_thread(self._store.content, name)
             raise Conflict(

@@ -24,6 +24,7 @@ from hypercontainer.engine.service.volume_files import trees_of
 from hypercontainer.engine.service.volume_vms import VolumeVMs
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Conflict, NotFound, Remedy
+from hypercontainer.semantics.nfs import words
 from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
 
 ALL = "/."
@@ -48,6 +49,10 @@ class VolumeKinds:
             present = await asyncio.to_thread(self._store.inspect, name)
             if present.kind == kind:
                 return present
+            if present.nfs is not None:
+                raise Conflict(
+                    f"volume {name} is the directory {words(present.nfs)}, which any number may write to already"
+                )
             if present.snapshots:
                 raise Conflict(
                     f"volume {name} has {present.snapshots} snapshots, which only a disk has",

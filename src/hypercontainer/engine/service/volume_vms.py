@@ -26,6 +26,7 @@ from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict
 from hypercontainer.semantics.mounts import guest_name
+from hypercontainer.semantics.nfs import words
 
 BARE_MIB = 128
 
@@ -107,6 +108,13 @@ class VolumeVMs:
         pod = await self.writer(volume)
         if pod is None and not write:
             pod = await self._user(volume, read_only=True)
+        share = await asyncio.to_thread(self._supplies.volumes.nfs, volume)
+        if pod is None and share is not None:
+            raise Conflict(
+                f"volume {volume} is the directory {words(share)}, which a VM that is brought up for a copy does not "
+                "reach: that has no network",
+                hint="it is copied through a container that has the volume, while it runs",
+            )
         around = self._brought_up(volume) if pod is None else self.running(pod, volume)
         async with around as having:
             yield having

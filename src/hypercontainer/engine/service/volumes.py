@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from hypercontainer.contract.answers import VolumeInfo
 from hypercontainer.contract.volume_calls import VolumesPruned
-from hypercontainer.contract.volumes import ANONYMOUS_LABEL
+from hypercontainer.contract.volumes import ANONYMOUS_LABEL, NfsShare
 from hypercontainer.engine import filters, names
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
@@ -20,6 +21,8 @@ from hypercontainer.engine.service.volume_copies import VolumeCopies
 from hypercontainer.engine.service.volume_kinds import VolumeKinds
 from hypercontainer.engine.service.volume_vms import VolumeVMs
 from hypercontainer.errors import Conflict, HyperError, NotFound, Remedy
+from hypercontainer.semantics.nfs import check as check_share
+from hypercontainer.semantics.nfs import words
 from hypercontainer.volume import shared
 from hypercontainer.volume.shared import DISK_KIND
 from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore, rounded
@@ -62,22 +65,38 @@ class VolumeService(VolumeCopies):
         size_bytes: int | None = None,
         labels: Mapping[str, str] | None = None,
         kind: str | None = None,
+        nfs: NfsShare | None = None,
     ) -> VolumeInfo:
         """``name`` None: an ID, and a label that says that nobody has named it; ``kind`` None: as is configured.
-        One of this name is taken as it is, as Docker does, and its labels stay; Conflict where it is of another
-        size or kind."""
-        if name and (present := await self._present(name, size_bytes, kind)):
+        ``nfs``: it is this directory of a server.  One of this name is taken as it is, as Docker does, and its labels
+        stay; Conflict where it is of another size or kind, or another server's."""
+        if nfs is not None:
+            check_share(nfs)
+        if name and (present := await self._present(name, size_bytes, kind, nfs)):
             return present
         told = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
-        made = await asyncio.to_thread(self._store.create, name or names.new_id(), size_bytes, told, kind)
+        create = partial(self._store.create, nfs=nfs)
+        made = await asyncio.to_thread(create, name or names.new_id(), size_bytes, told, kind)
         self._events.publish("volume", "create", made.name, **{**told, "driver": "local"})
         return made
 
-    async def _present(self, name: str, size_bytes: int | None, kind: str | None) -> VolumeInfo | None:
+    async def _present(
+        self, name: str, size_bytes: int | None, kind: str | None, nfs: NfsShare | None
+    ) -> VolumeInfo | None:
         try:
             present = await self.inspect(name)
         except NotFound:
             return None
+        if nfs is not None:
+            shared.check_nfs(name, kind, size_bytes)
+        if nfs != present.nfs and (nfs or kind or size_bytes is not None):
+            what = f"{words(present.nfs)} with the options {present.nfs.options!r}" if present.nfs else ""
+            raise Conflict(
+                f"there is a volume {name} already, which is {what or 'of type ' + present.kind}",
+                remedies=[Remedy("volumes.remove", name)],
+            )
+        if nfs is not None:
+            return present
         wanted = kind or (DISK_KIND if size_bytes is not None else present.kind)
         shared.check(name, wanted, size_bytes)
         if wanted != present.kind:

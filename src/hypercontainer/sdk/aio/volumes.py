@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from hypercontainer.contract.answers import PathFacts, VolumeInfo
 from hypercontainer.contract.volume_calls import SnapshotList, VolumeList, VolumesPruned
-from hypercontainer.contract.volumes import SnapshotInfo
+from hypercontainer.contract.volumes import NfsShare, SnapshotInfo
 from hypercontainer.sdk.aio.archives import Archive, packed, unpacked
 from hypercontainer.sdk.aio.calls import Filters, as_query
 from hypercontainer.sdk.options import Pairs, Size, size_bytes
@@ -28,10 +28,11 @@ class AsyncVolumes:
         size: Size | None = None,
         labels: Pairs | None = None,
         kind: str | None = None,
+        nfs: NfsShare | None = None,
     ) -> VolumeInfo:
         """Makes an empty volume; it grows up to ``size``.  Without a name it gets an ID, and ``prune`` takes it.
         ``kind``: "disk", which one VM writes to, or "shared", a directory that several do; None: as hyperd is
-        configured.
+        configured.  ``nfs``: it is this directory of a server, in place of both.
 
         Example::
 
@@ -44,6 +45,7 @@ class AsyncVolumes:
             "size_bytes": None if size is None else size_bytes("size", size),
             "labels": dict(labels or {}),
             "kind": kind,
+            "nfs": nfs,
         }
         return await self._api.call("volumes.create", VolumeInfo, body=body)
 

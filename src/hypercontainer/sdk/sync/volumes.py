@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from hypercontainer.contract.answers import PathFacts, VolumeInfo
 from hypercontainer.contract.volume_calls import VolumesPruned
-from hypercontainer.contract.volumes import SnapshotInfo
+from hypercontainer.contract.volumes import NfsShare, SnapshotInfo
 from hypercontainer.sdk.aio import volumes as aio
 from hypercontainer.sdk.aio.archives import Archive
 from hypercontainer.sdk.aio.calls import Filters
@@ -30,10 +30,11 @@ class Volumes(Facade[aio.AsyncVolumes]):
         size: Size | None = None,
         labels: Pairs | None = None,
         kind: str | None = None,
+        nfs: NfsShare | None = None,
     ) -> VolumeInfo:
         """Makes an empty volume; it grows up to ``size``.  Without a name it gets an ID, and ``prune`` takes it.
         ``kind``: "disk", which one VM writes to, or "shared", a directory that several do; None: as hyperd is
-        configured.
+        configured.  ``nfs``: it is this directory of a server, in place of both.
 
         Example::
 
@@ -41,7 +42,7 @@ class Volumes(Facade[aio.AsyncVolumes]):
             assert made.name == "data"
             hyper.volumes.remove("data")
         """
-        return self._portal.call(self._async.create(name, size=size, labels=labels, kind=kind))
+        return self._portal.call(self._async.create(name, size=size, labels=labels, kind=kind, nfs=nfs))
 
     def convert(self, name: str, *, kind: str, size: Size | None = None) -> VolumeInfo:
         """Makes it one of the other kind, with what is in it; ``size``: of a disk.  Conflict where a VM has it.
