@@ -72,6 +72,7 @@ enum hyper_event {
 	HYPER_EVENT_PROCESS_EXITED = 1,
 	HYPER_EVENT_OOM = 2,
 	HYPER_EVENT_LOG = 3,
+	HYPER_EVENT_CORRUPTED = 4, /* a block of some LOWER was not what its ROOT_HASH says */
 };
 
 enum hyper_tag {
@@ -157,6 +158,7 @@ enum hyper_tag {
 	HYPER_SIZE = 86, /* bytes */
 	HYPER_LIMIT_MS = 87,
 	HYPER_GROW = 88, /* its ext4 gets all of its disk */
+	HYPER_ROOT_HASH = 89,
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,

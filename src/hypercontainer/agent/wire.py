@@ -91,6 +91,7 @@ class Event(IntEnum):
     PROCESS_EXITED = 1
     OOM = 2
     LOG = 3
+    CORRUPTED = 4  # a block of some LOWER was not what its ROOT_HASH says
 
 
 class Kind(Enum):
@@ -204,6 +205,11 @@ class Tag(IntEnum):
     SIZE = 86, Kind.U64  # bytes
     LIMIT_MS = 87, Kind.U32
     GROW = 88, Kind.FLAG  # its ext4 gets all of its disk
+    ROOT_HASH = (
+        89,
+        Kind.TEXT,
+        64,
+    )  # of LOWER: dm-verity's, as hexadecimal digits; the tree is behind SIZE bytes
 
     # PROCESS_START and after
     ARG = 96, Kind.TEXT

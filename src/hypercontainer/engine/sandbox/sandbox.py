@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from asyncio import Future
@@ -34,6 +35,7 @@ from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
 from hypercontainer.engine.state import GONE, ImagePart, PodRecord
 from hypercontainer.engine.timings import Stopwatch
+from hypercontainer.engine.verifying import Doubts
 from hypercontainer.errors import (
     AgentError,
     AgentProtocolError,
@@ -77,6 +79,7 @@ class Sandbox(Inhabited):
         self._factory = factory
         self._on_oom, self._told = on_oom, told
         self._last: Live | None = None  # the present VM, or the one before
+        self._doubts = Doubts(supplies.verifying, record)
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
         self._whole = asyncio.Event()  # set when such a VM has ended
@@ -288,9 +291,15 @@ class Sandbox(Inhabited):
 
     async def _hold(self, vm: VM, *, resumed: bool) -> Live:
         live = await Live.hold(
-            vm, resumed=resumed, on_end=self._gone, on_oom=self.note_oom, on_stall=self._stalled
+            vm,
+            resumed=resumed,
+            on_end=self._gone,
+            on_oom=self.note_oom,
+            on_stall=self._stalled,
+            on_corrupted=self._doubts.corrupted,
         )
         self.live = self._last = live
+        self._doubts.begin()
         self.oom_killed.clear()
         return live
 
@@ -354,6 +363,12 @@ class Sandbox(Inhabited):
     async def explain(self, newcomer: Newcomer, error: AgentError) -> HyperError:
         """The error to tell the user of a start: what the guest said, or, where it said nothing, why its VM came to
         nothing."""
+        if (
+            isinstance(error, GuestError)
+            and error.errno == errno.EIO
+            and (wrong := await self._doubts.examine())
+        ):
+            return wrong
         if isinstance(error, GuestError) or self._last is None:
             return error
         if isinstance(error, AgentTimeout) and self.used_by_others(newcomer.id):
