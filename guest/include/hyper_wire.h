@@ -72,6 +72,7 @@ enum hyper_event {
 	HYPER_EVENT_PROCESS_EXITED = 1,
 	HYPER_EVENT_OOM = 2,
 	HYPER_EVENT_LOG = 3,
+	HYPER_EVENT_CORRUPTED = 4, /* a block of some LOWER was not what its ROOT_HASH says */
 };
 
 enum hyper_tag {
@@ -158,6 +159,7 @@ enum hyper_tag {
 	HYPER_LIMIT_MS = 87,
 	HYPER_GROW = 88, /* its ext4 gets all of its disk */
 	HYPER_OTHER_DATA = 89, /* tried in turn where MOUNT_DATA is nothing that kernel and server speak */
+	HYPER_ROOT_HASH = 90, /* of LOWER, dm-verity's, in hexadecimal; the tree is behind SIZE bytes */
 
 	/* PROCESS_START and after */
 	HYPER_ARG = 96,

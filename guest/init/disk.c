@@ -16,8 +16,10 @@
 #include "part.h"
 #include "schema.h"
 #include "uevent.h"
+#include "verity.h"
 
 #define WAIT_MS 5000
+#define CHECKED_TRIES 8
 #define DRIVER "/sys/bus/virtio/drivers/virtio_blk/"
 #define RELEASED_MAX 64
 
@@ -167,6 +169,25 @@ static int mount_as(struct span serial, const char *device, const char *point, c
 	            type, reason(errno));
 }
 
+/* The last mount of the same disk may be going at this moment, and what checked it with it. */
+static int mount_checked(const struct disk *disk, const char *device, const char *point, const char *type,
+                         unsigned long flags, struct failure *failure)
+{
+	char path[DISK_PATH_BYTES];
+	int done = -1;
+	for (int i = 0; done != 0 && i < CHECKED_TRIES; i++) {
+		memcpy(path, device, sizeof path);
+		int control = verity_open(path, disk, failure);
+		if (control < 0)
+			return -1;
+		done = mount_as(disk->serial, path, point, type, flags, NULL, failure);
+		verity_release(control, disk);
+		if (done != 0 && failure->error != ENXIO && failure->error != ENODEV)
+			return -1;
+	}
+	return done;
+}
+
 int disk_mount_this(const struct disk *disk, const char *point, unsigned long flags, const char *options,
                     struct failure *failure)
 {
@@ -179,7 +200,9 @@ int disk_mount_this(const struct disk *disk, const char *point, unsigned long fl
 	if (!filesystem)
 		return fail(failure, ENOMEM, "no memory");
 	bool ext4 = strcmp(filesystem, "ext4") == 0;
-	int done = mount_as(disk->serial, device, point, filesystem, flags, ext4 ? options : NULL, failure);
+	int done = disk->root_hash.length
+	               ? mount_checked(disk, device, point, filesystem, flags, failure)
+	               : mount_as(disk->serial, device, point, filesystem, flags, ext4 ? options : NULL, failure);
 	free(filesystem);
 	return done;
 }
@@ -197,6 +220,8 @@ int disk_mount(struct span disk, const char *point, unsigned long flags, const c
 		found.offset = get_u64(offset.data);
 		found.length = get_u64(length.data);
 	}
+	if (field_find(disk, HYPER_ROOT_HASH, &found.root_hash) && field_find(disk, HYPER_SIZE, &length))
+		found.data = get_u64(length.data);
 	return disk_mount_this(&found, point, flags, options, failure);
 }
 
@@ -222,7 +247,8 @@ unsigned disk_count(void)
 	DIR *list = opendir("/sys/block");
 	unsigned count = 0;
 	for (struct dirent *entry; list && (entry = readdir(list));)
-		count += entry->d_name[0] != '.' && strncmp(entry->d_name, "loop", 4) != 0 && strncmp(entry->d_name, "ram", 3) != 0;
+		count += entry->d_name[0] != '.' && strncmp(entry->d_name, "loop", 4) != 0 && strncmp(entry->d_name, "ram", 3) != 0 &&
+		         strncmp(entry->d_name, "dm-", 3) != 0;
 	if (list)
 		(void)closedir(list);
 	return count;

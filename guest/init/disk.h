@@ -13,10 +13,11 @@ int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *fa
  * and no thread reads bitmaps ahead. */
 #define DISK_WRITABLE "noinit_itable,no_prefetch_block_bitmaps"
 
-/* What is on a disk, or on the part of it that begins at `offset`, where `length` is none of 0 (bytes). */
+/* What is on a disk, or on the part of it that begins at `offset`, where `length` is none of 0 (bytes).  With a
+ * `root_hash`, `data` bytes of it are checked by the tree of hashes that follows them. */
 struct disk {
-	struct span serial, filesystem;
-	uint64_t offset, length;
+	struct span serial, filesystem, root_hash;
+	uint64_t offset, length, data;
 };
 
 /* Mounts it.  `options` are ext4's. */

@@ -15,6 +15,7 @@
 #include "util.h"
 
 #define ARGUMENTS 7
+#define CHECKED_ARGUMENTS 9
 
 bool indisk_builtin(const char *name)
 {
@@ -50,14 +51,17 @@ void indisk_run(char *const *arguments)
 	unsigned count = 0;
 	while (arguments[count])
 		count++;
-	struct disk lower, upper;
-	if (count != ARGUMENTS || !parse_u64(arguments[5], &lower.offset) || !parse_u64(arguments[6], &lower.length) ||
-	    (*arguments[2] && !file_name_ok(span_of(arguments[2])))) {
-		(void)dprintf(2, "usage: %s UPPER DIRECTORY LOWER FILESYSTEM OFFSET LENGTH\n", arguments[0]);
+	struct disk lower = {.length = 0}, upper;
+	bool checked = count == CHECKED_ARGUMENTS;
+	if ((count != ARGUMENTS && !checked) || !parse_u64(arguments[5], &lower.offset) || !parse_u64(arguments[6], &lower.length) ||
+	    (checked && !parse_u64(arguments[7], &lower.data)) || (*arguments[2] && !file_name_ok(span_of(arguments[2])))) {
+		(void)dprintf(2, "usage: %s UPPER DIRECTORY LOWER FILESYSTEM OFFSET LENGTH [DATA ROOT-HASH]\n", arguments[0]);
 		_exit(EINVAL);
 	}
 	lower.serial = span_of(arguments[3]);
 	lower.filesystem = span_of(arguments[4]);
+	if (checked)
+		lower.root_hash = span_of(arguments[8]);
 	upper = (struct disk){.serial = span_of(arguments[1]), .filesystem = span_of("ext4")};
 	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) != 0)
 		archive_give_up("a mount namespace", errno);

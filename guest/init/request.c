@@ -12,6 +12,7 @@
 #include "schema.h"
 #include "session.h"
 #include "signals.h"
+#include "verity.h"
 #include "volume.h"
 
 static struct request *requests, **requests_tail = &requests;
@@ -172,6 +173,7 @@ void requests_run(void)
 			continue;
 		}
 		request->begun = true;
+		verity_watch(request->fields);
 		operations[request->operation](request);
 		request = requests; /* it may be gone, and have cleared the way for others */
 	}

@@ -37,6 +37,8 @@ static const struct rule disk_rules[] = {
 	{HYPER_OFFSET, U64, 0, 0, NULL},
 	{HYPER_LENGTH, U64, 0, 0, NULL},
 	{HYPER_DIRECTORY, TEXT, 0, 64, NULL},
+	{HYPER_SIZE, U64, 0, 0, NULL},
+	{HYPER_ROOT_HASH, TEXT, 0, 64, NULL},
 	END,
 };
 

@@ -28,10 +28,10 @@ from hypercontainer.agent.operations import (
     ProcessExited,
     ProcessPlan,
     VmConfig,
-    exit_status,
 )
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
+from hypercontainer.engine.process.process import exit_status
 from hypercontainer.errors import AgentError, StreamClosed
 from hypercontainer.kernel import Kernel, build_initrd, command_line
 from hypercontainer.linux import tsc

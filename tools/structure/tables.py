@@ -49,7 +49,7 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             (
                 "aside bodies coming crowd events expressions files filters interface names pipes places record state "
-                "times timings turns wall workers"
+                "times timings turns verifying wall workers"
             ),
         ),
         ("image_volumes provisions",),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -66,13 +65,16 @@ class Disk:
     """``serial`` is the disk's virtio serial, ``filesystem`` what is on it ("erofs", "ext4", ...).
 
     ``offset_bytes`` and ``length_bytes``: only that part of the disk.  ``directory``: what is written goes into that
-    directory of it, which is one name."""
+    directory of it, which is one name.  ``root_hash``: of ``data_bytes``, which begin there and have their tree of
+    hashes behind them."""
 
     serial: Annotated[str, Tag.SERIAL]
     filesystem: Annotated[str, Tag.FILESYSTEM]
     offset_bytes: Annotated[int | None, Tag.OFFSET] = None
     length_bytes: Annotated[int | None, Tag.LENGTH] = None
     directory: Annotated[str, Tag.DIRECTORY] = ""
+    data_bytes: Annotated[int | None, Tag.SIZE] = None
+    root_hash: Annotated[str, Tag.ROOT_HASH] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,11 +492,9 @@ class GuestLog:
     message: Annotated[str, Tag.MESSAGE]
 
 
-Event = ProcessExited | ContainerOom | GuestLog
+@dataclass(frozen=True, slots=True)
+class DiskCorrupted:
+    """Some image's disk has a block that is not what its root hash says; who read it had an input error."""
 
 
-def exit_status(wait_status: int) -> int:
-    """0-255 as a shell shows it: 128 + the signal's number where a signal ended the process."""
-    if os.WIFSIGNALED(wait_status):
-        return 128 + os.WTERMSIG(wait_status)
-    return os.WEXITSTATUS(wait_status)
+Event = ProcessExited | ContainerOom | GuestLog | DiskCorrupted

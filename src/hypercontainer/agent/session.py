@@ -27,6 +27,7 @@ from hypercontainer.agent.operations import (
     ContainerName,
     ContainerOom,
     ContainerPlan,
+    DiskCorrupted,
     Event,
     GuestLog,
     Nothing,
@@ -82,10 +83,11 @@ CHATTER_BURST = 4096
 PINGS_MAX = 16
 EARLIER_AGENTS = frozenset({"0.1.0"})
 
-_EVENTS: dict[int, type[ProcessExited] | type[ContainerOom] | type[GuestLog]] = {
+_EVENTS: dict[int, type[ProcessExited] | type[ContainerOom] | type[GuestLog] | type[DiskCorrupted]] = {
     EventCode.PROCESS_EXITED: ProcessExited,
     EventCode.OOM: ContainerOom,
     EventCode.LOG: GuestLog,
+    EventCode.CORRUPTED: DiskCorrupted,
 }
 
 

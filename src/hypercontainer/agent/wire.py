@@ -91,6 +91,7 @@ class Event(IntEnum):
     PROCESS_EXITED = 1
     OOM = 2
     LOG = 3
+    CORRUPTED = 4  # a block of some LOWER was not what its ROOT_HASH says
 
 
 class Kind(Enum):
@@ -205,6 +206,7 @@ class Tag(IntEnum):
     LIMIT_MS = 87, Kind.U32
     GROW = 88, Kind.FLAG  # its ext4 gets all of its disk
     OTHER_DATA = 89, Kind.TEXT, 4095  # tried in turn where MOUNT_DATA is nothing that kernel and server speak
+    ROOT_HASH = 90, Kind.TEXT, 64  # of LOWER, dm-verity's, in hexadecimal; the tree is behind SIZE bytes
 
     # PROCESS_START and after
     ARG = 96, Kind.TEXT

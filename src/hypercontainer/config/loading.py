@@ -334,6 +334,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "lazy": Key("lazy", one_of("auto", "off")),
         "lazy_min_size": Key("lazy_min_bytes", size),
         "lazy_wait_s": Key("lazy_wait_s", whole(1, 3600)),
+        "verity": Key("verity", one_of("off", "auto", "required")),
     },
     "build": {
         "image": Key("image", text),

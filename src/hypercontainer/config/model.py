@@ -119,12 +119,14 @@ class ImageRule:
 @dataclass(frozen=True)
 class Images:
     """``policy``: the first rule that fits counts.  ``lazy``: "auto" or "off"; whether an image is used before its
-    layers are here, where so much of it is missing.  ``lazy_wait_s``: how long a guest waits for what does not come."""
+    layers are here, where so much of it is missing.  ``lazy_wait_s``: how long a guest waits for what does not come.
+    ``verity``: whether guests check what they read of images' disks: "auto", if their kernel can; "required"; "off"."""
 
     policy: tuple[ImageRule, ...] = ()
     lazy: str = "auto"
     lazy_min_bytes: int = 64 << 20
     lazy_wait_s: int = 60
+    verity: str = "off"
 
 
 @dataclass(frozen=True)

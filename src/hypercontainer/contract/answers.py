@@ -113,7 +113,7 @@ class Health(Struct, frozen=True, kw_only=True):
 
 class Machine(Struct, frozen=True, kw_only=True):
     """The VM under a container; all empty while there is none.  ``disk_full``: it stands still until there is room on
-    the host for what it writes."""
+    the host for what it writes.  ``verified``: it checks all that it reads of images by hashes."""
 
     memory_mib: int = 0
     vcpus: int = 0
@@ -124,6 +124,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     run_dir: str = ""
     pid: int = 0
     disk_full: bool = False
+    verified: bool = False
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -263,6 +264,7 @@ class Info(Struct, frozen=True, kw_only=True):
     time: str
     set_aside: tuple[str, ...] = ()  # what no record names, in words
     architectures: tuple[str, ...] = ()  # of VMs that can be run, this machine's first
+    verity: str = ""  # whether guests check what they read of images: off, auto, required
 
 
 class ExecState(Struct, frozen=True, kw_only=True):

@@ -65,6 +65,11 @@ class Coming:
         )
         if offer is None:
             return self._layers.root_disk(diff_ids, cancelled=cancelled)
+        if self._config.images.verity == "required":
+            raise Unavailable(
+                f"image {offer.reference} is not here whole, and what comes of it cannot be verified by its guest",
+                hint="pull it; or allow images that are not verified in hyperd's configuration",
+            )
         with self._alone(diff_ids):
             served = client.find(self._place(diff_ids)) or self._resumed(offer)
         return RootDisk(chain_id(diff_ids), served.extents)
@@ -76,7 +81,11 @@ class Coming:
 
         def ahead(offer: Offer) -> Callable[[], None] | None:
             images = self._config.images
-            if images.lazy == "off" or offer.missing_bytes < images.lazy_min_bytes:
+            if (
+                images.lazy == "off"
+                or images.verity == "required"
+                or offer.missing_bytes < images.lazy_min_bytes
+            ):
                 return None
             if not any(has_table(layer) for layer in offer.manifest.layers):
                 return None

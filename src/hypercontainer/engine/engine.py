@@ -38,6 +38,7 @@ from hypercontainer.engine.service.policies import PolicyService
 from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.engine.state import StateStore
+from hypercontainer.engine.verifying import Verifying
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
@@ -207,15 +208,18 @@ def _supplies(
         lambda path, size_bytes: create_writable_disk(path, size_bytes, places.cache),
         config.volumes.kind,
     )
-    layers = LayerStore(config.root / "layers", limits)
+    layers = LayerStore(config.root / "layers", limits, verity=config.images.verity != "off")
+    coming = Coming(config, places, store, layers, limits, events)
     return Supplies(
         machine=config.machine,
+        verity=config.images.verity,
+        verifying=Verifying(store, layers, coming, events),
         cache=config.cache,
         places=places,
         drivers=drivers,
         kernels=KernelStore(config.cache),
         layers=layers,
-        coming=Coming(config, places, store, layers, limits, events),
+        coming=coming,
         claims=Claims(volumes),
         volumes=volumes,
         networks=networks,

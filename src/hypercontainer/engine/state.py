@@ -48,13 +48,16 @@ CREATE TABLE IF NOT EXISTS objects (
 
 
 class ImagePart(Struct, frozen=True):
-    """Where a VM has an image: a disk, or a part of it (``length_bytes`` 0: all)."""
+    """Where a VM has an image: a disk, or a part of it (``length_bytes`` 0: all).  ``root_hash``: by which its guest
+    checks the first ``data_bytes`` of that, "" where it does not."""
 
     chain_id: str
     serial: str
     filesystem: str
     offset_bytes: int = 0
     length_bytes: int = 0
+    data_bytes: int = 0
+    root_hash: str = ""
 
 
 class MountedImage(Struct, frozen=True):

@@ -193,6 +193,7 @@ def machine(pod: PodRecord) -> Machine:
         run_dir=str(pod.vm["run_dir"]),
         pid=int(pod.vm["pid"]),
         disk_full=pod.disk_full,
+        verified=bool(pod.images) and all(part.root_hash for part in pod.images),
     )
 
 

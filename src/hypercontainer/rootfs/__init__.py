@@ -4,6 +4,7 @@ container has a writable disk of its own.
 Nothing of a layer is ever unpacked on the host, and none of its paths is opened there.
 """
 
+from .hashes import Verity
 from .limits import LayerLimits
 from .reader import Extent, RootReader
 from .store import LayerImage, LayerStore, RootDisk, chain_id
@@ -17,6 +18,7 @@ __all__ = [
     "LayerStore",
     "RootDisk",
     "RootReader",
+    "Verity",
     "chain_id",
     "create_disk_with_room",
     "create_writable_disk",

@@ -19,16 +19,23 @@ ZEROS = bytes(HOLE_BYTES)
 
 class BlockFile:
     """Invariant: everything before ``position`` is in the file or in the buffer, which is at most some
-    ``BUFFER_BYTES`` long.  Does not own the descriptor, whose file is empty at first.  Raises Refusal past
-    ``max_bytes``, CancelledError once ``cancelled`` returns true, Unavailable where the host's disk is full or would
-    be left with too little room."""
+    ``BUFFER_BYTES`` long.  ``reached`` is told how far the file is written.  Does not own the descriptor, whose file is
+    empty at first.  Raises Refusal past ``max_bytes``, CancelledError once ``cancelled`` returns true, Unavailable if
+    the host's disk is full or would be left with too little room."""
 
-    def __init__(self, fd: int, max_bytes: int, cancelled: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        max_bytes: int,
+        cancelled: Callable[[], bool] | None = None,
+        reached: Callable[[int], object] | None = None,
+    ) -> None:
         self._fd = fd
         self._buffer = bytearray()
         self._start = 0
         self._max_bytes = max_bytes
         self._cancelled = cancelled
+        self._reached = reached
 
     @property
     def position(self) -> int:
@@ -65,19 +72,21 @@ class BlockFile:
     def flush(self) -> None:
         """Blocks of zeros become holes, which take no room."""
         self.look()
-        with self._host_disk():
+        with self.host_disk():
             disk.keep_room(self._fd)
         with memoryview(self._buffer) as view:
             for start, end in _filled(self._buffer, self._start):
                 self.overwrite(self._start + start, view[start:end])
         self._start += len(self._buffer)
         self._buffer.clear()
+        if self._reached is not None:
+            self._reached(self._start)
 
     def overwrite(self, at: int, data: bytes | memoryview) -> None:
         """Write ``data`` at ``at`` now, past the buffer."""
         view = memoryview(data)
         written = 0
-        with self._host_disk():
+        with self.host_disk():
             while written < len(view):
                 written += os.pwrite(self._fd, view[written:], at + written)
 
@@ -85,12 +94,12 @@ class BlockFile:
         """Write everything and make the file's size whole blocks, whose count is returned."""
         blocks = self.align()
         self.flush()
-        with self._host_disk():
+        with self.host_disk():
             os.ftruncate(self._fd, blocks * BLOCK_SIZE)
         return blocks
 
     @contextmanager
-    def _host_disk(self) -> Iterator[None]:
+    def host_disk(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -12,6 +12,7 @@ from .entries import Entries
 from .limits import LayerLimits, refusal_named
 from .stream import Readable, layer_stream
 from .tree import BLOCK_BITS, BLOCK_SIZE, HOLE, Data, Inode
+from .verity import Following
 from .writer import write_layer
 
 MAX_CHUNKS = 4096
@@ -36,13 +37,14 @@ def convert(
     uuid: bytes,
     progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    following: Following | None = None,
 ) -> Conversion:
-    """Write the image of ``source`` to the empty file ``fd``.
+    """Write the image of ``source`` to the empty file ``fd``; ``following`` makes its leaves.
 
     Raises LayerError for content that is refused (``layer`` is what it calls the layer), CancelledError, and what
     ``source`` raises.
     """
-    out = BlockFile(fd, limits.max_image_bytes, cancelled)
+    out = BlockFile(fd, limits.max_image_bytes, cancelled, following.reached if following else None)
     out.skip_to(BLOCK_SIZE)
     with layer_stream(source, compression, limits.max_bytes, progress, cancelled) as stream:
         reader = tar.TarReader(stream, limits)
@@ -51,6 +53,9 @@ def convert(
         with refusal_named(layer):
             diff_id = stream.finish()
             image_bytes = write_layer(out, tree, uuid)
+        if following is not None:
+            with out.host_disk():
+                following.finish()
         return Conversion(diff_id, stream.position, image_bytes)
 
 

@@ -2,39 +2,37 @@
 
     ROOT/layers/sha256-<diff ID>.erofs      a layer's data and tree
     ROOT/images/sha256-<chain ID>.erofs     the merged tree of an image, whose data is in its layers' files
-    .../.NAME.part                          being made, locked by whoever makes it
+    beside them                             hashes, see `hashes`
 
-A file has its name only once it is complete, verified and on disk, and is never changed after that.  Whoever wants
-one that is being made waits for its maker's lock; the maker's death frees the lock, and the next one starts over.
+A file has its name only once it is complete, verified and on disk (`making`), and is never changed after that.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, NotFound
-from hypercontainer.linux import disk
 
 from . import erofs
 from .convert import convert
+from .hashes import Hashes, Verity
 from .limits import LayerLimits, Tally
+from .making import PART_SUFFIX, SECTOR_BYTES, making, remove, remove_abandoned
 from .reader import AGAIN, Extent, RootReader
 from .stream import Readable
 from .tree import BLOCK_SIZE, Inode
 from .union import Source, write_union
 
 DIGEST = re.compile(r"([a-z0-9]+):([0-9a-f]{64})")
-SUFFIX, PART_SUFFIX = ".erofs", ".part"
+SUFFIX = ".erofs"
 UUID_BYTES = 16
-SECTOR_BYTES = 512  # what st_blocks counts
 # Of the chain of no layers, which the specification does not name.
 EMPTY_CHAIN_ID = "sha256:" + hashlib.sha256(b"").hexdigest()
 
@@ -51,11 +49,13 @@ class LayerImage:
 
 @dataclass(frozen=True)
 class RootDisk:
-    """What a VM gets for an image: files that, one behind the other, are a disk with one read-only file system."""
+    """What a VM gets for an image: files that, one behind the other, are a disk with one read-only file system.
+    ``verity``: what its guest checks each block by."""
 
     chain_id: str
     extents: tuple[Extent, ...]
     filesystem: str = "erofs"
+    verity: Verity | None = None
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:
@@ -84,12 +84,20 @@ def _uuid(digest: str) -> bytes:
 
 
 class LayerStore:
-    """Safe to use from several threads and processes on one ``root``; methods block."""
+    """Safe to use from several threads and processes on one ``root``; methods block.  ``verity``: disks have hashes."""
 
-    def __init__(self, root: Path, limits: LayerLimits = LayerLimits()) -> None:  # noqa: B008 - it is frozen
+    def __init__(
+        self,
+        root: Path,
+        limits: LayerLimits = LayerLimits(),  # noqa: B008 - it is frozen
+        *,
+        verity: bool = False,
+    ) -> None:
         self._layers = root / "layers"
         self._images = root / "images"
         self._limits = limits
+        self._verity = verity
+        self._hashes = Hashes(self._images)
         for folder in (self._layers, self._images):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -122,9 +130,14 @@ class LayerStore:
         host's disk fails, and what reading ``source`` raises.
         """
         path = self._layer_path(diff_id)
-        with _making(path, _uuid(diff_id)) as fd:
+        with _making(path, _uuid(diff_id)) as fd, ExitStack() as stack:
             if fd is None:
                 return LayerImage(diff_id, path, path.stat().st_size, 0)
+            following = None
+            if self._verity:
+                following = stack.enter_context(self._hashes.following(path, fd))
+            else:
+                self._hashes.forget(path)
             with _opened(source) as stream:
                 done = convert(
                     stream,
@@ -135,6 +148,7 @@ class LayerStore:
                     uuid=_uuid(diff_id),
                     progress=progress,
                     cancelled=cancelled,
+                    following=following,
                 )
             if done.diff_id != diff_id:
                 raise DigestMismatch(
@@ -160,14 +174,38 @@ class LayerStore:
             diff_id: Extent(self._layer_path(diff_id), superblock.blocks * BLOCK_SIZE)
             for diff_id, superblock in found.items()
         }
-        if len(layers) == 1 and not any(superblock.marks for superblock in found.values()):
-            return RootDisk(chain, tuple(layers.values()))
         path = self._images / _file_name(chain)
+        if len(layers) == 1 and not any(superblock.marks for superblock in found.values()):
+            return self._verified(RootDisk(chain, tuple(layers.values())))
         data_bytes = sum(extent.size_bytes for extent in layers.values())
         with _making(path, _uuid(chain), data_bytes) as fd:
             if fd is not None:
+                self._hashes.forget(path)
                 self._merge(fd, diff_ids, layers, _uuid(chain), cancelled)
-        return RootDisk(chain, (Extent(path, path.stat().st_size), *layers.values()))
+        return self._verified(RootDisk(chain, (Extent(path, path.stat().st_size), *layers.values())))
+
+    def _verified(self, disk: RootDisk) -> RootDisk:
+        """With its hashes, if it is to have some."""
+        if not self._verity:
+            return disk
+        return replace(disk, verity=self._hashes.of(self._images / _file_name(disk.chain_id), disk.extents))
+
+    def examine(self, diff_ids: Sequence[str]) -> str:
+        """What is wrong with the files of an image's disk, that its guest has found something wrong with; "" where
+        nothing is.  A layer's file that is not what was converted counts as missing from then on."""
+        disk = self.root_disk(diff_ids)
+        path = self._images / _file_name(disk.chain_id)
+        wrong = self._hashes.wrong(path, disk.extents)
+        if wrong is None:
+            return ""
+        extent, block = wrong
+        named = {self._layer_path(diff_id): diff_id for diff_id in diff_ids}
+        if block >= 0:
+            extent.path.unlink(missing_ok=True)
+            return f"{_called(extent, named)}: block {block} is not what was converted"
+        for layer in named:
+            layer.unlink(missing_ok=True)
+        return "its layers are not those that it was made of"
 
     def prune(self, keep: Collection[tuple[str, ...]]) -> int:
         """Remove what no chain of ``keep`` needs, and what makers that died left; returns the bytes freed.
@@ -175,22 +213,22 @@ class LayerStore:
         What is being made stays; a layer that is complete and not in ``keep`` does not, so that the caller
         prunes while it registers nothing.
         """
-        freed = sum(_remove(path) for path in self._needless(keep))
+        freed = sum(remove(path) for path in self._needless(keep))
         for path in [*self._layers.iterdir(), *self._images.iterdir()]:
             if path.suffix == PART_SUFFIX:
-                freed += _remove_abandoned(path)
+                freed += remove_abandoned(path)
         return freed
 
     def needless_bytes(self, keep: Collection[tuple[str, ...]]) -> int:
         """What `prune` would free of complete files."""
-        return sum(path.stat().st_blocks * 512 for path in self._needless(keep))
+        return sum(path.stat().st_blocks * SECTOR_BYTES for path in self._needless(keep))
 
     def _needless(self, keep: Collection[tuple[str, ...]]) -> list[Path]:
         """Complete files that no chain of ``keep`` needs."""
         kept = {self._images / _file_name(chain_id(chain)) for chain in keep}
         kept |= {self._layer_path(diff_id) for chain in keep for diff_id in chain}
         there = [*self._layers.iterdir(), *self._images.iterdir()]
-        return [path for path in there if path.suffix != PART_SUFFIX and path not in kept]
+        return [path for path in there if path.suffix != PART_SUFFIX and path.with_suffix(SUFFIX) not in kept]
 
     def _merge(
         self,
@@ -250,82 +288,11 @@ def _opened(source: Readable | Path) -> Iterator[Readable]:
         yield source
 
 
-@contextmanager
-def _making(path: Path, uuid: bytes, following_bytes: int = 0) -> Iterator[int | None]:
-    """A new, empty file that becomes ``path`` when the block ends well and vanishes otherwise; None where ``path``
-    is there and whole (see `_superblock`), maybe after a wait for another maker."""
-    part = path.with_name(f".{path.name}{PART_SUFFIX}")
-
-    def is_there() -> bool:
-        return _superblock(path, uuid, following_bytes) is not None
-
-    with ExitStack() as stack:
-        fd = _lock_part(path, part, is_there, stack)
-        if fd is None:
-            yield None
-            return
-        try:
-            yield fd
-            with _host_disk(path):
-                os.fsync(fd)
-                part.rename(path)
-                os.fchmod(fd, 0o400)  # not sooner: others open the part to wait for its lock
-                disk.flush(path.parent)
-        except BaseException:
-            part.unlink(missing_ok=True)  # while it is locked, so that it is nobody else's
-            raise
+def _making(path: Path, uuid: bytes, following_bytes: int = 0) -> AbstractContextManager[int | None]:
+    """The image's file while it is made; None where it is there and whole, see `_superblock`."""
+    return making(path, lambda: _superblock(path, uuid, following_bytes) is not None)
 
 
-def _lock_part(path: Path, part: Path, is_there: Callable[[], bool], stack: ExitStack) -> int | None:
-    """The descriptor of the locked ``part``, which ``stack`` closes; None once ``path`` is there.
-
-    After a wait the locked file may have become ``path`` or have been removed, so it is looked at again.
-    """
-    while not is_there():
-        with ExitStack() as attempt, _host_disk(path):
-            fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            attempt.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if not _is_file(fd, part):
-                continue
-            if is_there():
-                part.unlink()
-                break
-            os.ftruncate(fd, 0)
-            stack.push(attempt.pop_all())
-            return fd
-    return None
-
-
-def _is_file(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
-def _host_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise disk.unavailable("cannot make a layer's image", path, error) from error
-
-
-def _remove(path: Path) -> int:
-    try:
-        size = path.stat().st_blocks * SECTOR_BYTES
-        path.unlink()
-    except FileNotFoundError:
-        return 0
-    return size
-
-
-def _remove_abandoned(part: Path) -> int:
-    """Remove a part whose maker is gone; one that is locked has a maker."""
-    try:
-        with part.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _remove(part) if _is_file(file.fileno(), part) else 0
-    except (BlockingIOError, FileNotFoundError):
-        return 0
+def _called(extent: Extent, layers: Mapping[Path, str]) -> str:
+    name = layers.get(extent.path)
+    return f"layer {name}" if name else "the merged tree of its layers"

@@ -310,6 +310,7 @@ def _machine(vm: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
         "KernelArgs": vm["kernel_args"],
         "RunDir": vm["run_dir"],
         "DiskFull": vm.get("disk_full", False),
+        "Verified": vm.get("verified", False),
         "Pid": vm["pid"],
         "NetworkPolicy": spec.get("network_policy"),
     }
@@ -410,6 +411,7 @@ def info(found: dict[str, Any]) -> dict[str, Any]:
         "NotLimited": found["not_limited"],
         "Kernel": found["kernel"],
         "Architectures": found["architectures"],
+        "Verity": found.get("verity", ""),
         "Templates": found["templates"],
         "ReadyClones": found["ready_clones"],
         "DefaultMemory": found["memory_bytes"],

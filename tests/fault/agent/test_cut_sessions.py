@@ -24,11 +24,11 @@ from hypercontainer.agent.operations import (
     ProcessExited,
     ProcessPlan,
     ProcessState,
-    exit_status,
 )
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.streams import InputStream
 from hypercontainer.agent.wire import PADDING, Stream, stream_id
+from hypercontainer.engine.process.process import exit_status
 from hypercontainer.errors import AgentError
 
 CONTAINER = ContainerPlan("c", Disk("image", "erofs"))

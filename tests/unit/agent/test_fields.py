@@ -32,9 +32,9 @@ from hypercontainer.agent.operations import (
     Tasks,
     VmConfig,
     Welcome,
-    exit_status,
 )
 from hypercontainer.agent.wire import Tag
+from hypercontainer.engine.process.process import exit_status
 from hypercontainer.errors import AgentProtocolError, InvalidArgument
 
 RECORDS = [

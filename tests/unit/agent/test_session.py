@@ -23,10 +23,10 @@ from hypercontainer.agent.operations import (
     ProcessPlan,
     VmConfig,
     VolumePlan,
-    exit_status,
 )
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import OUTPUT_WINDOW, Operation, Stream
+from hypercontainer.engine.process.process import exit_status
 from hypercontainer.errors import (
     AgentError,
     AgentTimeout,

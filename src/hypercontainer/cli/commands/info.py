@@ -22,6 +22,7 @@ TITLES = {
     "ContainersStopped": " Stopped",
     "AcceleratorReason": " Reason",
     "NotLimited": "Not limited",
+    "Verity": "Images verified by guests",
     "ReadyClones": " VMs ready",
     "DefaultMemory": "Default memory",
     "DefaultCpus": "Default CPUs",

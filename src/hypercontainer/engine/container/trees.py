@@ -46,7 +46,8 @@ class Changed:
     def words(self) -> tuple[str, ...]:
         upper, lower = self.upper, self.lower
         part = (str(lower.offset_bytes or 0), str(lower.length_bytes or 0))
-        return (upper.serial, upper.directory, lower.serial, lower.filesystem, *part)
+        checked = (str(lower.data_bytes), lower.root_hash) if lower.root_hash else ()
+        return (upper.serial, upper.directory, lower.serial, lower.filesystem, *part, *checked)
 
 
 class Trees:

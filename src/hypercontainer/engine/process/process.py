@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-from hypercontainer.agent.operations import ProcessExited, exit_status
+from hypercontainer.agent.operations import ProcessExited
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.answers import Exit
@@ -252,3 +253,10 @@ async def _replay(earlier: AsyncGenerator[bytes, None], pipe: Pipe) -> None:
 
 def outcome(ended: ProcessExited) -> Exit:
     return Exit(exit_status(ended.wait_status))
+
+
+def exit_status(wait_status: int) -> int:
+    """0-255 as a shell shows it: 128 + the signal's number where a signal ended the process."""
+    if os.WIFSIGNALED(wait_status):
+        return 128 + os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status)

@@ -8,6 +8,7 @@ writable disk to itself, one of a pod a directory of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.agent.operations import Disk
@@ -32,12 +33,13 @@ def image_disk(serial: str, roots: Sequence[RootDisk]) -> tuple[DiskSpec, tuple[
     unique = list({root.chain_id: root for root in roots}.values())
     extents, parts, offset = [], [], 0
     for root in unique:
-        length = sum(extent.size_bytes for extent in root.extents)
-        extents += [(extent.path, extent.size_bytes) for extent in root.extents]
-        whole = len(unique) == 1
-        parts.append(
-            ImagePart(root.chain_id, serial, root.filesystem, 0 if whole else offset, 0 if whole else length)
-        )
+        data = sum(extent.size_bytes for extent in root.extents)
+        tree = (root.verity.tree,) if root.verity else ()
+        length = data + sum(extent.size_bytes for extent in tree)
+        extents += [(extent.path, extent.size_bytes) for extent in (*root.extents, *tree)]
+        place = (0, 0) if len(unique) == 1 else (offset, length)
+        checked = (data, root.verity.root_hash) if root.verity else (0, "")
+        parts.append(ImagePart(root.chain_id, serial, root.filesystem, *place, *checked))
         offset += length
     return DiskSpec(serial, tuple(extents), read_only=True), tuple(parts)
 
@@ -49,9 +51,10 @@ def part_of(images: Iterable[ImagePart], diff_ids: Sequence[str]) -> ImagePart:
 
 
 def lower(part: ImagePart) -> Disk:
-    if not part.length_bytes:
-        return Disk(part.serial, part.filesystem)
-    return Disk(part.serial, part.filesystem, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes)
+    disk = Disk(part.serial, part.filesystem)
+    if part.length_bytes:
+        disk = replace(disk, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes)
+    return replace(disk, data_bytes=part.data_bytes, root_hash=part.root_hash) if part.root_hash else disk
 
 
 def upper(pod: PodRecord, container: str) -> Disk:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 
 from hypercontainer.agent.operations import (
     ContainerOom,
+    DiskCorrupted,
     Event,
     GuestLog,
     ProcessExited,
@@ -33,9 +34,16 @@ log = logging.getLogger(__name__)
 
 class Live:
     """Use ``Live.hold``.  ``on_end`` is called once, when the VM is gone; ``on_oom`` with a container in which
-    something was killed for memory; ``on_stall`` as a VM's."""
+    something was killed for memory; ``on_stall`` as a VM's; ``on_corrupted`` when an image's disk is not what it was,
+    as the guest says."""
 
-    def __init__(self, vm: VM, on_oom: Callable[[str], None], on_stall: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        vm: VM,
+        on_oom: Callable[[str], None],
+        on_stall: Callable[[bool], None],
+        on_corrupted: Callable[[], None],
+    ) -> None:
         self.vm = vm
         self.agent: Agent
         self.booted_ns = 0  # by this host's clock, for the guest's times since boot
@@ -43,6 +51,7 @@ class Live:
         self.going.set()
         self._on_oom = on_oom
         self._on_stall = on_stall
+        self._on_corrupted = on_corrupted
         self.stalled = False
         self._processes: dict[int, Process] = {}
         self._watcher: asyncio.Task[VMExit]
@@ -60,8 +69,9 @@ class Live:
         on_end: Callable[[], None],
         on_oom: Callable[[str], None],
         on_stall: Callable[[bool], None],
+        on_corrupted: Callable[[], None],
     ) -> Live:
-        made = cls(vm, on_oom, on_stall)
+        made = cls(vm, on_oom, on_stall, on_corrupted)
         reader, writer = await vm.connect_agent()
         made.agent = Agent.open(reader, writer, resumed=resumed, on_event=made._on_event)
         vm.on_stall(made._stall)
@@ -177,6 +187,8 @@ class Live:
                 process.ended.set_result(event)
         elif isinstance(event, ContainerOom):
             self._on_oom(event.container)
+        elif isinstance(event, DiskCorrupted):
+            self._on_corrupted()
         elif isinstance(event, GuestLog):
             log.info("VM %s: guest: %s", self.vm.record.id, event.message)
 

@@ -23,8 +23,9 @@ from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Hardware
 from hypercontainer.engine.state import ImagePart, PodRecord
+from hypercontainer.engine.verifying import Verifying
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import NotFound
+from hypercontainer.errors import NotFound, NotSupported
 from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, Driver, VMSpec
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
@@ -41,10 +42,12 @@ _ROOT_DISKS = Workers("root disks", 64, waits=True)
 
 @dataclass(frozen=True)
 class Supplies:
-    """What VMs are made of and from, of one engine.  ``hyperstart`` finds the guest's init for an architecture, which
-    may be missing and is needed late; ``cache`` holds initrds."""
+    """What VMs are made of and from, of one engine.  ``verity``: as the configuration has it.  ``hyperstart`` finds the
+    guest's init for an architecture, which may be missing and is needed late; ``cache`` holds initrds."""
 
     machine: Machine
+    verity: str
+    verifying: Verifying
     cache: Path
     places: Places
     drivers: Drivers
@@ -91,15 +94,14 @@ async def plan_hardware(
     memory_mib = await _memory_mib(record, chosen.driver)
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     arguments = await _arguments(record, chosen)
-    boot_files_bytes = _size_bytes(kernel.path) + _size_bytes(initrd)
-    (disks, images), published = await both(_disks(record, contents, supplies), _published(record, supplies))
+    planned = _disks(record, contents, supplies, kernel)
+    (disks, images), published = await both(planned, _published(record, supplies))
     shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
     remotes = await remote.disks(contents.volumes.values(), supplies.clusters)
     joined = await supplies.networks.allot(record, published)
     served = len(shares) + remote.as_shares(remotes)
-    limits = chosen.driver.limits(
-        memory_mib, record.cpus, accelerator, boot_files_bytes=boot_files_bytes, shares=served
-    )
+    boot = _size_bytes(kernel.path) + _size_bytes(initrd)
+    limits = chosen.driver.limits(memory_mib, record.cpus, accelerator, boot_files_bytes=boot, shares=served)
     spec = VMSpec(
         id=record.id[:12],
         name=contents.name,
@@ -159,14 +161,28 @@ async def _published(record: PodRecord, supplies: Supplies) -> tuple[PortMapping
 
 
 async def _disks(
-    record: PodRecord, contents: Contents, supplies: Supplies
+    record: PodRecord, contents: Contents, supplies: Supplies, kernel: Kernel
 ) -> tuple[tuple[DiskSpec, ...], tuple[ImagePart, ...]]:
     """All that the VM has from the start, and where the images are on the first."""
-    roots = await supplies.roots(contents.images)
+    roots = _checked(await supplies.roots(contents.images), kernel, supplies.verity)
     image, parts = layout.image_disk(IMAGE_SERIAL, roots)
     folder = layout.disk_folder(supplies.places, record)
     volumes = await storage.disks(contents.volumes.values(), supplies.volumes, folder)
     return (*([image] if roots else []), *_writable(record, supplies.places), *volumes), parts
+
+
+def _checked(roots: list[RootDisk], kernel: Kernel, verity: str) -> list[RootDisk]:
+    """As a guest of this kernel has them.  Distributions have dm-verity as a module, which it has not got; a user's own
+    kernel is tried where it has to be."""
+    if verity != "required":
+        return roots if kernel.source == "own" else [replace(root, verity=None) for root in roots]
+    why = f"kernel {kernel.name} has no dm-verity in it" if kernel.source == "debian" else ""
+    if any(root.verity is None for root in roots):
+        why = why or "one of them is larger than what is verified"
+    if why:
+        hint = "hyperd's configuration can do without (images.verity)"
+        raise NotSupported(f"images are to be verified by their guests, and {why}", hint=hint)
+    return roots
 
 
 def _writable(record: PodRecord, places: Places) -> tuple[DiskSpec, ...]:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.machine import Supplies, plan_hardware
 from hypercontainer.engine.state import GONE, ImagePart, PodRecord
 from hypercontainer.engine.timings import Stopwatch
+from hypercontainer.engine.verifying import Doubts
 from hypercontainer.errors import (
     AgentError,
     AgentProtocolError,
@@ -80,6 +80,7 @@ class Sandbox(Inhabited):
         self._on_oom, self._told = on_oom, told
         self._last: Live | None = None  # the present VM, or the one before
         self._servers: Mapping[str, str] = {}  # of NFS, and where they were when they were last looked for
+        self._doubts = Doubts(supplies.verifying, record)
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
         self._whole = asyncio.Event()  # set when such a VM has ended
@@ -95,7 +96,6 @@ class Sandbox(Inhabited):
 
     @property
     def _folder(self) -> Path:
-        """With its disks."""
         return layout.disk_folder(self._supplies.places, self.record.value)
 
     def running(self) -> Live:
@@ -291,9 +291,15 @@ class Sandbox(Inhabited):
 
     async def _hold(self, vm: VM, *, resumed: bool) -> Live:
         live = await Live.hold(
-            vm, resumed=resumed, on_end=self._gone, on_oom=self.note_oom, on_stall=self._stalled
+            vm,
+            resumed=resumed,
+            on_end=self._gone,
+            on_oom=self.note_oom,
+            on_stall=self._stalled,
+            on_corrupted=self._doubts.corrupted,
         )
         self.live = self._last = live
+        self._doubts.begin()
         self.oom_killed.clear()
         return live
 
@@ -341,7 +347,7 @@ class Sandbox(Inhabited):
         timeout_s: float,
         config: VmConfig | None = None,
     ) -> Told:
-        stages: list[tuple[str, Future[None]]] = []
+        stages: list[tuple[str, asyncio.Future[None]]] = []
         if config is not None:
             stages.append(("configure", live.agent.configure(config, timeout_s=timeout_s)))
         volumes, shares = contents.volumes.values(), live.vm.record.shares
@@ -363,6 +369,8 @@ class Sandbox(Inhabited):
     async def explain(self, newcomer: Newcomer, error: AgentError) -> HyperError:
         """The error to tell the user of a start: what the guest said, or, where it said nothing, why its VM came to
         nothing."""
+        if wrong := await self._doubts.behind(error):
+            return wrong
         if isinstance(error, GuestError) or self._last is None:
             return error
         if isinstance(error, AgentTimeout) and self.used_by_others(newcomer.id):

@@ -95,6 +95,7 @@ class SystemService:
             not_limited=tuple(capabilities.not_limited) if capabilities else (),
             kernel=f"{chosen.kernel.version} ({chosen.kernel.source})" if chosen else "none",
             architectures=(self._usual, *[each for each in self._foreign if await self._runs(each)]),
+            verity=config.images.verity,
             templates=factory["templates"],
             ready_clones=factory["ready"],
             memory_bytes=config.defaults.memory_bytes,
