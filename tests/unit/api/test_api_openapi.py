@@ -101,6 +101,7 @@ def test_unions_say_how_they_are_told_apart() -> None:
         "host",
         "contents",
         "image",
+        "nfs",
     }
     assert source["discriminator"]["propertyName"] == "kind"
     check = schemas["Probe"]["properties"]["check"]
