@@ -347,7 +347,7 @@ def test_what_cannot_be_had_is_refused_by_name_and_nothing_is_made(cluster: Clus
     of_data = {"persistentVolumeClaim": {"claimName": "data"}}
     for spec, word in (
         ({"hostNetwork": True}, "hostNetwork"),
-        ({"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}, "nfs"),
+        ({"volumes": [{"name": "v", "cephfs": {"monitors": ["m"]}}]}, "cephfs"),
         ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]}, "none"),
         ({"volumes": [{"name": "v", "configMap": {"name": "nowhere"}}]}, "nowhere"),
         ({"volumes": [{"name": name, **of_data} for name in "vw"]}, "the claim 'data'"),
