@@ -16,6 +16,7 @@ from locker import with_locker, work
 from nfs_server import ADDRESS, NfsServer, nfs_server
 
 BUSYBOX = busybox_image.REFERENCE
+GOLDEN = Path(__file__).parents[1] / "golden/podfile"
 ROUNDS = 4
 soak = pytest.mark.skipif(not os.environ.get("HYPER_SOAK"), reason="HYPER_SOAK is not set")
 GIVEN_UP_S = 60  # by when a server that does not answer is
@@ -142,18 +143,19 @@ def test_where_it_is_asked_for(hyper: Hyper, server: NfsServer) -> None:
     (server.files / "films/f").write_text("a film\n")
     said = f"type=nfs,source={ADDRESS}:/export,target=/d,subpath=films,readonly"
     assert hyper.out("run", "--rm", "--mount", said, BUSYBOX, "cat", "/d/f") == "a film"
-    volume = {"name": "media", "source": f"{ADDRESS}:/export/films", "format": "nas"}
-    container = {
-        "name": "c",
-        "image": BUSYBOX,
-        "command": ["sh", "-c", "cat /d/f; echo more >/d/g"],
-        "volumes": [{"volume": "media", "path": "/d"}],
-    }
-    document = {"id": "p", "containers": [container], "volumes": [volume]}
+    document = json.loads((GOLDEN / "directory_of_a_server.json").read_text())
+    write = "cat /media/f /old/films/f; echo more >/home/films/g; touch /media/g"
+    document["containers"][0] |= {"name": "c", "image": BUSYBOX, "command": ["sh", "-c", write]}
+    media, home, old = document["volumes"]
+    media["source"], home["source"] = f"{ADDRESS}:/export/films", f"{ADDRESS}:/export"
+    old["source"] = f"{ADDRESS}:{server.files}"
+    old["option"]["mount"] += f",port=2049,mountport={server.mount_port}"
     hyper("run", "-d", "--podfile", "-", stdin=json.dumps(document).encode())
-    assert hyper.out("wait", "c") == "0"
+    assert hyper.out("wait", "c") == "1"
+    logs = hyper("logs", "c")
+    assert (logs.stdout, b"Read-only file system" in logs.stderr) == (b"a film\n" * 2, True)
     assert (server.files / "films/g").read_text() == "more\n"
-    hyper("pod", "rm", "-f", "p")
+    hyper("pod", "rm", "-f", "media")
     manifest = f"""
 apiVersion: v1
 kind: Pod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -38,7 +39,7 @@ def hyper(hypervisor: str, pool: Ceph, tmp_path: Path) -> Iterator[Hyper]:
     wrong, other = tmp_path / "wrong", tmp_path / "other"
     wrong.write_text(f"[client.{USER}]\n\tkey = {new_key()}\n")
     other.write_text(f"[client.nobody]\n\tkey = {new_key()}\n")
-    tables = [pool.table()]
+    tables = [pool.table(), pool.table("far")]
     tables.append(pool.table("wrong").replace(str(pool.keyring), str(wrong)))
     tables.append(pool.table("nobody", "nobody").replace(str(pool.keyring), str(other)))
     tables.append(pool.table("keyless", "nobody"))
@@ -85,6 +86,22 @@ def test_an_image_from_its_first_vm_to_the_next(hyper: Hyper, pool: Ceph, tmp_pa
     hyper("wait", "two")
     said = hyper("run", "--rm", *mount("one", "/d"), BUSYBOX, "cat", "/d/note")
     assert said.stdout == b"second\nthird\n"
+    _of_a_podfile(hyper, pool, disk)
+
+
+def _of_a_podfile(hyper: Hyper, pool: Ceph, disk: Path) -> None:
+    pool.image(disk, "two")
+    document = json.loads((Path(__file__).parents[1] / "golden/podfile/images_of_ceph.json").read_text())
+    look = "cat /there/note /here/note; ls /elsewhere; touch /here/x"
+    document["containers"][0] |= {"name": "c", "image": BUSYBOX, "command": ["sh", "-c", look]}
+    here, there, elsewhere = document["volumes"]
+    here["source"], there["source"] = f"{POOL}/one", f"rbd:{POOL}/one@before"
+    elsewhere["source"] = f"{POOL}/two"
+    elsewhere["option"] = {"user": USER, "keyring": str(pool.keyring), "monitors": [pool.monitor]}
+    hyper("run", "-d", "--podfile", "-", stdin=json.dumps(document).encode())
+    assert hyper.out("wait", "c") == "0", hyper("logs", "c").stderr
+    assert hyper("logs", "c").stdout == b"first\nsecond\nthird\nlost+found\n"
+    hyper("pod", "rm", "-f", "images")
 
 
 REFUSED = {

@@ -41,6 +41,24 @@ def test_a_full_disk_is_told_and_gone_through(tell: Tell) -> None:
     tell(story)
 
 
+def test_room_that_comes_while_no_hyperd_looks_is_seen_by_the_next(tell: Tell) -> None:
+    async def story(w: World) -> None:
+        await pod(w, member("a"))
+        await w.engine.pods.start("p")
+        (spec,) = w.driver.launched
+        machine = w.driver.machine(spec.id)
+        machine.stall(True)
+        await w.engine.close()
+        machine.stalled = False
+        await w.open()
+        summary, vm = await views(w)
+        assert "full" not in summary.status
+        assert not vm.disk_full
+        assert await told(w) == ["disk_room"]
+
+    tell(story)
+
+
 def test_whether_guests_wait_is_configured(tell: Tell) -> None:
     async def story(w: World) -> None:
         await pod(w, member("a"))

@@ -74,9 +74,8 @@ class Sandbox(Inhabited):
         super().__init__()
         self.record = record
         self.live: Live | None = None
-        self._supplies = supplies
+        self._supplies, self._factory = supplies, factory
         self._claim = Claim(record, supplies.claims)
-        self._factory = factory
         self._on_oom, self._told = on_oom, told
         self._last: Live | None = None  # the present VM, or the one before
         self._servers: Mapping[str, str] = {}  # of NFS, and where they were when they were last looked for
@@ -158,8 +157,7 @@ class Sandbox(Inhabited):
     async def up(self, newcomer: Newcomer, contents: Callable[[], Contents], stopwatch: Stopwatch) -> Told:
         """Has the VM run and tells its guest of its volumes, and what the newcomer adds: where the VM is started for
         this, with all of ``contents``, in one burst; where it runs, with the newcomer's image at least.  A clone is as
-        good as a boot, or it is given up.
-        """
+        good as a boot, or it is given up."""
         while True:
             async with self.busy:
                 if not self._bare:
@@ -301,6 +299,8 @@ class Sandbox(Inhabited):
         self.live = self._last = live
         self._doubts.begin()
         self.oom_killed.clear()
+        if self.record.value.disk_full and not live.stalled:  # there was room again while no hyperd looked
+            self._stalled(False)
         return live
 
     def _gone(self) -> None:
