@@ -1,4 +1,4 @@
-"""The two kinds of named volumes beside each other: one stream, 4 KiB in any order, many small files."""
+"""The two kinds of named volumes beside each other: one stream, 4 KiB at a time, many small files."""
 
 from __future__ import annotations
 
