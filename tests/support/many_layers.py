@@ -66,6 +66,9 @@ class Maker:
         self.careless = self.rng.random() < 0.3  # it names paths again
         self.repeats = False  # a layer names a path twice, which podman refuses
         self.named: set[bytes] = set()
+        self.replaced: set[bytes] = (
+            set()
+        )  # directories of lower layers, of which this one has made something else
 
     def image(self) -> list[tuple[bytes, bytes]]:
         """Each layer for us, and as others take it: podman and containerd refuse GNU's old sparse files, so these have
@@ -74,7 +77,7 @@ class Maker:
 
     def layer(self) -> tuple[bytes, bytes]:
         self.tree = {path: replace(node, own=False) for path, node in self.tree.items()}
-        self.entries, self.named = [], set()
+        self.entries, self.named, self.replaced = [], set(), set()
         if self.rng.random() < 0.2:
             self.entries.append(global_header())
         steps = (self.file, self.file, self.sparse, self.directory, self.directory, self.symlink, self.link, self.node,
@@ -119,10 +122,12 @@ class Maker:
 
     def put(self, path: bytes, node: Node, data: bytes = b"", target: bytes = b"", **more: bytes) -> None:
         """Writes it, and has it take the place of what is there."""
+        if node.kind == DIRECTORY and path in self.replaced:
+            return  # with what lower layers have in it, or without?
         self.name(path)
         before = self.tree.get(path)
         if not (before and before.kind == node.kind == DIRECTORY):
-            self.forget(path)
+            self.make_way(path)
         self.tree[path] = node
         pax = {key.encode(): value for key, value in more.items()}
         if node.kind == FILE and self.rng.random() < 0.3:
@@ -133,6 +138,11 @@ class Maker:
     def name(self, path: bytes) -> None:
         self.repeats |= path in self.named
         self.named.add(path)
+
+    def make_way(self, path: bytes) -> None:
+        if path in self.tree and self.tree[path].kind == DIRECTORY:
+            self.replaced.add(path)
+        self.forget(path)
 
     def forget(self, path: bytes) -> None:
         for other in [other for other in self.tree if other == path or other.startswith(path + b"/")]:
@@ -221,7 +231,7 @@ class Maker:
             return
         node, before = self.tree[target], self.tree.get(path)
         if before and before.kind == DIRECTORY:
-            self.forget(path)
+            self.make_way(path)
         self.tree[path] = replace(node, own=True)
         self.name(path)
         self.entries.append(self.written(path, replace(node, kind=LINK), b"", target, {}))
@@ -234,7 +244,7 @@ class Maker:
         if size > segments[-1][0] + segments[-1][1]:
             segments.append((size, 0))
         self.name(path)
-        self.forget(path)
+        self.make_way(path)
         self.tree[path] = node
         kind = self.rng.choice((sparse_old, sparse_0_0, sparse_0_1, sparse_1_0))
         self.entries.append(kind(path, node, size, segments, data))
