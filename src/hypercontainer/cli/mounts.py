@@ -189,9 +189,9 @@ class Mounts:
         values = _fields(typed)
         kind = values.pop("type", "volume")
         if kind not in _OF_TYPE:
+            *types, last = _OF_TYPE
             raise NotSupported(
-                f"--mount {typed}: there is no type {kind!r} here",
-                hint="volume, bind, image, disk, nbd, iscsi, nfs or tmpfs",
+                f"--mount {typed}: there is no type {kind!r} here", hint=f"{', '.join(types)} or {last}"
             )
         for key in values:
             if key not in _OF_TYPE[kind]:

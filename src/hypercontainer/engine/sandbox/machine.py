@@ -91,7 +91,8 @@ async def plan_hardware(
     """The VM with all of ``contents``, and what there is to write down of it once it is to be."""
     chosen = await _choose(record, contents, supplies)
     kernel, accelerator = chosen.kernel, chosen.accelerator
-    memory_mib = await _memory_mib(record, chosen.driver)
+    able = await chosen.driver.capabilities()
+    memory_mib = _in_steps(record.memory_mib, able.memory_step_mib)
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
     arguments = await _arguments(record, chosen)
     planned = _disks(record, contents, supplies, kernel)
@@ -122,16 +123,15 @@ async def plan_hardware(
     )
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
     facts |= _vm_facts(record, chosen, arguments) | {"memory_mib": memory_mib}
-    if not (await chosen.driver.capabilities()).plugs:
+    if not able.plugs:
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
     return Hardware(spec, chosen.driver, kernel.source != "own", record.cpus, joined, shown), facts
 
 
-async def _memory_mib(record: PodRecord, driver: Driver) -> int:
-    """What was asked for, in steps that the machine can have."""
-    step = (await driver.capabilities()).memory_step_mib
-    return -(-record.memory_mib // step) * step
+def _in_steps(asked: int, step: int) -> int:
+    """At least what was asked for."""
+    return -(-asked // step) * step
 
 
 async def _arguments(record: PodRecord, chosen: Chosen) -> tuple[str, ...]:
