@@ -23,7 +23,8 @@ OF_A_CONTAINER = r"""
 {{join .Config.Cmd "-"}} {{join .Config.Entrypoint "-"}} {{.Path}} {{.Args}}
 {{range .Mounts}}{{if .Name}}[{{.Type}} {{.Name}} {{.Destination}} {{.Driver}} {{.RW}}]{{end}}{{end}} {{len .Mounts}}
 {{range .Mounts}}{{if eq .Type "bind"}}{{.Source}}{{end}}{{end}}
-{{range .HostConfig.Binds}}{{.}} {{end}}
+{{len .HostConfig.Binds}}{{range .HostConfig.Binds}}{{if eq . "data:/data"}}[{{.}}]{{end}}{{end}}
+{{range .HostConfig.Binds}}{{if eq . "/etc:/host:ro"}}[{{.}}]{{end}}{{end}}
 {{.HostConfig.RestartPolicy}} {{.HostConfig.RestartPolicy.Name}} {{printf "%+v" .HostConfig.RestartPolicy}}
 {{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.CpuShares}}
 {{.HostConfig.Memory}} {{.HostConfig.NanoCPUs}} {{.HostConfig.CPUShares}}
@@ -103,6 +104,7 @@ def test_templates(pair: Pair) -> None:
         "-p",
         "18080:80",
     )
+    # docker's command has its -v in a map, so that the order of HostConfig.Binds is another each time.
     pair.make("create", "--name", "web", *words, IMAGE, "sleep", "100")
     cases: list[Case] = [("inspect", "-f", form, "web") for form in OF_A_CONTAINER]
     cases += [("image", "inspect", "-f", form, IMAGE) for form in OF_AN_IMAGE]

@@ -9,7 +9,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,19 +134,29 @@ class FuseGuest:
 
     def answer(self, request: int, timeout_s: float = 30.0) -> bytes:
         """What the server has answered.  FuseError; TimeoutError."""
-        while request not in self._answers:
-            if not select.select(self._calls, (), (), timeout_s)[0]:
-                raise TimeoutError
-            self._collect()
+        self._until(lambda: request in self._answers, timeout_s)
         error, data = self._answers.pop(request)
         if error:
             raise FuseError(-error, os.strerror(-error))
         return data
 
+    def first(self, requests: Iterable[int], timeout_s: float = 30.0) -> int:
+        """Which of them is answered before the others.  FuseError; TimeoutError."""
+        self._until(lambda: any(each in self._answers for each in requests), timeout_s)
+        found = next(each for each in requests if each in self._answers)
+        self.answer(found)
+        return found
+
     def waits(self, request: int) -> bool:
         """Whether it is not answered by the time that everything asked before another one is."""
         self.ask(GETATTR, ROOT, bytes(16))
         return request not in self._answers
+
+    def _until(self, there: Callable[[], bool], timeout_s: float) -> None:
+        while not there():
+            if not select.select(self._calls, (), (), timeout_s)[0]:
+                raise TimeoutError
+            self._collect()
 
     def _collect(self) -> None:
         for ring in range(2):

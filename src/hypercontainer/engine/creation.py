@@ -45,7 +45,7 @@ from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import defaults, docker, mounts
 
 MIB = 1024 * 1024
-LEAST_MEMORY_MIB = 28
+LEAST_MEMORY_MIB = 32
 DISK_BYTES = 10 * 1024 * MIB
 # What the guest's kernel, its init and the containers' page cache have beside what the containers may use.
 POD_OVERHEAD_BYTES = 48 * MIB

@@ -138,17 +138,19 @@ def test_who_waits_for_a_lock_holds_up_nobody(one: FuseGuest, two: FuseGuest, wh
     made, ours = one.create("f")
     node, handle = two.lookup("f").node, two.open(two.lookup("f").node)
     one.answer(one.lock(SETLK, made.node, ours, WRITES, whole=whole))
-    waiting = [two.lock(SETLKW, node, handle, WRITES, owner=7, whole=whole)]
+    waiting = {two.lock(SETLKW, node, handle, WRITES, owner=7, whole=whole): (handle, 7)}
     if not whole:  # of flock it is the open file that has one
-        waiting.append(two.lock(SETLKW, node, two.open(node), WRITES, owner=8))
+        other = two.open(node)
+        waiting[two.lock(SETLKW, node, other, WRITES, owner=8)] = (other, 8)
     assert all(two.waits(each) for each in waiting)
     assert two.lookup("f").node == node
     one.answer(one.lock(SETLK, made.node, ours, FREE, whole=whole))
-    two.answer(waiting[0])
-    if not whole:
-        assert two.waits(waiting[1])
-        two.answer(two.lock(SETLK, node, handle, FREE, owner=7))
-        two.answer(waiting[1])
+    # Which of the two has it is the host's to say: each waits in a thread of its own.
+    held, owner = waiting.pop(two.first(waiting))
+    for rest in waiting:
+        assert two.waits(rest)
+        two.answer(two.lock(SETLK, node, held, FREE, owner=owner))
+        two.answer(rest)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["fcntl", "flock"])
