@@ -15,7 +15,7 @@
 #define HYPER_MESSAGE_MAX 4194304
 #define HYPER_FIELD_HEADER 8
 #define HYPER_OUTPUT_WINDOW 131072
-#define HYPER_INPUT_WINDOW 131072
+#define HYPER_INPUT_WINDOW 524288
 #define HYPER_PORT_NAME "hyper.agent" /* the virtio-serial port's, in /sys/class/virtio-ports */
 #define HYPER_PING_MAX 64
 #define HYPER_PROCESS_MAX 1073741823

@@ -54,15 +54,20 @@ void streams_new_session(void)
 
 /* ---- the ring ---- */
 
+static size_t ring_bytes(const struct stream *stream)
+{
+	return stream->input ? INPUT_RING : OUTPUT_RING;
+}
+
 static bool ring_ready(struct stream *stream)
 {
 	if (stream->ring)
 		return true;
-	void *ring = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *ring = mmap(NULL, ring_bytes(stream), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (ring == MAP_FAILED)
 		return false;
 	/* What one container wrote is not there in another's process before its exec; and fork is cheaper. */
-	(void)madvise(ring, RING_BYTES, MADV_DONTFORK);
+	(void)madvise(ring, ring_bytes(stream), MADV_DONTFORK);
 	stream->ring = ring;
 	rings++;
 	return true;
@@ -70,7 +75,7 @@ static bool ring_ready(struct stream *stream)
 
 static void ring_free(struct stream *stream)
 {
-	if (stream->ring && munmap(stream->ring, RING_BYTES) == 0)
+	if (stream->ring && munmap(stream->ring, ring_bytes(stream)) == 0)
 		rings--;
 	stream->ring = NULL;
 }
@@ -84,7 +89,7 @@ static void ring_idle(struct stream *stream)
 /* The bytes from `offset` on, `length` of them, as at most two pieces. */
 static int ring_pieces(struct stream *stream, uint64_t offset, size_t length, struct iovec pieces[2])
 {
-	size_t at = (size_t)(offset % RING_BYTES), first = RING_BYTES - at;
+	size_t size = ring_bytes(stream), at = (size_t)(offset % size), first = size - at;
 	if (first > length)
 		first = length;
 	pieces[0] = (struct iovec){stream->ring + at, first};
@@ -100,7 +105,7 @@ static void output_changed(struct stream *stream)
 	bool eof = stream->eof && !stream->eof_sent && stream->sent == stream->end;
 	if (stream->credited && (data || eof))
 		enqueue(stream);
-	uint64_t room = RING_BYTES - (stream->end - stream->acked);
+	uint64_t room = OUTPUT_RING - (stream->end - stream->acked);
 	(void)loop_set(&stream->watch, !stream->eof && (room > 0 || stream->dropped) ? EPOLLIN : 0);
 }
 
@@ -118,7 +123,7 @@ static int output_read(struct stream *stream)
 	struct iovec pieces[2] = {{waste, sizeof waste}};
 	int count = 1;
 	if (!stream->dropped) {
-		size_t room = RING_BYTES - (size_t)(stream->end - stream->acked);
+		size_t room = OUTPUT_RING - (size_t)(stream->end - stream->acked);
 		if (room == 0 || !ring_ready(stream))
 			return -1;
 		if (stream->last >= 0 && (uint64_t)stream->last < room)
@@ -145,7 +150,7 @@ static void output_ready(struct watch *watch, uint32_t events)
 		(void)sched_yield();
 	int got = output_read(stream);
 	/* An exited process's pipe is at its end when what it held has been read, whoever else has it open. */
-	if (got == 0 || stream->last == 0 || (stream->last > 0 && got < 0 && stream->end - stream->acked < RING_BYTES))
+	if (got == 0 || stream->last == 0 || (stream->last > 0 && got < 0 && stream->end - stream->acked < OUTPUT_RING))
 		output_eof(stream);
 	output_changed(stream);
 }
@@ -191,12 +196,12 @@ static void output_finish(struct stream *stream)
 	if (stream->watch.fd < 0)
 		return;
 	/* A terminal gives all it has before it says EAGAIN; a pipe may be filled for ever by the process's children. */
-	stream->last = RING_BYTES;
+	stream->last = OUTPUT_RING;
 	if (!stream->terminal && ioctl(stream->watch.fd, FIONREAD, &held) == 0)
 		stream->last = held;
 	while (stream->last > 0 && output_read(stream) > 0)
 		continue;
-	if (stream->last == 0 || stream->end - stream->acked < RING_BYTES)
+	if (stream->last == 0 || stream->end - stream->acked < OUTPUT_RING)
 		output_eof(stream);
 	output_changed(stream);
 }
@@ -238,8 +243,8 @@ static void input_changed(struct stream *stream)
 			enqueue(stream);
 		return;
 	}
-	uint64_t limit = stream->acked + RING_BYTES;
-	if (limit - stream->told_limit >= RING_BYTES / 4 || (stream->acked == stream->end && stream->told_acked < stream->end))
+	uint64_t limit = stream->acked + INPUT_RING;
+	if (limit - stream->told_limit >= INPUT_RING / 4 || (stream->acked == stream->end && stream->told_acked < stream->end))
 		enqueue(stream);
 }
 
@@ -309,7 +314,7 @@ static void input_send(struct stream *stream, struct buffer *out, uint32_t sessi
 	}
 	struct buffer credit = {0};
 	stream->told_acked = stream->end;
-	stream->told_limit = stream->acked + RING_BYTES;
+	stream->told_limit = stream->acked + INPUT_RING;
 	buffer_u64(&credit, stream->told_acked);
 	buffer_u64(&credit, stream->told_limit);
 	if (!credit.failed)

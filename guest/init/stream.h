@@ -1,9 +1,9 @@
 /*
  * One of a process's standard streams: a ring of bytes between a pipe (or terminal) and the session.
  *
- * Output: acked <= sent <= end <= acked + RING_BYTES.  Bytes leave the ring when the host has acknowledged them, and
+ * Output: acked <= sent <= end <= acked + OUTPUT_RING.  Bytes leave the ring when the host has acknowledged them, and
  * the pipe is read only while there is room: a host that is slow or away makes the process wait, nothing else.
- * Input:  acked <= end <= limit = acked + RING_BYTES.  `acked` counts what the process's pipe took, `end` what came.
+ * Input:  acked <= end <= limit = acked + INPUT_RING.  `acked` counts what the process's pipe took, `end` what came.
  *
  * Streams that have a frame to send stand in one queue, and each sends one frame in its turn.
  */
@@ -13,8 +13,8 @@
 #include "loop.h"
 #include "wire.h"
 
-#define RING_BYTES HYPER_OUTPUT_WINDOW
-_Static_assert(HYPER_INPUT_WINDOW == HYPER_OUTPUT_WINDOW, "one ring size serves both");
+#define OUTPUT_RING ((size_t)HYPER_OUTPUT_WINDOW)
+#define INPUT_RING ((size_t)HYPER_INPUT_WINDOW)
 
 struct stream {
 	uint32_t number;

@@ -16,6 +16,7 @@ from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.contract.volume_calls import VolumesPruned
 from hypercontainer.contract.volumes import NfsShare, SnapshotInfo
 from hypercontainer.engine.interface import Credentials, ProgressSink
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
 
@@ -210,9 +211,10 @@ class FakeVolumes(Noted, of="volumes"):
     ) -> tuple[a.PathFacts, AsyncGenerator[bytes, None]]:
         return await self.stat_path(name, path=path), pieces(b"tar of a volume")
 
-    async def unpack(self, name: str, *, path: str, stream: BinaryIO, replace: bool = False) -> None:
+    async def unpack(self, name: str, *, path: str, stream: Pieces, replace: bool = False) -> None:
         self._volume(name)
-        await asyncio.to_thread(stream.read)
+        async for _ in stream:
+            pass
 
     async def snapshot(self, name: str, *, snapshot: str | None = None) -> SnapshotInfo:
         volume = self._volume(name)

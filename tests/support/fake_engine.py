@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 from fake_attachment import FakeAttachment
 from fake_builds import FakeBuilds
@@ -19,6 +19,7 @@ from hypercontainer.contract import answers as a
 from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
 from hypercontainer.engine.interface import Credentials, ProgressSink
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
 
@@ -204,9 +205,9 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
         return facts, content()
 
     async def write_file(
-        self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+        self, path: str, content: Pieces, *, mode: int = 0o644, uid: int = 0, gid: int = 0
     ) -> None:
-        data = await asyncio.to_thread(content.read)
+        data = b"".join([piece async for piece in content])
         self.files[path] = (a.FileFacts(mode, uid, gid, len(data)), data)
 
     async def stat_path(self, path: str) -> a.PathFacts:
@@ -221,8 +222,8 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
         facts = await self.stat_path(path)
         return facts, (await self.read_file(path))[1]
 
-    async def unpack(self, path: str, stream: BinaryIO, *, replace: bool = False, own: bool = False) -> None:
-        data = await asyncio.to_thread(stream.read)
+    async def unpack(self, path: str, stream: Pieces, *, replace: bool = False, own: bool = False) -> None:
+        data = b"".join([piece async for piece in stream])
         self.files[path] = (a.FileFacts(0o755, int(own), int(replace), len(data)), data)
 
     async def exec_create(self, spec: ExecSpec) -> str:

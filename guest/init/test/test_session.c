@@ -174,7 +174,7 @@ static void a_burst_before_the_welcome(void)
 	CHECK(fakes[3].used && write(fakes[3].ends[1], "output", 6) == 6);
 	receive(1);
 	CHECK(got.count[HYPER_WELCOME] == 1 && got.count[HYPER_PONG] == 1 && got.count[HYPER_RESPONSE] == 4);
-	CHECK(got.data.length == 6 && got.limit == RING_BYTES);
+	CHECK(got.data.length == 6 && got.limit == INPUT_RING);
 	CHECK(get_u32(got.welcome.data) == HYPER_VERSION && get_u32(got.welcome.data + 4) == 1);
 	for (int i = 0; i < 4; i++)
 		CHECK((got.answers[i] == 13) == (got.errors[i] == EOPNOTSUPP));
@@ -247,7 +247,7 @@ static void streams_go_on_in_the_next_session(void)
 	send_all(&bytes);
 	receive(6);
 	CHECK(got.data.length == 8 && memcmp(got.data.data, "23456789", 8) == 0);
-	CHECK(got.limit == RING_BYTES); /* stdin's credit, again */
+	CHECK(got.limit == INPUT_RING); /* stdin's credit, again */
 	frame_put(&bytes, HYPER_DATA, 0, 4, 6, "in", 2);
 	frame_put(&bytes, HYPER_EOF, 0, 4, 6, NULL, 0);
 	send_all(&bytes);

@@ -105,12 +105,12 @@ static void a_full_ring_stops_the_process(void)
 		written += done > 0 ? (size_t)done : 0;
 		turn();
 	}
-	CHECK(stream.end == RING_BYTES && written > RING_BYTES && written <= RING_BYTES + 65536);
+	CHECK(stream.end == OUTPUT_RING && written > OUTPUT_RING && written <= OUTPUT_RING + 65536);
 	CHECK(!stream.watch.added);
-	CHECK(stream_credit(&stream, 0, RING_BYTES) == 0);
+	CHECK(stream_credit(&stream, 0, OUTPUT_RING) == 0);
 	receive(&host);
-	CHECK(host.data.length == RING_BYTES);
-	CHECK(stream_credit(&stream, RING_BYTES, 2 * RING_BYTES) == 0);
+	CHECK(host.data.length == OUTPUT_RING);
+	CHECK(stream_credit(&stream, OUTPUT_RING, 2 * OUTPUT_RING) == 0);
 	turn();
 	receive(&host);
 	CHECK(host.data.length == written);
@@ -160,11 +160,11 @@ static void an_exit_takes_what_the_pipe_holds(void)
 	}
 	CHECK(stream.end == 2 * sizeof block);
 	stream_finish(&stream);
-	CHECK(!stream.eof && stream.end == RING_BYTES);
+	CHECK(!stream.eof && stream.end == OUTPUT_RING);
 	CHECK(write(pair[1], "late", 4) == 4);
-	CHECK(stream_credit(&stream, 0, RING_BYTES) == 0);
+	CHECK(stream_credit(&stream, 0, OUTPUT_RING) == 0);
 	receive(&host);
-	CHECK(stream_credit(&stream, RING_BYTES, 10 * RING_BYTES) == 0);
+	CHECK(stream_credit(&stream, OUTPUT_RING, 10 * OUTPUT_RING) == 0);
 	turn();
 	receive(&host);
 	CHECK(host.data.length == 3 * sizeof block && host.eofs == 1);
@@ -201,16 +201,16 @@ static struct span bytes(const void *data, size_t length)
 
 static void input_flows_with_its_credit(void)
 {
-	static uint8_t block[RING_BYTES];
+	static uint8_t block[INPUT_RING];
 	struct host host = {0};
 	open_input();
 	receive(&host);
-	CHECK(host.acked == 0 && host.limit == RING_BYTES);
+	CHECK(host.acked == 0 && host.limit == INPUT_RING);
 	CHECK(stream_accept(&stream, bytes(block, sizeof block)) == 0);
 	CHECK(stream_accept(&stream, bytes("x", 1)) != 0); /* beyond the limit */
 	turn();
 	receive(&host);
-	CHECK(host.limit == RING_BYTES + 65536); /* what a pipe holds */
+	CHECK(host.limit == INPUT_RING); /* what a pipe holds is too little to tell */
 	size_t got = 0;
 	for (ssize_t done; got < sizeof block; got += (size_t)done) {
 		done = read(pair[0], block, sizeof block);
@@ -218,7 +218,7 @@ static void input_flows_with_its_credit(void)
 		turn();
 	}
 	receive(&host);
-	CHECK(host.acked == RING_BYTES && host.limit == 2 * RING_BYTES);
+	CHECK(host.acked == INPUT_RING && host.limit == 2 * INPUT_RING);
 	CHECK(stream_accept(&stream, bytes("end", 3)) == 0);
 	stream_accept_eof(&stream);
 	turn();
@@ -262,7 +262,7 @@ static void a_new_session_goes_on_with_the_input(void)
 	turn();
 	new_session();
 	receive(&host);
-	CHECK(host.acked == 5 && host.limit == RING_BYTES + 5);
+	CHECK(host.acked == 5 && host.limit == INPUT_RING + 5);
 	CHECK(stream_accept(&stream, bytes("second", 6)) == 0);
 	turn();
 	CHECK(read(pair[0], text, sizeof text) == 11 && memcmp(text, "firstsecond", 11) == 0);

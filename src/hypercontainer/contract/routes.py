@@ -110,13 +110,13 @@ containers.logs GET /containers/ID/logs query=LogsQuery gives=frames
     What a container wrote.
 containers.read_file GET /containers/ID/files query=FileQuery gives=bytes
     A file of a container that runs.
-containers.write_file PUT /containers/ID/files query=WriteFileQuery takes=bytes status=204
+containers.write_file PUT /containers/ID/files query=WriteFileQuery takes=bytes pieces status=204
     Makes or replaces a file of a container that runs.
 containers.stat_path GET /containers/ID/path query=PlaceQuery answer=PathFacts
     What is at a path of a container, whether or not it runs.
 containers.pack GET /containers/ID/archive query=PackQuery gives=tar
     A file or a tree of a container, whether or not it runs, as an archive.
-containers.unpack PUT /containers/ID/archive query=UnpackQuery takes=tar status=204
+containers.unpack PUT /containers/ID/archive query=UnpackQuery takes=tar pieces status=204
     Lays an archive into a directory of a container, whether or not it runs.
 containers.export GET /containers/ID/export gives=tar
     All files of a container, without what is mounted there, as an archive.
@@ -194,7 +194,7 @@ volumes.stat_path GET /volumes/ID/path id_as=name query=PlaceQuery answer=PathFa
     What is at a path of a volume, whether or not it is in use.
 volumes.pack GET /volumes/ID/archive id_as=name query=PackQuery gives=tar
     A file or a tree of a volume, whether or not it is in use, as an archive.
-volumes.unpack PUT /volumes/ID/archive id_as=name query=UnpackVolumeQuery takes=tar status=204
+volumes.unpack PUT /volumes/ID/archive id_as=name query=UnpackVolumeQuery takes=tar pieces status=204
     Lays an archive into a directory of a volume, whether or not it is in use.
 volumes.snapshot POST /volumes/ID/snapshots id_as=name body=SnapshotBody answer=SnapshotInfo status=201
     Keeps what a volume is now, also while it is in use.
@@ -268,7 +268,8 @@ _TELLS = {
 class Route:
     """``path``: ID stands for one segment.  ``answer`` is the type of the JSON body, of each line, or "".
 
-    ``takes``, ``gives``: media types of the bodies.  ``tells``: headers of the answer, with what they say.
+    ``takes``, ``gives``: media types of the bodies; ``pieces``: the method gets what comes piece by piece, not as
+    a file that a thread may read.  ``tells``: headers of the answer, with what they say.
     ``progress``: the lines tell how far the work is, and ``answer`` is that of its result; ``silent``: of work that
     has nothing to tell before its end.  ``credentials``: it heeds the header with them; the method gets them, and who
     asks.  ``upgrade``: the connection may go on as frames.  ``id_as``: the ID is an argument of the collection's own
@@ -279,7 +280,7 @@ class Route:
     answer = ""
     status = 200
     takes = gives = JSON
-    progress = silent = credentials = upgrade = also_of_one = False
+    pieces = progress = silent = credentials = upgrade = also_of_one = False
     id_as = ""
 
     def __init__(self, line: str, summary: str) -> None:

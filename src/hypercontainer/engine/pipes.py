@@ -1,4 +1,4 @@
-"""Bytes between the event loop and a worker thread that reads or writes a file object.
+"""Bytes between the event loop and whoever reads or writes them: a worker thread with a file object, or a task.
 
 A kernel pipe is the bounded queue: whoever is faster waits.  The loop's end must be closed first: that wakes a
 thread that is blocked at the other end, whose file object can then be closed without waiting for anything.
@@ -17,8 +17,10 @@ from typing import Any, BinaryIO, TypeVar
 from hypercontainer.errors import HyperError
 
 Bytes = bytes | bytearray | memoryview
+Pieces = AsyncGenerator[Bytes, None]  # of data as it comes
 CHUNK_BYTES = 65536
 PIPE_BYTES = 1 << 20
+PIECES_AHEAD = 4
 T = TypeVar("T")
 
 
@@ -89,6 +91,47 @@ class InputPipe:
             self._fd = -1
 
 
+class InputQueue:
+    """As ``InputPipe``, to another task of the loop, which reads ``pieces``."""
+
+    def __init__(self, cut_words: str) -> None:
+        self._cut_words = cut_words
+        self._room = asyncio.Semaphore(PIECES_AHEAD)
+        self._coming: asyncio.Queue[Bytes] = asyncio.Queue()
+        self._complete = self._left = False
+        self.pieces = self._pieces()
+
+    async def write(self, data: Bytes) -> None:
+        """Waits for room; raises BrokenPipeError when nobody will read."""
+        await self._room.acquire()
+        if self._left:
+            raise BrokenPipeError
+        if data:
+            self._coming.put_nowait(data)
+
+    async def _pieces(self) -> Pieces:
+        try:
+            while data := await self._coming.get():
+                self._room.release()
+                yield data
+        finally:
+            self._left = True
+            self._room.release()
+        if not self._complete:
+            raise ConnectionAbortedError(self._cut_words)
+
+    def finish(self) -> None:
+        """All of it has been written."""
+        self._complete = True
+        self.cut()
+
+    def cut(self) -> None:
+        """No more comes: the reader sees an error, where it is not all of it."""
+        self._coming.put_nowait(b"")
+
+    close = cut
+
+
 class OutputPipe:
     """From a thread, which writes ``file``, to the loop."""
 
@@ -117,6 +160,10 @@ class OutputPipe:
             self._fd = -1
         with contextlib.suppress(BrokenPipeError, ValueError):
             self.file.close()
+
+
+async def pieces_of(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
 
 
 async def written(write: Callable[[BinaryIO], Awaitable[None]]) -> AsyncGenerator[bytes, None]:

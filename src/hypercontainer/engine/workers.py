@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -33,36 +33,6 @@ class Workers:
         """``call``'s outcome.  A cancelled caller leaves the thread at work, which keeps its place until it ends."""
         user = await self._take_place()
         return await asyncio.shield(asyncio.ensure_future(self._work(user, call)))
-
-    async def pieces(self, read: Callable[[], bytes]) -> AsyncGenerator[bytes, None]:
-        """What ``read`` gives, in one thread call after call, until that is nothing; a piece is read ahead.  To be read
-        or closed: who closes it leaves the thread in the call that it is in, as a cancelled caller of ``run``."""
-        loop, user = asyncio.get_running_loop(), await self._take_place()
-        found: asyncio.Queue[bytes | BaseException] = asyncio.Queue()
-        room, gone = threading.Semaphore(2), threading.Event()
-
-        def work() -> None:
-            data: bytes | BaseException = b"-"
-            while data and room.acquire() and not gone.is_set():
-                try:
-                    data = read()
-                except BaseException as error:
-                    data = error
-                loop.call_soon_threadsafe(found.put_nowait, data)
-                if isinstance(data, BaseException):
-                    return
-
-        working = asyncio.ensure_future(self._work(user, work))
-        working.add_done_callback(lambda task: task.cancelled() or task.exception())
-        try:
-            while data := await found.get():
-                if isinstance(data, BaseException):
-                    raise data
-                room.release()
-                yield data
-        finally:
-            gone.set()
-            room.release()
 
     async def cancellable(self, call: Callable[[Cancellation], T]) -> T:
         """``call``'s outcome; a cancelled caller cancels it and waits for its end."""

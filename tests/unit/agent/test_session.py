@@ -25,7 +25,7 @@ from hypercontainer.agent.operations import (
     VolumePlan,
 )
 from hypercontainer.agent.session import Agent
-from hypercontainer.agent.wire import OUTPUT_WINDOW, Operation, Stream
+from hypercontainer.agent.wire import INPUT_WINDOW, OUTPUT_WINDOW, Operation, Stream
 from hypercontainer.engine.process.process import exit_status
 from hypercontainer.errors import (
     AgentError,
@@ -309,9 +309,11 @@ def test_input_waits_for_a_process_that_does_not_read() -> None:
             await host.start("deaf", stdin=True)
             stdin = host.agent.input(1)
             writing = asyncio.ensure_future(stdin.write(bytes(1 << 20)))
+            while host.guest.processes[1].input_received < INPUT_WINDOW:
+                await host.agent.ping()
             await host.agent.ping()
             assert not writing.done()
-            assert stdin.offset == host.guest.processes[1].input_received == 131072
+            assert stdin.offset == host.guest.processes[1].input_received == INPUT_WINDOW
             await host.start("echo", "meanwhile", process=2)
             assert await host.collect(2)() == b"meanwhile\n"
             await host.agent.signal(1, 9)
@@ -356,7 +358,7 @@ def test_a_write_given_up_does_not_block_the_next() -> None:
             await stdin.write(b"more")
             await stdin.eof()
             assert await host.exit(1) == 0
-            assert stdin.offset == 131072 + 4
+            assert stdin.offset == INPUT_WINDOW + 4
 
     run(test)
 

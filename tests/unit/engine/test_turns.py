@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import io
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from fake_attachment import FakeAttachment
 from hypercontainer.engine.container import inside
 from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.inside import Inside
+from hypercontainer.engine.pipes import pieces_of
 from hypercontainer.engine.turns import Turns, on_behalf
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Unavailable
@@ -112,20 +112,14 @@ async def test_a_thread_is_of_who_asked_for_it() -> None:
         assert await workers.run(lambda: 6) == 6
 
 
-class Silent(io.BytesIO):
-    def __init__(self, over: threading.Event) -> None:
-        super().__init__()
-        self._over = over
-
-    def read(self, size: int | None = -1) -> bytes:
-        assert self._over.wait(10)
-        return b""
+async def silent_until(over: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    await over.wait()
+    yield b""
 
 
 @on_a_loop
 async def test_nobody_takes_others_places_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "_WRITES", Turns("files for containers", 8))
-    monkeypatch.setattr(inside, "_READS", Workers("files for containers", 8, waits=True))
     begun = []
 
     async def start(self: Inside, *command: str, stdin: bool) -> FakeAttachment:
@@ -135,17 +129,17 @@ async def test_nobody_takes_others_places_for_files(monkeypatch: pytest.MonkeyPa
         return attachment
 
     monkeypatch.setattr(Inside, "start", start)
-    over = threading.Event()
+    over = asyncio.Event()
     nothing: Any = None
     there = Files(Inside("c", lambda: "container c", lambda: nothing))
     with on_behalf(STRANGER):
-        silent = [asyncio.create_task(there.write("/silent", Silent(over))) for _ in range(2)]
+        silent = [asyncio.create_task(there.write("/silent", silent_until(over))) for _ in range(2)]
         await settle()
         for _ in range(10):
             with pytest.raises(Unavailable, match=f"2 files for containers of user {STRANGER} already"):
-                await there.write("/refused", Silent(over))
+                await there.write("/refused", silent_until(over))
     with on_behalf(OTHER):
-        await there.write("/mine", io.BytesIO(b"bytes"))
+        await there.write("/mine", pieces_of(b"bytes"))
     assert begun == ["/silent", "/silent", "/mine"]
     over.set()
     await asyncio.gather(*silent)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import io
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from free_port import free_port
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.answers import PathFacts
 from hypercontainer.contract.spec import PortMapping
+from hypercontainer.engine.pipes import pieces_of
 from hypercontainer.engine.state import StateStore
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound
 from stories import Tell, member, pod, states
@@ -237,10 +237,10 @@ def test_what_is_unpacked_belongs_to_whom(tell: Tell) -> None:
     async def story(w: World) -> None:
         programs = Programs(w)
         await alone(w, user="41:42")
-        await w.engine.containers.unpack("c", "/tmp", io.BytesIO(b"x"))
-        await w.engine.containers.unpack("c", "/tmp", io.BytesIO(b"x"), own=True)
+        await w.engine.containers.unpack("c", "/tmp", pieces_of(b"x"))
+        await w.engine.containers.unpack("c", "/tmp", pieces_of(b"x"), own=True)
         with pytest.raises(InvalidArgument, match=r"container c: /tmp: a: \?\[0mno archive"):
-            await w.engine.containers.unpack("c", "/tmp", io.BytesIO(b"bad"))
+            await w.engine.containers.unpack("c", "/tmp", pieces_of(b"bad"))
         assert programs.ran == ["unpack -", "unpack 41:42", "unpack -"]
 
     tell(story)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fake_world import World
 from hypercontainer.agent.operations import VolumeFreeze, VolumeGrow
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.volumes import NamedVolume, Volume, VolumeMount
+from hypercontainer.engine.pipes import pieces_of
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor import locks
 from hypercontainer.linux.exchange import exchange
@@ -107,7 +107,7 @@ def test_files_are_reached_through_the_vm_that_has_them_or_one_of_their_own(tell
         assert (await volumes.stat_path("v", path="/")).mode == 0o40755
         with pytest.raises(NotFound, match="volume v: /absent"):
             await volumes.stat_path("v", path="/absent")
-        await volumes.unpack("v", path="/", stream=io.BytesIO(b"archive"))
+        await volumes.unpack("v", path="/", stream=pieces_of(b"archive"))
         assert len(w.driver.launched) == 3 and not any(spec.nics for spec in w.driver.launched)
         assert left_behind(w) == []
         _, archive = await volumes.pack("v", path="/")
@@ -117,7 +117,7 @@ def test_files_are_reached_through_the_vm_that_has_them_or_one_of_their_own(tell
         await w.engine.containers.start("c")
         launched = len(w.driver.launched)
         assert (await volumes.stat_path("v", path="/")).mode == 0o40755
-        await volumes.unpack("v", path="/", stream=io.BytesIO(b"archive"))
+        await volumes.unpack("v", path="/", stream=pieces_of(b"archive"))
         assert len(w.driver.launched) == launched
         with pytest.raises(NotFound, match="there is no volume w"):
             await volumes.stat_path("w", path="/")
@@ -147,7 +147,7 @@ def test_of_a_shared_volume_files_are_all_there_is(tell: Tell) -> None:
             await volumes.convert("v", kind="disk")
         assert b"".join([data async for data in archive]) == b"archive"
         launched = len(w.driver.launched)
-        await volumes.unpack("v", path="/", stream=io.BytesIO(b"archive"))
+        await volumes.unpack("v", path="/", stream=pieces_of(b"archive"))
         assert len(w.driver.launched) == launched
         with pytest.raises(Conflict, match="volume v is in use by container c"):
             await volumes.convert("v", kind="disk")
@@ -176,7 +176,7 @@ def test_nobody_has_a_volume_that_is_converted(tell: Tell, monkeypatch: pytest.M
         converting = asyncio.create_task(volumes.convert("v", kind="disk"))
         await begun.wait()
         with pytest.raises(Conflict, match="volume v is being converted"):
-            await volumes.unpack("v", path="/", stream=io.BytesIO(b"archive"))
+            await volumes.unpack("v", path="/", stream=pieces_of(b"archive"))
         starting = asyncio.create_task(using(w))  # waits for it
         go.set()
         assert (await converting).kind == "disk"
@@ -211,7 +211,7 @@ def test_what_is_only_read_is_read_and_not_written(tell: Tell) -> None:
         assert (await w.engine.volumes.stat_path("v", path="/")).mode == 0o40755
         assert len(w.driver.launched) == launched
         with pytest.raises(Conflict, match="in use by container r, which reads it"):
-            await w.engine.volumes.unpack("v", path="/", stream=io.BytesIO(b""))
+            await w.engine.volumes.unpack("v", path="/", stream=pieces_of(b""))
 
     tell(story)
 

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -92,7 +92,7 @@ class DockerStub:
         route, identifier, query_text = self._router.find(request.method, unversioned)
         query = read_query(query_text, route.query)
 
-        async def do(_body: bytes, _stream: BinaryIO | None) -> Answer:
+        async def do(_body: bytes) -> Answer:
             return await route.do(self._collections, identifier, query)
 
         return Work(do)

@@ -20,6 +20,7 @@ from hypercontainer.engine.build.exchange import Exchange
 from hypercontainer.engine.build.programs import STDERR, STDOUT, finished
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.trees import ITSELF, UNPACK
+from hypercontainer.engine.pipes import pieces_of
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.process.streams import Pipe
 from hypercontainer.errors import Conflict, HyperError, NotFound
@@ -217,7 +218,8 @@ class Build:
         secrets = {f"secret{number}": each.content for number, each in enumerate(spec.secrets)}
         secrets |= {f"key{number}": each.content for number, each in enumerate(spec.ssh_keys)}
         for place, content in ((command.WORK, files), (command.IN_MEMORY, secrets)):
-            await self._builder.unpack(place, _tree(self.id, content, empty=("context", "file")))
+            tree = _tree(self.id, content, empty=("context", "file"))
+            await self._builder.unpack(place, pieces_of(tree))
 
     async def _tidy(self) -> None:
         """Nothing of it stays but the cache."""
@@ -245,14 +247,13 @@ async def _ended(program: ProcessAttachment) -> None:
                 return
 
 
-def _tree(name: str, files: dict[str, bytes], *, empty: tuple[str, ...] = ()) -> io.BytesIO:
+def _tree(name: str, files: dict[str, bytes], *, empty: tuple[str, ...] = ()) -> bytes:
     """An archive of a directory that is root's alone."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
         for info, content in _entries(name, files, empty):
             tar.addfile(info, io.BytesIO(content))
-    made.seek(0)
-    return made
+    return made.getvalue()
 
 
 def _entries(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import io
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,7 +16,7 @@ from hypercontainer.engine.build import command
 from hypercontainer.engine.build.programs import finished, output
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.images import ImageService
-from hypercontainer.engine.pipes import read_by, written
+from hypercontainer.engine.pipes import pieces_of, read_by, written
 from hypercontainer.errors import Conflict, HyperError, NotFound, StreamClosed
 from hypercontainer.image.reference import parse
 
@@ -79,7 +78,7 @@ class Exchange:
             return b"".join([data async for data in content]).decode(errors="replace")
 
     async def _note(self, builder: Container, name: str, identifier: str) -> None:
-        await builder.write_file(_note_of(name), io.BytesIO(identifier.encode()))
+        await builder.write_file(_note_of(name), pieces_of(identifier.encode()))
 
 
 def _note_of(name: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import BinaryIO
 
 from hypercontainer.contract.answers import FileFacts
 from hypercontainer.engine.container.inside import NO_ERRNO, Inside, beginning, end_of, refusal
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 
@@ -44,10 +44,10 @@ class Files:
         return FileFacts(mode, uid, gid, size), self._inside.output(attachment, partial(self._refused, path))
 
     async def write(
-        self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+        self, path: str, content: Pieces, *, mode: int = 0o644, uid: int = 0, gid: int = 0
     ) -> None:
-        """The file is whole or as it was; its directory has to be there.  ``content`` is read in a thread.  Unavailable
-        where too many are being written for who asks."""
+        """The file is whole or as it was; its directory has to be there.  Unavailable where too many are being written
+        for who asks."""
         _check(path)
         if not 0 <= mode <= 0o7777:
             raise InvalidArgument(f"mode {mode:o}: no mode of a file", hint="from 0 to 7777")

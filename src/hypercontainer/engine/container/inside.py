@@ -6,28 +6,22 @@ import contextlib
 import errno
 import os
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
-from typing import BinaryIO
 
 from hypercontainer.contract.spec import ExecSpec
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.turns import Turns
-from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, StreamClosed
 from hypercontainer.semantics import docker
 
 STDOUT, STDERR = 1, 2
-CHUNK_BYTES = 256 * 1024
 WORDS_MAX_BYTES = 8192  # of what such a program says: a path, and why not
 WRITES_MAX = 512
 NO_ERRNO = 125  # from here on: how a program that could not be started ends, or that was ended
 
 _WRITES = Turns("files for containers", WRITES_MAX)
-_READS = Workers(
-    "files for containers", WRITES_MAX, waits=True
-)  # of whatever clients send; one of each write's
 
 
 class Inside:
@@ -85,16 +79,15 @@ class Inside:
             with contextlib.suppress(HyperError):
                 await attachment.signal("KILL")
 
-    async def feed(self, content: BinaryIO, *command: str) -> tuple[int, str]:
-        """The program's end, when it has got all of ``content``, which is read in a thread: its exit status and what
-        it said.  Who breaks off ends it.  Unavailable where too many write."""
+    async def feed(self, content: Pieces, *command: str) -> tuple[int, str]:
+        """The program's end, when it has got all of ``content``: its exit status and what it said.  Who breaks off
+        ends it.  Unavailable where too many write."""
         with _WRITES.held():
             attachment = await self.start(*command, stdin=True)
             try:
                 try:
-                    pieces = _READS.pieces(partial(content.read, CHUNK_BYTES))
-                    async with contextlib.aclosing(pieces):
-                        async for data in pieces:
+                    async with contextlib.aclosing(content):
+                        async for data in content:
                             await attachment.write(data)
                     await attachment.end_input()
                 except StreamClosed:

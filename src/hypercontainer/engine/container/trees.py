@@ -9,7 +9,6 @@ import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
 
 from hypercontainer.agent.operations import Disk
 from hypercontainer.contract.answers import Change, PathFacts
@@ -21,6 +20,7 @@ from hypercontainer.engine.container.inside import (
     end_of,
     refusal,
 )
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.errors import AgentProtocolError, Conflict, HyperError, InvalidArgument
 
 STAT, PACK, UNPACK = "hyper-stat", "hyper-pack", "hyper-unpack"
@@ -109,11 +109,9 @@ class Trees:
             raise
         return self._inside.output(attachment, partial(self._refused, path))
 
-    async def unpack(
-        self, path: str, content: BinaryIO, *, replace: bool = False, owner: str = ITSELF
-    ) -> None:
+    async def unpack(self, path: str, content: Pieces, *, replace: bool = False, owner: str = ITSELF) -> None:
         """Lays an archive into a directory; what is laid there before something fails stays.  ``owner`` is said as a
-        container's user is; ``content`` is read in a thread."""
+        container's user is."""
         status, words = await self._inside.feed(content, UNPACK, path, "1" if replace else "0", owner)
         if status:
             raise self._refused(path, status, words)

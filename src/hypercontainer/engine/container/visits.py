@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import BinaryIO
 
 from hypercontainer.contract.answers import Change, FileFacts, PathFacts
 from hypercontainer.engine.container import launch
@@ -18,6 +17,7 @@ from hypercontainer.engine.container.inside import Inside
 from hypercontainer.engine.container.run import Run
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.container.trees import EMPTY_ARCHIVE, ITSELF, Changed, Trees
+from hypercontainer.engine.pipes import Pieces, pieces_of
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
@@ -48,7 +48,7 @@ class Visited(Facts):
         return await self._files.read(path)
 
     async def write_file(
-        self, path: str, content: BinaryIO, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+        self, path: str, content: Pieces, *, mode: int = 0o644, uid: int = 0, gid: int = 0
     ) -> None:
         """Whole or not at all, where there is a file too; the directory has to be there."""
         self._running()
@@ -71,7 +71,7 @@ class Visited(Facts):
         of a link at the end of the path, what it leads to."""
         return await packed(self._there(), path, follow=follow)
 
-    async def unpack(self, path: str, stream: BinaryIO, *, replace: bool = False, own: bool = False) -> None:
+    async def unpack(self, path: str, stream: Pieces, *, replace: bool = False, own: bool = False) -> None:
         """Lays an archive into a directory that is there.  ``replace``: a directory may take the place of something
         else, and something else that of a directory; ``own``: all of it belongs to the container's user."""
         owner = self.record.effective.user if own else ""
@@ -94,7 +94,7 @@ class Visited(Facts):
     async def layer(self) -> AsyncGenerator[bytes, None]:
         """What it has changed of its image, as an image's layer, which is to be read or closed."""
         if self.record.spec.read_only:
-            return _all_of(EMPTY_ARCHIVE)
+            return pieces_of(EMPTY_ARCHIVE)
         return await _read_within(self._there(), lambda trees: trees.layer(self._changed_on()))
 
     def _changed_on(self) -> Changed:
@@ -153,7 +153,3 @@ async def _within(
     async with stack, contextlib.aclosing(archive):
         async for data in archive:
             yield data
-
-
-async def _all_of(data: bytes) -> AsyncGenerator[bytes, None]:
-    yield data

@@ -12,6 +12,7 @@ from hypercontainer.agent.operations import ProcessExited
 from hypercontainer.agent.session import Agent
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.answers import Exit
+from hypercontainer.engine.pipes import Bytes
 from hypercontainer.engine.process.streams import Pipe
 from hypercontainer.errors import AgentError, Conflict, HyperError
 from hypercontainer.linux import signals
@@ -92,7 +93,7 @@ class Process:
             self._late.cancel()
         self._end_output()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         if self._stdin is None:
             raise Conflict(
                 "the process was started without input", hint="it has to be created with its input open"
@@ -193,7 +194,7 @@ class ProcessAttachment:
     async def read(self, channel: int) -> bytes:
         return await self._pipes[channel].get()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         if not self._stdin:
             raise Conflict("this client is not attached to the process's input", hint="attach with input")
         await (await self._running()).write(data)

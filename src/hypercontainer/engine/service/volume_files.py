@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import BinaryIO
 
 from hypercontainer.contract.answers import PathFacts
 from hypercontainer.engine.container.inside import Inside
 from hypercontainer.engine.container.trees import Trees
 from hypercontainer.engine.container.visits import packed
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.engine.service.volume_vms import Having, VolumeVMs
 
 
@@ -31,7 +31,7 @@ class VolumeFiles:
         of a link at the end of the path, what it leads to."""
         return await packed(self._trees(name, write=False), path, follow=follow)
 
-    async def unpack(self, name: str, *, path: str, stream: BinaryIO, replace: bool = False) -> None:
+    async def unpack(self, name: str, *, path: str, stream: Pieces, replace: bool = False) -> None:
         """Lays an archive into a directory that is there.  ``replace``: a directory may take the place of something
         else, and something else that of a directory."""
         async with self._trees(name, write=True) as trees:

@@ -21,7 +21,8 @@ from hypercontainer.errors import InvalidArgument
 
 Headers = Iterable[tuple[str, str]]
 
-READ_BYTES = 65536
+READ_BYTES = 65536  # of heads, whose size is looked at from read to read
+BODY_READ_BYTES = 1 << 18
 LINGER_S = 2.0  # for what a client still sends when it has been answered
 
 
@@ -118,7 +119,7 @@ class Connection:
     async def _feed(self) -> bool:
         """False at the end of what the client sends."""
         try:
-            data = await self.reader.read(READ_BYTES)
+            data = await self.reader.read(READ_BYTES if self.body_done else BODY_READ_BYTES)
         except OSError as error:
             raise ClientGone from error
         self._receive(data)

@@ -13,12 +13,12 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import h11
 
 from hypercontainer.engine.crowd import Crowd
-from hypercontainer.engine.pipes import InputPipe
+from hypercontainer.engine.pipes import InputPipe, InputQueue, Pieces
 from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.surfaces.http.admission import Admission, Crowded
@@ -43,13 +43,16 @@ class Request:
     peer_uid: int | None
 
 
+Body = bytes | BinaryIO | Pieces
+
+
 @dataclass(frozen=True)
 class Work:
-    """What a request comes to.  ``do`` is given the body: whole, or where ``streams``, b"" and a file that a thread
-    may read as the body comes.  It is cancelled when the client goes away."""
+    """What a request comes to.  ``do`` is given the body ``by``: whole, as a file that a thread may read as it comes,
+    or in pieces as they come.  It is cancelled when the client goes away."""
 
-    do: Callable[[bytes, BinaryIO | None], Awaitable[Answer]]
-    streams: bool = False
+    do: Callable[[Any], Awaitable[Answer]]
+    by: Literal["whole", "file", "pieces"] = "whole"
 
 
 class Surface(Protocol):
@@ -155,14 +158,14 @@ class Server:
             logger.debug("%s %s from pid %d, uid %d, gid %d", method, target, *connection.peer())
         request = Request(method, target, dict(head.headers), connection.peer_uid())
         work = self._surface.accept(request)
-        pipe = InputPipe(CUT_WORDS) if work.streams else None
+        coming, body = _coming(work)
         try:
-            body = b"" if pipe else await self._whole_body(connection)
-            file = pipe.file if pipe else None
-            answer = await while_connected(_do(connection, work, body, file), _watch(connection, pipe))
+            if coming is None:
+                body = await self._whole_body(connection)
+            answer = await while_connected(_do(connection, work, body), _watch(connection, coming))
         finally:
-            if pipe:
-                pipe.close()
+            if coming:
+                coming.close()
         if isinstance(answer, Upgrade):
             initial = connection.switch(answer.protocol)
             await answer.session.serve(connection.reader, connection.writer, initial)
@@ -172,8 +175,19 @@ class Server:
             return await connection.whole_body(grow)
 
 
-async def _do(connection: Connection, work: Work, body: bytes, file: BinaryIO | None) -> Answer:
-    answer = await work.do(body, file)
+def _coming(work: Work) -> tuple[InputPipe | InputQueue | None, Body]:
+    """Of a body that is not waited for: where it is brought, and what ``work`` gets it from."""
+    if work.by == "file":
+        pipe = InputPipe(CUT_WORDS)
+        return pipe, pipe.file
+    if work.by == "pieces":
+        queue = InputQueue(CUT_WORDS)
+        return queue, queue.pieces
+    return None, b""
+
+
+async def _do(connection: Connection, work: Work, body: Body) -> Answer:
+    answer = await work.do(body)
     if isinstance(answer, Reply):
         await connection.answer(answer.status, answer.headers, answer.body)
     elif isinstance(answer, Chunks):
@@ -195,32 +209,32 @@ async def _send_chunks(connection: Connection, answer: Chunks) -> None:
         await connection.end()
 
 
-async def _watch(connection: Connection, pipe: InputPipe | None) -> None:
-    """Returns when the client has gone; until then, brings its body to whoever reads ``pipe``.
+async def _watch(connection: Connection, coming: InputPipe | InputQueue | None) -> None:
+    """Returns when the client has gone; until then, brings its body to ``coming``.
 
-    When it ends, nothing more comes through the pipe: whoever blocks on it does so no longer, and can be waited for.
+    When it ends, nothing more comes: whoever waits for it does so no longer, and can be waited for.
     """
     try:
-        if pipe is not None:
+        if coming is not None:
             with contextlib.suppress(ClientGone):
-                if not await _pump(connection, pipe):
+                if not await _pump(connection, coming):
                     await (
                         asyncio.get_running_loop().create_future()
                     )  # answered early: the rest is for `linger`
         if connection.body_done:
             await connection.gone()
     finally:
-        if pipe is not None:
-            pipe.cut()
+        if coming is not None:
+            coming.cut()
 
 
-async def _pump(connection: Connection, pipe: InputPipe) -> bool:
+async def _pump(connection: Connection, coming: InputPipe | InputQueue) -> bool:
     try:
         async for chunk in connection.chunks():
-            await pipe.write(chunk)
+            await coming.write(chunk)
     except BrokenPipeError:
         return False
-    pipe.finish()
+    coming.finish()
     return True
 
 

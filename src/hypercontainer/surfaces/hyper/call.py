@@ -11,6 +11,7 @@ import msgspec
 
 from hypercontainer.contract.calls import CredentialsBody, Request, Wrapper
 from hypercontainer.contract.routes import NAMES, Route
+from hypercontainer.engine.pipes import Pieces
 from hypercontainer.errors import HyperError, NotFound, Remedy
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Fields, Reply, json_reply
 from hypercontainer.surfaces.hyper.typed import Operation
@@ -29,7 +30,7 @@ class Call:
     id: str
     query: Any
     body: Any
-    stream: BinaryIO | None
+    stream: BinaryIO | Pieces | None
     credentials: CredentialsBody | None
     upgrade: bool
     peer_uid: int | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -45,7 +45,7 @@ class NativeApi:
         upgrade = route.upgrade and wants_upgrade(request.headers, PROTOCOL)
         streams = route.takes != JSON
 
-        async def do(body: bytes, stream: BinaryIO | None) -> Answer:
+        async def do(body: Any) -> Answer:
             call = Call(
                 operation=operation,
                 collections=self._collections,
@@ -53,14 +53,14 @@ class NativeApi:
                 id=identifier,
                 query=query,
                 body=Nothing() if streams else read_body(body, operation.body),
-                stream=stream,
+                stream=body if streams else None,
                 credentials=credentials,
                 upgrade=upgrade,
                 peer_uid=request.peer_uid,
             )
             return await perform(call)
 
-        return Work(do, streams)
+        return Work(do, "pieces" if route.pieces else "file" if streams else "whole")
 
     def refuse(self, error: Exception) -> Reply:
         status, fault = fault_of(error)
