@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
 
+# tarfile copies all that it has read ahead for each part of it that it hands on.
+READ_AHEAD_BYTES = 65536
 _KNOWN = frozenset(
     {*TYPES.values(), tarfile.AREGTYPE, tarfile.LNKTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE}
 )
@@ -33,7 +35,7 @@ def unpacked(archive: BinaryIO, directory: str, renamed: Callable[[str], str]) -
     try:
         with (
             tarfile.open(
-                fileobj=archive, mode="r|", bufsize=CHUNK_BYTES, errors="surrogateescape"
+                fileobj=archive, mode="r|", bufsize=READ_AHEAD_BYTES, errors="surrogateescape"
             ) as entries,
             contextlib.closing(_Unpacking(place, entries, renamed)) as unpacking,
         ):
