@@ -217,18 +217,18 @@ class Build:
                 files[f"file/{spec.dockerfile_name}.dockerignore"] = spec.ignore.encode()
         secrets = {f"secret{number}": each.content for number, each in enumerate(spec.secrets)}
         secrets |= {f"key{number}": each.content for number, each in enumerate(spec.ssh_keys)}
-        for place, content in ((command.WORK, files), (command.IN_MEMORY, secrets)):
-            tree = _tree(self.id, content, empty=("context", "file"))
-            await self._builder.unpack(place, pieces_of(tree))
+        await self._builder.unpack(command.WORK, pieces_of(_tree(self.id, files, empty=("context", "file"))))
+        if secrets or spec.ssh:
+            await self._builder.unpack(command.IN_MEMORY, pieces_of(_tree(self.id, secrets)))
 
     async def _tidy(self) -> None:
-        """Nothing of it stays but the cache."""
+        """Nothing of it stays but the cache, and for a while an image."""
         for agent in self._agents.values():
             with contextlib.suppress(HyperError):
                 await _ended(agent)
         for words in (
             ("rm", "-rf", f"{command.WORK}/{self.id}", f"{command.IN_MEMORY}/{self.id}"),
-            ("docker", "image", "rm", command.result_name(self.id)) if self._spec.output == "image" else (),
+            command.removal(self._exchange.outlived(self.id) if self._spec.output == "image" else ()),
         ):
             if words and self._builder.alive:
                 with contextlib.suppress(HyperError):

@@ -6,7 +6,7 @@ The builder is the builder of Docker's engine (BuildKit), told by Docker's own p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hypercontainer.config import Config
 from hypercontainer.contract.builds import BuildSpec
@@ -22,6 +22,14 @@ IN_MEMORY = "/run/hyper-build"  # a directory a build, in memory
 STATE = f"{CACHE_PATH}/hyper"  # what is known of the cache, beside it
 READY = b"API listen on /var/run/docker.sock"
 RESULT = "hyper.build"  # the registry, which nobody has, in whose name a result has its name in the builder
+
+# Docker's own program would start it twice.  $0 and what follows: the words for it.
+BUILDX = """
+for place in /usr/local/lib /usr/local/libexec /usr/lib /usr/libexec; do
+	[ -x $place/docker/cli-plugins/docker-buildx ] && exec $place/docker/cli-plugins/docker-buildx "$@"
+done
+exec docker buildx "$@"
+"""
 
 # Removes results of builds that were broken off with their builder: they are where the cache is, which stays.
 CLEAR = (
@@ -78,7 +86,14 @@ def environment() -> tuple[str, ...]:
 
 def argv(spec: BuildSpec, identifier: str) -> tuple[str, ...]:
     """Of one build, whose files lie below ``WORK`` and ``IN_MEMORY``."""
-    return ("docker", "buildx", "build", *_options(spec, identifier), "--", _context(spec, identifier))
+    words = (*_options(spec, identifier), "--", _context(spec, identifier))
+    return ("sh", "-c", BUILDX, "buildx", "build", *words)
+
+
+def removal(identifiers: Iterable[str]) -> tuple[str, ...]:
+    """Of what builds have made; () of nothing."""
+    names = tuple(result_name(each) for each in identifiers)
+    return ("docker", "image", "rm", *names) if names else ()
 
 
 def result_name(identifier: str) -> str:

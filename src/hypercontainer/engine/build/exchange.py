@@ -22,11 +22,13 @@ from hypercontainer.image.reference import parse
 
 STDOUT = 1
 KNOWN_MAX_BYTES = 128
+RESULTS_KEPT = 4
 
 
 class Exchange:
     def __init__(self, images: ImageService) -> None:
         self._images = images
+        self._results: list[str] = []
         self._turn = asyncio.Lock()  # of who hands images over: two would hand over the same
 
     async def hand_over(self, builder: Container, names: Sequence[str]) -> None:
@@ -48,6 +50,14 @@ class Exchange:
         for tag in tags:
             await self._images.tag(identifier, tag)
         return identifier
+
+    def outlived(self, identifier: str) -> list[str]:
+        """The builds whose results are to be removed from the builder, now that there is one of this.  The last ones
+        stay for a while: a build that makes the same again need not lay its layers out again."""
+        self._results.append(identifier)
+        outlived = self._results[:-RESULTS_KEPT]
+        del self._results[:-RESULTS_KEPT]
+        return outlived
 
     async def _send(self, builder: Container, name: str) -> None:
         spec = ExecSpec(command=("docker", "load", "--quiet"), stdin=True, env=command.environment())

@@ -20,7 +20,7 @@ PLAIN = Config(PLACE, PLACE, PLACE, PLACE)
 
 def test_the_least() -> None:
     assert command.argv(BuildSpec(dockerfile="FROM scratch"), "ID") == (
-        *("docker", "buildx", "build", "--progress=plain"),
+        *("sh", "-c", command.BUILDX, "buildx", "build", "--progress=plain"),
         "--metadata-file=/var/lib/hyper-build/ID/facts.json",
         "--output=type=image,name=hyper.build/ID:latest,push=false,unpack=false",
         "--network=host",
