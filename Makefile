@@ -44,7 +44,7 @@ bench-compare: setup-tests ## two revisions turn by turn: make bench-compare BAS
 	@$(BIN)/python -m bench.compare $(BASE) $(ARGS)
 
 soak: setup-tests ## the long forms of the fuzz, fault and soak tests
-	@HYPER_SOAK=1 $(BIN)/python -m pytest --timeout=7200 tests/fault tests/vm tests/compat tests/packaging $(ARGS)
+	@HYPER_SOAK=1 $(BIN)/python -m pytest --timeout=7200 tests $(ARGS)
 
 # FLAVOUR: pc or um, both where none is said.
 kernel: $(STAMP) ## the project's own guest kernels, from the distribution's source packages; about 6 minutes each, once

@@ -20,7 +20,8 @@ BYTES_PER_S = 20 * MB
 LIMIT_S = 4.0
 ROUNDS = 3
 WHOLE = '[images]\nlazy = "off"\n'
-SCRIPT = "cat /needed/* | wc -c"
+# It reads all and says so.  Counting the bytes would be the time of an emulated processor, 5 s of it for 30 MB.
+SCRIPT, WORD = "cat /needed/* > /dev/null && echo read", b"read\n"
 
 
 def _layers(fmt: str) -> list[stargz.Made]:
@@ -46,12 +47,16 @@ def _first_word_s(made: Hyper, reference: str) -> float:
     if made.out("images", "-q", reference):
         made("rmi", "-f", reference)
     made("system", "prune", "-af")
+    return _word_s(made, reference)
+
+
+def _word_s(made: Hyper, reference: str) -> float:
     begin = time.perf_counter()
     with made.popen("run", "--rm", reference, "sh", "-c", SCRIPT, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         word = client.stdout.readline()
         taken = time.perf_counter() - begin
-        assert int(word) == NEEDED_BYTES, word
+        assert word == WORD, word
     return taken
 
 
@@ -71,13 +76,13 @@ def _row(name: str, reference: str, driver: str, rounds: int) -> Row:
         for made in (lazy, whole):
             made("load", stdin=busybox_image.archive([busybox_image.layer()]))
             made("run", "--rm", busybox_image.REFERENCE, "true")
-        whole_s = _first_word_s(whole, reference)
+        whole_s, here_s = _first_word_s(whole, reference), _word_s(whole, reference)
         taken = figures_in_turns(rounds, {"lazy": partial(_first_word_s, lazy, reference)})["lazy"]
     return Row(
         f"first output of a 1 GiB image that needs 30 MB, {name}",
         median(taken),
         "s",
         LIMIT_S,
-        f"whole pull first: {whole_s:.1f} s (once); {spread(taken)}",
+        f"whole pull first: {whole_s:.1f} s, all here already: {here_s:.1f} s (once); {spread(taken)}",
         tuple(taken),
     )

@@ -23,11 +23,12 @@ import busybox_image
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from hypercontainer.surfaces.hyper.openapi import document
+from soak import rounds
 
 DOCUMENT = json.loads(json.dumps(document()))
 LEFT_OUT = "system_shutdown"
 SEED = 20260101
-RIGHT, WRONG = 8, 3  # requests, for each call
+RIGHT, WRONG = rounds(short=4, soak=40), rounds(short=2, soak=20)  # requests, for each call
 NAME, POD, VOLUME, NETWORK = "box", "crate", "barrel", "rope"
 POLICY = "hoop"
 NO_BUILD = "0" * 64  # a build is there as long as its connection, which no plain request has

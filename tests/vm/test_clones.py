@@ -130,7 +130,7 @@ def test_no_two_clones_are_alike(hyper: Hyper) -> None:
     """What is to be unique is, what is to be secret is fresh, and the clock is right, from the first process on."""
     hyper("load", stdin=identity.archive())
     hyper.has_template(*TRUE)
-    found = identities(hyper, rounds(short=10, soak=80), {"clone"}, at_once=2)
+    found = identities(hyper, rounds(short=6, soak=80), {"clone"}, at_once=2)
     with hyper_context(POOL_OF_2) as pooled:
         pooled("load", stdin=identity.archive())
         for already in range(0, rounds(short=2, soak=20), 2):
@@ -138,7 +138,7 @@ def test_no_two_clones_are_alike(hyper: Hyper) -> None:
                 pooled.kind(identity.IMAGE)
             pooled.until(lambda: ready(pooled) == 2, "two clones that stand ready")
             found += identities(pooled, 2, {"warm"}, at_once=1)
-    assert len(found) == rounds(short=12, soak=100)
+    assert len(found) == rounds(short=8, soak=100)
     assert_no_two_are_alike(found)
 
 

@@ -99,7 +99,7 @@ def test_hyperd_killed_in_any_step_of_a_pods_life(own_hyper: Hyper) -> None:
     hyper, rng = own_hyper, random.Random(4)
     for name in NAMES:
         hyper("create", "--podfile", "-", stdin=podfile(name))
-    for number in range(rounds(short=6, soak=200)):
+    for number in range(rounds(short=4, soak=200)):
         one_death(hyper, rng, number)
         settled(hyper)
         check(hyper)

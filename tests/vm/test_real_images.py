@@ -63,7 +63,6 @@ def test_redis_keeps_its_data(hyper: Hyper, real_image: RealImage) -> None:
     assert hyper.inspect("kv")["State"]["ExitCode"] == 0
 
 
-@pytest.mark.each_driver
 def test_postgres(hyper: Hyper, real_image: RealImage) -> None:
     words = ("--name", "db", "-m", "128m", "-p", ANY_PORT + "5432")
     hyper("run", "-d", *words, real_image("postgres"))

@@ -200,7 +200,6 @@ def test_limits(hyper: Hyper) -> None:
     )
 
 
-@pytest.mark.each_driver
 def test_memory_that_is_used_up_kills_the_process_not_the_vm(hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sh", "-c", "sleep 1000")
     eater = hyper("exec", "c", "sh", "-c", "tail /dev/zero", check=False, timeout_s=200)

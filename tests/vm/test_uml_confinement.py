@@ -157,7 +157,7 @@ def test_it_is_in_its_own_cgroup_with_all_its_children(hyper: Hyper, pid: int) -
 
 def test_bombs_stay_in_the_vm(hyper: Hyper, pid: int) -> None:
     """Of processes, of memory and of time; the host is as it was, and the VM answers afterwards."""
-    many = rounds(short=800, soak=3000)
+    many = rounds(short=400, soak=3000)
     forks = f"i=0; while [ $i -lt {many} ]; do sleep 20 & i=$((i+1)); done"
     hyper("exec", "c", "sh", "-c", forks, check=False)
     hyper("exec", "c", "sh", "-c", "tail /dev/zero", check=False)

@@ -76,6 +76,15 @@ class Packed:
                     self._pool.submit(self._fetch, *claim, guard, deadline)
                 elif not self._changed.wait(max(0.0, deadline - time.monotonic())):
                     raise Unavailable(f"{self.what}: nothing has come for {wait_s:g} s") from self._failure
+            self._read_on(end, guard, deadline)
+
+    def _read_on(self, end: int, guard: Guard, deadline: float) -> None:
+        """Who reads half of what was fetched last, probably reads on: what follows comes meanwhile."""
+        border = self._last_end
+        if border - self._ahead // 2 < end <= border < self.size:
+            gap = self._here.gap(border, min(border + PIECE_BYTES, self.size))
+            if gap is not None and gap[0] == border and not self._coming.touches(*gap):
+                self._pool.submit(self._fetch, *self._claimed(*gap), guard, deadline)
 
     def _claimed(self, start: int, end: int) -> tuple[int, int]:
         """With what probably follows."""

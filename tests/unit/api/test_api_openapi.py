@@ -25,6 +25,7 @@ from hypercontainer.surfaces.hyper.native import NativeApi
 from hypercontainer.surfaces.hyper.openapi import document
 from hypercontainer.surfaces.hyper.typed import OPERATIONS as TYPED
 from hypercontainer.surfaces.hyper.typed import Operation
+from soak import rounds
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serving
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DOCUMENT = json.loads(msgspec.json.encode(document()))
 OPERATIONS = api_schema.operations(DOCUMENT)  # raises where the document is no OpenAPI 3.1
 SEED = 20260101
-EXAMPLES = 10
+EXAMPLES = rounds(short=5, soak=100)
 
 
 def described(each: Operation) -> Any:

@@ -14,6 +14,7 @@ from hypercontainer import podfile
 from hypercontainer.contract.spec import PodSpec
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.podfile.storage import decode_base64
+from soak import rounds
 
 FIELDS = """
 id name hostname type restartPolicy tty labels resource vcpu memory log config dns dnsOptions dnsSearch containers files
@@ -76,31 +77,31 @@ def read(text: str | bytes) -> None:
         assert all(warning.startswith("podfile w") for warning in warnings)
 
 
-@settings(max_examples=200)
+@settings(max_examples=rounds(short=100, soak=10000))
 @given(pods)
 def test_what_looks_like_a_podfile(value: dict[str, object]) -> None:
     read(json.dumps(value))
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(short=150, soak=15000))
 @given(values)
 def test_any_json(value: object) -> None:
     read(json.dumps(value))
 
 
-@settings(max_examples=100)
+@settings(max_examples=rounds(short=50, soak=5000))
 @given(pods)
 def test_what_looks_like_a_podfile_in_yaml(value: dict[str, object]) -> None:
     read(yaml.safe_dump(value))
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(short=150, soak=15000))
 @given(st.text(max_size=200) | st.text("{}[]:,&*!|>-'\"~# \n\tab0", max_size=80) | st.binary(max_size=100))
 def test_any_text(text: str | bytes) -> None:
     read(text)
 
 
-@settings(max_examples=300)
+@settings(max_examples=rounds(short=150, soak=15000))
 @given(st.binary(max_size=50), st.text(string.printable, max_size=50))
 def test_base64_that_is_whole_is_what_it_was_and_any_other_decodes_in_part(data: bytes, rest: str) -> None:
     import base64
