@@ -457,7 +457,7 @@ class Driver(Protocol):
         boot_files_bytes: int = 0,
         shares: int = 0,
     ) -> Limits:
-        """For the hypervisor's process such that the guest can use all of its ``memory_mib`` and ``cpus``.
+        """For the hypervisor and what helps it, such that the guest can use all of its ``memory_mib`` and ``cpus``.
 
         ``boot_files_bytes`` is the size of kernel and initrd; ``shares`` is their number.
         """

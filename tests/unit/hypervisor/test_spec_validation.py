@@ -17,7 +17,7 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
-from hypercontainer.hypervisor.resources import vcpus_for
+from hypercontainer.hypervisor.resources import quota_for, vcpus_for
 from hypercontainer.hypervisor.validate import check_spec
 from nics import nat_nic
 
@@ -89,6 +89,15 @@ def test_vcpus(cpus: float | None, expected: int) -> None:
     assert vcpus_for(cpus, host=4) == expected
 
 
+@pytest.mark.parametrize(
+    ("cpus", "expected"), [(None, None), (0.5, 0.5), (1, 2), (1.5, 1.5), (2, 3), (2.5, 2.5), (4.5, 5.5)]
+)
+def test_what_helps_a_vm_does_not_take_from_its_processors(
+    cpus: float | None, expected: float | None
+) -> None:
+    assert quota_for(cpus, host=4) == expected
+
+
 def test_limits_leave_qemu_its_own(tmp_path: Path) -> None:
     driver = QemuDriver(tmp_path / "facts.json")
     tcg = driver.limits(256, 1.5, Accelerator.TCG, boot_files_bytes=1000)
@@ -98,6 +107,7 @@ def test_limits_leave_qemu_its_own(tmp_path: Path) -> None:
     assert tcg.memory_bytes > kvm.memory_bytes > 256 << 20
     assert (tcg.memory_bytes - 1000) % (1 << 20) == 0
     assert (tcg.cpus, kvm.cpus) == (1.5, None)
+    assert driver.limits(256, 1, Accelerator.TCG).cpus == 2
 
 
 RECORD = VMRecord("qemu", "a", "n", 1, 2, "b", Path("/r"), Accelerator.TCG, (Path("/c"),))

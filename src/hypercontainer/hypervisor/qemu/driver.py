@@ -47,6 +47,7 @@ from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpDisconnected
 from hypercontainer.hypervisor.qemu.saving import own_offset
 from hypercontainer.hypervisor.qemu.vm import QemuVM, Watch
 from hypercontainer.hypervisor.resolver import Resolver
+from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
@@ -167,7 +168,7 @@ class QemuDriver:
         beside = overhead_bytes(
             accelerator, memory_mib=memory_mib, boot_files_bytes=boot_files_bytes, shares=shares
         )
-        return Limits(memory_bytes=(memory_mib << 20) + beside, cpus=cpus)
+        return Limits(memory_bytes=(memory_mib << 20) + beside, cpus=quota_for(cpus))
 
     async def launch(self, spec: VMSpec) -> QemuVM:
         check_spec(spec)

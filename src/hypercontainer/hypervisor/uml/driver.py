@@ -30,6 +30,7 @@ from hypercontainer.hypervisor.helpers import Served
 from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.resolver import Resolver
+from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.shares import SHARE_MIB
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.uml import doctor, maps, probe, program
@@ -127,7 +128,7 @@ class UmlDriver:
         shares: int = 0,
     ) -> Limits:
         beside_mib = OVERHEAD_MIB + int(PROCESSES_SHARE * memory_mib) + SHARE_MIB * shares
-        return Limits(memory_bytes=(memory_mib + beside_mib << 20) + boot_files_bytes, cpus=cpus)
+        return Limits(memory_bytes=(memory_mib + beside_mib << 20) + boot_files_bytes, cpus=quota_for(cpus))
 
     async def launch(self, spec: VMSpec) -> UmlVM:
         check_spec(spec)
