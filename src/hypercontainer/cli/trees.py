@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
 
-# tarfile copies all that it has read ahead for each part of it that it hands on.
+# More is slower (findings/tarfile-larger-is-slower.sh).
 READ_AHEAD_BYTES = 65536
 _KNOWN = frozenset(
     {*TYPES.values(), tarfile.AREGTYPE, tarfile.LNKTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE}
