@@ -103,11 +103,12 @@ class InputQueue:
 
     async def write(self, data: Bytes) -> None:
         """Waits for room; raises BrokenPipeError when nobody will read."""
+        if not data:  # which would say that there is no more
+            return
         await self._room.acquire()
         if self._left:
             raise BrokenPipeError
-        if data:
-            self._coming.put_nowait(data)
+        self._coming.put_nowait(data)
 
     async def _pieces(self) -> Pieces:
         try:

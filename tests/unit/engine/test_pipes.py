@@ -15,7 +15,7 @@ def test_the_pieces_come_as_they_are_and_end() -> None:
         queue, seen = InputQueue("cut"), []
 
         async def bring() -> None:
-            for piece in (b"a", b"", b"bc", bytearray(b"d")):
+            for piece in (b"a", *[b""] * 2 * PIECES_AHEAD, b"bc", bytearray(b"d")):
                 await queue.write(piece)
             queue.finish()
 
