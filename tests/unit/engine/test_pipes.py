@@ -15,7 +15,8 @@ def test_the_pieces_come_as_they_are_and_end() -> None:
         queue, seen = InputQueue("cut"), []
 
         async def bring() -> None:
-            for piece in (b"a", *[b""] * 2 * PIECES_AHEAD, b"bc", bytearray(b"d")):
+            nothing = [b""] * 2 * PIECES_AHEAD
+            for piece in (b"a", *nothing, b"bc", b"d"):
                 await queue.write(piece)
             queue.finish()
 

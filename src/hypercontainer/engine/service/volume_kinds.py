@@ -17,7 +17,6 @@ from hypercontainer.engine import names
 from hypercontainer.engine.container.trees import WHOLE
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
-from hypercontainer.engine.pipes import read_by
 from hypercontainer.engine.sandbox.contents import Contents
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.service.volume_files import trees_of
@@ -28,7 +27,6 @@ from hypercontainer.semantics.nfs import words
 from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
 
 ALL = "/."
-CUT = "the volume's archive broke off"
 
 _WORK = Workers("volumes that are converted", 16, waits=True)
 
@@ -111,5 +109,4 @@ class VolumeKinds:
     async def _copy(self, old: str, new: str, vm: str) -> None:
         async with self._vms.both(vm, "its conversion", old, new) as having:
             source, target = (trees_of(each, old) for each in having)
-            unpack = partial(target.unpack, ALL, owner=WHOLE)
-            await read_by(await source.pack(ALL), unpack, CUT)
+            await target.unpack(ALL, await source.pack(ALL), owner=WHOLE)
