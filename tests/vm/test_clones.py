@@ -197,7 +197,9 @@ def test_what_is_made_ahead_leaves_a_small_guest_its_memory(
     assert fewest <= names.count(b"hyper-holder") <= most
     said = dict(line.split(":") for line in hyper.out("logs", "c").splitlines())
     total, free = (int(said[name].split()[0]) for name in ("MemTotal", "MemFree"))
-    assert free > total / 5
+    assert (
+        free > total / 6
+    )  # of 32 MiB the kernel leaves 17, and a container that runs takes a good part of them
     hyper("rm", "-f", "c")
 
 
