@@ -6,14 +6,14 @@ import io
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from fake_collections import pieces
 from hypercontainer.contract import answers as a
 from hypercontainer.contract import images
+from hypercontainer.engine.pipes import pieces_of
 
 
 class Changed:
     async def export(self) -> AsyncGenerator[bytes, None]:
-        return pieces(b"tar of a container")
+        return pieces_of(b"tar of a container")
 
     async def changes(self) -> list[a.Change]:
         return [a.Change("/etc/passwd", "modified")]

@@ -16,7 +16,7 @@ from hypercontainer.contract.networks import Join, NetworkSpec, Subnet
 from hypercontainer.contract.volume_calls import VolumesPruned
 from hypercontainer.contract.volumes import NfsShare, SnapshotInfo
 from hypercontainer.engine.interface import Credentials, ProgressSink
-from hypercontainer.engine.pipes import Pieces
+from hypercontainer.engine.pipes import Pieces, pieces_of
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
 
@@ -209,7 +209,7 @@ class FakeVolumes(Noted, of="volumes"):
     async def pack(
         self, name: str, *, path: str, follow: bool = False
     ) -> tuple[a.PathFacts, AsyncGenerator[bytes, None]]:
-        return await self.stat_path(name, path=path), pieces(b"tar of a volume")
+        return await self.stat_path(name, path=path), pieces_of(b"tar of a volume")
 
     async def unpack(self, name: str, *, path: str, stream: Pieces, replace: bool = False) -> None:
         self._volume(name)
@@ -249,10 +249,6 @@ class FakeVolumes(Noted, of="volumes"):
         gone = tuple(name for name in self.known if all and name not in self.used)
         freed = sum(self.known.pop(name).used_bytes for name in gone)
         return VolumesPruned(gone, freed)
-
-
-async def pieces(data: bytes) -> AsyncGenerator[bytes, None]:
-    yield data
 
 
 def _volume(name: str, size_bytes: int, labels: dict[str, str]) -> a.VolumeInfo:
