@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -63,47 +64,43 @@ def _of(driver: str, rounds: int) -> list[Row]:
         ]
 
 
-def _row(driver: str, job: str, place: str, taken: Mapping[str, list[dict[str, float]]]) -> Row:
-    own, bare = ([each[job] for each in taken[where]] for where in (place, "bare"))
+def _row(driver: str, job: str, place: str, taken: Mapping[str, Mapping[str, list[float]]]) -> Row:
+    own, bare = (taken[where][job] for where in (place, "bare"))
     against = f"{median(own) / median(bare):.2f} x a bare guest's ({spread(bare)}); {spread(own)}"
     name = f"{place}, {job}, {driver}"
     return Row(name, median(own), "MiB/s", RATIO * median(bare), against, tuple(own), at_least=True)
 
 
-def _turns(
-    rounds: int, ways: Mapping[str, Callable[[], dict[str, float]]]
-) -> dict[str, list[dict[str, float]]]:
-    """After one uncounted round, in which the files get their room on the host."""
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+def _turns(rounds: int, ways: Mapping[str, Callable[[str], float]]) -> dict[str, dict[str, list[float]]]:
+    """Job by job, after one uncounted round, in which the files get their room on the host. What a job before has
+    written is on the host's disk when the next one begins, which would pay for it otherwise."""
+    taken: dict[str, dict[str, list[float]]] = {name: {job: [] for job in JOBS} for name in ways}
     for number in range(rounds + 1):
-        for name, way in ways.items():
-            found = way()
-            if number:
-                taken[name].append(found)
+        for job in JOBS:
+            for name, way in ways.items():
+                os.sync()
+                found = way(job)
+                if number:
+                    taken[name][job].append(found)
     return taken
 
 
-def _script(folder: str) -> str:
-    return "\n".join(f"{FIO} --filename={folder}/fio {options}" for options in JOBS.values())
+def _command(job: str, folder: str) -> str:
+    return f"{FIO} --filename={folder}/fio {JOBS[job]}"
 
 
-def _rates(said: str) -> dict[str, float]:
-    """MiB/s of each job, of fio's documents one after the other."""
-    found, decoder = [], json.JSONDecoder()
-    while said := said.strip().strip("\0"):
-        document, end = decoder.raw_decode(said)
-        (job,) = document["jobs"]
-        found.append(max(job[way]["bw_bytes"] for way in ("read", "write")) / (1 << 20))
-        said = said[end:]
-    return dict(zip(JOBS, found, strict=True))
+def _rate(said: str) -> float:
+    """MiB/s of the one job of fio's document."""
+    (job,) = json.loads(said.strip().strip("\0"))["jobs"]
+    return float(max(job[way]["bw_bytes"] for way in ("read", "write")) / (1 << 20))
 
 
-def _inside(made: Measured, folder: str) -> dict[str, float]:
-    return _rates(made("exec", "it", "sh", "-ec", _script(folder), timeout_s=600).stdout.decode())
+def _inside(made: Measured, folder: str, job: str) -> float:
+    return _rate(made("exec", "it", "sh", "-ec", _command(job, folder), timeout_s=600).stdout.decode())
 
 
 @contextlib.contextmanager
-def _bare(name: str, image: Path) -> Iterator[Callable[[], dict[str, float]]]:
+def _bare(name: str, image: Path) -> Iterator[Callable[[str], float]]:
     with tempfile.TemporaryDirectory(prefix="hyper-bare-") as folder, asyncio.Runner() as runner:
         work = Path(folder)
         work.chmod(0o755)
@@ -113,10 +110,10 @@ def _bare(name: str, image: Path) -> Iterator[Callable[[], dict[str, float]]]:
             file.truncate(SAID_BYTES)
         driver = driver_of(name, work)
 
-        def turn() -> dict[str, float]:
+        def turn(job: str) -> float:
             said.write_bytes(bytes(SAID_BYTES))
-            runner.run(_once(driver, _spec(name, work, image, data, said)))
-            return _rates(said.read_bytes().decode())
+            runner.run(_once(driver, _spec(name, work, image, job, (data, said))))
+            return _rate(said.read_bytes().decode())
 
         yield turn
 
@@ -130,16 +127,17 @@ async def _once(driver: Driver, spec: VMSpec) -> None:
         await driver.destroy(vm.record)
 
 
-def _spec(name: str, work: Path, image: Path, data: Path, said: Path) -> VMSpec:
+def _spec(name: str, work: Path, image: Path, job: str, own: tuple[Path, Path]) -> VMSpec:
+    data, said = own
     disks = tuple(
         DiskSpec(serial, ((path, path.stat().st_size),), read_only=serial == "image")
         for serial, path in (("image", image), ("data", data), ("said", said))
     )
-    return bare_spec(work, name, MEMORY_MIB, "disks", _files(name), disks=disks)
+    return bare_spec(work, name, MEMORY_MIB, "disks", _files(name, job), disks=disks)
 
 
-def _files(name: str) -> list[Entry]:
-    """busybox, and an init that runs the jobs with the image's fio and writes what that says on the last disk."""
+def _files(name: str, job: str) -> list[Entry]:
+    """busybox, and an init that runs the job with the image's fio and writes what that says on the last disk."""
     disks = [f"/dev/{'ubd' if name == 'uml' else 'vd'}{letter}" for letter in "abc"]
     init = f"""#!/bin/sh
 export PATH=/bin
@@ -147,7 +145,7 @@ export PATH=/bin
 mount -t devtmpfs d /dev
 mount -t erofs {disks[0]} /image && mount -t ext4 -o noatime {disks[1]} /image/mnt
 mount -t devtmpfs d /image/dev; mount -t proc p /image/proc; mount -t tmpfs t /image/tmp
-chroot /image /bin/sh -ec '{_script("/mnt")}' > /said
+chroot /image /bin/sh -ec '{_command(job, "/mnt")}' > /said
 cat /said > {disks[2]}; sync
 poweroff -f
 """
