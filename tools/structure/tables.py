@@ -67,7 +67,7 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "surfaces": (
         ("__init__ http",),
         ("kube",),
-        ("hyper",),
+        ("hyper", "docker"),
     ),
 }
 

@@ -16,6 +16,7 @@ from hypercontainer.config.model import (
     Build,
     Config,
     Defaults,
+    Docker,
     Factory,
     ImageRule,
     Images,
@@ -349,6 +350,7 @@ TABLES: dict[str, dict[str, Key]] = {
         "max_image_size": Key("max_image_bytes", size),
     },
     "volumes": {"type": Key("kind", one_of("disk", "shared"))},
+    "docker": {"serve": Key("serve", truth), "socket": Key("socket", absolute)},
 }
 
 
@@ -383,6 +385,7 @@ def from_locations(places: Locations) -> Config:
         layers=Layers(**taken["layers"]),
         build=Build(**taken["build"]),
         volumes=Volumes(**taken["volumes"]),
+        docker=Docker(**taken["docker"]),
         **taken[""],
     )
 

@@ -162,6 +162,14 @@ class Volumes:
 
 
 @dataclass(frozen=True)
+class Docker:
+    """Docker's API.  ``socket``: where it is served; None: docker.sock in the run directory."""
+
+    serve: bool = True
+    socket: Path | None = None
+
+
+@dataclass(frozen=True)
 class RbdCluster:
     """A cluster of Ceph, of which pods may have images as disks.  ``monitors``: each HOST, or HOST:PORT.
     ``keyring``: a file with the key of ``user``, as Ceph writes it, read each time a VM is started."""
@@ -240,8 +248,14 @@ class Config:
     layers: Layers = Layers()
     build: Build = Build()
     volumes: Volumes = Volumes()
+    docker: Docker = Docker()
     rbd: Mapping[str, RbdCluster] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
         return f"unix://{self.address}"
+
+    @property
+    def docker_socket(self) -> Path | None:
+        """None: Docker's API is not served."""
+        return (self.docker.socket or self.run / "docker.sock") if self.docker.serve else None

@@ -119,16 +119,23 @@ def run(
     with contextlib.ExitStack() as stack:
         for directory in dict.fromkeys((config.root, config.run)):
             stack.enter_context(locked(directory, wait_s=lock_wait_s))
-        sockets = _sockets(config, stack)
         stack.enter_context(pid_file(config.run / "hyperd.pid"))
         import asyncio
 
-        from hypercontainer.daemon.service import serve, tell_ready
+        from hypercontainer.daemon.service import Sockets, serve, tell_ready
         from hypercontainer.linux import memory
 
+        sockets = Sockets(_sockets(config, stack), _docker_sockets(config, stack))
         memory.one_heap()
         engine = (make_engine or _create_engine)(config)
         asyncio.run(serve(engine, sockets, ready=lambda: tell_ready(ready_fd)))
+
+
+def _docker_sockets(config: Config, stack: contextlib.ExitStack) -> list[socket.socket]:
+    from hypercontainer.daemon.ownership import bound_socket
+
+    path = config.docker_socket
+    return [stack.enter_context(bound_socket(path, config.group))] if path else []
 
 
 def _create_engine(config: Config) -> Engine:

@@ -10,11 +10,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hypercontainer import __version__
 from hypercontainer.daemon import systemd
 from hypercontainer.linux import descriptors
+from hypercontainer.surfaces.docker.api import DockerApi
 from hypercontainer.surfaces.http.connection import Limits
 from hypercontainer.surfaces.http.server import Server
 from hypercontainer.surfaces.hyper.native import NativeApi
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLIENTS_SHARE = 1 / 8  # of hyperd's descriptors, for connections; an upload has three
+CLIENTS_SHARE = 1 / 16  # of hyperd's descriptors, for each surface's connections; an upload has three
 DRAIN_S = 2.0  # for requests under way when hyperd is told to end
 CLOSE_S = 30.0  # for the engine to let go of pods that live on
 
@@ -103,7 +105,15 @@ class Stop:
             loop.add_signal_handler(each, told, each)
 
 
-async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Callable[[], None]) -> None:
+@dataclass(frozen=True)
+class Sockets:
+    """That are listened at, for each surface."""
+
+    native: Sequence[socket.socket]
+    docker: Sequence[socket.socket]
+
+
+async def serve(engine: Engine, sockets: Sockets, *, ready: Callable[[], None]) -> None:
     """Returns when hyperd has been told to end and has; ``ready`` is called when clients are served."""
     stop = Stop()
     stop.on_signals()
@@ -113,16 +123,18 @@ async def serve(engine: Engine, sockets: Sequence[socket.socket], *, ready: Call
         limits = Limits(connections=min(Limits.connections, descriptors.share(CLIENTS_SHARE)))
         collections = Collections(engine)
         server = Server(NativeApi(collections, stop.ask), limits=limits)
+        docker = Server(DockerApi(engine), limits=limits)
         try:
             collections.open()
-            await server.serve(sockets)
+            await server.serve(sockets.native)
+            await docker.serve(sockets.docker)
             ready()
             logger.info("hyperd %s serves; pid %d", __version__, os.getpid())
             await stop.event.wait()
             logger.info("ending")
         finally:
             systemd.notify("STOPPING=1")
-            await server.close(deadline_s=DRAIN_S)
+            await asyncio.gather(server.close(deadline_s=DRAIN_S), docker.close(deadline_s=DRAIN_S))
             await collections.close()
     finally:
         await _close(engine, stop)

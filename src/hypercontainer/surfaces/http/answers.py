@@ -41,11 +41,24 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Upgrade:
+    """101, and the connection is the session's.  ``headers``: beside those of the upgrade itself."""
+
     protocol: str
+    session: Session
+    headers: Fields = ()
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A head, and what follows is the session's, to the end of the connection: a body without a length, whose client
+    may go on sending."""
+
+    status: int
+    headers: Fields
     session: Session
 
 
-Answer = Reply | Chunks | Upgrade
+Answer = Reply | Chunks | Upgrade | Raw
 
 
 def json_reply(value: object, status: int = 200) -> Reply:

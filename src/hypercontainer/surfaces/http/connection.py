@@ -224,11 +224,22 @@ class Connection:
         self._write(h11.EndOfMessage())
         await drain(self.writer)
 
-    def switch(self, protocol: str) -> bytes:
+    def switch(self, protocol: str, headers: Headers = ()) -> bytes:
         """101: the connection is no longer HTTP's.  The bytes that the client has already sent."""
-        headers = [("Connection", "Upgrade"), ("Upgrade", protocol)]
+        fields = [("Connection", "Upgrade"), ("Upgrade", protocol), *headers]
         reason = HTTPStatus.SWITCHING_PROTOCOLS.phrase.encode()
-        self._write(h11.InformationalResponse(status_code=101, headers=headers, reason=reason))
+        self._write(h11.InformationalResponse(status_code=101, headers=fields, reason=reason))
+        return self._h11.trailing_data[0]
+
+    def let_go(self, status: int, headers: Headers = ()) -> bytes:
+        """As `switch`, by an answer whose body has neither length nor chunks: it ends with the connection.  h11 has no
+        words for it, and is not asked again."""
+        said = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
+        self.writer.write("\r\n".join([*said, "Connection: close", "", ""]).encode("latin-1"))
+        self._h11.send_failed()
         return self._h11.trailing_data[0]
 
     def _head(self, status: int, headers: Headers, *, close: bool) -> None:

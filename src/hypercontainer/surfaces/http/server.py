@@ -22,7 +22,7 @@ from hypercontainer.engine.pipes import InputPipe, InputQueue, Pieces
 from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.surfaces.http.admission import Admission, Crowded
-from hypercontainer.surfaces.http.answers import Answer, Chunks, Reply, Upgrade
+from hypercontainer.surfaces.http.answers import Answer, Chunks, Raw, Reply, Upgrade
 from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits
 from hypercontainer.surfaces.http.routing import MethodNotAllowed
 
@@ -167,7 +167,10 @@ class Server:
             if coming:
                 coming.close()
         if isinstance(answer, Upgrade):
-            initial = connection.switch(answer.protocol)
+            initial = connection.switch(answer.protocol, answer.headers)
+            await answer.session.serve(connection.reader, connection.writer, initial)
+        elif isinstance(answer, Raw):
+            initial = connection.let_go(answer.status, answer.headers)
             await answer.session.serve(connection.reader, connection.writer, initial)
 
     async def _whole_body(self, connection: Connection) -> bytes:

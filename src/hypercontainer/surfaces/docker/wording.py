@@ -1,0 +1,86 @@
+"""Errors as Docker's clients know them: a status and ``{"message": ..}``, remedies in words of the docker command.
+
+Some decide by the text: a start that fails with "executable file not found" is exit status 127 of ``docker run``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from hypercontainer.errors import HyperError, Remedy
+from hypercontainer.surfaces.http.answers import Reply, json_reply
+
+logger = logging.getLogger(__name__)
+
+# Calls that help, as the docker command has them; {of} is what it is done to.
+_COMMANDS = {
+    "containers.start": "docker start {of}",
+    "containers.stop": "docker stop {of}",
+    "containers.kill": "docker kill {of}",
+    "containers.unpause": "docker unpause {of}",
+    "containers.remove": "docker rm -f {of}",
+    "containers.rename": "docker rename {of} NEW",
+    "containers.logs": "docker logs {of}",
+    "containers.find": "docker ps -a",
+    "images.find": "docker images",
+    "images.pull": "docker pull {of}",
+    "images.tag": "docker tag IMAGE {of}",
+    "images.remove": "docker rmi {of}",
+    "networks.find": "docker network ls",
+    "networks.create": "docker network create {of}",
+    "networks.remove": "docker network rm {of}",
+    "networks.disconnect": "docker network disconnect {of} CONTAINER",
+    "volumes.find": "docker volume ls",
+    "volumes.remove": "docker volume rm {of}",
+}
+
+
+class PageNotFound(HyperError):
+    """There is no such call."""
+
+    code = "not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("page not found")
+
+
+def refused(error: BaseException, said: Callable[[HyperError], tuple[int, str]] | None = None) -> Reply:
+    """``said``: status and message of what this project raises on purpose, where a call has words of its own."""
+    status, message = told(error, said)
+    return json_reply({"message": message}, status)
+
+
+def told(
+    error: BaseException, said: Callable[[HyperError], tuple[int, str]] | None = None
+) -> tuple[int, str]:
+    """Status and message; logs what nobody raised on purpose."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, HyperError):
+        return said(error) if said else (_status(error), message(error))
+    identifier = os.urandom(4).hex()
+    logger.error("internal error %s", identifier, exc_info=error)
+    return 500, f"internal error {identifier}: {type(error).__name__}; hyperd's log has the details"
+
+
+def _status(error: HyperError) -> int:
+    """Some of the native API's statuses mean nothing to Docker's clients."""
+    return {422: 500, 499: 500, 502: 500}.get(error.status, error.status)
+
+
+def message(error: HyperError) -> str:
+    """As a sentence without a capital, with what helps in brackets."""
+    helps = [words for remedy in error.remedies if (words := _command(remedy))]
+    hint = error.hint or " or ".join(helps)
+    return f"{error.message} ({hint})" if hint else error.message
+
+
+def _command(remedy: Remedy) -> str:
+    pattern = _COMMANDS.get(remedy.call)
+    if pattern is None:
+        return ""
+    words = f"`{pattern.format(of=remedy.of).strip()}`"
+    return f"{words} {remedy.aim}" if remedy.aim else words
