@@ -9,8 +9,8 @@ from hypercontainer.cli import terminal
 from hypercontainer.cli.options import UsageError
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.signals import ENDING, FORWARDED, Interrupted, SignalReader
-from hypercontainer.client.detach import parse_keys
 from hypercontainer.client.stream import ConnectionLost, Detached, Stream
+from hypercontainer.contract.detach import parse_keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

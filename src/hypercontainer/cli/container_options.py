@@ -6,7 +6,7 @@ Docker's options that cannot work here are listed with the reason, so that nobod
 from __future__ import annotations
 
 from hypercontainer.cli.options import Option, flag, many, number, octal, refused, text
-from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
+from hypercontainer.contract.detach import DEFAULT as DETACH_DEFAULT
 
 LINKS = "containers of one network find each other by name without links; --network-alias gives more names"
 LINK_LOCAL = "addresses of the link are the guest's own; --ip and --ip6 choose those of the network"

@@ -11,9 +11,9 @@ import select
 from time import monotonic
 
 from hypercontainer.client.api import decode, encode, remote_error
-from hypercontainer.client.detach import DetachKeys
 from hypercontainer.client.http import BrokenAnswer, broken_frame
 from hypercontainer.client.output import Output
+from hypercontainer.contract.detach import DetachKeys
 from hypercontainer.contract.frames import (
     CONTROL,
     CREDIT,

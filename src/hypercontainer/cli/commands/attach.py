@@ -9,7 +9,7 @@ from __future__ import annotations
 from hypercontainer.cli.attachment import ALL_STREAMS, Attached, Terms
 from hypercontainer.cli.commands.life import paused
 from hypercontainer.cli.options import Call, Command, flag, text
-from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
+from hypercontainer.contract.detach import DEFAULT as DETACH_DEFAULT
 from hypercontainer.errors import Conflict
 
 

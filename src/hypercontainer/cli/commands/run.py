@@ -16,7 +16,7 @@ from hypercontainer.cli.pulling import with_image
 from hypercontainer.cli.session import tell
 from hypercontainer.cli.signals import raise_interrupts
 from hypercontainer.client.api import RemoteError
-from hypercontainer.client.detach import DEFAULT as DETACH_DEFAULT
+from hypercontainer.contract.detach import DEFAULT as DETACH_DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hypercontainer.contract.answers import Process as ProcessLine
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.contract.states import State
 from hypercontainer.engine import files, times, timings, views
-from hypercontainer.engine.container import launch, observe
+from hypercontainer.engine.container import observe
 from hypercontainer.engine.container.care import DEFAULT_STOP_S, health_at_start
 from hypercontainer.engine.container.clients import Clients
 from hypercontainer.engine.container.restart import Backoff, wanted
@@ -30,6 +30,7 @@ from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.container.visits import Visited
 from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.network.network import own_address
+from hypercontainer.engine.process.failed import exit_status
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Execs
@@ -158,7 +159,7 @@ class Container(Visited):
     async def _start_failed(self, run: Run, error: BaseException, *, first: bool) -> None:
         await run.leave(orderly=False)
         message = str(error) or "whoever started it left before it ran"
-        status = launch.exit_status(error)
+        status = exit_status(error)
         state = State.CREATED if first and self.record.state is State.STARTING else State.EXITED
         # Of one that was given up the end of the run before it is told.
         told = {} if isinstance(error, GivenUp) else {"error": message, "exit_status": status}
@@ -460,6 +461,7 @@ class Container(Visited):
             await self._ties.drop_volumes(self.record)
         self.tell("destroy")
         self.removed.set()
+        self._changed.set()
         self.log.close()
         if not self._alone:
             await self.sandbox.tidy(self._ties.contents())

@@ -71,7 +71,7 @@ class Facts:
             return await self._healthy()
         elif condition == "next-exit":
             run = self.record.run + (0 if self.alive else 1)
-            while self.record.run < run or self.alive:
+            while (self.record.run < run or self.alive) and not self.removed.is_set():
                 await self._change()
         else:
             while self.alive or self.restarting:

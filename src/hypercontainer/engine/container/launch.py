@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
@@ -25,15 +24,11 @@ from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
-from hypercontainer.errors import AgentError, GuestError
+from hypercontainer.errors import AgentError
 from hypercontainer.semantics import docker
 from hypercontainer.semantics.placing import placed
 
 INIT = 1  # the first process's number in its VM
-START_OPERATION = "process start"
-
-# execve(2)'s answers that mean "there is no such program"; any other failure means "it cannot be run".
-_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 WriteLog = Callable[[int, bytes], None]
 
@@ -139,13 +134,6 @@ def _process(live: Live, number: int, spec: ContainerSpec, write_log: WriteLog |
     )
     live.add(process)
     return process
-
-
-def exit_status(error: BaseException) -> int:
-    """What a container that could not be started has as its exit status, as Docker's users know it."""
-    if isinstance(error, GuestError) and error.operation == START_OPERATION:
-        return 127 if error.errno in _NOT_FOUND else 126
-    return 128
 
 
 # ------------------------------------------------------------------------------------- another hyperd's processes

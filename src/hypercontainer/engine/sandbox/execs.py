@@ -10,6 +10,7 @@ from hypercontainer.agent.operations import ProcessPlan
 from hypercontainer.contract.answers import ExecState, Exit
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine import names
+from hypercontainer.engine.process.failed import exit_status
 from hypercontainer.engine.process.process import Process, ProcessAttachment, outcome
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.errors import AgentError, Conflict
@@ -68,8 +69,8 @@ class Exec:
         self.process, self._live = process, live
         try:
             self._pid = await started
-        except BaseException:
-            self._exit_status = 126
+        except BaseException as error:
+            self._exit_status = exit_status(error)
             live.forget(process)
             raise
         attachment = None

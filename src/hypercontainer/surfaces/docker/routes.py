@@ -24,6 +24,25 @@ Takes = Literal["whole", "file", "pieces"]
 _TABLE = """
 GET,HEAD /_ping system.ping
 GET /version system.version
+
+POST /containers/{id}/start containers.start
+POST /containers/{id}/stop containers.stop
+POST /containers/{id}/restart containers.restart
+POST /containers/{id}/kill containers.kill
+POST /containers/{id}/pause containers.pause
+POST /containers/{id}/unpause containers.unpause
+POST /containers/{id}/rename containers.rename
+POST /containers/{id}/resize containers.resize
+POST /containers/{id}/wait containers.wait
+POST /containers/{id}/attach containers.attach
+GET /containers/{id}/attach/ws containers.attach_websocket
+GET,POST /containers/{id}/checkpoints containers.checkpoint
+DELETE /containers/{id} containers.remove
+
+POST /containers/{id}/exec execs.create
+POST /exec/{id}/start execs.start
+POST /exec/{id}/resize execs.resize
+GET /exec/{id}/json execs.inspect
 """
 
 
@@ -37,7 +56,7 @@ class Route:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        escaped = re.escape(self.path).replace(r"\\{id\\}", "([^/]+)").replace(r"\\{name\\}", "(.+)")
+        escaped = re.escape(self.path).replace(r"\{id\}", "([^/]+)").replace(r"\{name\}", "(.+)")
         return re.compile(escaped, re.DOTALL)
 
     def match(self, method: str, path: str) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 
+from hypercontainer.engine.process.failed import is_of_program
 from hypercontainer.errors import HyperError, Remedy
 from hypercontainer.surfaces.http.answers import Reply, json_reply
 
@@ -68,6 +69,8 @@ def told(
 
 def _status(error: HyperError) -> int:
     """Some of the native API's statuses mean nothing to Docker's clients."""
+    if is_of_program(error):
+        return 400
     return {422: 500, 499: 500, 502: 500}.get(error.status, error.status)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from msgspec import Struct, field
 
 from hypercontainer.contract.routes import in_words
-from hypercontainer.engine.container.launch import START_OPERATION, exit_status
+from hypercontainer.engine.process.failed import exit_status, is_of_program
 from hypercontainer.errors import (
     DigestMismatch,
     GuestError,
@@ -54,7 +54,7 @@ def fault_of(error: BaseException) -> tuple[int, Fault]:
 
 
 def status_of(error: HyperError) -> int:
-    if isinstance(error, GuestError) and error.operation == START_OPERATION:
+    if is_of_program(error):
         return 422  # there is no such program, or it is none: what was asked is wrong, not the guest
     return error.status
 
@@ -85,7 +85,7 @@ def _data_of(error: HyperError) -> dict[str, Any]:
             return {"layer": error.layer, "entry": error.entry}
         case GuestError():
             details: dict[str, Any] = {"errno": error.errno, "operation": error.operation}
-            if error.operation == START_OPERATION:  # the program's failure, not hyper's
+            if is_of_program(error):  # the program's failure, not hyper's
                 details["exit_status"] = exit_status(error)
             return details
         case RegistryError():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypercontainer.client.detach import DetachKeys, parse_keys
+from hypercontainer.contract.detach import DetachKeys, parse_keys
 from hypercontainer.errors import InvalidArgument
 
 

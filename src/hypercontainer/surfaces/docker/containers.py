@@ -1,0 +1,197 @@
+"""A container's life: started, ended, waited for, attached to, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from hypercontainer.contract.answers import Exit
+from hypercontainer.contract.detach import parse_keys
+from hypercontainer.contract.states import State
+from hypercontainer.engine.container.container import Container
+from hypercontainer.errors import Conflict, InvalidArgument, NotSupported
+from hypercontainer.surfaces.docker.call import Call, done
+from hypercontainer.surfaces.docker.streams import (
+    RAW,
+    STDERR,
+    STDOUT,
+    ProcessSession,
+    Wish,
+    hijacked,
+)
+from hypercontainer.surfaces.docker.websocket import websocket
+from hypercontainer.surfaces.docker.wording import told
+from hypercontainer.surfaces.http.answers import JSON, Answer, Chunks, Reply
+
+NOT_MODIFIED = 304
+NOTHING_TO_SAY = 2  # bytes of "{}", which some clients send where there is no body
+_CONDITIONS = {
+    "": "not-running",
+    "not-running": "not-running",
+    "next-exit": "next-exit",
+    "removed": "removed",
+}
+
+
+async def _held(call: Call) -> Container:
+    return await call.engine.containers.held(call.name)
+
+
+async def start(call: Call) -> Reply:
+    if len(call.body) > NOTHING_TO_SAY:
+        raise InvalidArgument("start takes no body: what a container is like is said when it is created")
+    container = await _held(call)
+    if container.record.state is State.RUNNING:
+        return done(NOT_MODIFIED)
+    await container.start()
+    return done()
+
+
+async def stop(call: Call) -> Reply:
+    container = await _held(call)
+    if not (container.alive or container.restarting):
+        return done(NOT_MODIFIED)
+    await container.stop(timeout_s=call.query.number("t"), signal=_signal(call))
+    return done()
+
+
+async def restart(call: Call) -> Reply:
+    await (await _held(call)).restart(timeout_s=call.query.number("t"), signal=_signal(call))
+    return done()
+
+
+def _signal(call: Call) -> str | None:
+    """Which older versions do not know of."""
+    return call.query.text("signal") or None if call.version >= (1, 42) else None
+
+
+async def kill(call: Call) -> Reply:
+    container = await _held(call)
+    if not (container.alive or container.restarting):
+        raise Conflict(f"cannot kill container: {call.name}: container {container.id} is not running")
+    await container.kill(call.query.text("signal") or "KILL")
+    return done()
+
+
+async def pause(call: Call) -> Reply:
+    await (await _held(call)).pause()
+    return done()
+
+
+async def unpause(call: Call) -> Reply:
+    await (await _held(call)).unpause()
+    return done()
+
+
+async def rename(call: Call) -> Reply:
+    if not (name := call.query.text("name").removeprefix("/")):
+        raise InvalidArgument("neither old nor new names may be empty")
+    await (await _held(call)).rename(name)
+    return done()
+
+
+async def resize(call: Call) -> Reply:
+    rows, columns = size_of(call)
+    await (await _held(call)).resize(rows, columns)
+    return done(200)
+
+
+def size_of(call: Call) -> tuple[int, int]:
+    """Of a terminal, (rows, columns)."""
+    found = [call.query.number(name) for name in "hw"]
+    rows, columns = (-1 if each is None else each for each in found)
+    if not (0 <= rows <= 65535 and 0 <= columns <= 65535):
+        raise InvalidArgument("invalid size of a terminal: h and w are from 0 to 65535")
+    return rows, columns
+
+
+async def remove(call: Call) -> Reply:
+    if call.query.flag("link"):
+        raise NotSupported(
+            "there are no links to remove: containers find one another by the names of a network"
+        )
+    container, force = await _held(call), call.query.flag("force")
+    if container.alive and not force:
+        state = container.record.state.value
+        raise Conflict(
+            f'cannot remove container "/{container.record.name}": container is {state}: '
+            "stop the container before removing or force remove"
+        )
+    await container.remove(force=force, volumes=call.query.flag("v"))
+    return done()
+
+
+async def checkpoint(call: Call) -> Reply:
+    await _held(call)
+    raise NotSupported(
+        "checkpoints are not made of containers here: a process's memory is its virtual machine's",
+        hint="`docker pause` keeps it still, `docker commit` keeps its files",
+    )
+
+
+# ------------------------------------------------------------------------------------- waited for
+
+
+async def wait(call: Call) -> Chunks:
+    condition = _CONDITIONS.get(call.query.text("condition"))
+    if condition is None:
+        raise InvalidArgument(f'invalid condition: "{call.query.text("condition")[:80]}"')
+    outcome = _outcome(await _held(call), condition)
+    await anext(
+        outcome
+    )  # before the head goes out: it is what ``docker run`` waits for to start the container
+    return Chunks(200, (("Content-Type", JSON),), outcome, at_once=True)
+
+
+async def _outcome(container: Container, condition: str) -> AsyncGenerator[bytes, None]:
+    waiting = asyncio.ensure_future(container.wait(condition))
+    await asyncio.sleep(0)  # it has begun to
+    try:
+        yield b""
+        yield _status(await waiting)
+    except Exception as error:
+        yield _line({"StatusCode": -1, "Error": {"Message": told(error)[1]}})
+    finally:
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await waiting
+
+
+def _status(ended: Exit) -> bytes:
+    """Why a start failed is start's to say: an error here would be one of waiting."""
+    return _line({"StatusCode": ended.exit_status})
+
+
+def _line(value: object) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+# ------------------------------------------------------------------------------------- attached to
+
+
+async def attach(call: Call) -> Answer:
+    """Also to one that does not run yet: its output is there from the first byte on."""
+    try:
+        session = await _attached(call)
+    except Exception as error:  # as clients have it that expect no JSON here
+        status, words = told(error)
+        return Reply(status, (("Content-Type", RAW),), f"{words}\r\n".encode())
+    return hijacked(call, session, tty=session.tty)
+
+
+async def attach_websocket(call: Call) -> Answer:
+    return websocket(call, await _attached(call))
+
+
+async def _attached(call: Call) -> ProcessSession:
+    query, container = call.query, await _held(call)
+    if container.record.state is State.PAUSED:
+        raise Conflict(f"container {call.name} is paused, unpause the container before attach")
+    channels = {channel for channel, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if query.flag(name)}
+    stream, stdin = query.flag("stream"), query.flag("stdin")
+    keys = parse_keys(query.text("detachKeys")) if stdin else b""
+    attachment = await container.attach(stdin=stdin and stream, logs=query.flag("logs"))
+    return ProcessSession(attachment, Wish(channels, stdin and stream, keys))
