@@ -27,6 +27,7 @@ from hypercontainer.config.model import (
     RbdCluster,
     Registries,
     SizePolicy,
+    Tls,
     Uml,
     Volumes,
 )
@@ -221,6 +222,26 @@ def ceph_user(value: object) -> str:
     return value
 
 
+def tcp_place(value: object) -> tuple[str, int]:
+    match = re.fullmatch(r"\[?([0-9A-Fa-f.:]+)\]?:([0-9]{1,5})", value) if isinstance(value, str) else None
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise ValueError('an address and a port are wanted, as "192.0.2.1:2376" or "[::]:2376"')
+    return str(ipaddress.ip_address(match[1])), int(match[2])
+
+
+def tls(value: object) -> Tls:
+    if not isinstance(value, dict):
+        raise ValueError("a table is wanted")
+    return Tls(**_table_fields(value, TLS_KEYS, tuple(TLS_KEYS)))
+
+
+def roles(value: object) -> dict[str, str]:
+    take = one_of("read", "operate", "admin")
+    if not isinstance(value, dict) or not value:
+        raise ValueError('a table is wanted of names in certificates, as "ci" = "operate"')
+    return {name: str(take(role)) for name, role in value.items()}
+
+
 def _each_table(
     value: object, keys: Mapping[str, Key], needed: Sequence[str], add: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -280,6 +301,13 @@ CLUSTER_KEYS: dict[str, Key] = {
     "monitors": Key("monitors", monitors),
     "user": Key("user", ceph_user),
     "keyring": Key("keyring", absolute),
+}
+
+TLS_KEYS: dict[str, Key] = {
+    "ca": Key("ca", absolute),
+    "certificate": Key("certificate", absolute),
+    "key": Key("key", absolute),
+    "roles": Key("roles", roles),
 }
 
 # The table "" is the file's top.
@@ -350,7 +378,12 @@ TABLES: dict[str, dict[str, Key]] = {
         "max_image_size": Key("max_image_bytes", size),
     },
     "volumes": {"type": Key("kind", one_of("disk", "shared"))},
-    "docker": {"serve": Key("serve", truth), "socket": Key("socket", absolute)},
+    "docker": {
+        "serve": Key("serve", truth),
+        "socket": Key("socket", absolute),
+        "tcp": Key("tcp", tcp_place),
+        "tls": Key("tls", tls),
+    },
 }
 
 
@@ -385,9 +418,19 @@ def from_locations(places: Locations) -> Config:
         layers=Layers(**taken["layers"]),
         build=Build(**taken["build"]),
         volumes=Volumes(**taken["volumes"]),
-        docker=Docker(**taken["docker"]),
+        docker=_docker(taken["docker"], places.file),
         **taken[""],
     )
+
+
+def _docker(fields: dict[str, Any], file: str) -> Docker:
+    made = Docker(**fields)
+    if made.tcp is not None and made.tls is None:
+        raise InvalidArgument(
+            f"{file}: [docker]: tcp without [docker.tls]: whoever reaches it could do anything",
+            hint="ca, certificate and key there, and who may do what in [docker.tls.roles]",
+        )
+    return made
 
 
 def take_tables(content: Mapping[str, object], file: str) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -162,11 +163,25 @@ class Volumes:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """``ca``: a file of who may sign clients' certificates; ``certificate`` and ``key``: hyperd's own.  ``roles``: what
+    the names in a client's certificate may do: "read", "operate", "admin"; "*" is any name."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    roles: Mapping[str, Literal["read", "operate", "admin"]]
+
+
+@dataclass(frozen=True)
 class Docker:
-    """Docker's API.  ``socket``: where it is served; None: docker.sock in the run directory."""
+    """Docker's API.  ``socket``: where it is served; None: docker.sock in the run directory.  ``tcp``: HOST and PORT
+    where it is also served, with ``tls``, without which it is not."""
 
     serve: bool = True
     socket: Path | None = None
+    tcp: tuple[str, int] | None = None
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from hypercontainer.errors import HyperError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hypercontainer.engine.engine import Engine
+    from hypercontainer.surfaces.http.tls import Gate
 
 # For so long a thread that computes has the interpreter; its own 5 ms are a twentieth of a container's start.
 SWITCH_S = 0.0005
@@ -125,17 +126,33 @@ def run(
         from hypercontainer.daemon.service import Sockets, serve, tell_ready
         from hypercontainer.linux import memory
 
-        sockets = Sockets(_sockets(config, stack), _docker_sockets(config, stack))
+        docker, tcp = _docker_sockets(config, stack)
+        sockets = Sockets(_sockets(config, stack), docker, tcp)
+        gate = _gate(config) if tcp else None
         memory.one_heap()
         engine = (make_engine or _create_engine)(config)
-        asyncio.run(serve(engine, sockets, ready=lambda: tell_ready(ready_fd)))
+        asyncio.run(serve(engine, sockets, gate=gate, ready=lambda: tell_ready(ready_fd)))
 
 
-def _docker_sockets(config: Config, stack: contextlib.ExitStack) -> list[socket.socket]:
-    from hypercontainer.daemon.ownership import bound_socket
+def _docker_sockets(
+    config: Config, stack: contextlib.ExitStack
+) -> tuple[list[socket.socket], list[socket.socket]]:
+    """Docker's API's: of paths, and of TCP."""
+    from hypercontainer.daemon.ownership import bound_socket, tcp_socket
 
-    path = config.docker_socket
-    return [stack.enter_context(bound_socket(path, config.group))] if path else []
+    path, place = config.docker_socket, config.docker.tcp
+    if path is None:
+        return [], []
+    paths = [stack.enter_context(bound_socket(path, config.group))]
+    return paths, [stack.enter_context(tcp_socket(*place))] if place else []
+
+
+def _gate(config: Config) -> Gate:
+    from hypercontainer.surfaces.http.tls import Gate
+
+    tls = config.docker.tls
+    assert tls is not None  # the configuration has been read
+    return Gate(tls.ca, tls.certificate, tls.key, tls.roles)
 
 
 def _create_engine(config: Config) -> Engine:

@@ -97,6 +97,19 @@ def bound_socket(path: Path, group: str) -> Iterator[socket.socket]:
                     path.unlink()
 
 
+@contextlib.contextmanager
+def tcp_socket(address: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # The protocol is named for asyncio, which lets small segments go at once only then.
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((address, port))
+        except OSError as error:
+            raise Unavailable(f"cannot listen at {address} port {port}: {error.strerror}") from error
+        yield sock
+
+
 def _remove_stale(path: Path) -> None:
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         probe.setblocking(False)

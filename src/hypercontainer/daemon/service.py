@@ -23,6 +23,7 @@ from hypercontainer.surfaces.hyper.native import NativeApi
 
 if TYPE_CHECKING:
     from hypercontainer.engine.engine import Engine
+    from hypercontainer.surfaces.http.tls import Gate
 
 logger = logging.getLogger(__name__)
 
@@ -111,10 +112,14 @@ class Sockets:
 
     native: Sequence[socket.socket]
     docker: Sequence[socket.socket]
+    docker_tcp: Sequence[socket.socket] = ()
 
 
-async def serve(engine: Engine, sockets: Sockets, *, ready: Callable[[], None]) -> None:
-    """Returns when hyperd has been told to end and has; ``ready`` is called when clients are served."""
+async def serve(
+    engine: Engine, sockets: Sockets, *, gate: Gate | None = None, ready: Callable[[], None]
+) -> None:
+    """Returns when hyperd has been told to end and has; ``ready`` is called when clients are served.  ``gate``: who may
+    come in by TCP."""
     stop = Stop()
     stop.on_signals()
     try:
@@ -122,19 +127,23 @@ async def serve(engine: Engine, sockets: Sockets, *, ready: Callable[[], None]) 
             return
         limits = Limits(connections=min(Limits.connections, descriptors.share(CLIENTS_SHARE)))
         collections = Collections(engine)
-        server = Server(NativeApi(collections, stop.ask), limits=limits)
-        docker = Server(DockerApi(engine), limits=limits)
+        docker = DockerApi(engine)
+        served = [
+            (Server(NativeApi(collections, stop.ask), limits=limits), sockets.native),
+            (Server(docker, limits=limits), sockets.docker),
+            (Server(docker, limits=limits, gate=gate), sockets.docker_tcp),
+        ]
         try:
             collections.open()
-            await server.serve(sockets.native)
-            await docker.serve(sockets.docker)
+            for server, its in served:
+                await server.serve(its)
             ready()
             logger.info("hyperd %s serves; pid %d", __version__, os.getpid())
             await stop.event.wait()
             logger.info("ending")
         finally:
             systemd.notify("STOPPING=1")
-            await asyncio.gather(server.close(deadline_s=DRAIN_S), docker.close(deadline_s=DRAIN_S))
+            await asyncio.gather(*(server.close(deadline_s=DRAIN_S) for server, _ in served))
             await collections.close()
     finally:
         await _close(engine, stop)

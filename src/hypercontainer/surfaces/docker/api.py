@@ -10,9 +10,10 @@ from hypercontainer import __version__
 from hypercontainer.surfaces.docker import routes, versions
 from hypercontainer.surfaces.docker.call import Call
 from hypercontainer.surfaces.docker.query import Query
-from hypercontainer.surfaces.docker.wording import refused
+from hypercontainer.surfaces.docker.wording import Forbidden, refused
 from hypercontainer.surfaces.http.answers import Answer, Reply, Upgrade
 from hypercontainer.surfaces.http.server import Request, Work
+from hypercontainer.surfaces.http.tls import Who
 
 if TYPE_CHECKING:
     from hypercontainer.engine.engine import Engine
@@ -36,6 +37,7 @@ class DockerApi:
         target, _, text = request.target.partition("?")
         version, path = versions.split(target)
         route, names = routes.find(request.method, path, version)
+        _check_allowed(request.who, request.method, route)
         query = Query(text)
 
         async def do(body: Any) -> Answer:
@@ -59,6 +61,13 @@ class DockerApi:
     def refuse(self, error: Exception) -> Reply:
         reply = refused(error)
         return dataclasses.replace(reply, headers=(*COMMON, *reply.headers))
+
+
+def _check_allowed(who: Who, method: str, route: routes.Route) -> None:
+    if who.role is None:
+        raise Forbidden(f"the certificate of {who.name or 'this client'} has no role here")
+    if who.role == "read" and (method not in ("GET", "HEAD") or route.does in routes.MORE_THAN_LOOKING):
+        raise Forbidden(f"{who.name} may look, and no more")
 
 
 def _with_common(answer: Answer) -> Answer:

@@ -45,6 +45,11 @@ POST /exec/{id}/resize execs.resize
 GET /exec/{id}/json execs.inspect
 """
 
+# Of GET, and yet not for those who may only look: they reach into a container, or take its files with them.
+MORE_THAN_LOOKING = frozenset(
+    {"containers.attach_websocket", "archive.read", "archive.export", "images.get", "images.get_one"}
+)
+
 
 @dataclass(frozen=True)
 class Route:

@@ -48,6 +48,11 @@ class PageNotFound(HyperError):
         super().__init__("page not found")
 
 
+class Forbidden(HyperError):
+    code = "forbidden"
+    status = 403
+
+
 def refused(error: BaseException, said: Callable[[HyperError], tuple[int, str]] | None = None) -> Reply:
     """``said``: status and message of what this project raises on purpose, where a call has words of its own."""
     status, message = told(error, said)

@@ -25,6 +25,7 @@ from hypercontainer.surfaces.http.admission import Admission, Crowded
 from hypercontainer.surfaces.http.answers import Answer, Chunks, Raw, Reply, Upgrade
 from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits
 from hypercontainer.surfaces.http.routing import MethodNotAllowed
+from hypercontainer.surfaces.http.tls import Gate, Who
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,16 @@ CUT_WORDS = "the client went away in the middle of the data"
 
 @dataclass(frozen=True)
 class Request:
-    """A request's head.  ``target`` is as it came; the names of ``headers`` are in small letters.  ``peer_uid``: whose
-    process the client is, as the kernel says."""
+    """A request's head.  ``target`` is as it came; the names of ``headers`` are in small letters."""
 
     method: str
     target: str
     headers: Mapping[bytes, bytes]
-    peer_uid: int | None
+    who: Who
+
+    @property
+    def peer_uid(self) -> int | None:
+        return self.who.uid
 
 
 Body = bytes | BinaryIO | Pieces
@@ -64,8 +68,11 @@ class Surface(Protocol):
 
 
 class Server:
-    def __init__(self, surface: Surface, *, limits: Limits | None = None) -> None:
+    """``gate``: whom every connection has to pass; without one it is the kernel that says who a client is."""
+
+    def __init__(self, surface: Surface, *, limits: Limits | None = None, gate: Gate | None = None) -> None:
         self._surface = surface
+        self._gate = gate
         self._limits = limits or Limits()
         self._listeners: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], Connection] = {}
@@ -106,7 +113,8 @@ class Server:
         self._open[task] = connection
         self._admission.enter(task, connection)
         try:
-            await self._requests(connection)
+            who = await self._admitted(connection)
+            await self._requests(connection, who)
             await connection.close()
         except ClientGone as error:
             logger.debug("a client has gone: %r", error)
@@ -122,7 +130,16 @@ class Server:
             del self._open[task]
             self._crowd.left(len(self._open))
 
-    async def _requests(self, connection: Connection) -> None:
+    async def _admitted(self, connection: Connection) -> Who:
+        if self._gate is None:
+            return Who(connection.peer_uid())
+        reader, writer, who = await self._gate.admit(
+            connection.reader, connection.writer, within_s=self._limits.head_s
+        )
+        connection.reader, connection.writer = reader, writer
+        return who
+
+    async def _requests(self, connection: Connection, who: Who) -> None:
         while not self._closing:
             try:
                 request = await connection.request()
@@ -130,8 +147,8 @@ class Server:
                     return
                 if connection.crowded:
                     raise Crowded
-                with on_behalf(connection.peer_uid()):
-                    await self._request(connection, request)
+                with on_behalf(who.uid):
+                    await self._request(connection, request, who)
             except ClientGone:
                 raise
             except Exception as error:
@@ -152,11 +169,11 @@ class Server:
 
     # One request
 
-    async def _request(self, connection: Connection, head: h11.Request) -> None:
+    async def _request(self, connection: Connection, head: h11.Request, who: Who) -> None:
         method, target = head.method.decode(), head.target.decode("latin-1")
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s from pid %d, uid %d, gid %d", method, target, *connection.peer())
-        request = Request(method, target, dict(head.headers), connection.peer_uid())
+        request = Request(method, target, dict(head.headers), who)
         work = self._surface.accept(request)
         coming, body = _coming(work)
         try:
