@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hypercontainer.contract.reading import why
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.surfaces.docker.query import Query
 from hypercontainer.surfaces.docker.versions import Version
 from hypercontainer.surfaces.http.answers import Answer, Reply, json_reply
 
 if TYPE_CHECKING:
+    from hypercontainer.engine.container.container import Container
     from hypercontainer.engine.engine import Engine
+    from hypercontainer.engine.sandbox.execs import Exec
 
 T = TypeVar("T")
 
@@ -37,6 +39,20 @@ class Call:
     @property
     def name(self) -> str:
         return self.names[0]
+
+    async def container(self, name: str | None = None) -> Container:
+        """That the path names, or that is called so.  NotFound in the words that clients look for."""
+        wanted = self.name if name is None else name
+        try:
+            return await self.engine.containers.held(wanted)
+        except NotFound:
+            raise NotFound(f"No such container: {wanted}") from None
+
+    async def exec(self) -> Exec:
+        try:
+            return await self.engine.execs.held(self.name)
+        except NotFound:
+            raise NotFound(f"No such exec instance: {self.name}") from None
 
     def json(self, kind: type[T], *, empty: bool = False) -> T:
         """The body, read as ``kind``; ``empty``: none at all is an empty object."""

@@ -10,7 +10,6 @@ import msgspec
 
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.detach import parse_keys
-from hypercontainer.contract.states import State
 from hypercontainer.engine.container.container import Container
 from hypercontainer.errors import Conflict, InvalidArgument, NotSupported
 from hypercontainer.surfaces.docker.call import Call, done
@@ -36,30 +35,29 @@ _CONDITIONS = {
 }
 
 
-async def _held(call: Call) -> Container:
-    return await call.engine.containers.held(call.name)
+_ALIVE = ("starting", "running", "paused", "restarting")  # there is something to stop
 
 
 async def start(call: Call) -> Reply:
     if len(call.body) > NOTHING_TO_SAY:
         raise InvalidArgument("start takes no body: what a container is like is said when it is created")
-    container = await _held(call)
-    if container.record.state is State.RUNNING:
+    container = await call.container()
+    if (await container.inspect()).state == "running":
         return done(NOT_MODIFIED)
     await container.start()
     return done()
 
 
 async def stop(call: Call) -> Reply:
-    container = await _held(call)
-    if not (container.alive or container.restarting):
+    container = await call.container()
+    if (await container.inspect()).state not in _ALIVE:
         return done(NOT_MODIFIED)
     await container.stop(timeout_s=call.query.number("t"), signal=_signal(call))
     return done()
 
 
 async def restart(call: Call) -> Reply:
-    await (await _held(call)).restart(timeout_s=call.query.number("t"), signal=_signal(call))
+    await (await call.container()).restart(timeout_s=call.query.number("t"), signal=_signal(call))
     return done()
 
 
@@ -69,33 +67,33 @@ def _signal(call: Call) -> str | None:
 
 
 async def kill(call: Call) -> Reply:
-    container = await _held(call)
-    if not (container.alive or container.restarting):
+    container = await call.container()
+    if (await container.inspect()).state not in _ALIVE:
         raise Conflict(f"cannot kill container: {call.name}: container {container.id} is not running")
     await container.kill(call.query.text("signal") or "KILL")
     return done()
 
 
 async def pause(call: Call) -> Reply:
-    await (await _held(call)).pause()
+    await (await call.container()).pause()
     return done()
 
 
 async def unpause(call: Call) -> Reply:
-    await (await _held(call)).unpause()
+    await (await call.container()).unpause()
     return done()
 
 
 async def rename(call: Call) -> Reply:
     if not (name := call.query.text("name").removeprefix("/")):
         raise InvalidArgument("neither old nor new names may be empty")
-    await (await _held(call)).rename(name)
+    await (await call.container()).rename(name)
     return done()
 
 
 async def resize(call: Call) -> Reply:
     rows, columns = size_of(call)
-    await (await _held(call)).resize(rows, columns)
+    await (await call.container()).resize(rows, columns)
     return done(200)
 
 
@@ -113,11 +111,11 @@ async def remove(call: Call) -> Reply:
         raise NotSupported(
             "there are no links to remove: containers find one another by the names of a network"
         )
-    container, force = await _held(call), call.query.flag("force")
-    if container.alive and not force:
-        state = container.record.state.value
+    container, force = await call.container(), call.query.flag("force")
+    known = await container.inspect()
+    if known.state in _ALIVE and not force:
         raise Conflict(
-            f'cannot remove container "/{container.record.name}": container is {state}: '
+            f'cannot remove container "/{known.name}": container is {known.state}: '
             "stop the container before removing or force remove"
         )
     await container.remove(force=force, volumes=call.query.flag("v"))
@@ -125,7 +123,7 @@ async def remove(call: Call) -> Reply:
 
 
 async def checkpoint(call: Call) -> Reply:
-    await _held(call)
+    await call.container()
     raise NotSupported(
         "checkpoints are not made of containers here: a process's memory is its virtual machine's",
         hint="`docker pause` keeps it still, `docker commit` keeps its files",
@@ -139,7 +137,7 @@ async def wait(call: Call) -> Chunks:
     condition = _CONDITIONS.get(call.query.text("condition"))
     if condition is None:
         raise InvalidArgument(f'invalid condition: "{call.query.text("condition")[:80]}"')
-    outcome = _outcome(await _held(call), condition)
+    outcome = _outcome(await call.container(), condition)
     await anext(
         outcome
     )  # before the head goes out: it is what ``docker run`` waits for to start the container
@@ -187,8 +185,8 @@ async def attach_websocket(call: Call) -> Answer:
 
 
 async def _attached(call: Call) -> ProcessSession:
-    query, container = call.query, await _held(call)
-    if container.record.state is State.PAUSED:
+    query, container = call.query, await call.container()
+    if (await container.inspect()).state == "paused":
         raise Conflict(f"container {call.name} is paused, unpause the container before attach")
     channels = {channel for channel, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if query.flag(name)}
     stream, stdin = query.flag("stream"), query.flag("stdin")

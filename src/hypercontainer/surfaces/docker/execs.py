@@ -60,13 +60,13 @@ async def create(call: Call) -> Reply:
         rows=rows,
         columns=columns,
     )
-    container = await call.engine.containers.held(call.name)
+    container = await call.container()
     return found({"Id": await container.exec_create(spec)}, 201)
 
 
 async def start(call: Call) -> Answer:
     body = call.json(StartBody, empty=True)
-    held = await call.engine.execs.held(call.name)
+    held = await call.exec()
     tty = held.spec.tty
     try:
         attachment = await held.start()
@@ -85,12 +85,12 @@ async def start(call: Call) -> Answer:
 
 async def resize(call: Call) -> Reply:
     rows, columns = size_of(call)
-    await (await call.engine.execs.held(call.name)).resize(rows, columns)
+    await (await call.exec()).resize(rows, columns)
     return done(200)
 
 
 async def inspect(call: Call) -> Reply:
-    held = await call.engine.execs.held(call.name)
+    held = await call.exec()
     state = await held.inspect()
     return found(_shape(held, state.running, state.exit_status, state.pid, state.container))
 
