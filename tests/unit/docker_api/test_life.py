@@ -260,3 +260,43 @@ async def test_a_program_that_is_not_there_is_said_on_the_output(docker: DockerC
         refused = await docker.ask("POST", f"/exec/{held.id}/start", {"Detach": True})
         assert refused.status == 400
         assert "executable file not found" in refused.message
+
+
+async def test_a_process_is_begun_when_the_client_has_the_head(docker: DockerClient) -> None:
+    """docker-py reads the head through a buffer, and goes on below it."""
+    async with docker.served():
+        made = await docker.ask("POST", "/containers/web/exec", {"Cmd": ["id"]})
+        held = await docker.engine.execs.held(made.json["Id"])
+        begin, attachment = asyncio.Event(), FakeAttachment()
+
+        async def start() -> FakeAttachment:
+            await begin.wait()
+            return attachment
+
+        held.start = start
+        got = await docker.hijack("POST", f"/exec/{held.id}/start", {})
+        assert got.status == 101
+        begin.set()
+        attachment.finish()
+        assert await got.reader.read() == b""
+        got.writer.close()
+
+
+async def test_exec_start_that_cannot_be_is_an_answer(docker: DockerClient) -> None:
+    async with docker.served():
+        made = await docker.ask("POST", "/containers/web/exec", {"Cmd": ["id"]})
+        await docker.engine.containers.known[0].pause()
+        refused = await docker.hijack("POST", f"/exec/{made.json['Id']}/start", {})
+        assert refused.status == 409
+        refused.writer.close()
+
+
+@pytest.mark.parametrize(("query", "said"), [("logs=1", b"out\n"), ("", b"")])
+async def test_attach_without_a_stream_is_what_was_said_till_now(
+    docker: DockerClient, query: str, said: bytes
+) -> None:
+    async with docker.served():
+        got = await docker.hijack("POST", f"/containers/web/attach?stdout=1&stream=0&{query}")
+        assert got.status == 101
+        assert (await got.reader.read())[8:] == said
+        got.writer.close()

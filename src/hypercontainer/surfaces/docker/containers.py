@@ -17,9 +17,11 @@ from hypercontainer.surfaces.docker.streams import (
     RAW,
     STDERR,
     STDOUT,
+    PiecesSession,
     ProcessSession,
     Wish,
     hijacked,
+    joined,
 )
 from hypercontainer.surfaces.docker.websocket import websocket
 from hypercontainer.surfaces.docker.wording import told
@@ -173,7 +175,9 @@ def _line(value: object) -> bytes:
 async def attach(call: Call) -> Answer:
     """Also to one that does not run yet: its output is there from the first byte on."""
     try:
-        session = await _attached(call)
+        session: ProcessSession | PiecesSession = await (
+            _attached(call) if call.query.flag("stream") else _logged(call)
+        )
     except Exception as error:  # as clients have it that expect no JSON here
         status, words = told(error)
         return Reply(status, (("Content-Type", RAW),), f"{words}\r\n".encode())
@@ -184,12 +188,23 @@ async def attach_websocket(call: Call) -> Answer:
     return websocket(call, await _attached(call))
 
 
+def _channels(call: Call) -> set[int]:
+    return {channel for channel, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if call.query.flag(name)}
+
+
 async def _attached(call: Call) -> ProcessSession:
     query, container = call.query, await call.container()
     if (await container.inspect()).state == "paused":
         raise Conflict(f"container {call.name} is paused, unpause the container before attach")
-    channels = {channel for channel, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if query.flag(name)}
-    stream, stdin = query.flag("stream"), query.flag("stdin")
+    stdin = query.flag("stdin")
     keys = parse_keys(query.text("detachKeys")) if stdin else b""
-    attachment = await container.attach(stdin=stdin and stream, logs=query.flag("logs"))
-    return ProcessSession(attachment, Wish(channels, stdin and stream, keys))
+    attachment = await container.attach(stdin=stdin, logs=query.flag("logs"))
+    return ProcessSession(attachment, Wish(_channels(call), stdin, keys))
+
+
+async def _logged(call: Call) -> PiecesSession:
+    """What it has written until now, if that is asked for: nothing that is still to come."""
+    container = await call.container()
+    channels = _channels(call) if call.query.flag("logs") else ()
+    tty = (await container.inspect()).spec.tty
+    return PiecesSession(joined(container.logs(), channels, tty=tty), tty=tty)

@@ -5,19 +5,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 from hypercontainer.contract.spec import ExecSpec
+from hypercontainer.engine.interface import Attachment
 from hypercontainer.engine.sandbox.execs import Exec
-from hypercontainer.errors import GuestError, InvalidArgument
+from hypercontainer.errors import Conflict, InvalidArgument
 from hypercontainer.surfaces.docker.call import Call, done, found
 from hypercontainer.surfaces.docker.containers import size_of
-from hypercontainer.surfaces.docker.streams import (
-    STDERR,
-    STDOUT,
-    ProcessSession,
-    Wish,
-    WordsSession,
-    hijacked,
-)
-from hypercontainer.surfaces.docker.wording import message
+from hypercontainer.surfaces.docker.streams import STDERR, STDOUT, LaterSession, Wish, hijacked
 from hypercontainer.surfaces.http.answers import Answer, Reply
 
 Size = tuple[int, int]  # rows, columns
@@ -67,20 +60,31 @@ async def create(call: Call) -> Reply:
 async def start(call: Call) -> Answer:
     body = call.json(StartBody, empty=True)
     held = await call.exec()
-    tty = held.spec.tty
-    try:
-        attachment = await held.start()
-    except GuestError as error:
-        if body.detach:
-            raise
-        return hijacked(call, WordsSession(message(error), tty=tty), tty=tty)
-    assert attachment is not None  # its specification does not say that nobody wants to be
-    if body.console_size and tty:
-        await held.resize(*body.console_size)
     if body.detach:
-        await attachment.close()
+        await (await _started(held, body)).close()
         return done(200)
-    return hijacked(call, ProcessSession(attachment, Wish((STDOUT, STDERR), held.spec.stdin)), tty=tty)
+    await _check_startable(call, held)
+    wish, tty = Wish((STDOUT, STDERR), held.spec.stdin), held.spec.tty
+    return hijacked(call, LaterSession(lambda: _started(held, body), wish, tty=tty), tty=tty)
+
+
+async def _started(held: Exec, body: StartBody) -> Attachment:
+    attachment = await held.start()
+    assert attachment is not None  # its specification does not say that nobody wants to be attached
+    if body.console_size and held.spec.tty:
+        await held.resize(*body.console_size)
+    return attachment
+
+
+async def _check_startable(call: Call, held: Exec) -> None:
+    """What is known before the head goes out is an answer of its own."""
+    known = await held.inspect()
+    if known.running or known.exit_status is not None:
+        raise Conflict(f"Error: Exec command {held.id} has already run")
+    state = (await (await call.container(known.container)).inspect()).state
+    if state != "running":
+        what = f"container {known.container} is"
+        raise Conflict(f"{what} paused" if state == "paused" else f"{what} not running")
 
 
 async def resize(call: Call) -> Reply:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from hypercontainer.contract.detach import DetachKeys
 from hypercontainer.engine.interface import Attachment
 from hypercontainer.engine.pipes import Bytes
-from hypercontainer.errors import Conflict, StreamClosed
+from hypercontainer.errors import Conflict, HyperError, StreamClosed
 from hypercontainer.surfaces.docker.call import Call
-from hypercontainer.surfaces.http.answers import Raw, Session, Upgrade
+from hypercontainer.surfaces.docker.wording import message
+from hypercontainer.surfaces.http.answers import Raw, Session, Upgrade, closed_after
 from hypercontainer.surfaces.http.connection import ClientGone, drain
 from hypercontainer.surfaces.http.hangup import hung_up
 
@@ -150,23 +151,44 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
         raise ClientGone from error
 
 
-class WordsSession:
-    """Says this on the output, and ends: of a program that could not be started."""
+class LaterSession:
+    """Of a process that is begun when the client has the head of the answer: some look for the end of that in whole
+    pieces, and would lose what came with it.  One that cannot be started says why on its output."""
 
-    def __init__(self, words: str, *, tty: bool) -> None:
-        data = f"{words}\r\n".encode()
-        self._data = data if tty else frame(STDOUT, data)
+    def __init__(self, begin: Callable[[], Awaitable[Attachment]], wish: Wish, *, tty: bool) -> None:
+        self._begin, self._wish, self._tty = begin, wish, tty
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
-        writer.write(self._data)
         await drain(writer)
+        try:
+            attachment = await self._begin()
+        except HyperError as error:
+            words = f"{message(error)}\r\n".encode()
+            writer.write(words if self._tty else frame(STDOUT, words))
+            await drain(writer)
+        else:
+            await ProcessSession(attachment, self._wish).serve(reader, writer, initial)
+
+
+class PiecesSession:
+    """Sends these, and ends."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], *, tty: bool) -> None:
+        self._pieces = pieces
+        self.tty = tty
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
+        async with contextlib.aclosing(self._pieces):
+            async for data in self._pieces:
+                writer.write(data)
+                await drain(writer)
 
 
 async def joined(
-    entries: AsyncGenerator[tuple[int, bytes], None], channels: Collection[int], *, tty: bool
+    entries: AsyncIterator[tuple[int, bytes]], channels: Collection[int], *, tty: bool
 ) -> AsyncGenerator[bytes, None]:
     """What a log gives, as the body of an answer."""
-    async with contextlib.aclosing(entries):
-        async for channel, data in entries:
+    async with closed_after(entries) as open_entries:
+        async for channel, data in open_entries:
             if channel in channels:
                 yield data if tty else frame(channel, data)
