@@ -203,6 +203,9 @@ enum hyper_tag {
 	HYPER_TERMINAL = 136, /* "pts/0" or "?" */
 	HYPER_STAT = 137,
 	HYPER_NUMBER = 138,
+	HYPER_VIRTUAL_BYTES = 139,
+	HYPER_THREADS = 140,
+	HYPER_COMM = 141, /* the kernel's name of it, at most 15 bytes */
 };
 
 #endif

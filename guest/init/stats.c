@@ -20,19 +20,34 @@ static void stat_put(struct buffer *fields, const char *name, uint64_t number)
 	field_end(fields, begun);
 }
 
+/* One of many: "GROUP NAME KEY", or without the name where that is "". */
+static void stat_put_in(struct buffer *fields, const char *group, const char *name, const char *key, uint64_t number)
+{
+	char text[200];
+	(void)snprintf(text, sizeof text, "%s %s%s%s", group, name, *name ? " " : "", key);
+	stat_put(fields, text, number);
+}
+
 /* The network is the pod's: every container shows the same. */
 static void network(struct buffer *fields)
 {
+	static const char *const keys[] = {"rx_bytes", "rx_packets", "rx_errors", "rx_dropped", NULL, NULL, NULL, NULL,
+	                                   "tx_bytes", "tx_packets", "tx_errors", "tx_dropped"};
 	char text[8192], *rest = text, *colon;
 	uint64_t sums[4] = {0}, value[12];
 	if (read_text_at(AT_FDCWD, "/proc/net/dev", text, sizeof text) < 0)
 		return;
 	for (char *line; (line = strsep(&rest, "\n"));) {
-		if (!(colon = strchr(line, ':')) || strstr(line, " lo:") || strncmp(line, "lo:", 3) == 0)
+		line += strspn(line, " ");
+		if (!(colon = strchr(line, ':')) || strncmp(line, "lo:", 3) == 0)
 			continue;
+		*colon = '\0';
 		char *at = colon + 1;
-		for (int i = 0; i < 12; i++)
+		for (int i = 0; i < 12; i++) {
 			value[i] = strtoull(at, &at, 10);
+			if (keys[i])
+				stat_put_in(fields, "interfaces", line, keys[i], value[i]);
+		}
 		sums[0] += value[0];
 		sums[1] += value[8];
 		sums[2] += value[1];
@@ -42,6 +57,40 @@ static void network(struct buffer *fields)
 	stat_put(fields, "net_tx_bytes", sums[1]);
 	stat_put(fields, "net_rx_packets", sums[2]);
 	stat_put(fields, "net_tx_packets", sums[3]);
+}
+
+/* A file of "key value" lines of a group. */
+static void all_of(struct buffer *fields, int group, const char *file, const char *called)
+{
+	char text[8192], *rest = text;
+	uint64_t value;
+	if (group < 0 || read_text_at(group, file, text, sizeof text) < 0)
+		return;
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		char *word = line;
+		const char *key = strsep(&word, " ");
+		if (word && parse_u64(word, &value))
+			stat_put_in(fields, called, "", key, value);
+	}
+}
+
+/* io.stat: "254:0 rbytes=1 wbytes=2 ..." */
+static void disks_of(struct buffer *fields, int group)
+{
+	char text[8192], *rest = text;
+	uint64_t value;
+	if (group < 0 || read_text_at(group, "io.stat", text, sizeof text) < 0)
+		return;
+	for (char *line; (line = strsep(&rest, "\n"));) {
+		const char *disk = strsep(&line, " ");
+		for (char *word; (word = strsep(&line, " "));) {
+			char *equals = strchr(word, '=');
+			if (!equals || !parse_u64(equals + 1, &value))
+				continue;
+			*equals = '\0';
+			stat_put_in(fields, "disks", disk, word, value);
+		}
+	}
 }
 
 static void of_container(const struct container *container, struct buffer *fields)
@@ -57,6 +106,10 @@ static void of_container(const struct container *container, struct buffer *field
 	stat_put(fields, "pids", cgroup_number(group, "pids.current", "", 0));
 	stat_put(fields, "block_read_bytes", cgroup_sum(group, "io.stat", "rbytes"));
 	stat_put(fields, "block_write_bytes", cgroup_sum(group, "io.stat", "wbytes"));
+	stat_put(fields, "pids_max", cgroup_number(group, "pids.max", "", 0));
+	all_of(fields, group, "cpu.stat", "cpu_stat");
+	all_of(fields, group, "memory.stat", "memory_stat");
+	disks_of(fields, group);
 }
 
 /* "Name:   123 kB" */

@@ -55,11 +55,12 @@ static bool put_stat(struct buffer *fields, const char *after)
 {
 	char state[2] = "?", terminal[24] = "?";
 	int parent, device;
-	unsigned long long user, system, start;
+	unsigned long long user, system, start, virtual;
+	unsigned threads;
 	long resident;
 	uint64_t tick_ns = 1000000000 / (uint64_t)sysconf(_SC_CLK_TCK);
-	if (sscanf(after, " %1s %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu %*u %ld", state,
-	           &parent, &device, &user, &system, &start, &resident) != 7)
+	if (sscanf(after, " %1s %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %u %*d %llu %llu %ld", state,
+	           &parent, &device, &user, &system, &threads, &start, &virtual, &resident) != 9)
 		return false;
 	if ((device >> 8 & 0xfff) >= 136 && (device >> 8 & 0xfff) <= 143)
 		(void)snprintf(terminal, sizeof terminal, "pts/%d", (device & 0xff) | (device >> 12 & 0xfff00));
@@ -67,6 +68,8 @@ static bool put_stat(struct buffer *fields, const char *after)
 	field_u64(fields, HYPER_START_NS, start * tick_ns);
 	field_u64(fields, HYPER_CPU_NS, (user + system) * tick_ns);
 	field_u64(fields, HYPER_RSS_BYTES, (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE));
+	field_u64(fields, HYPER_VIRTUAL_BYTES, virtual);
+	field_u32(fields, HYPER_THREADS, threads);
 	field_text(fields, HYPER_STATE, state);
 	field_text(fields, HYPER_TERMINAL, terminal);
 	return true;
@@ -94,6 +97,7 @@ static int put_task(pid_t pid, void *context)
 	field_u32(listing->fields, HYPER_PID, (uint32_t)pid);
 	field_u32(listing->fields, HYPER_CONTAINER_PID, status_number(status, "\nNSpid:", true));
 	field_u32(listing->fields, HYPER_UID, status_number(status, "\nUid:\t", false));
+	field_bytes(listing->fields, HYPER_COMM, open + 1, (size_t)(end - open - 1));
 	put_command(listing->fields, directory, open + 1, (size_t)(end - open - 1));
 	field_end(listing->fields, begun);
 	return ++listing->count >= TASKS_MAX;

@@ -387,6 +387,9 @@ class Task:
     state: Annotated[str, Tag.STATE] = "?"
     command: Annotated[str, Tag.COMMAND] = ""
     terminal: Annotated[str, Tag.TERMINAL] = "?"
+    virtual_bytes: Annotated[int, Tag.VIRTUAL_BYTES] = 0
+    threads: Annotated[int, Tag.THREADS] = 1
+    comm: Annotated[str, Tag.COMM] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,29 +406,6 @@ class Stat:
 @dataclass(frozen=True, slots=True)
 class StatList:
     stats: Annotated[tuple[Stat, ...], Tag.STAT] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a container, or the VM, uses and has used; what the guest cannot tell is 0."""
-
-    cpu_ns: int = 0
-    memory_bytes: int = 0
-    memory_max_bytes: int = 0
-    memory_cache_bytes: int = 0
-    pids: int = 0
-    net_rx_bytes: int = 0
-    net_tx_bytes: int = 0
-    net_rx_packets: int = 0
-    net_tx_packets: int = 0
-    block_read_bytes: int = 0
-    block_write_bytes: int = 0
-
-    @staticmethod
-    def of(answer: StatList) -> Stats:
-        """Numbers that this version does not know are left out: they are for people, not for decisions."""
-        known = Stats.__dataclass_fields__
-        return Stats(**{stat.name: stat.number for stat in answer.stats if stat.name in known})
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,6 @@ from hypercontainer.agent.operations import (
     ProcessSignal,
     Started,
     StatList,
-    Stats,
     StatsOf,
     Task,
     Tasks,
@@ -52,6 +51,7 @@ from hypercontainer.agent.operations import (
     Welcome,
 )
 from hypercontainer.agent.requests import Budget, Call, Requests
+from hypercontainer.agent.stats import Stats
 from hypercontainer.agent.streams import InputStream, OutputStream, Sink
 from hypercontainer.agent.wire import (
     CREDIT,

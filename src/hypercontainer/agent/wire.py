@@ -258,6 +258,9 @@ class Tag(IntEnum):
     TERMINAL = 136, Kind.SHOWN  # "pts/0" or "?"
     STAT = 137, Kind.NESTED
     NUMBER = 138, Kind.U64
+    VIRTUAL_BYTES = 139, Kind.U64
+    THREADS = 140, Kind.U32
+    COMM = 141, Kind.SHOWN  # the kernel's name of it, at most 15 bytes
 
 
 def stream_id(process: int, which: Stream) -> int:

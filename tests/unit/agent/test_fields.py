@@ -25,7 +25,6 @@ from hypercontainer.agent.operations import (
     Rlimit,
     Stat,
     StatList,
-    Stats,
     StreamState,
     Sysctl,
     Task,
@@ -33,6 +32,7 @@ from hypercontainer.agent.operations import (
     VmConfig,
     Welcome,
 )
+from hypercontainer.agent.stats import Stats
 from hypercontainer.agent.wire import Tag
 from hypercontainer.engine.process.process import exit_status
 from hypercontainer.errors import AgentProtocolError, InvalidArgument
@@ -74,7 +74,7 @@ def test_round_trip(record: Any) -> None:
 def test_every_record_is_well_formed() -> None:
     for name in dir(operations):
         cls = getattr(operations, name)
-        if dataclasses.is_dataclass(cls) and isinstance(cls, type) and cls is not Stats:
+        if dataclasses.is_dataclass(cls) and isinstance(cls, type):
             with_nothing = all(f.default is not dataclasses.MISSING for f in dataclasses.fields(cls))
             if with_nothing:
                 assert decode(cls, b"") == cls()
@@ -139,6 +139,14 @@ def test_what_a_guest_says_can_be_shown() -> None:
 def test_stats_by_name() -> None:
     answer = StatList((Stat("cpu_ns", 5), Stat("from_the_future", 1), Stat("pids", 2)))
     assert Stats.of(answer) == Stats(cpu_ns=5, pids=2)
+
+
+def test_stats_of_many() -> None:
+    names = ("memory_stat anon", "disks 8:0 rbytes", "disks 8:0 wbytes", "interfaces eth0 rx_bytes")
+    odd = ("memory_stat", "memory_stat a b", "disks 8:0", "cpu_ns x", "interfaces", "")
+    found = Stats.of(StatList(tuple(Stat(name, number) for number, name in enumerate((*names, *odd)))))
+    assert found.memory_stat == {"anon": 0} and found.interfaces == {"eth0": {"rx_bytes": 3}}
+    assert found.disks == {"8:0": {"rbytes": 1, "wbytes": 2}} and found.cpu_ns == 0
 
 
 def test_exit_status_as_a_shell_has_it() -> None:
