@@ -158,8 +158,11 @@ def _oci_images(members: Members, platform: Platform | None) -> Iterator[Loaded]
             chosen = [select(available, wanted, "image archive", lambda d: _present(members, d))]
         for descriptor in chosen:
             loaded = _oci_image(members, descriptor, wanted)
-            tags = (name,) if name else others.get(loaded.manifest.config.digest, ())
-            yield replace(loaded, tags=tags)
+            config = loaded.manifest.config.digest
+            tags = (name,) if name else others.get(config, ())
+            # Docker makes one for each archive that it saves, of plain layers; no registry has it.
+            generated = config in others and all(x.media_type == OCI_LAYER for x in loaded.manifest.layers)
+            yield replace(loaded, tags=tags, generated=generated)
 
 
 def _docker_tags(members: Members) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""Images into archives: docker-archive, which every tool loads, and OCI layout, which keeps manifests.
+"""Images into archives: Docker's, which every tool loads, and OCI layout, which keeps manifests.
 
-Written in one pass to any stream.  A docker-archive has plain layers: compressed ones are unpacked into a
-temporary file first, whose diff ID is checked on the way.
+Written in one pass to any stream.  Docker's is, since its release 25, an OCI layout too, of plain layers: compressed
+ones are unpacked into a temporary file first, whose diff ID is checked on the way.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from hypercontainer.errors import DigestMismatch, InvalidArgument
-from hypercontainer.image.archive_read import CONTAINERD_NAME, OCI_REF_NAME
-from hypercontainer.image.blobs import BlobStore, hasher
+from hypercontainer.image.archive_read import CONTAINERD_NAME, OCI_REF_NAME, generated_manifest
+from hypercontainer.image.blobs import BlobStore, digest_of, hasher
 from hypercontainer.image.cancel import Guard
-from hypercontainer.image.documents import OCI_INDEX
+from hypercontainer.image.documents import OCI_INDEX, OCI_MANIFEST, parse_config
 from hypercontainer.image.metadata import Record
 from hypercontainer.image.model import Layer
 from hypercontainer.image.platforms import Platform
@@ -33,20 +33,27 @@ class _Archive:
     def __init__(self, out: BinaryIO, guard: Guard) -> None:
         self.guard = guard
         self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT)  # noqa: SIM115
-        self._names: set[str] = set()
+        self._sizes: dict[str, int] = {}
 
-    def has(self, name: str) -> bool:
-        return name in self._names
+    def size_of(self, name: str) -> int | None:
+        """Of what is there; None of what is not."""
+        return self._sizes.get(name)
 
     def add(self, name: str, content: BinaryIO, size: int) -> None:
         info = tarfile.TarInfo(name)
         info.size, info.mode = size, 0o644
-        self._names.add(name)
+        self._sizes[name] = size
         self._tar.addfile(info, cast(BinaryIO, Metered(content, self.guard, size, name)))
 
     def add_bytes(self, name: str, content: bytes) -> None:
-        if not self.has(name):
+        if name not in self._sizes:
             self.add(name, io.BytesIO(content), len(content))
+
+    def add_index(self, manifests: Sequence[Mapping[str, Any]]) -> None:
+        """What makes it an OCI layout."""
+        self.add_bytes("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+        self.add_bytes("index.json", msgspec.json.encode(index))
 
     def __enter__(self) -> _Archive:
         return self
@@ -68,40 +75,55 @@ def write_docker(
 ) -> None:
     """``images``: image ID -> canonical tags it is saved under."""
     with _Archive(out, guard) as archive:
-        entries = [
-            _add_docker_image(archive, store, records[image_id], tags, limit)
-            for image_id, tags in images.items()
-        ]
+        entries: list[dict[str, Any]] = []
+        manifests: list[dict[str, Any]] = []
+        repositories: dict[str, dict[str, str]] = {}  # what Docker read before its release 1.10
+        for image_id, tags in images.items():
+            record, names = records[image_id], [parse(tag) for tag in tags]
+            layers = [(x.diff_id, _add_plain_layer(archive, store, x, limit)) for x in record.layers]
+            archive.add_bytes(_blob_name(image_id), record.config)
+            descriptor = _add_manifest(archive, record.config, layers)
+            for name in names:
+                said = {CONTAINERD_NAME: name.canonical, OCI_REF_NAME: name.tag}
+                manifests.append({**descriptor, "annotations": said})
+                top = layers[-1][0].partition(":")[2] if layers else ""
+                repositories.setdefault(name.familiar_name(), {})[name.tag or ""] = top
+            manifests += [] if names else [descriptor]
+            entries.append(
+                {
+                    "Config": _blob_name(image_id),
+                    "RepoTags": [name.familiar() for name in names],
+                    "Layers": [_blob_name(diff_id) for diff_id, _ in layers],
+                }
+            )
+        archive.add_index(manifests)
         archive.add_bytes("manifest.json", msgspec.json.encode(entries))
+        archive.add_bytes("repositories", msgspec.json.encode(repositories))
 
 
-def _add_docker_image(
-    archive: _Archive, store: BlobStore, record: Record, tags: Sequence[str], limit: int
-) -> dict[str, Any]:
-    """Returns the image's entry of manifest.json."""
-    config_name = f"{record.id.partition(':')[2]}.json"
-    archive.add_bytes(config_name, record.config)
-    names = []
-    for layer in record.layers:
-        name = f"{layer.diff_id.partition(':')[2]}.tar"
-        names.append(name)
-        if not archive.has(name):
-            _add_plain_layer(archive, store, name, layer, limit)
-    familiar = [parse(tag).familiar() for tag in tags]
-    return {"Config": config_name, "RepoTags": familiar, "Layers": names}
+def _add_manifest(archive: _Archive, config: bytes, layers: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Of plain ``layers`` (diff ID, size in bytes); its descriptor."""
+    manifest = generated_manifest(config, [(diff_id, size, "none") for diff_id, size in layers])
+    digest = digest_of(manifest)
+    archive.add_bytes(_blob_name(digest), manifest)
+    return {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(manifest)}
 
 
-def _add_plain_layer(archive: _Archive, store: BlobStore, name: str, layer: Layer, limit: int) -> None:
-    path = store.path(layer.digest)
+def _add_plain_layer(archive: _Archive, store: BlobStore, layer: Layer, limit: int) -> int:
+    """Its size in bytes."""
+    name, path = _blob_name(layer.diff_id), store.path(layer.digest)
+    if (known := archive.size_of(name)) is not None:
+        return known
     if layer.compression == "none":
         with path.open("rb") as file:
             archive.add(name, file, layer.size_bytes)
-        return
+        return layer.size_bytes
     with store.staging() as folder:
         plain = folder / "layer"
         size = unpack(path, plain, layer, limit, archive.guard)
         with plain.open("rb") as file:
             archive.add(name, file, size)
+    return size
 
 
 def unpack(source: Path, target: Path, layer: Layer, limit: int, guard: Guard) -> int:
@@ -127,14 +149,11 @@ def write_oci(
     store: BlobStore,
     images: Mapping[str, Sequence[str]],
     records: Mapping[str, Record],
-    platforms: Mapping[str, Platform],
     out: BinaryIO,
     guard: Guard,
 ) -> None:
-    """Arguments as for `write_docker`; ``platforms``: of images, and not of artifacts.  Blobs and manifests go out
-    exactly as they are."""
+    """Arguments as for `write_docker`.  Blobs and manifests go out exactly as they are."""
     with _Archive(out, guard) as archive:
-        archive.add_bytes("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         manifests: list[dict[str, Any]] = []
         for image_id, tags in images.items():
             record = records[image_id]
@@ -142,7 +161,7 @@ def write_oci(
             archive.add_bytes(_blob_name(record.manifest_digest), record.manifest)
             for layer in record.layers:
                 name = _blob_name(layer.digest)
-                if not archive.has(name):
+                if archive.size_of(name) is None:
                     with store.path(layer.digest).open("rb") as file:
                         archive.add(name, file, layer.size_bytes)
             descriptor: dict[str, Any] = {
@@ -153,14 +172,13 @@ def write_oci(
             if record.artifact_type:
                 descriptor["artifactType"] = record.artifact_type
             else:
-                descriptor["platform"] = _platform(platforms[image_id])
+                descriptor["platform"] = _platform(parse_config(record.config, f"image {image_id}").platform)
             for tag in tags:
                 names = {CONTAINERD_NAME: tag, OCI_REF_NAME: tag}
                 manifests.append({**descriptor, "annotations": names})
             if not tags:
                 manifests.append(descriptor)
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
-        archive.add_bytes("index.json", msgspec.json.encode(index))
+        archive.add_index(manifests)
 
 
 def _platform(platform: Platform) -> dict[str, str]:

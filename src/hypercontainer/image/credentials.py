@@ -14,7 +14,6 @@ and most of that late.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from hypercontainer.errors import InvalidArgument, Unauthorized, Unavailable
+from hypercontainer.image.docker_config import config_path, dump, read, write
 from hypercontainer.image.reference import DOCKER_HUB, normalize_registry
 
 HUB_SERVER = "https://index.docker.io/v1/"  # how Docker's configuration spells Docker Hub
 HELPER_TIMEOUT_S = 30.0
-MAX_CONFIG_BYTES = 4 << 20
 _HELPER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _NOT_FOUND = "credentials not found in native keychain"
 
@@ -41,16 +40,9 @@ class Credentials:
     registry_token: str = field(default="", repr=False)
 
 
-def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where Docker's configuration file is for this user."""
-    if folder := environ.get("DOCKER_CONFIG"):
-        return Path(folder, "config.json")
-    return Path(environ.get("HOME") or "~").expanduser() / ".docker" / "config.json"
-
-
 def lookup(registry: str, path: Path | None = None) -> Credentials | None:
     """What the user has for ``registry`` (a reference's ``registry``); None when there is nothing."""
-    document = _read(path or config_path())
+    document = read(path or config_path())
     if helper := _helper_for(document, registry):
         return _helper_get(helper, _server_key(registry))
     auths = _mapping(document, "auths")
@@ -67,7 +59,7 @@ def store(registry: str, credentials: Credentials, path: Path | None = None) -> 
     import base64
 
     path = path or config_path()
-    document = _read(path)
+    document = read(path)
     auths = document.setdefault("auths", {})
     key = _server_key(registry)
     helper = _helper_for(document, registry)
@@ -75,7 +67,7 @@ def store(registry: str, credentials: Credentials, path: Path | None = None) -> 
         user, secret = credentials.username, credentials.password
         if credentials.identity_token:
             user, secret = "<token>", credentials.identity_token
-        _run_helper(helper, "store", _dump({"ServerURL": key, "Username": user, "Secret": secret}))
+        _run_helper(helper, "store", dump({"ServerURL": key, "Username": user, "Secret": secret}))
         auths[key] = {}
     else:
         entry: dict[str, str] = {}
@@ -84,14 +76,14 @@ def store(registry: str, credentials: Credentials, path: Path | None = None) -> 
         if credentials.identity_token:
             entry["identitytoken"] = credentials.identity_token
         auths[key] = entry
-    _write(path, document)
+    write(path, document)
     return f"docker-credential-{helper}" if helper else str(path)
 
 
 def erase(registry: str, path: Path | None = None) -> bool:
     """Forget what is kept for ``registry``; False when nothing was."""
     path = path or config_path()
-    document = _read(path)
+    document = read(path)
     helper = _helper_for(document, registry)
     if helper:
         _run_helper(helper, "erase", _server_key(registry).encode())
@@ -100,7 +92,7 @@ def erase(registry: str, path: Path | None = None) -> bool:
     for key in stale:
         del auths[key]
     if stale:
-        _write(path, document)
+        write(path, document)
     return bool(stale or helper)
 
 
@@ -198,53 +190,6 @@ def _mapping(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _broken(f"{key!r} is not an object")
     return value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import json
-
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONFIG_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise Unavailable(f"read {path}: {error.strerror}") from error
-    if len(text) > MAX_CONFIG_BYTES:
-        raise InvalidArgument(f"{path}: larger than {MAX_CONFIG_BYTES} bytes")
-    try:
-        document = json.loads(text or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{path}: not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidArgument(f"{path}: not a JSON object")
-    return document
-
-
-def _dump(document: Mapping[str, Any]) -> bytes:
-    import json
-
-    return json.dumps(document, indent="\t").encode()
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace the file atomically, readable by its owner only; a symbolic link stays one."""
-    import tempfile
-
-    target = path.resolve()
-    try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".config-", delete=False) as file:
-            try:
-                file.write(_dump(document))
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(target)
-            except BaseException:
-                Path(file.name).unlink()
-                raise
-    except OSError as error:
-        raise Unavailable(f"write {path}: {error.strerror}") from error
 
 
 def _broken(why: str) -> InvalidArgument:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Remedy
+from hypercontainer.contract.images import PullTarget
+from hypercontainer.errors import Conflict, ImageInUse, InvalidArgument, NoSuchImage, Remedy
 from hypercontainer.image.metadata import Metadata, Record
 from hypercontainer.image.model import Image, Removed
-from hypercontainer.image.reference import Reference, is_digest, parse
+from hypercontainer.image.reference import Reference, is_bare, is_digest, parse
 
 InUse = Callable[[str], Sequence[str]]  # image ID -> names of the containers that use it
 
@@ -66,7 +67,7 @@ def nobody(_image_id: str) -> Sequence[str]:
 def find(metadata: Metadata, text: str) -> tuple[str, Reference | None]:
     """The image ID that ``text`` means, and the reference, where it is one and not an ID.
 
-    In order: a full ID, a reference (tag, digest), the beginning of an ID.  NotFound, or Conflict where the
+    In order: a full ID, a reference (tag, digest), the beginning of an ID.  NoSuchImage, or Conflict where the
     beginning is that of several.
     """
     if is_digest(text):
@@ -93,7 +94,7 @@ def find(metadata: Metadata, text: str) -> tuple[str, Reference | None]:
 def find_all(metadata: Metadata, text: str) -> list[tuple[str, str]]:
     """Image IDs that ``text`` means, each with the canonical tag that leads there, or "": a repository without a tag
     or digest means all of its tags."""
-    if "@" not in text and ":" not in text.rpartition("/")[2]:
+    if is_bare(text):
         with suppress(InvalidArgument):  # it may be an ID
             if tags := metadata.tags_of(parse(text).name):
                 return [(image_id, tag) for tag, image_id in tags]
@@ -119,9 +120,15 @@ def by_reference(metadata: Metadata, reference: Reference) -> str | None:
     return metadata.by_tag(reference.canonical)
 
 
-def _missing(text: str) -> NotFound:
+def pull_target(metadata: Metadata, wanted: Reference, digest: str, image_id: str) -> PullTarget:
+    """Of a pull of ``wanted``, which has led to the image at ``digest``."""
+    known = by_reference(metadata, wanted) == image_id
+    return PullTarget(digest, known, metadata.record(image_id) is not None)
+
+
+def _missing(text: str) -> NoSuchImage:
     remedies = [] if _ID_PREFIX.fullmatch(text) else [Remedy("images.pull", text, aim="to get it")]
-    return NotFound(f"no such image: {text}", remedies=remedies)
+    return NoSuchImage(text, remedies=remedies)
 
 
 def remove(
@@ -131,7 +138,7 @@ def remove(
 
     By reference: that reference goes, and the image with the last one.  By ID: all go, unless they are of
     several repositories and nobody insists.  An image that containers use is never deleted; with ``force`` it
-    only loses its names.
+    only loses its names, where it has any.
     """
     users = list(in_use(image.id))
     by_id = reference is None
@@ -143,12 +150,10 @@ def remove(
             f"image {image.short_id} has names in several repositories",
             remedies=[Remedy("images.remove", aim="of one name after the other"), by_force],
         )
-    if users and last and not force:
+    if users and last and not (force and (tags or digests)):
         by_removal = Remedy("containers.remove", users[0], aim="first")
-        raise Conflict(
-            f"image {text} is used by container {', '.join(users[:5])}",
-            remedies=[by_force] if users[0] == BEING_CREATED else [by_removal, by_force],
-        )
+        helps = [] if users[0] == BEING_CREATED else [by_removal]
+        raise ImageInUse(text, image.id, users, remedies=[*helps, *([] if force else [by_force])])
     delete = last and not users
     metadata.forget(tags, [_split_digest(d) for d in digests], image.id if delete else "")
     removed = [Removed(untagged=name) for name in (*tags, *digests)]

@@ -289,6 +289,7 @@ class Metadata:
             size_bytes=sum({layer.digest: layer.size_bytes for layer in record.layers}.values()),
             manifest_digest=record.manifest_digest,
             manifest_media_type=record.manifest_type,
+            manifest_bytes=len(record.manifest),
             architecture=document.platform.architecture,
             os=document.platform.os,
             variant=document.platform.variant,

@@ -115,6 +115,7 @@ class Image:
     size_bytes: int
     manifest_digest: str
     manifest_media_type: str
+    manifest_bytes: int
     architecture: str
     os: str
     variant: str = ""
@@ -158,7 +159,9 @@ class Removed:
 
 @dataclass(frozen=True)
 class PruneReport:
-    removed: tuple[Removed, ...]
+    """``removed``: of each image all that went, itself last."""
+
+    removed: tuple[tuple[Removed, ...], ...]
     reclaimed_bytes: int
 
 

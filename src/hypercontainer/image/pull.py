@@ -131,13 +131,17 @@ def _config_of_artifact(source: Repository, manifest: Manifest) -> bytes:
     return source.small_blob(manifest.config, f"config {manifest.config.digest} of {source}")
 
 
+def id_of(manifest: Manifest, digest: str) -> str:
+    """An image's is its config's digest; an artifact's is its manifest's, since they have configs in common."""
+    return digest if manifest.artifact_type else manifest.config.digest
+
+
 def record_of(
     manifest: Manifest, digest: str, config: bytes, layers: tuple[Layer, ...], *, generated: bool = False
 ) -> Record:
-    """The record of an image, whose ID is its config's digest; an artifact's is its manifest's, since they have configs
-    in common."""
-    identifier = digest if manifest.artifact_type else manifest.config.digest
-    return Record(identifier, config, manifest.raw, digest, manifest.media_type, layers, generated)
+    return Record(
+        id_of(manifest, digest), config, manifest.raw, digest, manifest.media_type, layers, generated
+    )
 
 
 def diff_ids_of(manifest: Manifest, digest: str, config: bytes) -> tuple[str, ...]:
@@ -248,7 +252,8 @@ class LayerWork:
         unique = dict(zip(keys, wanted, strict=True))
         made: dict[tuple[str, str], Layer] = {}
         for descriptor, _ in unique.values():
-            self.report(descriptor.digest, "waiting", 0, descriptor.size)
+            here = self._store.has(descriptor.digest, size := descriptor.size)
+            self.report(descriptor.digest, "exists" if here else "waiting", size if here else 0, size)
 
         def job(key: tuple[str, str]) -> Callable[[], None]:
             def bring_and_prepare() -> None:

@@ -99,6 +99,11 @@ def parse(text: str) -> Reference:
     return Reference(registry, repository, tag, digest or None)
 
 
+def is_bare(text: str) -> bool:
+    """Whether a reference says neither tag nor digest."""
+    return "@" not in text and ":" not in text.rpartition("/")[2]
+
+
 def api_host(registry: str) -> str:
     """The host that speaks the distribution protocol for ``registry``."""
     return "registry-1.docker.io" if registry == DOCKER_HUB else registry

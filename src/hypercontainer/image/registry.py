@@ -16,12 +16,13 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import msgspec
 from urllib3 import BaseHTTPResponse
 
+from hypercontainer.contract.images import SearchResult
 from hypercontainer.errors import ImageError, NotFound, RegistryError, Remedy, Unauthorized
 from hypercontainer.image.auth import Authenticator
 from hypercontainer.image.blobs import check_bytes, digest_of
 from hypercontainer.image.cancel import Guard
 from hypercontainer.image.credentials import Credentials
-from hypercontainer.image.documents import ACCEPTED, MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor
+from hypercontainer.image.documents import ACCEPTED, MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, decode
 from hypercontainer.image.endpoints import Endpoint
 from hypercontainer.image.reference import is_digest
 from hypercontainer.image.transport import (
@@ -40,6 +41,8 @@ MANIFEST_DEADLINE_S = 60.0
 MAX_ERROR_BYTES = 64 << 10
 UPLOAD_CHUNK_BYTES = 32 << 20
 MAX_REFERRER_PAGES = 8
+MAX_TAG_PAGES = 1000
+MAX_TAGS = 100_000
 WITHOUT_REFERRERS = (400, 404, 405, 501)  # what registries of before 1.1 say
 _NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 
@@ -51,6 +54,21 @@ class _ErrorEntry(msgspec.Struct, frozen=True):
 
 class _Errors(msgspec.Struct, frozen=True):
     errors: list[_ErrorEntry] = []
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    tags: list[str] | None = None
+
+
+class _Found(msgspec.Struct, frozen=True):
+    name: str = ""
+    description: str | None = None
+    star_count: int = 0
+    is_official: bool = False
+
+
+class _Search(msgspec.Struct, frozen=True):
+    results: list[_Found] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,7 @@ class Repository:
         self._scopes = (f"repository:{self.name}:{'pull,push' if push else 'pull'}",)
 
     def __str__(self) -> str:
-        return f"{self.endpoint.host}/{self.name}"
+        return f"{self.endpoint.host}/{self.name}".rstrip("/")  # of none, the registry
 
     def manifest(self, reference: str) -> ServedManifest:
         """The manifest or index of a tag or digest; NotFound when the server has none."""
@@ -119,6 +137,37 @@ class Repository:
             raw, path = retrying(functools.partial(get, path), self._transport.config, self._guard)
             pages.append(raw)
         return pages if pages[0] else None
+
+    def tags(self) -> list[str]:
+        """All of the repository's."""
+        what, path = f"tags of {self}", "tags/list"
+        found: list[str] = []
+        for _ in range(MAX_TAG_PAGES):
+            raw, path = self._page(path, what)
+            found += decode(raw, _Tags, what).tags or ()
+            if not path or len(found) > MAX_TAGS:
+                break
+        return found[:MAX_TAGS]
+
+    def search(self, term: str, limit: int) -> list[SearchResult]:
+        """What repositories of the whole registry are found by ``term``."""
+        what = f"search of {self.endpoint.host}"
+        path = urljoin(f"{self._base()}/", f"v1/search?{urlencode({'q': term, 'n': limit})}")
+        raw, _ = self._page(path, what, scopes=())
+        found = decode(raw, _Search, what).results or ()
+        return [SearchResult(x.name, x.description or "", x.star_count, x.is_official) for x in found][:limit]
+
+    def _page(self, path: str, what: str, scopes: tuple[str, ...] | None = None) -> tuple[bytes, str]:
+        """A document of a listing, and the path of the next, or ""."""
+
+        def get() -> tuple[bytes, str]:
+            response = self._call("GET", path, {}, scopes=scopes)
+            self._expect(response, (200,), what)
+            following = _NEXT.search(response.headers.get("Link", ""))
+            raw = read_body(response, MAX_MANIFEST_BYTES, what, self._guard, MANIFEST_DEADLINE_S)
+            return raw, following[1] if following else ""
+
+        return retrying(get, self._transport.config, self._guard)
 
     def small_blob(self, descriptor: Descriptor, what: str) -> bytes:
         """A blob's bytes, checked."""

@@ -17,7 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hypercontainer.errors import DigestMismatch, ImageError, InvalidArgument, LayerError, NotFound, Remedy
+from hypercontainer.contract.images import PullTarget
+from hypercontainer.errors import (
+    DigestMismatch,
+    ImageError,
+    InvalidArgument,
+    LayerError,
+    NoSuchImage,
+    NotFound,
+    Remedy,
+)
 from hypercontainer.image import importing, local, trust
 from hypercontainer.image.ahead import Ahead, Arrivals
 from hypercontainer.image.archive_read import Loaded, images
@@ -31,6 +40,7 @@ from hypercontainer.image.endpoints import origin
 from hypercontainer.image.flights import Flights
 from hypercontainer.image.history import entries
 from hypercontainer.image.importing import IMPORTED, Making
+from hypercontainer.image.inquiries import Inquiries
 from hypercontainer.image.layered import record_over
 from hypercontainer.image.members import take
 from hypercontainer.image.metadata import Metadata, Record
@@ -52,6 +62,7 @@ from hypercontainer.image.pull import (
     ReportProgress,
     assembled,
     diff_ids_of,
+    id_of,
     in_parallel,
     record_ahead,
     record_of,
@@ -59,7 +70,7 @@ from hypercontainer.image.pull import (
     sources_of,
 )
 from hypercontainer.image.push import Pusher, with_gzip_layers
-from hypercontainer.image.reference import normalize_registry, parse
+from hypercontainer.image.reference import parse
 from hypercontainer.image.registry import Repository
 from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.transport import Transport
@@ -86,6 +97,7 @@ class ImageStore:
         self._flights = Flights()
         self._doomed: set[str] = set()
         self._uses = local.Uses()
+        self.inquiries = Inquiries(self._transport, self._operation)
         self.arrivals = Arrivals(self._metadata, self._blobs, self._transport, self._operation, self._work)
         self._sweep()
 
@@ -107,6 +119,7 @@ class ImageStore:
         progress: ReportProgress | None = None,
         cancelled: threading.Event | None = None,
         artifacts: bool = True,
+        found: Callable[[PullTarget], None] = lambda _: None,
     ) -> Image:
         """Bring an image and point ``reference`` at it; where it is an artifact, and no ``artifacts`` are wanted,
         InvalidArgument.
@@ -114,6 +127,7 @@ class ImageStore:
         ``prepare`` is called once per layer, in a worker thread, when the layer's blob is verified (also when
         it was there before), ``assemble`` at the end with the layers' diff IDs: what they raise fails the pull.
         The image is registered after all have returned; or, where ``ahead`` takes it on to bring the layers, at once.
+        ``found`` is told what the reference leads to, once that may come.
         Untrusted, before any layer comes, where the policy asks for a signature that the registry has not.
         ``credentials`` are for the reference's own registry; mirrors are asked without.
         """
@@ -125,6 +139,7 @@ class ImageStore:
             if manifest.artifact_type and not artifacts:
                 raise not_to_run(wanted.familiar(), manifest.artifact_type)
             verified = trust.at_pull(self._policy, wanted, resolved, sources)
+            found(local.pull_target(self._metadata, wanted, resolved.named_digest, id_of(manifest, digest)))
             tags = [] if wanted.digest else [wanted.canonical]
             digests = [(wanted.name, resolved.named_digest)]
             able = None if manifest.artifact_type else ahead
@@ -290,9 +305,9 @@ class ImageStore:
         *,
         format: str = "docker",  # noqa: A002
         cancelled: threading.Event | None = None,
-    ) -> None:
+    ) -> builtins.list[str]:
         """Write images as one archive; ``format``: docker or oci.  A repository without a tag is all of its tags; what
-        is named by ID is saved without one."""
+        is named by ID is saved without one.  Their IDs."""
         if format not in ("docker", "oci"):
             raise InvalidArgument(f"save: format {format!r} is not docker or oci")
         names = local.find_each(self._metadata, references)
@@ -302,12 +317,8 @@ class ImageStore:
                 check_images(records)
                 write_docker(self._blobs, names, records, out, self.config.max_blob_bytes, guard)
             else:
-                platforms = {
-                    i: parse_config(r.config, f"image {i}").platform
-                    for i, r in records.items()
-                    if not r.artifact_type
-                }
-                write_oci(self._blobs, names, records, platforms, out, guard)
+                write_oci(self._blobs, names, records, out, guard)
+            return builtins.list(names)
 
     # Images that are here
 
@@ -384,16 +395,15 @@ class ImageStore:
     ) -> PruneReport:
         """Delete untagged images, or all, but for those that containers use (``in_use``), and every leftover.
 
-        ``matches`` narrows it down, for filters.
-        """
+        ``matches`` narrows it down, for filters."""
         before = sum(self._blobs.usage().values())
-        removed: list[Removed] = []
+        removed: list[tuple[Removed, ...]] = []
         for image in local.unused(self._metadata, self._uses, in_use):
             if (all_unused or image.dangling) and matches(image):
                 self._metadata.forget(image=image.id)
                 self._doomed |= {layer.digest for layer in image.layers}
-                removed += [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
-                removed.append(Removed(deleted=image.id))
+                names = [Removed(untagged=name) for name in (*image.references, *image.repo_digests)]
+                removed.append((*names, Removed(deleted=image.id)))
         self._sweep(leftovers=True)
         return PruneReport(tuple(removed), max(0, before - sum(self._blobs.usage().values())))
 
@@ -418,17 +428,6 @@ class ImageStore:
         kept = {digest: size for digest, size in sizes.items() if digest in needed}
         total = sum(sizes.values()) + partial
         return DiskUsage(len(self._metadata.ids()), len(kept), total, total - sum(kept.values()))
-
-    def check_credentials(
-        self, registry: str, credentials: Credentials, *, cancelled: threading.Event | None = None
-    ) -> str:
-        """Log in: Unauthorized unless the registry takes ``credentials``.
-
-        Returns the identity token to keep instead of the password, '' where the registry has none.
-        """
-        name = normalize_registry(registry)
-        with self._operation(f"log in to {name}", cancelled) as guard:
-            return Repository(self._transport, origin(name, self.config), "", credentials, guard).ping()
 
     # Inside
 
@@ -487,7 +486,7 @@ class ImageStore:
         """The record of an image whose blobs are all there: a damaged disk may have lost some."""
         record = self._metadata.record(image_id)
         if record is None:
-            raise NotFound(f"no such image: {image_id}")
+            raise NoSuchImage(image_id)
         self.arrivals.check_whole(image_id)
         for layer in record.layers:
             self._need(layer)
@@ -496,5 +495,5 @@ class ImageStore:
     def _image(self, image_id: str) -> Image:
         image = self._metadata.image(image_id)
         if image is None:
-            raise NotFound(f"no such image: {image_id}")
+            raise NoSuchImage(image_id)
         return image

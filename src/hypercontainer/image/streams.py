@@ -14,7 +14,7 @@ from isal import igzip, isal_zlib
 
 from hypercontainer.errors import ImageError
 from hypercontainer.image.blobs import CHUNK_BYTES, compression_of
-from hypercontainer.image.cancel import Guard
+from hypercontainer.image.cancel import Cancellation, Guard
 from hypercontainer.linux.unpack import FORMATS, Damaged, Unpacked
 
 if sys.version_info >= (3, 14):
@@ -129,6 +129,16 @@ def damage_errors(what: str) -> Iterator[None]:
         yield
     except DAMAGE as error:
         raise ImageError(f"{what}: the compressed data is damaged or ends early: {error}") from error
+
+
+def unpacked(stream: BinaryIO, out: BinaryIO, cancelled: Cancellation) -> None:
+    """A context of a build, of whatever compression, into ``out`` in plain; as large as it is: who takes it says when
+    it is too much."""
+    with damage_errors("the context"):
+        out.writelines(
+            pieces(sniffed(Metered(stream, Guard("build", cancelled), sys.maxsize, "the context")))
+        )
+    out.flush()
 
 
 def pieces(stream: BinaryIO) -> Iterator[bytes]:

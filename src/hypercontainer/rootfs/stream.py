@@ -73,12 +73,16 @@ class CompressedSource:
         return data
 
 
+def compression_of(start: bytes) -> str:
+    """By its first `MAGIC_BYTES`; "none" of what is not known."""
+    return next((name for magic, name in MAGICS if start.startswith(magic)), "none")
+
+
 def open_decompressed(source: CompressedSource, compression: str) -> Readable:
     """``source`` as the uncompressed bytes; "auto" goes by the first bytes, and takes what it does not know for
     an uncompressed tar.  Frames and members that follow one another are read as one stream."""
     if compression == "auto":
-        start = source.peek(MAGIC_BYTES)
-        compression = next((name for magic, name in MAGICS if start.startswith(magic)), "none")
+        compression = compression_of(source.peek(MAGIC_BYTES))
     raw = cast(BinaryIO, source)
     match compression:
         case "none":

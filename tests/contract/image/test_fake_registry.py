@@ -71,7 +71,7 @@ def test_pull(fake: Any, new_store: NewStore) -> None:
     seen.clear()
     assert store.pull(f"{fake.host}/app:1", progress=seen.append, prepare=prepare) == image
     assert len(prepared) == 4  # whoever prepares may have lost what it made
-    assert {p.status for p in seen} == {"waiting", "exists", "extracting", "done"}
+    assert {p.status for p in seen} == {"exists", "extracting", "done"}
     assert [path for _, path, _ in fake.log if any(layer.digest in path for layer in image.layers)] == []
 
 

@@ -162,9 +162,9 @@ def test_a_private_registry(new_registry: NewRegistry, new_store: NewStore, tmp_
     host = new_registry({"htpasswd": {"realm": "r", "path": str(tmp_path / "htpasswd")}})
     me = Credentials("me", "p:w")
     store = new_store()
-    assert store.check_credentials(host, me) == ""
+    assert store.inquiries.check_credentials(host, me) == ""
     with pytest.raises(Unauthorized):
-        store.check_credentials(host, Credentials("me", "no"))
+        store.inquiries.check_credentials(host, Credentials("me", "no"))
     store.import_(io.BytesIO(root_tar(b"x")), reference=f"{host}/app:1")
     with pytest.raises(Unauthorized) as caught:
         store.push(f"{host}/app:1")

@@ -21,9 +21,9 @@ def test_basic(fake: Any, new_store: NewStore) -> None:
     fake.authorize = fake.basic("me", "p:w")
     store = new_store()
     assert store.pull(f"{fake.host}/x:1", credentials=Credentials("me", "p:w")).layers
-    assert store.check_credentials(fake.host, Credentials("me", "p:w")) == ""
+    assert store.inquiries.check_credentials(fake.host, Credentials("me", "p:w")) == ""
     with pytest.raises(Unauthorized, match="refused the credentials"):
-        store.check_credentials(fake.host, Credentials("me", "wrong"))
+        store.inquiries.check_credentials(fake.host, Credentials("me", "wrong"))
     with pytest.raises(Unauthorized, match="wants credentials") as caught:
         store.pull(f"{fake.host}/x:1")
     assert [remedy.call for remedy in caught.value.remedies] == ["images.authenticate"]
@@ -97,7 +97,7 @@ def test_an_identity_token_is_got_at_login_and_used(fake: Any, new_store: NewSto
     fake.add_image("1", b"a")
     tokens = TokenServer(fake)
     store = new_store()
-    assert store.check_credentials(fake.host, Credentials("me", "pw")) == "identity"
+    assert store.inquiries.check_credentials(fake.host, Credentials("me", "pw")) == "identity"
     tokens.asked.clear()
     store.pull(f"{fake.host}/x:1", credentials=Credentials(identity_token="identity"))
     ((method, query, authorization),) = tokens.asked

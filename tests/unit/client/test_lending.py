@@ -11,12 +11,12 @@ import pytest
 
 from answering import Answering
 from hypercontainer.client.lending import Lender
-from hypercontainer.contract.frames import frame
+from hypercontainer.contract.lent import WINDOW_BYTES, credit, data, gone
 
 
-def in_capitals(data: bytes) -> bytes:
+def in_capitals(said: bytes) -> bytes:
     """The word "end" is answered with the end of the connection."""
-    return b"" if data == b"end" else data.upper()
+    return b"" if said == b"end" else said.upper()
 
 
 @pytest.fixture
@@ -46,29 +46,49 @@ def said(side: socket.socket, wanted: bytes) -> None:
 
 
 def test_two_at_once_and_one_after_the_other(side: socket.socket) -> None:
-    side.sendall(frame(0, b"one") + frame(3, b"two"))
+    side.sendall(data(0, b"one") + data(3, b"two"))
+    said(side, credit(0, 3) + credit(3, 3))
     got = read(side, 22)
-    assert sorted((got[:11], got[11:])) == sorted((frame(0, b"ONE"), frame(3, b"TWO")))
-    side.sendall(frame(0))  # it left; so the channel is free
-    said(side, frame(0))
-    side.sendall(frame(0, b"again"))
-    said(side, frame(0, b"AGAIN"))
+    assert sorted((got[:11], got[11:])) == sorted((data(0, b"ONE"), data(3, b"TWO")))
+    side.sendall(gone(0))
+    said(side, gone(0))  # so the channel is free
+    side.sendall(data(0, b"again"))
+    said(side, credit(0, 5) + data(0, b"AGAIN"))
+
+
+def test_one_direction_ends_and_the_other_goes_on(side: socket.socket) -> None:
+    side.sendall(data(1, b"last words") + data(1))
+    said(side, credit(1, 10) + data(1, b"LAST WORDS") + data(1) + gone(1))
 
 
 def test_the_agent_ends_first(side: socket.socket) -> None:
-    side.sendall(frame(1, b"end"))
-    said(side, frame(1))
-    side.sendall(frame(1, b"late") + frame(1))  # of the one that has ended: said before its end was known
-    side.sendall(frame(1, b"new"))
-    said(side, frame(1, b"NEW"))
+    side.sendall(data(1, b"end"))
+    said(side, credit(1, 3) + data(1))
+    side.sendall(data(1))
+    said(side, gone(1))
+    side.sendall(data(1, b"late") + gone(1))  # of the one that has ended: said before that was known
+    side.sendall(data(1, b"new"))
+    said(side, credit(1, 3) + data(1, b"NEW"))
+
+
+def test_what_has_no_credit_waits(side: socket.socket) -> None:
+    for _ in range(2):
+        side.sendall(data(2, b"x" * 30000))
+    got = b""
+    while got.count(b"X") < WINDOW_BYTES:
+        got += side.recv(65536)
+    assert got.count(b"X") == WINDOW_BYTES
+    side.sendall(credit(2, WINDOW_BYTES))
+    while got.count(b"X") < 60000:
+        got += side.recv(65536)
 
 
 def test_no_agent(tmp_path: Path) -> None:
     near, far = socket.socketpair()
     lender = threading.Thread(target=Lender(far, str(tmp_path / "nothing")).run)
     lender.start()
-    near.sendall(frame(0, b"hello"))
-    said(near, frame(0))
+    near.sendall(data(0, b"hello"))
+    said(near, gone(0))
     near.close()
     lender.join(20)
     far.close()

@@ -128,8 +128,8 @@ def test_compressed_layers_in_a_docker_archive(store: ImageStore, made: Any) -> 
         ("zstd", made.digest(packed[1])),
     ]
     members = saved(store, "x")
-    assert members[made.digest(A)[7:] + ".tar"] == A
-    assert members[made.digest(B)[7:] + ".tar"] == B
+    assert members["blobs/sha256/" + made.digest(A)[7:]] == A
+    assert members["blobs/sha256/" + made.digest(B)[7:]] == B
 
 
 def test_oci_layout_keeps_its_manifest(store: ImageStore, made: Any) -> None:
@@ -187,6 +187,41 @@ def test_what_is_saved_is_loaded_again(store: ImageStore, made: Any, tmp_path: P
         or layout == "docker"
     )
     other.close()
+
+
+def test_a_docker_archive_is_a_layout_too_and_its_manifest_nobodys(
+    store: ImageStore, made: Any, tmp_path: Path
+) -> None:
+    load(store, made.tar(made.oci_files([A, B], "quay.io/app:2")))
+    load(store, made.docker_archive([A], ["app:1"]))
+    out = io.BytesIO()
+    app, other = store.get("app:1"), store.get("quay.io/app:2")
+    assert store.save(["app:1", "quay.io/app:2"], out) == [app.id, other.id]
+    members = saved(store, "app:1", "quay.io/app:2")
+    assert json.loads(members["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    entries = json.loads(members["manifest.json"])
+    assert [entry["RepoTags"] for entry in entries] == [["app:1"], ["quay.io/app:2"]]
+    described = json.loads(members["index.json"])["manifests"]
+    for entry, descriptor in zip(entries, described, strict=True):
+        raw = members["blobs/" + descriptor["digest"].replace(":", "/")]
+        manifest = json.loads(raw)
+        assert (made.digest(raw), len(raw)) == (descriptor["digest"], descriptor["size"])
+        layers = [x["digest"].replace("sha256:", "blobs/sha256/") for x in manifest["layers"]]
+        assert (entry["Layers"], [len(members[x]) for x in layers]) == (
+            layers,
+            [x["size"] for x in manifest["layers"]],
+        )
+    assert described[0]["annotations"]["io.containerd.image.name"] == "docker.io/library/app:1"
+    assert json.loads(members["repositories"]) == {
+        "app": {"1": made.digest(A)[7:]},
+        "quay.io/app": {"2": made.digest(B)[7:]},
+    }
+    loaded = ImageStore(tmp_path / "other")
+    load(loaded, out.getvalue())
+    with loaded._operation("compress", None) as guard:
+        record = loaded._pushable(loaded._whole(other.id), guard)  # as of an archive without a manifest
+    assert {layer.compression for layer in record.layers} == {"gzip"}
+    loaded.close()
 
 
 def test_save_checks_the_diff_id(store: ImageStore, made: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import InvalidArgument, Unauthorized, Unavailable
-from hypercontainer.image import credentials
+from hypercontainer.image import credentials, docker_config
 from hypercontainer.image.credentials import Credentials
 
 HELPER = """#!/bin/sh
@@ -51,8 +51,8 @@ def auth(user: str, password: str) -> dict[str, str]:
 
 
 def test_where_the_file_is() -> None:
-    assert credentials.config_path({"DOCKER_CONFIG": "/x"}) == Path("/x/config.json")
-    assert credentials.config_path({"HOME": "/home/a"}) == Path("/home/a/.docker/config.json")
+    assert docker_config.config_path({"DOCKER_CONFIG": "/x"}) == Path("/x/config.json")
+    assert docker_config.config_path({"HOME": "/home/a"}) == Path("/home/a/.docker/config.json")
 
 
 def test_entries_in_all_their_spellings(tmp_path: Path) -> None:

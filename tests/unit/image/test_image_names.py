@@ -117,7 +117,7 @@ def test_a_layer_of_an_index_keeps_its_digest(store: ImageStore, made: Any, name
     out = io.BytesIO()
     store.save(["localhost/x:1"], out)
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as tar:
-        file = tar.extractfile(made.digest(A)[7:] + ".tar")
+        file = tar.extractfile("blobs/" + made.digest(A).replace(":", "/"))
         assert file is not None and file.read() == A
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hypercontainer.client.dockerfile import images
+from hypercontainer.image.dockerfile import images
 
 
 @pytest.mark.parametrize(
