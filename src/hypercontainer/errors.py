@@ -3,7 +3,10 @@
     HyperError
     ├── InvalidArgument       the caller's input is wrong: names the field and what it takes
     ├── NotFound              the named object does not exist
+    │   └── NoSuchImage       ... which is an image; carries what was asked for
     ├── Conflict              the object exists, or is in a state that forbids the operation
+    │   ├── ImageInUse        containers use the image; carries its ID and their names
+    │   └── ReadOnly          ... because nothing may be written there
     ├── NotSupported          understood, and not to be had here: says where it is
     ├── Unavailable           something this needs is missing, full or down; says how to mend it
     ├── Cancelled             whoever asked for it took it back
@@ -105,9 +108,31 @@ class NotFound(HyperError):
     status = 404
 
 
+class NoSuchImage(NotFound):
+    """``name``: what was asked for."""
+
+    def __init__(self, name: str, *, remedies: Sequence[Remedy] = ()) -> None:
+        super().__init__(f"no such image: {name}", remedies=remedies)
+        self.name = name
+
+
 class Conflict(HyperError):
     code = "conflict"
     status = 409
+
+
+class ImageInUse(Conflict):
+    """``name``: of the image as it was given; ``users``: names."""
+
+    def __init__(self, name: str, image_id: str, users: Sequence[str], *, remedies: Sequence[Remedy]) -> None:
+        super().__init__(f"image {name} is used by container {', '.join(users[:5])}", remedies=remedies)
+        self.name = name
+        self.image_id = image_id
+        self.users = tuple(users)
+
+
+class ReadOnly(Conflict):
+    pass
 
 
 class NotSupported(HyperError):

@@ -165,10 +165,13 @@ class Inspect(Summary, frozen=True, kw_only=True):
     disks: dict[str, str] = field(
         default_factory=dict
     )  # of hyperd's volumes: their files on the host, by name; of volumes that are images: their IDs
+    asked: dict[str, Any] = field(
+        default_factory=dict
+    )  # parts of Docker's Config and HostConfig as they came, which ``spec`` says in other words or not at all
 
 
 class Process(Struct, frozen=True, kw_only=True):
-    """A line of ``hyper top``; ``pid`` as the container sees it."""
+    """A line of ``hyper top``; ``pid`` as the container sees it.  ``name``: the kernel's, of at most 15 characters."""
 
     pid: int
     ppid: int
@@ -180,6 +183,9 @@ class Process(Struct, frozen=True, kw_only=True):
     state: str
     tty: str
     command: str
+    name: str = ""
+    threads: int = 1
+    virtual_bytes: int = 0
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -265,6 +271,8 @@ class Info(Struct, frozen=True, kw_only=True):
     set_aside: tuple[str, ...] = ()  # what no record names, in words
     architectures: tuple[str, ...] = ()  # of VMs that can be run, this machine's first
     verity: str = ""  # whether guests check what they read of images: off, auto, required
+    id: str = ""  # a UUID of this hyperd's root directory
+    docker_host: str = ""  # where Docker's API is served; "" where it is not
 
 
 class ExecState(Struct, frozen=True, kw_only=True):
@@ -391,6 +399,8 @@ class NetworkInfo(Struct, frozen=True, kw_only=True):
     internal: bool = False
     mtu: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    attachable: bool = False
     members: tuple[NetworkMember, ...] = ()
     services: tuple[ServiceInfo, ...] = ()
     configuration: dict[str, Any] = field(default_factory=dict)

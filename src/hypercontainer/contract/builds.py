@@ -28,16 +28,17 @@ class BuildSecret(Struct, frozen=True, forbid_unknown_fields=True):
 class BuildSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """``dockerfile``: its text, ``dockerfile_name`` what it is called in messages, ``ignore`` the text of an ignore
     file of its own.  ``remote``: a URL that is the context, and then there is no input.  ``images``: those of hyperd's
-    store that the builder gets before it begins, by the names by which the Dockerfile may name them.
+    store that the builder gets before it begins, by the names by which the Dockerfile may name them; what one in a
+    context that is sent names is looked for by hyperd itself.
 
     ``ssh``: IDs of agents, which are lent by ``images.lend_agent``; ``ssh_keys``: by ID, private keys.
     ``output``: "image" puts it into the store, under ``tags``; the others are archives: "tar" of its files, "oci" and
     "docker" of the image.
     """
 
-    dockerfile: Text | None = None  # None: the remote's
+    dockerfile: Text | None = None  # None: it is in the context
     dockerfile_name: FileName = "Dockerfile"
-    dockerfile_path: str = ""  # in a remote context
+    dockerfile_path: str = ""  # in the context; "": Dockerfile
     ignore: Text | None = None
     remote: Annotated[
         str, Meta(pattern=r"^((https?|git|ssh)://|git@|github\.com/)[^\x00]+$|^$", max_length=4096)

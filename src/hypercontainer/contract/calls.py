@@ -119,6 +119,7 @@ class ImportQuery(Request, frozen=True):
     reference: str | None = None
     message: str = ""
     change: tuple[str, ...] = ()
+    platform: str | None = None
 
 
 class RemoveImageQuery(Request, frozen=True):

@@ -21,6 +21,8 @@ class ImageSummary(Struct, frozen=True, kw_only=True):
     containers: int = 0
     content_bytes: int = 0  # of its blobs as they came; ``size_bytes``: unpacked
     manifest_digest: str = ""
+    manifest_type: str = ""
+    manifest_bytes: int = 0
     coming: bool = False  # it is used while its layers come
 
 
@@ -37,6 +39,7 @@ class HistoryLine(Struct, frozen=True, kw_only=True):
     created_by: str
     size_bytes: int
     comment: str
+    references: tuple[str, ...] = ()  # the image's, of the newest step
 
 
 class Removed(Struct, frozen=True, omit_defaults=True):
@@ -51,3 +54,33 @@ class LayerProgress(Struct, frozen=True):
     status: str
     current: int
     total: int
+
+
+class ImagesPruned(Struct, frozen=True):
+    removed: tuple[Removed, ...]
+    space_reclaimed_bytes: int
+
+
+class PullTarget(Struct, frozen=True):
+    """What a reference has led to at its registry, before anything more of it comes.  ``digest``: of the image, or of
+    the index that it is in; ``known``: the reference leads to it here already, ``here``: or another one does."""
+
+    digest: str
+    known: bool
+    here: bool
+
+
+class Described(Struct, frozen=True):
+    """What a registry has under a reference.  ``platforms``: architecture, os and, where it has one, variant."""
+
+    digest: str
+    media_type: str
+    size_bytes: int  # of the manifest or index
+    platforms: tuple[dict[str, str], ...]
+
+
+class SearchResult(Struct, frozen=True):
+    name: str
+    description: str
+    stars: int
+    official: bool

@@ -13,6 +13,7 @@ DEFAULT = "bridge"
 USER, NONE = "user", "none"
 # Begins the names of networks that plugins of others make (CNI).
 CNI = "cni:"
+DRIVER, CNI_DRIVER = "bridge", "cni"
 MTU_MIN, MTU_MAX = 576, 65521
 SERVICES_MAX = 100  # of a pod
 PEERS_MAX = 100  # behind one of these
@@ -28,7 +29,8 @@ class Subnet(Struct, frozen=True, forbid_unknown_fields=True):
 
 class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """``subnets`` (): one that nobody on this machine has; of each version of IP at most one.  ``internal``: there is
-    no way out of it.  ``mtu`` None: the host's."""
+    no way out of it.  ``mtu`` None: the host's.  ``options`` and ``attachable``: what Docker's clients say besides;
+    it changes nothing, and is shown to them again."""
 
     name: str
     subnets: tuple[Subnet, ...] = ()
@@ -36,6 +38,8 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
     internal: bool = False
     mtu: int | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    attachable: bool = False
 
 
 class Join(Struct, frozen=True, forbid_unknown_fields=True):

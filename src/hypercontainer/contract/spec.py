@@ -60,8 +60,20 @@ class RestartPolicy(Struct, frozen=True, forbid_unknown_fields=True):
     backoff: str = "docker"
 
 
+class Syslog(Struct, frozen=True, forbid_unknown_fields=True):
+    """A syslog server.  ``address``: udp://HOST[:PORT], tcp://HOST[:PORT], unix:///PATH or unixgram:///PATH; "": the
+    host's /dev/log.  ``facility``: a name or a number; ``format``: "" or rfc3164, rfc5424, rfc5424micro.  ``tag``: with
+    {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageID}}, {{.ImageFullID}}, {{.ImageName}}, {{.DaemonName}}; "": {{.ID}}."""
+
+    address: str = ""
+    facility: str = "daemon"
+    format: str = ""
+    tag: str = ""
+
+
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """``driver``: "file", or "none".  The newest ``max_files`` files of ``max_size_bytes`` are kept.
+    """``driver``: "file", "none", or "syslog", which sends to a server what the files have.  The newest ``max_files``
+    files of ``max_size_bytes`` are kept.
 
     None: what the configuration says; a container that was created has all three.
     """
@@ -69,6 +81,7 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     driver: str | None = None
     max_size_bytes: int | None = None
     max_files: int | None = None
+    syslog: Syslog | None = None
 
 
 class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,6 +117,9 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # "name:address"
+    links: tuple[
+        str, ...
+    ] = ()  # "name:alias": what it calls a container of its networks; ":alias" may be left out
     host_loopback: tuple[int, ...] = ()  # TCP ports of the host's loopback address that are open to it
     mac_address: str | None = None
     secret_headers: tuple[SecretHeader, ...] = ()
@@ -117,6 +133,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     volumes: tuple[Volume, ...] = ()  # that come with it
     mounts: tuple[VolumeMount, ...] = ()  # of these, or of its pod's
     files: tuple[InjectedFile, ...] = ()
+    api_socket: str | None = None  # where its programs find Docker's API, with its creator's rights
 
     # resources
     memory_bytes: int | None = None  # of the VM
@@ -129,6 +146,7 @@ class ContainerSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     # privileges, inside the VM
     privileged: bool = False
+    devices: tuple[str, ...] = ()  # of the guest's own kernel: "/dev/fuse", "/dev/net/tun:/dev/tun"
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False

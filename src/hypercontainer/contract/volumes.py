@@ -5,7 +5,7 @@ Part of what a user asks for (``spec.py``, ``pod.py``): wire form and stored for
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"  # of a volume that nobody has named, as Docker says it
 
@@ -31,7 +31,7 @@ class NfsShare(Struct, frozen=True, forbid_unknown_fields=True, tag="nfs", tag_f
 class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", tag_field="kind"):
     """A volume of hyperd's (``hyper volume ls``): an ext4 disk, or a directory that several VMs may write to, made
     where there is none of this name.  ``type`` of a new one: "disk", "shared", or "": as hyperd is configured.
-    ``nfs``: a new one is no disk, but this directory of a server.
+    ``nfs``: a new one is no disk, but this directory of a server; ``labels``: of a new one.
 
     ``name`` "": a new one that nobody has named.  Its container's creation gives it an ID of 64 hexadecimal digits for
     a name, and says so by ``anonymous``."""
@@ -41,11 +41,12 @@ class NamedVolume(Struct, frozen=True, forbid_unknown_fields=True, tag="named", 
     anonymous: bool = False
     type: str = ""
     nfs: NfsShare | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
-    def labels(self) -> dict[str, str]:
-        """Of one that is made for it."""
-        return {ANONYMOUS_LABEL: ""} if self.anonymous else {}
+    def told(self) -> dict[str, str]:
+        """All labels of one that is made for it."""
+        return {**({ANONYMOUS_LABEL: ""} if self.anonymous else {}), **self.labels}
 
 
 class DiskImage(Struct, frozen=True, forbid_unknown_fields=True, tag="disk", tag_field="kind"):
@@ -79,7 +80,8 @@ class NetworkDisk(Struct, frozen=True, forbid_unknown_fields=True, tag="network"
 
 class HostPath(Struct, frozen=True, forbid_unknown_fields=True, tag="host", tag_field="kind"):
     """A file or directory of the host, shared with the guest.  ``expect``, as Kubernetes has it: "" (either),
-    "directory", "directory-or-create", "file", "file-or-create"."""
+    "directory", "directory-or-create", "file", "file-or-create"; or "any-or-create": either, and a new directory
+    where there is nothing."""
 
     path: str
     expect: str = ""

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,16 +37,16 @@ from hypercontainer.engine.sandbox import choice, layout, nfs, storage
 from hypercontainer.engine.sandbox.machine import Supplies, check_boot_files
 from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord
 from hypercontainer.errors import InvalidArgument, NotFound
+from hypercontainer.hypervisor.resources import memory_mib
 from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
 from hypercontainer.image.reference import parse
 from hypercontainer.linux.memory import total_bytes
 from hypercontainer.linux.waiting import ended
 from hypercontainer.rootfs import create_writable_disk
-from hypercontainer.semantics import defaults, docker, mounts
+from hypercontainer.semantics import api_socket, defaults, docker, mounts
 
 MIB = 1024 * 1024
-LEAST_MEMORY_MIB = 32
 DISK_BYTES = 10 * 1024 * MIB
 # What the guest's kernel, its init and the containers' page cache have beside what the containers may use.
 POD_OVERHEAD_BYTES = 48 * MIB
@@ -59,11 +60,14 @@ _PLAIN = ContainerSpec(image="")
 
 @dataclass(frozen=True)
 class Asker:
-    """On whose behalf something is made: ``uid`` None is nobody known; ``credentials`` are for the registry."""
+    """On whose behalf something is made: ``uid`` None is nobody known; ``credentials`` are for the registry.  ``said``:
+    what is kept with a container in the words of who asks.  ``networks_later``: they need not be there yet."""
 
     uid: int | None = None
     credentials: Credentials | None = None
     progress: ProgressSink | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
+    networks_later: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,16 +100,22 @@ class Creation:
         self._places = supplies.places
         self._config = config
 
-    async def container(self, spec: ContainerSpec, asker: Asker) -> Created:
-        """One, in the pod that it names or in one of its own."""
+    async def container(self, spec: ContainerSpec, asker: Asker, *, aliases: tuple[str, ...] = ()) -> Created:
+        """One, in the pod that it names, of which ``aliases`` are more names then, or in one of its own."""
+        spec = api_socket.asked_for(spec, self._config.docker_socket, asker.uid)
         if spec.pod is not None:
-            return await self._member(self._directory.get_pod(spec.pod, also_of_one=True), spec, asker)
+            pod = self._directory.get_pod(spec.pod, also_of_one=True)
+            return await self._member(pod, spec, asker, aliases)
         (created,) = (await self._pod(alone(spec), "", [spec], asker)).containers
         return created
 
-    async def pod(self, spec: PodSpec, asker: Asker) -> PodCreated:
+    async def pod(self, spec: PodSpec, asker: Asker, *, coupled: bool = False) -> PodCreated:
+        """``coupled``: it goes with its last container."""
+        own = self._config.docker_socket
+        members = tuple(api_socket.asked_for(member, own, asker.uid) for member in spec.containers)
+        spec = msgspec.structs.replace(spec, containers=members)
         with self._directory.reserved_pod(spec.name) as name:
-            return await self._pod(spec, name, spec.containers, asker)
+            return await self._pod(spec, name, members, asker, coupled=coupled)
 
     async def fetch(self, spec: ContainerSpec, asker: Asker) -> Image:
         """The image of one that is to be created, pulled where that is wanted.  NotSupported, before anything is
@@ -157,12 +167,18 @@ class Creation:
     # ------------------------------------------------------------------------------------- a pod
 
     async def _pod(
-        self, spec: PodSpec, name: str, members: Sequence[ContainerSpec], asker: Asker
+        self,
+        spec: PodSpec,
+        name: str,
+        members: Sequence[ContainerSpec],
+        asker: Asker,
+        *,
+        coupled: bool = False,
     ) -> PodCreated:
         """``name`` "": it is of the one container, and goes with it."""
         check_count(name, len(members))
         choice.check(spec.hypervisor, spec.accelerator)
-        joins = await self._joins(spec)
+        joins = await self._joins(spec, later=asker.networks_later)
         spec, members, secrets = apart(spec, members)
         await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))
         mounts.memory_volume(spec.shm_size_bytes, in_pod=bool(name))
@@ -182,7 +198,7 @@ class Creation:
             new = await stack.enter_async_context(self._volumes.made(volumes.values()))
             written_down = [await self._volumes.filling(draft.record, new) for draft in drafts]
             record = self._pod_record(spec, identifier, name, drafts, joins, asker)
-            record = msgspec.structs.replace(record, volume_images=images)
+            record = msgspec.structs.replace(record, volume_images=images, coupled=coupled)
             for draft in drafts:
                 await stack.enter_async_context(_made(self._places.container(draft.record.id)))
             write = bool(name) or not records[0].spec.read_only
@@ -217,12 +233,12 @@ class Creation:
             drafts.append(draft)
         return drafts
 
-    async def _joins(self, spec: PodSpec) -> tuple[Join, ...]:
+    async def _joins(self, spec: PodSpec, *, later: bool = False) -> tuple[Join, ...]:
         ports.check(spec.ports)
         check_mac(spec.mac_address)
         networks = self._supplies.networks
         networks.policing.policies.check(spec.network_policy)
-        joins = await networks.checked(spec.networks)
+        joins = await networks.checked(spec.networks, later=later)
         ports.check_reach(spec.ports, joins)
         networks.check_services(spec.services, joins)
         ports.check_open(spec.host_loopback, joins)
@@ -291,7 +307,7 @@ class Creation:
 
     # ------------------------------------------------------------------------------------- its containers
 
-    async def _member(self, pod: Pod, spec: ContainerSpec, asker: Asker) -> Created:
+    async def _member(self, pod: Pod, spec: ContainerSpec, asker: Asker, aliases: tuple[str, ...]) -> Created:
         """One more in a pod that is there."""
         with self._directory.reserved(spec.name) as name, ExitStack() as held:
             await pod.recovered.wait()
@@ -312,6 +328,7 @@ class Creation:
             with kept, held:
                 async with self._volumes.made(brought) as new, made, limited:
                     record = await self._volumes.filling(draft.record, new)
+                    record = msgspec.structs.replace(record, aliases=aliases)
                     check_count(pod.record.name, len(pod.members) + 1)  # others may have come meanwhile
                     if not pod.takes(draft.machine):
                         raise _of_another_architecture(pod.record.name, draft, pod.record.architecture)
@@ -355,6 +372,7 @@ class Creation:
             place=place or 0,
             labels={**image.config.labels, **spec.labels},
             volume_images=await self._volume_images(spec.volumes, [spec.image], asker, held),
+            asked=dict(asker.said),
         )
         return _Draft(record, image, machine, warnings)
 
@@ -439,27 +457,13 @@ async def _made(directory: Path, fill: Callable[[], None] = lambda: None) -> Asy
     aside.finished(directory)
 
 
-def memory_mib(wish_bytes: int) -> int:
-    whole = -(-wish_bytes // MIB)
-    if whole < LEAST_MEMORY_MIB:
-        raise InvalidArgument(
-            f"memory of {whole} MiB is too little for a VM", hint=f"at least {LEAST_MEMORY_MIB} MiB"
-        )
-    most = total_bytes() // MIB
-    if whole > most:
-        raise InvalidArgument(
-            f"memory of {whole} MiB is more than this machine has", hint=f"at most {most} MiB"
-        )
-    return whole
-
-
 def in_pod(spec: ContainerSpec, pod: PodSpec, name: str, identifier: str) -> ContainerSpec:
     """A member's specification with what its pod decides.  Raises InvalidArgument where it says that itself."""
-    for field in POD_WIDE:
-        if getattr(spec, field) != getattr(_PLAIN, field):
+    for said in POD_WIDE:
+        if getattr(spec, said) != getattr(_PLAIN, said):
             raise InvalidArgument(
                 f"pod {name} decides it, for all of its containers",
-                field=field,
+                field=said,
                 hint="say it where the pod is made",
             )
     group = () if pod.fs_group is None else (str(pod.fs_group),)

@@ -15,6 +15,7 @@ from pathlib import Path
 from hypercontainer.contract.volumes import NamedVolume, Volume
 from hypercontainer.engine import files, names
 from hypercontainer.engine.aside import Aside
+from hypercontainer.engine.container.api_socket import Door
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.events import EventBus
@@ -32,6 +33,7 @@ from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.linux.process import Identity, runs
+from hypercontainer.semantics.links import links
 
 RECOVERY_PATIENCE_S = 3.0
 
@@ -44,6 +46,7 @@ class Directory:
     ) -> None:
         self.containers: dict[str, Container] = {}
         self.pods: dict[str, Pod] = {}
+        self.api = Door()
         self._state = state
         self._supplies = supplies
         self._places = supplies.places
@@ -204,9 +207,11 @@ class Directory:
         if (found := self.pods.get(pod)) is None:
             return Known()
         records = found.records()
-        named = [each.name for each in records] + [found.record.name, found.record.hostname]
+        named = [name for each in records for name in (each.name, *each.aliases)]
+        named += [found.record.name, found.record.hostname]
         servers = found.record.spec.dns or next((each.spec.dns for each in records if each.spec.dns), ())
-        return Known(tuple(dict.fromkeys(name for name in named if name)), servers)
+        own = links(link for each in records for link in each.spec.links)
+        return Known(tuple(dict.fromkeys(name for name in named if name)), servers, own)
 
     def chains(self) -> set[tuple[str, ...]]:
         """Of the layers of all images that are used.  From any thread."""
@@ -278,6 +283,8 @@ class Directory:
             reserved=self.reserved,
             removed=self._removed,
             drop_volumes=self._drop_volumes,
+            api=self.api.connect,
+            left=pod.left,
         )
         container = Container(Kept(record, self._state.put_container), ties)
         self.containers[record.id] = pod.members[record.id] = container

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Sequence
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -78,7 +79,7 @@ class Engine:
         self.images = ImageService(self._store, supplies.layers, coming, events, directory.users_of)
         provisions = Provisions(supplies.volumes, coming, events)
         self.creation = Creation(directory, self.images, supplies, provisions, config)
-        self.containers = ContainerService(directory, self.creation, places, self.images)
+        self.containers = ContainerService(directory, self.creation, places, self.images, networks)
         self.execs = ExecService(directory)
         self.builds = BuildService(directory, self.creation, self.images, config)
         self.pods = PodService(directory, self.creation)
@@ -125,6 +126,11 @@ class Engine:
         await self.directory.open()
         self.services.look()
         self.builds.open()
+
+    def open_api(self, connect: Callable[[int], Awaitable[socket.socket]]) -> None:
+        """Docker's API, for containers that were given it: ``connect`` gives the near end of a new connection, with the
+        rights of the user of this number."""
+        self.directory.api.open(connect)
 
     async def close(self, *, stop_containers: bool = False) -> None:
         """Lets go of everything; pods live on unless told otherwise."""

@@ -68,7 +68,7 @@ class EventBus:
         self, *, since_ns: int | None, until_ns: int | None, wanted: Callable[[Event], bool]
     ) -> AsyncIterator[Event]:
         """Kept events since ``since_ns`` (none without it), then new ones until ``until_ns`` (without it, for ever)."""
-        follower = _Follower()
+        follower = _Follower(wanted)
         self._followers.add(follower)
         try:
             if since_ns is not None:
@@ -77,9 +77,7 @@ class EventBus:
                         yield event
             async with asyncio.timeout_at(_loop_time(until_ns)):
                 while True:
-                    event = await follower.get()
-                    if wanted(event):
-                        yield event
+                    yield await follower.get()
         except TimeoutError:
             return
         finally:
@@ -99,12 +97,17 @@ def _loop_time(until_ns: int | None) -> float | None:
 
 
 class _Follower:
-    def __init__(self) -> None:
+    """Who wants nothing of what happens is not woken by it."""
+
+    def __init__(self, wanted: Callable[[Event], bool]) -> None:
+        self._wanted = wanted
         self._queue = _Queue(BEHIND)
         self._arrived = asyncio.Event()
         self._lost = 0
 
     def put(self, event: Event) -> None:
+        if not self._wanted(event):
+            return
         self._lost += self._queue.put(event)
         self._arrived.set()
 

@@ -7,9 +7,12 @@ of the filter, with the rest of a sentence that begins with the value.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
+from hypercontainer.contract import times as moments
+from hypercontainer.engine import times
 from hypercontainer.engine.expressions import Expression
 from hypercontainer.errors import InvalidArgument
 
@@ -88,6 +91,16 @@ def number(of: Callable[[T], int | None]) -> Reader[T]:
         if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
             raise ValueError("is no number")
         return lambda thing: of(thing) == int(value)
+
+    return read
+
+
+def before(of: Callable[[T], str]) -> Reader[T]:
+    """A moment, that a time lies before."""
+
+    def read(value: str) -> Question[T]:
+        moment_ns = moments.moment_ns(value, time.time_ns())  # ValueError is what a reader raises
+        return lambda thing: times.to_ns(of(thing)) < moment_ns
 
     return read
 

@@ -1,11 +1,13 @@
-"""What images can be filtered by, as `docker images` has it."""
+"""What images can be filtered by, when they are listed and when those that nobody uses go, as Docker has it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from hypercontainer.engine import filters
+from hypercontainer.contract.times import moment_ns
+from hypercontainer.engine import filters, times
 from hypercontainer.engine.expressions import glob
 from hypercontainer.engine.filters import Filters, Question
 from hypercontainer.errors import InvalidArgument
@@ -27,22 +29,46 @@ def chosen(images: list[Image], wanted: Filters | None, find: Find) -> list[Imag
     return [named for image in found if (named := _named(image, patterns))]
 
 
+def to_prune(wanted: Filters | None) -> Question[Image]:
+    """Which of those that can go shall."""
+    return filters.question("images that nobody uses", _MADE, wanted)
+
+
 def _readers(find: Find) -> Mapping[str, filters.Reader[Image]]:
-    return {
-        "dangling": filters.truth(lambda image: image.dangling),
-        "label": filters.labels(lambda image: image.config.labels),
-        "before": lambda value: _older(find(value)),
-        "since": lambda value: _newer(find(value)),
+    named: dict[str, filters.Reader[Image]] = {
+        "dangling": filters.truth(_dangling),
+        "before": lambda value: _older(created_ns(find(value))),
+        "since": lambda value: _newer(created_ns(find(value))),
         REFERENCE: lambda value: lambda image: True,  # `chosen` looks at each name
     }
+    return _MADE | named
 
 
-def _older(than: Image) -> Question[Image]:
-    return lambda image: image.created < than.created
+def _dangling(image: Image) -> bool:
+    return image.dangling
 
 
-def _newer(than: Image) -> Question[Image]:
-    return lambda image: image.created > than.created
+def created_ns(image: Image) -> int:
+    """0 where nobody has said."""
+    try:
+        return times.to_ns(image.created)
+    except ValueError:
+        return 0
+
+
+def _older(than_ns: int) -> Question[Image]:
+    return lambda image: created_ns(image) < than_ns
+
+
+def _newer(than_ns: int) -> Question[Image]:
+    return lambda image: created_ns(image) > than_ns
+
+
+_MADE: dict[str, filters.Reader[Image]] = {
+    "label": filters.labels(lambda image: image.config.labels),
+    "label!": filters.without_labels(lambda image: image.config.labels),
+    "until": lambda value: _older(moment_ns(value, time.time_ns())),
+}
 
 
 def _pattern(value: str) -> Callable[[str], bool]:

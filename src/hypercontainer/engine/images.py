@@ -10,15 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from hypercontainer.contract.calls import AuthAnswer
-from hypercontainer.contract.images import HistoryLine, ImageInspect, ImageSummary, LayerProgress, Removed
+from hypercontainer.contract.images import (
+    Described,
+    HistoryLine,
+    ImageInspect,
+    ImagesPruned,
+    ImageSummary,
+    LayerProgress,
+    PullTarget,
+    Removed,
+    SearchResult,
+)
 from hypercontainer.engine import image_filters
 from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.events import EventBus
@@ -27,7 +38,7 @@ from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.engine.pipes import read_by
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import ImageError, NotFound, Remedy
-from hypercontainer.image import platforms
+from hypercontainer.image import model, platforms
 from hypercontainer.image.artifacts import not_to_run, unpackable
 from hypercontainer.image.cancel import Cancellation
 from hypercontainer.image.credentials import Credentials
@@ -39,6 +50,9 @@ from hypercontainer.rootfs import LayerStore
 # Each pull brings its layers in a few threads more.
 TRANSFERS_MAX = 16
 ARCHIVES_MAX = 64
+
+T = TypeVar("T")
+Found = Callable[[PullTarget], None]
 
 
 class ImageService:
@@ -73,6 +87,19 @@ class ImageService:
         """Of all images, canonical: the ID of the image that each leads to."""
         return await asyncio.to_thread(self._store.names)
 
+    async def shared_bytes(self) -> dict[str, int]:
+        """What each image takes on disk of layers that others have too, by its ID."""
+
+        def count() -> dict[str, int]:
+            layers = {image.id: {layer.diff_id for layer in image.layers} for image in self._store.list()}
+            users = Counter(diff_id for each in layers.values() for diff_id in each)
+            return {
+                identifier: sum(self._layer_bytes(diff_id) for diff_id in each if users[diff_id] > 1)
+                for identifier, each in layers.items()
+            }
+
+        return await asyncio.to_thread(count)
+
     async def inspect(self, ref: str) -> ImageInspect:
         image = await self.get(ref)
         return ImageInspect(
@@ -90,6 +117,7 @@ class ImageService:
                 created_by=entry.created_by,
                 size_bytes=entry.size_bytes,
                 comment=entry.comment,
+                references=entry.references,
             )
             for entry in entries
         ]
@@ -103,6 +131,7 @@ class ImageService:
         progress: ProgressSink | None = None,
         artifacts: bool = True,
         whole: bool = True,
+        found: Found | None = None,
     ) -> ImageSummary:
         image = await self.fetch(
             reference,
@@ -111,6 +140,7 @@ class ImageService:
             progress=progress,
             artifacts=artifacts,
             whole=whole,
+            found=found,
         )
         return self.summary(image)
 
@@ -123,10 +153,13 @@ class ImageService:
         progress: ProgressSink | None = None,
         artifacts: bool = True,
         whole: bool = True,
+        found: Found | None = None,
     ) -> Image:
         """``artifacts`` False: before anything of one that is no image is fetched, InvalidArgument.  ``whole``: with
-        all its layers; else they may come while the image is used."""
+        all its layers; else they may come while the image is used.  ``found`` is told what it will be, when nothing
+        speaks against that, and before any progress."""
         report = _reporter(progress)
+        tell = _on_loop(found or (lambda _: None))
         image = await self._transfers.cancellable(
             lambda cancelled: self._store.pull(
                 reference,
@@ -138,6 +171,7 @@ class ImageService:
                 progress=report,
                 cancelled=cancelled,
                 artifacts=artifacts,
+                found=tell,
             )
         )
         self._events.publish("image", "pull", image.id, name=reference)
@@ -176,8 +210,8 @@ class ImageService:
             self._events.publish("image", "load", image.id, name=", ".join(image.references))
         return [self.summary(image) for image in images]
 
-    async def take(self, stream: BinaryIO, references: Sequence[str]) -> None:
-        """The image of an archive, under these names and not those that it has there."""
+    async def take(self, stream: BinaryIO, references: Sequence[str]) -> str:
+        """The image of an archive, under these names and not those that it has there; its ID."""
         names = tuple(references)
         (image,) = await self._archives.cancellable(
             lambda cancelled: self._store.load(
@@ -189,15 +223,18 @@ class ImageService:
             )
         )
         self._events.publish("image", "build", image.id, name=", ".join(image.references))
+        return image.id
 
     async def save(self, ref: Sequence[str], out: BinaryIO, *, format: str = "docker") -> None:  # noqa: A002
         """``out`` is written, and flushed, in a worker thread."""
 
-        def write(cancelled: Cancellation) -> None:
-            self._store.save(ref, out, format=format, cancelled=cancelled)
+        def write(cancelled: Cancellation) -> list[str]:
+            saved = self._store.save(ref, out, format=format, cancelled=cancelled)
             out.flush()
+            return saved
 
-        await self._archives.cancellable(write)
+        for identifier in await self._archives.cancellable(write):
+            self._events.publish("image", "save", identifier, name=identifier)
 
     async def import_(
         self,
@@ -206,13 +243,16 @@ class ImageService:
         reference: str | None = None,
         change: Sequence[str] = (),
         message: str = "",
+        platform: str | None = None,
     ) -> ImageSummary:
-        """``change``: Dockerfile instructions."""
+        """``change``: Dockerfile instructions.  ``platform``: what its programs are for; None: this machine."""
+        made_for = platforms.parse(platform) if platform else None
         image = await self._archives.cancellable(
             lambda cancelled: self._store.import_(
                 stream,
                 reference=reference,
                 making=replace(IMPORTED, changes=change, message=message or IMPORTED.message),
+                platform=made_for,
                 prepare=self._preparer(None, cancelled),
                 assemble=lambda chain: self._layers.root_disk(chain, cancelled=cancelled.is_set),
                 cancelled=cancelled,
@@ -264,19 +304,64 @@ class ImageService:
             identifier = (await self.get(ref)).id
         removed = await asyncio.to_thread(self._store.remove, ref, force=force, in_use=self._users_of)
         await asyncio.to_thread(self._coming.look)
-        for line in removed:
+        return self._told(identifier, removed)
+
+    async def prune(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - as in `SystemService.prune`
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> ImagesPruned:
+        """Deletes images that no container uses and that have no name; ``all``: and those that have.  Filters: see
+        `image_filters`.  What their layers were made into stays."""
+        matches = image_filters.to_prune(filters)
+        report = await asyncio.to_thread(
+            self._store.prune, all_unused=all, in_use=self._users_of, matches=matches
+        )
+        await asyncio.to_thread(self._coming.look)
+        lines: list[Removed] = []
+        for gone in report.removed:
+            lines += self._told(gone[-1].deleted, gone)
+        self._events.publish("image", "prune", "", reclaimed=str(report.reclaimed_bytes))
+        return ImagesPruned(tuple(lines), report.reclaimed_bytes)
+
+    def _told(self, identifier: str, lines: Sequence[model.Removed]) -> list[Removed]:
+        for line in lines:
             action = "untag" if line.untagged else "delete"
             self._events.publish("image", action, identifier, name=line.untagged or line.deleted)
-        return [Removed(line.untagged, line.deleted) for line in removed]
+        return [Removed(line.untagged, line.deleted) for line in lines]
 
     async def authenticate(self, registry: str, credentials: Wanted) -> AuthAnswer:
         """Whether the registry takes them: what to tell the user, and an identity token or ""."""
         own = _own(credentials)
         assert own is not None
         token = await self._transfers.cancellable(
-            lambda cancelled: self._store.check_credentials(registry, own, cancelled=cancelled)
+            lambda cancelled: self._store.inquiries.check_credentials(registry, own, cancelled=cancelled)
         )
         return AuthAnswer("Login Succeeded", token)
+
+    async def tags(self, name: str, *, credentials: Wanted | None = None) -> list[str]:
+        """All that a repository has at its registry."""
+        own = _own(credentials)
+        return await self._transfers.cancellable(
+            lambda cancelled: self._store.inquiries.tags(name, own, cancelled=cancelled)
+        )
+
+    async def describe(self, reference: str, *, credentials: Wanted | None = None) -> Described:
+        """What a registry has under a reference."""
+        own = _own(credentials)
+        return await self._transfers.cancellable(
+            lambda cancelled: self._store.inquiries.describe(reference, own, cancelled=cancelled)
+        )
+
+    async def search(
+        self, registry: str, term: str, *, limit: int, credentials: Wanted | None = None
+    ) -> list[SearchResult]:
+        """Repositories of a registry that ``term`` finds; NotFound of one that does not search."""
+        own = _own(credentials)
+        return await self._transfers.cancellable(
+            lambda cancelled: self._store.inquiries.search(registry, term, limit, own, cancelled=cancelled)
+        )
 
     async def get(self, ref: str, *, platform: str | None = None) -> Image:
         """NotFound, too, where what is here is for another platform than ``platform``."""
@@ -335,6 +420,8 @@ class ImageService:
             "containers": len(self._users_of(image.id)),
             "content_bytes": image.size_bytes,
             "manifest_digest": image.manifest_digest,
+            "manifest_type": image.manifest_media_type,
+            "manifest_bytes": image.manifest_bytes,
             "coming": image.coming,
         }
 
@@ -355,13 +442,22 @@ def _reporter(sink: ProgressSink | None) -> Callable[[Progress], None] | None:
     """Carries progress from the store's threads to the loop's."""
     if sink is None:
         return None
-    loop = asyncio.get_running_loop()
+    tell = _on_loop(sink)
 
     def report(progress: Progress) -> None:
-        line = LayerProgress(progress.layer, progress.status, progress.current, progress.total)
-        loop.call_soon_threadsafe(sink, line)
+        tell(LayerProgress(progress.layer, progress.status, progress.current, progress.total))
 
     return report
+
+
+def _on_loop(sink: Callable[[T], None]) -> Callable[[T], None]:
+    """``sink``, for threads: it is called in this loop's."""
+    loop = asyncio.get_running_loop()
+
+    def tell(what: T) -> None:
+        loop.call_soon_threadsafe(sink, what)
+
+    return tell
 
 
 def _own(credentials: Wanted | None) -> Credentials | None:

@@ -11,6 +11,9 @@ from typing import Protocol
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.images import LayerProgress
 
+# Who asks and has no rights on this machine: nothing of its files is theirs.  (None is hyperd itself.)
+NOBODY = -1
+
 ProgressSink = Callable[[LayerProgress], None]  # called on the event loop's thread
 
 

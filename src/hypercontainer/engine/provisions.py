@@ -127,7 +127,7 @@ class Provisions:
                 self._store.make_missing,
                 source.name,
                 source.size_bytes,
-                source.labels,
+                source.told,
                 source.type,
                 source.nfs,
             )
@@ -138,4 +138,4 @@ class Provisions:
             await ended(making)
             if not making.exception() and making.result():
                 new[name] = source
-                self._events.publish("volume", "create", source.name, **{**source.labels, "driver": "local"})
+                self._events.publish("volume", "create", source.name, **{**source.told, "driver": "local"})

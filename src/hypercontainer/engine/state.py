@@ -149,6 +149,7 @@ class PodRecord(Struct, frozen=True, kw_only=True):
     vm_accelerator: str = ""
     paused: bool = False
     disk_full: bool = False
+    coupled: bool = False  # it goes with its last container, though it has a name
 
     @property
     def alone(self) -> bool:
@@ -195,18 +196,16 @@ class ContainerRecord(Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     stopped_by_user: bool = False
     run: int = 0
-    begun: bool = (
-        False  # in its present or last run its startup probe passed and its post_start hook was done
-    )
+    begun: bool = False  # in its present or last run its startup probe passed, its post_start hook was done
     asked_by: int | None = None  # as a pod's
     volume_images: dict[str, MountedImage] = field(default_factory=dict)  # as a pod's
     place: int = 0  # among those that were created with it
     message: str = ""  # what the program left at its end (``termination_message_path``)
-    fills: tuple[
-        str, ...
-    ] = ()  # new volumes that its first start fills from the image, though it only reads them
+    fills: tuple[str, ...] = ()  # new volumes that its first start fills, though it only reads them
     labels: dict[str, str] = field(default_factory=dict)
     health: Health | None = None  # in its present or last run; None: nobody asks for it
+    aliases: tuple[str, ...] = ()  # names of its pod in all networks, for its sake
+    asked: dict[str, Any] = field(default_factory=dict)  # what a surface keeps with it, to show it again
 
 
 class ServiceEnd(Struct, frozen=True):

@@ -170,6 +170,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: t
         network=network(pod),
         log_path=str(places.log(record.id)),
         execs=execs,
+        asked=record.asked,
         disks={
             **{name: places.volume_source(name) for name in sorted(named_volumes(pod.spec, [record]))},
             **{

@@ -30,6 +30,25 @@ def run_config(made: Effective, labels: Mapping[str, str], volumes: Iterable[str
     return {name: value for name, value in found.items() if value}
 
 
+_MAPS = ("ExposedPorts", "Volumes", "Labels")
+
+
+def over(own: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """``own`` with what ``wanted`` says in its place, each the "config" object of an image's configuration: maps and
+    variables together, an entrypoint with the command that it says, or none."""
+    said = {name: value for name, value in wanted.items() if value}
+    merged = {**own, **said}
+    for name in _MAPS:
+        if both := {**own.get(name, {}), **said.get(name, {})}:
+            merged[name] = both
+    variables = [*own.get("Env", ()), *said.get("Env", ())]
+    if variables:
+        merged["Env"] = list({each.partition("=")[0]: each for each in variables}.values())
+    if "Entrypoint" in said and "Cmd" not in said:
+        merged.pop("Cmd", None)
+    return merged
+
+
 def _healthcheck(check: Healthcheck | None) -> dict[str, Any]:
     if check is None:
         return {}

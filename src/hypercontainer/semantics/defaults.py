@@ -28,4 +28,5 @@ def _log(wish: LogConfig, logging: Logging) -> LogConfig:
         driver=wish.driver or logging.driver,
         max_size_bytes=wish.max_size_bytes or logging.max_size_bytes,
         max_files=wish.max_files or logging.max_files,
+        syslog=wish.syslog,
     )

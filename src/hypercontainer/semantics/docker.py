@@ -34,9 +34,10 @@ from hypercontainer.errors import InvalidArgument
 from hypercontainer.linux import capabilities, rlimits, seccomp, seccomp_default, signals
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.semantics import files as plan_files
-from hypercontainer.semantics import health
+from hypercontainer.semantics import health, syslog
 from hypercontainer.semantics import mounts as plan_mounts
 from hypercontainer.semantics.environment import PATH, environment, merged_env
+from hypercontainer.semantics.links import links
 
 HOSTNAME_MAX = 64  # Linux's
 UMASK = 0o022
@@ -125,6 +126,9 @@ def effective(spec: ContainerSpec, image: Image, container_id: str) -> tuple[Eff
     )
     if spec.run_as_non_root:
         _not_root(made.user)
+    if spec.log.syslog is not None:
+        syslog.check(spec.log.syslog)
+    links(spec.links)
     start(spec, made, container_id, _ANY_FACTS)  # whatever cannot be planned is refused now
     return made, (*warnings, *_warnings(spec), *health.warnings(made.healthcheck))
 
@@ -169,7 +173,7 @@ def start(spec: ContainerSpec, made: Effective, container_id: str, facts: Facts)
         read_only=spec.read_only,
         mounts=_mounts(spec, facts, systemd=systemd),
         files=plan_files.files(spec, made.hostname, facts),
-        devices=plan_mounts.DEVICES,
+        devices=plan_mounts.devices(spec),
         masked_paths=() if spec.privileged else plan_mounts.MASKED_PATHS,
         readonly_paths=() if spec.privileged else plan_mounts.READONLY_PATHS,
         sysctls=tuple(_sysctl(name, value) for name, value in sorted(spec.sysctls.items())),
@@ -426,6 +430,13 @@ def _cpu_weight(shares: int | None) -> int | None:
 def _cpu_max(cpus: float | None) -> str | None:
     """As cgroup v2's cpu.max has it: microseconds of every 100 ms."""
     return None if cpus is None else f"{max(1000, round(cpus * 100_000))} 100000"
+
+
+def check_limits(spec: ContainerSpec) -> None:
+    """Those that may be said anew of a container that is there."""
+    _cpu_weight(spec.cpu_shares)
+    if spec.cpus is not None and not spec.cpus > 0:
+        raise InvalidArgument(f"{spec.cpus} is out of range", field="cpus", takes="more than 0")
 
 
 def _pids_max(limit: int | None) -> int | None:

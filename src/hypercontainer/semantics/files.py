@@ -51,10 +51,19 @@ def files(spec: ContainerSpec, hostname: str, facts: Around) -> tuple[File, ...]
         File(path, 0o644, text.encode(), bind=True) for path, text in contents.items() if path not in theirs
     )
     bound += trust.files(facts.authority, theirs)
+    if spec.api_socket is not None:  # what the socket is mounted on, before the program begins
+        bound += (File(_place_of_api(spec.api_socket, theirs), 0o660, b"", bind=True),)
     if spec.termination_message_path:  # whoever the program runs as may write its last words
         place = plan_mounts.place("termination_message_path", spec.termination_message_path)
         bound += (File(place, 0o666, b""),)
     return bound + _injected(spec)
+
+
+def _place_of_api(path: str, theirs: set[str]) -> str:
+    place = plan_mounts.place("api_socket", path)
+    if place in theirs:
+        raise InvalidArgument(f"two things are mounted at {place}", hint="one of them has to go elsewhere")
+    return place
 
 
 def _injected(spec: ContainerSpec) -> tuple[File, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from dataclasses import replace
 from typing import Final
 
 from hypercontainer.agent.operations import Device, Mount
 from hypercontainer.contract.spec import ContainerSpec, Tmpfs
 from hypercontainer.contract.volumes import VolumeMount
-from hypercontainer.errors import InvalidArgument
+from hypercontainer.errors import InvalidArgument, NotSupported
 from hypercontainer.hypervisor.driver import SHARED_FILE
 
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - in the container
@@ -52,6 +53,35 @@ DEVICES: Final = (
     _character("/dev/urandom", 1, 9),
     _character("/dev/tty", 5, 0),
 )
+
+# Of a guest's kernel, where it has them; nothing of the host is behind them.
+GUEST_DEVICES: Final = {
+    device.path: device
+    for device in (
+        _character("/dev/fuse", 10, 229),
+        _character("/dev/kmsg", 1, 11),
+        _character("/dev/loop-control", 10, 237),
+        _character("/dev/net/tun", 10, 200),
+        *(Device(f"/dev/loop{number}", stat.S_IFBLK | 0o660, 7, number) for number in range(8)),
+    )
+}
+
+
+def devices(spec: ContainerSpec) -> tuple[Device, ...]:
+    """Docker's, and those of the guest's that it asks for.  NotSupported for any other."""
+    wished = {device.path: device for device in DEVICES}
+    for text in spec.devices:
+        path, _, inside = text.partition(":")
+        known = GUEST_DEVICES.get(path) or wished.get(path)
+        if known is None:
+            raise NotSupported(
+                f"device {path[:80]}: a VM sees no device of the host",
+                hint=f"of its own kernel's there are {', '.join(GUEST_DEVICES)}",
+            )
+        target = place("devices", inside or path)
+        wished[target] = replace(known, path=target)
+    return tuple(wished.values())
+
 
 # mount(8)'s words: the flag, and whether the word sets or clears it.
 FLAGS: Final = {

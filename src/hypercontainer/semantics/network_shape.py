@@ -6,13 +6,14 @@ In Docker an endpoint is a container's; here it is its pod's, and all containers
 
 from __future__ import annotations
 
+from hypercontainer.semantics.network_options import MTU
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
 BRIDGE = "bridge"
-MTU = "com.docker.network.driver.mtu"
 _NOWHERE = {"address": "", "address6": "", "gateway": "", "gateway6": "", "mac_address": ""}
 
 
@@ -114,7 +115,7 @@ def network(found: dict[str, Any], *, everyone: bool = False) -> dict[str, Any]:
             "Config": [_pool(subnet) for subnet in found["subnets"]],
         },
         "Internal": found["internal"],
-        "Attachable": False,
+        "Attachable": found.get("attachable", False),
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,

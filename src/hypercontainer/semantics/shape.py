@@ -9,12 +9,14 @@ of it are maps: `kinds.py`.  The command line loads this.
 from __future__ import annotations
 
 from hypercontainer.semantics import network_shape
+from hypercontainer.semantics.volume_shape import of_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 DRIVER = "erofs"  # what an image's layers are made of
+API_SOCKET = "/var/run/docker.sock"  # of the host, as people write it
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -71,6 +73,7 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
     spec, config = found["spec"], found["config"]
     ports = [*found.get("ports", ()), *spec["ports"]]
     exposed = [f"{port['container_port']}/{port['protocol']}" for port in ports]
+    asked = found.get("asked", {}).get("Config", {})
     shown = {
         "Hostname": config["hostname"],
         "Domainname": spec["domainname"],
@@ -93,6 +96,7 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
         **_healthcheck(config),
         **({"Shell": config["shell"]} if config.get("shell") else {}),
         "StopSignal": config["stop_signal"],
+        **asked,
     }
     if not shown["ExposedPorts"]:
         del shown["ExposedPorts"]
@@ -102,9 +106,23 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _host_config(found: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for in Docker's words is shown in these."""
+    shown: dict[str, Any] = _host_config_of(found) | found.get("asked", {}).get("HostConfig", {})
+    shown["PortBindings"] = {
+        port: bindings and [{"HostIp": "", "HostPort": "", **each} for each in bindings]
+        for port, bindings in (shown["PortBindings"] or {}).items()
+    }
+    if shown["CpuQuota"] > 0:  # the same in other words, unless that has changed
+        quota = round(shown["CpuQuota"] * 1_000_000_000 / (shown["CpuPeriod"] or 100_000))
+        same = abs(quota - shown["NanoCpus"]) <= 1
+        shown |= {"NanoCpus": 0} if same else {"CpuQuota": 0, "CpuPeriod": 0}
+    return shown
+
+
+def _host_config_of(found: dict[str, Any]) -> dict[str, Any]:
     spec = found["spec"]
     return {
-        "Binds": _binds(mounts(spec["volumes"], spec["mounts"], {})),
+        "Binds": _binds(_mounts(spec, {})),
         "ContainerIDFile": "",
         **_policies(spec),
         "NetworkMode": network_shape.mode(found),
@@ -119,7 +137,7 @@ def _host_config(found: dict[str, Any]) -> dict[str, Any]:
         "GroupAdd": spec["groups"] or None,
         "IpcMode": "private",
         "Cgroup": "",
-        "Links": None,
+        "Links": spec.get("links") or None,
         "OomScoreAdj": spec["oom_score_adj"],
         "PidMode": spec["pid_mode"],
         "Privileged": spec["privileged"],
@@ -173,7 +191,7 @@ def _limits(spec: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime"), 0),
         "CpusetCpus": "",
         "CpusetMems": "",
-        "Devices": [],
+        "Devices": [_device(text) for text in spec.get("devices", ())],
         "DeviceCgroupRules": None,
         "DeviceRequests": None,
         **dict.fromkeys(("KernelMemory", "KernelMemoryTCP", "MemoryReservation"), 0),
@@ -189,7 +207,21 @@ def _limits(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _device(text: str) -> dict[str, str]:
+    path, _, inside = text.partition(":")
+    return {"PathOnHost": path, "PathInContainer": inside or path, "CgroupPermissions": "rwm"}
+
+
 _KINDS = {"named": "volume", "empty": "volume", "host": "bind", "network": "disk", "contents": "tmpfs"}
+
+
+def _mounts(spec: dict[str, Any], disks: dict[str, str]) -> list[dict[str, Any]]:
+    """With the socket of Docker's API, which is no volume here."""
+    found = mounts(spec["volumes"], spec["mounts"], disks)
+    if (place := spec.get("api_socket")) is not None:
+        shown = {"Type": "bind", "Source": API_SOCKET, "Destination": place, "Mode": "", "RW": True}
+        found.append({**shown, "Propagation": "rprivate"})
+    return found
 
 
 def mounts(
@@ -221,12 +253,6 @@ def mounts(
         }
         found.append(shown)
     return found
-
-
-def of_server(share: dict[str, Any]) -> str:
-    """A directory of an NFS server's, for people."""
-    server = f"[{share['server']}]" if ":" in share["server"] else share["server"]
-    return f"{server}:{share['path']}"
 
 
 def _image_mount(reference: str, mount: dict[str, Any], images: dict[str, str]) -> dict[str, Any]:
@@ -336,7 +362,7 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
         "ExecIDs": found["execs"] or None,
         "HostConfig": _host_config(found),
         "GraphDriver": {"Data": None, "Name": DRIVER},
-        "Mounts": mounts(found["spec"]["volumes"], found["spec"]["mounts"], found.get("disks", {})),
+        "Mounts": _mounts(found["spec"], found.get("disks", {})),
         "Config": _config(found),
         "NetworkSettings": _network(found),
         "Pod": found.get("pod", ""),
@@ -419,6 +445,7 @@ def info(found: dict[str, Any]) -> dict[str, Any]:
         "Root": found["root"],
         "Run": found["run"],
         "Host": found["host"],
+        "DockerHost": found.get("docker_host", ""),
         "ConfigFile": found["config_file"],
         "Rootless": found["rootless"],
         "SetAside": found["set_aside"],

@@ -16,7 +16,7 @@ from hypercontainer.contract.volumes import HostPath
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.linux.users import User, as_user, may_access, open_theirs
 
-EXPECTED = ("", "directory", "directory-or-create", "file", "file-or-create")
+EXPECTED = ("", "any-or-create", "directory", "directory-or-create", "file", "file-or-create")
 MAX_PATH_BYTES = 4095  # PATH_MAX with its NUL
 KERNELS_OWN = (Path("/proc"), Path("/sys"), Path("/dev"))
 
@@ -54,7 +54,7 @@ def _check(source: HostPath) -> None:
 
 def _resolve(source: HostPath, write: bool) -> Path:
     """As the user who asks."""
-    if source.expect == "directory-or-create":
+    if source.expect in ("any-or-create", "directory-or-create"):
         _make_directory(Path(source.path))
     elif source.expect == "file-or-create":
         _make_file(source.path)
@@ -77,7 +77,7 @@ def _check_kind(source: HostPath, mode: int) -> None:
         hint = "it can be a disk, of the format raw" if stat.S_ISBLK(mode) else None
         raise InvalidArgument(f"{source.path}: neither a directory nor a regular file", hint=hint)
     wanted = source.expect.partition("-")[0]
-    if wanted and directory != (wanted == "directory"):
+    if wanted in ("directory", "file") and directory != (wanted == "directory"):
         raise Conflict(f"{source.path}: a {'directory' if directory else 'file'}, not a {wanted}")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -16,20 +17,22 @@ from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.builds import BuildSpec
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine.build import command
-from hypercontainer.engine.build.exchange import Exchange
-from hypercontainer.engine.build.programs import STDERR, STDOUT, finished
+from hypercontainer.engine.build.bases import Bases
+from hypercontainer.engine.build.exchange import CredentialsOf, Exchange
+from hypercontainer.engine.build.programs import STDERR, STDOUT, finished, run
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.container.trees import ITSELF, UNPACK
 from hypercontainer.engine.pipes import pieces_of
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.process.streams import Pipe
 from hypercontainer.errors import Conflict, HyperError, NotFound
+from hypercontainer.image.dockerfile import images
 
 log = logging.getLogger(__name__)
 
 LEND = "hyper-lend"
 INTERRUPT, CANCEL_S = "INT", 10.0  # what it is asked to end by, and how long that may take
-FACTS_MAX_BYTES = 1 << 20
+FACTS_MAX_BYTES = DOCKERFILE_MAX_BYTES = 1 << 20
 CANCELLED = 130
 
 
@@ -42,11 +45,14 @@ class Build:
         spec: BuildSpec,
         held: AbstractAsyncContextManager[Container],
         exchange: Exchange,
+        bases: Bases,
+        credentials: CredentialsOf,
         place: AbstractContextManager[None],
     ) -> None:
         self.id, self._spec, self._exchange = identifier, spec, exchange
         self._stack = contextlib.AsyncExitStack()
         self._held, self._place = held, place
+        self._bases, self._credentials = bases, credentials
         self._pipes = {STDOUT: Pipe(), STDERR: Pipe()}
         self._agents: dict[str, ProcessAttachment] = {}
         self._context: ProcessAttachment | None = None
@@ -148,6 +154,8 @@ class Build:
         if self._context is not None:
             async with finished(self._context, "the context cannot be laid out"):
                 pass
+            if self._spec.dockerfile is None:
+                await self._bring()
         status = await self._run()
         if self._cancelled or status:
             return Exit(CANCELLED if self._cancelled else status)
@@ -188,17 +196,34 @@ class Build:
         identifier = await self._exchange.take_back(self._builder, name, await self._made(), self._spec.tags)
         await self._pipes[STDOUT].put(f"{identifier}\n".encode())
 
+    async def _bring(self) -> None:
+        """The images that a Dockerfile in the context names."""
+        spec = self._spec
+        try:
+            text = await self._read(command.dockerfile_path(spec, self.id), DOCKERFILE_MAX_BYTES)
+        except NotFound:
+            name = spec.dockerfile_path or "Dockerfile"
+            raise NotFound(f"Cannot locate specified Dockerfile: {name}") from None
+        names = images(text.decode(errors="replace"), spec.args)
+        await self._bases.bring(
+            self._builder, names, self._credentials, pull=spec.pull, platform=spec.platform
+        )
+
     async def _made(self) -> str:
         """The image's ID, as the builder has written it down."""
-        facts, content = await self._builder.read_file(command.facts_path(self.id))
-        async with contextlib.aclosing(content):
-            if facts.size_bytes > FACTS_MAX_BYTES:
-                raise Conflict("the builder says too much of what it has made")
-            said = b"".join([data async for data in content])
+        said = await self._read(command.facts_path(self.id), FACTS_MAX_BYTES)
         try:
             return str(msgspec.json.decode(said, type=dict[str, object])["containerimage.config.digest"])
         except (msgspec.DecodeError, KeyError) as error:
             raise Conflict(f"the builder does not say which image it has made: {error}") from error
+
+    async def _read(self, path: str, limit_bytes: int) -> bytes:
+        """A file of its in the builder."""
+        facts, content = await self._builder.read_file(path)
+        async with contextlib.aclosing(content):
+            if facts.size_bytes > limit_bytes:
+                raise Conflict(f"{posixpath.basename(path)} has more than {limit_bytes} bytes")
+            return b"".join([data async for data in content])
 
     async def _pass_on(self) -> None:
         _, content = await self._builder.read_file(command.archive_path(self.id))
@@ -230,11 +255,7 @@ class Build:
             ("rm", "-rf", f"{command.WORK}/{self.id}", f"{command.IN_MEMORY}/{self.id}"),
             command.removal(self._exchange.outlived(self.id) if self._spec.output == "image" else ()),
         ):
-            if words and self._builder.alive:
-                with contextlib.suppress(HyperError):
-                    spec = ExecSpec(command=words, env=command.environment())
-                    async with finished(await self._builder.execs.start_quietly(spec), words[0]):
-                        pass
+            await run(self._builder, words)
 
 
 async def _ended(program: ProcessAttachment) -> None:

@@ -68,6 +68,14 @@ class Builder:
             container = await self._found()
             await asyncio.shield(container.stop())
 
+    async def exists(self) -> bool:
+        """It has built, or could."""
+        try:
+            await self._found()
+        except (NotFound, Conflict):
+            return False
+        return True
+
     async def _found(self) -> Container:
         container = await self._directory.held(command.NAME)
         if command.LABEL not in container.record.labels:

@@ -6,6 +6,7 @@ The builder is the builder of Docker's engine (BuildKit), told by Docker's own p
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterable, Iterator
 
 from hypercontainer.config import Config
@@ -108,6 +109,12 @@ def facts_path(identifier: str) -> str:
     return f"{WORK}/{identifier}/facts.json"
 
 
+def dockerfile_path(spec: BuildSpec, identifier: str) -> str:
+    """Of one in the context, which it cannot leave."""
+    inside = posixpath.normpath(f"/{spec.dockerfile_path or 'Dockerfile'}").lstrip("/")
+    return f"{WORK}/{identifier}/context/{inside}"
+
+
 def agent_path(identifier: str, number: int) -> str:
     return f"{IN_MEMORY}/{identifier}/agent{number}"
 
@@ -123,8 +130,10 @@ def _options(spec: BuildSpec, identifier: str) -> Iterator[str]:
     yield f"--network={'none' if spec.network == 'none' else 'host'}"
     if spec.dockerfile is not None:
         yield f"--file={work}/file/{spec.dockerfile_name}"
-    elif spec.dockerfile_path:
+    elif spec.remote and spec.dockerfile_path:
         yield f"--file={spec.dockerfile_path}"
+    elif not spec.remote:
+        yield f"--file={dockerfile_path(spec, identifier)}"
     for flag, wanted in (("--no-cache", spec.no_cache), ("--pull", spec.pull)):
         if wanted:
             yield flag

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from hypercontainer.contract.spec import ExecSpec
@@ -16,6 +16,7 @@ from hypercontainer.engine.build import command
 from hypercontainer.engine.build.programs import finished, output
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.images import ImageService
+from hypercontainer.engine.interface import Credentials
 from hypercontainer.engine.pipes import pieces_of, read_by, written
 from hypercontainer.errors import Conflict, HyperError, NotFound, StreamClosed
 from hypercontainer.image.reference import parse
@@ -23,6 +24,13 @@ from hypercontainer.image.reference import parse
 STDOUT = 1
 KNOWN_MAX_BYTES = 128
 RESULTS_KEPT = 4
+
+# Those that a user has for a registry.
+CredentialsOf = Callable[[str], Awaitable[Credentials | None]]
+
+
+async def nobodys(registry: str) -> None:
+    """Of who has none."""
 
 
 class Exchange:
@@ -42,14 +50,24 @@ class Exchange:
                         await self._note(builder, name, image.id)
 
     async def take_back(self, builder: Container, name: str, identifier: str, tags: Sequence[str]) -> str:
-        """The image that the builder has under ``name``, whose ID is known to be this; it gets ``tags`` here."""
+        """The image that the builder has under ``name``, whose ID is known to be this, or "": it gets ``tags`` here.
+        Its ID."""
         try:
+            if not identifier:
+                raise NotFound(name)
             await self._images.get(identifier)
         except HyperError:
-            await self._receive(builder, name, tags)
+            identifier = await self._receive(builder, name, tags)
         for tag in tags:
             await self._images.tag(identifier, tag)
         return identifier
+
+    async def push(self, tags: Sequence[str], credentials: CredentialsOf) -> str:
+        """An image that has come, as it is named; the digest that a registry has it as."""
+        digest = ""
+        for tag in tags:
+            digest = await self._images.push(tag, credentials=await credentials(parse(tag).registry))
+        return digest
 
     def outlived(self, identifier: str) -> list[str]:
         """The builds whose results are to be removed from the builder, now that there is one of this.  The last ones
@@ -70,12 +88,12 @@ class Exchange:
                         await attachment.write(data)
                 await attachment.end_input()
 
-    async def _receive(self, builder: Container, name: str, tags: Sequence[str]) -> None:
+    async def _receive(self, builder: Container, name: str, tags: Sequence[str]) -> str:
         spec = ExecSpec(command=("docker", "save", name), env=command.environment())
         attachment = await builder.execs.start_quietly(spec)
         async with finished(attachment, "the image cannot be had of the builder"):
             taken = partial(self._images.take, references=tags)
-            await read_by(output(attachment), taken, "the builder has ended")
+            return await read_by(output(attachment), taken, "the builder has ended")
 
     async def _known(self, builder: Container, name: str) -> str:
         try:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+from hypercontainer.contract.spec import ExecSpec
+from hypercontainer.engine.build import command
+from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.errors import Conflict, HyperError
 
 STDOUT, STDERR = 1, 2
 WORDS_MAX_BYTES = 8192
+
+
+async def run(builder: Container, words: Sequence[str]) -> None:
+    """To its end, whatever it says, where there still is a builder."""
+    if words and builder.alive:
+        with contextlib.suppress(HyperError):
+            spec = ExecSpec(command=tuple(words), env=command.environment())
+            async with finished(await builder.execs.start_quietly(spec), words[0]):
+                pass
 
 
 async def output(attachment: ProcessAttachment) -> AsyncGenerator[bytes, None]:

@@ -16,18 +16,18 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from hypercontainer.agent.operations import ProcessPlan, ProcessState, Welcome
-from hypercontainer.contract.answers import Exit, Health, Inspect, Sample
-from hypercontainer.contract.answers import Process as ProcessLine
+from hypercontainer.contract.answers import Exit, Health
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.contract.states import State
-from hypercontainer.engine import files, times, timings, views
-from hypercontainer.engine.container import observe
+from hypercontainer.engine import files, times, timings
+from hypercontainer.engine.container import around
 from hypercontainer.engine.container.care import DEFAULT_STOP_S, health_at_start
 from hypercontainer.engine.container.clients import Clients
+from hypercontainer.engine.container.looked import Looked
 from hypercontainer.engine.container.restart import Backoff, wanted
 from hypercontainer.engine.container.run import KILL, KILL_S, TERM, Body, GivenUp, Run
 from hypercontainer.engine.container.ties import Ties
-from hypercontainer.engine.container.visits import Visited
+from hypercontainer.engine.container.updating import Updated
 from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.network.network import own_address
 from hypercontainer.engine.process.failed import exit_status
@@ -44,7 +44,7 @@ from hypercontainer.semantics.placing import placed
 log = logging.getLogger(__name__)
 
 
-class Container(Visited):
+class Container(Updated, Looked):
     def __init__(self, record: Kept[ContainerRecord], ties: Ties) -> None:
         super().__init__(record, ties)
         self._lock = asyncio.Lock()
@@ -149,6 +149,7 @@ class Container(Visited):
             self._run = None
             await asyncio.shield(self._start_failed(run, error, first=first))
             raise
+        around.taken(self._ties.events, self.record, self.sandbox.record.value)
         self.tell("start", **timings.attributes(run.stopwatch.timings()))
         self._supervisor = asyncio.create_task(self._supervise(run), name=self.what)
 
@@ -203,10 +204,12 @@ class Container(Visited):
             self.sandbox.note_oom(self.id)
         self.change(**ending.facts)
         again = wanted(self.record)
-        keeps_data = self._ties.contents().keeps_data
+        keeps_data, pod = self._ties.contents().keeps_data, self.sandbox.record.value
         await run.leave(orderly=not spec.auto_remove or keeps_data, comes_back=again and not self._alone)
         self.change(state=State.RESTARTING if again else State.EXITED, finished=times.now())
-        self.tell("die", exitCode=str(ending.result.exit_status))
+        around.given_back(self._ties.events, self.record, pod)
+        ran_s = (times.to_ns(self.record.finished) - times.to_ns(self.record.started)) // 10**9
+        self.tell("die", exitCode=str(ending.result.exit_status), execDuration=str(max(0, ran_s)))
         if spec.auto_remove:
             await self._delete_quietly()
         self.log.end_run()
@@ -339,6 +342,7 @@ class Container(Visited):
         if not init.tty:
             raise Conflict(f"{self.what} has no terminal", hint="it was created without one")
         await init.resize(rows, columns)
+        self.tell("resize", height=str(rows), width=str(columns))
 
     async def exec_create(self, spec: ExecSpec) -> str:
         made = self.execs.create(spec)
@@ -359,6 +363,7 @@ class Container(Visited):
         run = self._running() if self._begun is not None else None
         if logs:
             self._check_log()
+        self.tell("attach")
         return self._clients.attach(
             None if run is None else run.init,
             self.record.spec,
@@ -366,49 +371,6 @@ class Container(Visited):
             earlier=self.log.until_now() if logs else None,
             on_signal=self._hear,
         )
-
-    # ------------------------------------------------------------------------------------- questions
-
-    async def inspect(self) -> Inspect:
-        return views.inspect(
-            self.record,
-            self.sandbox.record.value,
-            places=self._ties.places,
-            execs=self.execs.running(),
-        )
-
-    async def top(self) -> list[ProcessLine]:
-        self._running()
-        return await observe.top(self.sandbox.running(), self.id)
-
-    async def stats(self) -> Sample:
-        if not self.alive or self.sandbox.live is None:
-            raise Conflict(f"{self.what} is not running")
-        return await observe.stats(self.sandbox.live, self.record, self.sandbox.record.value)
-
-    def logs(
-        self,
-        *,
-        follow: bool = False,
-        since: str = "",
-        until: str = "",
-        tail: int | None = None,
-        timestamps: bool = False,
-    ) -> AsyncIterator[tuple[int, bytes]]:
-        """(channel, bytes) in the order of writing; ``follow`` ends with the run that is going on, as `docker logs -f`
-        does."""
-        self._check_log()
-        return self.log.read(
-            follow=follow and self.alive,
-            since_ns=times.moment_ns(since, field="since"),
-            until_ns=times.moment_ns(until, field="until"),
-            tail=tail,
-            timestamps=timestamps,
-        )
-
-    def _check_log(self) -> None:
-        if self.record.spec.log.driver == "none":
-            raise Conflict(f"{self.what} keeps no log (its log driver is none)")
 
     # ------------------------------------------------------------------------------------- removal
 
@@ -465,6 +427,7 @@ class Container(Visited):
         self.log.close()
         if not self._alone:
             await self.sandbox.tidy(self._ties.contents())
+            await self._ties.left()
 
     async def _delete_quietly(self) -> None:
         try:

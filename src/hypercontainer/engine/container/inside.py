@@ -13,7 +13,7 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.turns import Turns
-from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, StreamClosed
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, ReadOnly, StreamClosed
 from hypercontainer.semantics import docker
 
 STDOUT, STDERR = 1, 2
@@ -125,7 +125,7 @@ def refusal(what: str, status: int) -> HyperError:
         case errno.ENOENT | errno.ENOTDIR:
             return NotFound(what + os.strerror(status))
         case errno.EROFS:
-            return Conflict(what + "it is mounted read-only")
+            return ReadOnly(what + "it is mounted read-only")
         case errno.EISDIR | errno.EINVAL:
             return InvalidArgument(what + "no regular file")
         case errno.EBUSY:

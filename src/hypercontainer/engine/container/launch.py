@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import Future
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
 from hypercontainer.agent.operations import ProcessExited, ProcessState, Welcome
@@ -39,8 +39,11 @@ async def start(
     record: ContainerRecord,
     write_log: WriteLog | None,
     stopwatch: Stopwatch,
+    *,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> Process:
     """Starts the container's process in its sandbox, which is up or is brought up; its output does not flow yet.
+    ``before``: what is to be done when the guest has the container's files, and its process does not run yet.
 
     Only what the guest says of the container counts as an error of a clone.
     """
@@ -49,7 +52,7 @@ async def start(
     with sandbox.starting():
         told = await sandbox.up(newcomer, contents, stopwatch)
         try:
-            return await begun.process(told)
+            return await begun.process(told, before)
         except AgentError as error:
             raise await sandbox.explain(newcomer, error) from error
 
@@ -110,8 +113,11 @@ class _Start:
             authority=network.authority,
         )
 
-    async def process(self, told: Told) -> Process:
+    async def process(self, told: Told, before: Callable[[], Awaitable[None]] | None) -> Process:
         stopwatch, live = self._stopwatch, self._sandbox.running()
+        if before is not None:
+            await asyncio.gather(*(future for _, future in told.stages))
+            await before()
         for stage, future in told.stages:
             if stage:
                 future.add_done_callback(partial(stopwatch.lap, stage))

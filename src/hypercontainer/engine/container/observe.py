@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
+from hypercontainer.agent.stats import Stats
 from hypercontainer.contract.answers import Process, Sample
 from hypercontainer.engine import times
 from hypercontainer.engine.sandbox.live import Live
@@ -24,18 +28,32 @@ async def top(live: Live, container: str) -> list[Process]:
             state=task.state,
             tty=task.terminal,
             command=task.command,
+            name=task.comm,
+            threads=task.threads,
+            virtual_bytes=task.virtual_bytes,
         )
         for task in tasks
     ]
 
 
-async def stats(live: Live, record: ContainerRecord, pod: PodRecord) -> Sample:
+@dataclass(frozen=True)
+class Measured:
+    """A sample, and what it was made of.  ``used``: by the container, as its guest says; ``processors_ns``: what all
+    processors of its VM have had since that was booted, idle or not."""
+
+    sample: Sample
+    used: Stats
+    processors_ns: int
+
+
+async def measured(live: Live, record: ContainerRecord, pod: PodRecord) -> Measured:
     """Of the container by its guest, and of its VM by the host."""
     async with live.awake():
         used = await live.agent.stats(record.id)
     machine = await live.vm.stats()
-    return Sample(
-        time=times.now(),
+    now_ns = time.time_ns()
+    sample = Sample(
+        time=times.from_ns(now_ns),
         id=record.id,
         name=record.name,
         cpu_ns=used.cpu_ns,
@@ -49,3 +67,4 @@ async def stats(live: Live, record: ContainerRecord, pod: PodRecord) -> Sample:
         pids=used.pids,
         vm_rss_bytes=machine.rss_bytes,
     )
+    return Measured(sample, used, max(0, now_ns - live.booted_ns) * sample.vcpus)

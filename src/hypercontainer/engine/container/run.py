@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 from hypercontainer.agent.operations import ProcessState, Welcome
@@ -15,15 +16,18 @@ from hypercontainer.contract.answers import Exit, Health
 from hypercontainer.contract.states import State
 from hypercontainer.engine import times
 from hypercontainer.engine.container import launch
+from hypercontainer.engine.container.api_socket import ApiSocket
 from hypercontainer.engine.container.care import Care, Reach
 from hypercontainer.engine.container.files import Files
 from hypercontainer.engine.container.last_words import last_words
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.log.container_log import ContainerLog
+from hypercontainer.engine.log.syslog import Forwarding, forwarding
 from hypercontainer.engine.process.process import Process, ProcessAttachment, outcome
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.execs import Execs, Tell
 from hypercontainer.engine.sandbox.sandbox import Sandbox
+from hypercontainer.engine.sandbox.storage import asking
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.engine.timings import Stopwatch
 from hypercontainer.errors import AgentError, Conflict, HyperError
@@ -69,13 +73,34 @@ class Body:
     def what(self) -> str:
         return f"container {self.record.value.name}"
 
+    @cached_property
+    def forwarding(self) -> Forwarding | None:
+        """Where its output goes besides."""
+        record = self.record.value
+        return forwarding(record, asking(record.asked_by))
+
     @property
     def write_log(self) -> Callable[[int, bytes], None] | None:
-        return None if self.record.value.spec.log.driver == "none" else self.log.append
+        keep, further = self.log.append, self.forwarding
+        if further is None:
+            return None if self.record.value.spec.log.driver == "none" else keep
+
+        def both(stream: int, data: bytes) -> None:
+            keep(stream, data)
+            further.append(stream, data)
+
+        return both
 
     @property
     def paused(self) -> bool:
         return self.record.value.state is State.PAUSED
+
+    def api_socket(self) -> ApiSocket | None:
+        """Of a run that begins, if it is to have one."""
+        path, creator = self.record.value.spec.api_socket, self.record.value.asked_by
+        if path is None or creator is None:
+            return None
+        return ApiSocket(self.id, self.what, self.sandbox, path, partial(self.ties.api, creator))
 
 
 @dataclass(frozen=True)
@@ -102,6 +127,7 @@ class Run:
         self.init: Process
         self._body = body
         self._care: Care | None = None
+        self._api = body.api_socket()
         self._ended = False
         self._killed = False  # from outside, because a user wanted it
         self._launching: asyncio.Task[Process] | None = None
@@ -120,8 +146,15 @@ class Run:
     async def launch(self) -> None:
         """A task, so that whoever wants an end of the container does not wait for a guest that hangs."""
         body = self._body
+        if body.forwarding is not None:
+            await body.forwarding.open()
         start = launch.start(
-            body.sandbox, body.ties.contents, body.record.value, body.write_log, self.stopwatch
+            body.sandbox,
+            body.ties.contents,
+            body.record.value,
+            body.write_log,
+            self.stopwatch,
+            before=self._api.open if self._api else None,
         )
         self._launching = task = asyncio.create_task(start, name=f"start of {body.what}")
         try:
@@ -130,6 +163,8 @@ class Run:
             self._launching = None
             if task.cancel():
                 await asyncio.wait([task])
+            if body.forwarding is not None and (task.cancelled() or task.exception()):
+                await body.forwarding.close()
         if task.cancelled():
             raise GivenUp(f"{body.what} was ended while it was starting")
         self.init = task.result()
@@ -156,6 +191,8 @@ class Run:
         offsets = body.log.offsets(record.run)
         self.init = launch.resume(live, record.spec, state, offsets, body.write_log)
         launch.drain_others(live, welcome, record.id, state.process)
+        if self._api is not None:
+            self._api.open_again()
         ran_s = (time.time_ns() - times.to_ns(record.started)) / 1e9 if record.started else 0.0
         self._look_after(running_for_s=max(ran_s, 0.001))
 
@@ -186,6 +223,8 @@ class Run:
             await body.sandbox.ended()
             result, oom = Exit(KILLED) if self._killed else Exit(LOST, lost.message), False
         self.stopwatch.lap("run")
+        if body.forwarding is not None:
+            await body.forwarding.close()
         if self._care is not None and (unhealthy := await self._care.close()):
             result = Exit(result.exit_status, unhealthy)
         spec = body.record.value.spec
@@ -193,6 +232,10 @@ class Run:
             message = await last_words(spec, body.files, body.log, result.exit_status)
         self._ended = True
         return Ending(result, oom, message)
+
+    async def _leave_api(self) -> None:
+        if self._api is not None:
+            await self._api.close()
 
     async def end(self, patience_s: float | None, signal: str | None) -> None:
         """By its pre_stop hook and its stop signal, and within ``patience_s`` (None: whenever it likes)."""
@@ -238,6 +281,7 @@ class Run:
     async def leave(self, *, orderly: bool, comes_back: bool = False) -> None:
         """The sandbox; one that ``comes_back`` keeps its VM."""
         body = self._body
+        await self._leave_api()
         fresh = comes_back and body.record.value.spec.restart.backoff == "kubernetes"
         try:
             await body.sandbox.leave(body.id, orderly=orderly, comes_back=comes_back, fresh=fresh)
@@ -266,5 +310,8 @@ class Run:
 
     async def close(self) -> None:
         """Lets go: the process lives on."""
+        await self._leave_api()
+        if self._body.forwarding is not None:
+            await self._body.forwarding.close()
         if self._care is not None:
             await self._care.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from hypercontainer.engine.state import ContainerRecord
 class Ties:
     """``contents`` is what its sandbox is to have.  ``news``: something of it has changed.  ``reserved``: it is about
     to have that name.  ``removed``: its files are gone, and its record is to go; ``drop_volumes``: so are the volumes
-    that came with it and that nobody has named."""
+    that came with it and that nobody has named.  ``api``: a connection to Docker's API with this user's rights.
+    ``left``: it has gone, with all that was its own."""
 
     sandbox: Sandbox
     places: Places
@@ -27,3 +29,5 @@ class Ties:
     reserved: Callable[[str], AbstractContextManager[str]]
     removed: Callable[[ContainerRecord], None]
     drop_volumes: Callable[[ContainerRecord], Awaitable[None]]
+    api: Callable[[int], Awaitable[socket.socket]]
+    left: Callable[[], Awaitable[None]]

@@ -18,6 +18,7 @@ from hypercontainer.engine.container.run import Run
 from hypercontainer.engine.container.ties import Ties
 from hypercontainer.engine.container.trees import EMPTY_ARCHIVE, ITSELF, Changed, Trees
 from hypercontainer.engine.pipes import Pieces, pieces_of
+from hypercontainer.engine.plain import plain
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
@@ -72,11 +73,12 @@ class Visited(Facts):
         return await packed(self._there(), path, follow=follow)
 
     async def unpack(self, path: str, stream: Pieces, *, replace: bool = False, own: bool = False) -> None:
-        """Lays an archive into a directory that is there.  ``replace``: a directory may take the place of something
-        else, and something else that of a directory; ``own``: all of it belongs to the container's user."""
+        """Lays an archive, compressed or not, into a directory that is there.  ``replace``: a directory may take the
+        place of something else, and something else that of a directory; ``own``: all of it belongs to the container's
+        user."""
         owner = self.record.effective.user if own else ""
         async with self._there() as trees:
-            await trees.unpack(path, stream, replace=replace, owner=owner or ITSELF)
+            await trees.unpack(path, plain(stream), replace=replace, owner=owner or ITSELF)
 
     # ------------------------------------------------------------------------------------- all of it
 

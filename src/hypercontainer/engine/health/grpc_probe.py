@@ -23,6 +23,7 @@ from h2.events import (
 from h2.exceptions import H2Error
 
 from hypercontainer.contract.probes import Grpc
+from hypercontainer.engine import protobuf
 from hypercontainer.engine.health.connect import LOOPBACK, Dial, Stream
 from hypercontainer.engine.health.http_probe import USER_AGENT
 from hypercontainer.engine.health.result import Result, bounded, quoted
@@ -35,8 +36,6 @@ PREFIX = struct.Struct(">?I")  # compressed, length
 SERVING = 1
 STATUS_NAMES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 OK, NOT_FOUND, UNIMPLEMENTED = 0, 5, 12
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 async def grpc(dial: Dial, check: Grpc, timeout_s: float | None, *, address: str = LOOPBACK) -> Result:
@@ -135,8 +134,7 @@ def _refusal(code: bytes, message: bytes, service: str) -> str:
 
 def request(service: str) -> bytes:
     """A HealthCheckRequest in its frame."""
-    name = service.encode("utf-8", "replace")
-    message = b"\x0a" + _varint(len(name)) + name if name else b""
+    message = protobuf.written([protobuf.text(1, service)]) if service else b""
     return PREFIX.pack(False, len(message)) + message
 
 
@@ -148,45 +146,7 @@ def response(body: bytes) -> int:
     message = body[PREFIX.size :]
     if compressed or length != len(message):
         raise Unavailable("gRPC: the answer is not one plain message")
-    status, at = 0, 0
-    while at < len(message):
-        tag, at = _read_varint(message, at)
-        value, at = _read_value(message, at, tag & 7)
-        if tag == (1 << 3 | VARINT):
-            status = value
-    return status
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes(out) + bytes([number])
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            break
-        number |= (data[at] & 0x7F) << shift
-        at += 1
-        if data[at - 1] < 0x80:
-            return number, at
-    raise Unavailable("gRPC: the answer's message is broken")
-
-
-def _read_value(data: bytes, at: int, kind: int) -> tuple[int, int]:
-    """A varint's value, 0 for what only is skipped; and where the next field begins."""
-    if kind == VARINT:
-        return _read_varint(data, at)
-    if kind == BYTES:
-        length, at = _read_varint(data, at)
-    elif kind in (FIXED32, FIXED64):
-        length = 4 if kind == FIXED32 else 8
-    else:
-        length = len(data) + 1
-    if at + length > len(data):
-        raise Unavailable("gRPC: the answer's message is broken")
-    return 0, at + length
+    try:
+        return protobuf.last_number(protobuf.read(message), 1)
+    except protobuf.Malformed:
+        raise Unavailable("gRPC: the answer's message is broken") from None

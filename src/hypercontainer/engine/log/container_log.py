@@ -103,14 +103,22 @@ class ContainerLog:
         until_ns: int | None = None,
         tail: int | None = None,
         timestamps: bool = False,
+        details: bool = False,
     ) -> AsyncIterator[tuple[int, bytes]]:
         """(stream, bytes) in the order of writing, at most PAYLOAD_MAX of the log's bytes at a time.
 
-        ``tail``: the last so many lines; ``timestamps``: RFC 3339 with nanoseconds and a blank before each line.
+        ``tail``: the last so many lines; ``timestamps``: RFC 3339 with nanoseconds and a blank before each line;
+        ``details``: none and a blank, behind that.
         ``follow`` waits for more until the run that is under way ends.
         """
         return read_log(
-            self, follow=follow, since_ns=since_ns, until_ns=until_ns, tail=tail, timestamps=timestamps
+            self,
+            follow=follow,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            tail=tail,
+            timestamps=timestamps,
+            details=details,
         )
 
     def until_now(self) -> Callable[[int], AsyncGenerator[bytes, None]]:

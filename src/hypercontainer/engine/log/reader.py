@@ -70,10 +70,11 @@ async def read_log(
     until_ns: int | None,
     tail: int | None,
     timestamps: bool,
+    details: bool = False,
     end: Place | None = None,
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     """See ``ContainerLog.read``; what lies at ``end`` or behind it is not read."""
-    stamper = _Stamper() if timestamps else None
+    stamper = _Stamper(timestamps=timestamps, details=details) if timestamps or details else None
     run = source.run
     start = _find_start(source, since_ns, until_ns, tail)
     cursor = _Cursor(source, start.sequence, start.position)
@@ -124,16 +125,19 @@ def _note(text: str) -> bytes:
 
 
 class _Stamper:
-    """Puts the time before each line: that of the record in which the line begins."""
+    """Puts the time before each line: that of the record in which the line begins; and details, of which there are
+    none but the blank behind them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, timestamps: bool, details: bool) -> None:
+        self._timestamps = timestamps
+        self._details = b" " if details else b""
         self._run = -1
         self._within: set[int] = set()  # streams of the run that are in the middle of a line
 
     def stamp(self, record: Record, payload: bytes) -> bytes:
         if record.run != self._run:
             self._run, self._within = record.run, set()
-        mark = from_ns(record.time_ns).encode() + b" "
+        mark = (from_ns(record.time_ns).encode() + b" " if self._timestamps else b"") + self._details
         body = payload.removesuffix(b"\n").replace(b"\n", b"\n" + mark)
         first = b"" if record.stream in self._within else mark
         if payload.endswith(b"\n"):

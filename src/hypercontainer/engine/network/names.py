@@ -18,10 +18,12 @@ _NOBODY = ("", "", "")
 
 @dataclass(frozen=True)
 class Known:
-    """What there is to say of a pod: ``names`` in every network, and the name ``servers`` that it wants asked."""
+    """What there is to say of a pod: ``names`` in every network, the name ``servers`` that it wants asked, and its
+    ``links``: what it calls others by names of its own."""
 
     names: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,6 +94,8 @@ class Names:
 
     def lookup(self, asker: str, name: str) -> Sequence[str] | None:
         index = self._index
+        pod, _, _ = index.pods.get(asker, _NOBODY)
+        name = self._known(pod).links.get(name, name)
         found = [
             those
             for each in self._networks(asker)

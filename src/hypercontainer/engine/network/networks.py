@@ -45,7 +45,7 @@ from hypercontainer.engine.network.user import UserNetwork
 from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
-from hypercontainer.errors import Conflict, HyperError, InvalidArgument, Unavailable
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import Tap
 from hypercontainer.network import addresses
 from hypercontainer.network.dns.server import Server
@@ -266,9 +266,9 @@ class Networks:
 
     # ------------------------------------------------------------------------------------- what a pod wishes
 
-    async def checked(self, joins: Sequence[Join]) -> tuple[Join, ...]:
-        """A new pod's networks: the default where it names none, which are there; of static addresses, ones that nobody
-        wishes."""
+    async def checked(self, joins: Sequence[Join], *, later: bool = False) -> tuple[Join, ...]:
+        """A new pod's networks: the default where it names none, which are there (``later``: or will be when it
+        starts); of static addresses, ones that nobody wishes."""
         if not joins:
             return (Join(await self.default_name()),)
         if is_cni(joins):
@@ -277,16 +277,21 @@ class Networks:
         for special in SPECIAL:
             if special in named and len(named) > 1:
                 raise InvalidArgument(f"{special} is a pod's only network", field="networks")
-        return tuple([await self.checked_join(join) for join in joins])
+        return tuple([await self.checked_join(join, later=later) for join in joins])
 
-    async def checked_join(self, join: Join) -> Join:
+    async def checked_join(self, join: Join, *, later: bool = False) -> Join:
         if is_cni([join]):
             return await self.cni.checked_join(join)
         check_mac(join.mac_address or None)
         if join.name in SPECIAL:
             return join
-        record = await self.get_or_default(join.name)
         wishes.check_aliases(join.aliases)
+        try:
+            record = await self.get_or_default(join.name)
+        except NotFound:
+            if later:
+                return join
+            raise
         for version, text in ((4, join.ip), (6, join.ip6)):
             if text:
                 self._check_static(record, version, text)
@@ -294,7 +299,7 @@ class Networks:
 
     def check_services(self, services: Sequence[PodService], joins: Sequence[Join]) -> None:
         """Of a pod's own."""
-        own = [] if joins[0].name in SPECIAL or is_cni(joins) else joins
+        own = [] if not services or joins[0].name in SPECIAL or is_cni(joins) else joins
         subnets = [subnet for join in own for subnet in self.get(join.name).spec.subnets]
         wishes.check_services(services, subnets)
 
@@ -315,17 +320,9 @@ class Networks:
         return DEFAULT
 
     def _check_static(self, record: NetworkRecord, version: int, text: str) -> None:
-        for subnet in record.spec.subnets:
-            if ipaddress.ip_network(subnet.subnet).version == version:
-                wished = {
-                    (join.ip, join.ip6)[version == 6]
-                    for pod in self._pods()
-                    for join in pod.networks
-                    if join.name == record.name
-                }
-                addresses.check_static(text, subnet, self._taken(record) | wished)
-                return
-        raise InvalidArgument(f"network {record.name} has no addresses of IPv{version}", field="networks")
+        joins = [join for pod in self._pods() for join in pod.networks if join.name == record.name]
+        wished = {join.ip6 if version == 6 else join.ip for join in joins}
+        wishes.check_static(record.spec, version, text, self._taken(record) | wished)
 
     # ------------------------------------------------------------------------------------- a pod's places
 

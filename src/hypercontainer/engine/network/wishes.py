@@ -64,6 +64,15 @@ def has6(wished: Iterable[Subnet]) -> bool:
     return any(ipaddress.ip_network(each.subnet).version == 6 for each in wished)
 
 
+def check_static(spec: NetworkSpec, version: int, text: str, taken: set[str]) -> None:
+    """An address that a pod wishes in a network in which these are ``taken``."""
+    for subnet in spec.subnets:
+        if ipaddress.ip_network(subnet.subnet).version == version:
+            addresses.check_static(text, subnet, taken)
+            return
+    raise InvalidArgument(f"network {spec.name} has no addresses of IPv{version}", field="networks")
+
+
 def check_services(services: Sequence[PodService], subnets: Sequence[Subnet]) -> None:
     """Of a pod in networks with these ``subnets``."""
     if services and not subnets:

@@ -59,6 +59,7 @@ class Pod:
         self._events = events
         self._removed = removed
         self._resumption: asyncio.Task[None] | None = None
+        self._removing = False
         self.members: dict[str, Container] = {}  # by ID, in the order of their creation
         self.sandbox = Sandbox(record, supplies, factory, self._oom, self._tell_all)
         self.execs = Execs(self.id, self.sandbox.running, self._exec_plan, self.tell)
@@ -234,6 +235,7 @@ class Pod:
         await self._remove()
 
     async def _remove(self) -> None:
+        self._removing = True
         if self.runs.present is not None:
             await self.runs.present.stop(0.0)
         self._kept.change(wanted=False)
@@ -248,6 +250,11 @@ class Pod:
             await self._remove()
         except HyperError as error:
             log.error("%s cannot be removed: %s", self.what, error)
+
+    async def left(self) -> None:
+        """One of its containers has gone: it goes with the last, where they have made it."""
+        if self.record.coupled and not self.members and not self._removing:
+            await self._remove()
 
     async def forget(self) -> None:
         """With its disk; its containers are gone."""
@@ -360,9 +367,9 @@ class Pod:
             self.record.stopping or not self.record.wanted
         ):  # else its run goes on, and may have need of the VM
             await self.sandbox.end_if_unused()
-        if self.record.alone and not self.members:
+        if (self.record.alone or self.record.coupled) and not self.members and not self._removing:
             await self.forget()
-        if not self.record.alone:
+        elif not self.record.alone:
             await self.sandbox.tidy(self.contents())
         await self.sandbox.settle()
 

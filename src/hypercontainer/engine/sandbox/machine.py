@@ -207,6 +207,8 @@ def _is_path(kernel: str | None) -> bool:
 def check_boot_files(spec: PodSpec, boot_files: BootFiles, asked_by: int | None) -> None:
     """That who asks for a pod may read what it names, which they learn at once.  Blocks."""
     user = storage.asking(asked_by)
+    if spec.initrd is not None or _is_path(spec.kernel):
+        storage.check_known(asked_by, "kernel" if _is_path(spec.kernel) else "initrd")
     if spec.kernel is not None and _is_path(spec.kernel):
         boot_files.check("kernel", spec.kernel, user)
     if spec.initrd is not None:

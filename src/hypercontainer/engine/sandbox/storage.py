@@ -27,6 +27,7 @@ from hypercontainer.contract.volumes import (
     NfsShare,
     Volume,
 )
+from hypercontainer.engine.interface import NOBODY
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, nfs
 from hypercontainer.engine.sandbox.contents import Brought
@@ -51,6 +52,7 @@ DEVICE_VOLUMES_MAX = 20
 # Of one VM, whose first disk has them all: parts of it, of which there are 255, with those of its containers.
 IMAGE_VOLUMES_MAX = 64
 _SAFE = MS_NOSUID | MS_NODEV
+_OVERFLOW = 65534  # the user that the kernel shows where there is none
 _SERIAL = "v"  # begins the serial of a volume
 # QEMU's largest message, and files that programs may map to write.
 _SHARE_DATA = {VIRTIOFS: "", P9: "trans=virtio,version=9p2000.L,msize=131072,cache=mmap"}
@@ -82,7 +84,7 @@ def _disk(volume: Volume, store: VolumeStore, folder: Path, user: User | None) -
                 return None
             return DiskSpec(serial(volume), ((path, path.stat().st_size),), read_only=False)
         case NamedVolume(name, size_bytes) as source:
-            path = store.obtain(name, size_bytes, source.labels, source.type, source.nfs)
+            path = store.obtain(name, size_bytes, source.told, source.type, source.nfs)
             if store.kind(name) != DISK_KIND:
                 return None
             size = path.stat().st_size
@@ -152,6 +154,8 @@ def asking(uid: int | None) -> User | None:
     """The user with all their groups; None: hyperd itself."""
     if uid is None or uid == os.geteuid():
         return None
+    if uid == NOBODY:
+        return User(_OVERFLOW, _OVERFLOW)
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -163,12 +167,21 @@ def check_host(volumes: Iterable[Volume], places: Places, asked_by: int | None) 
     """That files of the host may be used by who asks for them, who learns it at once."""
     user = asking(asked_by)
     for volume in volumes:
+        if isinstance(volume.source, HostPath | DiskImage | NetworkDisk):
+            check_known(asked_by, "volumes")
         if isinstance(volume.source, HostPath):
             _shared(volume, places, user)
         elif isinstance(volume.source, DiskImage):
             _user_disk(volume, volume.source, user)
         elif isinstance(volume.source, NetworkDisk):
             network.credentials(volume.source, user)
+
+
+def check_known(asked_by: int | None, field: str) -> None:
+    if asked_by == NOBODY:
+        raise InvalidArgument(
+            "files of hyperd's machine are for its users, and who asks is none", field=field
+        )
 
 
 def needs_disk(volumes: Iterable[Volume]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 from hypercontainer.contract import ports
@@ -28,6 +29,7 @@ def readers(names: Names, find: Find) -> Mapping[str, filters.Reader[Container]]
         "id": filters.beginning(lambda c: (c.id,)),
         "name": filters.expression(lambda c: (c.record.name, f"/{c.record.name}")),
         "label": filters.labels(lambda c: c.record.labels),
+        "label!": filters.without_labels(lambda c: c.record.labels),
         "status": filters.one_of(STATES, lambda c: (c.record.state.value,)),
         "exited": filters.number(_exited),
         "ancestor": lambda value: _ancestor(value, names),
@@ -43,6 +45,13 @@ def readers(names: Names, find: Find) -> Mapping[str, filters.Reader[Container]]
     }
 
 
+PRUNED: Mapping[str, filters.Reader[Container]] = {
+    "label": filters.labels(lambda c: c.record.labels),
+    "label!": filters.without_labels(lambda c: c.record.labels),
+    "until": filters.before(lambda c: c.record.created),
+}
+
+
 def order(container: Container) -> tuple[str, int]:
     """The older ones first."""
     return container.record.created, container.record.place
@@ -56,11 +65,17 @@ def image_name(record: ContainerRecord, names: Names) -> str:
 
 
 def _leads_to(text: str, names: Names) -> str | None:
+    return names.get(_whole_name(text))
+
+
+@functools.lru_cache(maxsize=1024)
+def _whole_name(text: str) -> str:
+    """As `Names` have it; "" of what is no reference."""
     try:
         reference = parse(text)
     except InvalidArgument:
-        return None
-    return names.get(f"{reference.name}@{reference.digest}" if reference.digest else reference.canonical)
+        return ""
+    return f"{reference.name}@{reference.digest}" if reference.digest else reference.canonical
 
 
 def _begins(image_id: str, text: str) -> bool:

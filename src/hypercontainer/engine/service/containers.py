@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
 from hypercontainer.contract.answers import Created, Summary
 from hypercontainer.contract.images import ImageSummary
-from hypercontainer.contract.spec import ContainerSpec
+from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.states import State
 from hypercontainer.engine import files, views
 from hypercontainer.engine.container.container import Container
@@ -18,12 +19,14 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.filters import question
 from hypercontainer.engine.images import ImageService
 from hypercontainer.engine.interface import Credentials, ProgressSink
+from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.engine.service import container_filters
-from hypercontainer.errors import HyperError
+from hypercontainer.engine.service.coupling import Coupling
+from hypercontainer.errors import HyperError, NotFound
 from hypercontainer.image.importing import Making
 from hypercontainer.semantics import committed
 
@@ -32,12 +35,18 @@ log = logging.getLogger(__name__)
 
 class ContainerService:
     def __init__(
-        self, directory: Directory, creation: Creation, places: Places, images: ImageService
+        self,
+        directory: Directory,
+        creation: Creation,
+        places: Places,
+        images: ImageService,
+        networks: Networks,
     ) -> None:
         self._directory = directory
         self._creation = creation
         self._places = places
         self._images = images
+        self._coupling = Coupling(directory, creation, networks)
 
     async def create(
         self,
@@ -46,10 +55,18 @@ class ContainerService:
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
         asked_by: int | None = None,
+        said: Mapping[str, Any] | None = None,
+        networks_later: bool = False,
+        couple: PodSpec | None = None,
     ) -> Created:
         """``asked_by``: the user on whose behalf it is, who may share only such files of the host as are that
-        user's to read (or write); None: nobody knows, and none may be shared."""
-        return await self._creation.container(spec, Asker(asked_by, credentials, progress))
+        user's to read (or write); None: nobody knows, and none may be shared.  ``said``: what is kept with it, and
+        shown by ``inspect``, of how it was asked for; ``networks_later``: they need not be there before it starts;
+        ``couple``: as ``Coupling.create`` has it."""
+        asker = Asker(asked_by, credentials, progress, said or {}, networks_later)
+        if couple is not None:
+            return await self._coupling.create(couple, spec, asker)
+        return await self._creation.container(spec, asker)
 
     async def run(
         self,
@@ -78,18 +95,24 @@ class ContainerService:
         message: str = "",
         author: str = "",
         pause: bool = True,
+        config: Mapping[str, Any] | None = None,
     ) -> ImageSummary:
         """Makes an image of what the container has written and the image that it is of.  ``pause``: where it runs, it
-        stands still meanwhile; ``change``: Dockerfile instructions."""
+        stands still meanwhile; ``change``: Dockerfile instructions; ``config``: what its configuration's object of this
+        name says in place of the container's settings."""
         held = await self.held(container)
         record = held.record
         parent = await self._images.get(record.image_id)
-        config = committed.run_config(record.effective, record.labels, parent.config.volumes)
+        own = committed.run_config(record.effective, record.labels, parent.config.volumes)
         words = (*record.effective.entrypoint, *record.effective.command)
         making = Making(change, message, author, created_by=" ".join(words))
         async with _standing_still(held, pause):
             image = await self._images.commit(
-                parent.id, await held.layer(), config=config, reference=reference, making=making
+                parent.id,
+                await held.layer(),
+                config=committed.over(own, config or {}),
+                reference=reference,
+                making=making,
             )
         held.tell("commit", imageID=image.id, imageRef=reference or "", comment=message)
         return self._images.summary(image)
@@ -104,25 +127,45 @@ class ContainerService:
         """Newest first; those that run or are about to again, unless ``all`` or a filter by state asks for more.
 
         Filters: see `container_filters`."""
+        chosen = await self.chosen(all=all, filters=filters)
+        found = [container for container, _ in chosen]
+        sizes = await asyncio.to_thread(self._sizes, found) if size else {}
+        return [
+            views.summary(c.record, c.sandbox.record.value, sizes.get(c.id), image=image)
+            for c, image in chosen
+        ]
+
+    async def chosen(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - the contract's word
+        limit: int | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> list[tuple[Container, str]]:
+        """As `find` finds them, the newest ``limit``; each with what to call its image."""
         everything = all or not {"status", "exited"}.isdisjoint(filters or {})
         names = await self._images.names()
         wanted = question("containers", container_filters.readers(names, self._directory.get), filters)
-        chosen = [
+        found = [
             container
             for container in self._directory.containers.values()
             if (everything or container.alive or container.restarting) and wanted(container)
         ]
-        chosen.sort(key=container_filters.order, reverse=True)
-        sizes = await asyncio.to_thread(self._sizes, chosen) if size else {}
-        return [
-            views.summary(
-                c.record,
-                c.sandbox.record.value,
-                sizes.get(c.id),
-                image=container_filters.image_name(c.record, names),
-            )
-            for c in chosen
-        ]
+        found.sort(key=container_filters.order, reverse=True)
+        return [(each, container_filters.image_name(each.record, names)) for each in found[:limit]]
+
+    async def sizes(self, containers: Sequence[Container]) -> dict[str, tuple[int, int]]:
+        """By ID, in bytes: what it has written, and all of its files with those of its image (nothing of one that is
+        gone)."""
+        written = await asyncio.to_thread(self._sizes, containers)
+        images = dict.fromkeys((container.record.image_id for container in containers), 0)
+        for identifier in images:
+            with contextlib.suppress(NotFound):
+                images[identifier] = (await self._images.inspect(identifier)).size_bytes
+        return {
+            each.id: (written[each.id], written[each.id] + images[each.record.image_id])
+            for each in containers
+        }
 
     def _sizes(self, containers: Sequence[Container]) -> dict[str, int]:
         return {
@@ -130,12 +173,14 @@ class ContainerService:
             for container in containers
         }
 
-    async def prune(self) -> tuple[list[str], int]:
-        """Removes every container that does not run: their IDs, and the bytes that came free."""
+    async def prune(self, *, filters: Mapping[str, Sequence[str]] | None = None) -> tuple[list[str], int]:
+        """Removes every container that does not run: their IDs, and the bytes that came free.  Filters: label, label!
+        and until."""
+        wanted = question("containers", container_filters.PRUNED, filters)
         removed: list[str] = []
         freed = 0
         for container in tuple(self._directory.containers.values()):
-            if container.alive or container.restarting:
+            if container.alive or container.restarting or not wanted(container):
                 continue
             size = await asyncio.to_thread(files.used_bytes, self._places.container(container.id))
             try:

@@ -8,8 +8,13 @@ from hypercontainer.contract.answers import Event
 from hypercontainer.engine import filters
 from hypercontainer.engine.filters import Question
 
-# What something can happen to, here and with Docker.
-TYPES = ("container", "image", "volume", "pod", "template", "daemon", "network", "plugin", "builder")
+# What something can happen to, here and with Docker; of some of Docker's nothing is here.
+TYPES = (
+    *("container", "image", "volume", "network", "daemon", "builder"),
+    *("pod", "template", "policy"),
+    *("plugin", "service", "node", "secret", "config"),
+)
+SCOPES = ("local", "swarm")
 
 
 def _of(kind: str) -> filters.Reader[Event]:
@@ -38,9 +43,8 @@ def _image(value: str) -> Question[Event]:
 READERS: Mapping[str, filters.Reader[Event]] = {
     "type": filters.one_of(TYPES, lambda event: (event.type,)),
     "event": filters.among(lambda event: (event.action, event.action.partition(":")[0])),
-    "container": _of("container"),
-    "pod": _of("pod"),
-    "volume": _of("volume"),
+    **{kind: _of(kind) for kind in TYPES if kind not in ("image", "builder", "template", "policy")},
+    "scope": filters.one_of(SCOPES, lambda event: ("local",)),
     "image": _image,
     "label": filters.labels(lambda event: event.attributes),
 }

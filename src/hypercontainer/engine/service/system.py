@@ -9,12 +9,15 @@ import platform
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from hypercontainer import __version__
 from hypercontainer.config import Config
 from hypercontainer.contract.answers import Check, Event, Info, KernelLine
 from hypercontainer.contract.calls import API_VERSION, SystemPruned
+from hypercontainer.contract.images import ImagesPruned
 from hypercontainer.contract.states import State
-from hypercontainer.engine import files, times
+from hypercontainer.engine import files, identity, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.filters import question
@@ -107,6 +110,8 @@ class SystemService:
             rootless=not runs_as_root(),
             set_aside=tuple(await asyncio.to_thread(self._set_aside)),
             time=times.now(),
+            docker_host=f"unix://{config.docker_socket}" if config.docker_socket else "",
+            id=await asyncio.to_thread(identity.of, config.root),
         )
 
     async def doctor(self) -> list[Check]:
@@ -183,12 +188,9 @@ class SystemService:
         gone_containers, reclaimed = await self._containers.prune() if containers else ([], 0)
         gone_images: list[str] = []
         if images:
-            report = await asyncio.to_thread(
-                self._store.prune, all_unused=all, in_use=self._directory.users_of
-            )
-            await asyncio.to_thread(self._supplies.coming.look)
+            report = await self._images.prune(all=all)
             gone_images = [line.deleted or line.untagged for line in report.removed]
-            reclaimed += report.reclaimed_bytes
+            reclaimed += report.space_reclaimed_bytes
         if not self._directory.aside.found():
             reclaimed += await asyncio.to_thread(self._prune_layers)
         gone_volumes: tuple[str, ...] = ()
@@ -201,6 +203,18 @@ class SystemService:
             volumes_deleted=gone_volumes,
             space_reclaimed_bytes=reclaimed,
         )
+
+    async def prune_images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - the contract's word
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> ImagesPruned:
+        """Only images, and what their layers were made into; see `ImageService.prune`."""
+        self._directory.aside.check_clear()
+        report = await self._images.prune(all=all, filters=filters)
+        freed = await asyncio.to_thread(self._prune_layers)
+        return structs.replace(report, space_reclaimed_bytes=report.space_reclaimed_bytes + freed)
 
     def _prune_layers(self) -> int:
         """Nothing while an image comes: its layers are there before anybody knows what they are for."""
