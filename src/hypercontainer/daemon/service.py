@@ -19,6 +19,7 @@ from hypercontainer.linux import descriptors
 from hypercontainer.surfaces.docker.api import DockerApi
 from hypercontainer.surfaces.http.connection import Limits
 from hypercontainer.surfaces.http.server import Server
+from hypercontainer.surfaces.http.tls import Who
 from hypercontainer.surfaces.hyper.native import NativeApi
 
 if TYPE_CHECKING:
@@ -128,9 +129,11 @@ async def serve(
         limits = Limits(connections=min(Limits.connections, descriptors.share(CLIENTS_SHARE)))
         collections = Collections(engine)
         docker = DockerApi(engine)
+        local = Server(docker, limits=limits)
+        engine.open_api(lambda uid: local.connect(Who(uid)))
         served = [
             (Server(NativeApi(collections, stop.ask), limits=limits), sockets.native),
-            (Server(docker, limits=limits), sockets.docker),
+            (local, sockets.docker),
             (Server(docker, limits=limits, gate=gate), sockets.docker_tcp),
         ]
         try:

@@ -247,6 +247,8 @@ async def test_a_connection_serves_many_requests_also_sent_ahead(serving: Servin
         (b"\x16\x03\x01\x02\x00\x01\x00", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
         (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+        (b"PRI * HTTP/1.1\r\nHost: x\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
         (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
         (b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
@@ -398,3 +400,12 @@ async def test_close_lets_a_request_end_and_idle_clients_go(serving: Serving) ->
             await harness.connect()
         writer.close()
         idle_writer.close()
+
+
+async def test_what_is_refused_to_head_has_no_body(serving: Serving) -> None:
+    async with serving() as harness:
+        refused = b"HEAD /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+        last = PING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        first, _, rest = (await harness.raw(refused + last)).partition(b"\r\n\r\n")
+        assert first.startswith(b"HTTP/1.1 404 ")
+        assert rest.startswith(b"HTTP/1.1 200 OK\r\n")  # the connection is as good as before

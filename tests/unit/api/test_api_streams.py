@@ -13,8 +13,9 @@ import pytest
 from hypercontainer import errors as e
 from hypercontainer.contract.answers import Played
 from hypercontainer.contract.images import ImageSummary, LayerProgress
+from hypercontainer.surfaces.http import answers as answers_module
+from hypercontainer.surfaces.http.board import Board
 from hypercontainer.surfaces.hyper import progress as progress_module
-from hypercontainer.surfaces.hyper.progress import Board
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Harness, Serving
@@ -111,9 +112,10 @@ async def test_a_client_that_leaves_cancels_its_pull(serving: Serving) -> None:
 
 
 async def test_progress_that_nobody_takes_is_replaced() -> None:
-    board = Board()
+    board: Board[LayerProgress] = Board()
+    post = progress_module.sink(board)
     for count in range(100_000):
-        board.post(LayerProgress(f"l{count % 3}", "downloading", count, 100_000))
+        post(LayerProgress(f"l{count % 3}", "downloading", count, 100_000))
     assert sorted(item.current for item in await board.take()) == [99_997, 99_998, 99_999]
     board.end()
     assert await board.take() == []
@@ -140,7 +142,7 @@ async def test_events_that_fail_say_so_in_the_last_line(serving: Serving) -> Non
 
 
 async def test_stats_stream(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "TICK_S", 0.01)
+    monkeypatch.setattr(answers_module, "TICK_S", 0.01)
     async with serving() as harness:
         reader, writer = await harness.connect()
         writer.write(b"GET /v1/containers/web/stats?stream=1 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -155,7 +157,7 @@ async def test_stats_stream(serving: Serving, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_stats_of_a_pod_are_a_line_for_all(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "TICK_S", 0.01)
+    monkeypatch.setattr(answers_module, "TICK_S", 0.01)
     async with serving() as harness:
         status, once = await harness.call("GET", "/v1/pods/shop/stats")
         assert (status, [sample["id"] for sample in once["samples"]]) == (200, ["c1"])
@@ -249,6 +251,7 @@ async def test_logs_are_frames(serving: Serving) -> None:
             "until": "",
             "tail": 5,
             "timestamps": True,
+            "details": False,
         }
 
 
@@ -353,12 +356,13 @@ async def test_a_reader_that_does_not_read_stops_the_client(serving: Serving) ->
 async def test_import(serving: Serving) -> None:
     async def import_(stream: BinaryIO, **options: Any) -> Any:
         assert await asyncio.to_thread(stream.read) == b"tar"
-        assert options == {"reference": "r", "change": ("CMD a", "ENV b=c"), "message": "m"}
+        said = {"reference": "r", "change": ("CMD a", "ENV b=c"), "message": "m", "platform": "arm64"}
+        assert options == said
         return IMAGE
 
     async with serving() as harness:
         harness.notes.stand_ins["images.import_"] = import_
-        target = "/v1/images/import?reference=r&message=m&change=CMD%20a&change=ENV%20b%3Dc"
+        target = "/v1/images/import?reference=r&message=m&change=CMD%20a&change=ENV%20b%3Dc&platform=arm64"
         status, text = await harness.call("POST", target, b"tar")
         assert (status, lines(text)[0]["result"]["id"]) == (200, IMAGE.id)
 

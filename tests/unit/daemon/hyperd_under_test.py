@@ -24,6 +24,9 @@ class FakeEngine:
     def objects(self, kind: str) -> list[bytes]:
         return []
 
+    def open_api(self, connect: object) -> None:
+        pass
+
     async def held(self, ref: str) -> FakeEngine:
         return self
 

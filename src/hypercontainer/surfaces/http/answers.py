@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,7 @@ import msgspec
 T = TypeVar("T")
 
 JSON = "application/json"
+TICK_S = 1.0
 Fields = tuple[tuple[str, str], ...]  # of a head
 
 
@@ -58,7 +59,14 @@ class Raw:
     session: Session
 
 
-Answer = Reply | Chunks | Upgrade | Raw
+@dataclass(frozen=True)
+class Silent:
+    """No answer: the connection is the session's from its first byte, of a client that has begun to speak HTTP/2."""
+
+    session: Session
+
+
+Answer = Reply | Chunks | Upgrade | Raw | Silent
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
@@ -80,3 +88,14 @@ async def passed_on(values: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
     async with closed_after(values):
         async for value in values:
             yield value
+
+
+async def every_second(first: T, take: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
+    """``first``, and then what ``take`` gives at every tick; a client that is slow misses ticks."""
+    loop = asyncio.get_running_loop()
+    value = first
+    while True:
+        due = loop.time() + TICK_S
+        yield value
+        await asyncio.sleep(due - loop.time())
+        value = await take()

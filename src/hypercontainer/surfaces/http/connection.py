@@ -23,6 +23,8 @@ Headers = Iterable[tuple[str, str]]
 
 READ_BYTES = 65536  # of heads, whose size is looked at from read to read
 BODY_READ_BYTES = 1 << 18
+HTTP2_METHOD = b"PRI"  # of no request: a connection begins so that is HTTP/2 from the start (RFC 9113, 3.4)
+HTTP2_BEGINNING = b"PRI * HTTP/2.0\r\n\r\n"
 LINGER_S = 2.0  # for what a client still sends when it has been answered
 
 
@@ -59,18 +61,33 @@ class BadRequest(InvalidArgument):
         self.status = status
 
 
+class WrongVersion(BadRequest):
+    def __init__(self) -> None:
+        super().__init__("only HTTP/1.1 is spoken here", 505)
+
+
 class TooLarge(BadRequest):
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body has more than {limit} bytes", 413)
 
 
 class Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits) -> None:
+    """``uid``: of the client, where it is known otherwise than by the kernel."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        uid: int | None = None,
+    ) -> None:
+        self._uid = uid
         self.reader = reader
         self.writer = writer
         self.limits = limits
         self.idle = True  # between two requests
         self.crowded = False  # it is one too many, and is told so
+        self._head_only = False  # the request is HEAD
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     def peer(self) -> tuple[int, int, int]:
@@ -81,7 +98,7 @@ class Connection:
 
     def peer_uid(self) -> int | None:
         """None where the kernel cannot tell, as for a connection that is no unix socket."""
-        uid = self.peer()[1]
+        uid = self.peer()[1] if self._uid is None else self._uid
         return uid if uid >= 0 else None
 
     # Reading
@@ -89,6 +106,7 @@ class Connection:
     async def request(self) -> h11.Request | None:
         """The next request, once its head is here; None when the client has no more."""
         self.idle = True
+        self._head_only = False
         if not self._h11.trailing_data[0] and not await self._first_bytes():
             return None
         self.idle = False
@@ -99,8 +117,9 @@ class Connection:
             raise BadRequest(f"no whole request within {self.limits.head_s:g} s", 408) from None
         if not isinstance(event, h11.Request):
             return None
-        if not event.http_version.startswith(b"1."):
-            raise BadRequest("only HTTP/1.1 is spoken here", 505)
+        if not event.http_version.startswith(b"2.0" if event.method == HTTP2_METHOD else b"1."):
+            raise WrongVersion
+        self._head_only = event.method == b"HEAD"
         fields = dict(event.headers)
         if b"content-length" in fields and b"transfer-encoding" in fields:
             # Two ends of one body: whoever reads between us and the client may take the other one (RFC 9112, 6.3).
@@ -197,10 +216,10 @@ class Connection:
     async def answer(
         self, status: int, headers: Headers = (), body: bytes = b"", *, close: bool = False
     ) -> None:
-        """A whole answer; a client that does not take it in time counts as gone."""
+        """A whole answer; a client that does not take it in time counts as gone.  To HEAD only its head."""
         length = () if status in (101, 204) else (("Content-Length", str(len(body))),)
         self._head(status, (*headers, *length), close=close)
-        if body:
+        if body and not self._head_only:
             self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())
         try:
@@ -241,6 +260,11 @@ class Connection:
         self.writer.write("\r\n".join([*said, "Connection: close", "", ""]).encode("latin-1"))
         self._h11.send_failed()
         return self._h11.trailing_data[0]
+
+    def whole(self) -> bytes:
+        """All that came of a connection that begins as HTTP/2, which h11 took for a request."""
+        self._h11.send_failed()
+        return HTTP2_BEGINNING + self._h11.trailing_data[0]
 
     def _head(self, status: int, headers: Headers, *, close: bool) -> None:
         fields = [*headers, *((("Connection", "close"),) if close or not self.body_done else ())]

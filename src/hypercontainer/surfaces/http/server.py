@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -22,8 +22,15 @@ from hypercontainer.engine.pipes import InputPipe, InputQueue, Pieces
 from hypercontainer.engine.turns import on_behalf
 from hypercontainer.errors import HyperError, InvalidArgument
 from hypercontainer.surfaces.http.admission import Admission, Crowded
-from hypercontainer.surfaces.http.answers import Answer, Chunks, Raw, Reply, Upgrade
-from hypercontainer.surfaces.http.connection import BadRequest, ClientGone, Connection, Limits
+from hypercontainer.surfaces.http.answers import Answer, Chunks, Raw, Reply, Silent, Upgrade
+from hypercontainer.surfaces.http.connection import (
+    HTTP2_METHOD,
+    BadRequest,
+    ClientGone,
+    Connection,
+    Limits,
+    WrongVersion,
+)
 from hypercontainer.surfaces.http.routing import MethodNotAllowed
 from hypercontainer.surfaces.http.tls import Gate, Who
 
@@ -35,7 +42,8 @@ CUT_WORDS = "the client went away in the middle of the data"
 
 @dataclass(frozen=True)
 class Request:
-    """A request's head.  ``target`` is as it came; the names of ``headers`` are in small letters."""
+    """A request's head.  ``target`` is as it came; the names of ``headers`` are in small letters, and the values of one
+    that comes several times stand in one, with commas (RFC 9110, 5.3)."""
 
     method: str
     target: str
@@ -89,6 +97,21 @@ class Server:
             )
             self._listeners.append(server)
 
+    async def connect(self, who: Who) -> socket.socket:
+        """The near end of one more connection, whose client is ``who``."""
+        near, far = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=self._limits.ahead_bytes, loop=loop)
+        served = functools.partial(self._connected, who=who)
+        protocol = asyncio.StreamReaderProtocol(reader, served, loop=loop)
+        try:
+            await loop.connect_accepted_socket(lambda: protocol, far)
+        except BaseException:
+            near.close()
+            far.close()
+            raise
+        return near
+
     async def close(self, *, deadline_s: float = 2.0) -> None:
         """Takes no more requests, lets those under way end for at most ``deadline_s``, then cuts them off."""
         self._closing = True
@@ -106,14 +129,16 @@ class Server:
 
     # One connection
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, who: Who | None = None
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        connection = Connection(reader, writer, self._limits)
+        connection = Connection(reader, writer, self._limits, who.uid if who else None)
         self._open[task] = connection
         self._admission.enter(task, connection)
         try:
-            who = await self._admitted(connection)
+            who = who or await self._admitted(connection)
             await self._requests(connection, who)
             await connection.close()
         except ClientGone as error:
@@ -173,8 +198,13 @@ class Server:
         method, target = head.method.decode(), head.target.decode("latin-1")
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s %s from pid %d, uid %d, gid %d", method, target, *connection.peer())
-        request = Request(method, target, dict(head.headers), who)
-        work = self._surface.accept(request)
+        request = Request(method, target, _joined(head.headers), who)
+        try:
+            work = self._surface.accept(request)
+        except HyperError:
+            if head.method == HTTP2_METHOD:
+                raise WrongVersion from None
+            raise
         coming, body = _coming(work)
         try:
             if coming is None:
@@ -186,6 +216,8 @@ class Server:
         if isinstance(answer, Upgrade):
             initial = connection.switch(answer.protocol, answer.headers)
             await answer.session.serve(connection.reader, connection.writer, initial)
+        elif isinstance(answer, Silent):
+            await answer.session.serve(connection.reader, connection.writer, connection.whole())
         elif isinstance(answer, Raw):
             initial = connection.let_go(answer.status, answer.headers)
             await answer.session.serve(connection.reader, connection.writer, initial)
@@ -193,6 +225,13 @@ class Server:
     async def _whole_body(self, connection: Connection) -> bytes:
         with self._admission.body(connection.peer_uid()) as grow:
             return await connection.whole_body(grow)
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
 
 
 def _coming(work: Work) -> tuple[InputPipe | InputQueue | None, Body]:

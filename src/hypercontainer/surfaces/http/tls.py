@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hypercontainer.engine.interface import NOBODY
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.surfaces.http.connection import ClientGone, drain
 
@@ -26,7 +27,7 @@ AHEAD_BYTES = 65536
 
 @dataclass(frozen=True)
 class Who:
-    """A client.  ``uid``: the user whose rights it has on this machine, None: nobody's.  ``role`` None: it may do
+    """A client.  ``uid``: the user whose rights it has on this machine, or `NOBODY`.  ``role`` None: it may do
     nothing."""
 
     uid: int | None
@@ -66,8 +67,8 @@ class Gate:
     def _who(self, names: list[str]) -> Who:
         for name in [*names, "*"]:
             if (role := self._roles.get(name)) is not None:
-                return Who(os.geteuid() if role == "admin" else None, role, name)
-        return Who(None, None, names[0] if names else "")
+                return Who(os.geteuid() if role == "admin" else NOBODY, role, name)
+        return Who(NOBODY, None, names[0] if names else "")
 
 
 def _names(certificate: Mapping[str, Any]) -> Iterable[str]:

@@ -17,10 +17,18 @@ from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.engine.pipes import written
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.semantics import shape
-from hypercontainer.surfaces.http.answers import Chunks, Reply, Upgrade, closed_after, json_reply, passed_on
+from hypercontainer.surfaces.http.answers import (
+    Chunks,
+    Reply,
+    Upgrade,
+    closed_after,
+    every_second,
+    json_reply,
+    passed_on,
+)
 from hypercontainer.surfaces.hyper.call import Call, Handler
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of
-from hypercontainer.surfaces.hyper.progress import every_second, value_lines
+from hypercontainer.surfaces.hyper.progress import value_lines
 from hypercontainer.surfaces.hyper.session import StreamSession
 
 # hyperd itself

@@ -17,13 +17,15 @@ import msgspec
 from hypercontainer.contract import frames
 from hypercontainer.contract.answers import Created, Exit
 from hypercontainer.contract.calls import Control
+from hypercontainer.contract.images import LayerProgress
 from hypercontainer.contract.reading import why
 from hypercontainer.engine.interface import Attachment, ProgressSink
 from hypercontainer.engine.pipes import Bytes
 from hypercontainer.errors import AgentError, Conflict, HyperError, InvalidArgument, StreamClosed
+from hypercontainer.surfaces.http.board import Board
 from hypercontainer.surfaces.http.connection import ClientGone, drain
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of, leaf
-from hypercontainer.surfaces.hyper.progress import Board
+from hypercontainer.surfaces.hyper.progress import sink
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +192,7 @@ class StreamSession:
                 await attachment.close()
 
     async def _start(self) -> Attachment:
-        board = Board()
+        board: Board[LayerProgress] = Board()
 
         def created(answer: Created) -> None:
             for item in board.take_now():
@@ -204,7 +206,7 @@ class StreamSession:
 
         telling = asyncio.create_task(tell())
         try:
-            return await self._begin(created, board.post)
+            return await self._begin(created, sink(board))
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
