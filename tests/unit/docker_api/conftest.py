@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from docker_client import DockerClient
 from fake_engine import FakeEngine
+from fake_world import world
+from image_streams import Served
+from stories import have_any_kernel
 
 TIMEOUT_S = 20.0
 
@@ -40,3 +45,19 @@ def engine() -> FakeEngine:
 def docker(tmp_path: Path, engine: FakeEngine) -> DockerClient:
     """The fake engine has a container "web", which runs, and a pod "shop"."""
     return DockerClient(tmp_path / "docker.sock", engine)
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """Of an engine that is real but for its VMs, and has the image `fake_world.IMAGE`."""
+    have_any_kernel(monkeypatch)
+
+    @contextlib.asynccontextmanager
+    async def serve() -> AsyncIterator[DockerClient]:
+        async with (
+            world(tmp_path) as made,
+            DockerClient(tmp_path / "d.sock", made.engine.real).served() as client,
+        ):
+            yield client
+
+    return serve

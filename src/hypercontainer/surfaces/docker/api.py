@@ -11,7 +11,7 @@ from hypercontainer.surfaces.docker import routes, versions
 from hypercontainer.surfaces.docker.call import Call
 from hypercontainer.surfaces.docker.query import Query
 from hypercontainer.surfaces.docker.wording import Forbidden, refused
-from hypercontainer.surfaces.http.answers import Answer, Reply, Upgrade
+from hypercontainer.surfaces.http.answers import Answer, Reply, Silent, Upgrade
 from hypercontainer.surfaces.http.server import Request, Work
 from hypercontainer.surfaces.http.tls import Who
 
@@ -71,6 +71,6 @@ def _check_allowed(who: Who, method: str, route: routes.Route) -> None:
 
 
 def _with_common(answer: Answer) -> Answer:
-    if isinstance(answer, Upgrade):
+    if isinstance(answer, Upgrade | Silent):
         return answer
     return dataclasses.replace(answer, headers=(*COMMON, *answer.headers))

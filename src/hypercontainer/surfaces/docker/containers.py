@@ -11,8 +11,8 @@ import msgspec
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.detach import parse_keys
 from hypercontainer.engine.container.container import Container
-from hypercontainer.errors import Conflict, InvalidArgument, NotSupported
-from hypercontainer.surfaces.docker.call import Call, done
+from hypercontainer.errors import Conflict, GuestError, InvalidArgument, NotSupported
+from hypercontainer.surfaces.docker.call import Call, done, found
 from hypercontainer.surfaces.docker.streams import (
     RAW,
     STDERR,
@@ -72,7 +72,14 @@ async def kill(call: Call) -> Reply:
     container = await call.container()
     if (await container.inspect()).state not in _ALIVE:
         raise Conflict(f"cannot kill container: {call.name}: container {container.id} is not running")
-    await container.kill(call.query.text("signal") or "KILL")
+    try:
+        await container.kill(call.query.text("signal") or "KILL")
+    except GuestError:
+        if (await container.inspect()).state in _ALIVE:
+            raise
+        raise Conflict(
+            f"cannot kill container: {call.name}: container {container.id} is not running"
+        ) from None
     return done()
 
 
@@ -122,6 +129,11 @@ async def remove(call: Call) -> Reply:
         )
     await container.remove(force=force, volumes=call.query.flag("v"))
     return done()
+
+
+async def prune(call: Call) -> Reply:
+    removed, freed = await call.engine.containers.prune(filters=call.query.filters())
+    return found({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
 
 
 async def checkpoint(call: Call) -> Reply:

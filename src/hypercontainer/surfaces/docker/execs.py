@@ -64,7 +64,7 @@ async def start(call: Call) -> Answer:
         await (await _started(held, body)).close()
         return done(200)
     await _check_startable(call, held)
-    wish, tty = Wish((STDOUT, STDERR), held.spec.stdin), held.spec.tty
+    wish, tty = Wish((STDOUT, STDERR), held.spec.stdin, to_its_end=True), held.spec.tty
     return hijacked(call, LaterSession(lambda: _started(held, body), wish, tty=tty), tty=tty)
 
 

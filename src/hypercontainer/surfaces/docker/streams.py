@@ -27,6 +27,9 @@ RAW, FRAMED = "application/vnd.docker.raw-stream", "application/vnd.docker.multi
 TCP = "tcp"  # what Docker calls the protocol of a connection that is a process's
 READ_BYTES = 65536
 CLOSE_S = 5.0
+# What is there already waits for so long after the head: docker-py reads that through a buffer, goes on below it, and
+# loses what came along.  When a client has read it, nobody is told.
+HEAD_S = 0.02
 _HEAD = struct.Struct(">BxxxL")
 
 
@@ -34,21 +37,26 @@ def frame(channel: int, data: Bytes) -> bytes:
     return _HEAD.pack(channel, len(data)) + data
 
 
+def content_type(call: Call, *, tty: bool) -> str:
+    return RAW if tty or call.version < (1, 42) else FRAMED
+
+
 def hijacked(call: Call, session: Session, *, tty: bool) -> Upgrade | Raw:
     """101 if it was asked for; else a body that has no end of its own."""
     if call.wants_upgrade(TCP):
-        kind = RAW if tty or call.version < (1, 42) else FRAMED
-        return Upgrade(TCP, session, (("Content-Type", kind),))
+        return Upgrade(TCP, session, (("Content-Type", content_type(call, tty=tty)),))
     return Raw(200, (("Content-Type", RAW),), session)
 
 
 @dataclass(frozen=True)
 class Wish:
-    """``channels``: those that are sent on.  ``keys``: what is typed to leave, b"": nothing is."""
+    """``channels``: those that are sent on.  ``keys``: what is typed to leave, b"": nothing is.  ``to_its_end``: the
+    connection ends after the process, whose client asks at once how it ended."""
 
     channels: Collection[int] = (STDOUT, STDERR)
     stdin: bool = False
     keys: bytes = b""
+    to_its_end: bool = False
 
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -103,6 +111,8 @@ class ProcessSession:
         async with asyncio.TaskGroup() as group:
             for channel in (STDOUT,) if self.tty else (STDOUT, STDERR):
                 group.create_task(self._output(send, channel, frames=frames))
+        if self._wish.to_its_end:
+            await self._attachment.exit()
 
     async def _output(self, send: Send, channel: int, *, frames: bool) -> None:
         """What nobody wants is read all the same: the process would wait for it."""
@@ -178,6 +188,8 @@ class PiecesSession:
         self.tty = tty
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
+        await drain(writer)
+        await asyncio.sleep(HEAD_S)
         async with contextlib.aclosing(self._pieces):
             async for data in self._pieces:
                 writer.write(data)

@@ -55,7 +55,81 @@ class Field:
 
 
 # By kind of answer.  A handler makes it with all that any version has; what is here takes away what one has not.
-FIELDS: dict[str, tuple[Field, ...]] = {}
+FIELDS: dict[str, tuple[Field, ...]] = {
+    "info": (
+        Field("CgroupVersion", since=(1, 41)),
+        Field("KernelMemory", until=(1, 42)),
+        Field("CDISpecDirs", since=(1, 44)),
+        Field("RegistryConfig.AllowNondistributableArtifactsCIDRs", until=(1, 49)),
+        Field("RegistryConfig.AllowNondistributableArtifactsHostnames", until=(1, 49)),
+        Field("ContainerdCommit.Expected", until=(1, 49)),
+        Field("RuncCommit.Expected", until=(1, 49)),
+        Field("InitCommit.Expected", until=(1, 49)),
+        Field("BridgeNfIptables", until=(1, 50)),
+        Field("BridgeNfIp6tables", until=(1, 50)),
+        Field("KernelMemoryTCP", until=(1, 52)),
+    ),
+    "usage": (Field("BuilderSize", until=(1, 42)),),
+    "network": (Field("EnableIPv4", since=(1, 48)), Field("Status", since=(1, 52))),
+    "images": (
+        Field("*.VirtualSize", until=(1, 44)),
+        Field("*.Manifests", since=(1, 47)),
+        Field("*.Descriptor", since=(1, 48)),
+    ),
+    "image": (
+        Field("VirtualSize", until=(1, 44)),
+        Field("Container", until=(1, 45)),
+        Field("ContainerConfig", until=(1, 45)),
+        Field("Created", until=(1, 44), empty=True),
+        Field("Descriptor", since=(1, 48)),
+        Field("Manifests", since=(1, 48)),
+        *(
+            Field(f"Config.{name}", until=(1, 50))
+            for name in (
+                "Hostname Domainname AttachStdin AttachStdout AttachStderr Tty OpenStdin StdinOnce Image "
+                "NetworkDisabled MacAddress StopTimeout"
+            ).split()
+        ),
+        *(
+            Field(name, until=(1, 52), empty=True)
+            for name in (
+                "Parent Comment DockerVersion Author Config.Cmd Config.Entrypoint Config.Env Config.Labels "
+                "Config.OnBuild Config.User Config.Volumes Config.WorkingDir"
+            ).split()
+        ),
+    ),
+    "container line": (
+        Field("HostConfig.Annotations", since=(1, 46)),
+        Field("NetworkSettings.Networks.*.DNSNames", since=(1, 44)),
+        Field("NetworkSettings.Networks.*.GwPriority", since=(1, 48)),
+        Field("Health", since=(1, 52)),
+    ),
+    "stats": (Field("os_type", since=(1, 52)),),
+    "event": (
+        Field("status", until=(1, 52)),
+        Field("id", until=(1, 52)),
+        Field("from", until=(1, 52)),
+    ),
+    "container": (
+        *(
+            Field(f"NetworkSettings.{name}", until=(1, 52))
+            for name in (
+                "Bridge HairpinMode LinkLocalIPv6Address LinkLocalIPv6PrefixLen SecondaryIPAddresses "
+                "SecondaryIPv6Addresses EndpointID Gateway GlobalIPv6Address GlobalIPv6PrefixLen IPAddress IPPrefixLen "
+                "IPv6Gateway MacAddress"
+            ).split()
+        ),
+        Field("NetworkSettings.Networks.*.DNSNames", since=(1, 44)),
+        Field("NetworkSettings.Networks.*.GwPriority", since=(1, 48)),
+        Field("Config.Healthcheck.StartInterval", since=(1, 44)),
+        Field("Config.MacAddress", until=(1, 52)),
+        Field("Config.OnBuild", until=(1, 52), empty=True),
+        Field("HostConfig.CgroupnsMode", since=(1, 41)),
+        Field("HostConfig.Annotations", since=(1, 43)),
+        Field("HostConfig.KernelMemory", until=(1, 42)),
+        Field("HostConfig.KernelMemoryTCP", until=(1, 52)),
+    ),
+}
 
 
 def shaped(kind: str, answer: Any, version: Version) -> Any:

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable
 
 from hypercontainer.engine.process.failed import is_of_program
-from hypercontainer.errors import HyperError, Remedy
+from hypercontainer.errors import HyperError, InvalidArgument, NoSuchImage, ReadOnly, Remedy
+from hypercontainer.image.reference import parse
 from hypercontainer.surfaces.http.answers import Reply, json_reply
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _COMMANDS = {
     "networks.disconnect": "docker network disconnect {of} CONTAINER",
     "volumes.find": "docker volume ls",
     "volumes.remove": "docker volume rm {of}",
+    "volumes.convert": "hyper volume convert {of}",
 }
 
 
@@ -49,6 +51,8 @@ class PageNotFound(HyperError):
 
 
 class Forbidden(HyperError):
+    """Who asks may not; or the state of a thing forbids it, where Docker does not call that a conflict."""
+
     code = "forbidden"
     status = 403
 
@@ -74,16 +78,27 @@ def told(
 
 def _status(error: HyperError) -> int:
     """Some of the native API's statuses mean nothing to Docker's clients."""
+    if isinstance(error, ReadOnly):
+        return 403
     if is_of_program(error):
         return 400
     return {422: 500, 499: 500, 502: 500}.get(error.status, error.status)
 
 
 def message(error: HyperError) -> str:
-    """As a sentence without a capital, with what helps in brackets."""
+    """As a sentence without a capital, with what helps in brackets; what clients look for, as Docker has it."""
+    if isinstance(error, NoSuchImage):
+        return f"No such image: {_with_tag(error.name)}"
     helps = [words for remedy in error.remedies if (words := _command(remedy))]
-    hint = error.hint or " or ".join(helps)
+    hint = "; ".join(filter(None, [error.hint, " or ".join(helps)]))
     return f"{error.message} ({hint})" if hint else error.message
+
+
+def _with_tag(name: str) -> str:
+    try:
+        return parse(name).familiar()
+    except InvalidArgument:
+        return name
 
 
 def _command(remedy: Remedy) -> str:

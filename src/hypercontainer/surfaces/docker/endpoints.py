@@ -1,0 +1,48 @@
+"""A container's place in a network, as Docker's clients ask for it (``EndpointSettings``)."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from hypercontainer.contract.networks import Join
+from hypercontainer.errors import NotSupported
+
+Words = list[str] | None
+
+
+class Addresses(Struct, frozen=True, rename="pascal"):
+    ipv4: str | None = field(default=None, name="IPv4Address")
+    ipv6: str | None = field(default=None, name="IPv6Address")
+    link_local: Words = field(default=None, name="LinkLocalIPs")
+
+
+class Endpoint(Struct, frozen=True, rename="pascal"):
+    """What clients send back of an inspection besides, the addresses that it had, is passed over as with Docker."""
+
+    addresses: Addresses | None = field(default=None, name="IPAMConfig")
+    aliases: Words = None
+    links: Words = None
+    mac_address: str | None = None
+    priority: int | None = field(default=None, name="GwPriority")
+    options: dict[str, str] | None = field(default=None, name="DriverOpts")
+
+
+def join_of(network: str, endpoint: Endpoint | None) -> Join:
+    if endpoint is None:
+        return Join(network)
+    wished = endpoint.addresses or Addresses()
+    for given, why in (
+        (endpoint.links, "links: containers find one another by the names of a network"),
+        (wished.link_local, "link-local addresses: a pod has the address that its network gives it"),
+        (endpoint.options, "options of a driver: the driver has none for a single container"),
+    ):
+        if given:
+            raise NotSupported(why)
+    return Join(
+        network,
+        aliases=tuple(endpoint.aliases or ()),
+        ip=wished.ipv4 or "",
+        ip6=wished.ipv6 or "",
+        mac_address=endpoint.mac_address or "",
+        priority=endpoint.priority or 0,
+    )
