@@ -67,6 +67,7 @@ NETWORK = (
     many(
         "--add-host", "NAME:ADDRESS", "line in /etc/hosts; ADDRESS may be host-gateway", field="extra_hosts"
     ),
+    many("--link", "CONTAINER[:ALIAS]", "call a container of its networks so", field="links"),
     many(
         "--host-loopback",
         "PORT",
@@ -117,12 +118,24 @@ MOUNTS = (
         parsed="volumes mounts tmpfs",
     ),
     text("--volume-size", "SIZE", "of volumes that this makes", parsed="volumes"),
+    text(
+        "--docker-socket",
+        "PATH",
+        "where programs inside find Docker's API, with all that you may do; as -v /var/run/docker.sock:PATH",
+        field="api_socket",
+    ),
     many("--tmpfs", "PATH[:OPTIONS]", "mount an empty file system in memory", parsed="tmpfs"),
 )
 SECURITY = (
     flag("--read-only", "the root file system cannot be written", field="read_only"),
     many("--cap-add", "CAPABILITY", "add a capability, or ALL", field="cap_add"),
     many("--cap-drop", "CAPABILITY", "drop a capability, or ALL", field="cap_drop"),
+    many(
+        "--device",
+        "DEVICE[:PATH]",
+        "of the guest's kernel: /dev/fuse, /dev/net/tun and the like",
+        field="devices",
+    ),
     flag("--privileged", "all capabilities and devices of the guest, no filter", field="privileged"),
     many(
         "--security-opt",
@@ -201,8 +214,6 @@ WITHOUT_EFFECT = (
 REFUSED = (
     refused("--volumes-from", "CONTAINER", "name the volumes themselves, with -v"),
     refused("--volume-driver", "DRIVER", "volumes are hyperd's own disks; see hyper volume"),
-    refused("--link", "CONTAINER", LINKS),
-    refused("--device", "DEVICE", _DEVICES),
     refused("--device-cgroup-rule", "RULE", _DEVICES),
     refused("--device-read-bps", "LIMIT", _DEVICES),
     refused("--device-read-iops", "LIMIT", _DEVICES),
@@ -278,7 +289,7 @@ POD_OPTIONS: tuple[Option, ...] = (
         parsed="share_pids",
     ),
     flag("--replace", "remove a pod of this name first"),
-    *(option for option in NETWORK if option.name not in ("publish-all", "expose")),
+    *(option for option in NETWORK if option.name not in ("publish-all", "expose", "link")),
     text(
         "-m --memory",
         "SIZE",

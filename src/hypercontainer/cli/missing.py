@@ -6,25 +6,26 @@ Loaded only where a command is unknown.  A first word alone stands for all of it
 from __future__ import annotations
 
 _BUILD = ("one builder is there, which needs no care", "`hyper build -t NAME .`")
+_COMPOSE = (
+    "Docker's own does it",
+    "`docker compose`, which `hyper context use` leads here; `hyper play` takes a Kubernetes manifest",
+)
 _SWARM = ("there is no swarm", "`hyper play` runs the Deployments and Services of a manifest on this machine")
 _PLUGINS = ("there are no plugins", "volumes, networks and logs are hyperd's own: docs/configuration.md")
 _REGISTRY = ("registries are asked by other programs for that", "`skopeo inspect` and `skopeo copy`")
 
 MISSING: dict[str, tuple[str, str]] = {
-    "app": (
-        "there is no compose",
-        "`hyper play` takes a Kubernetes manifest, `hyper run --podfile` a podfile",
-    ),
+    "app": _COMPOSE,
     "builder": _BUILD,
     "buildx": _BUILD,
     "bake": _BUILD,
     "checkpoint": ("a container is not written down while it runs", "`hyper pause` lets it stand still"),
-    "compose": (
-        "there is no compose",
-        "`hyper play` takes a Kubernetes manifest, `hyper run --podfile` a podfile",
-    ),
+    "compose": _COMPOSE,
     "config": _SWARM,
-    "context": ("there are no contexts", "`--host` or HYPER_HOST says which hyperd is meant"),
+    **{
+        f"context {verb}": ("contexts are Docker's own", f"`docker context {verb}`")
+        for verb in ("export", "import", "inspect", "ls", "update")
+    },
     "manifest": _REGISTRY,
     "node": _SWARM,
     "plugin": _PLUGINS,

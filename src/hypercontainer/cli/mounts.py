@@ -11,9 +11,10 @@ import os
 from hypercontainer.cli.disks import OF_DISK, OF_ISCSI, OF_MOUNT, OF_NBD, OF_RBD, disk_source
 from hypercontainer.cli.disks import volume_name as disk_volume
 from hypercontainer.cli.options import UsageError
-from hypercontainer.cli.shares import OF_NFS, TYPES, by_mount, by_options
+from hypercontainer.cli.shares import OF_NFS, by_mount, by_options
 from hypercontainer.cli.units import bytes_of
 from hypercontainer.errors import NotSupported
+from hypercontainer.semantics.volume_shape import NFS_OPTIONS, NFS_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ def _new_volume(values: dict[str, str], typed: str) -> dict[str, Any] | None:
         )
     said = filter(None, values.get(_REPEATED, "").split("\n"))
     options = {name: value for name, _, value in (option.partition("=") for option in said)}
-    if options.get("type") in TYPES and options.keys() <= {"type", "o", "device"}:
+    if options.get("type") in NFS_TYPES and options.keys() <= {"type", *NFS_OPTIONS}:
         return {"nfs": by_options(options, f"--mount {typed}")}
     if unknown := sorted(options.keys() - {"size"}):
         raise NotSupported(

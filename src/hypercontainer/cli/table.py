@@ -182,6 +182,15 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[str, str, str] | str]]] = {
             "prune": ("system", "IMAGE_PRUNE", "Remove images that nothing uses"),
         },
     ),
+    "context": (
+        "Lead Docker's clients to this hyperd",
+        {
+            "create": ("context", "CREATE", "Make a context of Docker's that leads to this hyperd"),
+            "use": ("context", "USE", "Have Docker's clients take this hyperd"),
+            "rm": ("context", "RM", "Remove a context that leads to a hyperd"),
+            "show": ("context", "SHOW", "Print the address for DOCKER_HOST"),
+        },
+    ),
     "kernel": (
         "Manage guest kernels",
         {
@@ -219,6 +228,7 @@ SYNONYMS = {
     "kube": {},
     "cronjob": {"list": "ls"},
     "image": {"list": "ls", "remove": "rm"},
+    "context": {"remove": "rm"},
     "kernel": {"list": "ls"},
     "system": {},
 }

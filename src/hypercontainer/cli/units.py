@@ -5,28 +5,17 @@ from __future__ import annotations
 from time import time
 
 from hypercontainer.cli.options import UsageError
-
-_SIZE_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
+from hypercontainer.contract.sizes import size_bytes
 
 
 def bytes_of(text: str, what: str) -> int:
     """``256m``, ``1.5g``, ``64KiB`` or plain bytes; powers of 1024."""
-    word = text.strip().lower()
-    number = word.rstrip("abcdefghijklmnopqrstuvwxyz").rstrip()
-    unit = word[len(number) :].strip()
-    if len(unit) > 1:
-        unit = unit.removesuffix("b").removesuffix("i")
     try:
-        if number.strip("0123456789."):
-            raise ValueError
-        value = float(number) * _SIZE_FACTORS[unit]
-        if value >= 2**63:
-            raise ValueError
-    except (ValueError, KeyError):
+        return size_bytes(text)
+    except ValueError:
         raise UsageError(
             f"invalid size {text!r} for {what}", hint="such as 256m, 1g or plain bytes"
         ) from None
-    return int(value)
 
 
 def _scaled(count: float, base: int, units: tuple[str, ...], digits: int) -> str:

@@ -17,7 +17,8 @@ Document = dict[str, Any]
 
 # No word of Kubernetes' for these; ``rows`` and ``columns`` are of one moment.
 NOTED = (
-    "annotations healthcheck init labels log oom_score_adj pids_limit platform publish_all ulimits umask"
+    "annotations api_socket devices healthcheck init labels links log oom_score_adj pids_limit platform publish_all "
+    "ulimits umask"
 ).split()
 PULL = {"always": "Always", "missing": "IfNotPresent", "never": "Never"}
 _RESTART = {"no": "Never", "on-failure": "OnFailure", "always": "Always", "unless-stopped": "Always"}

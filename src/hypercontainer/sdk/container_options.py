@@ -50,6 +50,7 @@ class ContainerOptions(TypedDict, total=False):
     dns_search: Sequence[str]
     dns_options: Sequence[str]
     extra_hosts: Pairs
+    links: Sequence[str]
     host_loopback: Sequence[int]
     mac_address: str
     secret_headers: Sequence[SecretHeader]
@@ -60,6 +61,7 @@ class ContainerOptions(TypedDict, total=False):
     disk_size: Size
     volumes: Mapping[str, str | Source | Volume]
     files: Mapping[str, bytes | str | InjectedFile]
+    api_socket: str
     memory: Size
     cpus: float
     cpu_shares: int
@@ -68,6 +70,7 @@ class ContainerOptions(TypedDict, total=False):
     sysctls: Pairs
     oom_score_adj: int
     privileged: bool
+    devices: Sequence[str]
     cap_add: Sequence[str]
     cap_drop: Sequence[str]
     no_new_privileges: bool

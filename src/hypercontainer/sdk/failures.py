@@ -88,10 +88,11 @@ class TooMuchOutput(HyperError):
 
 
 def _kinds(kind: type[HyperError]) -> dict[str, type[HyperError]]:
+    """By code; of several that have one, that which the others are kinds of."""
     found: dict[str, type[HyperError]] = {}
     for child in kind.__subclasses__():
         if child.__module__ == errors.__name__:
-            found |= {child.code: child, **_kinds(child)}
+            found |= {**_kinds(child), child.code: child}
     return found
 
 

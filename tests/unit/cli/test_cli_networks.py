@@ -142,13 +142,18 @@ def test_places_that_cannot_be(words: list[str], why: str) -> None:
     assert why in caught.value.message
 
 
+def test_links_and_devices_are_as_typed() -> None:
+    words = ("--link", "db:sql", "--link", "web", "--device", "/dev/fuse", "image")
+    made = container_spec(parse(RUN_OPTIONS, words, interspersed=False)[0], "image", [])
+    assert (made["links"], made["devices"]) == (["db:sql", "web"], ["/dev/fuse"])
+
+
 @pytest.mark.parametrize(
     ("words", "why", "remedy"),
     [
         (["--network", "host"], "--network host: a virtual machine has a network of its own", "-p publishes"),
         (["--net=name=host"], "--network name=host: ", "host-gateway"),
         (["--network", "name=a,driver-opt=b=c"], "driver-opt: the driver has no options", ""),
-        (["--link", "db"], "find each other by name", ""),
         (["--link-local-ip", "169.254.1.1"], "--ip and --ip6 choose", ""),
     ],
 )
@@ -289,7 +294,7 @@ def test_create(
         (["--aux-address", "a=1.2.3.4"], 1, "--aux-address: --ip-range says which addresses"),
         (["-o", f"{BRIDGE}.name=br9"], 1, f"--opt {BRIDGE}.name=br9: hyperd names its bridges itself"),
         (["-o", f"{BRIDGE}.enable_icc=false"], 1, "two networks keep them apart"),
-        (["-o", f"{BRIDGE}.enable_ip_masquerade=false"], 1, "--internal lets nothing out"),
+        (["-o", f"{BRIDGE}.enable_ip_masquerade=false"], 1, "an internal one lets nothing out"),
         (["-o", "parent=eth0"], 1, "--opt parent: there is no such option here"),
         (["-o", f"{MTU}=big"], 125, f"--opt {MTU}=big: a number of bytes is wanted"),
         (["--gateway", "10.0.0.1"], 125, "--gateway needs a subnet to be in"),

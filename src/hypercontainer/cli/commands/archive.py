@@ -111,6 +111,7 @@ def import_(call: Call) -> int:
         "reference": call.arguments[1] if len(call.arguments) > 1 else None,
         "message": values.text("message"),
         "change": values.many("change"),
+        "platform": values.text("platform") or None,
     }
     with _open(source_path, "import") as source:
         lines = call.session.client.lines("images.import", query=query, upload=sender(source))
@@ -230,7 +231,7 @@ IMPORT = Command(
     options=(
         many("-c --change", "INSTRUCTION", "apply a line of a Dockerfile"),
         text("-m --message", "TEXT", "for the image's history"),
-        refused("--platform", "OS/ARCH", "an imported image is for this machine"),
+        text("--platform", "OS/ARCH", "what its programs are for, in place of this machine"),
     ),
     text="Takes a tar, plain or compressed with gzip, zstd, xz or bzip2.",
     examples=(

@@ -71,7 +71,7 @@ def _fetch_images(call: Call, spec: dict[str, Any]) -> None:
     """Those that the Dockerfile names: hyperd gets them, with this user's credentials, and the builder of hyperd."""
     if spec.get("dockerfile") is None:
         return
-    from hypercontainer.client.dockerfile import images
+    from hypercontainer.image.dockerfile import images
 
     client, found = call.session.client, []
     for name in images(spec["dockerfile"], spec["args"]):

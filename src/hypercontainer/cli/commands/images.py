@@ -201,7 +201,8 @@ IMAGES = Command(
 
 What each is for is shown too where one of them is for another architecture than amd64.
 
-Filters: before, since (an image), dangling (true or false), label (KEY[=VALUE]), reference (a pattern).""",
+Filters: before, since (an image), until (a time), dangling (true or false), label and label! (KEY[=VALUE]), reference
+(a pattern).""",
     examples=(
         "hyper images",
         "hyper images 'ghcr.io/*/app'",

@@ -28,6 +28,7 @@ TITLES = {
     "DefaultCpus": "Default CPUs",
     "Root": "State directory",
     "Run": "Run directory",
+    "DockerHost": "Docker's API",
     "ConfigFile": "Configuration file",
     "SetAside": "Set aside",
     "OperatingSystem": "Operating system",

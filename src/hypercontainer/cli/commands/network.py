@@ -19,9 +19,10 @@ from hypercontainer.cli.listing import (
     short_id,
 )
 from hypercontainer.cli.networks import address, priority
-from hypercontainer.cli.options import FALSE, TRUE, Call, Command, UsageError, flag, many, refused, text
+from hypercontainer.cli.options import Call, Command, UsageError, flag, many, refused, text
 from hypercontainer.cli.units import local_time, moment
-from hypercontainer.errors import NotSupported
+from hypercontainer.errors import InvalidArgument, NotSupported
+from hypercontainer.semantics import network_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,31 +46,7 @@ LISTING = Listing(
     },
     ("ID", "Name", "Driver", "Scope"),
 )
-_BRIDGES = "pods are on hyperd's own bridges; -p ADDRESS:PORT:PORT publishes on an address of the host"
-_DRIVERS = {
-    "host": "a virtual machine has a network of its own, and not the host's",
-    "none": "there is no need to make it: --network none",
-    "null": "there is no need to make it: --network none",
-    "macvlan": _BRIDGES,
-    "ipvlan": _BRIDGES,
-    "overlay": "there is no swarm, and so no network of several hosts",
-}
 _SUCH_AS = {"--subnet": "10.89.0.0/24", "--gateway": "10.89.0.1", "--ip-range": "10.89.0.128/25"}
-_MTU = ("com.docker.network.driver.mtu", "mtu")
-_NAT = "what leaves a network has the host's address; --internal lets nothing out"
-_IPV6 = "com.docker.network.enable_ipv6"
-# Options of Docker's bridge: the values that are so anyway ("" is any), and why another cannot be.
-_OPTIONS: dict[str, tuple[frozenset[str], str]] = {
-    "com.docker.network.bridge.enable_icc": (TRUE, "pods of a network reach each other; two networks keep them apart"),
-    "com.docker.network.bridge.enable_ip_masquerade": (TRUE, _NAT),
-    "com.docker.network.bridge.gateway_mode_ipv4": (frozenset(("nat",)), _NAT),
-    "com.docker.network.bridge.gateway_mode_ipv6": (frozenset(("nat",)), _NAT),
-    "com.docker.network.bridge.host_binding_ipv4": (frozenset(("0.0.0.0",)), "-p says the address: 127.0.0.1:8080:80"),  # noqa: S104
-    "com.docker.network.bridge.inhibit_ipv4": (FALSE, "the gateway of a network is hyperd's"),
-    "com.docker.network.bridge.name": (frozenset(), "hyperd names its bridges itself"),
-    "com.docker.network.container_iface_prefix": (frozenset(("eth",)), "interfaces are called eth0, eth1, ..."),
-    "com.docker.network.enable_ipv4": (TRUE, "every network has IPv4"),
-}  # fmt: skip
 
 
 def row(network: dict[str, Any], values: Values) -> Row:
@@ -107,7 +84,7 @@ def _check(values: Values) -> None:
     driver, scope = values.text("driver"), values.text("scope")
     if driver != "bridge":
         raise NotSupported(
-            f"--driver {driver}: {_DRIVERS.get(driver, 'there are no plugins')}",
+            f"--driver {driver}: {network_options.DRIVERS.get(driver, 'there are no plugins')}",
             hint="'bridge' is the only one, and need not be said",
         )
     if scope not in ("", "local"):
@@ -119,19 +96,10 @@ def _check(values: Values) -> None:
 
 
 def _options(values: Values) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs(values.many("opt"), what="option").items():
-        if name in _MTU:
-            if not (value.isascii() and value.isdigit()):
-                raise UsageError(f"--opt {name}={value}: a number of bytes is wanted", hint=f"{name}=1400")
-            found["mtu"] = int(value)
-        elif name == _IPV6 and value in TRUE | FALSE:
-            found["ipv6"] = value in TRUE
-        elif name not in _OPTIONS:
-            raise NotSupported(f"--opt {name}: there is no such option here", hint=f"{_MTU[0]}=BYTES")
-        elif value not in _OPTIONS[name][0]:
-            raise NotSupported(f"--opt {name}={value}: {_OPTIONS[name][1]}")
-    return found
+    try:
+        return network_options.understood(pairs(values.many("opt"), what="option"), "--opt ")
+    except InvalidArgument as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _several(values: Values, name: str) -> list[str]:

@@ -9,10 +9,10 @@ from hypercontainer.cli.labels import Labels
 from hypercontainer.cli.listing import FILTER, FORMAT, Listing, Row, chosen_by, filters_of
 from hypercontainer.cli.mounts import volume_name
 from hypercontainer.cli.options import Call, Command, flag, many, refused, text
-from hypercontainer.cli.shares import TYPES, as_options, by_options
+from hypercontainer.cli.shares import by_options
 from hypercontainer.cli.units import bytes_of, decimal_size
 from hypercontainer.errors import NotSupported
-from hypercontainer.semantics.shape import of_server
+from hypercontainer.semantics import volume_shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,13 +48,8 @@ def row(volume: dict[str, Any]) -> Row:
         "CreatedAt": volume["created"],
         "Labels": Labels(volume["labels"]),
         "Scope": "local",
-        "Mountpoint": _place(volume),
+        "Mountpoint": volume_shape.place(volume),
     }
-
-
-def _place(volume: dict[str, Any]) -> str:
-    share = volume.get("nfs")
-    return of_server(share) if share else str(volume.get("disk", ""))
 
 
 def create(call: Call) -> int:
@@ -73,8 +68,8 @@ def create(call: Call) -> int:
 
 def _kind(options: dict[str, str], size: str) -> dict[str, Any]:
     """What a new volume is."""
-    of_nfs = options.get("type") in TYPES
-    if unknown := sorted(options.keys() - {"size", "type", *(("o", "device") if of_nfs else ())}):
+    of_nfs = options.get("type") in volume_shape.NFS_TYPES
+    if unknown := sorted(options.keys() - {"size", "type", *(volume_shape.NFS_OPTIONS if of_nfs else ())}):
         raise NotSupported(
             f"--opt {unknown[0]}: there are 'type' and 'size', and of type=nfs 'o' and 'device'"
         )
@@ -105,21 +100,9 @@ def ls(call: Call) -> int:
 
 
 def shaped(volume: dict[str, Any]) -> dict[str, Any]:
-    """With Docker's keys; what is at its place on the host is a disk, or a directory."""
-    options = {"type": "shared"} if not volume["size_bytes"] else {"size": str(volume["size_bytes"])}
-    if share := volume.get("nfs"):
-        options = as_options(share)
-    return {
-        "CreatedAt": volume["created"],
-        "Driver": "local",
-        "Labels": volume["labels"],
-        "Mountpoint": _place(volume),
-        "Name": volume["name"],
-        "Options": options,
-        "Scope": "local",
-        "UsageData": {"Size": volume["used_bytes"], "RefCount": len(volume["pods"])},
-        "Pods": volume["pods"],
-    }
+    """With Docker's keys, and the pods that use it."""
+    used = {"UsageData": volume_shape.usage(volume), "Pods": volume["pods"]}
+    return {**volume_shape.volume(volume), **used}
 
 
 def remove(call: Call) -> int:

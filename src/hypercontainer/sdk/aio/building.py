@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from msgspec.structs import replace
 
-from hypercontainer.client.dockerfile import images
 from hypercontainer.contract.builds import BuildSpec
 from hypercontainer.errors import HyperError, StreamClosed
+from hypercontainer.image.dockerfile import images
 from hypercontainer.sdk.aio import pulling
 from hypercontainer.sdk.aio.stream import AsyncStream
 from hypercontainer.sdk.failures import BuildFailed

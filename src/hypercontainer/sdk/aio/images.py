@@ -235,8 +235,10 @@ class AsyncImages:
         reference: str | None = None,
         changes: Sequence[str] = (),
         message: str = "",
+        platform: str | None = None,
     ) -> ImageSummary:
-        """Makes an image of a root file system in a tar.  ``changes``: lines such as ``CMD ["sh"]``.
+        """Makes an image of a root file system in a tar.  ``changes``: lines such as ``CMD ["sh"]``; ``platform``: what
+        its programs are for, this machine where it is None.
 
         Example::
 
@@ -247,6 +249,11 @@ class AsyncImages:
             made = await hyper.images.import_(root.getvalue(), reference="localhost/empty")
             assert made.references == ("localhost/empty:latest",)
         """
-        query = {"reference": reference, "message": message, "change": list(changes)}
+        query = {
+            "reference": reference,
+            "message": message,
+            "change": list(changes),
+            "platform": platform,
+        }
         async with opened(archive, "rb") as stream:
             return await self._api.operation("images.import", ImageSummary, query=query, upload=stream)

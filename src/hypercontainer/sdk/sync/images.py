@@ -211,8 +211,10 @@ class Images(Facade[aio.AsyncImages]):
         reference: str | None = None,
         changes: Sequence[str] = (),
         message: str = "",
+        platform: str | None = None,
     ) -> ImageSummary:
-        """Makes an image of a root file system in a tar.  ``changes``: lines such as ``CMD ["sh"]``.
+        """Makes an image of a root file system in a tar.  ``changes``: lines such as ``CMD ["sh"]``; ``platform``: what
+        its programs are for, this machine where it is None.
 
         Example::
 
@@ -224,5 +226,7 @@ class Images(Facade[aio.AsyncImages]):
             assert made.references == ("localhost/empty:latest",)
         """
         return self._portal.call(
-            self._async.import_(archive, reference=reference, changes=changes, message=message)
+            self._async.import_(
+                archive, reference=reference, changes=changes, message=message, platform=platform
+            )
         )

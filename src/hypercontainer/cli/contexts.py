@@ -1,0 +1,86 @@
+"""Contexts of Docker's command line, each a place where it finds a daemon: files beside its configuration, which all of
+Docker's clients read.
+
+    contexts/meta/SHA256(NAME)/meta.json    {"Name": .., "Metadata": {"Description": ..}, "Endpoints": {"docker": ..}}
+    config.json                             "currentContext": NAME
+
+Only those that were made here are changed and removed: their description says so.
+"""
+
+from __future__ import annotations
+
+from hypercontainer.errors import Conflict, InvalidArgument, NotFound
+from hypercontainer.image import docker_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+NAME = "hyper"
+DOCKERS_OWN = "default"
+OURS = "Hyper: a virtual machine for each container"
+_CURRENT = "currentContext"
+_NAME_MAX = 255
+
+
+def make(name: str, host: str) -> None:
+    """That leads to ``host``.  Conflict where there is one of this name that was not made here."""
+    _check_ours(name, making=True)
+    endpoint = {"Host": host, "SkipTLSVerify": False}
+    document = {"Name": name, "Metadata": {"Description": OURS}, "Endpoints": {"docker": endpoint}}
+    docker_config.write(_file(name), document)
+
+
+def remove(name: str) -> None:
+    """NotFound; Conflict where it was not made here."""
+    _check_ours(name, making=False)
+    config = docker_config.read(docker_config.config_path())
+    if config.get(_CURRENT) == name:
+        del config[_CURRENT]
+        docker_config.write(docker_config.config_path(), config)
+    file = _file(name)
+    file.unlink(missing_ok=True)
+    file.parent.rmdir()
+
+
+def use(name: str) -> None:
+    """From now on it is the one that Docker's clients take."""
+    config = docker_config.read(docker_config.config_path())
+    docker_config.write(docker_config.config_path(), {**config, _CURRENT: name})
+
+
+def _check_ours(name: str, *, making: bool) -> None:
+    known = _known(name)
+    if known is None:
+        if not making:
+            raise NotFound(f"there is no context {name}", hint="`docker context ls` lists them")
+        return
+    metadata = known.get("Metadata")
+    if not isinstance(metadata, dict) or metadata.get("Description") != OURS:
+        hint = "choose another name" if making else f"`docker context rm {name}` removes it"
+        raise Conflict(f"context {name} was not made by Hyper", hint=hint)
+
+
+def _known(name: str) -> dict[str, Any] | None:
+    file = _file(name)
+    return docker_config.read(file) if file.exists() else None
+
+
+def _file(name: str) -> Path:
+    from hashlib import sha256
+
+    letters = name.replace("_", "").replace(".", "").replace("+", "").replace("-", "")
+    good = letters.isascii() and letters.isalnum() and name[0].isalnum() and 1 < len(name) <= _NAME_MAX
+    if not good or name == DOCKERS_OWN:
+        raise InvalidArgument(
+            f"invalid context name {name[:_NAME_MAX]!r}",
+            hint="2 or more of [a-zA-Z0-9_.+-], beginning with a letter or digit",
+        )
+    return (
+        docker_config.config_path().parent
+        / "contexts"
+        / "meta"
+        / sha256(name.encode()).hexdigest()
+        / "meta.json"
+    )
