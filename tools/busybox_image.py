@@ -6,6 +6,7 @@ Needs no registry and no container tool; the same input gives the same bytes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -39,6 +40,7 @@ DIRECTORIES = (
 BUSYBOX = Path("/bin/busybox")
 
 
+@functools.cache
 def layer(busybox: Path = BUSYBOX) -> bytes:
     """The root file system as a tar, with ``busybox`` of any machine: it has this one's applets, or as good as."""
     out = io.BytesIO()

@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh packages run|test|cross|kernel-build|wheel   distribution packages that are missing
 #   tools/setup.sh python PYTHON                     .venv with this project in it
-#   tools/setup.sh docker                            Debian's dockerd, unpacked in the cache: the tests compare with it
+#   tools/setup.sh docker                            Debian's dockerd and Docker's clients, unpacked in the cache: the tests compare with it
 #   tools/setup.sh kernel [ARCHITECTURE]...          Debian's packaged kernel, unless the project's own was built
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -110,7 +110,7 @@ kernel() {
 case ${1:-} in
     packages) packages "$2" ;;
     python) make_venv "$2" ;;
-    docker) docker ;;
+    docker) docker; .venv/bin/python tools/fetch_clients.py >/dev/null ;;
     kernel) shift; kernel "$@" ;;
     *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -13,10 +13,12 @@ from typing import Any
 
 import h11
 
+import docker_schema
 from hypercontainer.surfaces.docker.api import DockerApi
 from hypercontainer.surfaces.http.connection import Limits
 from hypercontainer.surfaces.http.server import Server
 
+SHORT_IDS = 'does not match "^[0-9a-f]{64}$"'  # those of the fakes
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
 
 
@@ -75,7 +77,7 @@ class DockerClient:
     async def ask(
         self, method: str, target: str, body: Any = b"", headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """``body``: bytes, or what becomes JSON."""
+        """``body``: bytes, or what becomes JSON.  What the answer is not by the description of its version fails."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         reader, writer = await self.open()
         wire = h11.Connection(h11.CLIENT)
@@ -87,9 +89,13 @@ class DockerClient:
             (sent or b"") + (wire.send(h11.Data(data=data)) or b"") + (wire.send(h11.EndOfMessage()) or b"")
         )
         try:
-            return await _answer(wire, reader)
+            got = await _answer(wire, reader)
         finally:
             writer.close()
+        wrong = docker_schema.wrong_answer(method, target, got.status, got.headers, got.body)
+        wrong = [words for words in wrong if SHORT_IDS not in words]
+        assert not wrong, wrong
+        return got
 
     async def hijack(
         self, method: str, target: str, body: Any = b"", headers: Mapping[str, str] | None = None

@@ -19,11 +19,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fetch_clients
 from hypercontainer.kernel import cache_dir
 
 READY_TIMEOUT_S = 60.0
 TIMEOUT_S = 120.0
 CGROUPS = Path("/sys/fs/cgroup")
+NEWEST = ("docker", "dockerd")  # of fetch_clients
 # $1 is a directory of our own.  crun gives up where cgroup v2 stands beside v1.
 NAMESPACES = """
 set -e
@@ -38,6 +40,7 @@ done
 rm -f /etc/resolv.conf
 mv "$work/resolv.conf" /etc/ 2>/dev/null || :
 mount -t tmpfs tmpfs /run
+ip link set lo up
 ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
 echo ready
 "$@" &
@@ -70,10 +73,10 @@ class Docker:
 
 
 @contextlib.contextmanager
-def dockerd() -> Iterator[Docker]:
+def dockerd(*, newest: bool = False) -> Iterator[Docker]:
     """With its own containerd, runtime, storage driver and bridge, as they are without configuration.  Absent where
-    there is none."""
-    path = search_path()
+    there is none.  ``newest``: that of Debian's newest suite instead of this machine's."""
+    path = search_path(newest=newest)
     if os.geteuid() != 0:
         raise Absent("dockerd needs root")
     with workspace() as (work, group):
@@ -81,6 +84,7 @@ def dockerd() -> Iterator[Docker]:
         address = f"unix://{work}/docker.sock"
         daemon = ["dockerd", "--config-file", str(work / "daemon.json"), "-H", address]
         daemon += ["--data-root", str(work / "data"), "--exec-root", str(work / "exec")]
+        daemon += ["--cgroup-parent", f"/{group}"]
         daemon += ["--pidfile", str(work / "docker.pid"), "--exec-opt", "native.cgroupdriver=cgroupfs"]
         notify = {"NOTIFY_SOCKET": str(work / "notify")}
         environment = {**os.environ, "PATH": path, "DOCKER_CONFIG": str(work), **notify}
@@ -107,10 +111,15 @@ def podman() -> Iterator[Docker]:
         yield Docker(client, ("--cgroup-parent", f"/{group}"), os.environ, first)
 
 
-def search_path() -> str:
-    """PATH, with the directories of a dockerd that is unpacked in the cache before all others."""
-    unpacked = cache_dir() / "docker"
-    folders = [str(unpacked / "usr" / "sbin"), str(unpacked / "usr" / "bin")]
+def search_path(*, newest: bool = False) -> str:
+    """PATH, with the directories of a dockerd that is unpacked in the cache before all others.  The newest one uses
+    this machine's runc: its own wants a newer C library."""
+    try:
+        places = [fetch_clients.CLIENTS[name].place() for name in NEWEST] if newest else []
+    except fetch_clients.Absent as absent:
+        raise Absent(str(absent)) from absent
+    places.append(cache_dir() / "docker")
+    folders = [str(place / "usr" / name) for place in places for name in ("sbin", "bin")]
     path = os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])
     if shutil.which("dockerd", path=path) is None:
         raise Absent("no dockerd; make setup-tests fetches one")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import BinaryIO
 
 from fake_attachment import FakeAttachment
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.builds import BuildSpec
+from hypercontainer.engine.build.builds import Pruned
+from hypercontainer.engine.build.exchange import CredentialsOf, nobodys
+from hypercontainer.engine.build.http2 import Wire
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.errors import NotFound
 from noted import Noted, Notes
@@ -27,9 +32,34 @@ class FakeBuilds(Noted, of="builds"):
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
         asked_by: int | None = None,
+        credentials_of: CredentialsOf = nobodys,
     ) -> FakeAttachment:
         created(a.Created("b1", "build"))
         return FakeAttachment()
+
+    async def prune(
+        self,
+        *,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        all_of_it: bool = False,
+        keep_bytes: int | None = None,
+        asked_by: int | None = None,
+    ) -> Pruned:
+        return Pruned(("one",), 5)
+
+    async def context(self, stream: BinaryIO) -> AsyncGenerator[bytes, None]:
+        while data := await asyncio.to_thread(stream.read, 65536):
+            yield data
+
+    async def control(self, wire: Wire, *, asked_by: int | None = None) -> None:
+        """An echo."""
+        while data := await wire.read():
+            await wire.write(data)
+
+    async def session(
+        self, wire: Wire, identifier: str, fields: Sequence[tuple[str, str]], *, asked_by: int | None = None
+    ) -> None:
+        await wire.write(identifier.encode())
 
     async def held(self, identifier: str) -> FakeBuild:
         if not self._makes_all:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import msgspec
@@ -101,6 +101,7 @@ class FakeImages(Noted, of="images"):
         progress: ProgressSink | None = None,
         artifacts: bool = True,
         whole: bool = True,
+        found: Callable[[images.PullTarget], None] | None = None,
     ) -> images.ImageSummary:
         self.known[reference] = "sha256:2"
         return self._summary("sha256:2")
@@ -130,6 +131,7 @@ class FakeImages(Noted, of="images"):
         reference: str | None = None,
         change: Sequence[str] = (),
         message: str = "",
+        platform: str | None = None,
     ) -> images.ImageSummary:
         data = await asyncio.to_thread(stream.read)
         identifier = f"sha256:{data.hex()}"
@@ -281,7 +283,7 @@ class FakeNetworks(Noted, of="networks"):
         made = self.known[spec.name] = _network(f"n{len(self.known) + 1}", spec)
         return made
 
-    async def find(self, *, filters: Filters | None = None) -> list[a.NetworkInfo]:
+    async def find(self, *, filters: Filters | None = None, given: bool = False) -> list[a.NetworkInfo]:
         names = (filters or {}).get("name")
         return [each for each in self.known.values() if not names or each.name in names]
 
@@ -293,7 +295,7 @@ class FakeNetworks(Noted, of="networks"):
         ]
         return replace(found, members=tuple(members))
 
-    async def remove(self, name: str, *, force: bool = False) -> None:
+    async def remove(self, name: str, *, force: bool = False, under_stopped: bool = False) -> None:
         if force and name not in self.known and not self._makes_all:
             return
         found = self._network(name)
@@ -301,7 +303,7 @@ class FakeNetworks(Noted, of="networks"):
             raise Conflict(f"pods are in network {found.name}")
         del self.known[found.name]
 
-    async def prune(self, *, filters: Filters | None = None) -> NetworksPruned:
+    async def prune(self, *, filters: Filters | None = None, under_stopped: bool = False) -> NetworksPruned:
         gone = tuple(name for name in self.known if not self.held.get(name))
         for name in gone:
             del self.known[name]

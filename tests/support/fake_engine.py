@@ -10,20 +10,22 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from fake_attachment import FakeAttachment
 from fake_builds import FakeBuilds
 from fake_changes import Changed, Committed
 from fake_collections import FakeImages, FakeManifests, FakeNetworks, FakeSystem, FakeVolumes
+from fake_facts import NOW, PROCESS, published, sample
 from fake_policies import FakePolicies
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.calls import PodProcess
-from hypercontainer.contract.spec import ContainerSpec, ExecSpec, PodSpec, PortMapping
+from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, PodSpec, PortMapping
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.pipes import Pieces
 from hypercontainer.errors import Conflict, NotFound
 from noted import Noted, Notes
 
-NOW = "2026-01-01T00:00:00Z"
 Filters = Mapping[str, Sequence[str]]
 
 
@@ -116,6 +118,7 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
         super().__init__(engine, state)
         self.id, self.name, self.spec = identifier, spec.name or identifier, spec
         self.size: tuple[int, int] | None = None  # of its terminal
+        self.said: dict[str, Any] = {}
         self.log: list[tuple[int, bytes]] = [(1, b"out\n"), (2, b"err\n")]
         self.files: dict[str, tuple[a.FileFacts, bytes]] = {}
 
@@ -161,9 +164,11 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
         return await self._until_ended()
 
     async def inspect(self) -> a.Inspect:
+        # One that was created has all three.
+        log = self.spec.log if self.spec.log.driver else LogConfig("file", 20 << 20, 5)
         return a.Inspect(
             **_facts(self),
-            spec=self.spec,
+            spec=replace(self.spec, log=log),
             config=a.Effective(
                 env=(),
                 entrypoint=(),
@@ -180,6 +185,7 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
             vm=a.Machine(),
             network=a.NetworkState(),
             log_path="",
+            asked=self.said,
         )
 
     async def top(self) -> list[a.Process]:
@@ -188,7 +194,7 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
 
     async def stats(self) -> a.Sample:
         self._must("running", "paused")
-        return _sample(self.id, self.name)
+        return sample(self.id, self.name)
 
     async def attach(self, *, stdin: bool = True, logs: bool = False) -> FakeAttachment:
         return FakeAttachment()
@@ -238,6 +244,7 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
         until: str = "",
         tail: int | None = None,
         timestamps: bool = False,
+        details: bool = False,
     ) -> AsyncIterator[tuple[int, bytes]]:
         return _each(self.log[-tail:] if tail else self.log)
 
@@ -264,8 +271,14 @@ class FakeContainers(Committed, Noted, of="containers"):
         credentials: Credentials | None = None,
         progress: ProgressSink | None = None,
         asked_by: int | None = None,
+        said: Mapping[str, Any] | None = None,
+        networks_later: bool = False,
+        couple: PodSpec | None = None,
     ) -> a.Created:
+        if spec.pull == "never":
+            await self._images.inspect(spec.image)
         made = self._engine.make_container(spec, "created")
+        made.said = dict(said or {})
         return a.Created(made.id, made.name, ("slow",))
 
     async def run(
@@ -383,20 +396,20 @@ class FakePod(_Living, Noted, of="pods"):
 
     async def stats(self) -> list[a.Sample]:
         self._must("running", "paused")
-        return [_sample("c1", "web")]
+        return [sample("c1", "web")]
 
     async def ports(self) -> list[a.Port]:
         return self.published
 
     async def add_ports(self, ports: Sequence[PortMapping]) -> list[a.Port]:
-        added = [_published(port) for port in ports]
+        added = [published(port) for port in ports]
         if taken := [port for port in added if port in self.published]:
             raise Conflict(f"{taken[0]} is published already")
         self.published += added
         return added
 
     async def remove_ports(self, ports: Sequence[PortMapping]) -> None:
-        gone = [_published(port) for port in ports]
+        gone = [published(port) for port in ports]
         if missing := [port for port in gone if port not in self.published and not self._engine.makes_all]:
             raise NotFound(f"{missing[0]} is not published")
         self.published = [port for port in self.published if port not in gone]
@@ -451,11 +464,6 @@ class FakePods(Noted, of="pods"):
         return [a.PodSummary(**_pod_facts(each)) for each in self.known if not names or each.name in names]
 
 
-PROCESS = a.Process(
-    pid=1, ppid=0, uid=0, user="root", cpu_ns=1, rss_bytes=1, started="", state="S", tty="?", command="sh"
-)
-
-
 async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:
     for item in items:
         yield item
@@ -487,12 +495,3 @@ def _pod_facts(pod: FakePod) -> dict[str, Any]:
         "ready": True,
         "ports": tuple(pod.published),
     }
-
-
-def _published(port: PortMapping) -> a.Port:
-    return a.Port(port.host_ip, port.host_port or 49152, port.container_port, port.protocol)
-
-
-def _sample(identifier: str, name: str) -> a.Sample:
-    numbers = [field for field in a.Sample.__struct_fields__ if field not in ("time", "id", "name")]
-    return a.Sample(time=NOW, id=identifier, name=name, **dict.fromkeys(numbers, 1))

@@ -68,6 +68,10 @@ class Handler(BaseHTTPRequestHandler):
     def registry(self) -> None:
         if self.path == "/v2/":
             self.answer(200)
+        elif match := re.fullmatch(r"/v2/(.+)/tags/list(?:\?last=(.*))?", self.path):
+            self.tags(match[1], match[2] or "")
+        elif self.path.startswith("/v1/search?") and self.server.results is not None:
+            self.answer(200, json.dumps({"results": self.server.results}).encode())
         elif match := re.fullmatch(r"/v2/(.+)/manifests/(.+)", self.path):
             self.manifest(match[2])
         elif match := re.fullmatch(r"/v2/(.+)/blobs/(sha256:\w+)", self.path):
@@ -76,6 +80,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, self.server.referrers(match[2]), Content_Type=OCI_INDEX)
         else:
             self.answer(404)
+
+    def tags(self, name: str, last: str) -> None:
+        """One a page."""
+        tags = sorted(tag for tag in self.server.manifests if ":" not in tag and tag > last)
+        more = {"Link": f'</v2/{name}/tags/list?last={tags[0]}>; rel="next"'} if len(tags) > 1 else {}
+        self.answer(200, json.dumps({"name": name, "tags": tags[:1] or None}).encode(), **more)
 
     def manifest(self, reference: str) -> None:
         if reference not in self.server.manifests:
@@ -112,6 +122,7 @@ class Fake(ThreadingHTTPServer):
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.faults: list[tuple[str, list[Callable[[Handler], object]]]] = []
         self.keeps_referrers = True
+        self.results: list[dict[str, Any]] | None = None  # of every search; None: it does not search
         self.authorize: Callable[[Handler], bool] | None = None
         self.ranges = True  # whether it serves parts of blobs
         self.bytes_per_s = 0

@@ -19,24 +19,29 @@ http: {{addr: "127.0.0.1:{port}", secret: test}}
 
 
 class Registry:
-    """``address`` is HOST:PORT.  With ``htpasswd``, a file of ``htpasswd -B``, it asks for a password."""
+    """``address`` is HOST:PORT.  With ``htpasswd``, a file of ``htpasswd -B``, it asks for a password.  ``port``: this
+    one, and not any that is free; ``beside``: in the network namespace of the process of this number."""
 
-    def __init__(self, htpasswd: Path | None = None) -> None:
+    def __init__(
+        self, htpasswd: Path | None = None, *, port: int | None = None, beside: int | None = None
+    ) -> None:
         self._stack = contextlib.ExitStack()
-        self._htpasswd = htpasswd
+        self._htpasswd, self._port, self._beside = htpasswd, port, beside
         self.address = ""
 
     def __enter__(self) -> Registry:
         with contextlib.ExitStack() as stack:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hyper-registry-")))
-            with socket.create_server(("127.0.0.1", 0)) as chosen:
-                port = chosen.getsockname()[1]
+            port = self._port or _free_port()
             auth = f"auth: {{htpasswd: {{realm: test, path: {self._htpasswd}}}}}" if self._htpasswd else ""
             (work / "config.yml").write_text(CONFIG.format(root=work / "data", port=port, auth=auth))
             log = stack.enter_context((work / "log").open("wb"))
-            process = subprocess.Popen(
-                ["docker-registry", "serve", work / "config.yml"], stderr=log, stdout=log
-            )
+            argv = ["docker-registry", "serve", str(work / "config.yml")]
+            if self._beside is not None:
+                enter = ["nsenter", "--target", str(self._beside), "--net", "--"]
+                subprocess.run([*enter, "ip", "link", "set", "lo", "up"], check=True)
+                argv = [*enter, *argv]
+            process = subprocess.Popen(argv, stderr=log, stdout=log)
             stack.callback(process.wait)
             stack.callback(process.terminate)
             self.address = f"127.0.0.1:{port}"
@@ -50,9 +55,16 @@ class Registry:
         self._stack.close()
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port: int = chosen.getsockname()[1]
+        return port
+
+
 def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    """It tells nobody when it is ready, so it is asked: this is a foreign program."""
+    """It tells nobody when it is ready, so the kernel is asked, of whichever network it is in: see proc(5)."""
+    listening = f"0100007F:{port:04X} 00000000:0000 0A"
     while process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.05):
+        if listening in Path(f"/proc/{process.pid}/net/tcp").read_text():
             return
     raise AssertionError(f"docker-registry ended with status {process.returncode}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import busybox_image
+from docker_client import DockerClient
 from hyper import Hyper
 from registry import Registry
 
@@ -138,3 +140,16 @@ def test_what_cannot_be_is_refused_before_anything_is_read(hyper: Hyper) -> None
     for words in (("-c", "FROM other", "box"), ("box", "No Name")):
         assert hyper("commit", *words, check=False).returncode == 1
     assert hyper.inspect("box")["State"]["Status"] == "running"
+
+
+def test_docker_s_clients_commit(hyper: Hyper) -> None:
+    hyper("run", "--name", "box", BUSYBOX, "sh", "-c", "echo 1 > /made")
+    docker = DockerClient(hyper.run_dir / "docker.sock", None)
+    asked = "/commit?container=box&repo=localhost%2Fbox&tag=1&comment=hello&author=me&changes=ENV%20A%3Db"
+    said = {"Labels": {"a": "b"}, "Cmd": ["cat", "/made"]}
+    made = asyncio.run(docker.ask("POST", asked, said))
+    image = asyncio.run(docker.ask("GET", "/images/localhost/box:1/json")).json
+    assert (made.status, made.json) == (201, {"Id": image["Id"]})
+    assert (image["Comment"], image["Author"]) == ("hello", "me")
+    assert (image["Config"]["Labels"], image["Config"]["Env"][-1]) == ({"a": "b"}, "A=b")
+    assert hyper.out("run", "--rm", "localhost/box:1") == "1"

@@ -35,9 +35,9 @@ def test_the_events_of_a_run_tell_its_stages(hyper: Hyper) -> None:
     )
     with follower:
         assert follower.stdout is not None
-        events = [json.loads(line) for line in itertools.islice(follower.stdout, 4)]
+        events = [json.loads(line) for line in itertools.islice(follower.stdout, 5)]
         follower.terminate()
-    assert [event["Action"] for event in events] == ["create", "start", "die", "timings"]
+    assert [event["Action"] for event in events] == ["create", "attach", "start", "die", "timings"]
     told = {event["Action"]: event["Actor"]["Attributes"] for event in events}
     assert told["start"]["vm"] == told["timings"]["vm"]
 

@@ -48,8 +48,8 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "engine": (
         (
             (
-                "aside bodies coming crowd events expressions files filters interface names pipes places record state "
-                "times timings turns verifying wall workers"
+                "aside bodies coming crowd events expressions files filters identity interface names pipes places "
+                "plain protobuf record state times timings turns verifying wall workers"
             ),
         ),
         ("image_volumes provisions",),
@@ -86,6 +86,8 @@ OTHER_PROGRAMS = {
     ("hypervisor/shares.py", "--log-level"): "virtiofsd",
     ("kernel/apt.py", "--quiet"): "apt-get",
     ("kernel/apt.py", "--format"): "apt-get",
+    ("image/dockerfile.py", "--mount"): "a Dockerfile's RUN",
+    ("image/dockerfile.py", "--from"): "a Dockerfile's COPY",
     ("engine/build/exchange.py", "--quiet"): "docker load",
     ("engine/build/command.py", "--format"): "docker image ls",
     **{
@@ -122,7 +124,10 @@ USED_ELSEWHERE = {
     "layer_blob": "the suite that image stores pass looks at their blobs",
     "next_time": "a CronJob's schedule is understood, and nothing keeps it yet",
 }
-NAMES_IN_STRINGS = ("contract/routes.py", "surfaces/docker/routes.py")  # each word of these modules' strings is a use
+NAMES_IN_STRINGS = (
+    "contract/routes.py",
+    "surfaces/docker/routes.py",
+)  # each word of these modules' strings is a use
 
 # Where a path of the API may be written.
 PATHS = frozenset({"contract/routes.py", "surfaces/hyper/openapi.py"})
