@@ -132,11 +132,10 @@ def test_many_options_at_once(hyper: Hyper, docker: Docker, tmp_path: Path) -> N
 
 def test_containers_that_a_label_puts_into_one_pod(hyper: Hyper, docker: Docker) -> None:
     labels, port = {"hyper.pod": "shop", "hyper.memory": "96m"}, free_port()
-    serve = "while :; do echo hello | nc -l -p 80; done"
     docker.started(
         "web",
         {
-            "Cmd": ["sh", "-c", serve],
+            "Cmd": ["nc", "-ll", "-p", "80", "-e", "echo", "hello"],
             "Labels": labels,
             "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": str(port)}]}},
         },
@@ -145,7 +144,10 @@ def test_containers_that_a_label_puts_into_one_pod(hyper: Hyper, docker: Docker)
     (pod,) = json.loads(hyper.out("pod", "inspect", "shop"))
     assert {each["Name"] for each in pod["Containers"]} == {"web", "side"}
     assert pod["VM"]["MemoryMiB"] == 96
-    assert hyper.out("exec", "side", "sh", "-c", "nc 127.0.0.1 80") == "hello"
+    heard = (
+        "until nc 127.0.0.1 80 2>/dev/null; do sleep 0.1; done"  # it has been started, and may not listen yet
+    )
+    assert hyper.out("exec", "side", "sh", "-c", heard) == "hello"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         assert client.recv(100) == b"hello\n"
     hyper("rm", "-f", "web")
