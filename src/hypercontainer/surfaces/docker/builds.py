@@ -16,12 +16,11 @@ from hypercontainer.surfaces.docker.build_query import credentials, wanted
 from hypercontainer.surfaces.docker.build_words import News, Reader, Words, failure, trace
 from hypercontainer.surfaces.docker.call import Call, found
 from hypercontainer.surfaces.docker.messages import line
+from hypercontainer.surfaces.docker.streams import READ_BYTES, STDERR, STDOUT
 from hypercontainer.surfaces.docker.wording import told
 from hypercontainer.surfaces.http.answers import JSON, Chunks, Reply, Silent, Upgrade
 
 H2C = "h2c"
-READ_BYTES = 65536
-STDOUT, STDERR = 1, 2
 SESSION = "x-docker-expose-session-"
 SEVERAL = "x-docker-expose-session-grpc-method"  # what of a session's fields may be there several times
 

@@ -52,7 +52,7 @@ async def start(call: Call) -> Reply:
 
 async def stop(call: Call) -> Reply:
     container = await call.container()
-    if (await container.inspect()).state not in _ALIVE:
+    if not await _is_alive(container):
         return done(NOT_MODIFIED)
     await container.stop(timeout_s=call.query.number("t"), signal=_signal(call))
     return done()
@@ -70,17 +70,20 @@ def _signal(call: Call) -> str | None:
 
 async def kill(call: Call) -> Reply:
     container = await call.container()
-    if (await container.inspect()).state not in _ALIVE:
-        raise Conflict(f"cannot kill container: {call.name}: container {container.id} is not running")
+    not_running = Conflict(f"cannot kill container: {call.name}: container {container.id} is not running")
+    if not await _is_alive(container):
+        raise not_running
     try:
         await container.kill(call.query.text("signal") or "KILL")
     except GuestError:
-        if (await container.inspect()).state in _ALIVE:
+        if await _is_alive(container):
             raise
-        raise Conflict(
-            f"cannot kill container: {call.name}: container {container.id} is not running"
-        ) from None
+        raise not_running from None
     return done()
+
+
+async def _is_alive(container: Container) -> bool:
+    return (await container.inspect()).state in _ALIVE
 
 
 async def pause(call: Call) -> Reply:
@@ -152,9 +155,8 @@ async def wait(call: Call) -> Chunks:
     if condition is None:
         raise InvalidArgument(f'invalid condition: "{call.query.text("condition")[:80]}"')
     outcome = _outcome(await call.container(), condition)
-    await anext(
-        outcome
-    )  # before the head goes out: it is what ``docker run`` waits for to start the container
+    # Before the head goes out: it is what ``docker run`` waits for to start the container.
+    await anext(outcome)
     return Chunks(200, (("Content-Type", JSON),), outcome, at_once=True)
 
 
