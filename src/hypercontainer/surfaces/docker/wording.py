@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 
 from hypercontainer.engine.process.failed import is_of_program
 from hypercontainer.errors import HyperError, InvalidArgument, NoSuchImage, ReadOnly, Remedy
@@ -57,20 +56,17 @@ class Forbidden(HyperError):
     status = 403
 
 
-def refused(error: BaseException, said: Callable[[HyperError], tuple[int, str]] | None = None) -> Reply:
-    """``said``: status and message of what this project raises on purpose, where a call has words of its own."""
-    status, message = told(error, said)
+def refused(error: BaseException) -> Reply:
+    status, message = told(error)
     return json_reply({"message": message}, status)
 
 
-def told(
-    error: BaseException, said: Callable[[HyperError], tuple[int, str]] | None = None
-) -> tuple[int, str]:
+def told(error: BaseException) -> tuple[int, str]:
     """Status and message; logs what nobody raised on purpose."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, HyperError):
-        return said(error) if said else (_status(error), message(error))
+        return _status(error), message(error)
     identifier = os.urandom(4).hex()
     logger.error("internal error %s", identifier, exc_info=error)
     return 500, f"internal error {identifier}: {type(error).__name__}; hyperd's log has the details"
