@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import time
@@ -21,6 +20,7 @@ import wheel as packaging
 from bare_machine import NO_NAMESPACES, UID, BareMachine, bare_machine, dockers_filter
 from hypercontainer.errors import Unavailable
 from hypercontainer.kernel import KernelStore, cache_dir
+from passing import of_user
 from soak import rounds
 from until import until
 
@@ -84,15 +84,7 @@ def installed(wheel: Path) -> Iterator[Installed]:
             "env/bin/hyper load < image.tar; env/bin/hyper run --rm localhost/busybox uname -a"
         )
         yield Installed(machine, first, time.monotonic() - started)
-        until(lambda: not processes_of(UID), "everything to end with its container")
-
-
-def processes_of(uid: int) -> list[str]:
-    found = []
-    for path in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            found += [path.name] if path.name.isdigit() and path.stat().st_uid == uid else []
-    return found
+        until(lambda: not of_user(UID), "everything to end with its container")
 
 
 def test_from_the_wheel_to_a_container(installed: Installed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hyper import MAKING, Hyper, processes_that_mention
+from passing import groups, listed
 
-CGROUPS = Path("/sys/fs/cgroup")
 DEADLINE_S = 60.0
 STEP_S = 0.005
 
@@ -61,7 +61,7 @@ class Audit:
 
 
 def names(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    return set(listed(directory))
 
 
 BESIDE = ("_native/usernet ", "[uml-userspace]")
@@ -84,9 +84,8 @@ def pods(hyper: Hyper) -> set[str]:
 
 
 def cgroups(identifiers: Iterable[str]) -> set[Path]:
-    parents = [path for path in CGROUPS.glob("*/hyper") if path.is_dir()]
-    wanted = [parent / identifier[:12] for parent in parents for identifier in identifiers]
-    return {path for path in wanted if path.is_dir()}
+    wanted = {identifier[:12] for identifier in identifiers}
+    return {path for path in groups() if path.name in wanted}
 
 
 def vm_record(hyper: Hyper, identifier: str, deadline_s: float = DEADLINE_S) -> Any:

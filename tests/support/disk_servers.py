@@ -12,6 +12,7 @@ from pathlib import Path
 
 from free_port import free_port
 from hyper import Hyper
+from passing import content, processes, small_files
 from until import until
 
 TARGET = "iqn.2026-11.com.example:data"
@@ -147,9 +148,6 @@ def ext4(path: Path) -> Path:
 
 def all_that_can_be_seen(hyper: Hyper) -> str:
     """Command lines of all processes, and all files that hyperd keeps."""
-    found = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    for place in (hyper.root, hyper.run_dir):
-        found += [
-            path.read_bytes() for path in place.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20
-        ]
+    found = [content(entry / "cmdline") for entry in processes()]
+    found += [content(path) for place in (hyper.root, hyper.run_dir) for path in small_files(place, 1 << 20)]
     return b"\n".join(found).decode(errors="replace")

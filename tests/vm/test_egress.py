@@ -20,6 +20,7 @@ from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from hypercontainer.network.egress import authority
 from hypercontainer.network.egress.authority import Authority, Pair
+from passing import children, content, small_files
 
 BUSYBOX = busybox_image.REFERENCE
 PYTHON = "localhost/python:latest"
@@ -113,8 +114,7 @@ def test_a_secret_is_put_in_and_is_not_in_the_vm(hyper: Hyper, world: World) -> 
     assert "BEGIN CERTIFICATE" in within and "SSL_CERT_FILE=" in within
     shown = [hyper.out("inspect", "a"), hyper.out("logs", "a"), hyper.log(), within]
     assert not [text for text in shown if TOKEN in text or "PRIVATE KEY" in text]
-    small = [path for path in hyper.root.rglob("*") if path.is_file() and path.stat().st_size < 1 << 22]
-    kept = [path for path in small if TOKEN.encode() in path.read_bytes()]
+    kept = [path for path in small_files(hyper.root, 1 << 22) if TOKEN.encode() in content(path)]
     assert [path.parent.name for path in kept] == ["secrets"]
     assert kept[0].stat().st_mode & 0o777 == 0o600
     hyper("rm", "-f", "a")
@@ -147,13 +147,8 @@ def test_the_proxy_and_hyperd_may_die(hypervisor: str, world: World) -> None:
 
 def proxies(hyper: Hyper) -> list[int]:
     """Of this hyperd."""
-    found = []
-    for path in Path(f"/proc/{hyper.daemon_pid()}/task").glob("*/children"):
-        for child in path.read_text().split():
-            with contextlib.suppress(OSError):
-                if b"hypercontainer.network.egress.program" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(int(child))
-    return found
+    program = b"hypercontainer.network.egress.program"
+    return [pid for pid in children(hyper.daemon_pid()) if program in content(Path(f"/proc/{pid}/cmdline"))]
 
 
 def kill_hyperd(hyper: Hyper) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import busybox_image
-from audit import CGROUPS, daemon_pid, kill_process, names, pods, virtual_machines
+from audit import daemon_pid, kill_process, names, pods, virtual_machines
 from hyper import Hyper
+from passing import groups
 from soak import rounds
 
 BUSYBOX = busybox_image.REFERENCE
@@ -64,7 +65,7 @@ def check(hyper: Hyper) -> None:
     assert pods(hyper) == {pod[:12] for pod in running}
     assert names(hyper.root / "containers") == set(known)
     assert names(hyper.root / "pods") == {pod["Id"] for pod in shown}
-    cgroups = {path.name for parent in CGROUPS.glob("*/hyper") for path in parent.iterdir() if path.is_dir()}
+    cgroups = {path.name for path in groups()}
     assert {one[:12] for one in (*known, *(pod["Id"] for pod in shown))} & cgroups <= {
         p[:12] for p in running
     }

@@ -27,6 +27,7 @@ from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio
 from hypercontainer.linux import netns, tsc
 from nics import nat_nic
+from passing import children, groups, of_user
 from tap_space import TapSpace
 from uml_kernel import uml_kernel
 
@@ -229,45 +230,6 @@ def ending(machine: FakeMachine, end: Callable[[], None]) -> None:
         end()
 
 
-def of_user(uid: int) -> set[int]:
-    """Processes of a uid, but those that have ended and that init has yet to reap."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and entry.stat().st_uid == uid and state(entry) != "Z":
-                found.add(int(entry.name))
-    return found
-
-
-def state(entry: Path) -> str:
-    return (entry / "stat").read_text().rpartition(")")[2].split()[0]
-
-
-def children() -> set[int]:
-    """Our children, zombies too."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
-
-
-def groups() -> set[Path]:
-    hierarchies = Path("/sys/fs/cgroup").glob("**/hyper")
-    return {
-        each / name
-        for each in hierarchies
-        for name in _names(each)
-        if name.startswith(f"contract-{os.getpid()}-")
-    }
-
-
-def _names(directory: Path) -> list[str]:
-    with suppress(FileNotFoundError):  # the other tests' groups come and go meanwhile
-        return os.listdir(directory)
-    return []
-
-
 def descriptors() -> list[str]:
     links = []
     for entry in list(Path("/proc/self/fd").iterdir()):
@@ -283,7 +245,7 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     yield
     assert children() <= others
     assert not (of_user(TEST_UID) if os.geteuid() == 0 else ())
-    assert not groups()
+    assert not [each for each in groups() if each.name.startswith(f"contract-{os.getpid()}-")]
     assert descriptors() == before
     run = tmp_path / "run"
     assert not run.exists() or not list(run.iterdir())

@@ -71,7 +71,8 @@ async def build(
 
 
 async def test_in_words(docker: DockerClient) -> None:
-    attachment, said = await build(docker, "?t=shop:1&t=x/y", SAID, body=gzip.compress(b"a context" * 1000))
+    context = gzip.compress(b"a context" * 1000)
+    attachment, said = await build(docker, "?t=shop:1&t=x/y", SAID, body=context)
     assert [each.get("stream") or each for each in said] == [
         "Step 2/3 : RUN true\n",
         "hello\n",
@@ -81,7 +82,7 @@ async def test_in_words(docker: DockerClient) -> None:
         "Successfully tagged shop:1\n",
         "Successfully tagged x/y:latest\n",
     ]
-    assert attachment.input == gzip.compress(b"a context" * 1000)  # the fake engine unpacks nothing
+    assert attachment.input == context  # the fake engine unpacks nothing
     assert attachment.input_ended.is_set()
 
 

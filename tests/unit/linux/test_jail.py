@@ -20,6 +20,7 @@ from hypercontainer.hypervisor.qemu.machines import MACHINES
 from hypercontainer.linux import confine
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
+from passing import children
 
 BUSYBOX = "/bin/busybox"
 OTHER = 12_345
@@ -208,12 +209,6 @@ def test_the_end_of_who_holds_the_gate_is_the_end(null: tuple[int, int, int]) ->
         process.close()
 
     asyncio.run(test())
-
-
-def children() -> set[str]:
-    """Of ours, those that have ended and are not reaped among them."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return {pid for one in lists for pid in one.read_text().split()}
 
 
 @pytest.mark.parametrize("times", [1, 3])
