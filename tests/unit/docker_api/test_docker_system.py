@@ -121,6 +121,8 @@ def test_disk_usage_by_version(play: Play) -> None:
             "running",
             True,
         )
+        (listed,) = await s.got("/containers/json?size=1")
+        assert {**listed, "Status": ""} == {**container, "SizeRootFs": listed["SizeRootFs"], "Status": ""}
         refs = {each["Name"]: each["UsageData"]["RefCount"] for each in shown["Volumes"]}
         assert refs == {"data": 1, "free": 0}
         assert shown["LayersSize"] == shown["ImageUsage"]["TotalSize"] > 0

@@ -82,6 +82,23 @@ async def test_start_and_stop(docker: DockerClient) -> None:
         assert missing.message == "No such container: nope"
 
 
+@pytest.mark.parametrize(
+    "call",
+    (
+        "GET changes,GET export,HEAD archive?path=/a,GET archive?path=/a,PUT archive?path=/a,GET logs?stdout=1,"
+        "GET stats?stream=0,GET top,GET json,POST kill,POST restart,POST pause,POST wait,POST update"
+    ).split(","),
+)
+async def test_one_that_is_not_there_is_said_in_one_way(docker: DockerClient, call: str) -> None:
+    async with docker.served():
+        method, _, path = call.partition(" ")
+        body = {} if path == "update" else None
+        missing = await docker.ask(method, f"/containers/nope/{path}", body)
+        assert missing.status == 404
+        if method != "HEAD":
+            assert missing.message == "No such container: nope"
+
+
 async def test_a_number_that_is_none(docker: DockerClient) -> None:
     async with docker.served():
         got = await docker.ask("POST", "/containers/web/stop?t=soon")

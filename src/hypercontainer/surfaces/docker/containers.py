@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
-import msgspec
-
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.detach import parse_keys
 from hypercontainer.engine.container.container import Container
@@ -25,7 +23,7 @@ from hypercontainer.surfaces.docker.streams import (
 )
 from hypercontainer.surfaces.docker.websocket import websocket
 from hypercontainer.surfaces.docker.wording import told
-from hypercontainer.surfaces.http.answers import JSON, Answer, Chunks, Reply
+from hypercontainer.surfaces.http.answers import JSON, Answer, Chunks, Reply, json_line
 
 NOT_MODIFIED = 304
 NOTHING_TO_SAY = 2  # bytes of "{}", which some clients send where there is no body
@@ -167,7 +165,7 @@ async def _outcome(container: Container, condition: str) -> AsyncGenerator[bytes
         yield b""
         yield _status(await waiting)
     except Exception as error:
-        yield _line({"StatusCode": -1, "Error": {"Message": told(error)[1]}})
+        yield json_line({"StatusCode": -1, "Error": {"Message": told(error)[1]}})
     finally:
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -176,11 +174,7 @@ async def _outcome(container: Container, condition: str) -> AsyncGenerator[bytes
 
 def _status(ended: Exit) -> bytes:
     """Why a start failed is start's to say: an error here would be one of waiting."""
-    return _line({"StatusCode": ended.exit_status})
-
-
-def _line(value: object) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
+    return json_line({"StatusCode": ended.exit_status})
 
 
 # ------------------------------------------------------------------------------------- attached to

@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from hypercontainer.contract.answers import Event
 from hypercontainer.engine import times
 from hypercontainer.errors import InvalidArgument
@@ -15,7 +13,7 @@ from hypercontainer.image import reference
 from hypercontainer.surfaces.docker import versions
 from hypercontainer.surfaces.docker.call import Call
 from hypercontainer.surfaces.docker.versions import Version
-from hypercontainer.surfaces.http.answers import JSON, Chunks, closed_after
+from hypercontainer.surfaces.http.answers import JSON, Chunks, closed_after, json_line
 
 SEQUENCE = "application/json-seq"
 _LINES = ("application/jsonl", "application/x-ndjson")
@@ -57,7 +55,7 @@ async def _lines(found: AsyncIterator[Event], version: Version, before: bytes) -
     async with closed_after(found):
         async for event in found:
             if (told := docker_event(event)) is not None:
-                yield before + msgspec.json.encode(versions.shaped("event", told, version)) + b"\n"
+                yield before + json_line(versions.shaped("event", told, version))
 
 
 def docker_event(event: Event) -> dict[str, Any] | None:

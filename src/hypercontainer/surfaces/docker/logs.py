@@ -13,7 +13,7 @@ async def logs(call: Call) -> Chunks:
     channels = [number for name, number in (("stdout", STDOUT), ("stderr", STDERR)) if query.flag(name)]
     if not channels:
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
-    container = await call.engine.containers.held(call.name)
+    container = await call.container()
     follow, tty = query.flag("follow"), (await container.inspect()).spec.tty
     entries = container.logs(
         follow=follow,

@@ -11,14 +11,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
 
-import msgspec
-
 from hypercontainer.engine.container.observe import Measured
 from hypercontainer.errors import AgentError, InvalidArgument, NotFound
 from hypercontainer.semantics.shape import NEVER
 from hypercontainer.surfaces.docker import versions
 from hypercontainer.surfaces.docker.call import Call, found
-from hypercontainer.surfaces.http.answers import Chunks, Reply, every_second
+from hypercontainer.surfaces.http.answers import Chunks, Reply, every_second, json_line
 
 U64_MAX = 2**64 - 1
 DISK = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
@@ -38,7 +36,7 @@ async def stats(call: Call) -> Reply | Chunks:
     stream, one_shot = call.query.flag("stream", default=True), call.query.flag("one-shot")
     if stream and one_shot:
         raise InvalidArgument("cannot have stream=true and one-shot=true")
-    container = await (await call.engine.containers.held(call.name)).inspect()
+    container = await (await call.container()).inspect()
     readings = _Readings(call, container.id, container.name)
     first = await readings.next()
     if stream:
@@ -56,7 +54,7 @@ async def _lines(readings: _Readings, first: dict[str, Any]) -> AsyncGenerator[b
     with suppress(NotFound):
         async with aclosing(every_second(first, readings.next)) as samples:
             async for each in samples:
-                yield msgspec.json.encode(each) + b"\n"
+                yield json_line(each)
 
 
 class _Readings:

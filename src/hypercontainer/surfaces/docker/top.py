@@ -12,7 +12,7 @@ from hypercontainer.surfaces.http.answers import Reply
 async def top(call: Call) -> Reply:
     options = call.query.text("ps_args") or "-ef"
     ps.columns(options)  # before the guest is asked
-    container = await call.engine.containers.held(call.name)
+    container = await call.container()
     processes = await container.top()
     memory_bytes = (await container.inspect()).vm.memory_mib << 20
     titles, rows = ps.table(processes, options, ps.Around(datetime.now().astimezone(), memory_bytes))

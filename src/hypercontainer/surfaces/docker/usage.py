@@ -11,14 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import to_builtins
-
-from hypercontainer.contract.answers import Inspect, Summary
+from hypercontainer.contract.answers import Summary
 from hypercontainer.contract.images import ImageSummary
-from hypercontainer.engine.times import to_ns
 from hypercontainer.errors import InvalidArgument, NotFound
-from hypercontainer.semantics import network_shape, shape
-from hypercontainer.surfaces.docker import image_views, versions, volumes
+from hypercontainer.surfaces.docker import image_views, listing, versions, volumes
 from hypercontainer.surfaces.docker.call import Call, found
 from hypercontainer.surfaces.http.answers import Reply
 
@@ -101,33 +97,15 @@ async def _containers(containers: Sequence[Summary], totals: Mapping[str, int], 
     shown = []
     for each in containers:
         with contextlib.suppress(NotFound):  # removed meanwhile
-            shown.append(_container(each, await (await call.engine.containers.held(each.id)).inspect()))
+            known = await (await call.container(each.id)).inspect()
+            line = versions.shaped("container line", listing.line(known, each.image), call.version)
+            shown.append({**line, "Status": each.status, "SizeRw": each.size_bytes or 0})
     return _Of(
         shown,
         sum(each.state in _IN_USE for each in containers),
         totals["containers_bytes"],
         totals["containers_reclaimable_bytes"],
     )
-
-
-def _container(of: Summary, known: Inspect) -> dict[str, Any]:
-    facts = to_builtins(known)
-    return {
-        "Id": of.id,
-        "Names": [f"/{of.name}"],
-        "Image": of.image,
-        "ImageID": of.image_id,
-        "Command": of.command,
-        "Created": to_ns(of.created) // 10**9,
-        "Ports": [],
-        "SizeRw": of.size_bytes or 0,
-        "Labels": of.labels,
-        "State": of.state,
-        "Status": of.status,
-        "HostConfig": {"NetworkMode": network_shape.mode(facts)},
-        "NetworkSettings": {"Networks": {}},
-        "Mounts": shape.mounts(facts["spec"]["volumes"], facts["spec"]["mounts"], known.disks),
-    }
 
 
 def _volumes(shown: list[dict[str, Any]], totals: Mapping[str, int]) -> _Of:

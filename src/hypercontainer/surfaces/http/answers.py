@@ -73,6 +73,11 @@ def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(status, (("Content-Type", JSON),), msgspec.json.encode(value))
 
 
+def json_line(value: object) -> bytes:
+    """One of an answer of many."""
+    return msgspec.json.encode(value) + b"\n"
+
+
 @contextlib.asynccontextmanager
 async def closed_after(values: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
     """Closes an iterator that can be closed when the block is left, not when it is collected."""

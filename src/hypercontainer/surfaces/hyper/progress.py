@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-import msgspec
-
 from hypercontainer.contract.images import LayerProgress
 from hypercontainer.engine.interface import ProgressSink
 from hypercontainer.surfaces.http import board
-from hypercontainer.surfaces.http.answers import closed_after
+from hypercontainer.surfaces.http.answers import closed_after, json_line
 from hypercontainer.surfaces.hyper.faults import FaultBody, fault_of
-
-
-def line(value: object) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
 
 
 async def value_lines(values: AsyncIterator[object]) -> AsyncGenerator[bytes, None]:
@@ -22,9 +16,9 @@ async def value_lines(values: AsyncIterator[object]) -> AsyncGenerator[bytes, No
     try:
         async with closed_after(values):
             async for value in values:
-                yield line(value)
+                yield json_line(value)
     except Exception as error:
-        yield line(FaultBody(fault_of(error)[1]))
+        yield json_line(FaultBody(fault_of(error)[1]))
 
 
 def progress_lines(
@@ -37,9 +31,9 @@ def progress_lines(
 
     return board.told(
         work,
-        lambda item: line({"progress": item}),
-        ended=lambda result: line({"result": result}),
-        failed=lambda error: line(FaultBody(fault_of(error)[1])),
+        lambda item: json_line({"progress": item}),
+        ended=lambda result: json_line({"result": result}),
+        failed=lambda error: json_line(FaultBody(fault_of(error)[1])),
     )
 
 
