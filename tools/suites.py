@@ -12,7 +12,9 @@ mirror is not to be had, the newest that was kept before is taken.  Printed are 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import json
 import os
 import re
 import subprocess
@@ -21,6 +23,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SUITES = ("bookworm-backports", "trixie", "trixie-backports", "sid")
 LISTS_S = 24 * 3600.0  # how long lists are good
@@ -69,6 +72,17 @@ def newest(found: list[tuple[str, str, str]]) -> tuple[str, str, str]:
     return max(found, key=lambda each: functools.cmp_to_key(newer)(each[1]))
 
 
+@functools.cache
+def mirror() -> str:
+    """Of the machine's own sources."""
+    uris = output_of(
+        *("apt-get", "indextargets", "--format", "$(REPO_URI)"), "Created-By: Packages", "Label: Debian"
+    ).split()
+    if not uris:
+        raise Missing("the machine's own sources have no Debian mirror")
+    return uris[0]
+
+
 class Apt:
     """apt with sources and state below ``directory``; ``kind``: deb, or deb-src for packages' sources;
     ``architecture``: Debian's word, "" for this machine's."""
@@ -76,17 +90,13 @@ class Apt:
     def __init__(
         self, directory: Path, suites: tuple[str, ...], kind: str = "deb", architecture: str = ""
     ) -> None:
-        uris = output_of(
-            *("apt-get", "indextargets", "--format", "$(REPO_URI)"), "Created-By: Packages", "Label: Debian"
-        ).split()
-        if not uris:
-            raise Missing("the machine's own sources have no Debian mirror")
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         (directory / "lists/partial").mkdir(parents=True, exist_ok=True)
         (directory / "archives/partial").mkdir(parents=True, exist_ok=True)
-        sources = "".join(f"{kind} {signed}{uris[0]} {suite} main\n" for suite in suites)
+        sources = "".join(f"{kind} {signed}{mirror()} {suite} main\n" for suite in suites)
         (directory / "sources.list").write_text(sources)
         self._updated, self._sources = directory / "updated", sources
+        self._told = directory / "told.json"  # what these lists have told, which takes seconds each time
         self._options = [
             *(
                 "-o",
@@ -108,6 +118,7 @@ class Apt:
         if not anew and self._fresh():
             return
         output_of("apt-get", *self._options, "-qq", "update")
+        self._told.unlink(missing_ok=True)
         self._updated.write_text(self._sources)
 
     def _fresh(self) -> bool:
@@ -117,6 +128,20 @@ class Apt:
 
     def offers(self, pattern: str) -> list[tuple[str, str, str]]:
         """(name, version, suite)."""
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            return [
+                (name, version, suite) for name, version, suite in json.loads(self._told.read_text())[pattern]
+            ]
+        found = self._searched(pattern)
+        told: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            told = json.loads(self._told.read_text())
+        written = self._told.with_suffix(f".{os.getpid()}")  # others may be at it
+        written.write_text(json.dumps({**told, pattern: found}))
+        written.rename(self._told)
+        return found
+
+    def _searched(self, pattern: str) -> list[tuple[str, str, str]]:
         search = output_of("apt-cache", *self._options, "search", "--names-only", f"^({pattern})$")
         if not (names := [line.split(" - ")[0] for line in search.splitlines()]):
             return []
@@ -158,7 +183,7 @@ def fetch(pattern: str, suites: tuple[str, ...] = SUITES, architecture: str = ""
     directory = cache_dir() / "packages" / architecture
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        apt = Apt(directory / "apt", suites, architecture=architecture)
+        apt = Apt(directory / "apt" / "+".join(suites), suites, architecture=architecture)
         try:
             return _fetched(apt, directory, pattern, anew=False)
         except Missing:  # of what the lists tell, which may be of yesterday

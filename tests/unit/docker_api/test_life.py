@@ -92,7 +92,7 @@ async def test_start_and_stop(docker: DockerClient) -> None:
 async def test_one_that_is_not_there_is_said_in_one_way(docker: DockerClient, call: str) -> None:
     async with docker.served():
         method, _, path = call.partition(" ")
-        body = {} if path == "update" else None
+        body: dict[str, int] | None = {} if path == "update" else None
         missing = await docker.ask(method, f"/containers/nope/{path}", body)
         assert missing.status == 404
         if method != "HEAD":

@@ -21,7 +21,7 @@ esac
 """
 APT_CACHE = r"""
 case "$*" in
-*search*) echo "thing-1 - an older one"; echo "thing-2 - a newer one" ;;
+*search*) echo search >> "$HERE/searches"; echo "thing-1 - an older one"; echo "thing-2 - a newer one" ;;
 *madison*) cat <<END
    thing-1 | 1.10-1 | http://mirror/debian sid/main amd64 Packages
    thing-2 | 2.9-1 | http://mirror/debian trixie/main amd64 Packages
@@ -63,15 +63,18 @@ def test_the_newest_is_fetched_once(here: Path) -> None:
     assert [line.split()[-2:] for line in sources] == [["trixie", "main"], ["sid", "main"]]
     assert sorted(os.listdir(here / "cache/packages")) == ["apt", kept.name]
     assert (here / "updates").read_text().split() == ["update"]
+    assert (here / "searches").read_text().split() == ["search"]  # which takes seconds with the real one
 
 
 def test_lists_of_another_day_or_of_other_suites_are_asked_for_anew(here: Path) -> None:
-    ask(here, "thing-[0-9]", "--suite", "sid")
-    ask(here, "thing-[0-9]", "--suite", "trixie")
+    for _ in range(2):  # those of each are kept beside one another
+        ask(here, "thing-[0-9]", "--suite", "sid")
+        ask(here, "thing-[0-9]", "--suite", "trixie")
     assert (here / "updates").read_text().split() == ["update"] * 2
-    os.utime(here / "cache/packages/apt/updated", (0, 0))
+    os.utime(here / "cache/packages/apt/trixie/updated", (0, 0))
     ask(here, "thing-[0-9]", "--suite", "trixie")
     assert (here / "updates").read_text().split() == ["update"] * 3
+    assert (here / "searches").read_text().split() == ["search"] * 3
 
 
 def test_without_a_mirror_what_was_kept_serves(here: Path) -> None:
