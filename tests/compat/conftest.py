@@ -12,6 +12,7 @@ import dockerd
 from hyper import NO_POOL, Hyper
 from hyper import hyper as hyper_context
 from pair import Pair
+from uml_kernel import has_uml
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,14 +35,21 @@ def docker() -> Iterator[dockerd.Docker]:
 
 @pytest.fixture(scope="session")
 def compared() -> Iterator[Hyper]:
-    with hyper_context(NO_POOL) as made:
+    with hyper_context(NO_POOL, hypervisor="uml" if has_uml() else "qemu") as made:
         made("load", stdin=busybox_image.archive([busybox_image.layer()]))
         yield made
 
 
-@pytest.fixture
-def pair(docker: dockerd.Docker, compared: Hyper) -> Iterator[Pair]:
-    """Both, without containers and volumes."""
+@pytest.fixture(scope="module")
+def both(docker: dockerd.Docker, compared: Hyper) -> Iterator[Pair]:
+    """With busybox alone; what else a module brings may stay for its tests."""
     made = Pair(docker, compared)
     yield made
-    made.clear()
+    made.clear_images(busybox_image.REFERENCE)
+
+
+@pytest.fixture
+def pair(both: Pair) -> Iterator[Pair]:
+    """Both, without containers and volumes."""
+    yield both
+    both.clear()

@@ -65,6 +65,16 @@ class Pair:
             if found := each("volume", "ls", "-q").stdout.decode().split():
                 each("volume", "rm", *found)
 
+    def clear_images(self, kept: str) -> None:
+        """All but the one with that name."""
+        for each in self.each:
+            (wanted,) = each("images", "-q", "--no-trunc", kept).stdout.decode().split()
+            listed = (
+                each("images", "-aq", "--no-trunc").stdout.decode().split()
+            )  # the newest first, as Docker wants it
+            if found := [one for one in dict.fromkeys(listed) if one != wanted]:
+                each("rmi", "-f", *found)
+
 
 def agree(pair: Pair, cases: list[Case], known: Mapping[Case, str]) -> None:
     """The two differ exactly where a reason is ``known``."""
