@@ -7,9 +7,10 @@ A VM's claims stand in its pod's record, for as long as there is that VM; so an 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, Volume
 from hypercontainer.engine.record import Kept
@@ -68,7 +69,11 @@ class _Still:
     but: str | None
 
 
-async def _settled(pod: str, contents: Contents) -> None:
+class Settle(Protocol):
+    async def __call__(self, pod: str, contents: Contents, *, bare: bool) -> None: ...
+
+
+async def _settled(pod: str, contents: Contents, *, bare: bool) -> None:
     return None
 
 
@@ -82,7 +87,7 @@ class Claims:
         self.others: Callable[[str], Iterable[tuple[Mapping[str, bool], Callable[[str], Holder]]]] = (
             lambda _pod: ()
         )
-        self.settle: Callable[[str, Contents], Awaitable[None]] = _settled
+        self.settle: Settle = _settled
         self._still: dict[str, _Still] = {}
 
     @contextmanager
@@ -133,11 +138,12 @@ class Claim:
         self._record = record
         self._all = all_claims
 
-    def of_new(self, contents: Contents) -> dict[str, bool]:
-        """What a VM that is to be made has of its contents, to be written down before anybody else is asked."""
+    def take(self, contents: Contents) -> None:
+        """What a VM that is to be made has of its contents.  From now on nobody makes anything else of that."""
         wanted = self._all.of(contents)
         self._all.check(self._record.value.id, wanted)
-        return wanted
+        if wanted != self._record.value.claimed:
+            self._record.change(claimed=wanted)
 
     def extend(self, contents: Contents) -> None:
         """By what has come to a VM that runs.  Conflict also where it reads what is to be written."""

@@ -21,6 +21,7 @@ class Inhabited(ABC):
         self._visitors: set[str] = set()  # whose files are worked on in a VM that is bare
         self._held = False
         self._bare = False
+        self._whole = asyncio.Event()  # set when such a VM has ended
 
     @property
     @abstractmethod
@@ -36,6 +37,16 @@ class Inhabited(ABC):
     def bare(self) -> bool:
         """Its VM was started for files alone, and has no network."""
         return self._bare
+
+    @property
+    def visit(self) -> asyncio.Event | None:
+        """Set when such a VM has ended; None where there is none."""
+        return self._whole if self._bare else None
+
+    def _is_whole(self) -> None:
+        self._bare = False
+        self._whole.set()
+        self._whole.clear()
 
     @property
     def in_use(self) -> bool:

@@ -82,7 +82,6 @@ class Sandbox(Inhabited):
         self._doubts = Doubts(supplies.verifying, record)
         self._adoption: asyncio.Task[Welcome | None] | None = None
         self._gate = Gate(is_open=not record.value.paused)
-        self._whole = asyncio.Event()  # set when such a VM has ended
         self._pausing = asyncio.Lock()
 
     @property
@@ -151,8 +150,9 @@ class Sandbox(Inhabited):
     def check_going(self) -> None:
         """Conflict where it is paused as a whole."""
         if not self._gate.is_open:
-            remedy = Remedy("pods.unpause", self.record.value.name)
-            raise Conflict(f"{self.what} is paused", remedies=(remedy,))
+            raise Conflict(
+                f"{self.what} is paused", remedies=[Remedy("pods.unpause", self.record.value.name)]
+            )
 
     async def up(self, newcomer: Newcomer, contents: Callable[[], Contents], stopwatch: Stopwatch) -> Told:
         """Has the VM run and tells its guest of its volumes, and what the newcomer adds: where the VM is started for
@@ -168,8 +168,7 @@ class Sandbox(Inhabited):
         try:
             with self._supplies.networks.starting(self.id, lambda: self.live is not None):
                 if self.live is None:
-                    if not self._bare:
-                        await self._supplies.claims.settle(self.id, contents())
+                    await self._supplies.claims.settle(self.id, contents(), bare=self._bare)
                     told = await self._bring_up(newcomer, contents(), stopwatch)
                 else:
                     told = await self._add(self.live, newcomer, contents(), stopwatch)
@@ -210,12 +209,8 @@ class Sandbox(Inhabited):
         finally:
             await asyncio.shield(self._left(visitor))
 
-    def _is_whole(self) -> None:
-        self._bare = False
-        self._whole.set()
-        self._whole.clear()
-
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
+        self._claim.take(contents)  # as it was settled: nothing is awaited before
         if not self._factory.count_ready():
             # Its driver is going to move its processes, and what that waits for passes while it is planned.
             asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
@@ -223,7 +218,7 @@ class Sandbox(Inhabited):
         record = replace(record, networks=(Join(NONE),), ports=()) if self._bare else record
         hardware, facts = await plan_hardware(record, contents, self._supplies)
         await self._find_servers(contents, hardware.network)
-        self.record.change(**facts, claimed=self._claim.of_new(contents))
+        self.record.change(**facts)
         stopwatch.lap("prepare")
         chosen = {name: getattr(self.record.value, name) for name in _CHOSEN}
         while record.spec.template and hardware.clones and not self._bare:
