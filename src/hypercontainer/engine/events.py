@@ -67,13 +67,14 @@ class EventBus:
     async def follow(
         self, *, since_ns: int | None, until_ns: int | None, wanted: Callable[[Event], bool]
     ) -> AsyncIterator[Event]:
-        """Kept events since ``since_ns`` (none without it), then new ones until ``until_ns`` (without it, for ever)."""
+        """Kept events since ``since_ns`` (without it none, or all where there is an end), then new ones until
+        ``until_ns`` (without it, for ever)."""
         follower = _Follower(wanted)
         self._followers.add(follower)
         try:
-            if since_ns is not None:
+            if since_ns is not None or until_ns is not None:
                 for event in self._kept:
-                    if _within(event, since_ns, until_ns) and wanted(event):
+                    if _within(event, since_ns or 0, until_ns) and wanted(event):
                         yield event
             async with asyncio.timeout_at(_loop_time(until_ns)):
                 while True:

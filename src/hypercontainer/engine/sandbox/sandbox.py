@@ -169,6 +169,7 @@ class Sandbox(Inhabited):
             with self._supplies.networks.starting(self.id, lambda: self.live is not None):
                 if self.live is None:
                     await self._supplies.claims.settle(self.id, contents(), bare=self._bare)
+                    self._claim.take(contents())  # at once
                     told = await self._bring_up(newcomer, contents(), stopwatch)
                 else:
                     told = await self._add(self.live, newcomer, contents(), stopwatch)
@@ -210,7 +211,6 @@ class Sandbox(Inhabited):
             await asyncio.shield(self._left(visitor))
 
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
-        self._claim.take(contents)  # as it was settled: nothing is awaited before
         if not self._factory.count_ready():
             # Its driver is going to move its processes, and what that waits for passes while it is planned.
             asyncio.get_running_loop().run_in_executor(None, cgroup.hasten)
