@@ -18,7 +18,7 @@ from hypercontainer.engine import names, protobuf
 from hypercontainer.engine.build import command, solving
 from hypercontainer.engine.build.bases import Bases
 from hypercontainer.engine.build.exchange import CredentialsOf, Exchange, nobodys
-from hypercontainer.engine.build.grpc import Late, Reset, Whole, framed, path_of, refusal, value_of
+from hypercontainer.engine.build.grpc import Late, Reset, Reworded, Whole, framed, path_of, refusal, value_of
 from hypercontainer.engine.build.http2 import Carrier, Fields, Link, Outward, Wire
 from hypercontainer.engine.build.programs import run
 from hypercontainer.engine.build.sessions import ClientSession
@@ -27,7 +27,7 @@ from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.turns import Turns
 from hypercontainer.errors import Conflict, HyperError
 from hypercontainer.image.dockerfile import images
-from hypercontainer.image.reference import is_digest, parse
+from hypercontainer.image.reference import is_digest
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ class Caller:
         self._stack = contextlib.AsyncExitStack()
         self._far: asyncio.Task[Link] | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._names: dict[str, list[str]] = {}  # of its builds' images, by what the builder calls them
 
     async def run(self) -> None:
         self._carrier.add(self._near)
@@ -198,6 +199,9 @@ class Caller:
             path = path_of(fields)
             if path in solving.FRONTENDS:
                 await self._looked_at(far, path, fields, late, back)
+            elif path == solving.CONTROL_STATUS:
+                told = Reworded(back, lambda news: solving.reworded(news, self._names))
+                late.become(far.open(fields, told))
             else:
                 late.become(far.open(fields, back))
         except Reset as error:
@@ -228,12 +232,12 @@ class Caller:
 
     async def _build(self, far: Link, message: bytes, fields: Fields, back: Outward) -> None:
         job, result = solving.job(message), names.new_id()[:24]
-        for tag in job.tags:
-            parse(tag)
+        here = job.names
         message = await self._control.prepared(self._builder, solving.CONTROL_SOLVE, message, job.session)
         message, name = solving.entitled(message), command.result_name(result)
         if job.images:
             message = solving.redirected(message, name)
+            self._names[name] = here
         with self._control.going(job):
             async with _answered(far, fields, message) as answer:
                 said = await answer.message()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from h2.errors import ErrorCodes
 
-from hypercontainer.engine.build.http2 import Fields, Link, Outward, Taken
+from hypercontainer.engine.build.http2 import Fields, Link, Outward, Sink, Taken
 from hypercontainer.errors import Conflict, HyperError, Unavailable
 
 PREFIX = struct.Struct(">?I")  # compressed, length
@@ -54,10 +54,10 @@ class Late:
     """A sink for what comes before it is known where it goes."""
 
     def __init__(self) -> None:
-        self._known: Outward | Whole | None = None
-        self._kept: list[Callable[[Outward | Whole], None]] = []
+        self._known: Sink | None = None
+        self._kept: list[Callable[[Sink], None]] = []
 
-    def become(self, sink: Outward | Whole) -> None:
+    def become(self, sink: Sink) -> None:
         self._known = sink
         kept, self._kept = self._kept, []
         for each in kept:
@@ -75,11 +75,44 @@ class Late:
     def reset(self, code: int) -> None:
         self._do(lambda sink: sink.reset(code))
 
-    def _do(self, what: Callable[[Outward | Whole], None]) -> None:
+    def _do(self, what: Callable[[Sink], None]) -> None:
         if self._known is not None:
             what(self._known)
         else:
             self._kept.append(what)
+
+
+class Reworded:
+    """A sink that passes on what comes message by message, each as ``reword`` has it."""
+
+    def __init__(self, out: Outward, reword: Callable[[bytes], bytes]) -> None:
+        self._out, self._reword = out, reword
+        self._data = bytearray()
+        self._plain = False  # what comes is not understood
+
+    def headers(self, fields: Fields, *, ended: bool) -> None:
+        self._out.headers(fields, ended=ended)
+
+    def data(self, data: bytes, taken: Taken) -> None:
+        self._data += data
+        said = b""
+        try:
+            while not self._plain and (message := next(messages(self._data), None)) is not None:
+                said += framed(self._reword(message))
+        except Conflict:
+            self._plain = True
+        if self._plain:
+            said, self._data = said + self._data, bytearray()
+        if said:
+            self._out.data(said, taken)
+        else:
+            taken()
+
+    def end(self) -> None:
+        self._out.end()
+
+    def reset(self, code: int) -> None:
+        self._out.reset(code)
 
 
 class Whole:

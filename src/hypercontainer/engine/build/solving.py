@@ -6,7 +6,7 @@ asked for there or, as buildx does, by a call of its own, ``LLBBridge/Solve``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypercontainer.engine import protobuf
@@ -14,6 +14,7 @@ from hypercontainer.engine.protobuf import Field, Message
 from hypercontainer.errors import NotSupported
 from hypercontainer.image.reference import parse
 
+CONTROL_STATUS = "/moby.buildkit.v1.Control/Status"
 CONTROL_SOLVE = "/moby.buildkit.v1.Control/Solve"
 BRIDGE_SOLVE = "/moby.buildkit.v1.frontend.LLBBridge/Solve"
 BUILD_ID = b"buildkit-controlapi-buildid"  # of a call of the bridge: whose
@@ -34,6 +35,8 @@ IMAGES = frozenset({"image", "moby"})  # exporters whose result stays where the 
 IMAGE = "image"
 NAME, DIGEST, CONFIG_DIGEST = "image.name", "containerimage.digest", "containerimage.config.digest"
 PROVENANCE = "attest:provenance"
+NAMING = "naming to "  # begins what an exporter says of an image's name
+STATUSES, STATUS_ID, STATUS_NAME = 2, 1, 3  # of news of a build: how far something is, and what it is called
 RESOLVE, NETWORK = "image-resolve-mode", "force-network-mode"
 HOST_NETWORK = "network.host"
 
@@ -47,6 +50,11 @@ class Job:
     images: bool = False
     tags: tuple[str, ...] = ()
     pushed: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Its tags in full, as Docker tells of them."""
+        return [parse(tag).canonical for tag in self.tags]
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ def settled(answer: bytes, name: str, job: Job, identifier: str, digest: str) ->
     def table(message: Message, number: int) -> Message:
         values = protobuf.table(message, number)
         if values.get(NAME) == name:
-            values[NAME] = ",".join(parse(tag).canonical for tag in job.tags)
+            values[NAME] = ",".join(job.names)
             if not job.tags:
                 del values[NAME]
         for key, value in ((DIGEST, digest), (CONFIG_DIGEST, identifier)):
@@ -151,6 +159,37 @@ def settled(answer: bytes, name: str, job: Job, identifier: str, digest: str) ->
         else each
         for each in said
     )
+
+
+def reworded(news: bytes, names: Mapping[str, Sequence[str]]) -> bytes:
+    """News of a build in which an image gets the names that it has here.  ``names``: these, by what the builder calls
+    it.  What is no message stays as it is."""
+    found = {f"{NAMING}{name}": tags for name, tags in names.items() if name.encode() in news}
+    if not found:
+        return news
+    try:
+        return protobuf.written(each for field in protobuf.read(news) for each in _reworded(field, found))
+    except protobuf.Malformed:
+        return news
+
+
+def _reworded(field: Field, names: Mapping[str, Sequence[str]]) -> Message:
+    if field.number != STATUSES or not isinstance(field.value, bytes):
+        return [field]
+    status = protobuf.read(field.value)
+    if (said := protobuf.last_text(status, STATUS_ID)) not in names:
+        return [field]
+
+    def of(tag: str) -> Field:
+        changed = [
+            protobuf.text(each.number, f"{NAMING}{tag}")
+            if each.number in (STATUS_ID, STATUS_NAME) and each.value == said.encode()
+            else each
+            for each in status
+        ]
+        return Field(STATUSES, protobuf.written(changed))
+
+    return [of(tag) for tag in names[said]]
 
 
 def frontend(path: str, message: bytes) -> Frontend:

@@ -215,6 +215,39 @@ async def test_a_build() -> None:
         assert not s.control.sessions_of
 
 
+async def test_what_a_client_hears_of_its_image_are_its_own_names() -> None:
+    async with stage() as s:
+        client = await s.client()
+        build = await client.ask(solving.CONTROL_SOLVE)
+        await client.send(build, framed(bare("shop,shop:2")), end=True)
+        builder, _ = await s.dockerd()
+        await builder.until(lambda: 1 in builder.ended)
+        attrs = protobuf.table(protobuf.read(builder.data[1][5:]), solving.EXPORTER_ATTRS)
+        listening = await client.ask(solving.CONTROL_STATUS)
+        await client.send(listening, framed(b""), end=True)
+        await builder.until(lambda: 3 in builder.ended)
+        other = Field(1, protobuf.written([protobuf.text(1, "step"), protobuf.text(3, attrs["name"])]))
+        news = protobuf.written([other, named(attrs["name"]), named("elsewhere")])
+        said = b"".join(map(framed, (b"no message", news, b"\xff" + attrs["name"].encode())))
+        builder.h2.send_headers(3, [(":status", "200")])
+        for at in range(0, len(said), SPLIT):
+            await builder.send(3, said[at : at + SPLIT])
+        here = [named(f"docker.io/library/{name}") for name in ("shop:latest", "shop:2")]
+        told = protobuf.written([other, *here, named("elsewhere")])
+        heard = b"".join(map(framed, (b"no message", told, b"\xff" + attrs["name"].encode())))
+        await client.until(lambda: client.data[listening] == heard)
+        # What is no message of gRPC's passes as well.
+        await builder.send(3, b"\x01\0\0\0\x01x")
+        await client.until(lambda: client.data[listening] == heard + b"\x01\0\0\0\x01x")
+
+
+def named(name: str) -> Field:
+    """How far it is that an image gets this name."""
+    said = f"naming to {name}"
+    status = [protobuf.text(1, said), protobuf.text(2, "sha256:1"), protobuf.number(4, 1)]
+    return Field(solving.STATUSES, protobuf.written(status))
+
+
 async def test_other_calls_pass_as_they_are() -> None:
     async with stage() as s:
         client = await s.client()
@@ -315,6 +348,8 @@ async def test_a_message_that_is_too_large() -> None:
         assert dict(client.heads[stream][-1])[b"grpc-status"] == b"2"
 
 
-def bare() -> bytes:
+def bare(name: str = "") -> bytes:
     """Of an image without a Dockerfile and without a session."""
-    return protobuf.written([protobuf.text(solving.REF, "r"), protobuf.text(solving.EXPORTER, "moby")])
+    attrs = protobuf.table_fields(solving.EXPORTER_ATTRS, {"name": name} if name else {})
+    kind = protobuf.text(solving.EXPORTER, "moby")
+    return protobuf.written([protobuf.text(solving.REF, "r"), kind, *attrs])
