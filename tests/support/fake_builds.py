@@ -9,7 +9,7 @@ from typing import BinaryIO
 from fake_attachment import FakeAttachment
 from hypercontainer.contract import answers as a
 from hypercontainer.contract.builds import BuildSpec
-from hypercontainer.engine.build.builds import Pruned
+from hypercontainer.engine.build.builds import Cached, Pruned
 from hypercontainer.engine.build.exchange import CredentialsOf, nobodys
 from hypercontainer.engine.build.http2 import Wire
 from hypercontainer.engine.interface import Credentials, ProgressSink
@@ -33,6 +33,7 @@ class FakeBuilds(Noted, of="builds"):
         progress: ProgressSink | None = None,
         asked_by: int | None = None,
         credentials_of: CredentialsOf = nobodys,
+        called: str = "",
     ) -> FakeAttachment:
         created(a.Created("b1", "build"))
         return FakeAttachment()
@@ -60,6 +61,12 @@ class FakeBuilds(Noted, of="builds"):
         self, wire: Wire, identifier: str, fields: Sequence[tuple[str, str]], *, asked_by: int | None = None
     ) -> None:
         await wire.write(identifier.encode())
+
+    async def cache(self) -> tuple[Cached, ...]:
+        return ()
+
+    async def cancel(self, called: str) -> None:
+        pass
 
     async def held(self, identifier: str) -> FakeBuild:
         if not self._makes_all:

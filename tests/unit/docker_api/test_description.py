@@ -19,7 +19,6 @@ from hypercontainer.surfaces.docker.versions import LEAST, NEWEST
 
 # Docker's, neither served nor described; why.
 NOT_SERVED = {
-    "POST /build/cancel": "a build ends with the connection of who asked for it",
     "POST /containers/{}/checkpoints/{}": "no client asks for it",
 }
 

@@ -40,9 +40,17 @@ SAID = [
 
 
 async def build(
-    docker: DockerClient, query: str, said: list[Any], *, status: int = 0, last: str = "", **more: Any
+    docker: DockerClient,
+    query: str,
+    said: list[Any],
+    *,
+    status: int = 0,
+    last: str = "",
+    refused: bool = False,
+    **more: Any,
 ) -> Any:
-    """Messages of the answer; what the fake builder was asked for is in the notes of its engine."""
+    """Messages of the answer; status and body of one that is ``refused``.  What the fake builder was
+    asked for is in the notes of its engine."""
     going: list[FakeAttachment] = []
     ends: list[asyncio.Task[None]] = []
 
@@ -64,9 +72,11 @@ async def build(
     docker.engine.notes.stand_ins["builds.begin"] = begin
     async with docker.served():
         answer = await docker.ask("POST", f"/v1.41/build{query}", **more)
-    assert answer.status == 200, answer.body
     (attachment,) = going
     await attachment.closed.wait()
+    if refused:
+        return answer.status, answer.json
+    assert answer.status == 200, answer.body
     return attachment, [json.loads(line) for line in answer.body.split(b"\r\n") if line]
 
 
@@ -97,15 +107,49 @@ async def test_a_step_that_fails(docker: DockerClient) -> None:
     _, said = await build(docker, "", [RUN], status=1, last=last)
     words = "The command '/bin/sh -c exit 7' returned a non-zero code: 7"
     assert said[1:] == [
-        {"stream": "Dockerfile:2\n"},
         {"errorDetail": {"code": 7, "message": words}, "error": words},
     ]
 
 
 async def test_something_else_fails(docker: DockerClient) -> None:
     _, said = await build(docker, "?q=1", [], status=1, last="ERROR: failed to solve: no such image\n")
-    words = "failed to solve: no such image"
+    words = "no such image"
     assert said == [{"errorDetail": {"code": 1, "message": words}, "error": words}]
+
+
+UNREAD = [
+    "dockerfile parse error on line 2: unknown instruction: NONSENSE",
+    "file with no instructions",
+    "no build stage in current context",
+]
+EXCERPT = "Dockerfile:2\n----\n   2 | >>> NONSENSE\nERROR: failed to build: failed to solve: "
+
+
+@pytest.mark.parametrize("words", UNREAD)
+async def test_a_dockerfile_that_cannot_be_read_is_refused(docker: DockerClient, words: str) -> None:
+    said = [vertex("[internal] load build definition")]
+    last = f"{EXCERPT}{words}\n"
+    assert await build(docker, "", said, status=1, last=last, refused=True) == (400, {"message": words})
+
+
+async def test_lines_that_are_no_error(docker: DockerClient) -> None:
+    _, said = await build(docker, "", [RUN], last="1 warning found\n")
+    assert {"stream": "1 warning found\n"} in said
+
+
+async def test_a_build_is_cancelled_by_its_clients_name(docker: DockerClient, engine: FakeEngine) -> None:
+    await build(docker, "?buildid=mine", [])
+    ((_, _, given),) = [call for call in engine.notes.calls if call[0] == "builds.begin"]
+    assert given["called"] == "mine"
+
+
+async def test_a_cancellation_is_of_a_name(docker: DockerClient, engine: FakeEngine) -> None:
+    async with docker.served():
+        refused = await docker.ask("POST", "/build/cancel")
+        done = await docker.ask("POST", "/build/cancel?id=mine")
+    assert (refused.status, refused.json) == (400, {"message": "build ID not provided"})
+    assert (done.status, done.body) == (200, b"")
+    assert "mine" in str([call for call in engine.notes.calls if call[0] == "builds.cancel"])
 
 
 async def test_by_buildkits_messages(docker: DockerClient) -> None:

@@ -13,6 +13,7 @@ from fake_world import IMAGE
 from hypercontainer import __version__
 from hypercontainer.contract.volumes import NamedVolume, Volume, VolumeMount
 from hypercontainer.engine import identity
+from hypercontainer.engine.build import builds
 from stories import have_any_kernel
 
 SUMS = {"ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage"}
@@ -135,6 +136,34 @@ def test_disk_usage_by_version(play: Play) -> None:
         assert whole.keys() == SUMS
         assert whole["VolumeUsage"]["Items"] == shown["Volumes"]
         assert whole["BuildCacheUsage"]["Items"] == []
+
+    play(story, networks=False)
+
+
+def test_what_the_builder_keeps_is_build_cache(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = """{"BuildCache": [
+        {"ID": "a", "Type": "regular", "Description": "RUN x", "Parents": ["b"], "InUse": true, "Size": 5,
+         "CreatedAt": "2026-11-29T21:06:00Z", "LastUsedAt": null, "UsageCount": 1},
+        {"ID": "b", "Type": "regular", "Description": "COPY", "Parent": "c", "Shared": true, "Size": 7,
+         "CreatedAt": "2026-11-29T21:06:00Z", "LastUsedAt": "2026-11-29T21:06:00Z", "UsageCount": 3},
+        {"ID": "c", "Type": "source.local", "Size": 11, "CreatedAt": "2026-11-29T21:06:00Z"}]}"""
+
+    async def cache(_: object) -> object:
+        return builds.cached(said.encode())
+
+    monkeypatch.setattr(builds.BuildService, "cache", cache)
+
+    async def story(s: Stage) -> None:
+        old = await s.got("/v1.41/system/df")
+        assert [each["Parent"] for each in old["BuildCache"]] == ["b", "c", ""]
+        assert old["BuilderSize"] == 16
+        shown = await s.got("/v1.52/system/df")
+        assert [each["Parents"] for each in shown["BuildCache"]] == [["b"], ["c"], None]
+        sums = {"ActiveCount": 1, "TotalCount": 3, "TotalSize": 16, "Reclaimable": 11}
+        assert shown["BuildCacheUsage"] == sums
+        whole = await s.got("/v1.52/system/df?type=build-cache&verbose=1")
+        assert whole == {"BuildCacheUsage": sums | {"Items": shown["BuildCache"]}}
+        assert (await s.got("/v1.51/system/df?type=volume"))["BuildCache"] is None
 
     play(story, networks=False)
 

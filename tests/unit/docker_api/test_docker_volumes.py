@@ -114,6 +114,9 @@ def test_filters_are_exact(play: Play) -> None:
 ERRORS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/volumes/nope", b"", 404, "get nope: no such volume"),
     ("DELETE", "/volumes/nope", b"", 404, "get nope: no such volume"),
+    # The command line's `inspect` asks after whatever it was given.
+    ("GET", "/volumes/nope:1", b"", 404, "get nope:1: no such volume"),
+    ("DELETE", "/volumes/a%20b", b"", 404, "get a b: no such volume"),
     ("DELETE", "/volumes/used", b"", 409, "volume used is used by db"),
     ("DELETE", "/volumes/used?force=1", b"", 409, "volume used is used by db"),
     ("POST", "/volumes/create", {"Name": "a/b"}, 400, "volume name 'a/b'"),
@@ -152,6 +155,7 @@ def test_errors_are_said_as_clients_know_them(play: Play) -> None:
         for method, path, body, status, says in (*ERRORS, *bad):
             told, answer = await s.call(method, path, body)
             assert (told, answer["message"][: len(says)]) == (status, says), (path, body, answer)
+        assert (await s.call("DELETE", "/volumes/a%20b?force=1"))[0] == 204
         assert (await s.call("DELETE", "/volumes/nope?force=true")) == (204, b"")
         assert await s.bare("PUT", "/volumes/used", b"{}") == (
             503,

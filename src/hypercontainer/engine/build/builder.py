@@ -76,6 +76,14 @@ class Builder:
             return False
         return True
 
+    async def at_work(self) -> Container | None:
+        """It, if it runs."""
+        try:
+            container = await self._found()
+        except (NotFound, Conflict):
+            return None
+        return container if container.alive else None
+
     async def _found(self) -> Container:
         container = await self._directory.held(command.NAME)
         if command.LABEL not in container.record.labels:

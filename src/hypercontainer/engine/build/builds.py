@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO
@@ -28,11 +30,14 @@ from hypercontainer.engine.interface import Attachment, Credentials, ProgressSin
 from hypercontainer.engine.pipes import written
 from hypercontainer.engine.turns import Turns
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import NotFound, Unavailable
+from hypercontainer.errors import HyperError, NotFound, Unavailable
 from hypercontainer.image.reference import parse
 from hypercontainer.image.streams import unpacked
 
+log = logging.getLogger(__name__)
+
 BUILDS_MAX = 16
+CACHE_S = 20.0  # for the builder to say what it keeps
 
 
 class Pruned(
@@ -42,6 +47,31 @@ class Pruned(
 
     caches: tuple[str, ...] | None = ()
     reclaimed_bytes: int = 0
+
+
+class Cached(msgspec.Struct, frozen=True, rename="pascal"):
+    """One of the things that the builder keeps, as its dockerd tells of it; ``size`` in bytes, ``parent`` up to 1.41."""
+
+    id: str = msgspec.field(name="ID")
+    type: str = ""
+    description: str = ""
+    parent: str = ""
+    parents: tuple[str, ...] | None = None
+    in_use: bool = False
+    shared: bool = False
+    size: int = 0
+    created_at: str = ""
+    last_used_at: str | None = None
+    usage_count: int = 0
+
+
+class _Usage(msgspec.Struct, frozen=True, rename="pascal"):
+    build_cache: tuple[Cached, ...] | None = None
+
+
+def cached(answer: bytes) -> tuple[Cached, ...]:
+    """Of dockerd's answer of what its disk is used for; msgspec.DecodeError."""
+    return msgspec.json.decode(answer, type=_Usage).build_cache or ()
 
 
 class BuildService:
@@ -56,6 +86,7 @@ class BuildService:
         self._contexts = Workers("contexts", BUILDS_MAX)
         self._turns = Turns("builds", BUILDS_MAX)
         self._going: dict[str, Build] = {}
+        self._called: dict[str, str] = {}  # as their clients call them
 
     def open(self) -> None:
         """A builder that an earlier hyperd has left at work is idle."""
@@ -78,9 +109,11 @@ class BuildService:
         progress: ProgressSink | None = None,
         asked_by: int | None = None,
         credentials_of: CredentialsOf = nobodys,
+        called: str = "",
     ) -> Attachment:
         """Brings the builder up, and gives it what it needs but for the context, which is the build's input.
-        ``credentials`` are for the builder's own image, ``credentials_of`` gives those for what a Dockerfile names."""
+        ``credentials`` are for the builder's own image, ``credentials_of`` gives those for what a Dockerfile names;
+        ``called``: by which its client may have it cancelled."""
         for tag in spec.tags:
             parse(tag)
         identifier = names.new_id()[:24]
@@ -88,7 +121,8 @@ class BuildService:
         build = Build(identifier, spec, held, self._exchange, self._bases, credentials_of, self._turns.held())
         await build.begin()
         self._going[identifier] = build
-        build.over.add_done_callback(lambda _: self._going.pop(identifier, None))
+        self._called[identifier] = called
+        build.over.add_done_callback(lambda _: self._forget(identifier))
         created(Created(identifier, "build"))
         return build
 
@@ -122,6 +156,19 @@ class BuildService:
         except msgspec.DecodeError as error:
             raise Unavailable(f"the builder's dockerd does not say what it has removed: {error}") from error
 
+    async def cache(self) -> tuple[Cached, ...]:
+        """What the builder keeps, while it runs: else only the volume is known that it keeps it in."""
+        builder = await self._builder.at_work()
+        if builder is None:
+            return ()
+        try:
+            async with asyncio.timeout(CACHE_S), dialed(builder) as wire:
+                answer = await wire.ask("GET", "/system/df?type=build-cache")
+            return cached(answer)
+        except (HyperError, TimeoutError, msgspec.DecodeError) as error:
+            log.warning("what the builder keeps is not known: %s", error)
+            return ()
+
     async def control(self, wire: Wire, *, asked_by: int | None = None) -> None:
         """BuildKit's own protocol, gRPC, until its client goes."""
         await self._control.serve(wire, partial(self._builder.held, Asker(asked_by)))
@@ -133,6 +180,17 @@ class BuildService:
         what it may ask."""
         held = partial(self._builder.held, Asker(asked_by))
         await self._control.serve_session(wire, held, identifier, fields)
+
+    async def cancel(self, called: str) -> None:
+        """The builds that their clients call so, if any."""
+        for build in [
+            build for identifier, build in self._going.items() if self._called[identifier] == called
+        ]:
+            await build.signal("INT")
+
+    def _forget(self, identifier: str) -> None:
+        self._going.pop(identifier, None)
+        self._called.pop(identifier, None)
 
     async def held(self, identifier: str) -> Build:
         """While it goes on."""

@@ -20,9 +20,13 @@ from hypercontainer.engine.protobuf import Field, Message
 
 OBJECT_MAX_BYTES = 4 << 20
 VERTICES_MAX = 4096
+LINES_MAX = 1024
 _STEP = re.compile(r"\[(?:\S+ )?(\d+/\d+)\] (.*)", re.DOTALL)
 _FAILED = re.compile(r'.*?process "(.*)" did not complete successfully: exit code: (\d+)', re.DOTALL)
 _FIRST_LINE = "ERROR: "
+_BEFORE = ("failed to build: ", "failed to solve: ")
+# What is found wrong when a Dockerfile is read, before anything is built of it.
+_UNREAD = re.compile(r"dockerfile parse error |file with no instructions|no build stage in current context")
 
 
 class Vertex(msgspec.Struct):
@@ -91,22 +95,32 @@ class Reader:
 
 
 class Words:
-    """``error``: what the build has failed of, once it has, without what stands before it in every case."""
+    """``error``: what the build has failed of, once it has, without what stands before it in every case.  The lines of
+    the Dockerfile that come before it are not told."""
 
     def __init__(self) -> None:
         self._told: dict[str, bool] = {}  # the vertices of which it was told; that they are cached, too
+        self._lines: list[str] = []
         self.error = ""
 
     def of(self, said: News | str) -> Iterator[str]:
         if isinstance(said, News):
+            yield from self.rest()
             for vertex in said.vertexes:
                 yield from self._step(vertex)
             for log in said.logs:
                 yield log.data.decode(errors="replace")
         elif said.startswith(_FIRST_LINE):
-            self.error = said.removeprefix(_FIRST_LINE).removeprefix("failed to build: ")
+            self.error, self._lines = said.removeprefix(_FIRST_LINE), []
+            for words in _BEFORE:
+                self.error = self.error.removeprefix(words)
         else:
-            yield f"{said}\n"
+            self._lines.append(f"{said}\n")
+
+    def rest(self) -> Iterator[str]:
+        """What was no part of an error."""
+        lines, self._lines = self._lines[-LINES_MAX:], []
+        yield from lines
 
     def _step(self, vertex: Vertex) -> Iterator[str]:
         step = _STEP.fullmatch(vertex.name)
@@ -118,6 +132,11 @@ class Words:
         if vertex.cached and not self._told[vertex.digest]:
             self._told[vertex.digest] = True
             yield " ---> Using cache\n"
+
+
+def is_unread(error: str) -> bool:
+    """Whether nothing was built, as the Dockerfile cannot be read."""
+    return _UNREAD.match(error) is not None
 
 
 def failure(error: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hypercontainer.engine.interface import Attachment
 from hypercontainer.errors import Conflict, InvalidArgument, StreamClosed
 from hypercontainer.image.reference import parse
 from hypercontainer.surfaces.docker.build_query import credentials, wanted
-from hypercontainer.surfaces.docker.build_words import News, Reader, Words, failure, trace
+from hypercontainer.surfaces.docker.build_words import News, Reader, Words, failure, is_unread, trace
 from hypercontainer.surfaces.docker.call import Call, found
 from hypercontainer.surfaces.docker.messages import line
 from hypercontainer.surfaces.docker.streams import READ_BYTES, STDERR, STDOUT
@@ -57,10 +57,21 @@ async def build(call: Call) -> Chunks:
         return known.get(registry)
 
     begun = await call.engine.builds.begin(
-        spec, created=lambda _: None, asked_by=call.peer_uid, credentials_of=credentials_of
+        spec,
+        created=lambda _: None,
+        asked_by=call.peer_uid,
+        credentials_of=credentials_of,
+        called=call.query.text("buildid"),
     )
-    telling = _Telling(call, spec, begun)
-    return Chunks(200, (("Content-Type", JSON),), telling.lines())
+    return Chunks(200, (("Content-Type", JSON),), await _Telling(call, spec, begun).opened())
+
+
+async def cancel(call: Call) -> Reply:
+    """Of the builds of one request; one that does not go on is none."""
+    if not (called := call.query.text("id")):
+        raise InvalidArgument("build ID not provided")
+    await call.engine.builds.cancel(called)
+    return Reply(200, (), b"")
 
 
 class _Telling:
@@ -72,7 +83,23 @@ class _Telling:
         self._quiet = call.query.flag("q")
         self._words = Words()
 
-    async def lines(self) -> AsyncGenerator[bytes, None]:
+    async def opened(self) -> AsyncGenerator[bytes, None]:
+        """Its lines, once there is a first; InvalidArgument where that says that the Dockerfile cannot be read."""
+        lines = self._lines()
+        first = await anext(lines)
+        if is_unread(self._words.error):
+            await lines.aclose()
+            raise InvalidArgument(self._words.error)
+
+        async def all_lines() -> AsyncGenerator[bytes, None]:
+            async with contextlib.aclosing(lines):
+                yield first
+                async for each in lines:
+                    yield each
+
+        return all_lines()
+
+    async def _lines(self) -> AsyncGenerator[bytes, None]:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._build.close)
             feeding = asyncio.create_task(self._feed())
@@ -81,7 +108,7 @@ class _Telling:
             while data := await self._build.read(STDERR):
                 for message in self._messages(reader.feed(data)):
                     yield line(message)
-            for message in self._messages(reader.end()):
+            for message in (*self._messages(reader.end()), *self._streamed(self._words.rest())):
                 yield line(message)
             for message in await self._ending(feeding):
                 yield line(message)
@@ -103,11 +130,15 @@ class _Telling:
 
     def _messages(self, said: Iterable[News | str]) -> Iterator[dict[str, Any]]:
         for each in said:
-            words = [word for word in self._words.of(each) if not self._quiet]
+            words = list(self._words.of(each))
             if not self._traced:
-                yield from ({"stream": word} for word in words)
+                yield from self._streamed(words)
             elif isinstance(each, News):
                 yield trace(each)
+
+    def _streamed(self, words: Iterable[str]) -> Iterator[dict[str, Any]]:
+        if not (self._quiet or self._traced):
+            yield from ({"stream": word} for word in words)
 
     async def _ending(self, feeding: asyncio.Task[None]) -> list[dict[str, Any]]:
         ended = await self._build.exit()

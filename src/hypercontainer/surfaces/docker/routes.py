@@ -115,6 +115,7 @@ POST /auth images.authenticate
 POST /commit images.commit
 
 POST /build builds.build takes=file
+POST /build/cancel builds.cancel
 POST /build/prune builds.prune
 POST /grpc builds.grpc
 PRI * builds.http2

@@ -13,6 +13,7 @@ from typing import Any
 
 from hypercontainer.contract.answers import Summary
 from hypercontainer.contract.images import ImageSummary
+from hypercontainer.engine.build.builds import Cached
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.surfaces.docker import image_views, listing, versions, volumes
 from hypercontainer.surfaces.docker.call import Call, found
@@ -57,11 +58,15 @@ async def usage(call: Call) -> Reply:
         "image": _images(told["images"], shared, totals, call),
         "container": await _containers(told["containers"], totals, call),
         "volume": _volumes([volumes.used(each, call.engine) for each in told["volumes"]], totals),
-        "build-cache": _Of([], 0, 0, 0),  # the builder's own, in its VM
+        "build-cache": _cached(await call.engine.builds.cache() if "build-cache" in wanted else ()),
     }
     shown: dict[str, Any] = {}
     if call.version < _SUMMED:
-        shown = {"BuilderSize": 0, "LayersSize": 0, **{listed: None for listed, _ in _KINDS.values()}}
+        shown = {
+            "BuilderSize": kinds["build-cache"].size_bytes,
+            "LayersSize": 0,
+            **{listed: None for listed, _ in _KINDS.values()},
+        }
     verbose = call.version >= _SUMMED and call.query.flag("verbose")
     for kind in wanted:
         listed, sums = _KINDS[kind]
@@ -106,6 +111,34 @@ async def _containers(containers: Sequence[Summary], totals: Mapping[str, int], 
         totals["containers_bytes"],
         totals["containers_reclaimable_bytes"],
     )
+
+
+def _cached(things: Sequence[Cached]) -> _Of:
+    """What is shared with images counts with these."""
+    own = [each for each in things if not each.shared]
+    return _Of(
+        [_cache(each) for each in things],
+        sum(each.in_use for each in things),
+        sum(each.size for each in own),
+        sum(each.size for each in own if not each.in_use),
+    )
+
+
+def _cache(of: Cached) -> dict[str, Any]:
+    parents = of.parents or ([of.parent] if of.parent else [])
+    return {
+        "ID": of.id,
+        "Parent": parents[0] if parents else "",
+        "Parents": list(parents) or None,
+        "Type": of.type,
+        "Description": of.description,
+        "InUse": of.in_use,
+        "Shared": of.shared,
+        "Size": of.size,
+        "CreatedAt": of.created_at,
+        "LastUsedAt": of.last_used_at,
+        "UsageCount": of.usage_count,
+    }
 
 
 def _volumes(shown: list[dict[str, Any]], totals: Mapping[str, int]) -> _Of:

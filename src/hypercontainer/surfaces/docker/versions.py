@@ -69,7 +69,12 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("BridgeNfIp6tables", until=(1, 50)),
         Field("KernelMemoryTCP", until=(1, 52)),
     ),
-    "usage": (Field("BuilderSize", until=(1, 42)),),
+    "usage": (
+        Field("BuilderSize", until=(1, 42)),
+        Field("BuildCache.*.Parent", until=(1, 42)),
+        Field("BuildCache.*.Parents", since=(1, 42)),
+        Field("BuildCacheUsage.Items.*.Parent", until=(1, 42)),
+    ),
     "network": (Field("EnableIPv4", since=(1, 48)), Field("Status", since=(1, 52))),
     "images": (
         Field("*.VirtualSize", until=(1, 44)),

@@ -100,8 +100,9 @@ def _only(options: Mapping[str, str], known: tuple[str, ...], what: str) -> None
 
 
 async def remove(call: Call) -> Reply:
-    with _worded(call.name):
-        await call.engine.volumes.remove(call.name, force=call.query.flag("force"))
+    force = call.query.flag("force")
+    with contextlib.suppress(*([NotFound] if force else [])), _worded(call.name):
+        await call.engine.volumes.remove(call.name, force=force)
     return done()
 
 
@@ -114,7 +115,8 @@ async def prune(call: Call) -> Reply:
 
 @contextlib.contextmanager
 def _worded(name: str) -> Iterator[None]:
+    """A name that no volume may have is one that none has."""
     try:
         yield
-    except NotFound as error:
+    except (NotFound, InvalidArgument) as error:
         raise NotFound(f"get {name}: no such volume") from error
