@@ -50,7 +50,7 @@ class Pruned(
 
 
 class Cached(msgspec.Struct, frozen=True, rename="pascal"):
-    """One of the things that the builder keeps, as its dockerd tells of it; ``size`` in bytes, ``parent`` up to 1.41."""
+    """A thing that the builder keeps, as its dockerd tells of it; ``size`` in bytes, ``parent`` up to 1.41."""
 
     id: str = msgspec.field(name="ID")
     type: str = ""
