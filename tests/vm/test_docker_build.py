@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,47 @@ def test_buildx(stage: Stage, context: Path) -> None:
     assert gone.returncode and b"can't open '/made'" in gone.stderr and b"exit code: 1" in gone.stderr
 
 
+PROJECT = """
+name: shop
+services:
+  web:
+    build:
+      context: .
+      target: dev
+      args: {WHO: compose}
+      secrets: [key]
+      additional_contexts: {more: ./more}
+    image: shop:compose
+    init: true
+secrets: {key: {file: ./key}}
+"""
+STAGES = f"""
+FROM {BUSYBOX} AS base
+ARG WHO=nobody
+RUN --mount=type=secret,id=key echo "for $WHO by $(cat /run/secrets/key)" > /who
+FROM base AS dev
+COPY --from=more extra /extra
+CMD ["sh", "-c", "cat /who /extra; exec sleep 600"]
+FROM base
+RUN exit 1
+"""
+
+
+def test_compose_builds_what_it_starts(stage: Stage, context: Path) -> None:
+    (context / "more").mkdir()
+    files = {"more/extra": "extra\n", "key": "s3cr3t", "Dockerfile": STAGES, "compose.yaml": PROJECT}
+    for name, text in files.items():
+        (context / name).write_text(text)
+    compose = partial(stage.clients.compose, cwd=context, timeout_s=TIMEOUT_S)
+    done = compose("up", "-d", "--build")
+    said = (done.stdout + done.stderr).decode()
+    assert "naming to docker.io/library/shop:compose" in said and "hyper.build" not in said
+    assert compose("logs", "--no-log-prefix", "web").stdout == b"for compose by s3cr3t\nextra\n"
+    compose("down", "-t", "1")
+    cached = json.loads(stage.clients.out("system", "df", "-v", "--format", "json"))["BuildCache"]
+    assert len(cached) > 3 and any(each["CacheType"] == "regular" for each in cached)
+
+
 def test_an_image_with_attestations_and_one_that_is_missing(stage: Stage, context: Path) -> None:
     (context / "Dockerfile").write_text(f"FROM {BUSYBOX}\nCOPY file /\n")
     plain = stage.image(str(context))
@@ -127,6 +169,22 @@ def test_the_build_of_one_request(stage: Stage, context: Path) -> None:
     failed = classic.docker("build", "-f", f"{context}/other", str(context), check=False, timeout_s=TIMEOUT_S)
     assert failed.returncode == 9
     assert b"The command '/bin/sh -c exit 9' returned a non-zero code: 9" in failed.stderr
+
+
+def test_a_build_is_cancelled_by_its_clients_name(stage: Stage) -> None:
+    client = docker_py.APIClient(base_url=stage.clients.host, timeout=int(TIMEOUT_S), version="1.45")
+    client.params = {"buildid": "mine"}
+    other = docker_py.APIClient(base_url=stage.clients.host, version="1.45")
+    try:
+        text = f"FROM {BUSYBOX}\nRUN echo begun; sleep 600\n"
+        said = client.build(fileobj=io.BytesIO(text.encode()), decode=True)
+        assert any(each.get("stream") == "begun\n" for each in said)
+        for name in ("another", "mine"):
+            assert other.post(f"{other.base_url}/build/cancel", params={"id": name}).status_code == 200
+        assert "cancel" in [*said][-1]["error"]
+    finally:
+        client.close()
+        other.close()
 
 
 def test_docker_py(stage: Stage) -> None:

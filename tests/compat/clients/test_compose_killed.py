@@ -101,14 +101,14 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield Stage(hyper, clients)
 
 
-def test_hyperd_dies(stage: Stage) -> None:
-    for moment in MOMENTS[: rounds(short=1, soak=len(MOMENTS))]:
-        dies_in_an_up(stage, moment)
-        stage.compose("up", "-d")
-        works(stage, starts=1)
-        dies_while_it_runs(stage)
-        stage.compose("down", "-v", "-t", "1")
-        stage.check_nothing()
+@pytest.mark.parametrize("moment", MOMENTS[: rounds(short=1, soak=len(MOMENTS))])
+def test_hyperd_dies(stage: Stage, moment: str) -> None:
+    dies_in_an_up(stage, moment)
+    stage.compose("up", "-d")
+    works(stage, starts=1)
+    dies_while_it_runs(stage)
+    stage.compose("down", "-v", "-t", "1")
+    stage.check_nothing()
 
 
 def dies_in_an_up(stage: Stage, moment: str) -> None:
