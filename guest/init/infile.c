@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "archive.h"
+#include "dial.h"
 #include "lend.h"
 #include "system.h"
 #include "util.h"
 
-#define CHUNK 65536
 #define MAX_LINKS 40
 #define TEMPORARY ".hyper-write-%016llx"
 
@@ -27,7 +27,7 @@ static char temporary[64];
 static int temporary_in = -1;
 
 static const char *const builtins[] = {INFILE_READ, INFILE_WRITE, ARCHIVE_STAT, ARCHIVE_PACK, ARCHIVE_UNPACK,
-                                      INFILE_LEND};
+                                      INFILE_LEND, INFILE_DIAL};
 
 bool infile_is(struct span program)
 {
@@ -41,21 +41,6 @@ bool infile_is(struct span program)
 bool infile_builtin(const char *name)
 {
 	return infile_is((struct span){(const unsigned char *)name, strlen(name)});
-}
-
-/* All of `from`; false with errno where that fails. */
-static bool copy(int from, int to)
-{
-	static char bytes[CHUNK];
-	for (;;) {
-		ssize_t got = read(from, bytes, sizeof bytes);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got == 0;
-		if (write_all(to, bytes, (size_t)got) != 0)
-			return false;
-	}
 }
 
 static int no_regular_file(const struct stat *info)
@@ -78,7 +63,7 @@ __attribute__((noreturn)) static void read_file(int root, const char *path)
 			archive_give_up(path, no_regular_file(&info));
 	}
 	(void)dprintf(2, "%o %u %u %lld\n", (unsigned)(info.st_mode & 07777), info.st_uid, info.st_gid, (long long)info.st_size);
-	if (!copy(fd, 1))
+	if (!copy_all(fd, 1))
 		archive_give_up(path, errno);
 	_exit(0);
 }
@@ -152,7 +137,7 @@ __attribute__((noreturn)) static void write_file(int root, const char *path, uns
 	int fd = openat(temporary_in, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		archive_give_up(path, errno);
-	if (!copy(0, fd) || fchown(fd, uid, gid) != 0 || fchmod(fd, mode & 07777) != 0 || fsync(fd) != 0 ||
+	if (!copy_all(0, fd) || fchown(fd, uid, gid) != 0 || fchmod(fd, mode & 07777) != 0 || fsync(fd) != 0 ||
 	    renameat(temporary_in, temporary, temporary_in, name) != 0) {
 		int error = errno;
 		(void)unlinkat(temporary_in, temporary, 0);
@@ -187,7 +172,9 @@ void infile_run(char *const *arguments)
 		archive_unpack(root, path, *arguments[2] == '1', arguments[3]);
 	if (strcmp(program, INFILE_LEND) == 0 && count == 2)
 		lend(root, path);
+	if (strcmp(program, INFILE_DIAL) == 0 && count == 2)
+		dial(path);
 	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID, " ARCHIVE_STAT " PATH, " ARCHIVE_PACK
-	                 " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER, " INFILE_LEND " PATH\n");
+	                 " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER, " INFILE_LEND " PATH, " INFILE_DIAL " PATH\n");
 	_exit(EINVAL);
 }

@@ -90,6 +90,20 @@ int write_all(int fd, const void *data, size_t length)
 	return 0;
 }
 
+bool copy_all(int from, int to)
+{
+	static char bytes[65536];
+	for (;;) {
+		ssize_t got = read(from, bytes, sizeof bytes);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got == 0;
+		if (write_all(to, bytes, (size_t)got) != 0)
+			return false;
+	}
+}
+
 int write_text_at(int dir, const char *path, const char *text)
 {
 	int fd = openat(dir, path, O_WRONLY | O_CLOEXEC | O_NOCTTY);

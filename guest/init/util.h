@@ -32,6 +32,8 @@ int64_t clock_ns(int clock);
 ssize_t read_text_at(int dir, const char *path, char *text, size_t size);
 int write_text_at(int dir, const char *path, const char *text);
 int write_all(int fd, const void *data, size_t length);
+/* All of `from`, to its end; false with errno where that fails. */
+bool copy_all(int from, int to);
 
 /* A copy that ends with NUL.  For children, which never free: NULL when memory is short. */
 char *span_text(struct span span);

@@ -21,7 +21,8 @@ CACHE, CACHE_PATH = "hyper-build-cache", "/var/lib/docker"
 WORK = "/var/lib/hyper-build"  # a directory a build, on the container's disk
 IN_MEMORY = "/run/hyper-build"  # a directory a build, in memory
 STATE = f"{CACHE_PATH}/hyper"  # what is known of the cache, beside it
-READY = b"API listen on /var/run/docker.sock"
+SOCKET = "/var/run/docker.sock"
+READY = f"API listen on {SOCKET}".encode()
 RESULT = "hyper.build"  # the registry, which nobody has, in whose name a result has its name in the builder
 
 # Docker's own program would start it twice.  $0 and what follows: the words for it.

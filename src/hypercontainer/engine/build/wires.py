@@ -1,4 +1,4 @@
-"""What the builder's dockerd is spoken to over: a program in the builder's container, beside its socket."""
+"""What the builder's dockerd is spoken to over: its socket, in the builder's container."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import h11
 
-from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine.build import command
 from hypercontainer.engine.build.programs import STDOUT
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.process.process import ProcessAttachment
-from hypercontainer.errors import HyperError, Unavailable
+from hypercontainer.errors import Unavailable
 
 HEAD_MAX_BYTES = 16384
 HEAD_S = 30.0
@@ -80,11 +79,5 @@ class ProgramWire:
 @contextlib.asynccontextmanager
 async def dialed(builder: Container) -> AsyncIterator[ProgramWire]:
     """A connection to the builder's dockerd."""
-    spec = ExecSpec(command=("docker", "system", "dial-stdio"), stdin=True, env=command.environment())
-    program = await builder.execs.start_quietly(spec)
-    try:
+    async with builder.dialed(command.SOCKET) as program:
         yield ProgramWire(program)
-    finally:
-        with contextlib.suppress(HyperError):
-            await program.signal("KILL")
-        await program.close()

@@ -5,6 +5,7 @@ Where it does not, they are reached as its program would reach them, in a VM in 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -23,6 +24,8 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.state import ContainerRecord
+
+DIAL = "hyper-dial"
 
 
 class Visited(Facts):
@@ -59,6 +62,15 @@ class Visited(Facts):
         """A program that hyperstart is, where the files of a container are that runs."""
         self._running()
         return await self._inside.start(*command, stdin=stdin)
+
+    @contextlib.asynccontextmanager
+    async def dialed(self, path: str) -> AsyncIterator[ProcessAttachment]:
+        """Within, what is connected with a socket in a container that runs, by its input and its output."""
+        connected = await self.beside(DIAL, path, stdin=True)
+        try:
+            yield connected
+        finally:
+            await asyncio.shield(self._inside.broken_off(connected))
 
     # ------------------------------------------------------------------------------------- trees
 

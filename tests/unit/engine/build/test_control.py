@@ -35,9 +35,6 @@ class Program:
     async def write(self, data: bytes) -> None:
         await self.wire.write(data)
 
-    async def signal(self, name: str) -> None:
-        pass
-
     async def close(self) -> None:
         self.wire.close()
 
@@ -90,12 +87,18 @@ class Stage:
     async def held(self) -> AsyncIterator[Any]:
         if self.problem is not None:
             raise self.problem
-        yield SimpleNamespace(alive=True, execs=self)
+        yield SimpleNamespace(alive=True, dialed=self.connected)
 
-    async def start_quietly(self, spec: object) -> Program:
+    @contextlib.asynccontextmanager
+    async def connected(self, path: str) -> AsyncIterator[Program]:
+        assert path == command.SOCKET
         ends = Ends()
         self.dialed.put_nowait(ends.there)
-        return Program(ends.here)
+        program = Program(ends.here)
+        try:
+            yield program
+        finally:
+            await program.close()
 
     async def dockerd(self, *, client: bool = False) -> tuple[Peer, str]:
         """The builder's end of the next connection, and what was asked for on it."""
