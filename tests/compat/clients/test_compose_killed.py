@@ -32,7 +32,6 @@ MOMENTS = (
     "mount killed_data",
     "health_status: healthy killed-db-1",
     "die killed-once-1",
-    "connect killed_front",
 )
 EVENT = "{{.Action}} {{or .Actor.Attributes.name .Actor.ID}}"
 HEARS_S, GIVES_UP_S = 60.0, 30.0
