@@ -92,9 +92,8 @@ class VolumeKinds:
             visit = self._visit(pod, name)
             if visit is not None and asyncio.get_running_loop().time() < until:
                 return _over(visit, until)
-            if name in tried or self._vms.is_busy(
-                name
-            ):  # what that means for who wants it now, its claim says
+            # What it means for who wants it now that somebody is busy with it, the claim says.
+            if name in tried or self._vms.is_busy(name):
                 continue
             if self._store.kind(name) == DISK_KIND and self._is_wanted(pod, name, read_only=read_only):
                 tried.add(name)

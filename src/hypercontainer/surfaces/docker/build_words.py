@@ -20,7 +20,7 @@ from hypercontainer.engine.protobuf import Field, Message
 
 OBJECT_MAX_BYTES = 4 << 20
 VERTICES_MAX = 4096
-LINES_MAX = 1024
+LINES_MAX = 1 << 16  # characters that are kept until it is known whether they are an error's
 _STEP = re.compile(r"\[(?:\S+ )?(\d+/\d+)\] (.*)", re.DOTALL)
 _FAILED = re.compile(r'.*?process "(.*)" did not complete successfully: exit code: (\d+)', re.DOTALL)
 _FIRST_LINE = "ERROR: "
@@ -116,10 +116,12 @@ class Words:
                 self.error = self.error.removeprefix(words)
         else:
             self._lines.append(f"{said}\n")
+            if sum(map(len, self._lines)) > LINES_MAX:
+                yield from self.rest()
 
     def rest(self) -> Iterator[str]:
         """What was no part of an error."""
-        lines, self._lines = self._lines[-LINES_MAX:], []
+        lines, self._lines = self._lines, []
         yield from lines
 
     def _step(self, vertex: Vertex) -> Iterator[str]:
