@@ -121,7 +121,7 @@ class Trees:
         if status == errno.EBADMSG:
             return InvalidArgument(what + (words or "it says nothing of it"))
         if status >= NO_ERRNO:
-            return Conflict(what + words)
+            return Conflict(what + (words or "it was broken off"))
         if status in (errno.ENOTDIR, errno.EISDIR):
             return InvalidArgument(f"{self._inside.what()}: {words or path}")
         return refusal(f"{self._inside.what()}: {words.rpartition(': ')[0] or path}: ", status)

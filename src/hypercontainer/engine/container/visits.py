@@ -23,6 +23,7 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.errors import Conflict, DiskFull, GuestGone, Remedy
 
 
 class Visited(Facts):
@@ -112,8 +113,18 @@ class Visited(Facts):
                 stack.callback(self._visit_over)
                 visit = launch.visited(self.sandbox, self._ties.contents, self.record)
                 await stack.enter_async_context(visit)
+            self._check_room()
             await stack.enter_async_context(self.sandbox.awake())
-            yield self._trees
+            try:
+                yield self._trees
+            except GuestGone as error:
+                raise Conflict(f"{self.what} has ended meanwhile") from error
+
+    def _check_room(self) -> None:
+        """DiskFull where its VM stands still, and would say nothing."""
+        if self.sandbox.stalled:
+            why = f"{self.what}: its VM stands still until there is room on the host for what it writes"
+            raise DiskFull(why, hint="free some space", remedies=[Remedy("system.prune")])
 
     def _visit_over(self) -> None:
         self._visits -= 1
