@@ -457,11 +457,8 @@ def _encoder() -> Callable[[Any], bytes]:
 
 def _explained(what: str, error: sqlite3.Error) -> Unavailable:
     if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        hint = (
-            "the file is damaged: put a copy of it back; docs/recovery.md says how to begin without it and to keep "
-            "the containers' disks"
-        )
-        return Unavailable(f"{what}: {error}", hint=hint)
+        hint = "the file is damaged: put a copy of it back; docs/recovery.md says how to begin without it and to keep "
+        return Unavailable(f"{what}: {error}", hint=f"{hint}the containers' disks")
     return disk.of_database(what, error)
 
 

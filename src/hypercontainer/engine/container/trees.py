@@ -70,7 +70,7 @@ class Trees:
         await self._inside.close(attachment)
         found = FACTS.fullmatch(said)
         if status or found is None:
-            raise self._refused(path, status or errno.EBADMSG, words)
+            raise self._refused(path, status or (errno.EBADMSG if said else NO_ERRNO), words)
         mode, size, modified = int(found[1], 8), int(found[2]), int(found[3])
         return PathFacts(name_of(path), mode, size, modified, found[4].decode(errors="replace"))
 

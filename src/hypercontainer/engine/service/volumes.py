@@ -137,10 +137,10 @@ class VolumeService(VolumeCopies):
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Conflict, which names the pods, where one uses it."""
-        if users := self._directory.volume_users().get(name):
-            raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
+        self._check_unused(name)
         try:
             async with self._vms.turn(name):
+                self._check_unused(name)  # others may have come while this one waited
                 with self._vms.still(name, replaced=True, doing="removed"):
                     await asyncio.to_thread(self._store.remove, name)
         except NotFound:
@@ -148,6 +148,10 @@ class VolumeService(VolumeCopies):
                 raise
             return
         self._events.publish("volume", "destroy", name, driver="local")
+
+    def _check_unused(self, name: str) -> None:
+        if users := self._directory.volume_users().get(name):
+            raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
 
     async def prune(
         self,
