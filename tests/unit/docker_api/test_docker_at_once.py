@@ -30,6 +30,11 @@ async def at_once(s: Stage, *asked: tuple[Any, ...]) -> list[tuple[int, Any]]:
     return await asyncio.gather(*(s.call(*each) for each in asked))
 
 
+def bridges(s: Stage) -> int:
+    assert s.world.fabric is not None
+    return len(s.world.fabric.bridges)
+
+
 class Held:
     """A call of the fabric's, on its thread, that goes on when it is let; ``begun``: it is there."""
 
@@ -56,7 +61,7 @@ def test_networks_of_one_name(play: Play) -> None:
         assert {body.get("message") for status, body in got if status == 409} == {
             "network with name back already exists"
         }
-        assert len(s.world.fabric.bridges) == 1
+        assert bridges(s) == 1
 
     play(story)
 
@@ -64,7 +69,7 @@ def test_networks_of_one_name(play: Play) -> None:
 def test_default_network_of_the_first_containers(play: Play) -> None:
     async def story(s: Stage) -> None:
         await asyncio.gather(*(s.container(f"c{number}", start=True) for number in range(SEVERAL)))
-        assert len(s.world.fabric.bridges) == 1
+        assert bridges(s) == 1
 
     play(story)
 

@@ -206,7 +206,7 @@ def _channels(call: Call) -> set[int]:
 
 
 async def _attached(call: Call) -> ProcessSession:
-    query, container = call.query, await call.container()
+    query, container = call.query, await call.entered()
     if (await container.inspect()).state == "paused":
         raise Conflict(f"container {call.name} is paused, unpause the container before attach")
     stdin = query.flag("stdin")
