@@ -14,6 +14,8 @@ import pytest
 from docker_stage import Play, Stage, player
 from fake_process import FakeProcess
 from fake_world import IMAGE
+from hypercontainer.engine.container import observe
+from hypercontainer.engine.container.looked import FRESH_S
 from stories import have_any_kernel
 
 SEVERAL = 4
@@ -155,5 +157,28 @@ def test_vm_that_waits_for_room(play: Play) -> None:
             assert status == 500
             assert "no space left on device" in told["message"]
             assert "docker system prune" in told["message"]
+
+    play(story)
+
+
+def test_many_who_look_at_once_cost_the_guest_one_question(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    measured = observe.measured
+
+    async def counted(*given: Any) -> observe.Measured:
+        asked.append(given)
+        return await measured(*given)
+
+    monkeypatch.setattr(observe, "measured", counted)
+
+    async def story(s: Stage) -> None:
+        await s.container("web", start=True)
+        look = ("GET", "/containers/web/stats?stream=0&one-shot=1")
+        got = await at_once(s, *[look] * SEVERAL)
+        assert len({body["read"] for _, body in got}) == len(asked) == 1
+        await asyncio.sleep(FRESH_S)  # they are told apart by time
+        assert (await s.call(*look))[1]["read"] != got[0][1]["read"]
 
     play(story)
