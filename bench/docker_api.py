@@ -161,7 +161,8 @@ def _open(path: Path, targets: list[str]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for target in targets:
             connection = stack.enter_context(contextlib.closing(_Connection(path)))
-            connection.request(*target.split(maxsplit=1))
+            method, path_of = target.split()
+            connection.request(method, path_of)
             assert connection.getresponse().status == 200
         yield
 
