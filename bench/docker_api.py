@@ -18,14 +18,14 @@ import busybox_image
 import dockerd
 from bench.containers import BUSYBOX, cloned, run_true
 from bench.measure import Row, in_turns, median, percentile, run, seconds, spread
-from bench.processes import cpu_s
+from bench.processes import cpu_s, pss_mib
 from docker_clients import Clients
 from hyper import Hyper
 
 RUN_RATIO, PEER_RATIO, UP_RATIO = 1.15, 1.0, 1.0
 PS_S, PS_ROUNDS, PS_CONTAINERS = 0.060, 1000, 200
 CLI_ROUNDS = 50  # a process each
-FOLLOWERS, IDLE_S = 500, 10.0
+FOLLOWERS, FOLLOWED, IDLE_S = 500, 50, 10.0
 SERVICES = 6
 PROJECT = "services:\n" + "".join(
     f"  s{number}: {{image: '{BUSYBOX}', init: true, command: [sleep, '1000000']}}\n"
@@ -127,16 +127,33 @@ def _lists(ours: Clients) -> list[Row]:
 
 
 def _followers(hyper: Hyper, ours: Clients) -> list[Row]:
-    """Half of events, half of a log that says nothing."""
-    ours.docker("run", "-d", "--init", "--name", "silent", BUSYBOX, "sleep", "1000000")
-    paths = ("/v1.51/events", "/v1.51/containers/silent/logs?follow=1&stdout=1")
-    pid = hyper.daemon_pid()
-    with _open(ours.socket, [paths[number % 2] for number in range(FOLLOWERS)]):
+    """Of what says nothing; of all kinds together, and of each."""
+    names = [f"silent-{number}" for number in range(FOLLOWED)]
+    for name in names:
+        ours.docker("run", "-d", "--init", "--name", name, BUSYBOX, "sleep", "1000000")
+    kinds = {
+        "events": ["GET /v1.51/events"],
+        "one log": [f"GET /v1.51/containers/{names[0]}/logs?follow=1&stdout=1"],
+        f"{FOLLOWED} logs": [f"GET /v1.51/containers/{name}/logs?follow=1&stdout=1" for name in names],
+        f"{FOLLOWED} waits": [f"POST /v1.51/containers/{name}/wait" for name in names],
+        f"{FOLLOWED} attached": [f"POST /v1.51/containers/{name}/attach?stream=1&stdout=1" for name in names],
+    }
+    rows = [row for kind, targets in kinds.items() for row in _idle(hyper.daemon_pid(), ours, kind, targets)]
+    ours.docker("rm", "-f", *names)
+    return rows
+
+
+def _idle(pid: int, ours: Clients, kind: str, targets: list[str]) -> list[Row]:
+    without = pss_mib([pid])
+    with _open(ours.socket, [targets[number % len(targets)] for number in range(FOLLOWERS)]):
         before = cpu_s(pid)
         time.sleep(IDLE_S)
-        spent = cpu_s(pid) - before
-    ours.docker("rm", "-f", "silent")
-    return [Row(f"hyperd's processor time, {FOLLOWERS} idle followers, {IDLE_S:g} s", spent, "s")]
+        spent, held = cpu_s(pid) - before, pss_mib([pid]) - without
+    what = f"{FOLLOWERS} idle followers, {kind}"
+    return [
+        Row(f"hyperd's processor time, {what}, {IDLE_S:g} s", spent, "s"),
+        Row(f"hyperd's memory, {what}", held, "MiB"),
+    ]
 
 
 @contextlib.contextmanager
@@ -144,7 +161,8 @@ def _open(path: Path, targets: list[str]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for target in targets:
             connection = stack.enter_context(contextlib.closing(_Connection(path)))
-            connection.request("GET", target)
+            method, path_of = target.split()
+            connection.request(method, path_of)
             assert connection.getresponse().status == 200
         yield
 

@@ -6,9 +6,11 @@
     │   └── NoSuchImage       ... which is an image; carries what was asked for
     ├── Conflict              the object exists, or is in a state that forbids the operation
     │   ├── ImageInUse        containers use the image; carries its ID and their names
+    │   ├── NameTaken         ... or is being made, and has the name
     │   └── ReadOnly          ... because nothing may be written there
     ├── NotSupported          understood, and not to be had here: says where it is
     ├── Unavailable           something this needs is missing, full or down; says how to mend it
+    │   └── DiskFull          ... a disk of this machine's
     ├── Cancelled             whoever asked for it took it back
     ├── ImageError            an image cannot be used
     │   ├── RegistryError     a registry refused or failed; carries status and URL
@@ -21,6 +23,7 @@
     └── AgentError            the guest failed
         ├── AgentProtocolError  it broke the wire contract; its pod is lost
         ├── AgentTimeout        it did not answer in time
+        ├── GuestGone           its VM has ended
         ├── GuestError          it answered that an operation failed; carries errno and operation
         └── StreamClosed        the process takes no more input
 
@@ -131,6 +134,10 @@ class ImageInUse(Conflict):
         self.users = tuple(users)
 
 
+class NameTaken(Conflict):
+    pass
+
+
 class ReadOnly(Conflict):
     pass
 
@@ -143,6 +150,10 @@ class NotSupported(HyperError):
 class Unavailable(HyperError):
     code = "unavailable"
     status = 503
+
+
+class DiskFull(Unavailable):
+    pass
 
 
 class Cancelled(HyperError):
@@ -249,6 +260,10 @@ class AgentProtocolError(AgentError):
 class AgentTimeout(AgentError):
     code = "agent_timeout"
     status = 504
+
+
+class GuestGone(AgentError):
+    status = 409
 
 
 class GuestError(AgentError):

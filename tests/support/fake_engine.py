@@ -23,7 +23,7 @@ from hypercontainer.contract.calls import PodProcess
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, PodSpec, PortMapping
 from hypercontainer.engine.interface import Credentials, ProgressSink
 from hypercontainer.engine.pipes import Pieces
-from hypercontainer.errors import Conflict, NotFound
+from hypercontainer.errors import Conflict, NameTaken, NotFound
 from noted import Noted, Notes
 
 Filters = Mapping[str, Sequence[str]]
@@ -71,7 +71,7 @@ class FakeEngine:
     def make_container(self, spec: ContainerSpec, state: str = "created") -> FakeContainer:
         known = self.containers.known
         if spec.name in [each.name for each in known] and not self.makes_all:
-            raise Conflict(f"the name {spec.name} is already in use")
+            raise NameTaken(f"the name {spec.name} is already in use")
         made = FakeContainer(self, f"c{len(known) + 1}", spec, state)
         known.append(made)
         return made
@@ -148,7 +148,7 @@ class FakeContainer(Changed, _Living, Noted, of="containers"):
 
     async def rename(self, name: str) -> None:
         if any(other.name == name for other in self._engine.containers.known):
-            raise Conflict(f"the name {name} is already in use")
+            raise NameTaken(f"the name {name} is already in use")
         self.name = name
 
     async def remove(self, *, force: bool = False, volumes: bool = False) -> None:

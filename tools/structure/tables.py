@@ -58,7 +58,7 @@ STOREYS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("images image_filters", "sandbox"),
         ("container",),
         ("pod",),
-        ("directory",),
+        ("directory", "strangers"),
         ("creation",),
         ("build",),
         ("service",),

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hypercontainer.agent.frames import FrameReader, Received
-from hypercontainer.errors import AgentError, AgentProtocolError, Unavailable
+from hypercontainer.errors import AgentError, AgentProtocolError, GuestGone, Unavailable
 
 # A turn of the loop for one guest: a few milliseconds at most, however small its frames are.
 FRAMES_PER_TURN = 512
@@ -87,13 +87,13 @@ class Channel(asyncio.BufferedProtocol):
         self._read()
 
     def eof_received(self) -> None:
-        self._end(AgentError("the guest's channel has closed"))
+        self._end(GuestGone("the guest's channel has closed"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._reason is None:
             self._hear_out()
         why = f": {exc}" if exc else ""
-        self._end(AgentError(f"the guest's channel has closed{why}"))
+        self._end(GuestGone(f"the guest's channel has closed{why}"))
         if self._previous is not None:  # whoever waits for the writer to close
             self._previous.connection_lost(exc)
             self._previous = None

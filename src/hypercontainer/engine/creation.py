@@ -23,7 +23,7 @@ from hypercontainer.contract.networks import Join
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import POD_WIDE, ContainerSpec, PodSpec, alone
 from hypercontainer.contract.volumes import ImageVolume, Volume
-from hypercontainer.engine import aside, files, names, provisions, times
+from hypercontainer.engine import aside, files, names, provisions, strangers, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.image_volumes import check_paths
 from hypercontainer.engine.images import ImageService
@@ -313,6 +313,7 @@ class Creation:
             await pod.recovered.wait()
             check_count(pod.record.name, len(pod.members) + 1)
             wish = in_pod(spec, pod.record.spec, pod.record.name, pod.id)
+            strangers.check_company(pod, spec, asker.uid)
             draft = await self._draft(wish, name, names.new_id(), pod.id, asker, held)
             there = {name: brought.volume for name, brought in pod.contents().volumes.items()}
             brought = draft.record.spec.volumes
@@ -356,6 +357,7 @@ class Creation:
         ports.check(spec.ports)
         check_mac(spec.mac_address)
         effective, warnings = docker.effective(spec, image.config, identifier)
+        strangers.check_log(spec, asker.uid)
         if machine != self._usual and not spec.platform:
             warnings = (*warnings, EMULATED.format(spec.image, image.platform, machine))
         record = ContainerRecord(

@@ -29,7 +29,7 @@ from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import free_uid, runs_as_root
 from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord, StateStore
-from hypercontainer.errors import Conflict, HyperError, NotFound
+from hypercontainer.errors import Conflict, HyperError, NameTaken, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.linux.process import Identity, runs
@@ -226,7 +226,7 @@ class Directory:
         name = names.check_name(wanted) if wanted else names.new_name({*taken, *self._reserved})
         if name in taken or name in self._reserved:
             by = f" by container {taken[name][:12]}" if name in taken else ""
-            raise Conflict(
+            raise NameTaken(
                 f"the name {name} is already in use{by}", hint="remove or rename that one, or choose another"
             )
         self._reserved.add(name)

@@ -25,6 +25,7 @@ from hypercontainer.contract.states import State
 from hypercontainer.engine import names
 from hypercontainer.engine.bodies import packed, unpacked
 from hypercontainer.errors import Conflict, Unavailable
+from hypercontainer.linux import disk
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.reserve import Reserve
 
@@ -403,7 +404,7 @@ class StateStore:
                 hint="remove or rename the other one, or choose another name",
             ) from error
         except sqlite3.Error as error:
-            raise Unavailable(f"the state in {self._path}: {error}", hint=_hint(error)) from error
+            raise _explained(f"the state in {self._path}", error) from error
 
     def _open(self) -> None:
         self._db = db = sqlite3.connect(self._path, isolation_level=None)
@@ -454,13 +455,11 @@ def _encoder() -> Callable[[Any], bytes]:
     return lambda record: packed(encode(record))
 
 
-def _hint(error: sqlite3.Error) -> str:
+def _explained(what: str, error: sqlite3.Error) -> Unavailable:
     if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return (
-            "the file is damaged: put a copy of it back; docs/recovery.md says how to begin without it and to keep "
-            "the containers' disks"
-        )
-    return "is the disk full, or the file damaged?"
+        hint = "the file is damaged: put a copy of it back; docs/recovery.md says how to begin without it and to keep "
+        return Unavailable(f"{what}: {error}", hint=f"{hint}the containers' disks")
+    return disk.of_database(what, error)
 
 
 def _specify_lone_pods(db: sqlite3.Connection) -> None:

@@ -129,6 +129,7 @@ def take(stream: BinaryIO, folder: Path, limit_bytes: int, guard: Guard) -> Memb
                     count += 1
                     if count > MAX_MEMBERS:
                         raise ImageError(f"{_WHAT}: more than {MAX_MEMBERS} entries")
+                    _check_size(info, limit_bytes)
                     _take_one(tar, info, members, folder / str(count))
                 while plain.read(CHUNK_BYTES):
                     pass  # whoever writes into the pipe may finish
@@ -143,6 +144,15 @@ def _next(tar: tarfile.TarFile, plain: Metered) -> tarfile.TarInfo | None:
     info = tar.next()
     plain.budget = None
     return info
+
+
+def _check_size(info: tarfile.TarInfo, limit_bytes: int) -> None:
+    """What an entry says of its size costs nothing to say: that many bytes are skipped, piece by piece, past the end of
+    the archive, too; and a sparse one is written out, holes and all."""
+    if info.size > limit_bytes:
+        raise ImageError(f"{_WHAT}: an entry of {info.size} bytes: {limit_bytes} at most")
+    if info.issparse():
+        raise ImageError(f"{_WHAT}: a sparse entry, which image archives have none of")
 
 
 def _take_one(tar: tarfile.TarFile, info: tarfile.TarInfo, members: Members, path: Path) -> None:

@@ -28,6 +28,7 @@ from hypercontainer.errors import ImageError, Unavailable
 from hypercontainer.image.documents import ImageDocument, Manifest, parse_config, parse_manifest
 from hypercontainer.image.model import Image, ImageConfig, Layer, Verified
 from hypercontainer.image.platforms import Platform
+from hypercontainer.linux import disk
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 2
@@ -126,8 +127,7 @@ class Metadata:
         try:
             yield
         except sqlite3.Error as error:
-            hint = "is the disk full, or the file damaged?"
-            raise Unavailable(f"the image store's record {self._path}: {error}", hint=hint) from error
+            raise disk.of_database(f"the image store's record {self._path}", error) from error
 
     def _migrate(self) -> None:
         with self._change():

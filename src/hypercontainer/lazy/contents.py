@@ -95,6 +95,8 @@ def _from_tar(archive: bytes) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             entry = tar.next()
             file = tar.extractfile(entry) if entry is not None and entry.name == TABLE_NAME else None
+            if entry is not None and entry.size > len(archive):  # a sparse one may say what it likes
+                raise ValueError("it is larger than what it is in")
             if file is not None:
                 return file.read()
     except (tarfile.TarError, EOFError, ValueError) as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sqlite3
 from pathlib import Path
 
-from hypercontainer.errors import Remedy, Unavailable
+from hypercontainer.errors import DiskFull, Remedy, Unavailable
 
 ROOM_BYTES = 512 << 20
 ROOM_SHARE = 20  # of a small disk, this part of it
@@ -19,8 +20,20 @@ def unavailable(what: str, where: Path | str, error: OSError) -> Unavailable:
     """``where``: what is on the disk, a path of ours that the user can look at."""
     message = f"{what}: {error.strerror or error}: {where}"
     if error.errno in FULL:
-        return Unavailable(message, hint="free some space there", remedies=[Remedy("system.prune")])
+        return _full(message)
     return Unavailable(message, hint="see to the disk's health")
+
+
+def _full(message: str) -> DiskFull:
+    return DiskFull(message, hint="free some space there", remedies=[Remedy("system.prune")])
+
+
+def of_database(what: str, error: sqlite3.Error) -> Unavailable:
+    """The same of a database, of which ``what`` names the file."""
+    message = f"{what}: {error}"
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return _full(message)
+    return Unavailable(message, hint="is the disk full, or the file damaged?")
 
 
 def keep_room(fd: int) -> None:

@@ -19,6 +19,8 @@ async def ended(task: asyncio.Future[Any]) -> None:
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # which is nobody's loss
 
 
 async def together(*work: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:

@@ -16,7 +16,7 @@ from hypercontainer.config import Defaults, Logging
 from hypercontainer.contract.answers import Created, Event, Exit
 from hypercontainer.contract.spec import ContainerSpec, ExecSpec, LogConfig, RestartPolicy
 from hypercontainer.engine import files
-from hypercontainer.errors import Conflict, GuestError, InvalidArgument, NotFound, Unavailable
+from hypercontainer.errors import Conflict, GuestError, InvalidArgument, NameTaken, NotFound, Unavailable
 from stories import Story, Tell
 
 
@@ -131,7 +131,7 @@ def test_names_are_unique_checked_and_resolved(tell: Tell) -> None:
         both = await asyncio.gather(
             *(containers.create(spec(w, "true", name="same")) for _ in range(2)), return_exceptions=True
         )
-        assert {type(result) for result in both} == {Created, Conflict}
+        assert {type(result) for result in both} == {Created, NameTaken}
 
     tell(story)
 

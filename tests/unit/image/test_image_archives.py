@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 import pytest
 from backports import zstd
 
+import boastful_tar
 from hypercontainer.errors import Cancelled, DigestMismatch, HyperError, ImageError, InvalidArgument
 from hypercontainer.image.blobs import digest_of
 from hypercontainer.image.cancel import Cancellation
@@ -297,6 +298,9 @@ def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
     return {
         **damaged(made),
         "nothing": (b"", "not a readable tar"),
+        "an entry of an exabyte": (boastful_tar.of_unknown_kind(), "at most"),
+        "a hole of an exabyte": (boastful_tar.sparse(), "at most"),
+        "a hole": (boastful_tar.sparse(size_bytes=1 << 20), "sparse"),
         "garbage": (os.urandom(4096), "not a readable tar"),
         "no manifest": (docker(made, manifest=None), "neither manifest.json"),
         "manifest is not JSON": (docker(made, manifest=b"{"), "manifest.json"),
@@ -327,7 +331,8 @@ def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
 
 
 CASES = sorted(
-    """nothing|garbage|no manifest|manifest is not JSON|manifest of another shape|no image|too many images|layer missing
+    """an entry of an exabyte|a hole of an exabyte|a hole
+nothing|garbage|no manifest|manifest is not JSON|manifest of another shape|no image|too many images|layer missing
 config missing|a name of the host|another layer|more layers than diff IDs|too many layers|a bad tag|a digest as a tag
 a link to itself|damaged bzip2|bzip2 of nothing known|truncated xz
 xz that wants gigabytes|damaged bzip2 layer|truncated gzip|damaged gzip|truncated zstd|truncated tar

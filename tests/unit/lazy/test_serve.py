@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import boastful_tar
 import stargz
 from fake_registry import Fake, hold_large_ranges
 from hypercontainer.errors import ImageError, Unavailable
@@ -17,9 +18,11 @@ from hypercontainer.image.ahead import Offer
 from hypercontainer.image.model import Image, Layer, RegistriesConfig
 from hypercontainer.image.store import ImageStore
 from hypercontainer.lazy import client
+from hypercontainer.lazy.contents import _from_tar
 from hypercontainer.lazy.job import Job, Registries, State
 from hypercontainer.linux import unix
 from hypercontainer.rootfs import LayerLimits, LayerStore, RootReader
+from hypercontainer.rootfs.table import TABLE_NAME, Unfit
 
 MIB = 1 << 20
 A, B = random.Random(1).randbytes(MIB), random.Random(2).randbytes(11 * MIB)
@@ -218,3 +221,8 @@ def test_a_guest_that_reads_waits_no_longer_than_it_should(world: World) -> None
     stuck.set()
     let.set()
     assert world.read("a") == A
+
+
+def test_a_table_that_says_that_it_is_more_than_there_is() -> None:
+    with pytest.raises(Unfit, match="larger than what it is in"):
+        _from_tar(boastful_tar.sparse(TABLE_NAME))

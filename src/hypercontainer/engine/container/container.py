@@ -351,6 +351,7 @@ class Container(Updated, Looked):
 
     def _exec_plan(self, spec: ExecSpec, number: int) -> ProcessPlan:
         self._running()
+        self._check_room()
         network = self.sandbox.network
         made = placed(self.record.effective, own_address(network), network.host)
         machine, trusts = self.sandbox.record.value.architecture, bool(network.authority)

@@ -40,6 +40,11 @@ class Facts:
         return self.record.state in ALIVE
 
     @property
+    def reaches_host(self) -> bool:
+        """As of ``Contents``."""
+        return self._ties.contents().reaches_host
+
+    @property
     def restarting(self) -> bool:
         return self.record.state is State.RESTARTING
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from hypercontainer.contract.answers import Inspect, Process, Sample
 from hypercontainer.engine import times, views
@@ -11,12 +13,29 @@ from hypercontainer.engine.container.observe import Measured
 from hypercontainer.engine.container.visits import Visited
 from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.sandbox.execs import Execs
+from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.errors import Conflict
+
+FRESH_S = 0.5  # who looks every second sees two readings that differ
+
+
+@dataclass(frozen=True)
+class _Reading:
+    live: Live
+    until: float
+    task: asyncio.Future[Measured]
+
+    def serves(self, live: Live, now: float) -> bool:
+        broken = self.task.done() and (self.task.cancelled() or self.task.exception())
+        if self.live is not live or broken:
+            return False
+        return not self.task.done() or now < self.until
 
 
 class Looked(Visited):
     execs: Execs
     log: ContainerLog
+    _reading: _Reading | None = None  # the last one
 
     async def inspect(self) -> Inspect:
         return views.inspect(
@@ -36,10 +55,18 @@ class Looked(Visited):
         return measured.sample
 
     async def measured(self) -> Measured | None:
-        """None while it does not run."""
-        if not self.alive or self.sandbox.live is None:
+        """None while it does not run.  Who comes within `FRESH_S` of another is given the same: its guest is not asked
+        for each of many who look."""
+        if not self.alive or (live := self.sandbox.live) is None:
             return None
-        return await observe.measured(self.sandbox.live, self.record, self.sandbox.record.value)
+        now, last = asyncio.get_running_loop().time(), self._reading
+        if last is None or not last.serves(live, now):
+            task = asyncio.ensure_future(observe.measured(live, self.record, self.sandbox.record.value))
+            task.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # who asked may have left
+            last = self._reading = _Reading(live, now + FRESH_S, task)
+        return await asyncio.shield(last.task)
 
     def logs(
         self,

@@ -70,7 +70,7 @@ class Trees:
         await self._inside.close(attachment)
         found = FACTS.fullmatch(said)
         if status or found is None:
-            raise self._refused(path, status or errno.EBADMSG, words)
+            raise self._refused(path, status or (errno.EBADMSG if said else 0), words)
         mode, size, modified = int(found[1], 8), int(found[2]), int(found[3])
         return PathFacts(name_of(path), mode, size, modified, found[4].decode(errors="replace"))
 
@@ -120,8 +120,8 @@ class Trees:
         what = f"{self._inside.what()}: {path}: "
         if status == errno.EBADMSG:
             return InvalidArgument(what + (words or "it says nothing of it"))
-        if status >= NO_ERRNO:
-            return Conflict(what + words)
+        if not status or status >= NO_ERRNO:
+            return Conflict(what + (words or "it was broken off"))
         if status in (errno.ENOTDIR, errno.EISDIR):
             return InvalidArgument(f"{self._inside.what()}: {words or path}")
         return refusal(f"{self._inside.what()}: {words.rpartition(': ')[0] or path}: ", status)

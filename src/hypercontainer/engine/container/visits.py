@@ -24,6 +24,7 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.state import ContainerRecord
+from hypercontainer.errors import Conflict, DiskFull, GuestGone, LaunchError, Remedy
 
 DIAL = "hyper-dial"
 
@@ -35,6 +36,7 @@ class Visited(Facts):
         self._inside = inside = Inside(self.id, lambda: self.what, self.sandbox.running)
         self._files, self._trees = Files(inside), Trees(inside)
         self._visits = 0  # while it does not run
+        self._evictions = 0
 
     @abstractmethod
     def _running(self) -> Run:
@@ -119,19 +121,35 @@ class Visited(Facts):
     async def _there(self) -> AsyncIterator[Trees]:
         """Within, the guest has its files."""
         async with self._at_rest() as resting, contextlib.AsyncExitStack() as stack:
-            if resting:
-                self._visits += 1
-                stack.callback(self._visit_over)
-                visit = launch.visited(self.sandbox, self._ties.contents, self.record)
-                await stack.enter_async_context(visit)
-            await stack.enter_async_context(self.sandbox.awake())
-            yield self._trees
+            evictions = self._evictions
+            try:
+                if resting:
+                    self._visits += 1
+                    stack.callback(self._visit_over)
+                    visit = launch.visited(self.sandbox, self._ties.contents, self.record)
+                    await stack.enter_async_context(visit)
+                self._check_room()
+                await stack.enter_async_context(self.sandbox.awake())
+                yield self._trees
+            except (GuestGone, LaunchError) as error:
+                if self._evictions != evictions:
+                    raise Conflict(f"{self.what} is being removed") from error
+                if isinstance(error, LaunchError):
+                    raise
+                raise Conflict(f"{self.what} has ended meanwhile") from error
+
+    def _check_room(self) -> None:
+        """DiskFull where its VM stands still, and would say nothing."""
+        if self.sandbox.stalled:
+            why = f"{self.what}: its VM stands still until there is room on the host for what it writes"
+            raise DiskFull(why, hint="free some space", remedies=[Remedy("system.prune")])
 
     def _visit_over(self) -> None:
         self._visits -= 1
 
     async def _evict(self) -> None:
         """Who is there while it does not run is cut off."""
+        self._evictions += 1
         if self._visits and self.sandbox.bare:
             await self.sandbox.end(orderly=False)
         elif self._visits:

@@ -7,6 +7,7 @@ makes.  Where hyperd can make no networks here, it is known why.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -45,7 +46,7 @@ from hypercontainer.engine.network.user import UserNetwork
 from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
-from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Unavailable
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NameTaken, NotFound, Unavailable
 from hypercontainer.hypervisor.driver import Tap
 from hypercontainer.network import addresses
 from hypercontainer.network.dns.server import Server
@@ -74,10 +75,10 @@ class Networks:
         audit: Audit,
         secrets: Path,
     ) -> None:
-        self._state, self._pods, self._default = state, pods, default
-        self.cni = cni
+        self._state, self._pods, self._default, self.cni = state, pods, default, cni
         self._worker = Worker(maker, why, self._open)
         self._records: dict[str, NetworkRecord] = {}
+        self._creating = asyncio.Lock()
         self._attached: dict[str, tuple[Attachment, ...]] = {}
         self._plugged: dict[str, tuple[Place, ...]] = {}
         self.ports = Publishing(self._worker, self.attached)
@@ -192,11 +193,15 @@ class Networks:
         return self.get(ref)
 
     async def create(self, spec: NetworkSpec) -> NetworkRecord:
-        """Conflict where there is one of this name, or its subnets are taken."""
+        """NameTaken where there is one of this name, Conflict where its subnets are taken."""
         wishes.check(spec)
+        async with self._creating:
+            return await self._create(spec)
+
+    async def _create(self, spec: NetworkSpec) -> NetworkRecord:
         if any(record.name == spec.name for record in self._records.values()):
             hint = "choose another name" if spec.name == DEFAULT else "remove it, or choose another name"
-            raise Conflict(f"there is a network {spec.name} already", hint=hint)
+            raise NameTaken(f"there is a network {spec.name} already", hint=hint)
         fabric = await self._worker.ready()
         for tries in range(TRIES, -1, -1):
             chosen = await self._worker.do(partial(self._subnets, fabric, spec))
@@ -358,7 +363,7 @@ class Networks:
             self.policing.admit(pod)
             reached = [(await self._reached(join), join) for join in pod.networks]
             made: list[Attachment] = []
-            ranked = sorted(reached, key=lambda each: _rank(each[0], each[1].priority))
+            ranked = sorted(reached, key=lambda each: wishes.rank(each[0].spec, each[1].priority))
             for place, (record, join) in enumerate(ranked):
                 mac = join.mac_address or (pod.mac if place == 0 else new_mac())
                 made.append(self._attachment(join, record, mac, interface_name(place)))
@@ -368,6 +373,8 @@ class Networks:
         return self.found(pod)
 
     def _attachment(self, join: Join, record: NetworkRecord, mac: str, interface: str) -> Attachment:
+        if record.id not in self._records:
+            raise NotFound(f"network {record.name} has just been removed")
         facts: dict[str, str] = {}
         self._check_mac(record, mac)
         for subnet in record.spec.subnets:
@@ -389,21 +396,20 @@ class Networks:
         )
 
     def _check_mac(self, record: NetworkRecord, mac: str) -> None:
-        theirs = [each for those in self._attached.values() for each in those if each.network_id == record.id]
-        if mac.lower() in (self._bridge(record).mac, *(each.mac_address.lower() for each in theirs)):
+        if mac.lower() in (
+            self._bridge(record).mac,
+            *(each.mac_address.lower() for each in self._there(record)),
+        ):
             raise Conflict(
                 f"{mac} is another's MAC address in network {record.name}", hint="choose another, or none"
             )
 
     def _taken(self, record: NetworkRecord) -> set[str]:
         """Addresses that pods have there."""
-        return {
-            address
-            for those in self._attached.values()
-            for each in those
-            if each.network_id == record.id
-            for address in each.hosts
-        }
+        return {address for each in self._there(record) for address in each.hosts}
+
+    def _there(self, record: NetworkRecord) -> list[Attachment]:
+        return [each for those in self._attached.values() for each in those if each.network_id == record.id]
 
     async def plug(self, pod: str, taps: Sequence[str]) -> None:
         """A VM of the pod is there, with these tap devices."""
@@ -434,7 +440,9 @@ class Networks:
         record = await self._reached(join)
         name = interface_name(next_place([each.interface for each in held], place))
         made = self._attachment(join, record, join.mac_address or new_mac(), name)
-        more = sorted((*held, made), key=lambda each: _rank(self._records[each.network_id], each.priority))
+        more = sorted(
+            (*held, made), key=lambda each: wishes.rank(self._records[each.network_id].spec, each.priority)
+        )
         self._attached[pod.id] = tuple(more)
         self.names.changed()
         return made
@@ -490,8 +498,3 @@ class Networks:
         self.names.changed()
         if (fabric := self._worker.made) is not None and (places or ports or kept):
             self._worker.release(partial(released, fabric, places, ports, kept, after))
-
-
-def _rank(network: NetworkRecord, priority: int) -> tuple[bool, int, str]:
-    """By which a pod's networks are ordered: it has its way out by the first, so one without any comes last."""
-    return network.spec.internal, -priority, network.name

@@ -106,3 +106,8 @@ def _check_end(text: str, port: int, protocol: str) -> None:
         raise InvalidArgument(
             f"{port}/{protocol} is no port", field="services", takes="1 to 65535, tcp or udp"
         )
+
+
+def rank(network: NetworkSpec, priority: int) -> tuple[bool, int, str]:
+    """By which a pod's networks are ordered: it has its way out by the first, so one without any comes last."""
+    return network.internal, -priority, network.name

@@ -102,7 +102,11 @@ class Pod:
         for record in members:
             for volume in record.spec.volumes:
                 theirs.setdefault(volume.name, brought(record, volume, written))
-        return Contents(self.called, tuple(record.diff_ids for record in members), volumes | theirs)
+        roots, has_api = (
+            tuple(record.diff_ids for record in members),
+            any(record.spec.api_socket for record in members),
+        )
+        return Contents(self.called, roots, volumes | theirs, has_api)
 
     def holder(self, disk: str) -> Holder:
         """Who of it has a disk that its VM has claimed."""

@@ -17,7 +17,7 @@ from hypercontainer.engine.sandbox.beginning import vm_config
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import Attachment, PodRecord
-from hypercontainer.errors import Conflict, NotFound
+from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.driver import Nic
 
 OPERATION_S = 30.0
@@ -86,7 +86,8 @@ async def _plug_in(record: Kept[PodRecord], places: Places, live: Live, join: Jo
         await places.plug_in(pod, made, published)
         await _tell(record, places, live, made.tap)
     except BaseException:
-        await asyncio.shield(_plug_out(record, places, live, made))
+        with contextlib.suppress(HyperError):  # it goes with its VM
+            await asyncio.shield(_plug_out(record, places, live, made))
         raise
     record.change(attachments=places.attached(pod))
 

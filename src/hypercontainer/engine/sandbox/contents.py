@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from hypercontainer.contract.volumes import DiskImage, NamedVolume, NetworkDisk, NfsShare, Volume
+from hypercontainer.contract.volumes import DiskImage, HostPath, NamedVolume, NetworkDisk, NfsShare, Volume
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.volume import network
 
+OF_HOST = HostPath | DiskImage | NetworkDisk  # what only users of this machine may have
 _LASTING = NamedVolume | DiskImage | NetworkDisk | NfsShare
 
 
@@ -37,16 +38,22 @@ def brought(record: ContainerRecord | PodRecord, volume: Volume, written: Collec
 @dataclass(frozen=True)
 class Contents:
     """``name`` is for people; ``roots``: the diff IDs of each container's image; ``volumes``: all that may be mounted,
-    by name."""
+    by name; ``has_api``: a container has Docker's API."""
 
     name: str
     roots: tuple[tuple[str, ...], ...]
     volumes: Mapping[str, Brought]
+    has_api: bool = False
 
     @property
     def images(self) -> tuple[tuple[str, ...], ...]:
         """The diff IDs of all that it needs, the containers' before those that are volumes."""
         return (*self.roots, *volume_images(self.volumes.values()))
+
+    @property
+    def reaches_host(self) -> bool:
+        """Who is in the VM may have more of this machine than a VM."""
+        return self.has_api or any(isinstance(each.volume.source, OF_HOST) for each in self.volumes.values())
 
     @property
     def keeps_data(self) -> bool:

@@ -40,6 +40,7 @@ from hypercontainer.errors import (
     AgentTimeout,
     Conflict,
     GuestError,
+    GuestGone,
     HyperError,
     LaunchError,
     Remedy,
@@ -98,7 +99,7 @@ class Sandbox(Inhabited):
 
     def running(self) -> Live:
         if self.live is None:
-            raise AgentError(f"the VM of {self.what} does not run")
+            raise GuestGone(f"the VM of {self.what} does not run")
         return self.live
 
     @property
@@ -366,9 +367,8 @@ class Sandbox(Inhabited):
         nothing."""
         if wrong := await self._doubts.behind(error):
             return wrong
-        if isinstance(error, GuestError) or self._last is None:
-            return error
-        if isinstance(error, AgentTimeout) and self.used_by_others(newcomer.id):
+        of_one = isinstance(error, AgentTimeout) and self.used_by_others(newcomer.id)
+        if isinstance(error, GuestError) or self._last is None or of_one:
             return error
         if isinstance(error, AgentTimeout | AgentProtocolError):
             await self.end(orderly=False)
@@ -378,7 +378,7 @@ class Sandbox(Inhabited):
 
     async def _end_of_clone(self, error: BaseException | None) -> VMExit | None:
         """The same, of a clone that has come to nothing by this error."""
-        if type(error) is AgentError and self._last is not None:
+        if isinstance(error, GuestGone) and self._last is not None:
             return await self._last.ended()
         return await self.end(orderly=False)
 

@@ -30,7 +30,7 @@ from hypercontainer.contract.volumes import (
 from hypercontainer.engine.interface import NOBODY
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox import layout, nfs
-from hypercontainer.engine.sandbox.contents import Brought
+from hypercontainer.engine.sandbox.contents import OF_HOST, Brought
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.engine.workers import Workers
@@ -167,7 +167,7 @@ def check_host(volumes: Iterable[Volume], places: Places, asked_by: int | None) 
     """That files of the host may be used by who asks for them, who learns it at once."""
     user = asking(asked_by)
     for volume in volumes:
-        if isinstance(volume.source, HostPath | DiskImage | NetworkDisk):
+        if isinstance(volume.source, OF_HOST):
             check_known(asked_by, "volumes")
         if isinstance(volume.source, HostPath):
             _shared(volume, places, user)

@@ -22,6 +22,7 @@ from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.network.networks import Networks
 from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import connecting
+from hypercontainer.engine.strangers import check_company
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 
 _PLAIN = ContainerSpec(image="")
@@ -72,6 +73,7 @@ class Coupling:
 
     async def _widen(self, held: Pod, pod: PodSpec, spec: ContainerSpec, asker: Asker) -> None:
         await held.recovered.wait()
+        check_company(held, spec, asker.uid)
         own = held.record.spec
         for name in POD_WIDE:
             if name not in _WIDENED:

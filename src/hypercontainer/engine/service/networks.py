@@ -24,7 +24,7 @@ from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import connecting
 from hypercontainer.engine.state import NetworkRecord
 from hypercontainer.engine.views import network
-from hypercontainer.errors import Conflict, HyperError, NotFound, Unavailable
+from hypercontainer.errors import Conflict, HyperError, NameTaken, NotFound, Unavailable
 from hypercontainer.network.cni.config import NetworkConfig
 
 SHORT = 12  # characters of an ID, as people are shown it
@@ -88,7 +88,7 @@ class NetworkService:
         self._begun = times.now()
 
     async def create(self, spec: NetworkSpec) -> NetworkInfo:
-        """Conflict where there is one of its name, or its subnet is in use on this machine."""
+        """NameTaken where there is one of its name, Conflict where its subnet is in use on this machine."""
         await self._check_own(spec.name, "put its configuration there")
         record = await self._networks.create(spec)
         self._tell("create", _Meant.of(record))
@@ -186,15 +186,18 @@ class NetworkService:
     async def _check_own(self, name: str, hint: str) -> None:
         if await self._meant(name) is not None:
             where = self._networks.cni.directory
-            raise Conflict(f"{name} is a network of CNI, which is what a file in {where} says", hint=hint)
+            raise NameTaken(f"{name} is a network of CNI, which is what a file in {where} says", hint=hint)
 
     def _users(self, name: str, *, running: bool = False) -> list[Pod]:
-        """Who is in it, or, unless ``running``, will be when it starts."""
+        """Who is in it, or just comes into it, or, unless ``running``, will be when it starts."""
         return [
             pod
             for pod in self._directory.pods.values()
-            if (pod.sandbox.live is not None or not running)
-            and any(join.name == name for join in pod.record.networks)
+            if any(each.network == name for each in self._networks.attached(pod.id))
+            or (
+                (pod.sandbox.live is not None or not running)
+                and any(join.name == name for join in pod.record.networks)
+            )
         ]
 
     def _what(self, pod: Pod) -> str:

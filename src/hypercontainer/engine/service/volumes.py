@@ -27,6 +27,8 @@ from hypercontainer.volume import shared
 from hypercontainer.volume.shared import DISK_KIND
 from hypercontainer.volume.store import DEFAULT_BYTES, VolumeStore, rounded
 
+TRIES = 5  # to make what others make and remove at the same time
+
 _READERS: Mapping[str, filters.Reader[VolumeInfo]] = {
     "name": filters.expression(lambda volume: (volume.name,)),
     "label": filters.labels(lambda volume: volume.labels),
@@ -72,11 +74,17 @@ class VolumeService(VolumeCopies):
         stay; Conflict where it is of another size or kind, or another server's."""
         if nfs is not None:
             check_share(nfs)
-        if name and (present := await self._present(name, size_bytes, kind, nfs)):
-            return present
         told = dict(labels or {}) if name else {ANONYMOUS_LABEL: "", **(labels or {})}
-        create = partial(self._store.create, nfs=nfs)
-        made = await asyncio.to_thread(create, name or names.new_id(), size_bytes, told, kind)
+        for more in range(TRIES, 0, -1):
+            if name and (present := await self._present(name, size_bytes, kind, nfs)):
+                return present
+            create = partial(self._store.create, nfs=nfs)
+            try:
+                made = await asyncio.to_thread(create, name or names.new_id(), size_bytes, told, kind)
+                break
+            except (Conflict, NotFound):  # somebody has made it just now, or removed it
+                if more == 1:
+                    raise
         self._events.publish("volume", "create", made.name, **{**told, "driver": "local"})
         return made
 
@@ -129,10 +137,10 @@ class VolumeService(VolumeCopies):
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Conflict, which names the pods, where one uses it."""
-        if users := self._directory.volume_users().get(name):
-            raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
+        self._check_unused(name)
         try:
             async with self._vms.turn(name):
+                self._check_unused(name)  # others may have come while this one waited
                 with self._vms.still(name, replaced=True, doing="removed"):
                     await asyncio.to_thread(self._store.remove, name)
         except NotFound:
@@ -140,6 +148,10 @@ class VolumeService(VolumeCopies):
                 raise
             return
         self._events.publish("volume", "destroy", name, driver="local")
+
+    def _check_unused(self, name: str) -> None:
+        if users := self._directory.volume_users().get(name):
+            raise Conflict(f"volume {name} is used by {', '.join(users)}", hint="remove these first")
 
     async def prune(
         self,

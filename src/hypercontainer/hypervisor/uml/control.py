@@ -28,8 +28,12 @@ async def ask(path: Path, words: str, files: Sequence[int] = (), *, timeout_s: f
     data = words.encode()
     if len(data) > MAX_WORDS_BYTES or len(files) > MAX_FILES:
         raise HypervisorError(f"too much to ask of a kernel at once: {len(data)} bytes, {len(files)} files")
+    try:
+        asking = unix.connect(path, kind=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise HypervisorError(f"the guest's kernel is not there to be asked: {error.strerror}") from error
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with ours, theirs, unix.connect(path, kind=socket.SOCK_DGRAM) as asking:
+    with ours, theirs, asking:
         ours.setblocking(False)
         request = _HEAD.pack(_MAGIC, _VERSION, len(data)) + data
         try:

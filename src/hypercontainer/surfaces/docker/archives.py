@@ -35,31 +35,31 @@ _TYPES = {
 
 
 async def changes(call: Call) -> Reply:
-    changed = await (await call.container()).changes()
+    changed = await (await call.entered()).changes()
     return found([{"Path": each.path, "Kind": _KINDS[each.kind]} for each in changed])
 
 
 async def export(call: Call) -> Chunks:
-    archive = await (await call.container()).export()
+    archive = await (await call.entered()).export()
     return Chunks(200, (("Content-Type", "application/octet-stream"),), passed_on(archive))
 
 
 async def stat(call: Call) -> Reply:
-    path, container = _path(call), await call.container()
+    path, container = _path(call), await call.entered()
     with _found_there(call, path):
         facts = await container.stat_path(path)
     return Reply(200, (_told(path, facts),))
 
 
 async def pack(call: Call) -> Chunks:
-    path, container = _path(call), await call.container()
+    path, container = _path(call), await call.entered()
     with _found_there(call, path):
         facts, archive = await container.pack(path)
     return Chunks(200, (*TAR, _told(path, facts)), passed_on(archive))
 
 
 async def unpack(call: Call) -> Reply:
-    path, container = _path(call), await call.container()
+    path, container = _path(call), await call.entered()
     replace, own = not call.query.flag("noOverwriteDirNonDir"), call.query.flag("copyUIDGID")
     with _found_there(call, path):
         await container.unpack(path, call.body, replace=replace, own=own)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hypercontainer.contract.reading import why
+from hypercontainer.engine.interface import NOBODY
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.surfaces.docker.query import Query
 from hypercontainer.surfaces.docker.versions import Version
+from hypercontainer.surfaces.docker.wording import Forbidden
 from hypercontainer.surfaces.http.answers import Answer, Reply, json_reply
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ class Call:
             return await self.engine.containers.held(wanted)
         except NotFound:
             raise NotFound(f"No such container: {wanted}") from None
+
+    async def entered(self, name: str | None = None) -> Container:
+        """The same, whose files or programs are reached.  Forbidden for who is no user of this machine, where they lead
+        to something of it."""
+        container = await self.container(name)
+        if self.peer_uid == NOBODY and container.reaches_host:
+            raise Forbidden(f"{container.what} has files of its host, or Docker's API: that is for its users")
+        return container
 
     async def exec(self) -> Exec:
         try:

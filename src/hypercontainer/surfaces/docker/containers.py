@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator
 from hypercontainer.contract.answers import Exit
 from hypercontainer.contract.detach import parse_keys
 from hypercontainer.engine.container.container import Container
-from hypercontainer.errors import Conflict, GuestError, InvalidArgument, NotSupported
+from hypercontainer.errors import Conflict, GuestError, InvalidArgument, NameTaken, NotSupported
 from hypercontainer.surfaces.docker.call import Call, done, found
+from hypercontainer.surfaces.docker.creating import name_taken
 from hypercontainer.surfaces.docker.streams import (
     RAW,
     STDERR,
@@ -97,7 +98,11 @@ async def unpause(call: Call) -> Reply:
 async def rename(call: Call) -> Reply:
     if not (name := call.query.text("name").removeprefix("/")):
         raise InvalidArgument("neither old nor new names may be empty")
-    await (await call.container()).rename(name)
+    container = await call.container()
+    try:
+        await container.rename(name)
+    except NameTaken as error:
+        raise await name_taken(call, name) from error
     return done()
 
 
@@ -201,7 +206,7 @@ def _channels(call: Call) -> set[int]:
 
 
 async def _attached(call: Call) -> ProcessSession:
-    query, container = call.query, await call.container()
+    query, container = call.query, await call.entered()
     if (await container.inspect()).state == "paused":
         raise Conflict(f"container {call.name} is paused, unpause the container before attach")
     stdin = query.flag("stdin")

@@ -8,7 +8,7 @@ from hypercontainer.contract.answers import Inspect
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.volumes import HostPath
 from hypercontainer.engine.names import NAME
-from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, NotSupported
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NameTaken, NotFound, NotSupported
 from hypercontainer.image.reference import parse
 from hypercontainer.surfaces.docker.call import Call, found
 from hypercontainer.surfaces.docker.create import fields, mounts, resources
@@ -59,8 +59,8 @@ async def _created(call: Call, wish: Wish) -> tuple[str, tuple[str, ...]]:
         )
     except NotFound as error:
         raise await _missing(call, spec, error) from error
-    except Conflict as error:
-        raise await _taken(call, spec.name, error) from error
+    except NameTaken as error:
+        raise await name_taken(call, spec.name or "") from error
     return made.id, made.warnings
 
 
@@ -100,17 +100,15 @@ def _pod(wish: Wish) -> PodSpec | None:
     return PodSpec(name=vm.pod, memory_bytes=vm.memory_bytes, cpus=vm.cpus)
 
 
-async def _taken(call: Call, name: str | None, error: Conflict) -> HyperError:
-    """As Docker says it, where it is the name."""
+async def name_taken(call: Call, name: str) -> Conflict:
+    """As Docker says it."""
     try:
-        other = await _inspected(call, name or "")
+        by = f'container "{(await _inspected(call, name)).id}"'
     except HyperError:
-        return error
-    if other.name != name:
-        return error
+        by = "a container that is being created"
     return Conflict(
-        f'Conflict. The container name "/{name}" is already in use by container "{other.id}". You have to remove (or '
-        "rename) that container to be able to reuse that name."
+        f'Conflict. The container name "/{name}" is already in use by {by}. You have to remove (or rename) that '
+        "container to be able to reuse that name."
     )
 
 

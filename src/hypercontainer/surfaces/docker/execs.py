@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from hypercontainer.contract.spec import ExecSpec
+from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.interface import Attachment
 from hypercontainer.engine.sandbox.execs import Exec
 from hypercontainer.errors import Conflict, InvalidArgument
@@ -53,17 +54,18 @@ async def create(call: Call) -> Reply:
         rows=rows,
         columns=columns,
     )
-    container = await call.container()
+    container = await call.entered()
     return found({"Id": await container.exec_create(spec)}, 201)
 
 
 async def start(call: Call) -> Answer:
     body = call.json(StartBody, empty=True)
     held = await call.exec()
+    container = await call.entered((await held.inspect()).container)
     if body.detach:
         await (await _started(held, body)).close()
         return done(200)
-    await _check_startable(call, held)
+    await _check_startable(container, held)
     wish, tty = Wish((STDOUT, STDERR), held.spec.stdin, to_its_end=True), held.spec.tty
     return hijacked(call, LaterSession(lambda: _started(held, body), wish, tty=tty), tty=tty)
 
@@ -76,12 +78,12 @@ async def _started(held: Exec, body: StartBody) -> Attachment:
     return attachment
 
 
-async def _check_startable(call: Call, held: Exec) -> None:
+async def _check_startable(container: Container, held: Exec) -> None:
     """What is known before the head goes out is an answer of its own."""
     known = await held.inspect()
     if known.running or known.exit_status is not None:
         raise Conflict(f"Error: Exec command {held.id} has already run")
-    state = (await (await call.container(known.container)).inspect()).state
+    state = (await container.inspect()).state
     if state != "running":
         what = f"container {known.container} is"
         raise Conflict(f"{what} paused" if state == "paused" else f"{what} not running")

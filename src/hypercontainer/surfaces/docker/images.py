@@ -194,7 +194,7 @@ async def commit(call: Call) -> Reply:
     query = call.query
     config = call.json(CommitConfig | None, empty=True)  # type: ignore[arg-type]  # of a client that says null
     repository = query.text("repo")
-    container = await call.container(query.text("container"))
+    container = await call.entered(query.text("container"))
     made = await call.engine.containers.commit(
         container.id,
         reference=tagged(repository, query.text("tag")) if repository else None,

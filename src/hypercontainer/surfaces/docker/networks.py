@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from hypercontainer.contract.answers import NetworkInfo
 from hypercontainer.contract.networks import DEFAULT, NetworkSpec, Subnet
-from hypercontainer.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from hypercontainer.errors import Conflict, InvalidArgument, NameTaken, NotFound, NotSupported
 from hypercontainer.semantics import network_options, network_shape
 from hypercontainer.surfaces.docker.call import Call, done, found
 from hypercontainer.surfaces.docker.endpoints import Endpoint, join_of
@@ -123,10 +123,9 @@ async def create(call: Call) -> Reply:
     _check(wish)
     try:
         made = await call.engine.networks.create(_spec(wish))
+    except NameTaken as error:
+        raise Conflict(f"network with name {wish.name} already exists") from error
     except Conflict as error:
-        with contextlib.suppress(NotFound):
-            await call.engine.networks.inspect(wish.name)
-            raise Conflict(f"network with name {wish.name} already exists") from error
         # Addresses that are taken are none: who is told of a conflict looks for the network, and tries again.
         raise Forbidden(error.message, hint=error.hint) from error
     return found({"Id": made.id, "Warning": ""}, 201)

@@ -5,11 +5,12 @@ Some decide by the text: a start that fails with "executable file not found" is 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 
 from hypercontainer.engine.process.failed import is_of_program
-from hypercontainer.errors import HyperError, InvalidArgument, NoSuchImage, ReadOnly, Remedy
+from hypercontainer.errors import DiskFull, HyperError, InvalidArgument, NoSuchImage, ReadOnly, Remedy
 from hypercontainer.image.reference import parse
 from hypercontainer.surfaces.http.answers import Reply, json_reply
 
@@ -33,10 +34,14 @@ _COMMANDS = {
     "networks.create": "docker network create {of}",
     "networks.remove": "docker network rm {of}",
     "networks.disconnect": "docker network disconnect {of} CONTAINER",
+    "system.prune": "docker system prune",
     "volumes.find": "docker volume ls",
     "volumes.remove": "docker volume rm {of}",
     "volumes.convert": "hyper volume convert {of}",
 }
+
+
+_FULL = os.strerror(errno.ENOSPC)
 
 
 class PageNotFound(HyperError):
@@ -78,6 +83,8 @@ def _status(error: HyperError) -> int:
         return 403
     if is_of_program(error):
         return 400
+    if isinstance(error, DiskFull):
+        return 500
     return {422: 500, 499: 500, 502: 500}.get(error.status, error.status)
 
 
@@ -85,9 +92,12 @@ def message(error: HyperError) -> str:
     """As a sentence without a capital, with what helps in brackets; what clients look for, as Docker has it."""
     if isinstance(error, NoSuchImage):
         return f"No such image: {_with_tag(error.name)}"
+    said = error.message
+    if isinstance(error, DiskFull):  # of which clients, and those who read them, know these words
+        said = f"{said.replace(f': {_FULL}', '')}: {_FULL.lower()}"
     helps = [words for remedy in error.remedies if (words := _command(remedy))]
     hint = "; ".join(filter(None, [error.hint, " or ".join(helps)]))
-    return f"{error.message} ({hint})" if hint else error.message
+    return f"{said} ({hint})" if hint else said
 
 
 def _with_tag(name: str) -> str:
