@@ -1,5 +1,5 @@
 """Images that do what those of the same names on Docker Hub do at their start, as far as testcontainers' modules lean
-on it: what ``real_images`` makes of Debian's packages, with a start script of our own.  And a stand-in for Ryuk.
+on it: what ``real_images`` makes of Debian's packages, with a start script of our own.  And stand-ins for its helpers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 import busybox_image
 import real_images
 
-POSTGRES, REDIS, RYUK = "postgres:15", "redis:7", "localhost/ryuk:stand-in"
+POSTGRES, REDIS = "postgres:15", "redis:7"
+RYUK, SSHD = "localhost/ryuk:stand-in", "localhost/sshd:stand-in"
 RYUK_C = Path(__file__).parent / "ryuk.c"
 SCRIPT = "usr/local/bin/docker-entrypoint.sh"
 DATA = "/var/lib/postgresql/data"
@@ -30,7 +31,8 @@ fi
 if [ ! -e "$PGDATA/PG_VERSION" ]; then
     user=${POSTGRES_USER:-postgres}
     printf %s "${POSTGRES_PASSWORD:?is needed}" > /tmp/password
-    initdb --username "$user" --pwfile /tmp/password --auth-local trust --auth-host scram-sha-256 > /tmp/initdb
+    initdb --username "$user" --pwfile /tmp/password --auth-local trust --auth-host scram-sha-256 \
+        --encoding UTF8 --no-locale > /tmp/initdb
     rm /tmp/password
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
     echo "listen_addresses = '*'" >> "$PGDATA/postgresql.conf"
@@ -56,6 +58,13 @@ if [ "$1" = redis-server ]; then
     fi
 fi
 exec "$@"
+"""
+SSHD_SCRIPT = """\
+#!/bin/sh
+set -eu
+echo "root:$PASSWORD" | chpasswd
+mkdir -p /run/sshd
+exec /usr/sbin/sshd -D -e -o PermitRootLogin=yes -o GatewayPorts=yes
 """
 
 
@@ -90,6 +99,14 @@ def ryuk(folder: Path) -> bytes:
     subprocess.run(["musl-gcc", "-static", "-O1", "-o", program, RYUK_C], check=True)
     config: dict[str, object] = {"Cmd": ["/bin/ryuk"], "ExposedPorts": {"8080/tcp": {}}}
     return busybox_image.archive([_layer({"bin/ryuk": program.read_bytes()})], RYUK, config=config)
+
+
+def sshd() -> bytes:
+    """By which testcontainers leads containers to ports of the host."""
+    config: dict[str, object] = {"Cmd": ["docker-entrypoint.sh"], "ExposedPorts": {"22/tcp": {}}}
+    return busybox_image.archive(
+        [_debian("sshd"), _layer({SCRIPT: SSHD_SCRIPT.encode()})], SSHD, config=config
+    )
 
 
 def _debian(name: str) -> bytes:

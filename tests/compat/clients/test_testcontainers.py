@@ -26,6 +26,7 @@ SETTINGS = {
     "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
     "TESTCONTAINERS_HOST_OVERRIDE": "localhost",
     "RYUK_CONTAINER_IMAGE": official_images.RYUK,
+    "SSHD_CONTAINER_IMAGE": official_images.SSHD,
     "RYUK_RECONNECTION_TIMEOUT": "1s",
     "TESTCONTAINERS_RYUK_RECONNECTION_TIMEOUT": "1s",
     "TC_POOLING_INTERVAL": "0.1",
@@ -155,6 +156,12 @@ def test_postgres(stories: Stories) -> None:
     stories.load(official_images.postgres())
     assert stories("python", "postgres") == [42, "user", "base", 2]
     assert stories("npm", "postgres") == [[0, "SELECT 1"], [0, "DELETE 1"], [0, "42|user"]]
+
+
+@soak_only
+def test_ports_of_the_host(stories: Stories) -> None:
+    stories.load(official_images.sshd())
+    assert stories("npm", "exposes") == ["of the host\n"] * 2
 
 
 @soak_only

@@ -1,11 +1,19 @@
 // testcontainers against DOCKER_HOST; the last line says what was seen, as JSON.
-// usage: testcontainers.cjs whole FOLDER | postgres | dies | reuse | compose FOLDER | build FOLDER classic | build FOLDER buildkit
+// usage: testcontainers.cjs whole FOLDER | postgres | dies | reuse | exposes | compose FOLDER | build FOLDER classic | build FOLDER buildkit
 const fs = require("fs");
+const http = require("http");
 const net = require("net");
 const path = require("path");
 const { PostgreSqlContainer } = require("@testcontainers/postgresql");
 const { RedisContainer } = require("@testcontainers/redis");
-const { DockerComposeEnvironment, GenericContainer, Network, Wait, getContainerRuntimeClient } = require("testcontainers");
+const {
+  DockerComposeEnvironment,
+  GenericContainer,
+  Network,
+  TestContainers,
+  Wait,
+  getContainerRuntimeClient,
+} = require("testcontainers");
 
 const BUSYBOX = "busybox:latest";
 const SERVED = "echo ready; exec httpd -f -p 8080 -h /www";
@@ -110,6 +118,23 @@ const verbs = {
     const words = ["sh", "-c", `mkdir /www; ${SERVED}`];
     const made = await new GenericContainer(BUSYBOX).withCommand(words).withExposedPorts(8080).withReuse().start();
     return made.getId();
+  },
+
+  // What containers are told by a server of the host's: in the default network, and in one of their own.
+  async exposes() {
+    const server = http.createServer((_, answer) => answer.end("of the host\n")).listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.on("listening", resolve));
+    const { port } = server.address();
+    await TestContainers.exposeHostPorts(port);
+    const network = await new Network().start();
+    const asked = [new GenericContainer(BUSYBOX), new GenericContainer(BUSYBOX).withNetwork(network)];
+    const said = [];
+    for (const each of asked) {
+      const made = await each.withCommand(STAYS).start();
+      said.push((await made.exec(["wget", "-qO-", `http://host.testcontainers.internal:${port}/`])).output);
+      await made.stop();
+    }
+    return said;
   },
 
   async compose(folder) {

@@ -195,6 +195,11 @@ def test_who_is_in_a_network(play: Play) -> None:
 
         status, body = await s.call("POST", "/networks/back/connect", {"Container": "web"})
         assert (status, body["message"]) == (403, "container web is in network back already")
+        # testcontainers of npm does so with every container that it has made.
+        again = {"Container": "idle", "EndpointConfig": {"Aliases": ["other"]}}
+        assert await s.call("POST", "/networks/back/connect", again) == (200, b"")
+        unmoved = (await s.got(f"/containers/{idle}/json"))["NetworkSettings"]["Networks"]["back"]
+        assert unmoved["Aliases"] is None
         status, body = await s.call("DELETE", "/networks/back")
         assert (status, body["message"][:27]) == (403, "network back is used by web")
         for name in ("web", "idle"):
