@@ -17,6 +17,9 @@ RYUK, SSHD = "localhost/ryuk:stand-in", "localhost/sshd:stand-in"
 RYUK_C = Path(__file__).parent / "ryuk.c"
 SCRIPT = "usr/local/bin/docker-entrypoint.sh"
 DATA = "/var/lib/postgresql/data"
+# Before Debian's wrappers of the same names, whose processes a probe that is late leaves behind; postgres, as the one
+# that gets them, takes their end for that of its own and begins anew.
+BIN = "/usr/lib/postgresql/15/bin"
 
 # Once without the network, to make what POSTGRES_* ask for and what lies in initdb.d, and then for good: "ready to
 # accept connections" is said twice.
@@ -72,7 +75,7 @@ def postgres() -> bytes:
     config: dict[str, object] = {
         "Entrypoint": ["docker-entrypoint.sh"],
         "Cmd": ["postgres"],
-        "Env": [f"{real_images.PATH}:/usr/lib/postgresql/15/bin", f"PGDATA={DATA}"],
+        "Env": [f"PATH={BIN}:{real_images.PATH.removeprefix('PATH=')}", f"PGDATA={DATA}"],
         "ExposedPorts": {"5432/tcp": {}},
         "StopSignal": "SIGINT",
         "Volumes": {DATA: {}},
