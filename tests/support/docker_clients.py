@@ -83,12 +83,12 @@ class Clients:
         argv = ["/usr/bin/python3", str(program("compose1")), *words]
         return self.run_argv(argv, more={"PYTHONPATH": str(libraries)}, **more)
 
-    def script_argv(self, script: Path, *words: str) -> list[str]:
+    def script_argv(self, script: Path) -> list[str]:
         """``script`` is of JavaScript, and finds dockerode and testcontainers by `require`, or of Python."""
         if script.suffix == ".py":
-            return [*self.beside, sys.executable, str(script), *words]
+            return [*self.beside, sys.executable, str(script)]
         modules = CLIENTS["node"].place() / "node_modules"
-        return [*self.beside, "env", f"NODE_PATH={modules}", str(program("node")), str(script), *words]
+        return [*self.beside, "env", f"NODE_PATH={modules}", str(program("node")), str(script)]
 
     def out(self, *words: str, **more: Any) -> str:
         """What `docker` says, without the last line's end."""

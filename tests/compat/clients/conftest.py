@@ -30,7 +30,7 @@ BUILDS = '[build]\nimage = "localhost/builder"\nmemory = "1g"\n'
 @contextlib.contextmanager
 def served_by(kind: str) -> Iterator[tuple[Path, Sequence[str]]]:
     """A daemon's socket, and what leads a command to its published ports; "builder": of a hyperd that has what it
-    builds with."""
+    builds with; "qemu": of one whose VMs are QEMU's."""
     if kind == "dockerd":
         try:
             with dockerd.dockerd(newest=True) as made:
@@ -40,7 +40,7 @@ def served_by(kind: str) -> Iterator[tuple[Path, Sequence[str]]]:
             pytest.skip(str(absent))
     else:
         config = CONFIG + BUILDS if kind == "builder" else CONFIG
-        with hyper_context(config, hypervisor="uml" if has_uml() else "qemu") as hyper:
+        with hyper_context(config, hypervisor="uml" if has_uml() and kind != "qemu" else "qemu") as hyper:
             hyper("info")
             if kind == "builder":
                 hyper.load(real_images.path("builder"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,12 @@ class Stories:
 
     def __init__(self, clients: Clients, folder: Path) -> None:
         self.clients, self._folder = clients, folder
-        docker = {"PATH": f"{program('docker').parent}:{clients.environment['PATH']}"}
-        self._more = {**SETTINGS, **docker}
+        try:
+            argv = {language: clients.script_argv(script) for language, script in STORIES.items()}
+            docker = {"PATH": f"{program('docker').parent}:{clients.environment['PATH']}"}
+        except Absent as absent:
+            pytest.skip(str(absent))
+        self._argv, self._environment = argv, {**clients.environment, **SETTINGS, **docker}
         self.load(official_images.ryuk(folder))
 
     def load(self, archive: bytes) -> None:
@@ -73,14 +77,8 @@ class Stories:
         return told(self.begun(language, *words))
 
     def begun(self, language: str, *words: str) -> subprocess.Popen[bytes]:
-        environment = {**self.clients.environment, **self._more}
-        return subprocess.Popen(self._argv(language, *words), env=environment, stdout=subprocess.PIPE)
-
-    def _argv(self, language: str, *words: str) -> Sequence[str]:
-        try:
-            return self.clients.script_argv(STORIES[language], *words)
-        except Absent as absent:
-            pytest.skip(str(absent))
+        argv = [*self._argv[language], *words]
+        return subprocess.Popen(argv, env=self._environment, stdout=subprocess.PIPE)
 
 
 def told(begun: subprocess.Popen[bytes]) -> Any:
@@ -120,17 +118,28 @@ def test_containers_and_networks(stories: Stories) -> None:
 
 
 def test_ryuk_when_its_client_is_killed(stories: Stories) -> None:
+    clients_are_killed(stories)
+
+
+@soak_only
+def test_ryuk_on_qemu(daemons: Callable[[str], Clients], tmp_path: Path) -> None:
+    clients_are_killed(Stories(daemons("qemu"), tmp_path))
+
+
+def clients_are_killed(stories: Stories) -> None:
     begun = [stories.begun(language, "dies") for language in STORIES]
-    for each in begun:
-        with each:
+    try:
+        for each in begun:
             assert each.stdout is not None
             session = each.stdout.readline().decode().strip()
             assert session, "it has died by itself"
             assert all(left(stories.clients, f"{SESSION}={session}"))
+    finally:
+        for each in begun:
             each.kill()
-    label = f"{SESSION}={session}"
-    until(lambda: not any(left(stories.clients, SESSION)), f"nothing is left of {label}")
-    # Those of Python's have no session.
+            each.communicate()
+    until(lambda: not any(left(stories.clients, SESSION)), "nothing is left of either")
+    # Python's has no session.
     until(lambda: not any(left(stories.clients, "org.testcontainers")), "and no Ryuk")
 
 
@@ -168,8 +177,8 @@ def test_ports_of_the_host(stories: Stories) -> None:
 @both
 def test_compose(stories: Stories, language: str) -> None:
     folder = stories.folder("project", "compose.yaml", COMPOSED)
-    told = {"python": ["0.0.0.0", "by compose\n", 1], "npm": "by testcontainers\n"}
-    assert stories(language, "compose", str(folder)) == told[language]
+    seen = {"python": ["0.0.0.0", "by compose\n", 1], "npm": "by testcontainers\n"}
+    assert stories(language, "compose", str(folder)) == seen[language]
     label = "com.docker.compose.project"
     until(lambda: not any(left(stories.clients, label)[:3]), "nothing is left of the project")
 
@@ -179,7 +188,6 @@ def test_builds(builds: Stories) -> None:
     text = "FROM busybox:latest\nARG SAID=nothing\nRUN echo $SAID > /said\n"
     folder = str(builds.folder("context", "Dockerfile", text))
     assert builds("python", "build", folder) == [0, "built\n"]
-    assert (
-        builds("npm", "build", folder, "classic") == builds("npm", "build", folder, "buildkit") == "built\n"
-    )
+    for builder in ("classic", "buildkit"):
+        assert builds("npm", "build", folder, builder) == "built\n"
     until(lambda: not any(left(builds.clients, SESSION)), "nothing is left of what was built")

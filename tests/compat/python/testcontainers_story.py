@@ -57,12 +57,9 @@ def whole(folder: str) -> dict[str, Any]:
             address = f"http://{server.get_container_host_ip()}:{server.get_exposed_port(8080)}/given"
             said["fetched"] = urllib.request.urlopen(address).read().decode()
             said["written"] = Path(folder, "written").read_text()
+            told = ["sh", "-c", "echo $A $NAME $PWD; exit 3"]
             said["configured"] = _output(
-                server.exec(
-                    ExecConfig(
-                        ["sh", "-c", "echo $A $NAME $PWD; exit 3"], environment={"A": "a"}, workdir="/tmp"
-                    )
-                )
+                server.exec(ExecConfig(told, environment={"A": "a"}, workdir="/tmp"))
             )
             server.copy_from_container("/www/index.html", Path(folder, "copied"))
             said["copied"] = Path(folder, "copied").read_text()
