@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,12 +42,14 @@ def program(name: str) -> Path:
 @dataclass(frozen=True)
 class Clients:
     """``socket``: the daemon's; ``folder``: of these clients' own, where what is written at their command line lies;
-    ``options``: for the CLI's ``run`` and ``create``."""
+    ``options``: for the CLI's ``run`` and ``create``; ``beside``: what a command begins with that is to reach published
+    ports."""
 
     socket: Path
     folder: Path
     options: Sequence[str] = ()
     more: Mapping[str, str] = field(default_factory=dict)
+    beside: Sequence[str] = ()
 
     @property
     def host(self) -> str:
@@ -80,13 +83,12 @@ class Clients:
         argv = ["/usr/bin/python3", str(program("compose1")), *words]
         return self.run_argv(argv, more={"PYTHONPATH": str(libraries)}, **more)
 
-    def node(self, script: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
-        """``script`` finds dockerode and testcontainers by `require`."""
-        node = program("node")
-        modules = {"NODE_PATH": str(CLIENTS["node"].place() / "node_modules")}
-        return self.run_argv(
-            [str(node), str(script), *words], more={**modules, **more.pop("more", {})}, **more
-        )
+    def script_argv(self, script: Path) -> list[str]:
+        """``script`` is of JavaScript, and finds dockerode and testcontainers by `require`, or of Python."""
+        if script.suffix == ".py":
+            return [*self.beside, sys.executable, str(script)]
+        modules = CLIENTS["node"].place() / "node_modules"
+        return [*self.beside, "env", f"NODE_PATH={modules}", str(program("node")), str(script)]
 
     def out(self, *words: str, **more: Any) -> str:
         """What `docker` says, without the last line's end."""

@@ -309,7 +309,9 @@ class FakeNetworks(Noted, of="networks"):
             del self.known[name]
         return NetworksPruned(gone)
 
-    async def connect(self, name: str, ref: str, *, join: Join | None = None) -> None:
+    async def connect(
+        self, name: str, ref: str, *, join: Join | None = None, under_stopped: bool = False
+    ) -> None:
         inside = self.held.setdefault(self._network(name).name, {})
         if ref in inside and not self._makes_all:
             raise Conflict(f"{ref} is in network {name}")

@@ -95,6 +95,7 @@ RECIPES: dict[str, Recipe] = {
         {"Cmd": ["bash"], "Env": [PATH]},
         suite="trixie",
     ),
+    "sshd": Recipe(("openssh-server",)),
     "systemd": Recipe(("systemd", "systemd-sysv", "dbus"), {"Cmd": ["/sbin/init"]}),
 }
 

@@ -6,7 +6,7 @@ What a test asks of `daemon` runs against hyperd; in `make soak` also against do
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import docker as docker_py
@@ -28,21 +28,23 @@ BUILDS = '[build]\nimage = "localhost/builder"\nmemory = "1g"\n'
 
 
 @contextlib.contextmanager
-def served_by(kind: str) -> Iterator[Path]:
-    """A daemon's socket; "builder": of a hyperd that has what it builds with."""
+def served_by(kind: str) -> Iterator[tuple[Path, Sequence[str]]]:
+    """A daemon's socket, and what leads a command to its published ports; "builder": of a hyperd that has what it
+    builds with; "qemu": of one whose VMs are QEMU's."""
     if kind == "dockerd":
         try:
             with dockerd.dockerd(newest=True) as made:
-                yield Path(made.client[2].removeprefix("unix://"))
+                beside = ("nsenter", "--target", str(made.first), "--net", "--")
+                yield Path(made.client[2].removeprefix("unix://")), beside
         except dockerd.Absent as absent:
             pytest.skip(str(absent))
     else:
         config = CONFIG + BUILDS if kind == "builder" else CONFIG
-        with hyper_context(config, hypervisor="uml" if has_uml() else "qemu") as hyper:
+        with hyper_context(config, hypervisor="uml" if has_uml() and kind != "qemu" else "qemu") as hyper:
             hyper("info")
             if kind == "builder":
                 hyper.load(real_images.path("builder"))
-            yield hyper.run_dir / "docker.sock"
+            yield hyper.run_dir / "docker.sock", ()
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +55,8 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
         def get(kind: str) -> Clients:
             if kind not in started:
-                socket = stack.enter_context(served_by(kind))
-                started[kind] = Clients(socket, tmp_path_factory.mktemp(kind))
+                socket, beside = stack.enter_context(served_by(kind))
+                started[kind] = Clients(socket, tmp_path_factory.mktemp(kind), beside=beside)
                 with sdk_of(started[kind]) as sdk:
                     load(sdk)
             return started[kind]

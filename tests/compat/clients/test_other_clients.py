@@ -1,4 +1,4 @@
-"""aiodocker, python-on-whales, testcontainers and dockerode: what each does first and most."""
+"""aiodocker, python-on-whales and dockerode: what each does first and most."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from typing import Any
 import aiodocker
 import pytest
 from python_on_whales import DockerClient as Whales
-from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
-from testcontainers.core.network import Network
-from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from docker_clients import Absent, Clients, program
+from docker_clients import Absent, Clients
 from docker_sdk import BUSYBOX, tar_of
 
-NODE = Path(__file__).parent.parent / "node"
+DOCKERODE = Path(__file__).parents[1] / "node/dockerode.cjs"
 
 
 def test_aiodocker(daemon: Clients) -> None:
@@ -84,35 +80,15 @@ def test_python_on_whales(daemon: Clients) -> None:
     made.remove()
 
 
-def test_testcontainers(daemon: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", daemon.host)
-    monkeypatch.setattr(testcontainers_config, "ryuk_disabled", True)
-    served = "mkdir /www; echo served > /www/index.html; echo ready; exec httpd -f -p 8080 -h /www"
-    with Network() as network:
-        server = (
-            DockerContainer(BUSYBOX, init=True).with_command(["sh", "-c", served]).with_exposed_ports(8080)
-        )
-        server.with_network(network).with_network_aliases("server")
-        server.waiting_for(LogMessageWaitStrategy("ready"))
-        with (
-            server,
-            DockerContainer(BUSYBOX, init=True).with_command("sleep 300").with_network(network) as asks,
-        ):
-            assert server.get_exposed_port(8080) > 0
-            found = asks.exec(["wget", "-qO-", "http://server:8080/"])
-            assert (found.exit_code, found.output) == (0, b"served\n")
-
-
-def test_node(daemon: Clients) -> None:
+def test_dockerode(daemon: Clients) -> None:
     try:
-        program("node")
+        argv = daemon.script_argv(DOCKERODE)
     except Absent as absent:
         pytest.skip(str(absent))
-    done = daemon.node(NODE / "story.cjs", more={"TESTCONTAINERS_RYUK_DISABLED": "true"})
+    done = daemon.run_argv(argv)
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "ran": "hi\n",
         "added": "added\n",
         "status": 0,
-        "served": "served\n",
         "events": ["create", "start", "die", "destroy"],
     }

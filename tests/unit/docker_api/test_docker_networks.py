@@ -206,6 +206,20 @@ def test_who_is_in_a_network(play: Play) -> None:
     play(story)
 
 
+def test_who_does_not_run_is_connected_twice(play: Play) -> None:
+    """testcontainers of npm does it with every container, once it has led one to a port of the host."""
+
+    async def story(s: Stage) -> None:
+        await made(s, "back")
+        await s.container("idle", networks=(Join("back", aliases=("store",)),))
+        again = {"Container": "idle", "EndpointConfig": {"Aliases": ["other"]}}
+        assert await s.call("POST", "/networks/back/connect", again) == (200, b"")
+        shown = await s.got("/containers/idle/json")
+        assert shown["NetworkSettings"]["Networks"]["back"]["Aliases"] == ["store"]
+
+    play(story)
+
+
 ERRORS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/networks/nope", b"", 404, "network nope not found"),
     ("GET", "/networks/back?scope=swarm", b"", 404, "network back not found"),

@@ -151,14 +151,19 @@ class NetworkService:
             removed.append(record.name)
         return NetworksPruned(tuple(removed))
 
-    async def connect(self, name: str, ref: str, *, join: Join | None = None) -> None:
-        """The pod of a container, or the pod, whether it runs or not."""
+    async def connect(
+        self, name: str, ref: str, *, join: Join | None = None, under_stopped: bool = False
+    ) -> None:
+        """The pod of a container, or the pod, whether it runs or not.  Conflict where it is there already; unless, with
+        ``under_stopped``, it does not run: then nothing happens."""
         pod = await self._directory.pod_of(ref)
         if (given := _given_by(name)) not in (None, DEFAULT):
             raise Conflict(f"{self._what(pod)} cannot come into the network {given}, which is made with it")
         meant = await self._meant(name) or _Meant.of(await self._networks.get_or_default(name))
         wish = await self._networks.checked_join(replace(join or Join(""), name=meant.name))
         check_joins(pod.record.spec.network_policy, [wish])
+        if under_stopped and pod.sandbox.live is None and pod in self._users(meant.name):
+            return
         await connecting.connect(pod.sandbox, self._networks, wish, self._what(pod))
         self._tell("connect", meant, container=pod.id)
 

@@ -202,7 +202,7 @@ async def connect(call: Call) -> Reply:
     join = join_of(call.name, member.endpoint)
     container = await call.container(member.container)
     with _worded(call.name):
-        await call.engine.networks.connect(call.name, container.id, join=join)
+        await call.engine.networks.connect(call.name, container.id, join=join, under_stopped=True)
     return done(200)
 
 

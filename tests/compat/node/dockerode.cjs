@@ -1,7 +1,6 @@
-// dockerode and testcontainers against DOCKER_HOST; the last line says what was seen, as JSON.
+// dockerode against DOCKER_HOST; the last line says what was seen, as JSON.
 const { PassThrough } = require("stream");
 const Docker = require("dockerode");
-const { GenericContainer, Network, Wait } = require("testcontainers");
 
 const IMAGE = "busybox:latest";
 const said = {};
@@ -48,26 +47,7 @@ async function dockerode() {
   await made.remove({ force: true });
 }
 
-async function testcontainers() {
-  const network = await new Network().start();
-  const served = "mkdir /www; echo served > /www/index.html; echo ready; exec httpd -f -p 8080 -h /www";
-  const server = await new GenericContainer(IMAGE)
-    .withCommand(["sh", "-c", served])
-    .withNetwork(network)
-    .withNetworkAliases("server")
-    .withExposedPorts(8080)
-    .withWaitStrategy(Wait.forLogMessage("ready"))
-    .start();
-  const asks = await new GenericContainer(IMAGE).withCommand(["sleep", "300"]).withNetwork(network).start();
-  const found = await asks.exec(["wget", "-qO-", "http://server:8080/"]);
-  said.served = found.output;
-  await asks.stop();
-  await server.stop();
-  await network.stop();
-}
-
 dockerode()
-  .then(testcontainers)
   .then(() => {
     console.log(JSON.stringify(said));
     process.exit(0);
