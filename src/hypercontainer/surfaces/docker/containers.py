@@ -11,6 +11,7 @@ from hypercontainer.contract.detach import parse_keys
 from hypercontainer.engine.container.container import Container
 from hypercontainer.errors import Conflict, GuestError, InvalidArgument, NotSupported
 from hypercontainer.surfaces.docker.call import Call, done, found
+from hypercontainer.surfaces.docker.creating import taken
 from hypercontainer.surfaces.docker.streams import (
     RAW,
     STDERR,
@@ -97,7 +98,11 @@ async def unpause(call: Call) -> Reply:
 async def rename(call: Call) -> Reply:
     if not (name := call.query.text("name").removeprefix("/")):
         raise InvalidArgument("neither old nor new names may be empty")
-    await (await call.container()).rename(name)
+    container = await call.container()
+    try:
+        await container.rename(name)
+    except Conflict as error:
+        raise await taken(call, name, error) from error
     return done()
 
 
@@ -133,7 +138,7 @@ async def remove(call: Call) -> Reply:
 
 
 async def prune(call: Call) -> Reply:
-    removed, freed = await call.engine.containers.prune(filters=call.query.filters())
+    removed, freed = await call.engine.containers.prune(filters=call.query.filters(pruning=True))
     return found({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
 
 
