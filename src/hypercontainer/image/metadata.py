@@ -240,7 +240,7 @@ class Metadata:
             self._point(image_id, tags, digests)
 
     def _point(self, image_id: str, tags: Iterable[str], digests: Iterable[tuple[str, str]]) -> None:
-        rows = [(tag, image_id) for tag in tags]
+        rows = [(tag, image_id) for tag in tags if self.by_tag(tag) != image_id]
         self._db.executemany("INSERT OR REPLACE INTO tag VALUES (?, ?)", rows)
         if rows:
             self._db.execute(
