@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "archive.h"
+#include "credentials.h"
 #include "dial.h"
 #include "lend.h"
 #include "system.h"
@@ -26,8 +27,8 @@
 static char temporary[64];
 static int temporary_in = -1;
 
-static const char *const builtins[] = {INFILE_READ, INFILE_WRITE, ARCHIVE_STAT, ARCHIVE_PACK, ARCHIVE_UNPACK,
-                                      INFILE_LEND, INFILE_DIAL};
+static const char *const builtins[] = {INFILE_READ,  INFILE_WRITE,   INFILE_USER, ARCHIVE_STAT,
+                                      ARCHIVE_PACK, ARCHIVE_UNPACK, INFILE_LEND, INFILE_DIAL};
 
 bool infile_is(struct span program)
 {
@@ -146,6 +147,16 @@ __attribute__((noreturn)) static void write_file(int root, const char *path, uns
 	_exit(0);
 }
 
+__attribute__((noreturn)) static void check_user(int root, const char *user)
+{
+	static struct identity identity;
+	struct failure failure;
+	if (owner_find(root, user, &identity, &failure) == 0)
+		_exit(0);
+	(void)dprintf(2, "%s\n", failure.text);
+	_exit(EINVAL);
+}
+
 void infile_run(char *const *arguments)
 {
 	unsigned mode, uid, gid, count = 0;
@@ -157,6 +168,8 @@ void infile_run(char *const *arguments)
 	int root = chroot(".") == 0 ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (root < 0)
 		archive_give_up("/", errno);
+	if (strcmp(program, INFILE_USER) == 0 && count == 2)
+		check_user(root, path);
 	if (count > 1 && (path[0] != '/' || strlen(path) >= PATH_MAX))
 		archive_give_up(path, EINVAL);
 	if (strcmp(program, INFILE_READ) == 0 && count == 2)
@@ -174,7 +187,8 @@ void infile_run(char *const *arguments)
 		lend(root, path);
 	if (strcmp(program, INFILE_DIAL) == 0 && count == 2)
 		dial(path);
-	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID, " ARCHIVE_STAT " PATH, " ARCHIVE_PACK
-	                 " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER, " INFILE_LEND " PATH, " INFILE_DIAL " PATH\n");
+	(void)dprintf(2, "usage: " INFILE_READ " PATH, " INFILE_WRITE " PATH MODE UID GID, " INFILE_USER " USER, " ARCHIVE_STAT
+	                 " PATH, " ARCHIVE_PACK " PATH NAME FOLLOW, " ARCHIVE_UNPACK " PATH REPLACE OWNER, " INFILE_LEND
+	                 " PATH, " INFILE_DIAL " PATH\n");
 	_exit(EINVAL);
 }

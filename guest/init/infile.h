@@ -8,6 +8,7 @@
 
 #define INFILE_READ "hyper-read"
 #define INFILE_WRITE "hyper-write"
+#define INFILE_USER "hyper-user"
 
 bool infile_builtin(const char *name);
 bool infile_is(struct span program);
@@ -16,7 +17,8 @@ bool infile_is(struct span program);
  * "hyper-read PATH": says "MODE UID GID SIZE" (MODE octal) in a line of its error output and writes the file to its
  * output.  "hyper-write PATH MODE UID GID": its input becomes the file, whole or not at all; SIGTERM ends it without a
  * trace.  Both end with the errno of what failed, and say it.  Only regular files; no magic link of /proc is followed,
- * as it may lead to another container.  Whole trees: archive.h.
+ * as it may lead to another container.  "hyper-user USER" ends with 0 where there is such a user (user.h), else it says
+ * why not.  Whole trees: archive.h.
  */
 __attribute__((noreturn)) void infile_run(char *const *arguments);
 

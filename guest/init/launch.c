@@ -120,9 +120,8 @@ static int enter_directory(const struct launch *launch, bool *entered, struct fa
 	/* Root's right to enter is enough; where even root has none (a mount), the user's is tried later. */
 	bool last = *entered;
 	*entered = chdir(path) == 0;
-	/* ENOENT and ENOTDIR would say that there is no such program. */
 	if (!*entered && (last || errno != EACCES))
-		return fail(failure, EACCES, "chdir to cwd (\"%s\"): %s", path, reason(errno));
+		return fail(failure, errno, "chdir to cwd (\"%s\"): %s", path, reason(errno));
 	free(path);
 	return 0;
 }

@@ -144,7 +144,7 @@ def differences(theirs: Any, ours: Any, path: str = "") -> Iterator[str]:
 
 def compare(theirs: Any, ours: Any, known: dict[str, str]) -> None:
     for document in (theirs, ours):  # Docker's have no order
-        document.get("Metadata", {}).pop("LastTagTime", None)  # which nobody keeps here
+        document.get("Metadata", {}).pop("LastTagTime", None)  # of another moment
         document.get("Mounts", []).sort(key=lambda mount: mount["Destination"])
         (document.get("HostConfig", {}).get("Binds") or []).sort()
     found = set(differences(theirs, ours))

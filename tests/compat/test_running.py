@@ -125,6 +125,7 @@ DIFFERENT_STATUSES: dict[Case, str] = {
         "true",
     ): "126, as for all that keeps a program from being executed",
     (*_EXEC, "nosuch"): "127, as with run",
+    ("exec", "-w", "/nope", "web", "true"): "127, as dockerd 28 has it",
 }
 
 

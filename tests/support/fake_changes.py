@@ -12,6 +12,7 @@ from hypercontainer.contract import answers as a
 from hypercontainer.contract import images
 from hypercontainer.contract.spec import ContainerSpec, RestartPolicy
 from hypercontainer.engine.pipes import pieces_of
+from hypercontainer.errors import InvalidArgument
 
 
 class Changed:
@@ -22,6 +23,10 @@ class Changed:
 
     async def changes(self) -> list[a.Change]:
         return [a.Change("/etc/passwd", "modified")]
+
+    async def check_user(self, user: str) -> None:
+        if user == "nosuch":
+            raise InvalidArgument(f"unable to find user {user}")
 
     async def update(
         self,

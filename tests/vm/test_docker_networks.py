@@ -46,8 +46,11 @@ def test_two_containers_on_a_network(hyper: Hyper, client: docker.DockerClient) 
     db = hyper.out("run", "-d", "--name", "db", "--network", "shop", BUSYBOX, *IDLE)
     web = hyper.out("run", "-d", "--name", "web", BUSYBOX, *IDLE)
     assert not reaches(hyper, "web", "db")
-    shop.connect("web", aliases=["front"], ipv4_address="10.94.7.9")
-    assert reaches(hyper, "web", "db")
+    shop.connect("web", aliases=["front"], links=[("db", "sql")], ipv4_address="10.94.7.9")
+    assert reaches(hyper, "web", "db") and reaches(hyper, "web", "sql")
+    assert not reaches(hyper, "db", "sql")
+    there = client.containers.get("web").attrs["NetworkSettings"]["Networks"]["shop"]
+    assert (there["Links"], there["IPAMConfig"]) == (["db:sql"], {"IPv4Address": "10.94.7.9"})
     assert reaches(hyper, "db", "front")
     assert "mtu 1400" in hyper.out("exec", "db", "ip", "link", "show", "eth0")
 

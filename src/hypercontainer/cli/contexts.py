@@ -2,6 +2,7 @@
 Docker's clients read.
 
     contexts/meta/SHA256(NAME)/meta.json    {"Name": .., "Metadata": {"Description": ..}, "Endpoints": {"docker": ..}}
+    contexts/tls/SHA256(NAME)/docker/       ca.pem, cert.pem, key.pem, of those that are reached over TLS
     config.json                             "currentContext": NAME
 
 Only those that were made here are changed and removed: their description says so.
@@ -14,6 +15,7 @@ from hypercontainer.image import docker_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
@@ -24,9 +26,13 @@ _CURRENT = "currentContext"
 _NAME_MAX = 255
 
 
-def make(name: str, host: str) -> None:
-    """That leads to ``host``.  Conflict where there is one of this name that was not made here."""
+def make(name: str, host: str, material: Mapping[str, bytes] | None = None) -> None:
+    """That leads to ``host``; ``material``: by its file's name what TLS is made of.  Conflict where there is one of
+    this name that was not made here."""
     _check_ours(name, making=True)
+    _forget_material(name)
+    for file, data in (material or {}).items():
+        docker_config.replace(_material(name) / file, data)
     endpoint = {"Host": host, "SkipTLSVerify": False}
     document = {"Name": name, "Metadata": {"Description": OURS}, "Endpoints": {"docker": endpoint}}
     docker_config.write(_file(name), document)
@@ -39,6 +45,7 @@ def remove(name: str) -> None:
     if config.get(_CURRENT) == name:
         del config[_CURRENT]
         docker_config.write(docker_config.config_path(), config)
+    _forget_material(name)
     file = _file(name)
     file.unlink(missing_ok=True)
     file.parent.rmdir()
@@ -67,7 +74,22 @@ def _known(name: str) -> dict[str, Any] | None:
     return docker_config.read(file) if file.exists() else None
 
 
+def _forget_material(name: str) -> None:
+    from shutil import rmtree
+
+    rmtree(_material(name).parent, ignore_errors=True)
+
+
 def _file(name: str) -> Path:
+    """What there is to say of it."""
+    return _folder("meta", name) / "meta.json"
+
+
+def _material(name: str) -> Path:
+    return _folder("tls", name) / "docker"
+
+
+def _folder(part: str, name: str) -> Path:
     from hashlib import sha256
 
     letters = name.replace("_", "").replace(".", "").replace("+", "").replace("-", "")
@@ -77,10 +99,4 @@ def _file(name: str) -> Path:
             f"invalid context name {name[:_NAME_MAX]!r}",
             hint="2 or more of [a-zA-Z0-9_.+-], beginning with a letter or digit",
         )
-    return (
-        docker_config.config_path().parent
-        / "contexts"
-        / "meta"
-        / sha256(name.encode()).hexdigest()
-        / "meta.json"
-    )
+    return docker_config.config_path().parent / "contexts" / part / sha256(name.encode()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from hypercontainer.contract.networks import Subnet
+from hypercontainer.contract.networks import Join, Subnet
 from hypercontainer.contract.policies import NetworkPolicy
 from hypercontainer.contract.probes import Healthcheck
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
@@ -159,6 +159,7 @@ class Inspect(Summary, frozen=True, kw_only=True):
     vm: Machine
     network: NetworkState
     log_path: str
+    joins: tuple[Join, ...] = ()  # as asked for by now: its pod's, with those of later connections
     execs: tuple[str, ...] = ()
     message: str = ""  # the program's last words (``termination_message_path``)
     health: Health | None = None  # None: nobody asks for it

@@ -31,6 +31,7 @@ class ImageInspect(ImageSummary, frozen=True, kw_only=True):
 
     config: dict[str, Any]
     layers: tuple[str, ...] = ()
+    tagged: str = ""  # when it last got a name, RFC 3339; "" where nobody knows
 
 
 class HistoryLine(Struct, frozen=True, kw_only=True):

@@ -45,7 +45,8 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
 class Join(Struct, frozen=True, forbid_unknown_fields=True):
     """A pod's place in a network.  ``name``: the network's, or its ID; or "user" or "none", which is then the only one;
     or "cni:" and the name of a configuration of CNI, with others of these alone.
-    ``ip``, ``ip6``: static addresses; ``aliases``: more names of the pod there.  Of several networks the one of the
+    ``ip``, ``ip6``: static addresses; ``aliases``: more names of the pod there; ``links``: as a container has them
+    (``ContainerSpec``).  Of several networks the one of the
     highest ``priority`` has the pod's way out, of equal ones the first by name."""
 
     name: str
@@ -54,6 +55,7 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
     ip6: str = ""
     mac_address: str = ""
     priority: int = 0
+    links: tuple[str, ...] = ()
 
 
 class Peer(Struct, frozen=True, forbid_unknown_fields=True):

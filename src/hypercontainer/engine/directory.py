@@ -210,7 +210,8 @@ class Directory:
         named = [name for each in records for name in (each.name, *each.aliases)]
         named += [found.record.name, found.record.hostname]
         servers = found.record.spec.dns or next((each.spec.dns for each in records if each.spec.dns), ())
-        own = links(link for each in records for link in each.spec.links)
+        linked = [*(each.spec.links for each in records), *(join.links for join in found.record.networks)]
+        own = links(link for each in linked for link in each)
         return Known(tuple(dict.fromkeys(name for name in named if name)), servers, own)
 
     def chains(self) -> set[tuple[str, ...]]:

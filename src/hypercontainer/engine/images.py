@@ -106,6 +106,7 @@ class ImageService:
             **self._facts(image),
             config={} if image.artifact_type else json.loads(image.config.raw),
             layers=tuple(layer.diff_id for layer in image.layers),
+            tagged=image.tagged,
         )
 
     async def history(self, ref: str) -> list[HistoryLine]:

@@ -168,6 +168,7 @@ def inspect(record: ContainerRecord, pod: PodRecord, *, places: Places, execs: t
         restart_count=record.restart_count,
         vm=machine(pod),
         network=network(pod),
+        joins=pod.networks,
         log_path=str(places.log(record.id)),
         execs=execs,
         asked=record.asked,
@@ -201,7 +202,10 @@ def machine(pod: PodRecord) -> Machine:
 def network(pod: PodRecord) -> NetworkState:
     """What is there while its VM runs; before and after, what it is to be connected to."""
     if not pod.attachments:
-        wished = tuple(Endpoint(network=join.name, aliases=join.aliases) for join in pod.networks)
+        wished = tuple(
+            Endpoint(network=join.name, aliases=join.aliases, mac_address=join.mac_address)
+            for join in pod.networks
+        )
         return NetworkState(mac_address=pod.mac, endpoints=wished)
     first = pod.attachments[0]
     endpoints = tuple(_endpoint(each) for each in pod.attachments)

@@ -51,7 +51,11 @@ def dump(document: Mapping[str, Any]) -> bytes:
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace the file atomically, readable by its owner only; a symbolic link stays one."""
+    replace(path, dump(document))
+
+
+def replace(path: Path, data: bytes) -> None:
+    """The file is replaced atomically, readable by its owner only; a symbolic link stays one."""
     import tempfile
 
     target = path.resolve()
@@ -59,7 +63,7 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".config-", delete=False) as file:
             try:
-                file.write(dump(document))
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).replace(target)

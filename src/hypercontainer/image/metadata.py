@@ -5,6 +5,7 @@
     tag         canonical reference -> image
     repo_digest repository@digest -> image, as it was pulled or pushed
     verified    what signatures of an image were found to be as asked, by what was asked
+    tagged      image -> when a reference last came to lead to it
     coming      image -> the reference by which its layers come while it is used already; and why they will not
 
 Invariant: an image is here whole, with blobs for all its layers, or it is in ``coming``, or not at all; each change
@@ -32,11 +33,15 @@ from hypercontainer.linux import disk
 from hypercontainer.linux.reserve import Reserve
 
 SCHEMA_VERSION = 2
-# Later than the schema, and of no matter to a release that does not know it.
+# Later than the schema, and of no matter to a release that does not know them.
 _COMING = """
 CREATE TABLE IF NOT EXISTS coming (
     image_id TEXT PRIMARY KEY REFERENCES image(id) ON DELETE CASCADE, reference TEXT NOT NULL,
     fault TEXT NOT NULL DEFAULT '') WITHOUT ROWID
+"""
+_TAGGED = """
+CREATE TABLE IF NOT EXISTS tagged (
+    image_id TEXT PRIMARY KEY REFERENCES image(id) ON DELETE CASCADE, at TEXT NOT NULL) WITHOUT ROWID
 """
 _SCHEMA = """
 CREATE TABLE image (
@@ -121,6 +126,7 @@ class Metadata:
         if version < SCHEMA_VERSION:
             self._migrate()
         self._db.execute(_COMING)
+        self._db.execute(_TAGGED)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -234,7 +240,12 @@ class Metadata:
             self._point(image_id, tags, digests)
 
     def _point(self, image_id: str, tags: Iterable[str], digests: Iterable[tuple[str, str]]) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO tag VALUES (?, ?)", [(tag, image_id) for tag in tags])
+        rows = [(tag, image_id) for tag in tags if self.by_tag(tag) != image_id]
+        self._db.executemany("INSERT OR REPLACE INTO tag VALUES (?, ?)", rows)
+        if rows:
+            self._db.execute(
+                "INSERT OR REPLACE INTO tagged VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", (image_id,)
+            )
         self._db.executemany(
             "INSERT OR REPLACE INTO repo_digest VALUES (?, ?, ?)",
             [(name, digest, image_id) for name, digest in digests],
@@ -276,6 +287,7 @@ class Metadata:
             digests = self._rows(
                 "SELECT name, digest FROM repo_digest WHERE image_id = ? ORDER BY name, digest", image_id
             )
+            tagged = self._one("SELECT at FROM tagged WHERE image_id = ?", image_id)
             coming = self._rows("SELECT fault FROM coming WHERE image_id = ?", image_id)
         document, fault = _document(record)
         fault = fault or (coming[0][0] if coming else "")
@@ -297,6 +309,7 @@ class Metadata:
             artifact_type=record.artifact_type,
             fault=fault,
             coming=bool(coming),
+            tagged=tagged or "",
         )
 
     def _layers(self, image_id: str) -> tuple[Layer, ...]:

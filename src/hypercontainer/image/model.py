@@ -124,6 +124,7 @@ class Image:
     # Why it cannot be used, of one that was stored when more was taken, or whose layers proved wrong: it can be removed
     fault: str = ""
     coming: bool = False  # it is used while its layers come
+    tagged: str = ""  # when a reference last came to lead to it, RFC 3339; "": before that was written down
 
     @property
     def short_id(self) -> str:

@@ -27,6 +27,10 @@ _ARCHITECTURES = {
     "ppc64el": "ppc64le",
 }
 _VARIANTS = {"armhf": "v7", "armv7l": "v7", "armel": "v6"}
+# Architectures that can be said without a system.
+_KNOWN = frozenset(
+    "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm".split()
+)
 # What a platform without a variant means.
 _IMPLIED = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
 # Whose programs a machine runs as well.
@@ -73,7 +77,12 @@ def parse(text: str) -> Platform:
             f"{text!r} is not OS/ARCHITECTURE[/VARIANT]", field="platform", takes="such as linux/amd64"
         )
     if len(parts) == 1:
-        return normalized("linux", parts[0])
+        found = normalized("linux", parts[0])
+        if found.architecture not in _KNOWN:
+            raise InvalidArgument(
+                f"{text!r} is no architecture", field="platform", takes="such as linux/amd64"
+            )
+        return found
     return normalized(*parts)
 
 

@@ -39,7 +39,7 @@ def image(found: dict[str, Any]) -> dict[str, Any]:
             "Type": "layers",
             "Layers": (document.get("rootfs") or {}).get("diff_ids", found["layers"]),
         },
-        "Metadata": {"LastTagTime": NEVER},
+        "Metadata": {"LastTagTime": found.get("tagged") or NEVER},
         "Descriptor": {"digest": found["manifest_digest"]},
     }
 

@@ -40,7 +40,7 @@ def first(found: dict[str, Any], pod: str) -> dict[str, Any]:
 def places(found: dict[str, Any], pod: str, names: Sequence[str]) -> dict[str, Any]:
     """By network, of an ``Inspect`` or a ``PodInspect``; ``names``: of it, its own first; the
     aliases come behind that."""
-    joins = found["spec"]["networks"]
+    joins = found.get("joins") or found["spec"]["networks"]
     live = {endpoint["network"]: endpoint for endpoint in found["network"].get("endpoints", ())}
     known = found.get("networks", () if live else [join["name"] for join in joins])
     return {name: _place(live.get(name), _asked(joins, name, live), pod, names) for name in [*live, *known]}
@@ -68,7 +68,7 @@ def _place(
     named = bool(at.get("network_id"))
     return {
         "IPAMConfig": {key: value for key, value in static.items() if value} or None,
-        "Links": None,
+        "Links": list(asked.get("links", ())) or None,
         "Aliases": aliases or None,
         "DriverOpts": None,
         "GwPriority": asked.get("priority", 0),

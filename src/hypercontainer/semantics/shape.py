@@ -22,15 +22,16 @@ NEVER = "0001-01-01T00:00:00Z"
 
 def _state(found: dict[str, Any]) -> dict[str, Any]:
     status = found["state"]
+    runs = status in ("running", "paused")
     return {
         "Status": status,
-        "Running": status in ("running", "paused"),
+        "Running": runs,
         "Paused": status == "paused",
         "Restarting": status == "restarting",
         "OOMKilled": found["oom_killed"],
         "Dead": status == "dead",
         "Pid": found["pid"],
-        "ExitCode": found["exit_status"],
+        "ExitCode": 0 if runs else found["exit_status"],
         "Error": found["error"],
         "Message": found.get("message", ""),
         "StartedAt": found["started"] or NEVER,
@@ -137,7 +138,7 @@ def _host_config_of(found: dict[str, Any]) -> dict[str, Any]:
         "GroupAdd": spec["groups"] or None,
         "IpcMode": "private",
         "Cgroup": "",
-        "Links": spec.get("links") or None,
+        "Links": [_link(text, found["name"]) for text in spec.get("links", ())] or None,
         "OomScoreAdj": spec["oom_score_adj"],
         "PidMode": spec["pid_mode"],
         "Privileged": spec["privileged"],
@@ -159,6 +160,12 @@ def _host_config_of(found: dict[str, Any]) -> dict[str, Any]:
         **({"Annotations": spec["annotations"]} if spec["annotations"] else {}),
         "Umask": spec.get("umask"),
     }
+
+
+def _link(text: str, own: str) -> str:
+    """As Docker has it, with who has this name for another."""
+    name, _, alias = text.partition(":")
+    return f"/{name}:/{own}/{alias or name}"
 
 
 def _names(spec: dict[str, Any]) -> dict[str, Any]:

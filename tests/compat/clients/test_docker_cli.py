@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import docker_help
 from docker_clients import Clients
 from docker_sdk import clear, sdk_of
 from soak import rounds
@@ -32,6 +33,18 @@ VARIES = (
     (re.compile(r"127\.0\.0\.1:\d{5}"), "ADDRESS"),
     (re.compile(r" {2,}"), "  "),
 )
+# What cli.txt has no line for, and why.
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("builder", "buildx", "bake", "build", "image build"), "builds: tests/vm/test_docker_build.py"
+    ),
+    "compose": "a program of its own: test_compose.py",
+    "context": "files of the client's own: test_tls.py has one",
+    "manifest": "asks registries itself",
+    "trust": "asks registries itself, and signs",
+    "help": "asks nobody",
+}
+UNTRIED = {"help"}  # of every command
 # In `make test`; `make soak` has all.
 QUICK = ("added processes",)
 
@@ -75,11 +88,26 @@ def outcome(clients: Clients, line: Line, folder: Path) -> Outcome:
     words = [word.replace("$T", str(folder)) for word in shlex.split(line.words)]
     done = clients.docker(*words, check=False)
     text = done.stdout.decode(errors="replace").replace(str(folder), "$T") if done.returncode == 0 else ""
-    lines = [each.rstrip() for each in text.splitlines()]
-    text = "\n".join(sorted(lines) if words[0] == "diff" else lines)  # dockerd's order there is any
     for pattern, word in VARIES:
         text = pattern.sub(word, text)
-    return Outcome(done.returncode, text)
+    lines = [each.rstrip() for each in text.splitlines()]
+    if {"diff", "prune"} & {*words[:2]}:  # dockerd's order there is any
+        lines.sort()
+    return Outcome(done.returncode, "\n".join(lines))
+
+
+def test_every_command_is_tried_with_every_option(tmp_path: Path) -> None:
+    """As the command line itself tells of them."""
+    known = docker_help.commands(Clients(tmp_path / "no-daemon", tmp_path), ELSEWHERE)
+    tried: dict[str, set[str]] = {command.name: set() for command in known.values()}
+    for line in (line for story in STORIES.values() for line in story):
+        words = shlex.split(line.words)
+        path = next((path for n in (3, 2, 1) if (path := tuple(words[:n])) in known), None)
+        if path is not None:
+            tried[known[path].name] |= {"", *known[path].used(words[len(path) :])}
+    wanted = {command.name: {"", *command.options} - UNTRIED for command in known.values()}
+    missing = {name: sorted(left) for name in wanted if (left := wanted[name] - tried[name])}
+    assert not missing
 
 
 @pytest.mark.parametrize("story", STORIES if rounds(short=0, soak=1) else QUICK)

@@ -47,6 +47,34 @@ def test_a_context_is_made_as_docker_makes_one(run: Run, capsys: Capture, config
     assert written(meta(config, "other"))["Name"] == "other"
 
 
+def test_one_over_tls_has_its_certificates(run: Run, capsys: Capture, config: Path, tmp_path: Path) -> None:
+    words, files = ["--host", "tcp://far.example:2376"], ("ca", "cert", "key")
+    for name in files:
+        (tmp_path / name).write_text(f"{name} of mine")
+        words += [f"--{name}", str(tmp_path / name)]
+    assert run("context", "create", "far", *words) == 0
+    host = written(meta(config, "far"))["Endpoints"]["docker"]["Host"]
+    assert host == "tcp://far.example:2376"
+    folder = Path(str(meta(config, "far").parent).replace("/meta/", "/tls/")) / "docker"
+    assert {each.name: each.read_text() for each in folder.iterdir()} == {
+        f"{name}.pem": f"{name} of mine" for name in files
+    }
+    assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
+    assert run("context", "create", "far") == 0
+    assert not folder.parent.exists()
+    assert run("context", "use", "far", *words) == 0
+    assert run("context", "rm", "far") == 0
+    assert not folder.parent.exists()
+    for wrong in (
+        words[:2],
+        words[2:],
+        [*words[:-1], str(tmp_path / "nothing")],
+        ["--host", "ssh://far", *words[2:]],
+    ):
+        assert run("context", "create", "far", *wrong) == 1
+    assert not meta(config, "far").exists()
+
+
 def test_use_and_rm_leave_the_rest_of_the_configuration(run: Run, capsys: Capture, config: Path) -> None:
     config.parent.mkdir()
     config.write_text('{"auths": {"r.io": {}}, "currentContext": "mine"}')

@@ -272,7 +272,7 @@ async def test_volumes_of_another_container(docker: DockerClient) -> None:
             ("/d", "n", True),
         ]
         got = await created(docker, {"Image": "busybox", "HostConfig": {"VolumesFrom": ["nobody"]}})
-        assert (got.status, got.message) == (404, "No such container: nobody")
+        assert (got.status, got.message) == (400, "No such container: nobody")
 
 
 async def test_ports(docker: DockerClient) -> None:
@@ -344,7 +344,8 @@ async def test_links_and_devices(docker: DockerClient) -> None:
         spec = await spec_of(
             docker,
             {
-                "Links": ["/db:/web/sql"],
+                "NetworkMode": "back",
+                "Links": ["/db:/web/sql", "db:sql"],
                 "Devices": [
                     {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"},
                     {"PathOnHost": "/dev/net/tun", "PathInContainer": "/dev/tun"},
@@ -352,8 +353,41 @@ async def test_links_and_devices(docker: DockerClient) -> None:
             },
             NetworkingConfig={"EndpointsConfig": {"back": {"Links": ["db:sql", "db:db-1"]}}},
         )
-        assert spec.links == ("db:sql", "db:db-1")
+        assert spec.links == ()  # said of the network as well
+        assert spec.networks == (Join("back", links=("db:sql", "db:db-1")),)
         assert spec.devices == ("/dev/fuse", "/dev/net/tun:/dev/tun")
+
+
+async def test_links_of_the_default_network(docker: DockerClient) -> None:
+    """To who is there, by any of its names."""
+    async with docker.served():
+        known = await (await docker.engine.containers.held("web")).inspect()
+        spec = await spec_of(docker, {"NetworkMode": "default", "Links": [known.id, "web:"]})
+        assert spec.links == (f"{known.name}:{known.id}", "web:web")
+        body = {"Image": "busybox", "HostConfig": {"Links": ["nosuch:a"]}}
+        got = await docker.ask("POST", "/containers/create", body)
+        assert (got.status, got.message) == (
+            400,
+            "could not get container for nosuch: No such container: nosuch",
+        )
+
+
+async def test_lists_are_shown_with_all_fields(docker: DockerClient) -> None:
+    host = {
+        "NetworkMode": "default",
+        "Devices": [{"PathOnHost": "/dev/fuse"}],
+        "Ulimits": [{"Name": "nofile", "Soft": 5}],
+        "BlkioWeightDevice": [{"Path": "/dev/vda"}],
+    }
+    async with docker.served():
+        await spec_of(docker, host)
+        said = docker.engine.containers.known[-1].said["HostConfig"]
+    assert {name: said.get(name) for name in host} == {
+        "NetworkMode": None,
+        "Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "", "CgroupPermissions": ""}],
+        "Ulimits": [{"Name": "nofile", "Soft": 5, "Hard": 0}],
+        "BlkioWeightDevice": [{"Path": "/dev/vda", "Weight": 0}],
+    }
 
 
 async def test_a_mac_address_of_all(docker: DockerClient) -> None:

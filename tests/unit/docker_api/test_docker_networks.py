@@ -237,9 +237,9 @@ ERRORS: list[tuple[str, str, Any, int, str]] = [
     (
         "POST",
         "/networks/back/connect",
-        {"Container": "web", "EndpointConfig": {"Links": ["a:b"]}},
+        {"Container": "web", "EndpointConfig": {"DriverOpts": {"a": "b"}}},
         501,
-        "links: containers find one another by the names of a network",
+        "network back: DriverOpts: the driver has no options",
     ),
     ("POST", "/networks/create", {"Name": "back"}, 409, "network with name back already exists"),
     ("POST", "/networks/create", {}, 400, "a network needs a name"),

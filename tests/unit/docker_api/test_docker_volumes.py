@@ -125,6 +125,13 @@ ERRORS: list[tuple[str, str, Any, int, str]] = [
     (
         "POST",
         "/volumes/create",
+        {"Name": "x", "ClusterVolumeSpec": {}},
+        503,
+        "This node is not a swarm manager.",
+    ),
+    (
+        "POST",
+        "/volumes/create",
         {"Name": "x", "Driver": "weird"},
         404,
         'create x: error looking up volume plugin weird: plugin "weird" not found',

@@ -256,6 +256,8 @@ async def test_exec(docker: DockerClient) -> None:
         assert (found["ID"], found["ProcessConfig"]["entrypoint"]) == (identifier, "id")
         assert (await docker.ask("GET", "/exec/nope/json")).message == "No such exec instance: nope"
         assert (await docker.ask("POST", "/containers/web/exec", {"Cmd": []})).status == 400
+        refused = await docker.ask("POST", "/containers/web/exec", {"Cmd": ["id"], "User": "nosuch"})
+        assert (refused.status, refused.message) == (400, "unable to find user nosuch")
         assert (await docker.ask("POST", "/containers/web/exec", b"{")).status == 400
         assert (await docker.ask("POST", "/containers/web/exec")).status == 400
 
@@ -277,6 +279,53 @@ async def test_a_program_that_is_not_there_is_said_on_the_output(docker: DockerC
         refused = await docker.ask("POST", f"/exec/{held.id}/start", {"Detach": True})
         assert refused.status == 400
         assert "executable file not found" in refused.message
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_a_terminals_input_does_not_end_with_a_clients(docker: DockerClient, tty: bool) -> None:
+    """docker run -it has ended its own when it is left by its keys."""
+    async with docker.served():
+        body = {"Cmd": ["cat"], "AttachStdin": True, "Tty": tty}
+        made = await docker.ask("POST", "/containers/web/exec", body)
+        held = await docker.engine.execs.held(made.json["Id"])
+        attachment = FakeAttachment()
+        attachment.tty = tty
+
+        async def start() -> FakeAttachment:
+            return attachment
+
+        held.start = start
+        got = await docker.hijack("POST", f"/exec/{held.id}/start", {"Tty": tty})
+        got.writer.write(b"typed")
+        got.writer.write_eof()
+        while attachment.input != b"typed":
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        attachment.finish()
+        await got.reader.read()
+        got.writer.close()
+        assert attachment.input_ended.is_set() is not tty
+
+
+async def test_a_terminal_whose_process_has_ended_needs_no_size(docker: DockerClient) -> None:
+    async with docker.served():
+        made = await docker.ask("POST", "/containers/web/exec", {"Cmd": ["tty"], "Tty": True})
+        held = await docker.engine.execs.held(made.json["Id"])
+        attachment = FakeAttachment()
+
+        async def start() -> FakeAttachment:
+            return attachment
+
+        async def resize(rows: int, columns: int) -> None:
+            attachment.outputs[1].put_nowait(b"/dev/pts/0\r\n")
+            attachment.finish()
+            raise GuestError("it has exited", errno=ENOENT, operation="process resize")
+
+        held.start, held.resize = start, resize
+        got = await docker.hijack("POST", f"/exec/{held.id}/start", {"Tty": True, "ConsoleSize": [24, 80]})
+        assert await got.frame() == (1, b"/dev/pts/0\r\n")
+        got.writer.close()
 
 
 async def test_a_process_is_begun_when_the_client_has_the_head(docker: DockerClient) -> None:

@@ -32,7 +32,7 @@ def test_spellings() -> None:
     assert parse("linux/x86_64") == Platform("linux", "amd64")
     assert str(parse("linux/arm/7")) == "linux/arm"
     assert str(parse("linux/arm/v6")) == "linux/arm/v6"
-    for bad in ("", "a/b/c/d", "linux/", "lin ux/amd64"):
+    for bad in ("", "a/b/c/d", "linux/", "lin ux/amd64", "nosuch"):
         with pytest.raises(InvalidArgument):
             parse(bad)
 

@@ -80,6 +80,18 @@ def test_retagging_leaves_the_old_image_dangling_and_prune_takes_it(store: Image
     assert [image.id for image in store.list()] == [new.id]
 
 
+def test_when_it_got_a_name_is_known(store: ImageStore, add: Any) -> None:
+    image = add(b"a", "app:1")
+    first = image.tagged
+    assert first.endswith("Z")
+    store.tag("app:1", "app:2")
+    second = store.get("app:1").tagged
+    assert second >= first
+    store.remove("app:2")
+    assert store.get("app:1").tagged == second
+    assert add(b"a").tagged == second
+
+
 def test_rmi_untags_until_the_last_name(store: ImageStore, add: Any) -> None:
     image = add(b"a", "app:1", "app:2", "other:1")
     _, blob = store.layer_blob(image, 0)

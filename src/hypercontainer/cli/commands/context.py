@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from hypercontainer.cli import contexts
-from hypercontainer.cli.options import Call, Command
+from hypercontainer.cli.options import Call, Command, text
 from hypercontainer.cli.session import tell
-from hypercontainer.errors import NotSupported
+from hypercontainer.errors import InvalidArgument, NotSupported
 
+_TCP = "tcp://"
+_MATERIAL = ("ca.pem", "cert.pem", "key.pem")  # as Docker calls the files
 _FIRST = ("DOCKER_HOST", "DOCKER_CONTEXT")  # what Docker's clients go by before a context that is in use
 
 
@@ -22,20 +25,40 @@ def _host(call: Call) -> str:
     return host
 
 
+def _make(call: Call) -> str:
+    """Its name."""
+    name, host = _name(call), call.options.text("host")
+    said = {file: call.options.text(file.removesuffix(".pem")) for file in _MATERIAL}
+    if not host and any(said.values()):
+        raise InvalidArgument("TLS is for a hyperd that is reached over TCP", hint="--host tcp://HOST:PORT")
+    if host and not (host.startswith(_TCP) and all(said.values())):
+        raise InvalidArgument(
+            f"--host {host}: hyperd is reached so over TLS alone",
+            hint="--host tcp://HOST:PORT --ca FILE --cert FILE --key FILE",
+        )
+    material = {file: _read(path) for file, path in said.items()} if host else {}
+    contexts.make(name, host or _host(call), material)
+    return name
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"read {path}: {error.strerror}") from error
+
+
 def _name(call: Call) -> str:
     return call.arguments[0] if call.arguments else contexts.NAME
 
 
 def create(call: Call) -> int:
-    name = _name(call)
-    contexts.make(name, _host(call))
-    print(name)
+    print(_make(call))
     return 0
 
 
 def use(call: Call) -> int:
-    name = _name(call)
-    contexts.make(name, _host(call))
+    name = _make(call)
     contexts.use(name)
     print(name)
     for variable in _FIRST:
@@ -58,12 +81,23 @@ def show(call: Call) -> int:
 
 _WHAT = """A context is how Docker's clients find a daemon: docker, compose, buildx, Docker's SDKs and testcontainers
 go by it. NAME is 'hyper', if none is said."""
+_REMOTE = (
+    text("--host", "tcp://HOST:PORT", "a hyperd elsewhere, over TLS, in place of this one"),
+    text("--ca", "FILE", "who has signed its certificate"),
+    text("--cert", "FILE", "your own certificate"),
+    text("--key", "FILE", "the key of your certificate"),
+)
 CREATE = Command(
     create,
     "[NAME]",
     count=(0, 1),
     text=f"Prints its name.\n{_WHAT}",
-    examples=("hyper context create", "docker --context hyper ps"),
+    examples=(
+        "hyper context create",
+        "docker --context hyper ps",
+        "hyper context create far --host tcp://far.example:2376 --ca ca.pem --cert me.pem --key me.key",
+    ),
+    options=_REMOTE,
 )
 USE = Command(
     use,
@@ -73,6 +107,7 @@ USE = Command(
 context's name, which is made where there is none.
 {_WHAT}""",
     examples=("hyper context use",),
+    options=_REMOTE,
 )
 RM = Command(
     remove,

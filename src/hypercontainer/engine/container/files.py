@@ -11,11 +11,11 @@ from functools import partial
 
 from hypercontainer.contract.answers import FileFacts
 from hypercontainer.engine.container.inside import NO_ERRNO, Inside, beginning, end_of, refusal
-from hypercontainer.engine.pipes import Pieces
+from hypercontainer.engine.pipes import Pieces, pieces_of
 from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 
-READ, WRITE = "hyper-read", "hyper-write"
+READ, WRITE, USER = "hyper-read", "hyper-write", "hyper-user"
 HEAD_MAX_BYTES = 64
 HEAD = re.compile(rb"([0-7]{1,4}) ([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,19})\n")
 MAX_ID = 2**32 - 2  # the last one is "as it is" to the kernel
@@ -56,6 +56,12 @@ class Files:
         status, words = await self._inside.feed(content, WRITE, path, f"{mode:o}", str(uid), str(gid))
         if status:
             raise self._refused(path, status, words)
+
+    async def check_user(self, user: str) -> None:
+        """InvalidArgument, in Docker's words, where its passwd and group files have none of this name."""
+        status, words = await self._inside.feed(pieces_of(b""), USER, user)
+        if status:
+            raise InvalidArgument(words)
 
     async def _failure(self, path: str, attachment: ProcessAttachment) -> HyperError:
         return self._refused(path, *await end_of(attachment))

@@ -60,6 +60,11 @@ class Visited(Facts):
         self._running()
         await self._files.write(path, content, mode=mode, uid=uid, gid=gid)
 
+    async def check_user(self, user: str) -> None:
+        """InvalidArgument where a container that runs has no user (``USER[:GROUP]``) of this name."""
+        self._running()
+        await self._files.check_user(user)
+
     async def beside(self, *command: str, stdin: bool = False) -> ProcessAttachment:
         """A program that hyperstart is, where the files of a container are that runs."""
         self._running()

@@ -52,6 +52,7 @@ from hypercontainer.network import addresses
 from hypercontainer.network.dns.server import Server
 from hypercontainer.network.dns.upstream import Upstream
 from hypercontainer.network.parts import Bridge, Fabric, Place
+from hypercontainer.semantics.links import links
 
 AUTO = "auto"
 TRIES = 8  # to have a subnet that nobody else takes meanwhile
@@ -285,6 +286,7 @@ class Networks:
         return tuple([await self.checked_join(join, later=later) for join in joins])
 
     async def checked_join(self, join: Join, *, later: bool = False) -> Join:
+        links(join.links)
         if is_cni([join]):
             return await self.cni.checked_join(join)
         check_mac(join.mac_address or None)

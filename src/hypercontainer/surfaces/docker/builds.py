@@ -167,7 +167,10 @@ async def prune(call: Call) -> Reply:
     query = call.query
     kept = query.number("reserved-space") or query.number("keep-storage")
     pruned = await call.engine.builds.prune(
-        filters=query.filters(), all_of_it=query.flag("all"), keep_bytes=kept, asked_by=call.peer_uid
+        filters=query.filters(pruning=True),
+        all_of_it=query.flag("all"),
+        keep_bytes=kept,
+        asked_by=call.peer_uid,
     )
     return found({"CachesDeleted": list(pruned.caches or ()), "SpaceReclaimed": pruned.reclaimed_bytes})
 

@@ -138,7 +138,7 @@ async def remove(call: Call) -> Reply:
 
 
 async def prune(call: Call) -> Reply:
-    removed, freed = await call.engine.containers.prune(filters=call.query.filters())
+    removed, freed = await call.engine.containers.prune(filters=call.query.filters(pruning=True))
     return found({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hypercontainer.contract.answers import Inspect
+from hypercontainer.contract.networks import DEFAULT
 from hypercontainer.contract.spec import ContainerSpec, PodSpec
 from hypercontainer.contract.volumes import HostPath
 from hypercontainer.engine.names import NAME
@@ -40,7 +41,11 @@ async def _others(call: Call, host: HostConfig | None) -> dict[str, ContainerSpe
 
 
 async def _inspected(call: Call, name: str) -> Inspect:
-    return await (await call.container(name)).inspect()
+    """Another container.  Where there is none that is no 404: of this call clients take one for a missing image."""
+    try:
+        return await (await call.container(name)).inspect()
+    except NotFound as error:
+        raise InvalidArgument(error.message) from None
 
 
 async def _created(call: Call, wish: Wish) -> tuple[str, tuple[str, ...]]:
@@ -53,6 +58,7 @@ async def _created(call: Call, wish: Wish) -> tuple[str, tuple[str, ...]]:
                 f"HostConfig.PidMode container:{wish.joins}: it keeps its processes to itself since it was created"
             )
         spec = msgspec.structs.replace(spec, pod=other.pod)
+    spec = await _linked(call, spec)
     try:
         made = await call.engine.containers.create(
             spec, asked_by=call.peer_uid, said=wish.said, networks_later=True, couple=_pod(wish)
@@ -62,6 +68,20 @@ async def _created(call: Call, wish: Wish) -> tuple[str, tuple[str, ...]]:
     except NameTaken as error:
         raise await name_taken(call, spec.name or "") from error
     return made.id, made.warnings
+
+
+async def _linked(call: Call, spec: ContainerSpec) -> ContainerSpec:
+    """In the default network a link is to a container that is there, whatever it is called by."""
+    if spec.networks and spec.networks[0].name != DEFAULT:
+        return spec
+    links = []
+    for name, _, alias in (link.partition(":") for link in spec.links):
+        try:
+            other = await _inspected(call, name)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"could not get container for {name}: {error.message}") from None
+        links.append(f"{other.name}:{alias or name}")
+    return msgspec.structs.replace(spec, links=tuple(links))
 
 
 async def _missing(call: Call, spec: ContainerSpec, error: NotFound) -> HyperError:

@@ -27,22 +27,26 @@ class Endpoint(Struct, frozen=True, rename="pascal"):
     options: dict[str, str] | None = field(default=None, name="DriverOpts")
 
 
-def join_of(network: str, endpoint: Endpoint | None) -> Join:
-    if endpoint is None:
-        return Join(network)
+def join_of(network: str, endpoint: Endpoint) -> Join:
     wished = endpoint.addresses or Addresses()
     for given, why in (
-        (endpoint.links, "links: containers find one another by the names of a network"),
-        (wished.link_local, "link-local addresses: a pod has the address that its network gives it"),
-        (endpoint.options, "options of a driver: the driver has none for a single container"),
+        (wished.link_local, "LinkLocalIPs: addresses of the link are the guest's own"),
+        (endpoint.options, "DriverOpts: the driver has no options for a single container"),
     ):
         if given:
-            raise NotSupported(why)
+            raise NotSupported(f"network {network}: {why}")
     return Join(
         network,
-        aliases=tuple(endpoint.aliases or ()),
+        aliases=tuple(dict.fromkeys(endpoint.aliases or ())),
         ip=wished.ipv4 or "",
         ip6=wished.ipv6 or "",
         mac_address=endpoint.mac_address or "",
         priority=endpoint.priority or 0,
+        links=links_of(endpoint.links),
     )
+
+
+def links_of(typed: Words) -> tuple[str, ...]:
+    """Those of the default network have slashes in some clients; an alias that is empty is none."""
+    parts = [text.removesuffix(":").split(":") for text in typed or ()]
+    return tuple(dict.fromkeys(":".join(part.rpartition("/")[2] for part in each) for each in parts))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+
 from msgspec import Struct
 
 from hypercontainer.contract.spec import ExecSpec
 from hypercontainer.engine.container.container import Container
 from hypercontainer.engine.interface import Attachment
 from hypercontainer.engine.sandbox.execs import Exec
-from hypercontainer.errors import Conflict, InvalidArgument
+from hypercontainer.errors import Conflict, HyperError, InvalidArgument
 from hypercontainer.surfaces.docker.call import Call, done, found
 from hypercontainer.surfaces.docker.containers import size_of
 from hypercontainer.surfaces.docker.streams import STDERR, STDOUT, LaterSession, Wish, hijacked
 from hypercontainer.surfaces.http.answers import Answer, Reply
 
 Size = tuple[int, int]  # rows, columns
+_NUMBERS = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")  # of a user, who need not be in any file
 
 
 class ExecBody(Struct, rename="pascal"):
@@ -55,6 +59,8 @@ async def create(call: Call) -> Reply:
         columns=columns,
     )
     container = await call.entered()
+    if body.user and not _NUMBERS.fullmatch(body.user):
+        await container.check_user(body.user)
     return found({"Id": await container.exec_create(spec)}, 201)
 
 
@@ -73,8 +79,9 @@ async def start(call: Call) -> Answer:
 async def _started(held: Exec, body: StartBody) -> Attachment:
     attachment = await held.start()
     assert attachment is not None  # its specification does not say that nobody wants to be attached
-    if body.console_size and held.spec.tty:
-        await held.resize(*body.console_size)
+    if held.spec.tty and body.console_size and any(body.console_size):
+        with contextlib.suppress(HyperError):  # it has ended already
+            await held.resize(*body.console_size)
     return attachment
 
 

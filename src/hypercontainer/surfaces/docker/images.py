@@ -106,7 +106,7 @@ async def _in_use(call: Call, error: ImageInUse, force: bool) -> Conflict:
 
 
 async def prune(call: Call) -> Reply:
-    filters = call.query.filters()
+    filters = call.query.filters(pruning=True)
     named = filters.pop("dangling", ("true",))
     gone = await call.engine.system.prune_images(
         all=not any(value in ("true", "1") for value in named), filters=filters

@@ -40,6 +40,7 @@ def shown(inspected: Inspect) -> dict[str, Any]:
     if mac := inspected.spec.mac_address:
         made["Config"]["MacAddress"] = mac
     host, asked = made["HostConfig"], inspected.asked.get("HostConfig", {})
+    made["Mounts"] += in_memory(inspected)
     del host["Umask"]
     privileged = inspected.spec.privileged
     host |= {
@@ -50,6 +51,13 @@ def shown(inspected: Inspect) -> dict[str, Any]:
         "ConsoleSize": asked.get("ConsoleSize", [0, 0]),
     }
     return made
+
+
+def in_memory(inspected: Inspect) -> list[dict[str, Any]]:
+    """File systems in memory that were asked for as mounts: those of ``Tmpfs`` Docker does not show so."""
+    asked = inspected.asked.get("HostConfig", {}).get("Mounts", ())
+    rest = {"Type": "tmpfs", "Source": "", "Mode": "", "RW": True, "Propagation": ""}
+    return [{**rest, "Destination": mount["Target"]} for mount in asked if mount.get("Type") == "tmpfs"]
 
 
 def _log(config: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.semantics import network_shape, shape
 from hypercontainer.surfaces.docker import versions
 from hypercontainer.surfaces.docker.call import Call, found
+from hypercontainer.surfaces.docker.inspecting import in_memory
 from hypercontainer.surfaces.docker.versions import Version
 from hypercontainer.surfaces.http.answers import Reply
 
@@ -66,6 +67,7 @@ def line(of: Inspect, image: str) -> dict[str, Any]:
     places = {
         "network": to_builtins(of.network),
         "networks": of.networks,
+        "joins": to_builtins(of.joins),
         "spec": {"networks": to_builtins(of.spec.networks)},
     }
     networks = network_shape.places(places, of.pod, (of.name,))
@@ -84,7 +86,10 @@ def line(of: Inspect, image: str) -> dict[str, Any]:
             **({"Annotations": of.spec.annotations} if of.spec.annotations else {}),
         },
         "NetworkSettings": {"Networks": {name: {**each, **_UNTOLD} for name, each in networks.items()}},
-        "Mounts": shape.mounts(to_builtins(of.spec.volumes), to_builtins(of.spec.mounts), of.disks),
+        "Mounts": [
+            *shape.mounts(to_builtins(of.spec.volumes), to_builtins(of.spec.mounts), of.disks),
+            *in_memory(of),
+        ],
         "Health": _health(of),
     }
 

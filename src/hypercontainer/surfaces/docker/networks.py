@@ -190,7 +190,7 @@ async def remove(call: Call) -> Reply:
 
 
 async def prune(call: Call) -> Reply:
-    pruned = await call.engine.networks.prune(filters=call.query.filters(), under_stopped=True)
+    pruned = await call.engine.networks.prune(filters=call.query.filters(pruning=True), under_stopped=True)
     return found({"NetworksDeleted": list(pruned.removed) or None})
 
 
@@ -199,7 +199,7 @@ async def prune(call: Call) -> Reply:
 
 async def connect(call: Call) -> Reply:
     member = call.json(Member)
-    join = join_of(call.name, member.endpoint)
+    join = join_of(call.name, member.endpoint or Endpoint())
     container = await call.container(member.container)
     with _worded(call.name):
         await call.engine.networks.connect(call.name, container.id, join=join, under_stopped=True)

@@ -10,6 +10,7 @@ import msgspec
 from hypercontainer.errors import InvalidArgument
 
 FIELDS_MAX = 1000
+WITHOUT = "label!"
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
 
@@ -46,14 +47,17 @@ class Query:
                 f"invalid value {text[:80]!r} for {name}: a whole number is wanted"
             ) from None
 
-    def filters(self) -> dict[str, tuple[str, ...]]:
-        """``{"label": {"a=b": true}}`` of Go's clients, ``{"label": ["a=b"]}`` of others."""
+    def filters(self, *, pruning: bool = False) -> dict[str, tuple[str, ...]]:
+        """``{"label": {"a=b": true}}`` of Go's clients, ``{"label": ["a=b"]}`` of others.  ``pruning``: which alone
+        knows those without a label."""
         if not (text := self.text("filters")):
             return {}
         try:
             given = msgspec.json.decode(text, type=dict[str, dict[str, bool] | list[str]])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             raise InvalidArgument("invalid filter: a JSON object of lists is wanted") from None
+        if WITHOUT in given and not pruning:
+            raise InvalidArgument(f"invalid filter '{WITHOUT}'", hint="it is of prune")
         return {name: _values(values) for name, values in given.items()}
 
 

@@ -140,7 +140,8 @@ class ProcessSession:
                 takes = await self._taken(data)
             if left:
                 return True
-        if takes:
+        # A terminal's input does not end with a client's: who has typed that it goes has ended it, too.
+        if takes and not self.tty:
             with contextlib.suppress(Conflict, StreamClosed):
                 await self._attachment.end_input()
         return False

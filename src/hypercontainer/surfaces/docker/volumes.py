@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from hypercontainer.config.loading import size
 from hypercontainer.contract.answers import VolumeInfo
@@ -15,6 +15,7 @@ from hypercontainer.contract.volumes import NfsShare
 from hypercontainer.engine.engine import Engine
 from hypercontainer.errors import InvalidArgument, NotFound
 from hypercontainer.semantics import volume_shape
+from hypercontainer.surfaces.docker import absent
 from hypercontainer.surfaces.docker.call import Call, done, found
 from hypercontainer.surfaces.http.answers import Reply
 
@@ -30,6 +31,7 @@ class Wish(Struct, frozen=True, rename="pascal"):
     driver: str | None = None
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    cluster: dict[str, Any] | None = field(default=None, name="ClusterVolumeSpec")
 
 
 async def find(call: Call) -> Reply:
@@ -60,6 +62,8 @@ def used(info: VolumeInfo, engine: Engine) -> dict[str, Any]:
 
 async def create(call: Call) -> Reply:
     wish = call.json(Wish, empty=True)
+    if wish.cluster is not None:
+        return await absent.of_swarm(call)
     name, driver = wish.name or "", wish.driver or volume_shape.DRIVER
     if driver != volume_shape.DRIVER:
         words = (
@@ -109,7 +113,7 @@ async def remove(call: Call) -> Reply:
 async def prune(call: Call) -> Reply:
     """Before 1.42, of all volumes that nobody uses."""
     everything = call.version < (1, 42)
-    pruned = await call.engine.volumes.prune(filters=call.query.filters(), all=everything)
+    pruned = await call.engine.volumes.prune(filters=call.query.filters(pruning=True), all=everything)
     return found({"VolumesDeleted": list(pruned.removed), "SpaceReclaimed": pruned.space_reclaimed_bytes})
 
 

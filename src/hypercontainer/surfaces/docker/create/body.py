@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from hypercontainer.surfaces.docker.endpoints import Endpoint
+
 Words = list[str] | str | None  # a text is one word
 Set = dict[str, Any] | None  # its keys count
 Labels = dict[str, str] | None
@@ -17,10 +19,6 @@ _WORDS = {
     "id": "ID",
     "io": "IO",
     "iops": "IOps",
-    "ipam": "IPAM",
-    "ips": "IPs",
-    "ipv4": "IPv4",
-    "ipv6": "IPv6",
     "tcp": "TCP",
     "uts": "UTS",
 }
@@ -58,16 +56,25 @@ class PortBinding(_Lenient):
     host_port: str | int | None = None
 
 
-class Ulimit(_Lenient):
+class _Whole(Struct, rename=_docker, kw_only=True):
+    """Shown again with all its fields, whichever were said."""
+
+
+class Ulimit(_Whole):
     name: str = ""
     soft: int = 0
     hard: int = 0
 
 
-class Device(_Lenient):
+class Device(_Whole):
     path_on_host: str = ""
-    path_in_container: str | None = None
-    cgroup_permissions: str | None = None
+    path_in_container: str | None = ""
+    cgroup_permissions: str | None = ""
+
+
+class WeightDevice(_Whole):
+    path: str = ""
+    weight: int = 0
 
 
 class BindOptions(_Lenient):
@@ -112,21 +119,6 @@ class Mount(_Lenient):
     tmpfs_options: TmpfsOptions | None = None
 
 
-class IPAMConfig(_Lenient):
-    ipv4_address: str | None = None
-    ipv6_address: str | None = None
-    link_local_ips: list[str] | None = None
-
-
-class Endpoint(_Lenient):
-    ipam_config: IPAMConfig | None = None
-    links: list[str] | None = None
-    aliases: list[str] | None = None
-    mac_address: str | None = None
-    driver_opts: Labels = None
-    gw_priority: int | None = None
-
-
 class NetworkingConfig(_Lenient):
     endpoints_config: dict[str, Endpoint | None] | None = None
 
@@ -139,7 +131,7 @@ class Resources(_Lenient):
     nano_cpus: int | None = None
     cgroup_parent: str | None = None
     blkio_weight: int | None = None
-    blkio_weight_device: list[Any] | None = None
+    blkio_weight_device: list[WeightDevice] | None = None
     blkio_device_read_bps: list[Any] | None = None
     blkio_device_write_bps: list[Any] | None = None
     blkio_device_read_iops: list[Any] | None = None

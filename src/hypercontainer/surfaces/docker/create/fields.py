@@ -109,8 +109,8 @@ def _fate(line: str) -> Fate:
 
 FATES: Final = {fate.name: fate for fate in map(_fate, filter(None, _TABLE.splitlines()))}
 _NOTHING: Final[tuple[Any, ...]] = (None, "", 0, [], {})
-# Changed by an update, and shown as they are then.
-CHANGING: Final = frozenset({"CpuShares", "Memory", "NanoCpus", "PidsLimit", "RestartPolicy"})
+# Changed by an update or a rename, and shown as they are then.
+CHANGING: Final = frozenset({"CpuShares", "Links", "Memory", "NanoCpus", "PidsLimit", "RestartPolicy"})
 
 
 def given(host: Resources) -> dict[str, Any]:
@@ -118,6 +118,8 @@ def given(host: Resources) -> dict[str, Any]:
     said = {name: value for name, value in msgspec.to_builtins(host).items() if value not in _NOTHING}
     if said.get("MemorySwappiness") == -1:  # as the command line says nothing
         del said["MemorySwappiness"]
+    if said.get("NetworkMode") == "default":  # what that is, is shown
+        del said["NetworkMode"]
     return said
 
 

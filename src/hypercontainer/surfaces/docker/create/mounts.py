@@ -204,6 +204,8 @@ def _named(mount: body.Mount, target: str) -> _Wish:
     options = mount.volume_options or body.VolumeOptions()
     if mount.source and not NAME.fullmatch(mount.source):
         raise _bad(mount, f"{mount.source!r} is no name of a volume")
+    if mount.read_only and not mount.source:
+        raise _bad(mount, "must not set ReadOnly mode when using anonymous volumes")
     made = NamedVolume(
         mount.source or "",
         labels=options.labels or {},

@@ -11,7 +11,8 @@ from hypercontainer.contract import ports
 from hypercontainer.contract.networks import DEFAULT, NONE, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import InvalidArgument, NotSupported
-from hypercontainer.surfaces.docker.create.body import Body, Endpoint, HostConfig, IPAMConfig, PortBinding
+from hypercontainer.surfaces.docker.create.body import Body, HostConfig, PortBinding
+from hypercontainer.surfaces.docker.endpoints import Endpoint, join_of, links_of
 
 CONTAINER: Final = "container:"
 _PLAIN: Final = ("", "default", DEFAULT)
@@ -37,15 +38,14 @@ def fields(given: Body, host: HostConfig) -> dict[str, Any]:
         "ports": tuple(_bindings(host.port_bindings or {})),
         "publish_all": bool(host.publish_all_ports),
         "expose": _exposed(given),
-        "links": _links(host, endpoints.values()),
+        "links": _links(host, made.get("networks", ())),
     }
 
 
-def _links(host: HostConfig, endpoints: Iterable[Endpoint | None]) -> tuple[str, ...]:
-    """Those of the default network have slashes in some clients."""
-    typed = [*(host.links or ()), *(link for place in endpoints if place for link in place.links or ())]
-    parts = [text.split(":") for text in typed]
-    return tuple(dict.fromkeys(":".join(part.rpartition("/")[2] for part in each) for each in parts))
+def _links(host: HostConfig, joins: Iterable[Join]) -> tuple[str, ...]:
+    """Of all networks; clients say those of a single one here, too."""
+    of_one = {link for join in joins for link in join.links}
+    return tuple(link for link in links_of(host.links) if link not in of_one)
 
 
 def _exposed(given: Body) -> tuple[str, ...]:
@@ -76,30 +76,14 @@ def _joins(mode: str, endpoints: Mapping[str, Endpoint | None], mac: str) -> dic
         if len(named) > 1:
             raise InvalidArgument("conflicting options: the network none goes with no other")
         return {"networks": (Join(NONE),)}
-    joins = {name: _join(name, place) for name, place in named.items()}
+    joins = {name: join_of(name, place) for name, place in named.items()}
     if mac and not any(join.mac_address for join in joins.values()):
         chosen = first if first in joins else next(iter(joins))
-        joins[chosen] = _join(chosen, named[chosen], mac)
+        joins[chosen] = replace(joins[chosen], mac_address=mac)
     (only, *more) = joins.values()
     if not more and only == Join(DEFAULT, mac_address=only.mac_address):
         return {"mac_address": only.mac_address or None}
     return {"networks": tuple(joins.values())}
-
-
-def _join(name: str, place: Endpoint, mac: str = "") -> Join:
-    ipam = place.ipam_config or IPAMConfig()
-    if ipam.link_local_ips:
-        raise NotSupported(f"network {name}: LinkLocalIPs: addresses of the link are the guest's own")
-    if place.driver_opts:
-        raise NotSupported(f"network {name}: DriverOpts: the driver has no options for a single container")
-    return Join(
-        name,
-        tuple(dict.fromkeys(place.aliases or ())),
-        ipam.ipv4_address or "",
-        ipam.ipv6_address or "",
-        place.mac_address or mac,
-        place.gw_priority or 0,
-    )
 
 
 # ------------------------------------------------------------------------------------- ports
