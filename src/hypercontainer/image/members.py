@@ -150,7 +150,7 @@ def _check_size(info: tarfile.TarInfo, limit_bytes: int) -> None:
     """What an entry says of its size costs nothing to say: that many bytes are skipped, piece by piece, past the end of
     the archive, too; and a sparse one is written out, holes and all."""
     if info.size > limit_bytes:
-        raise ImageError(f"{_WHAT}: an entry of {info.size} bytes: {limit_bytes} at most")
+        raise ImageError(f"{_WHAT}: larger than {limit_bytes} bytes, for an entry alone has {info.size}")
     if info.issparse():
         raise ImageError(f"{_WHAT}: a sparse entry, which image archives have none of")
 

@@ -298,8 +298,8 @@ def hostile(made: Any) -> dict[str, tuple[bytes, str]]:
     return {
         **damaged(made),
         "nothing": (b"", "not a readable tar"),
-        "an entry of an exabyte": (boastful_tar.of_unknown_kind(), "at most"),
-        "a hole of an exabyte": (boastful_tar.sparse(), "at most"),
+        "an entry of an exabyte": (boastful_tar.of_unknown_kind(), "larger than"),
+        "a hole of an exabyte": (boastful_tar.sparse(), "larger than"),
         "a hole": (boastful_tar.sparse(size_bytes=1 << 20), "sparse"),
         "garbage": (os.urandom(4096), "not a readable tar"),
         "no manifest": (docker(made, manifest=None), "neither manifest.json"),
