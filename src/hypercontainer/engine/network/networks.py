@@ -398,10 +398,8 @@ class Networks:
         )
 
     def _check_mac(self, record: NetworkRecord, mac: str) -> None:
-        if mac.lower() in (
-            self._bridge(record).mac,
-            *(each.mac_address.lower() for each in self._there(record)),
-        ):
+        theirs = (each.mac_address.lower() for each in self._there(record))
+        if mac.lower() in (self._bridge(record).mac, *theirs):
             raise Conflict(
                 f"{mac} is another's MAC address in network {record.name}", hint="choose another, or none"
             )
