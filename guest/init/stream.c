@@ -17,6 +17,9 @@ static unsigned rings;
 
 #define IDLE_RINGS 16
 #define MUCH_BYTES 65536
+#define DRAINS 256
+
+static struct watch drains[DRAINS];
 
 static void enqueue(struct stream *stream)
 {
@@ -109,9 +112,40 @@ static void output_changed(struct stream *stream)
 	(void)loop_set(&stream->watch, !stream->eof && (room > 0 || stream->dropped) ? EPOLLIN : 0);
 }
 
+/* Reads what is written to nobody. */
+static void drain_ready(struct watch *watch, uint32_t events)
+{
+	static uint8_t waste[MUCH_BYTES];
+	(void)events;
+	ssize_t got = read(watch->fd, waste, sizeof waste);
+	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+		loop_close(watch);
+}
+
+/* A process's children may write on when it has ended, as servers do that were started by an added one: a pipe that were
+ * closed would be their end. */
+static void drain(struct watch *pipe)
+{
+	int fd = pipe->fd;
+	for (size_t i = 0; i < DRAINS; i++) {
+		if (drains[i].ready && drains[i].fd >= 0)
+			continue;
+		loop_forget(pipe);
+		pipe->fd = -1;
+		drains[i] = (struct watch){.fd = fd, .ready = drain_ready};
+		if (loop_set(&drains[i], EPOLLIN) != 0)
+			loop_close(&drains[i]);
+		return;
+	}
+	loop_close(pipe);
+}
+
 static void output_eof(struct stream *stream)
 {
-	loop_close(&stream->watch);
+	if (stream->ended || stream->terminal)
+		loop_close(&stream->watch);
+	else
+		drain(&stream->watch);
 	stream->eof = true;
 	ring_idle(stream);
 }
@@ -131,14 +165,18 @@ static int output_read(struct stream *stream)
 		count = ring_pieces(stream, stream->end, room, pieces);
 	}
 	ssize_t got = readv(stream->watch.fd, pieces, count);
-	if (got < 0)
-		return errno == EAGAIN || errno == EINTR ? -1 : 0; /* EIO: the terminal was hung up */
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return -1;
+	if (got <= 0) {
+		stream->ended = true; /* EIO: the terminal was hung up */
+		return 0;
+	}
 	if (stream->last >= 0)
 		stream->last = got < stream->last ? stream->last - got : 0;
 	stream->end += (uint64_t)got;
 	if (stream->dropped)
 		stream->acked = stream->sent = stream->end;
-	return got > 0;
+	return 1;
 }
 
 static void output_ready(struct watch *watch, uint32_t events)

@@ -25,6 +25,7 @@ struct stream {
 	uint64_t acked, sent, end, limit;
 	bool eof;      /* output: the source has ended; input: the host said so */
 	bool eof_sent; /* in this session */
+	bool ended;    /* output: nobody has the source open any more */
 	bool credited; /* output: the host gave credit in this session */
 	bool dropped;  /* nobody wants it: output is read and dropped, input is refused */
 	bool reset_due;
@@ -39,7 +40,10 @@ void stream_init(struct stream *stream, uint32_t number);
 /* Takes the descriptor over (non-blocking). */
 void stream_attach(struct stream *stream, int fd, bool terminal);
 
-/* The process has exited: output takes what the pipe holds and ends; input is refused from now on. */
+/*
+ * The process has exited: output takes what the pipe holds and ends; input is refused from now on.  What its children
+ * write into the pipe after that is read and dropped.
+ */
 void stream_finish(struct stream *stream);
 void stream_free(struct stream *stream);
 

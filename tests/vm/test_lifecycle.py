@@ -133,6 +133,14 @@ def test_exec_ends_with_its_container(hyper: Hyper) -> None:
         assert (client.communicate(timeout=30), client.returncode) == ((b"", b""), 137)
 
 
+def test_what_an_added_process_has_started_goes_on_without_it(hyper: Hyper) -> None:
+    """And may write: the output ended with the process, the pipe did not."""
+    hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
+    server = "mkfifo /told; (read line < /told; yes | head -c 1000000; echo $? > /wrote; echo on > /told) & echo started"
+    assert hyper.out("exec", "c", "sh", "-c", server) == "started"
+    assert hyper.out("exec", "c", "sh", "-c", "echo go > /told; read line < /told; cat /wrote; echo $line") == "0\non"
+
+
 def test_two_at_once_do_not_meet(hyper: Hyper) -> None:
     processes = [
         hyper.popen("run", "--rm", BUSYBOX, "sh", "-c", f"hostname; echo {number}", stdout=subprocess.PIPE)
