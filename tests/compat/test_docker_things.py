@@ -160,9 +160,9 @@ def refusal(ask: Ask, client: sdk.APIClient) -> tuple[int, str]:
     return 200, ""
 
 
-NO_NETWORK, THERE, IN_USE = "no network to connect", "who is there already", "a network in use"
+NO_NETWORK = "no network to connect"
 # Of a container that does not run dockerd asks nothing: its start fails.
-ONLY_HERE = {NO_NETWORK: 404, THERE: 403}
+ONLY_HERE = {NO_NETWORK: 404}
 # With the same words, where it is said so.
 REFUSALS: dict[str, tuple[Ask, bool]] = {
     "no such network": (lambda client: client.inspect_network("nope"), True),
@@ -180,8 +180,8 @@ REFUSALS: dict[str, tuple[Ask, bool]] = {
     ),
     "nobody to connect": (lambda client: client.connect_container_to_network("nope", "there"), True),
     NO_NETWORK: (lambda client: client.connect_container_to_network("idle", "nope"), True),
-    THERE: (lambda client: client.connect_container_to_network("idle", "there"), False),
-    IN_USE: (lambda client: client.remove_network("there"), False),
+    "who is there already": (lambda client: client.connect_container_to_network("idle", "there"), False),
+    "a network of what does not run": (lambda client: client.remove_network("there"), False),
     "an unknown filter of networks": (lambda client: client.networks(filters={"x": "y"}), False),
     "no such volume": (lambda client: client.inspect_volume("nope"), True),
     "no such volume to remove": (lambda client: client.remove_volume("nope"), True),

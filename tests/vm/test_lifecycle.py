@@ -136,9 +136,11 @@ def test_exec_ends_with_its_container(hyper: Hyper) -> None:
 def test_what_an_added_process_has_started_goes_on_without_it(hyper: Hyper) -> None:
     """And may write: the output ended with the process, the pipe did not."""
     hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
-    server = "mkfifo /told; (read line < /told; yes | head -c 1000000; echo $? > /wrote; echo on > /told) & echo started"
+    goes_on = "read line < /told; yes | head -c 1000000; echo $? > /wrote; echo on > /told"
+    server = f"mkfifo /told; ({goes_on}) & echo started"
     assert hyper.out("exec", "c", "sh", "-c", server) == "started"
-    assert hyper.out("exec", "c", "sh", "-c", "echo go > /told; read line < /told; cat /wrote; echo $line") == "0\non"
+    asks = "echo go > /told; read line < /told; cat /wrote; echo $line"
+    assert hyper.out("exec", "c", "sh", "-c", asks) == "0\non"
 
 
 def test_two_at_once_do_not_meet(hyper: Hyper) -> None:

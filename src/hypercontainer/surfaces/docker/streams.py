@@ -21,15 +21,13 @@ from hypercontainer.surfaces.docker.wording import message
 from hypercontainer.surfaces.http.answers import Raw, Session, Upgrade, closed_after
 from hypercontainer.surfaces.http.connection import ClientGone, drain
 from hypercontainer.surfaces.http.hangup import hung_up
+from hypercontainer.surfaces.http.heard import heard
 
 STDOUT, STDERR = 1, 2
 RAW, FRAMED = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
 TCP = "tcp"  # what Docker calls the protocol of a connection that is a process's
 READ_BYTES = 65536
 CLOSE_S = 5.0
-# What is there already waits for so long after the head: docker-py reads that through a buffer, goes on below it, and
-# loses what came along.  When a client has read it, nobody is told.
-HEAD_S = 0.02
 _HEAD = struct.Struct(">BxxxL")
 
 
@@ -75,6 +73,7 @@ class ProcessSession:
         return self._attachment.tty
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
+        await heard(writer)
         early = initial
 
         async def send(data: bytes) -> None:
@@ -163,14 +162,14 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 class LaterSession:
-    """Of a process that is begun when the client has the head of the answer: some look for the end of that in whole
-    pieces, and would lose what came with it.  One that cannot be started says why on its output."""
+    """Of a process that is begun when the client has the head of the answer.  One that cannot be started says why on
+    its output."""
 
     def __init__(self, begin: Callable[[], Awaitable[Attachment]], wish: Wish, *, tty: bool) -> None:
         self._begin, self._wish, self._tty = begin, wish, tty
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
-        await drain(writer)
+        await heard(writer)
         try:
             attachment = await self._begin()
         except HyperError as error:
@@ -189,8 +188,7 @@ class PiecesSession:
         self.tty = tty
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
-        await drain(writer)
-        await asyncio.sleep(HEAD_S)
+        await heard(writer)
         async with contextlib.aclosing(self._pieces):
             async for data in self._pieces:
                 writer.write(data)
