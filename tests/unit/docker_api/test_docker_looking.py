@@ -24,6 +24,7 @@ from docker_stage import Play, Stage, player
 from fake_engine import FakeContainer
 from hypercontainer.agent.stats import Stats
 from hypercontainer.contract.answers import FileFacts, Process, Sample
+from hypercontainer.engine.container import looked
 from hypercontainer.engine.container.observe import Measured
 from hypercontainer.engine.pipes import pieces_of
 from hypercontainer.engine.plain import plain
@@ -185,6 +186,7 @@ def test_a_sample_of_what_does_not_run() -> None:
 
 def test_stats_once_and_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "TICK_S", 0.01)
+    monkeypatch.setattr(looked, "FRESH_S", 0.0)
 
     async def story(stage: Stage) -> None:
         await stage.container("web", start=True)

@@ -15,21 +15,36 @@ from hypercontainer.engine.log.container_log import ContainerLog
 from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.errors import Conflict
+from hypercontainer.linux import waiting
 
 FRESH_S = 0.5  # who looks every second sees two readings that differ
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reading:
+    """``waiting``: how many for it; when all of them have left it is given up."""
+
     live: Live
     until: float
     task: asyncio.Future[Measured]
+    waiting: int = 0
+    given_up: bool = False
 
     def serves(self, live: Live, now: float) -> bool:
-        broken = self.task.done() and (self.task.cancelled() or self.task.exception())
-        if self.live is not live or broken:
+        if self.live is not live or self.given_up:
             return False
-        return not self.task.done() or now < self.until
+        return not self.task.done() or (self.task.exception() is None and now < self.until)
+
+    async def taken(self) -> Measured:
+        self.waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self.waiting -= 1
+            if not self.waiting and not self.task.done():
+                self.given_up = True
+                self.task.cancel()
+                await waiting.ended(self.task)
 
 
 class Looked(Visited):
@@ -62,11 +77,8 @@ class Looked(Visited):
         now, last = asyncio.get_running_loop().time(), self._reading
         if last is None or not last.serves(live, now):
             task = asyncio.ensure_future(observe.measured(live, self.record, self.sandbox.record.value))
-            task.add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-            )  # who asked may have left
             last = self._reading = _Reading(live, now + FRESH_S, task)
-        return await asyncio.shield(last.task)
+        return await last.taken()
 
     def logs(
         self,
