@@ -228,9 +228,9 @@ def test_a_root_that_is_read_only_has_what_a_program_needs(pod: RunPod) -> None:
         theirs = bound(Mount("bind", "/etc", source="etc", read_only=True))
         await start(session, member("b", two, files=files, **theirs), 2)
         assert await sh(session, "b", "ls /etc; cat /etc/hosts") == "hosts\nours\n"
-        for missing in ("/no/where", "/name/x"):  # its program is there, and cannot be run
+        for missing, why in (("/no/where", errno.ENOENT), ("/name/x", errno.ENOTDIR)):
             process = process_plan("a", 9, "true", cwd=missing)
-            assert await refusal(agent.start_process(process)) == errno.EACCES
+            assert await refusal(agent.start_process(process)) == why
         assert await refusal(agent.create_container(member("c", one, cwd="/name"))) == errno.ENOTDIR
         await power_off(vm, session)
 
