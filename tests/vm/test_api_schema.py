@@ -28,7 +28,7 @@ from soak import rounds
 DOCUMENT = json.loads(json.dumps(document()))
 LEFT_OUT = "system_shutdown"
 SEED = 20260101
-RIGHT, WRONG = rounds(short=4, soak=40), rounds(short=2, soak=20)  # requests, for each call
+RIGHT, WRONG = rounds(short=2, soak=40), rounds(short=1, soak=20)  # requests, for each call
 NAME, POD, VOLUME, NETWORK = "box", "crate", "barrel", "rope"
 POLICY = "hoop"
 NO_BUILD = "0" * 64  # a build is there as long as its connection, which no plain request has
