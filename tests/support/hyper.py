@@ -170,6 +170,9 @@ class Hyper:
     def remove_all(self) -> None:
         if left := self.out("ps", "-aq").split():
             self("rm", "-f", *left, check=False)
+        pods = self.root / "pods"
+        if empty := [path.name for path in pods.iterdir()] if pods.is_dir() else []:
+            self("pod", "rm", "-f", *empty, check=False)
 
     def stop(self) -> None:
         """Containers and hyperd, if there is one; returns when its process has ended."""
