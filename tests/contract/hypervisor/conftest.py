@@ -160,8 +160,8 @@ class QemuHarness(Base):
 SCRIPTS = {
     HALT: "sleep 1000000",
     UNPLUG: "sleep 1000000",
-    POWER_OFF: "sleep 0.3",
-    REBOOT: "sleep 0.3; reboot -f",
+    POWER_OFF: "sleep 1",  # to be paused before, on a busy machine, too
+    REBOOT: "sleep 1; reboot -f",
     KEEP: "until [ -b /dev/ubda ]; do sleep 0.05; done; exec 3</dev/ubda; echo kept > /dev/console; sleep 1000000",
     FLOOD: "yes xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx | tr -d '\\n'",
 }

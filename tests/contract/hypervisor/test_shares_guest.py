@@ -205,4 +205,9 @@ def test_a_file_is_shared_alone(guest: Guest, place: Path, read_only: bool) -> N
 def test_what_the_host_changes_is_seen(guest: Guest, place: Path) -> None:
     """Also while the guest runs: it asks anew after a second."""
     script = f"ls -1; echo {WAITING}; until [ -e b ]; do sleep 0.1; done; cat b"
-    assert guest(place, script, meanwhile=lambda: (place / "b").write_text("new\n")) == f"{WAITING}\nnew\n"
+
+    def change() -> None:
+        (place / "a").write_text("new\n")
+        (place / "a").rename(place / "b")  # never there and still empty
+
+    assert guest(place, script, meanwhile=change) == f"{WAITING}\nnew\n"
