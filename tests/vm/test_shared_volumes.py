@@ -65,7 +65,7 @@ def test_a_volume_becomes_shared_where_two_want_it(hyper: Hyper) -> None:
         )
     hyper("start", "a", "b")
     assert hyper.out("volume", "inspect", "-f", "{{.Options.type}}", "v") == "shared"
-    seen = hyper.out("exec", "b", "sh", "-c", "until [ -e /d/a ]; do :; done; cat /d/a")
+    seen = hyper.out("exec", "b", "sh", "-c", "until [ -s /d/a ]; do :; done; cat /d/a")
     assert seen == "a"
     hyper("rm", "-f", "a", "b")
     hyper("volume", "rm", "v")
