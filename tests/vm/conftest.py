@@ -97,9 +97,12 @@ def hyper(shared: Hyper) -> Iterator[Hyper]:
     """``shared``, with the proof after each test that no VM, process, mount or file of it is left."""
     yield shared
     shared.remove_all()
+    volumes = shared.root / "volumes"
+    if volumes.is_dir() and any(volumes.iterdir()) and (left := shared.out("volume", "ls", "-q").split()):
+        shared("volume", "rm", *left, check=False)
     own = (f"process {audit.daemon_pid(shared)} ", *KEEPERS, MAKING)
-    left = [line for line in shared.leftovers() if not any(text in line for text in own)]
-    assert not left, "left behind:\n" + "\n".join(left)
+    found = [line for line in shared.leftovers() if not any(text in line for text in own)]
+    assert not found, "left behind:\n" + "\n".join(found)
 
 
 @pytest.fixture
