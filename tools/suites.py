@@ -128,14 +128,12 @@ class Apt:
 
     def offers(self, pattern: str) -> list[tuple[str, str, str]]:
         """(name, version, suite)."""
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-            return [
-                (name, version, suite) for name, version, suite in json.loads(self._told.read_text())[pattern]
-            ]
-        found = self._searched(pattern)
         told: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError, ValueError):
             told = json.loads(self._told.read_text())
+        if pattern in told:
+            return [(name, version, suite) for name, version, suite in told[pattern]]
+        found = self._searched(pattern)
         written = self._told.with_suffix(f".{os.getpid()}")  # others may be at it
         written.write_text(json.dumps({**told, pattern: found}))
         written.rename(self._told)

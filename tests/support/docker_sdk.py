@@ -57,7 +57,13 @@ def sdk_of(clients: Clients) -> Iterator[docker_py.DockerClient]:
         made.close()
 
 
-def clear(sdk: docker_py.DockerClient) -> None:
+def clear(clients: Clients) -> None:
+    """All but busybox:latest."""
+    with sdk_of(clients) as sdk:
+        _clear(sdk)
+
+
+def _clear(sdk: docker_py.DockerClient) -> None:
     for container in sdk.api.containers(all=True):
         sdk.api.remove_container(container["Id"], force=True, v=True)
     for network in sdk.api.networks(filters={"type": "custom"}):

@@ -69,8 +69,7 @@ def daemon(request: pytest.FixtureRequest, daemons: Callable[[str], Clients]) ->
     """With busybox:latest and nothing else, as it is again afterwards."""
     made = daemons(request.param)
     yield made
-    with sdk_of(made) as sdk:
-        clear(sdk)
+    clear(made)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docker_clients import Clients
-from docker_sdk import clear, sdk_of
+from docker_sdk import clear
 from soak import rounds
 
 pytestmark = pytest.mark.skipif(not rounds(short=0, soak=1), reason="builds: make soak has them")
@@ -55,8 +55,7 @@ KEY = {"KEY": "s3cr3t"}
 def daemon(request: pytest.FixtureRequest, daemons: Callable[[str], Clients]) -> Iterator[Clients]:
     made = daemons(request.param)
     yield made
-    with sdk_of(made) as sdk:
-        clear(sdk)
+    clear(made)
 
 
 @pytest.fixture

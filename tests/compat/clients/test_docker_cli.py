@@ -13,7 +13,7 @@ import pytest
 
 import docker_help
 from docker_clients import Clients
-from docker_sdk import clear, sdk_of
+from docker_sdk import clear
 from soak import rounds
 
 TABLE = Path(__file__).parent / "cli.txt"
@@ -121,6 +121,5 @@ def test_the_two_say_the_same(story: str, daemons: Callable[[str], Clients], tmp
             if (theirs != ours) != bool(line.reason):
                 odd.append(f"{line.words}\n    dockerd {theirs}\n    hyperd  {ours}")
     for clients in both:
-        with sdk_of(clients) as sdk:
-            clear(sdk)
+        clear(clients)
     assert not odd, "\n".join(odd)

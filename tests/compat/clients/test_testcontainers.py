@@ -100,8 +100,7 @@ def builds(
 ) -> Iterator[Stories]:
     made = Stories(daemons(request.param), tmp_path)
     yield made
-    with sdk_of(made.clients) as sdk:
-        clear(sdk)
+    clear(made.clients)
 
 
 def test_containers_and_networks(stories: Stories) -> None:

@@ -48,7 +48,9 @@ class Build:
         bases: Bases,
         credentials: CredentialsOf,
         place: AbstractContextManager[None],
+        called: str = "",
     ) -> None:
+        self.called = called  # by its client
         self.id, self._spec, self._exchange = identifier, spec, exchange
         self._stack = contextlib.AsyncExitStack()
         self._held, self._place = held, place

@@ -86,7 +86,6 @@ class BuildService:
         self._contexts = Workers("contexts", BUILDS_MAX)
         self._turns = Turns("builds", BUILDS_MAX)
         self._going: dict[str, Build] = {}
-        self._called: dict[str, str] = {}  # as their clients call them
 
     def open(self) -> None:
         """A builder that an earlier hyperd has left at work is idle."""
@@ -118,11 +117,12 @@ class BuildService:
             parse(tag)
         identifier = names.new_id()[:24]
         held = self._builder.held(Asker(asked_by, credentials, progress))
-        build = Build(identifier, spec, held, self._exchange, self._bases, credentials_of, self._turns.held())
+        build = Build(
+            identifier, spec, held, self._exchange, self._bases, credentials_of, self._turns.held(), called
+        )
         await build.begin()
         self._going[identifier] = build
-        self._called[identifier] = called
-        build.over.add_done_callback(lambda _: self._forget(identifier))
+        build.over.add_done_callback(lambda _: self._going.pop(identifier, None))
         created(Created(identifier, "build"))
         return build
 
@@ -183,14 +183,8 @@ class BuildService:
 
     async def cancel(self, called: str) -> None:
         """The builds that their clients call so, if any."""
-        for build in [
-            build for identifier, build in self._going.items() if self._called[identifier] == called
-        ]:
+        for build in [build for build in self._going.values() if build.called == called]:
             await build.signal("INT")
-
-    def _forget(self, identifier: str) -> None:
-        self._going.pop(identifier, None)
-        self._called.pop(identifier, None)
 
     async def held(self, identifier: str) -> Build:
         """While it goes on."""

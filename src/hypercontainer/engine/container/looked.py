@@ -22,12 +22,12 @@ FRESH_S = 0.5  # who looks every second sees two readings that differ
 
 @dataclass
 class _Reading:
-    """``waiting``: how many for it; when all of them have left it is given up."""
+    """``askers``: how many wait for it; when all of them have left it is given up."""
 
     live: Live
     until: float
     task: asyncio.Future[Measured]
-    waiting: int = 0
+    askers: int = 0
     given_up: bool = False
 
     def serves(self, live: Live, now: float) -> bool:
@@ -36,12 +36,12 @@ class _Reading:
         return not self.task.done() or (self.task.exception() is None and now < self.until)
 
     async def taken(self) -> Measured:
-        self.waiting += 1
+        self.askers += 1
         try:
             return await asyncio.shield(self.task)
         finally:
-            self.waiting -= 1
-            if not self.waiting and not self.task.done():
+            self.askers -= 1
+            if not self.askers and not self.task.done():
                 self.given_up = True
                 self.task.cancel()
                 await waiting.ended(self.task)

@@ -32,7 +32,7 @@ async def listed(call: Call) -> Reply:
         all=query.flag("all") or limit > 0, limit=limit or None, filters=query.filters()
     )
     sizes = await containers.sizes([each for each, _ in chosen]) if query.flag("size") else {}
-    return found([await _line(*each, call.version, sizes) for each in chosen])
+    return found([await as_listed(*each, call.version, sizes) for each in chosen])
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _Lines:
 _KNOWN: WeakKeyDictionary[Container, _Lines] = WeakKeyDictionary()
 
 
-async def _line(
+async def as_listed(
     container: Container, image: str, version: Version, sizes: Mapping[str, tuple[int, int]]
 ) -> dict[str, Any]:
     record, pod = container.record, container.sandbox.record.value

@@ -74,6 +74,10 @@ class ProcessSession:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
         await heard(writer)
+        await self.go_on(reader, writer, initial)
+
+    async def go_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, initial: bytes) -> None:
+        """With a client that has the head."""
         early = initial
 
         async def send(data: bytes) -> None:
@@ -177,7 +181,7 @@ class LaterSession:
             writer.write(words if self._tty else frame(STDOUT, words))
             await drain(writer)
         else:
-            await ProcessSession(attachment, self._wish).serve(reader, writer, initial)
+            await ProcessSession(attachment, self._wish).go_on(reader, writer, initial)
 
 
 class PiecesSession:

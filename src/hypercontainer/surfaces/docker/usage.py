@@ -102,9 +102,8 @@ async def _containers(containers: Sequence[Summary], totals: Mapping[str, int], 
     shown = []
     for each in containers:
         with contextlib.suppress(NotFound):  # removed meanwhile
-            known = await (await call.container(each.id)).inspect()
-            line = versions.shaped("container line", listing.line(known, each.image), call.version)
-            shown.append({**line, "Status": each.status, "SizeRw": each.size_bytes or 0})
+            line = await listing.as_listed(await call.container(each.id), each.image, call.version, {})
+            shown.append({**line, "SizeRw": each.size_bytes or 0})
     return _Of(
         shown,
         sum(each.state in _IN_USE for each in containers),
