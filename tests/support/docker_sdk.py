@@ -58,7 +58,7 @@ def sdk_of(clients: Clients) -> Iterator[docker_py.DockerClient]:
 
 
 def clear(clients: Clients) -> None:
-    """All but busybox:latest."""
+    """All but the images of busybox and the builder."""
     with sdk_of(clients) as sdk:
         _clear(sdk)
 
