@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.rates import client, rate
-from hypercontainer.hypervisor.driver import VM, Driver, Nic, Tap, VMSpec
+from hypercontainer.hypervisor.driver import VM, Driver
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.hypervisor.spec import Nic, Tap, VMSpec
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
 from hypercontainer.kernel.initrd import Entry, cpio

@@ -18,7 +18,8 @@ import real_images
 from bench.bare_guests import bare_spec, driver_of
 from bench.containers import BOOTED, UML, Measured, ready
 from bench.measure import Row, median, spread
-from hypercontainer.hypervisor.driver import DiskSpec, Driver, VMSpec
+from hypercontainer.hypervisor.driver import Driver
+from hypercontainer.hypervisor.spec import DiskSpec, VMSpec
 from hypercontainer.kernel.initrd import Entry
 from hypercontainer.rootfs import create_writable_disk
 

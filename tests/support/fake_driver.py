@@ -20,23 +20,17 @@ from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, Unavailable
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import (
-    VIRTIOFS,
-    Accelerator,
     Capabilities,
     Check,
-    DiskSpec,
     ExitReason,
-    Limits,
-    Nic,
-    ShareSpec,
     Verdict,
     VMExit,
     VMRecord,
-    VMSpec,
     VMStats,
 )
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
+from hypercontainer.hypervisor.spec import VIRTIOFS, Accelerator, DiskSpec, Limits, Nic, ShareSpec, VMSpec
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.hypervisor.validate import (
     check_disk,
@@ -375,7 +369,7 @@ class FakeDriver:
         pass
 
     async def capabilities(self) -> Capabilities:
-        accelerators = frozenset(Accelerator)
+        accelerators = frozenset({Accelerator.KVM, Accelerator.TCG})
         return Capabilities(
             self.name, "1", accelerators, templates=self._ahead, drives=self._ahead, shares=VIRTIOFS
         )

@@ -19,7 +19,7 @@ from hypercontainer.config import Config
 from hypercontainer.engine.engine import Engine
 from hypercontainer.engine.interface import Attachment
 from hypercontainer.engine.network.worker import Maker
-from hypercontainer.hypervisor.driver import VMSpec
+from hypercontainer.hypervisor.spec import VMSpec
 from hypercontainer.surfaces.kube.manifests import Manifests
 
 IMAGE = "localhost/tiny:latest"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.hypervisor import helpers, shares
-from hypercontainer.hypervisor.driver import ShareSpec
+from hypercontainer.hypervisor.spec import ShareSpec
 
 ROOT = 1
 LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKNOD, MKDIR = 1, 2, 3, 4, 5, 6, 8, 9

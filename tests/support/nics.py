@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.hypervisor.driver import Nic, UserNat
+from hypercontainer.hypervisor.spec import Nic, UserNat
 
 MAC = "52:54:00:12:34:56"
 

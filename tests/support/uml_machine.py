@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from guest_machine import MEMORY_MIB, Machine
-from hypercontainer.hypervisor.driver import VM, DiskSpec, VMSpec
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import DiskSpec, VMSpec
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.kernel import build_initrd, command_line
 from nics import nat_nic

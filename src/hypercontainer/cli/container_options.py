@@ -181,8 +181,8 @@ MACHINE = (
     ),
     text("--initrd", "FILE", "in place of the project's own", parsed="initrd"),
     many("--kernel-args", "ARGUMENTS", "words to add to the kernel's command line", parsed="kernel_args"),
-    text("--hypervisor", "NAME", "qemu, or uml: the guest's kernel as a process", parsed="hypervisor"),
-    text("--accel", "NAME", "qemu's: kvm or tcg", parsed="accelerator"),
+    text("--hypervisor", "NAME", "qemu, uml, libvirt, ...: one that hyper doctor lists", parsed="hypervisor"),
+    text("--accel", "NAME", "qemu's: kvm, tcg or hvf", parsed="accelerator"),
     flag("--no-template", "boot the virtual machine, do not clone one", parsed="template"),
 )
 TIMINGS = flag("--timings", "tell at the end where the time went, on standard error")

@@ -28,8 +28,7 @@ MIN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_PROFILE_BYTES = 1024 * 1024
 LOG_DRIVERS = {"file": "file", "json-file": "file", "local": "file", "none": "none"}
 PULL_POLICIES = ("always", "missing", "never")
-HYPERVISORS = ("qemu", "uml")
-ACCELERATORS = ("kvm", "tcg")
+ACCELERATORS = ("kvm", "tcg", "hvf")
 
 
 def container_spec(values: Values, image: str, command: list[str]) -> dict[str, Any]:
@@ -257,12 +256,10 @@ def _pull(values: Values) -> dict[str, Any]:
 def machine(values: Values) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     if values.given("hypervisor"):
-        if values.text("hypervisor") not in HYPERVISORS:
-            raise UsageError(f"invalid --hypervisor {values.text('hypervisor')!r}", hint="qemu or uml")
         spec["hypervisor"] = values.text("hypervisor")
     if values.given("accel"):
         if values.text("accel") not in ACCELERATORS:
-            raise UsageError(f"invalid --accel {values.text('accel')!r}", hint="kvm or tcg")
+            raise UsageError(f"invalid --accel {values.text('accel')!r}", hint="kvm, tcg or hvf")
         spec["accelerator"] = values.text("accel")
     for name in ("kernel", "initrd"):
         if values.given(name):

@@ -26,6 +26,7 @@ from hypercontainer.config.model import (
     Networks,
     RbdCluster,
     Registries,
+    Setting,
     SizePolicy,
     Tls,
     Uml,
@@ -209,6 +210,27 @@ def clusters(value: object) -> dict[str, RbdCluster]:
     return found
 
 
+def hypervisors(value: object) -> dict[str, dict[str, Setting]]:
+    """Of any driver, whose own the keys are."""
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        raise ValueError("tables [hypervisor.NAME] are wanted")
+    for name in value:
+        if not _CLUSTER.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a driver: at most 63 letters, digits, '-' and '_'")
+    return {
+        name: {key: _setting(f"{name}: {key}", item) for key, item in content.items()}
+        for name, content in value.items()
+    }
+
+
+def _setting(where: str, value: object) -> Setting:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if isinstance(value, str | int | float | bool):
+        return value
+    raise ValueError(f"{where}: a string, a number, true, false or a list of strings is wanted")
+
+
 def monitors(value: object) -> tuple[str, ...]:
     places = texts(value)
     if not 0 < len(places) <= 16 or not all(map(_PLACE.fullmatch, places)):
@@ -312,7 +334,11 @@ TLS_KEYS: dict[str, Key] = {
 
 # The table "" is the file's top.
 TABLES: dict[str, dict[str, Key]] = {
-    "": {"group": Key("group", text), "rbd": Key("rbd", clusters)},
+    "": {
+        "group": Key("group", text),
+        "rbd": Key("rbd", clusters),
+        "hypervisor": Key("hypervisors", hypervisors),
+    },
     "defaults": {
         "memory": Key("memory_bytes", size),
         "cpus": Key("cpus", cpus),
@@ -324,8 +350,8 @@ TABLES: dict[str, dict[str, Key]] = {
         "kernel": Key("kernel", text),
         "initrd": Key("initrd", absolute),
         "kernel_args": Key("kernel_args", texts),
-        "hypervisor": Key("hypervisor", one_of("auto", "qemu", "uml")),
-        "accel": Key("accelerator", one_of("auto", "kvm", "tcg")),
+        "hypervisor": Key("hypervisor", text),
+        "accel": Key("accelerator", one_of("auto", "kvm", "hvf", "tcg")),
         "qemu": Key("qemu", text),
         "boot_timeout_s": Key("boot_timeout_s", whole(1, 86_400)),
         "disk_full": Key("disk_full", one_of("pause", "error")),

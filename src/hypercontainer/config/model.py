@@ -50,8 +50,8 @@ class Machine:
     kernel: str | None = None
     initrd: Path | None = None
     kernel_args: tuple[str, ...] = ()
-    hypervisor: str = "auto"  # auto, qemu, uml
-    accelerator: str = "auto"  # QEMU's: auto, kvm, tcg
+    hypervisor: str = "auto"  # or a driver's name
+    accelerator: str = "auto"  # auto, kvm, hvf, tcg
     qemu: str = "qemu-system-x86_64"  # a path, or a name to find in PATH
     boot_timeout_s: int = 60
     disk_full: str = "pause"  # pause, error
@@ -241,10 +241,14 @@ def _mib(memory_bytes: int) -> int:
     return -(-memory_bytes // MIB)
 
 
+Setting = str | int | float | bool | tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Config:
     """``address`` is the socket's path.  ``group`` may use root's socket, if there is such a group.  ``file``
-    is the configuration file that was read, None if there was none."""
+    is the configuration file that was read, None if there was none.  ``hypervisors``: by the name of a driver what it
+    is to know, which it judges itself."""
 
     root: Path
     run: Path
@@ -265,6 +269,7 @@ class Config:
     volumes: Volumes = Volumes()
     docker: Docker = Docker()
     rbd: Mapping[str, RbdCluster] = field(default_factory=dict)
+    hypervisors: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
     @property
     def host(self) -> str:

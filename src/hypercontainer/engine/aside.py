@@ -125,7 +125,7 @@ class Aside:
         """Of the processes of ``vms``."""
         found = set()
         for vm in self.vms:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # and where it is no process of this machine's
                 found.add(Path(f"/proc/{vm.pid}").stat().st_uid)
         return found
 
@@ -135,7 +135,7 @@ class Aside:
         """What there is, in words."""
         counts = {kind: len(self._entries(kind)) for kind in (*FOLDERS, "records")}
         there = [f"{_counted(counts)} in {self._places.aside}"] if any(counts.values()) else []
-        return there + [f"VM {vm.name} runs, with PID {vm.pid}, and no record knows it" for vm in self.vms]
+        return there + [f"VM {vm.name} runs, {vm.where}, and no record knows it" for vm in self.vms]
 
     def check_clear(self) -> None:
         """Conflict where something is aside, whose volumes, images and layers would be taken for unused."""

@@ -177,7 +177,7 @@ class Creation:
     ) -> PodCreated:
         """``name`` "": it is of the one container, and goes with it."""
         check_count(name, len(members))
-        choice.check(spec.hypervisor, spec.accelerator)
+        choice.check(spec.hypervisor, spec.accelerator, self._supplies.drivers)
         joins = await self._joins(spec, later=asker.networks_later)
         spec, members, secrets = apart(spec, members)
         await storage.HOST_PATHS.run(partial(check_boot_files, spec, self._supplies.boot_files, asker.uid))

@@ -32,7 +32,7 @@ from hypercontainer.engine.state import ContainerRecord, MountedImage, PodRecord
 from hypercontainer.errors import Conflict, HyperError, NameTaken, NotFound
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
-from hypercontainer.linux.process import Identity, runs
+from hypercontainer.linux.process import runs
 from hypercontainer.semantics.links import links
 
 RECOVERY_PATIENCE_S = 3.0
@@ -90,11 +90,11 @@ class Directory:
         aside is left alone: with its records it is taken back."""
         for path in self._places.sockets.iterdir():
             record = read_record(path)
-            if path in expected and (record is None or _process(record) == _process(expected[path])):
+            if path in expected and (record is None or record.is_same(expected[path])):
                 continue
             if record is not None:
-                if self.aside.has_part_of(path.name) and runs(_process(record)):
-                    log.error("VM %s runs, with PID %d, and no record knows it", record.name, record.pid)
+                if self.aside.has_part_of(path.name) and _may_run(record):
+                    log.error("VM %s runs, %s, and no record knows it", record.name, record.where)
                     self.aside.vms.append(record)
                     continue
                 log.warning("VM %s is nobody's; it is ended", record.name)
@@ -352,5 +352,6 @@ class Directory:
         )
 
 
-def _process(vm: VMRecord) -> Identity:
-    return Identity(vm.pid, vm.start_ticks, vm.boot_id)
+def _may_run(vm: VMRecord) -> bool:
+    """Of one that is no process of this machine's it is not known."""
+    return vm.identity is None or runs(vm.identity)

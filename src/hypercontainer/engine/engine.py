@@ -27,11 +27,13 @@ from hypercontainer.engine.network.worker import Maker
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.provisions import Provisions
 from hypercontainer.engine.sandbox.boot_files import BootFiles
+from hypercontainer.engine.sandbox.choice import AUTO
 from hypercontainer.engine.sandbox.claims import Claims
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.rehearsal import Stage
 from hypercontainer.engine.sandbox.templates import Templates
+from hypercontainer.engine.sandbox.uids import runs_as_root
 from hypercontainer.engine.service.containers import ContainerService, ExecService
 from hypercontainer.engine.service.networks import NetworkService
 from hypercontainer.engine.service.pods import PodService
@@ -40,6 +42,8 @@ from hypercontainer.engine.service.system import SystemService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.engine.state import StateStore
 from hypercontainer.engine.verifying import Verifying
+from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor import kinds
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
@@ -50,6 +54,7 @@ from hypercontainer.image.signature.policy import Policy
 from hypercontainer.image.store import ImageStore
 from hypercontainer.kernel import KernelStore, hyperstart_path
 from hypercontainer.linux import architectures
+from hypercontainer.linux.architectures import AMD64
 from hypercontainer.rootfs import LayerLimits, LayerStore, create_writable_disk
 from hypercontainer.volume.store import VolumeStore
 
@@ -155,25 +160,20 @@ def build_types() -> None:
 
 
 def _drivers(config: Config) -> Drivers:
-    return Drivers(_qemu(config), *_others(config))
-
-
-def _qemu(config: Config) -> Driver:
-    machine = config.machine
-    return QemuDriver(
-        Places(config.root, config.run).facts,
-        binary=machine.qemu,
-        uids=range(machine.uid_base, machine.uid_base + machine.uid_count),
-    )
-
-
-def _others(config: Config) -> list[Driver]:
-    """User Mode Linux, and QEMU for other architectures."""
-    facts = Places(config.root, config.run).facts
-    foreign = [
-        QemuDriver(facts, architecture=each) for each in architectures.ALL if each != architectures.AMD64
-    ]
-    return [UmlDriver(facts, mode=Mode(config.uml.mode)), *foreign]
+    """QEMU's, User Mode Linux's, QEMU's for other architectures, and those that have kinds."""
+    places, machine = Places(config.root, config.run), config.machine
+    uids = range(machine.uid_base, machine.uid_base + machine.uid_count)
+    usual = QemuDriver(places.facts, binary=machine.qemu, uids=uids)
+    others: list[Driver] = [UmlDriver(places.facts, mode=Mode(config.uml.mode))]
+    others += [QemuDriver(places.facts, architecture=each) for each in architectures.ALL if each != AMD64]
+    taken = frozenset(driver.name for driver in (usual, *others))
+    host = kinds.Host(places.facts, places.hypervisors, uids if runs_as_root() else range(0))
+    drivers = Drivers(usual, *others, *kinds.make_all(config.hypervisors, host, taken))
+    if machine.hypervisor not in (AUTO, *drivers.names):
+        raise InvalidArgument(
+            f"{config.file}: [machine]: hypervisor = {machine.hypervisor!r}", hint=" or ".join(drivers.names)
+        )
+    return drivers
 
 
 def _denied(events: EventBus, line: Denial) -> None:

@@ -73,6 +73,11 @@ class Places:
         return self.cache / "hypervisor.json"
 
     @property
+    def hypervisors(self) -> Path:
+        """What drivers keep themselves, each in a folder of its own."""
+        return self.root / "hypervisors"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 

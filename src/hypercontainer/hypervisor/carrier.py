@@ -19,10 +19,10 @@ import msgspec
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, Unavailable
 from hypercontainer.hypervisor import jail, resolver, usernet
-from hypercontainer.hypervisor.driver import UserNat
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import held, last_line, stdio
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
+from hypercontainer.hypervisor.spec import UserNat
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Identity, Process
 

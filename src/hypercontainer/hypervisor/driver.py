@@ -1,14 +1,17 @@
-"""The seam between the engine and a hypervisor: what a VM is made of, and what can be done to it.
+"""The seam between the engine and a hypervisor: what can be done to a VM (``spec`` says what it is made of).
 
 Invariants every driver keeps:
 
-* A VM is a process of its own that outlives this one.  ``VM.close`` lets go of it, ``Driver.adopt`` takes it up
-  again, from this process or a later one.
-* ``Driver.launch`` either returns a VM or raises and leaves nothing behind: no process, file, socket or cgroup.
-* Once ``VM.wait`` or ``VM.kill`` has returned, the process, its run directory and its cgroup are gone.
+* A VM, a process of its own or what another program runs, outlives this process.  ``VM.close`` lets go of it,
+  ``Driver.adopt`` takes it up again, from this process or a later one.
+* ``Driver.launch`` either returns a VM or raises and leaves nothing behind: no process, file, socket or cgroup, and
+  nothing in the hypervisor.
+* Once ``VM.wait`` or ``VM.kill`` has returned, the VM, its run directory and its cgroup are gone.
 * Every call that waits for the hypervisor has a deadline of its own and raises ``HypervisorError`` when it passes.
+* What a driver's ``Capabilities`` do not state raises ``NotSupported``.
+* A VM that this driver did not make is never touched, whatever it is called.
 
-``tests/contract/hypervisor`` states the same as tests, which every driver passes.
+``hypercontainer.suite`` states the same as tests, which every driver passes.
 """
 
 from __future__ import annotations
@@ -16,192 +19,19 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from hypercontainer.contract.devices import VIRTIO
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
-from hypercontainer.hypervisor.remote import RemoteDisk
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.spec import NAT, TAP, Accelerator, DiskSpec, Limits, Nic, Tap, VMSpec
 from hypercontainer.linux.process import Identity
-from hypercontainer.linux.users import User
-
-# What a shared file is called in its share, which is a directory that holds nothing else.
-SHARED_FILE = "file"
-# The file systems by which a guest mounts shares.
-VIRTIOFS, P9 = "virtiofs", "9p"
-
-
-class Accelerator(Enum):
-    """How a guest's instructions are run."""
-
-    KVM = "kvm"
-    TCG = "tcg"
-    NATIVE = "native"  # by the processor, without its virtualization: the guest's kernel is a process
-
-
-@dataclass(frozen=True)
-class DiskSpec:
-    """One disk as the guest sees it; what the guest has flushed is on the host's disk.
-
-    ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
-    are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
-    no more than the file has.  Several extents make a read-only disk.  ``format`` is of the file: ``raw``, or
-    ``qcow2``, ``vdi`` or ``vmdk``, which is one whole file that names no other; its bytes are the disk's and not the
-    file's.
-    ``device``: it is no file, but a block device, which this VM has alone where it may write to it.
-    ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
-    ``locked``: its readers keep writers away, and its writer everybody, other hyperds' VMs too; what is not locked and
-    read-only has no writer.  ``grows``: it is all of one raw file, and has more of it when that has become longer
-    (``VM.grow_disk``).
-    """
-
-    serial: str
-    extents: tuple[tuple[Path, int], ...]
-    read_only: bool
-    format: str = "raw"
-    user: User | None = None
-    locked: bool = False
-    grows: bool = False
-    device: bool = False
-
-
-@dataclass(frozen=True)
-class DriveSpec:
-    """A drive that the guest has from the start and a disk is put into later (``VM.insert_disk``), named by its serial.
-
-    Unlike a slot for a disk that is plugged in, it is this disk's alone, and all VMs with the same drives look alike.
-    """
-
-    serial: str
-    read_only: bool
-
-
-@dataclass(frozen=True)
-class ShareSpec:
-    """A directory or a file of the host that the guest mounts by ``tag`` (1-20 bytes of ``[a-z0-9-]``, one per VM).
-
-    A file's share is a directory with ``SHARED_FILE`` in it.  ``path`` is absolute, and no part of it is a link.
-    ``user``: with whose rights the guest reads and writes; None is this process's own, and then, for root, what a
-    guest's user makes belongs to the host's user of the same number.  For anybody else it all belongs to ``user``.
-    ``together``: a directory that other VMs have too and write to at the same time.  Its guest mounts it as virtiofs.
-    """
-
-    tag: str
-    path: Path
-    read_only: bool
-    user: User | None = None
-    together: bool = False
-
-    def filesystem(self, of_hosts: str) -> str:
-        """By which the guest mounts it, where directories of the host are mounted by ``of_hosts``."""
-        return VIRTIOFS if self.together else of_hosts
-
-
-@dataclass(frozen=True)
-class UserNat:
-    """A network of this NIC's own, which a process beside the VM translates to the host's with no rights but a user's.
-
-    The guest has ``guest_cidr``, that process ``gateway`` and, as a name server, ``dns``.  The host's loopback address
-    is out of reach.  ``forwards`` are ports of the host that
-    lead to the guest's, none of them 0.  ``restrict`` cuts the guest off from everything but these.
-    """
-
-    guest_cidr: str
-    gateway: str
-    dns: str
-    forwards: tuple[PortMapping, ...] = ()
-    restrict: bool = False
-    hostname: str = ""
-
-    def as_seen(self) -> UserNat:
-        """By the guest."""
-        return replace(self, forwards=())
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A tap device in a network namespace of ours, which the driver has made when the VM is launched, and dropped when
-    that has ended.
-
-    ``control`` is the socket of the namespace's keeper (``linux.netns``), absolute; ``name`` is the device's there.
-    """
-
-    control: Path
-    name: str
-
-    def as_seen(self) -> Tap:
-        """By the guest, to whom one is like the other."""
-        return Tap(Path(), "")
-
-
-@dataclass(frozen=True)
-class Nic:
-    """A network interface: ``mac`` is its name in the guest, one per VM, ``backend`` what it leads to."""
-
-    mac: str
-    backend: UserNat | Tap
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the hypervisor's process may use of the host, guest memory included; None is no limit."""
-
-    memory_bytes: int | None = None
-    cpus: float | None = None
-
-
-@dataclass(frozen=True)
-class VMSpec:
-    """Everything a driver needs to start a VM.
-
-    ``run_dir`` must not exist: the driver makes it (0700) and removes it with the VM.  ``owner_uid`` is the uid and
-    gid that the hypervisor runs as when this process is root; None keeps this process's own.  ``hotplug_slots`` is
-    how many disks and network interfaces can be attached later at a time; each costs the guest's start about 10 ms of
-    emulation.  ``waits_for_room``: it stands still where its host has no room for what it writes to a disk
-    (``VM.on_stall``); else the guest is told that the write has failed, and its other disks and VMs do not notice.
-    A VM that is saved, the clones of it, and one that is booted before anybody needs it have ``drives`` instead of
-    disks: all their devices are the same.  A VM with ``shares`` or ``remotes``, disks that servers have, can be none of
-    these.
-    """
-
-    id: str
-    name: str
-    run_dir: Path
-    kernel: Path
-    initrd: Path | None
-    kernel_args: tuple[str, ...]
-    memory_mib: int
-    vcpus: int
-    disks: tuple[DiskSpec, ...] = ()
-    drives: tuple[DriveSpec, ...] = ()
-    shares: tuple[ShareSpec, ...] = ()
-    remotes: tuple[RemoteDisk, ...] = ()
-    nics: tuple[Nic, ...] = ()
-    accelerator: Accelerator = Accelerator.TCG
-    owner_uid: int | None = None
-    limits: Limits | None = None
-    hotplug_slots: int = 2
-    waits_for_room: bool = True
-
-    @property
-    def forwards(self) -> list[tuple[int, PortMapping]]:
-        """Of all NICs, each with its NIC's place in ``nics``."""
-        nats = [(place, nic.backend) for place, nic in enumerate(self.nics)]
-        return [(place, port) for place, nat in nats if isinstance(nat, UserNat) for port in nat.forwards]
-
-    @property
-    def taps(self) -> tuple[Tap, ...]:
-        """In the order of the NICs."""
-        return tuple(nic.backend for nic in self.nics if isinstance(nic.backend, Tap))
-
-    def as_seen(self) -> VMSpec:
-        """The same VM, without what its guest does not see of its network interfaces."""
-        return replace(self, nics=tuple(replace(nic, backend=nic.backend.as_seen()) for nic in self.nics))
 
 
 @dataclass(frozen=True)
@@ -219,18 +49,21 @@ class VMRecord:
 
     ``driver`` is the name of the one that made it, which alone can adopt it (``drivers.Drivers.of``).  ``pid`` alone
     names nothing once it can have been reused: ``start_ticks`` (field 22 of ``/proc/PID/stat``) and ``boot_id`` make it
-    unique for good.  ``shares`` is the file system by which the guest mounts its shares, but for those ``together``;
+    unique for good.  They are 0 and "" where it is no process of this machine's.  ``foreign`` is what names it where
+    another program runs it (a UUID, a connection), which the driver alone reads.  ``boot_id`` is also of the
+    ``helpers``.  ``shares`` is the file system by which the guest mounts its shares, but for those ``together``;
     ``taps`` are its devices from the start, which go with it.
     """
 
     driver: str
     id: str
     name: str
-    pid: int
-    start_ticks: int
-    boot_id: str
     run_dir: Path
     accelerator: Accelerator
+    pid: int = 0
+    start_ticks: int = 0
+    boot_id: str = ""
+    foreign: dict[str, str] = field(default_factory=dict)
     cgroups: tuple[Path, ...] = ()
     hotplug_slots: int = 0
     helpers: tuple[Helper, ...] = ()
@@ -239,8 +72,19 @@ class VMRecord:
     waits_for_room: bool = True
 
     @property
-    def identity(self) -> Identity:
-        return Identity(self.pid, self.start_ticks, self.boot_id)
+    def identity(self) -> Identity | None:
+        """None where it is no process of this machine's."""
+        return Identity(self.pid, self.start_ticks, self.boot_id) if self.pid else None
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return f"with PID {self.pid}" if self.pid else f"in {self.driver}"
+
+    def is_same(self, other: VMRecord) -> bool:
+        """One VM, whatever else was written down of it at what time."""
+        names = (self.driver, self.id, self.identity, self.foreign)
+        return names == (other.driver, other.id, other.identity, other.foreign)
 
     def to_json(self) -> dict[str, object]:
         """A tree of JSON's own types."""
@@ -295,7 +139,7 @@ class VMExit:
 
 @dataclass(frozen=True)
 class VMStats:
-    """What the hypervisor's process uses."""
+    """What the hypervisor's process uses, or what the hypervisor says that the VM does."""
 
     cpu_ns: int
     rss_bytes: int
@@ -315,6 +159,10 @@ class Verdict:
 class Capabilities:
     """What a driver can do.  ``accelerators`` are those it was built with, not those that work here: see probe.
 
+    ``devices``: which drivers its guests' kernels need (``contract.devices``); ``console`` is their device for it,
+    "" the kernel's usual; ``line`` is what ``hyper.port`` says to them, "" where the agent finds its port by itself.
+    ``nics``: what these may lead to, of ``NICS``; ``live_ports``: forwards come and go while a VM runs.
+    ``pauses``: VMs can be; ``grows``: disks that they use can.
     ``templates``: its VMs can be saved and cloned; ``drives``: disks are put into one that runs, by ``insert_disk``.
     ``plugs``: one that runs can be given disks and network interfaces for which it had no place before.
     ``memory_step_mib``: their memory is a multiple of so much.
@@ -330,6 +178,13 @@ class Capabilities:
     templates: bool = False
     drives: bool = False
     plugs: bool = True
+    devices: str = VIRTIO
+    console: str = ""
+    line: str = ""
+    nics: frozenset[str] = frozenset({NAT, TAP})
+    live_ports: bool = True
+    pauses: bool = True
+    grows: bool = True
     memory_step_mib: int = 1
     formats: bool = False
     remotes: bool = False
@@ -357,7 +212,8 @@ class VM(Protocol):
     def record(self) -> VMRecord: ...
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """0 where it is no process of this machine's."""
 
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A new connection to the guest's agent port.  The port has one peer: the former connection is closed."""
@@ -398,8 +254,8 @@ class VM(Protocol):
         """Empties a drive that the guest has given up."""
 
     async def attach_nic(self, nic: Nic) -> None:
-        """One with a tap.  Raises ``Unavailable`` where all ``hotplug_slots`` are taken, ``Conflict`` where the MAC
-        address is."""
+        """One with a tap, or in a network that exists.  Raises ``Unavailable`` where all ``hotplug_slots`` are taken,
+        ``Conflict`` where the MAC address is."""
 
     async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
         """One that was attached, as ``detach_disk``; ``NotFound``.  Its tap is gone then."""

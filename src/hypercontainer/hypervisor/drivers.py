@@ -21,6 +21,10 @@ class Drivers:
             raise Unavailable(f"there is no driver {name!r}", hint=self._hint())
         return self._by_name[name]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
     def foreign(self, architecture: str) -> Driver:
         """Of VMs of another architecture than the default's; ``NotSupported`` where there is none."""
         for driver in self._by_name.values():

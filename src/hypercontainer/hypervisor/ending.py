@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 
-from hypercontainer.hypervisor.driver import VM, ExitReason, Tap, VMRecord
+from hypercontainer.hypervisor.driver import VM, ExitReason, VMRecord
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.spec import Tap
 from hypercontainer.linux import netns
 from hypercontainer.linux.cgroup import Cgroup
 

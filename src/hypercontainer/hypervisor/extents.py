@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypercontainer.errors import Conflict, InvalidArgument
 from hypercontainer.hypervisor import locks
-from hypercontainer.hypervisor.driver import DiskSpec
+from hypercontainer.hypervisor.spec import DiskSpec
 from hypercontainer.linux import block
 from hypercontainer.linux.users import as_user, open_theirs
 

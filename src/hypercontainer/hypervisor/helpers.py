@@ -36,9 +36,14 @@ def held(record: VMRecord) -> list[Process | None]:
     return [Process.open(identity) for identity in identities]
 
 
+def own(record: VMRecord) -> Process | None:
+    """The VM's own process; None where it is gone, or is none."""
+    return Process.open(record.identity) if record.identity is not None else None
+
+
 def taken_up(record: VMRecord) -> list[Process] | None:
     """The VM's own process, and its helpers in order; None, and nothing is held, where one of them is gone."""
-    found = [Process.open(record.identity), *held(record)]
+    found = [own(record), *held(record)]
     there = [one for one in found if one is not None]
     if len(there) == len(found):
         return there

@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import helpers
-from hypercontainer.hypervisor.driver import VM, Limits
+from hypercontainer.hypervisor.driver import VM
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.spec import Limits
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process

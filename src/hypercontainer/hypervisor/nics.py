@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError, Unavailable
 from hypercontainer.hypervisor import helpers, resolver, usernet
-from hypercontainer.hypervisor.driver import Helper, Tap, UserNat, VMSpec
+from hypercontainer.hypervisor.driver import Helper
 from hypercontainer.hypervisor.launching import Gate, held, last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.spec import Tap, UserNat, VMSpec
 from hypercontainer.hypervisor.validate import check_forward
 from hypercontainer.linux import netns, unix
 from hypercontainer.linux.confine import Means

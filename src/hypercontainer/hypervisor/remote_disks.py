@@ -21,11 +21,12 @@ import msgspec
 
 from hypercontainer.errors import LaunchError, Unavailable
 from hypercontainer.hypervisor import helpers, programs
-from hypercontainer.hypervisor.driver import Helper, VMSpec
+from hypercontainer.hypervisor.driver import Helper
 from hypercontainer.hypervisor.launching import MAX_WORDS, Gate, held
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.remote import RemoteDisk, Tls
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.spec import VMSpec
 from hypercontainer.linux import unix
 from hypercontainer.linux.confine import OUTWARD, PRIVILEGED, Means, Rights, new_namespaces
 from hypercontainer.linux.process import Process

@@ -32,9 +32,10 @@ import msgspec
 
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.hypervisor import helpers, jail, programs, share_jail, sharefs
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, Check, Helper, ShareSpec
+from hypercontainer.hypervisor.driver import Check, Helper
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.run_dir import read_stderr
+from hypercontainer.hypervisor.spec import P9, VIRTIOFS, ShareSpec
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.linux import capabilities, unix
 from hypercontainer.linux.confine import GATE_OPEN, OUTWARD, PRIVILEGED, gated, new_namespaces

@@ -18,9 +18,9 @@ import hypercontainer
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor import programs
-from hypercontainer.hypervisor.driver import UserNat
 from hypercontainer.hypervisor.resolver import NAMES, RESOLVER
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.spec import UserNat
 from hypercontainer.linux import confine, executable, unix
 from hypercontainer.linux.confine import Means, Rights
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Arg, Op, Profile, Rule, compile_filter

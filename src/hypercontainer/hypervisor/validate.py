@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
-from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, Tap, UserNat, VMSpec
+from hypercontainer.hypervisor.spec import DiskSpec, Nic, ShareSpec, Tap, UserNat, VMSpec
 
 SECTOR_BYTES = 512
 MIN_MEMORY_MIB = 16

@@ -35,19 +35,28 @@ _EMULATED_OWN = (
 
 
 def command_line(
-    kernel: Kernel, *, emulated: bool, console: bool, extra: tuple[str, ...], tsc_khz: int | None = None
+    kernel: Kernel,
+    *,
+    emulated: bool,
+    console: bool,
+    extra: tuple[str, ...],
+    tsc_khz: int | None = None,
+    device: str = "",
+    line: str = "",
 ) -> tuple[str, ...]:
     """The arguments for ``kernel``, one word each; ``extra``, the user's, come last and so win.
 
     ``emulated``: the guest's instructions are interpreted (TCG).  ``console``: the errors of a machine's kernel go to
-    the first serial port; else nowhere.  A program's console is told by who runs it.  ``tsc_khz``: the host's, which an
+    the first serial port, or to ``device``; else nowhere.  ``line``: where the agent finds its port, where not by
+    itself.  A program's console is told by who runs it.  ``tsc_khz``: the host's, which an
     emulated guest cannot measure (linux.tsc).
     """
     target = TARGETS[kernel.architecture]
     if kernel.program:
         words = [*(word for word in _ALWAYS if word not in _OF_A_MACHINE), *_PROGRAM]
     else:
-        words = [f"console={target.console if console else 'null'}", *_ALWAYS, *target.arguments]
+        words = [f"console={(device or target.console) if console else 'null'}", *_ALWAYS, *target.arguments]
+    words += [f"hyper.port={line}"] if line else []
     words += _OWN if kernel.source == "own" else ()
     if emulated:
         words += [*_EMULATED, *target.emulated]

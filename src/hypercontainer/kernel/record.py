@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from hypercontainer.contract.devices import UML, VIRTIO
 from hypercontainer.kernel.model import Kernel
 from hypercontainer.linux.architectures import AMD64
 
@@ -27,6 +28,7 @@ class Record(msgspec.Struct, frozen=True):
     program: bool = False
     architecture: str = AMD64
     modules: list[str] = []
+    devices: list[str] = []  # what earlier builds do not say: those of its kind
 
     def __post_init__(self) -> None:
         for name in (self.kernel, *self.modules):
@@ -57,4 +59,5 @@ def load(directory: Path) -> Kernel | None:
         record.digest,
         record.program,
         record.architecture,
+        frozenset(record.devices or ({UML} if record.program else {VIRTIO})),
     )

@@ -16,6 +16,7 @@ import builtins
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hypercontainer.contract.devices import UML, VIRTIO
 from hypercontainer.errors import NotFound, Remedy, Unavailable
 from hypercontainer.kernel import debian, image, paths, record
 from hypercontainer.kernel.model import Kernel
@@ -58,6 +59,18 @@ class KernelStore:
             f"no guest kernel for {architecture} in {place}",
             hint=f"fetch Debian's for {architecture}",
             remedies=[Remedy("kernels.fetch", options={"platform": f"linux/{architecture}"})],
+        )
+
+    def having(self, devices: str, architecture: str = AMD64) -> Kernel:
+        """The usual one of those that have drivers for this family of devices; raises Unavailable."""
+        if devices == UML:
+            return self.program()
+        found = [kernel for kernel in self._found(architecture) if kernel.has(devices)]
+        if found or devices == VIRTIO:
+            return found[0] if found else self.default(architecture)
+        raise Unavailable(
+            f"no guest kernel in {folder(self._cache, architecture)} has drivers for {devices}",
+            hint="build one with `make kernel FLAVOUR=wide`",
         )
 
     def program(self) -> Kernel:

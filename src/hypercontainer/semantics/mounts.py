@@ -12,7 +12,7 @@ from hypercontainer.agent.operations import Device, Mount
 from hypercontainer.contract.spec import ContainerSpec, Tmpfs
 from hypercontainer.contract.volumes import VolumeMount
 from hypercontainer.errors import InvalidArgument, NotSupported
-from hypercontainer.hypervisor.driver import SHARED_FILE
+from hypercontainer.hypervisor.spec import SHARED_FILE
 
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - in the container
 SHARED_MEMORY_BYTES: Final = 64 * 1024 * 1024

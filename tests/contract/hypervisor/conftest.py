@@ -18,9 +18,10 @@ import pytest
 from fake_driver import FakeDriver, FakeMachine
 from free_port import free_port
 from hypercontainer.hypervisor import shares
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, VM, Accelerator, Driver, VMSpec
+from hypercontainer.hypervisor.driver import VM, Driver
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.spec import P9, VIRTIOFS, Accelerator, VMSpec
 from hypercontainer.hypervisor.uml.argv import Mode
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.kernel import KernelStore, cache_dir, command_line

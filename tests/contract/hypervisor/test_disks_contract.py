@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import Conflict, InvalidArgument, Unavailable
-from hypercontainer.hypervisor.driver import VM, DiskSpec, DriveSpec, ExitReason
+from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.spec import DiskSpec, DriveSpec
 
 UNPLUG = "d"
 BANNER = "test guest is up"

@@ -25,15 +25,10 @@ from hypercontainer.errors import (
     NotFound,
     Unavailable,
 )
-from hypercontainer.hypervisor.driver import (
-    VM,
-    Accelerator,
-    DiskSpec,
-    ExitReason,
-    VMRecord,
-)
+from hypercontainer.hypervisor.driver import VM, ExitReason, VMRecord
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.run_dir import read_record
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec
 from nics import nat_nic
 
 HALT, POWER_OFF, REBOOT, FLOOD, UNPLUG = "h", "s", "r", "f", "d"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, NotSupported, Unavailable
-from hypercontainer.hypervisor.driver import Nic, Tap
+from hypercontainer.hypervisor.spec import Nic, Tap
 from nics import MAC, nat_nic
 from tap_space import TapSpace
 

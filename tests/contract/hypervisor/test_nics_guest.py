@@ -24,8 +24,9 @@ import pytest
 from frames import DNS, GATEWAY, GUEST, ROUTER, UDP, ipv4, parse, udp_packet
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import LaunchError, Unavailable
-from hypercontainer.hypervisor.driver import VM, ExitReason, Nic, Tap
+from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.spec import Nic, Tap
 from nics import MAC, nat_nic
 from tap_space import TapSpace
 

@@ -20,16 +20,12 @@ import pytest
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError
-from hypercontainer.hypervisor.driver import (
-    Accelerator,
-    DiskSpec,
-    ExitReason,
-    Limits,
-)
+from hypercontainer.hypervisor.driver import ExitReason
 from hypercontainer.hypervisor.qemu import driver as qemu_driver
 from hypercontainer.hypervisor.qemu import probe, qmp
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.run_dir import read_record
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Limits
 from hypercontainer.linux.cgroup import Cgroups
 from nics import nat_nic
 

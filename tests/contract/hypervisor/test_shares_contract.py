@@ -17,10 +17,11 @@ import pytest
 
 from hypercontainer.errors import InvalidArgument, LaunchError
 from hypercontainer.hypervisor import shares
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, ExitReason, Helper, ShareSpec, VMRecord
+from hypercontainer.hypervisor.driver import ExitReason, Helper, VMRecord
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.shares import Kind, Server
+from hypercontainer.hypervisor.spec import P9, VIRTIOFS, ShareSpec
 from hypercontainer.linux.process import start_ticks
 from hypercontainer.linux.users import User
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hypercontainer.hypervisor.driver import P9, SHARED_FILE, VIRTIOFS, ExitReason, ShareSpec
+from hypercontainer.hypervisor.driver import ExitReason
+from hypercontainer.hypervisor.spec import P9, SHARED_FILE, VIRTIOFS, ShareSpec
 from hypercontainer.linux.users import User
 
 pytestmark = pytest.mark.vm

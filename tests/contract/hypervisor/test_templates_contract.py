@@ -23,9 +23,10 @@ from hypercontainer.errors import (
     NotFound,
     Unavailable,
 )
-from hypercontainer.hypervisor.driver import VM, DiskSpec, DriveSpec, ExitReason
+from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
+from hypercontainer.hypervisor.spec import DiskSpec, DriveSpec
 
 COUNT = "m"
 MEBIBYTE = 1 << 20

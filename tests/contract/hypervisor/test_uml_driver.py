@@ -12,7 +12,8 @@ import pytest
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotSupported
-from hypercontainer.hypervisor.driver import VM, Accelerator, DiskSpec, DriveSpec, ExitReason
+from hypercontainer.hypervisor.driver import VM, ExitReason
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, DriveSpec
 from hypercontainer.hypervisor.uml import control
 from hypercontainer.hypervisor.uml.argv import Mode
 from nics import nat_nic

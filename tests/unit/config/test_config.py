@@ -233,13 +233,19 @@ def test_the_policy_of_a_size_stands_over_that_of_all() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("rot = '/x'", ": unknown key 'rot' (known are group, rbd, root, run, host, cache, defaults"),
+        (
+            "rot = '/x'",
+            ": unknown key 'rot' (known are group, rbd, hypervisor, root, run, host, cache, defaults",
+        ),
         ("root = 1", ": root: a string is wanted, not 1"),
         ("root = 'x'", ": root: 'x' is not an absolute path"),
         ("machine = 1", ": machine: a table is wanted, not 1"),
         ("[machine]\nkernl = 'x'", ": [machine]: unknown key 'kernl' (known are kernel, initrd"),
         ("[machine]\ndisk_full = 'wait'", ": [machine]: disk_full: one of pause, error is wanted"),
-        ("[machine]\naccel = 'hvf'", ": [machine]: accel: one of auto, kvm, tcg is wanted"),
+        ("[machine]\naccel = 'whpx'", ": [machine]: accel: one of auto, kvm, hvf, tcg is wanted"),
+        ("hypervisor = 1", ": hypervisor: tables [hypervisor.NAME] are wanted"),
+        ("[hypervisor.'a b']", ": hypervisor: 'a b' is no name of a driver"),
+        ("[hypervisor.a]\nb = {}", ": hypervisor: a: b: a string, a number, true, false or a list"),
         ("[machine]\ninitrd = 'i'", ": [machine]: initrd: an absolute path is wanted"),
         ("[machine]\nkernel_args = 'quiet'", ": [machine]: kernel_args: a list of strings is wanted"),
         ("[machine]\nkernel_args = [1]", ": [machine]: kernel_args: a list of strings is wanted"),

@@ -12,13 +12,16 @@ import pytest
 from fake_driver import FakeDriver
 from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, check, choose, choose_foreign
 from hypercontainer.errors import InvalidArgument, NotFound, NotSupported, Unavailable
-from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Verdict
+from hypercontainer.hypervisor.driver import Capabilities, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.kernel import Kernel
 
 KVM, TCG, NATIVE = Accelerator.KVM, Accelerator.TCG, Accelerator.NATIVE
 MACHINE = Kernel(Path("/machine"), "6.1", "own", (), True, "sha256:0")
-PROGRAM = Kernel(Path("/program"), "7.3", "own", (), False, "sha256:1", program=True)
+PROGRAM = Kernel(
+    Path("/program"), "7.3", "own", (), False, "sha256:1", program=True, devices=frozenset({"uml"})
+)
 OTHER = Kernel(Path("/other"), "6.2", "other", (), True, "sha256:2")
 ARM = Kernel(Path("/arm"), "6.1", "debian", (), False, "sha256:3", architecture="arm64")
 NOTHING = Wish()
@@ -34,7 +37,8 @@ class Native(FakeDriver):
         self._shares = shares
 
     async def capabilities(self) -> Capabilities:
-        return replace(await super().capabilities(), shares=self._shares)
+        able = await super().capabilities()
+        return replace(able, shares=self._shares, accelerators=frozenset({NATIVE}), devices="uml")
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -58,6 +62,9 @@ class Store:
         if architecture == "riscv64":
             raise Unavailable("no guest kernel for riscv64")
         return MACHINE if architecture == "amd64" else ARM
+
+    def having(self, devices: str) -> Kernel:
+        return self.program() if devices == "uml" else self.default()
 
     def program(self) -> Kernel:
         if not self._programs:
@@ -169,7 +176,7 @@ def test_a_kernel_is_named_as_its_user_knows_it() -> None:
 )
 def test_what_there_is_not_is_refused(hypervisor: str | None, accelerator: str | None, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
-        check(hypervisor, accelerator)
+        check(hypervisor, accelerator, Drivers(FakeDriver(), Native(True, "")))
 
 
 class Foreign(FakeDriver):

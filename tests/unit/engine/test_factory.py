@@ -20,7 +20,8 @@ from hypercontainer.engine.sandbox import factory as module
 from hypercontainer.engine.sandbox.factory import Factory, Found
 from hypercontainer.engine.sandbox.hardware import Hardware
 from hypercontainer.errors import HypervisorError, Unavailable
-from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMSpec
+from hypercontainer.hypervisor.driver import ExitReason, VMExit
+from hypercontainer.hypervisor.spec import VMSpec
 from nics import nat_nic
 
 SPEC = VMSpec("a", "a", Path("/run/a"), Path("/k"), None, (), 128, 1, nics=(nat_nic(),))

@@ -24,7 +24,7 @@ from hypercontainer.agent.operations import ContainerPlan, Disk, ProcessPlan
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.errors import Conflict, NotFound
-from hypercontainer.hypervisor.driver import VMSpec
+from hypercontainer.hypervisor.spec import VMSpec
 from hypercontainer.semantics import shape
 from nics import nat_nic
 from stories import have_any_kernel

@@ -10,10 +10,10 @@ import pytest
 
 from hypercontainer.errors import LaunchError
 from hypercontainer.hypervisor import jail, launching
-from hypercontainer.hypervisor.driver import Accelerator, VMSpec
 from hypercontainer.hypervisor.qemu import driver as module
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
+from hypercontainer.hypervisor.spec import Accelerator, VMSpec
 from hypercontainer.linux import confine
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means

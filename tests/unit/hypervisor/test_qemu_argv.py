@@ -11,17 +11,6 @@ import pytest
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.hypervisor.driver import (
-    P9,
-    VIRTIOFS,
-    Accelerator,
-    DiskSpec,
-    DriveSpec,
-    Nic,
-    ShareSpec,
-    Tap,
-    VMSpec,
-)
 from hypercontainer.hypervisor.qemu.argv import (
     DiskFds,
     FdPlan,
@@ -34,6 +23,17 @@ from hypercontainer.hypervisor.qemu.argv import (
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.machines import HEAD_BYTES, MACHINES, PCI
 from hypercontainer.hypervisor.remote import RemoteDisk
+from hypercontainer.hypervisor.spec import (
+    P9,
+    VIRTIOFS,
+    Accelerator,
+    DiskSpec,
+    DriveSpec,
+    Nic,
+    ShareSpec,
+    Tap,
+    VMSpec,
+)
 from hypercontainer.hypervisor.validate import check_disk, check_spec
 from nics import nat_nic
 

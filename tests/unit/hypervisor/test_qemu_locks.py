@@ -13,7 +13,7 @@ import pytest
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor import extents as disks
 from hypercontainer.hypervisor import locks
-from hypercontainer.hypervisor.driver import DiskSpec
+from hypercontainer.hypervisor.spec import DiskSpec
 
 SETLK = 37  # F_OFD_SETLK
 READER = (100, 201, 203)  # reads; no write or resize beside it

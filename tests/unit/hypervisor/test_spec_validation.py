@@ -9,15 +9,11 @@ import pytest
 from fake_driver import FakeDriver
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, InvalidArgument, NotSupported
-from hypercontainer.hypervisor.driver import (
-    Accelerator,
-    DiskSpec,
-    VMRecord,
-    VMSpec,
-)
+from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.resources import quota_for, vcpus_for
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
 from hypercontainer.hypervisor.validate import check_spec
 from nics import nat_nic
 
@@ -110,7 +106,7 @@ def test_limits_leave_qemu_its_own(tmp_path: Path) -> None:
     assert driver.limits(256, 1, Accelerator.TCG).cpus == 2
 
 
-RECORD = VMRecord("qemu", "a", "n", 1, 2, "b", Path("/r"), Accelerator.TCG, (Path("/c"),))
+RECORD = VMRecord("qemu", "a", "n", Path("/r"), Accelerator.TCG, 1, 2, "b", cgroups=(Path("/c"),))
 
 
 def test_a_record_survives_json() -> None:

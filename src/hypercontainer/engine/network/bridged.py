@@ -16,7 +16,8 @@ from hypercontainer.engine.network.network import TEMPLATE_MAC, interface_name, 
 from hypercontainer.engine.network.publishing import Publishing
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import HyperError
-from hypercontainer.hypervisor.driver import VM, Nic, Tap
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import Nic, Tap
 from hypercontainer.network.parts import RESOLVER, TAP, Fabric, Led, Place
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from hypercontainer.engine.network.bridged import new_tap
 from hypercontainer.engine.network.network import TEMPLATE_MAC, Network, interface_name, mac_bytes
 from hypercontainer.engine.state import Attachment, PodRecord
 from hypercontainer.errors import Conflict
-from hypercontainer.hypervisor.driver import VM, Nic, Tap
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import Nic, Tap
 from hypercontainer.network.cni import config, requests, results
 from hypercontainer.network.cni.config import NetworkConfig, Tree
 from hypercontainer.network.cni.device import Device

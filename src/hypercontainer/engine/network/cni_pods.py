@@ -29,7 +29,7 @@ from hypercontainer.engine.network.keeping import Kept
 from hypercontainer.engine.network.network import check_mac, next_place
 from hypercontainer.engine.state import Attachment, PodRecord, StateStore
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
-from hypercontainer.hypervisor.driver import Tap
+from hypercontainer.hypervisor.spec import Tap
 from hypercontainer.linux.netns import Namespace
 from hypercontainer.network.cni import config as configurations
 from hypercontainer.network.cni.chain import Chain

@@ -12,7 +12,8 @@ from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.state import Attachment, PodRecord
 from hypercontainer.errors import Conflict, InvalidArgument
-from hypercontainer.hypervisor.driver import VM, Nic, Tap
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import Nic, Tap
 
 MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")  # a unicast one
 # Of the NIC of a VM that is nobody's yet, which the guest replaces by its own.

@@ -47,7 +47,7 @@ from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NameTaken, NotFound, Unavailable
-from hypercontainer.hypervisor.driver import Tap
+from hypercontainer.hypervisor.spec import Tap
 from hypercontainer.network import addresses
 from hypercontainer.network.dns.server import Server
 from hypercontainer.network.dns.upstream import Upstream

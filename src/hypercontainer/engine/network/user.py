@@ -13,7 +13,8 @@ from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network.network import TEMPLATE_MAC, interface_name, mac_bytes
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import HyperError
-from hypercontainer.hypervisor.driver import VM, Nic, UserNat
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import Nic, UserNat
 
 ADDRESS, PREFIX = "10.0.2.15", 24
 GATEWAY = "10.0.2.2"  # the host, to the guest

@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from hypercontainer.contract.devices import UML as OF_UML
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
-from hypercontainer.hypervisor.driver import Accelerator, Driver, Verdict
+from hypercontainer.hypervisor.driver import Driver, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
+from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.kernel import Kernel, KernelStore
 
 AUTO, QEMU, UML = "auto", "qemu", "uml"
-HYPERVISORS = (QEMU, UML)
-ACCELERATORS = (Accelerator.KVM.value, Accelerator.TCG.value)
+# By which a driver runs guests where nobody says: the first that it has and that works here.
+_PREFERRED = (Accelerator.KVM, Accelerator.HVF, Accelerator.OWN, Accelerator.NATIVE, Accelerator.TCG)
+_NAMED = (Accelerator.KVM, Accelerator.HVF, Accelerator.TCG)
+ACCELERATORS = tuple(accelerator.value for accelerator in _NAMED)
 BY_CONFIGURATION = "chosen by configuration"
 
 
@@ -42,10 +46,11 @@ class Chosen:
     reason: str
 
 
-def check(hypervisor: str | None, accelerator: str | None) -> None:
+def check(hypervisor: str | None, accelerator: str | None, drivers: Drivers) -> None:
     """InvalidArgument for what there is not, and for two that do not go together."""
-    if hypervisor is not None and hypervisor not in HYPERVISORS:
-        raise InvalidArgument(repr(hypervisor), field="hypervisor", takes=" or ".join(HYPERVISORS))
+    usual = [driver.name for driver in drivers.all() if driver.architecture == drivers.default.architecture]
+    if hypervisor is not None and hypervisor not in usual:
+        raise InvalidArgument(repr(hypervisor[:64]), field="hypervisor", takes=" or ".join(usual))
     if accelerator is not None and accelerator not in ACCELERATORS:
         raise InvalidArgument(repr(accelerator), field="accelerator", takes=" or ".join(ACCELERATORS))
     if hypervisor == UML and accelerator is not None:
@@ -61,7 +66,7 @@ async def choose_foreign(asked: Wish, drivers: Drivers, kernels: KernelStore, ar
     """
     driver = drivers.foreign(architecture)
     what = f"a VM for {architecture} is emulated here, by QEMU"
-    if asked.hypervisor == UML:
+    if asked.hypervisor not in (AUTO, QEMU):
         raise InvalidArgument(what, field="hypervisor", takes=QEMU)
     if asked.accelerator not in (AUTO, Accelerator.TCG.value):
         raise InvalidArgument(what, field="accelerator", takes=Accelerator.TCG.value)
@@ -90,13 +95,15 @@ async def choose(
     """
     named = [await _named(wish, kernels) for wish in (asked, configured)]
     for wish, kernel in zip((asked, configured), named, strict=True):
-        if wish.hypervisor == UML or (wish.hypervisor == AUTO and kernel is not None and kernel.program):
-            found = await _kernel(kernel, named[1], program=True, kernels=kernels)
-            return Chosen(drivers.named(UML), found, Accelerator.NATIVE, BY_CONFIGURATION)
-        if wish.hypervisor == QEMU or wish.accelerator != AUTO or kernel is not None:
-            found = await _kernel(kernel, named[1], program=False, kernels=kernels)
+        name = wish.hypervisor
+        if name == AUTO and kernel is not None:
+            name = UML if kernel.program else QEMU
+        if name == AUTO and wish.accelerator != AUTO:
+            name = QEMU
+        if name != AUTO:
             accelerator = asked.accelerator if asked.accelerator != AUTO else configured.accelerator
-            return await _on_qemu(accelerator, drivers, found)
+            driver = drivers.default if name == QEMU else drivers.named(name)
+            return await _on(driver, accelerator, await _kernel(kernel, named[1], driver, kernels))
     return await _best(drivers, kernels, wants)
 
 
@@ -117,32 +124,45 @@ async def _named(wish: Wish, kernels: KernelStore) -> Kernel | None:
 
 
 async def _kernel(
-    asked: Kernel | None, configured: Kernel | None, *, program: bool, kernels: KernelStore
+    asked: Kernel | None, configured: Kernel | None, driver: Driver, kernels: KernelStore
 ) -> Kernel:
     """What is asked for, whatever it is, which the driver judges; else of the kind that is needed."""
     if asked is not None and asked is not configured:
         return asked
-    if configured is not None and configured.program == program:
+    devices = (await driver.capabilities()).devices
+    if configured is not None and configured.program == (devices == OF_UML) and configured.has(devices):
         return configured
-    return await _LOOKS.run(kernels.program if program else kernels.default)
+    return await _LOOKS.run(partial(kernels.having, devices))
 
 
-async def _on_qemu(accelerator: str, drivers: Drivers, kernel: Kernel) -> Chosen:
-    qemu = drivers.default
-    _check_kernel(kernel, qemu.architecture)
+async def _on(driver: Driver, accelerator: str, kernel: Kernel) -> Chosen:
+    """A driver that is named.  Of an accelerator that is not said, each that it has is tried, the quickest first."""
+    _check_kernel(kernel, driver.architecture)
+    there = (await driver.capabilities()).accelerators
     if accelerator != AUTO:
-        return Chosen(qemu, kernel, Accelerator(accelerator), BY_CONFIGURATION)
-    verdict = await qemu.probe(Accelerator.KVM, kernel.path)
-    if verdict.usable:
-        return Chosen(qemu, kernel, Accelerator.KVM, verdict.reason)
-    return Chosen(qemu, kernel, Accelerator.TCG, f"KVM is not usable: {verdict.reason}")
+        wish = Accelerator(accelerator)
+        if wish not in there and driver.name != QEMU:  # whose own words say more
+            takes = " or ".join(sorted(each.value for each in there if each.value in ACCELERATORS))
+            what = f"{driver.name} runs nothing by {accelerator}"
+            raise InvalidArgument(
+                what, field="accelerator", takes=takes or f"none with hypervisor {driver.name}"
+            )
+        return Chosen(driver, kernel, wish, BY_CONFIGURATION)
+    *quicker, last = [each for each in _PREFERRED if each in there]
+    refused = []
+    for each in quicker:
+        verdict = await driver.probe(each, kernel.path)
+        if verdict.usable:
+            return Chosen(driver, kernel, each, verdict.reason)
+        refused.append(f"{each.value.upper()} is not usable: {verdict.reason}")
+    return Chosen(driver, kernel, last, "; ".join(refused) or BY_CONFIGURATION)
 
 
 async def _best(drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]) -> Chosen:
     found: Chosen | None = None
     failure: HyperError | None = None
     try:
-        found = await _on_qemu(AUTO, drivers, await _LOOKS.run(kernels.default))
+        found = await _on(drivers.default, AUTO, await _LOOKS.run(kernels.default))
     except HyperError as error:  # no QEMU, or nothing for it to boot
         failure = error
     if found is not None and found.accelerator is Accelerator.KVM:

@@ -18,7 +18,7 @@ from hypercontainer.engine.sandbox.live import Live
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import Attachment, PodRecord
 from hypercontainer.errors import Conflict, HyperError, NotFound
-from hypercontainer.hypervisor.driver import Nic
+from hypercontainer.hypervisor.spec import Nic
 
 OPERATION_S = 30.0
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network.network import Network
-from hypercontainer.hypervisor.driver import Driver, DriveSpec, VMSpec
+from hypercontainer.hypervisor.driver import Driver
+from hypercontainer.hypervisor.spec import DriveSpec, VMSpec
 
 IMAGE_SERIAL = "image"
 DISK_SERIAL = "disk"

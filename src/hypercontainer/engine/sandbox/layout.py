@@ -15,7 +15,7 @@ from hypercontainer.agent.operations import Disk
 from hypercontainer.engine.places import Places
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import ImagePart, PodRecord
-from hypercontainer.hypervisor.driver import DiskSpec
+from hypercontainer.hypervisor.spec import DiskSpec
 from hypercontainer.rootfs import RootDisk, chain_id
 
 

@@ -26,9 +26,10 @@ from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.engine.verifying import Verifying
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import NotFound, NotSupported
-from hypercontainer.hypervisor.driver import Accelerator, DiskSpec, Driver, VMSpec
+from hypercontainer.hypervisor.driver import Capabilities, Driver
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_line
 from hypercontainer.linux import tsc
 from hypercontainer.linux.architectures import AMD64
@@ -94,7 +95,7 @@ async def plan_hardware(
     able = await chosen.driver.capabilities()
     memory_mib = _in_steps(record.memory_mib, able.memory_step_mib)
     initrd = await storage.HOST_PATHS.run(partial(_initrd, supplies, record, kernel))
-    arguments = await _arguments(record, chosen)
+    arguments = await _arguments(record, chosen, able)
     planned = _disks(record, contents, supplies, kernel)
     (disks, images), published = await both(planned, _published(record, supplies))
     shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
@@ -134,7 +135,7 @@ def _in_steps(asked: int, step: int) -> int:
     return -(-asked // step) * step
 
 
-async def _arguments(record: PodRecord, chosen: Chosen) -> tuple[str, ...]:
+async def _arguments(record: PodRecord, chosen: Chosen, able: Capabilities) -> tuple[str, ...]:
     """Of the kernel."""
     return command_line(
         chosen.kernel,
@@ -142,6 +143,8 @@ async def _arguments(record: PodRecord, chosen: Chosen) -> tuple[str, ...]:
         console=True,
         extra=record.kernel_args,
         tsc_khz=await asyncio.to_thread(tsc.rate_khz),
+        device=able.console,
+        line=able.line,
     )
 
 

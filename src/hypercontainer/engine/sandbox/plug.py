@@ -12,7 +12,8 @@ from hypercontainer.engine.sandbox.contents import Brought
 from hypercontainer.engine.sandbox.storage import is_shared, serial
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.errors import Conflict
-from hypercontainer.hypervisor.driver import VM, DiskSpec
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import DiskSpec
 from hypercontainer.rootfs import RootDisk
 from hypercontainer.semantics.mounts import guest_name, short_name
 from hypercontainer.volume import network

@@ -23,7 +23,8 @@ from hypercontainer.contract.answers import Effective
 from hypercontainer.contract.spec import ContainerSpec
 from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL
 from hypercontainer.errors import AgentError
-from hypercontainer.hypervisor.driver import VM, DiskSpec
+from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.spec import DiskSpec
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.rootfs import LayerStore, create_writable_disk
 from hypercontainer.semantics import docker as plan

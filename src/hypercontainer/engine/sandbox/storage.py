@@ -35,7 +35,7 @@ from hypercontainer.engine.sandbox.hardware import DISK_SERIAL
 from hypercontainer.engine.state import PodRecord
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import GuestError, InvalidArgument, NotFound
-from hypercontainer.hypervisor.driver import P9, VIRTIOFS, DiskSpec, ShareSpec
+from hypercontainer.hypervisor.spec import P9, VIRTIOFS, DiskSpec, ShareSpec
 from hypercontainer.linux.users import User
 from hypercontainer.rootfs import MAX_ROOM_BYTES, create_disk_with_room
 from hypercontainer.semantics import mounts

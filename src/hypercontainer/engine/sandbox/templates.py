@@ -21,9 +21,10 @@ from hypercontainer.agent.operations import Preparation
 from hypercontainer.agent.session import Agent
 from hypercontainer.engine import files
 from hypercontainer.hypervisor import snapshot
-from hypercontainer.hypervisor.driver import VM, Driver, VMSpec
+from hypercontainer.hypervisor.driver import VM, Driver
 from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.hypervisor.snapshot import Snapshot, SnapshotDamaged
+from hypercontainer.hypervisor.spec import VMSpec
 
 FORMAT = 1  # of what is saved: raise it when older templates are of no use to newer code
 KEPT = 12  # a machine has few kernels and sizes; what was used longest ago makes room

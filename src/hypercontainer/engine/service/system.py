@@ -30,13 +30,16 @@ from hypercontainer.engine.service import event_filters
 from hypercontainer.engine.service.containers import ContainerService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.errors import HyperError
-from hypercontainer.hypervisor.driver import Accelerator, Capabilities, Driver
+from hypercontainer.hypervisor.driver import Capabilities, Driver
+from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.image.store import ImageStore
 from hypercontainer.linux.architectures import AMD64
 
 _MEANINGS = {
     Accelerator.KVM: "in hardware",
     Accelerator.NATIVE: "the guest's kernel as a process, at the processor's own speed",
+    Accelerator.HVF: "in hardware",
+    Accelerator.OWN: "as the hypervisor does it",
     Accelerator.TCG: "in software, several times slower than this machine",
 }
 

@@ -11,7 +11,11 @@ from enum import Enum
 
 import msgspec
 
-from hypercontainer.hypervisor.driver import (
+from hypercontainer.hypervisor.qemu.binary import SANDBOX, Binary
+from hypercontainer.hypervisor.qemu.machines import PCI, Bus
+from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
+from hypercontainer.hypervisor.remote import RemoteDisk
+from hypercontainer.hypervisor.spec import (
     VIRTIOFS,
     Accelerator,
     DiskSpec,
@@ -21,10 +25,6 @@ from hypercontainer.hypervisor.driver import (
     Tap,
     VMSpec,
 )
-from hypercontainer.hypervisor.qemu.binary import SANDBOX, Binary
-from hypercontainer.hypervisor.qemu.machines import PCI, Bus
-from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
-from hypercontainer.hypervisor.remote import RemoteDisk
 
 AGENT_PORT = "hyper.agent"
 # The first descriptor that is QEMU's: 3 is the launcher's gate.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
-from hypercontainer.hypervisor.driver import Accelerator
 from hypercontainer.hypervisor.programs import LINKER_CACHE, ask, file_key, libraries
 from hypercontainer.hypervisor.qemu.machines import MACHINES, Machine
+from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.linux.architectures import AMD64
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"

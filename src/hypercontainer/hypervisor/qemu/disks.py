@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from hypercontainer.errors import Conflict, HypervisorError, NotFound
-from hypercontainer.hypervisor.driver import DiskSpec
 from hypercontainer.hypervisor.extents import open_extents
 from hypercontainer.hypervisor.qemu import vmdk
 from hypercontainer.hypervisor.qemu.argv import (
@@ -26,6 +25,7 @@ from hypercontainer.hypervisor.qemu.argv import (
 )
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpError
 from hypercontainer.hypervisor.qemu.slots import Slots
+from hypercontainer.hypervisor.spec import DiskSpec
 
 
 def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack) -> int:

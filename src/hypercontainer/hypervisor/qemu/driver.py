@@ -21,15 +21,7 @@ from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics, remote_disks, shares
-from hypercontainer.hypervisor.driver import (
-    Accelerator,
-    Capabilities,
-    Check,
-    Limits,
-    Verdict,
-    VMRecord,
-    VMSpec,
-)
+from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import clean, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
@@ -50,6 +42,7 @@ from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
+from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
@@ -225,7 +218,7 @@ class QemuDriver:
         return QemuVM(record, process, watch, qmp, serving)
 
     async def destroy(self, record: VMRecord) -> None:
-        process = Process.open(record.identity)
+        process = helpers.own(record)
         if process is not None:
             await helpers.end(process)
         await helpers.end_all(record)

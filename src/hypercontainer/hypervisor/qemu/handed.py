@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import shares
-from hypercontainer.hypervisor.driver import VMSpec
 from hypercontainer.hypervisor.extents import open_extents
 from hypercontainer.hypervisor.qemu import pvh
 from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, plan_fds, qemu_argv
@@ -19,6 +18,7 @@ from hypercontainer.hypervisor.qemu.disks import open_descriptor
 from hypercontainer.hypervisor.qemu.jail import PRIVATE_MEMORY, rights
 from hypercontainer.hypervisor.qemu.machines import HEAD_BYTES
 from hypercontainer.hypervisor.run_dir import RunDir
+from hypercontainer.hypervisor.spec import VMSpec
 from hypercontainer.linux import unix
 from hypercontainer.linux.confine import Means, Rights
 

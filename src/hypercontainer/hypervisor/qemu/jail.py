@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 
 import hypercontainer
-from hypercontainer.hypervisor.driver import Accelerator, VMSpec
 from hypercontainer.hypervisor.qemu import kvm
 from hypercontainer.hypervisor.qemu.argv import FdPlan, Role
 from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.spec import Accelerator, VMSpec
 from hypercontainer.linux.confine import OUTWARD, PRIVILEGED, Rights, new_namespaces
 from hypercontainer.linux.seccomp import ALLOW, ERRNO, Profile, Rule, compile_filter
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hypercontainer.hypervisor.driver import Accelerator
 from hypercontainer.hypervisor.shares import SHARE_MIB
+from hypercontainer.hypervisor.spec import Accelerator
 
 MIB = 1 << 20
 # Besides the guest's memory and boot files.

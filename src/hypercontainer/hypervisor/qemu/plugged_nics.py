@@ -6,10 +6,10 @@ import contextlib
 
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor import nics
-from hypercontainer.hypervisor.driver import Nic, Tap
 from hypercontainer.hypervisor.qemu.argv import nic_device, nic_id
 from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpError
 from hypercontainer.hypervisor.qemu.slots import Slots
+from hypercontainer.hypervisor.spec import Nic, Tap
 
 
 async def attach(qmp: QmpClient, slots: Slots, nic: Nic, tap: Tap, count: int) -> None:

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor import trial
-from hypercontainer.hypervisor.driver import Accelerator, Verdict
+from hypercontainer.hypervisor.driver import Verdict
 from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.qemu import jail, kvm, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
+from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.hypervisor.trial import KERNEL_IS_UP, Outcome
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.confine import Means, jail_argv

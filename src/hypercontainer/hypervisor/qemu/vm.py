@@ -15,17 +15,11 @@ from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
-from hypercontainer.hypervisor import helpers, nics, shares
+from hypercontainer.hypervisor import nics
+from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import (
-    DiskSpec,
-    ExitReason,
-    Nic,
-    VMExit,
-    VMRecord,
-    VMStats,
-)
-from hypercontainer.hypervisor.ending import clean, exit_reason
+from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.output import DRAIN_TIMEOUT_S, Output
 from hypercontainer.hypervisor.qemu import disks, plugged_nics
 from hypercontainer.hypervisor.qemu.machines import Bus
@@ -36,10 +30,11 @@ from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
+from hypercontainer.hypervisor.spec import DiskSpec, Nic
+from hypercontainer.hypervisor.supervision import Ending, Processes
 from hypercontainer.hypervisor.validate import plugged_tap, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
-from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.process import Process
 
 _SHUTDOWN_REASONS = {
@@ -103,17 +98,15 @@ class QemuVM:
     ) -> None:
         """``helpers`` are the record's."""
         self.record = record
-        self._process = process
-        self._helpers = helpers
+        self._processes = Processes(record, process, helpers)
         self._watch = watch
         self._qmp = qmp
         self._run = RunDir(record.run_dir)
         self._killed = False
-        self._agent: asyncio.StreamWriter | None = None
-        self._connected: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._agent = AgentPort(self._reach_agent)
         self._memory_fd: int | None = None  # of one that is to be saved
         watch.stall.watch(qmp)
-        self._ended = asyncio.create_task(self._supervise(), name=f"vm-{record.id}")
+        self._ending = Ending(record, self._supervise())
 
     @property
     def pid(self) -> int:
@@ -139,7 +132,7 @@ class QemuVM:
 
         That had a host at its agent port, and a guest is told, at a price, when it loses one: so connect first.
         """
-        self._connected = await self.connect_agent()
+        self._agent.keep(await self._agent.connect())
         await self._watch.migration.load(self._qmp, state_fd)
 
     async def save(self) -> Snapshot:
@@ -159,23 +152,19 @@ class QemuVM:
             os.close(state_fd)
             os.close(memory_fd)
 
-    async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        connected, self._connected = self._connected, None
-        if connected is not None:
-            return connected
-        if self._agent is not None:
-            self._agent.close()
+    async def connect_agent(self) -> Pair:
+        return await self._agent.connect()
+
+    async def _reach_agent(self) -> Pair:
         try:
-            reader, writer = await asyncio.open_unix_connection(sock=unix.connect(self._run.agent))
+            return await asyncio.open_unix_connection(sock=unix.connect(self._run.agent))
         except OSError as error:
             raise HypervisorError(
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
             ) from error
-        self._agent = writer
-        return reader, writer
 
-    def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-        self._connected = pair
+    def keep_agent(self, pair: Pair) -> None:
+        self._agent.keep(pair)
 
     def on_stall(self, told: Callable[[bool], None]) -> None:
         self._watch.stall.tell(told)
@@ -230,81 +219,48 @@ class QemuVM:
         await nics.remove_forward(self._run, port, nic)
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if self._ended.done() and not self._ended.cancelled():
-            return self._ended.result().console[-max_bytes:]
+        if (ended := self._ending.known) is not None:
+            return ended.console[-max_bytes:]
         return self._watch.output.console(max_bytes)
 
     async def stats(self) -> VMStats:
         return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
 
     async def wait(self) -> VMExit:
-        await asyncio.wait([self._ended])  # which does not end with this caller
-        if self._ended.cancelled():
-            raise HypervisorError(f"VM {self.record.id}: this process has let go of it")
-        return self._ended.result()
+        return await self._ending.wait()
 
     async def kill(self) -> VMExit:
         if self._qmp.state is QmpState.CLOSED:  # it is ending by itself, and is to say how
-            await asyncio.wait([self._ended], timeout=DRAIN_TIMEOUT_S)
-        self._killed = not self._ended.done()
-        self._process.kill()
+            await self._ending.wait_for(DRAIN_TIMEOUT_S)
+        self._killed = not self._ending.over
+        self._processes.main.kill()
         return await self.wait()
 
     async def close(self) -> None:
-        self._ended.cancel()
-        await asyncio.wait([self._ended])
+        await self._ending.let_go()
         await self._let_go()
 
     async def _let_go(self) -> None:
         if self._memory_fd is not None:
             os.close(self._memory_fd)
             self._memory_fd = None
-        if self._agent is not None:
-            self._agent.close()
+        self._agent.part()
         await self._qmp.close()
         await self._watch.close()
-        for process in (self._process, *self._helpers):
-            process.close()
+        self._processes.close()
 
     async def _supervise(self) -> VMExit:
-        lost = await self._lost()
-        code = await self._process.wait()
-        await helpers.end_serving([*zip(self.record.helpers, self._helpers, strict=True)])
+        lost = await self._processes.lost(
+            self._qmp.wait_closed(), lambda: self._qmp.broken, patience_s=DRAIN_TIMEOUT_S
+        )
+        code = await self._processes.ended()
         await self._watch.output.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._qmp.wait_closed()
-        cgroup = Cgroup(self.record.cgroups)
-        reason = exit_reason(self._killed, self._watch.shutdown, cgroup.oom_killed(), code)
-        stderr = shares.without_farewells(self._watch.output.stderr())
-        if lost and reason is not ExitReason.HOST_KILL:
-            reason, stderr = (
-                ExitReason.CRASH,
-                f"{stderr}the VM was ended, since {lost}\n",
-            )
-        ended = VMExit(code, reason, stderr, self._watch.output.console())
+        ended = self._processes.exit(
+            code, killed=self._killed, said=self._watch.shutdown, lost=lost, output=self._watch.output
+        )
         await self._let_go()
         clean(self._run, self.record)
         return ended
-
-    async def _lost(self) -> str:
-        """Returns once QEMU is ending: why it was killed, where it, or a helper, was no good any more, or ""."""
-        main = asyncio.create_task(self._process.wait())
-        control = asyncio.create_task(self._qmp.wait_closed())
-        serving = {
-            asyncio.create_task(process.wait()): f"the process for {helper.name} had ended"
-            for process, helper in zip(self._helpers, self.record.helpers, strict=True)
-        }
-        try:
-            await asyncio.wait([main, control, *serving], return_when=asyncio.FIRST_COMPLETED)
-            if not self._qmp.broken and not main.done():
-                # QEMU itself, when it ends, lets go of these first.
-                await asyncio.wait([main], timeout=DRAIN_TIMEOUT_S)
-            if main.done():
-                return ""
-            self._process.kill()
-            ended = next((why for task, why in serving.items() if task.done()), "")
-            return self._qmp.broken or ended or "QEMU had given up its control connection"
-        finally:
-            for task in (main, control, *serving):
-                task.cancel()

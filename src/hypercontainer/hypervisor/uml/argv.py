@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hypercontainer.hypervisor.driver import DiskSpec, Nic, Tap, VMSpec
+from hypercontainer.hypervisor.spec import DiskSpec, Nic, Tap, VMSpec
 
 # The first descriptor that is the program's: 3 is the launcher's gate.
 FIRST_FD = 4

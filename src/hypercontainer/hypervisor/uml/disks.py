@@ -14,8 +14,8 @@ import msgspec
 
 from hypercontainer.errors import Conflict, HypervisorError, NotFound, NotSupported, Unavailable
 from hypercontainer.hypervisor import locks
-from hypercontainer.hypervisor.driver import DiskSpec
 from hypercontainer.hypervisor.extents import open_extents
+from hypercontainer.hypervisor.spec import DiskSpec
 from hypercontainer.hypervisor.uml import control
 from hypercontainer.hypervisor.uml.argv import ubd
 

@@ -12,18 +12,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hypercontainer.contract.devices import UML
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics, shares
-from hypercontainer.hypervisor.driver import (
-    VIRTIOFS,
-    Accelerator,
-    Capabilities,
-    Check,
-    Limits,
-    Verdict,
-    VMRecord,
-    VMSpec,
-)
+from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import clean, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
@@ -33,6 +25,7 @@ from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.shares import SHARE_MIB
 from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.spec import VIRTIOFS, Accelerator, Limits, VMSpec
 from hypercontainer.hypervisor.uml import doctor, maps, probe, program
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from hypercontainer.hypervisor.uml.disks import Units, open_locked
@@ -80,6 +73,7 @@ class UmlDriver:
             "",
             frozenset({Accelerator.NATIVE}),
             drives=True,
+            devices=UML,
             sandbox=True,
             shares=(await shares.probe(self._cache, p9=False)).filesystem,
             together=bool((await shares.probe_together(self._cache)).filesystem),
@@ -165,7 +159,7 @@ class UmlDriver:
         return vm
 
     async def destroy(self, record: VMRecord) -> None:
-        process = Process.open(record.identity)
+        process = helpers.own(record)
         if process is not None:
             await helpers.end(process)
         await helpers.end_all(record)

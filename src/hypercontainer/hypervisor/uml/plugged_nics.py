@@ -10,7 +10,7 @@ import msgspec
 
 from hypercontainer.errors import Conflict, HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor import nics
-from hypercontainer.hypervisor.driver import Nic, Tap, VMSpec
+from hypercontainer.hypervisor.spec import Nic, Tap, VMSpec
 from hypercontainer.hypervisor.uml import control
 from hypercontainer.hypervisor.uml.argv import vec
 

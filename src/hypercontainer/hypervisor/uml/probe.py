@@ -12,8 +12,9 @@ from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import trial
-from hypercontainer.hypervisor.driver import Accelerator, Verdict
+from hypercontainer.hypervisor.driver import Verdict
 from hypercontainer.hypervisor.programs import file_key
+from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.hypervisor.uml import program
 from hypercontainer.hypervisor.uml.argv import COMMON, PROGRAM, Mode
 from hypercontainer.linux.confine import JAIL, Means, jail_argv

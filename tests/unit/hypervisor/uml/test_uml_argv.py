@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hypercontainer.hypervisor.driver import DiskSpec, Nic, ShareSpec, Tap, VMSpec
+from hypercontainer.hypervisor.spec import DiskSpec, Nic, ShareSpec, Tap, VMSpec
 from hypercontainer.hypervisor.uml.argv import Mode, plan_fds, uml_argv
 from nics import nat_nic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from hypercontainer.contract.sizes import size_bytes
 from hypercontainer.errors import InvalidArgument
@@ -13,7 +13,6 @@ from hypercontainer.surfaces.docker.create.body import HostConfig
 POD, MEMORY, CPUS, KERNEL, HYPERVISOR = (
     f"hyper.{name}" for name in ("pod", "memory", "cpus", "kernel", "hypervisor")
 )
-_HYPERVISORS: Final = ("qemu", "uml")
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,12 @@ class HyperLabels:
 
 
 def of(labels: Mapping[str, str]) -> HyperLabels:
-    hypervisor = labels.get(HYPERVISOR)
-    if hypervisor not in (None, *_HYPERVISORS):
-        raise InvalidArgument(f"label {HYPERVISOR}={hypervisor[:40]}", hint=" or ".join(_HYPERVISORS))
     return HyperLabels(
         labels.get(POD, ""),
         _memory(labels[MEMORY]) if MEMORY in labels else None,
         _cpus(labels[CPUS]) if CPUS in labels else None,
         labels.get(KERNEL) or None,
-        hypervisor,
+        labels.get(HYPERVISOR) or None,
     )
 
 
