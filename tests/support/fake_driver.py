@@ -18,11 +18,13 @@ from pathlib import Path
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, Unavailable
+from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import (
     Capabilities,
     Check,
     ExitReason,
+    Lan,
     Verdict,
     VMExit,
     VMRecord,
@@ -30,7 +32,17 @@ from hypercontainer.hypervisor.driver import (
 )
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
-from hypercontainer.hypervisor.spec import VIRTIOFS, Accelerator, DiskSpec, Limits, Nic, ShareSpec, VMSpec
+from hypercontainer.hypervisor.spec import (
+    NAT,
+    TAP,
+    VIRTIOFS,
+    Accelerator,
+    DiskSpec,
+    Limits,
+    Nic,
+    ShareSpec,
+    VMSpec,
+)
 from hypercontainer.hypervisor.text import printable
 from hypercontainer.hypervisor.validate import (
     check_disk,
@@ -181,8 +193,7 @@ class FakeVM:
     def __init__(self, machine: FakeMachine) -> None:
         self.record = machine.record
         self._machine = machine
-        self._agent: asyncio.StreamWriter | None = None
-        self._kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._agent = AgentPort(self._reach_agent)
         self._closed = asyncio.Event()
 
     @property
@@ -194,20 +205,15 @@ class FakeVM:
             raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
         return self._machine
 
-    async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect_agent(self) -> Pair:
         self._running()
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            return kept
-        if self._agent is not None:
-            self._agent.close()
-        reader, self._agent = await asyncio.open_unix_connection(
-            sock=unix.connect(RunDir(self.record.run_dir).agent)
-        )
-        return reader, self._agent
+        return await self._agent.connect()
 
-    def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-        self._kept = pair
+    async def _reach_agent(self) -> Pair:
+        return await asyncio.open_unix_connection(sock=unix.connect(RunDir(self.record.run_dir).agent))
+
+    def keep_agent(self, pair: Pair) -> None:
+        self._agent.keep(pair)
 
     async def pause(self) -> None:
         self._running().going.clear()
@@ -339,8 +345,7 @@ class FakeVM:
 
     async def close(self) -> None:
         self._closed.set()
-        if self._agent is not None:
-            self._agent.close()
+        self._agent.part()
 
 
 class FakeDriver:
@@ -364,6 +369,8 @@ class FakeDriver:
         self._guest = guest
         self._kvm = kvm
         self._unplugs = unplugs
+        self.existing: Lan | None = None
+        self.nics = frozenset({NAT, TAP})
 
     def check_installed(self) -> None:
         pass
@@ -371,7 +378,13 @@ class FakeDriver:
     async def capabilities(self) -> Capabilities:
         accelerators = frozenset({Accelerator.KVM, Accelerator.TCG})
         return Capabilities(
-            self.name, "1", accelerators, templates=self._ahead, drives=self._ahead, shares=VIRTIOFS
+            self.name,
+            "1",
+            accelerators,
+            templates=self._ahead,
+            drives=self._ahead,
+            shares=VIRTIOFS,
+            nics=self.nics,
         )
 
     async def probe(
@@ -379,6 +392,11 @@ class FakeDriver:
     ) -> Verdict:
         usable = self._kvm or accelerator is Accelerator.TCG
         return Verdict(accelerator, usable, "so it was told")
+
+    async def lan(self) -> Lan:
+        if self.existing is None:
+            raise Unavailable("no network is named")
+        return self.existing
 
     async def diagnose(self) -> list[Check]:
         return [Check("fake hypervisor", True, "always there")]

@@ -9,8 +9,9 @@ from msgspec import Struct, field
 
 # The network that a pod is put into that names none, where hyperd can make networks.
 DEFAULT = "bridge"
-# Not networks that are made: a network of the VM's own behind the host's addresses, and none at all.
-USER, NONE = "user", "none"
+# Not networks that are made: a network of the VM's own behind the host's addresses, none at all, and the one that the
+# pod's hypervisor has already.
+USER, NONE, HYPERVISOR = "user", "none", "hypervisor"
 # Begins the names of networks that plugins of others make (CNI).
 CNI = "cni:"
 DRIVER, CNI_DRIVER = "bridge", "cni"
@@ -43,8 +44,8 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Join(Struct, frozen=True, forbid_unknown_fields=True):
-    """A pod's place in a network.  ``name``: the network's, or its ID; or "user" or "none", which is then the only one;
-    or "cni:" and the name of a configuration of CNI, with others of these alone.
+    """A pod's place in a network.  ``name``: the network's, or its ID; or "user", "none" or "hypervisor", which is
+    then the only one; or "cni:" and the name of a configuration of CNI, with others of these alone.
     ``ip``, ``ip6``: static addresses; ``aliases``: more names of the pod there; ``links``: as a container has them
     (``ContainerSpec``).  Of several networks the one of the
     highest ``priority`` has the pod's way out, of equal ones the first by name."""

@@ -238,7 +238,8 @@ class Creation:
         check_mac(spec.mac_address)
         networks = self._supplies.networks
         networks.policing.policies.check(spec.network_policy)
-        joins = await networks.checked(spec.networks, later=later)
+        nics = await self._supplies.nics(spec.hypervisor)
+        joins = await networks.checked(spec.networks, nics, later=later)
         ports.check_reach(spec.ports, joins)
         networks.check_services(spec.services, joins)
         ports.check_open(spec.host_loopback, joins)

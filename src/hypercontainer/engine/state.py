@@ -82,12 +82,14 @@ class NetworkRecord(Struct, frozen=True, kw_only=True):
 
 class Attachment(Endpoint, frozen=True, kw_only=True):
     """A pod in a network, as it is while its VM runs: by the ``interface`` of the guest, and by the device ``tap``, ""
-    of "user"."""
+    of "user".  ``lan``, ``resolvers``: of "hypervisor", what it is called there and its name servers."""
 
     interface: str = "eth0"
     tap: str = ""
     mtu: int = 0
     priority: int = 0
+    lan: str = ""
+    resolvers: tuple[str, ...] = ()
 
     @property
     def host4(self) -> str:

@@ -27,6 +27,7 @@ from typing import Protocol
 import msgspec
 
 from hypercontainer.contract.devices import VIRTIO
+from hypercontainer.contract.networks import Subnet
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.snapshot import Snapshot
@@ -196,6 +197,16 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class Lan:
+    """A network that a hypervisor has already, by its name there, and what a guest in it is to be told.  ``subnet``
+    has a gateway, and a range of addresses that are for pods and that nobody else gives away."""
+
+    network: str
+    subnet: Subnet
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Check:
     """What an examination of the host found of one thing; ``ok`` is None for a fact that is neither good nor bad."""
 
@@ -303,6 +314,10 @@ class Driver(Protocol):
         """
 
     async def diagnose(self) -> list[Check]: ...
+
+    async def lan(self) -> Lan:
+        """Which pods are in that are in the hypervisor's own network.  ``NotSupported`` where it has none,
+        ``Unavailable`` where none is named, or not there."""
 
     def limits(
         self,

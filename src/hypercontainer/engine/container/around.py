@@ -3,7 +3,7 @@ is in its networks and has its volumes while it runs."""
 
 from __future__ import annotations
 
-from hypercontainer.contract.networks import CNI, CNI_DRIVER, DRIVER, USER
+from hypercontainer.contract.networks import CNI, CNI_DRIVER, DRIVER
 from hypercontainer.contract.volumes import NamedVolume
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.state import Attachment, ContainerRecord, PodRecord
@@ -35,7 +35,7 @@ def _networks(events: EventBus, action: str, record: ContainerRecord, pod: PodRe
 
 def _driver(place: Attachment) -> str:
     if not place.network_id:
-        return USER
+        return place.network
     return CNI_DRIVER if place.network.startswith(CNI) else DRIVER
 
 

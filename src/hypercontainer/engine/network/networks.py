@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from hypercontainer.engine.network.bridged import Bridged, interface, new_tap, r
 from hypercontainer.engine.network.cni import CniNetwork, is_cni
 from hypercontainer.engine.network.cni_pods import CniPods
 from hypercontainer.engine.network.egress import Around, Egress
+from hypercontainer.engine.network.existing import Elsewhere, is_existing
 from hypercontainer.engine.network.names import Known, Names
 from hypercontainer.engine.network.network import (
     Network,
@@ -46,9 +47,9 @@ from hypercontainer.engine.network.user import UserNetwork
 from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.network.worker import Maker, Worker
 from hypercontainer.engine.state import Attachment, NetworkRecord, PodRecord, StateStore
-from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NameTaken, NotFound, Unavailable
-from hypercontainer.hypervisor.spec import Tap
-from hypercontainer.network import addresses
+from hypercontainer.errors import Conflict, HyperError, NameTaken, NotFound, Unavailable
+from hypercontainer.hypervisor.driver import Driver
+from hypercontainer.hypervisor.spec import NICS, Tap
 from hypercontainer.network.dns.server import Server
 from hypercontainer.network.dns.upstream import Upstream
 from hypercontainer.network.parts import Bridge, Fabric, Place
@@ -84,6 +85,7 @@ class Networks:
         self._plugged: dict[str, tuple[Place, ...]] = {}
         self.ports = Publishing(self._worker, self.attached)
         self._starting: set[str] = set()
+        self.elsewhere = Elsewhere()
         self.known: Callable[[str], Known] = lambda pod: Known()  # set by who knows the containers
         self.policing = Policing(Policies(state), audit, self._worker, self._plugged, self._own_subnets)
         self.names = Names(
@@ -111,6 +113,7 @@ class Networks:
         self._records = {record.id: record for record in self._state.networks()}
         living = [pod for pod in self._pods() if pod.vm is not None]
         await self.cni.open([pod.id for pod in living])
+        self.elsewhere.found(living)
         self.policing.policies.open()
         running = [
             pod for pod in living if any(each.tap for each in pod.attachments) and not is_cni(pod.networks)
@@ -272,17 +275,16 @@ class Networks:
 
     # ------------------------------------------------------------------------------------- what a pod wishes
 
-    async def checked(self, joins: Sequence[Join], *, later: bool = False) -> tuple[Join, ...]:
-        """A new pod's networks: the default where it names none, which are there (``later``: or will be when it
-        starts); of static addresses, ones that nobody wishes."""
+    async def checked(
+        self, joins: Sequence[Join], nics: Collection[str] = NICS, *, later: bool = False
+    ) -> tuple[Join, ...]:
+        """A new pod's networks: the default where it names none, as VMs with these ``nics`` can have it, which are
+        there (``later``: or will be when it starts); of static addresses, ones that nobody wishes."""
         if not joins:
-            return (Join(await self.default_name()),)
+            return (Join(wishes.possible(await self.default_name(), nics)),)
         if is_cni(joins):
             return await self.cni.checked(joins)
-        named = [join.name for join in joins]
-        for special in SPECIAL:
-            if special in named and len(named) > 1:
-                raise InvalidArgument(f"{special} is a pod's only network", field="networks")
+        wishes.check_alone(joins)
         return tuple([await self.checked_join(join, later=later) for join in joins])
 
     async def checked_join(self, join: Join, *, later: bool = False) -> Join:
@@ -345,6 +347,8 @@ class Networks:
             return NoNetwork()
         if pod.networks[0].name == USER:
             return UserNetwork(pod.mac)
+        if is_existing(pod):
+            return self.elsewhere.of(pod)
         bridged = Bridged(self, self.ports, pod.id, self._mtu)
         return CniNetwork(self.cni, pod.id, bridged, self._mtu) if is_cni(pod.networks) else bridged
 
@@ -353,9 +357,11 @@ class Networks:
         await self._worker.settled()
         await self.cni.settled()
 
-    async def allot(self, pod: PodRecord, published: Sequence[PortMapping]) -> Network:
-        """Of a pod that is to run: its addresses are chosen, and its own until ``release``; the ports that are to be
-        ``published`` are chosen already."""
+    async def allot(self, pod: PodRecord, published: Sequence[PortMapping], driver: Driver) -> Network:
+        """Of a pod that is to run by ``driver``: its addresses are chosen, and its own until ``release``; the ports
+        that are to be ``published`` are chosen already."""
+        if is_existing(pod):
+            self.elsewhere.allot(pod, await driver.lan())
         if is_cni(pod.networks):
             await self._worker.ready()  # where VMs that are nobody's have their devices
             await self.cni.allot(pod, published)
@@ -377,15 +383,8 @@ class Networks:
     def _attachment(self, join: Join, record: NetworkRecord, mac: str, interface: str) -> Attachment:
         if record.id not in self._records:
             raise NotFound(f"network {record.name} has just been removed")
-        facts: dict[str, str] = {}
         self._check_mac(record, mac)
-        for subnet in record.spec.subnets:
-            network = ipaddress.ip_network(subnet.subnet)
-            wish, end = (join.ip, "") if network.version == 4 else (join.ip6, "6")
-            taken = self._taken(record)
-            text = addresses.check_static(wish, subnet, taken) if wish else addresses.free(subnet, taken)
-            facts |= {f"address{end}": f"{text}/{network.prefixlen}", f"gateway{end}": subnet.gateway}
-        return Attachment(
+        plain = Attachment(
             network=record.name,
             network_id=record.id,
             mac_address=mac,
@@ -394,8 +393,8 @@ class Networks:
             mtu=record.spec.mtu or 0,
             interface=interface,
             priority=join.priority,
-            **facts,
         )
+        return wishes.placed(plain, record.spec.subnets, join, self._taken(record))
 
     def _check_mac(self, record: NetworkRecord, mac: str) -> None:
         theirs = (each.mac_address.lower() for each in self._there(record))
@@ -492,6 +491,7 @@ class Networks:
             self._attached.pop(pod, None)
             self.ports.forget(pod)
             self.cni.release(pod)
+            self.elsewhere.release(pod)
             self.egress.release(pod)
             after = self.policing.dismiss(pod)
         places, (ports, kept) = self._plugged.pop(pod, ()), self.ports.pop(pod)

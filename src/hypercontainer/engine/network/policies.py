@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from hypercontainer.contract.networks import CNI, USER, Join
+from hypercontainer.contract.networks import CNI, HYPERVISOR, USER, Join
 from hypercontainer.contract.policies import NetworkPolicy, PolicySpec
 from hypercontainer.engine import names
 from hypercontainer.engine.state import PodRecord, StateStore
@@ -109,7 +109,7 @@ def check_joins(wish: Wish, joins: Iterable[Join], problem: str = "") -> None:
     """NotSupported where a pod with a policy would be in a network in which nobody keeps it.  ``problem``: why there
     are no others."""
     for join in joins:
-        if wish is not None and (join.name == USER or join.name.startswith(CNI)):
+        if wish is not None and (join.name in (USER, HYPERVISOR) or join.name.startswith(CNI)):
             raise NotSupported(
                 f"a policy is kept in networks of hyperd's own, of which {join.name!r} is none",
                 hint=problem or "choose another network, or leave the policy out",

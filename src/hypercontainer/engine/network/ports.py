@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from hypercontainer.contract.networks import CNI, NONE, USER, Join
+from hypercontainer.contract.networks import CNI, HYPERVISOR, NONE, USER, Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument, NotFound, Remedy
@@ -61,6 +61,12 @@ def _check_address(text: str) -> None:
 def check_reach(ports: Iterable[PortMapping], joins: Sequence[Join]) -> None:
     """Raises InvalidArgument for what is published on an address that a pod's network does not know."""
     for port in ports:
+        if [join.name for join in joins] == [HYPERVISOR]:
+            raise InvalidArgument(
+                f"in the network {HYPERVISOR!r} a pod is reached by its own address, and publishes nothing",
+                field="ports",
+                takes="no ports",
+            )
         if ":" in port.host_ip and [join.name for join in joins] == [USER]:
             raise not_of_ipv6(port, "of the network 'user' ports are published")
 
@@ -79,7 +85,7 @@ def check_open(ports: Sequence[int], joins: Sequence[Join]) -> None:
         said = ", ".join(map(str, ports))[:60]
         limits = f"1 to {PORT_MAX}, at most {OPEN_MAX} of them"
         raise InvalidArgument(f"{said}: these cannot be opened", field="host_loopback", takes=limits)
-    if ports and (joins[0].name in (USER, NONE) or joins[0].name.startswith(CNI)):
+    if ports and (joins[0].name in (USER, NONE, HYPERVISOR) or joins[0].name.startswith(CNI)):
         raise InvalidArgument(
             f"in the network {joins[0].name!r} nothing of the host's loopback address is reached",
             field="host_loopback",

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
 
 from hypercontainer.contract.networks import (
     DEFAULT,
+    HYPERVISOR,
     MTU_MAX,
     MTU_MIN,
     NONE,
     PEERS_MAX,
     SERVICES_MAX,
     USER,
+    Join,
     NetworkSpec,
     PodService,
     Subnet,
 )
 from hypercontainer.engine import names
+from hypercontainer.engine.state import Attachment
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.spec import NAT, TAP
 from hypercontainer.network import addresses
 from hypercontainer.network.parts import PROTOCOLS, Network
 
-SPECIAL = (USER, NONE)  # of a pod the only one
+SPECIAL = (USER, NONE, HYPERVISOR)  # of a pod the only one
 MEANT = (*SPECIAL, "host", "default")  # what means something else than a network of this name
 PORT_MAX = 65535
 ALIAS_MAX = 63  # characters: a label of DNS
@@ -106,6 +112,31 @@ def _check_end(text: str, port: int, protocol: str) -> None:
         raise InvalidArgument(
             f"{port}/{protocol} is no port", field="services", takes="1 to 65535, tcp or udp"
         )
+
+
+def check_alone(joins: Sequence[Join]) -> None:
+    named = [join.name for join in joins]
+    for special in SPECIAL:
+        if special in named and len(named) > 1:
+            raise InvalidArgument(f"{special} is a pod's only network", field="networks")
+
+
+def placed(plain: Attachment, subnets: Iterable[Subnet], join: Join, taken: set[str]) -> Attachment:
+    """With the pod's addresses in a network in which these are ``taken``, and its gateways."""
+    facts: dict[str, str] = {}
+    for subnet in subnets:
+        network = ipaddress.ip_network(subnet.subnet)
+        wish, end = (join.ip, "") if network.version == 4 else (join.ip6, "6")
+        text = addresses.check_static(wish, subnet, taken) if wish else addresses.free(subnet, taken)
+        facts |= {f"address{end}": f"{text}/{network.prefixlen}", f"gateway{end}": subnet.gateway}
+    return replace(plain, **facts)
+
+
+def possible(default: str, nics: Collection[str]) -> str:
+    """The network of a pod that names none, whose VM can have these kinds of ``nics``."""
+    if default == NONE or TAP in nics:
+        return default
+    return USER if NAT in nics else HYPERVISOR
 
 
 def rank(network: NetworkSpec, priority: int) -> tuple[bool, int, str]:

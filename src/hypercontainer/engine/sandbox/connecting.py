@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 
 from hypercontainer.agent.operations import Interface
-from hypercontainer.contract.networks import NONE, USER, Join
+from hypercontainer.contract.networks import Join
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.engine.network import ports
 from hypercontainer.engine.network.cni import MIXED, is_cni
 from hypercontainer.engine.network.network import Places, mac_bytes
 from hypercontainer.engine.network.networks import Networks
+from hypercontainer.engine.network.wishes import SPECIAL
 from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox.beginning import vm_config
 from hypercontainer.engine.sandbox.live import Live
@@ -51,7 +52,7 @@ async def connect(sandbox: Sandbox, networks: Networks, join: Join, what: str) -
     record = sandbox.record
     async with sandbox.busy, sandbox.awake():
         wished = record.value.networks
-        if any(each.name in (USER, NONE) for each in wished):
+        if any(each.name in SPECIAL for each in wished):
             raise Conflict(f"{what} has the network {wished[0].name!r}, and can have no other besides")
         if any(each.name == join.name for each in wished):
             raise Conflict(f"{what} is in network {join.name} already")

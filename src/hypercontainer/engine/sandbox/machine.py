@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,11 +26,22 @@ from hypercontainer.engine.sandbox.hardware import DISK_SERIAL, IMAGE_SERIAL, Ha
 from hypercontainer.engine.state import ImagePart, PodRecord
 from hypercontainer.engine.verifying import Verifying
 from hypercontainer.engine.workers import Workers
-from hypercontainer.errors import NotFound, NotSupported
+from hypercontainer.errors import NotFound, NotSupported, Unavailable
 from hypercontainer.hypervisor.driver import Capabilities, Driver
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.resources import vcpus_for
-from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
+from hypercontainer.hypervisor.spec import (
+    EXISTING,
+    NAT,
+    NICS,
+    TAP,
+    Accelerator,
+    DiskSpec,
+    Existing,
+    Tap,
+    UserNat,
+    VMSpec,
+)
 from hypercontainer.kernel import Kernel, KernelStore, build_initrd, command_line
 from hypercontainer.linux import tsc
 from hypercontainer.linux.architectures import AMD64
@@ -70,6 +82,14 @@ class Supplies:
         configured = Wish(machine.hypervisor, machine.accelerator, machine.kernel)
         return await choose(asked, configured, self.drivers, self.kernels, wants)
 
+    async def nics(self, hypervisor: str | None) -> frozenset[str]:
+        """Of VMs that are asked for with this ``hypervisor``; all there are where it cannot be asked."""
+        name = hypervisor or self.machine.hypervisor
+        if name != AUTO:
+            with contextlib.suppress(Unavailable):
+                return (await self.drivers.named(name).capabilities()).nics
+        return frozenset(NICS)
+
     def boot_timeout_s(self, driver: Driver) -> float:
         """Of its VMs: another architecture's kernel is a distribution's, and the emulator takes its time with it."""
         foreign = driver.architecture != self.drivers.default.architecture
@@ -100,7 +120,7 @@ async def plan_hardware(
     (disks, images), published = await both(planned, _published(record, supplies))
     shares = await storage.shares(contents.volumes.values(), supplies.places, supplies.volumes)
     remotes = await remote.disks(contents.volumes.values(), supplies.clusters)
-    joined = await supplies.networks.allot(record, published)
+    joined = await supplies.networks.allot(record, published, chosen.driver)
     served = len(shares) + remote.as_shares(remotes)
     boot = _size_bytes(kernel.path) + _size_bytes(initrd)
     limits = chosen.driver.limits(memory_mib, record.cpus, accelerator, boot_files_bytes=boot, shares=served)
@@ -122,12 +142,26 @@ async def plan_hardware(
         limits=limits,
         waits_for_room=supplies.machine.disk_full == "pause",
     )
+    _check_nics(spec, able)
     facts: dict[str, Any] = {"published": published, "images": images, "attachments": joined.attachments}
     facts |= _vm_facts(record, chosen, arguments) | {"memory_mib": memory_mib}
     if not able.plugs:
         spec = replace(spec, hotplug_slots=0)
     shown = published if spec.nics else ()
     return Hardware(spec, chosen.driver, kernel.source != "own", record.cpus, joined, shown), facts
+
+
+_BACKENDS = {UserNat: NAT, Tap: TAP, Existing: EXISTING}
+_NETWORKS = {NAT: "the network 'user'", TAP: "networks of hyperd's", EXISTING: "the network 'hypervisor'"}
+
+
+def _check_nics(spec: VMSpec, able: Capabilities) -> None:
+    for nic in spec.nics:
+        if (kind := _BACKENDS[type(nic.backend)]) not in able.nics:
+            there = " or ".join(_NETWORKS[each] for each in NICS if each in able.nics)
+            raise NotSupported(
+                f"VMs of {able.name} are not in {_NETWORKS[kind]}", hint=f"put the pod into {there or 'none'}"
+            )
 
 
 def _in_steps(asked: int, step: int) -> int:

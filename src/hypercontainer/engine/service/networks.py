@@ -12,7 +12,17 @@ from msgspec.structs import replace
 
 from hypercontainer.contract.answers import Endpoint, NetworkInfo, NetworkMember
 from hypercontainer.contract.calls import NetworksPruned
-from hypercontainer.contract.networks import CNI, CNI_DRIVER, DEFAULT, DRIVER, NONE, USER, Join, NetworkSpec
+from hypercontainer.contract.networks import (
+    CNI,
+    CNI_DRIVER,
+    DEFAULT,
+    DRIVER,
+    HYPERVISOR,
+    NONE,
+    USER,
+    Join,
+    NetworkSpec,
+)
 from hypercontainer.engine import filters, times
 from hypercontainer.engine.directory import Directory
 from hypercontainer.engine.events import EventBus
@@ -32,7 +42,7 @@ _TYPES = ("builtin", "custom")
 HOST = "host"
 # By their drivers: networks that nobody makes, and that are none of hyperd's.  "host" is Docker's, and is here by its
 # name alone; the default one is among them where hyperd can make none.
-_GIVEN = {DEFAULT: DRIVER, HOST: HOST, NONE: "null", USER: USER}
+_GIVEN = {DEFAULT: DRIVER, HOST: HOST, NONE: "null", USER: USER, HYPERVISOR: HYPERVISOR}
 
 _READERS: Mapping[str, filters.Reader[NetworkInfo]] = {
     "name": filters.expression(lambda info: (info.name,)),
@@ -244,7 +254,7 @@ class NetworkService:
             await self._networks.get_or_default(DEFAULT)
         known = {record.name for record in self._networks.records()}
         told = [self._told_given(name) for name in _GIVEN if name not in known]
-        return [info for info in told if info.name != USER or info.members]
+        return [info for info in told if info.name not in (USER, HYPERVISOR) or info.members]
 
     def _told_given(self, name: str) -> NetworkInfo:
         return NetworkInfo(

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
+from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics, remote_disks, shares
-from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
+from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import clean, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
@@ -148,6 +148,9 @@ class QemuDriver:
         together = await shares.probe_together(self._cache, refresh=True)
         found = await doctor.diagnose(self, self._name, self.machine)
         return [*found, shares.check_together(together)]
+
+    async def lan(self) -> Lan:
+        raise NotSupported("QEMU has no network of its own")
 
     def limits(
         self,

@@ -15,7 +15,7 @@ from pathlib import Path
 from hypercontainer.contract.devices import UML
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics, shares
-from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
+from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import clean, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
@@ -111,6 +111,9 @@ class UmlDriver:
             *doctor.diagnose(await jail.means(self._cache, refresh=True), served),
             shares.check_together(together),
         ]
+
+    async def lan(self) -> Lan:
+        raise NotSupported("User Mode Linux has no network of its own")
 
     def limits(
         self,
