@@ -270,6 +270,7 @@ class Info(Struct, frozen=True, kw_only=True):
     rootless: bool
     time: str
     set_aside: tuple[str, ...] = ()  # what no record names, in words
+    drivers: tuple[str, ...] = ()  # of hypervisors that are here, with their versions
     architectures: tuple[str, ...] = ()  # of VMs that can be run, this machine's first
     verity: str = ""  # whether guests check what they read of images: off, auto, required
     id: str = ""  # a UUID of this hyperd's root directory

@@ -39,6 +39,10 @@ class Drivers:
         """Of all their VMs, the default's first."""
         return tuple(dict.fromkeys(driver.architecture for driver in self._by_name.values()))
 
+    def usual(self) -> tuple[Driver, ...]:
+        """Of VMs of the default's architecture."""
+        return tuple(each for each in self.all() if each.architecture == self.default.architecture)
+
     def all(self) -> tuple[Driver, ...]:
         return tuple(self._by_name.values())
 

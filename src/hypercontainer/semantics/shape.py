@@ -443,6 +443,7 @@ def info(found: dict[str, Any]) -> dict[str, Any]:
         "Confinement": found["confinement"],
         "NotLimited": found["not_limited"],
         "Kernel": found["kernel"],
+        "Drivers": found.get("drivers", []),
         "Architectures": found["architectures"],
         "Verity": found.get("verity", ""),
         "Templates": found["templates"],

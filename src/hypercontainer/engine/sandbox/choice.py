@@ -48,7 +48,7 @@ class Chosen:
 
 def check(hypervisor: str | None, accelerator: str | None, drivers: Drivers) -> None:
     """InvalidArgument for what there is not, and for two that do not go together."""
-    usual = [driver.name for driver in drivers.all() if driver.architecture == drivers.default.architecture]
+    usual = [driver.name for driver in drivers.usual()]
     if hypervisor is not None and hypervisor not in usual:
         raise InvalidArgument(repr(hypervisor[:64]), field="hypervisor", takes=" or ".join(usual))
     if accelerator is not None and accelerator not in ACCELERATORS:

@@ -26,7 +26,7 @@ from hypercontainer.engine.sandbox.choice import QEMU, UML, Chosen, Wish, native
 from hypercontainer.engine.sandbox.factory import Factory
 from hypercontainer.engine.sandbox.machine import Supplies
 from hypercontainer.engine.sandbox.uids import runs_as_root
-from hypercontainer.engine.service import event_filters
+from hypercontainer.engine.service import drivers, event_filters
 from hypercontainer.engine.service.containers import ContainerService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.errors import HyperError
@@ -100,6 +100,7 @@ class SystemService:
             confinement=capabilities.confinement if capabilities else (),
             not_limited=tuple(capabilities.not_limited) if capabilities else (),
             kernel=f"{chosen.kernel.version} ({chosen.kernel.source})" if chosen else "none",
+            drivers=await drivers.told(self._supplies.drivers.usual()),
             architectures=(self._usual, *[each for each in self._foreign if await self._runs(each)]),
             verity=config.images.verity,
             templates=factory["templates"],
@@ -119,11 +120,10 @@ class SystemService:
 
     async def doctor(self) -> list[Check]:
         checks = [await self._check_choice()]
-        for driver in self._supplies.drivers.all():
-            if driver.architecture != self._usual:
-                continue
-            found = await driver.diagnose()
-            checks += [Check(check.name, check.ok, check.detail, check.remedy) for check in found]
+        wanted = {QEMU, UML, self._config.machine.hypervisor, *self._config.hypervisors}
+        found = [drivers.checks(each, wanted=each.name in wanted) for each in self._supplies.drivers.usual()]
+        for line in await asyncio.gather(*found):
+            checks += line
         checks.append(native := await self._check_native())
         checks.append(await asyncio.to_thread(self._check_kernel, needed=native.ok is not True))
         checks.append(await asyncio.to_thread(self._check_init))
