@@ -9,6 +9,7 @@ Kinds from outside this project are entry points of the group ``GROUP``, by the 
 from __future__ import annotations
 
 import importlib
+import ipaddress
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -17,8 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hypercontainer.contract.networks import Subnet
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.hypervisor.driver import Driver
+from hypercontainer.hypervisor.driver import Driver, Lan
 from hypercontainer.linux.cgroup import Cgroups
 
 GROUP = "hypercontainer.hypervisors"
@@ -146,6 +148,30 @@ class Reading:
         if value not in choices:
             raise InvalidArgument(f"{key} = {value!r}", hint=" or ".join(choices))
         return str(value)
+
+    def lan(self, default: str = "") -> Lan | None:
+        """A network that exists, by the keys that each kind has for it; None where ``subnet`` is not said."""
+        network, dns = self.text("network", default), self.texts("dns")
+        subnet, gateway = self.text("subnet"), self.text("gateway")
+        wished = Subnet(subnet, gateway, self.text("range"))
+        if not subnet:
+            return None
+        try:
+            whole, pool = (ipaddress.IPv4Network(each) for each in (subnet, wished.ip_range or subnet))
+            named = [ipaddress.IPv4Address(each) for each in (*dns, *([gateway] if gateway else []))]
+        except ValueError as error:
+            raise InvalidArgument(
+                str(error), hint='as subnet = "192.0.2.0/24", gateway = "192.0.2.1"'
+            ) from error
+        if not pool.subnet_of(whole) or (gateway and named[-1] not in whole):
+            raise InvalidArgument(f"range and gateway are not in {whole}")
+        return Lan(network, wished, dns)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._value(key, ())
+        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+            raise InvalidArgument(f"{key} = {value!r}", hint="a list of strings")
+        return value
 
     def _value(self, key: str, default: object) -> object:
         self._known.append(key)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from fake_driver import FakeDriver
+from hypercontainer.contract.networks import Subnet
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import kinds
+from hypercontainer.hypervisor.driver import Lan
 from hypercontainer.hypervisor.kinds import Host, Reading, make_all
 
 HOST = Host(Path("/facts"), Path("/state"))
@@ -99,3 +101,26 @@ def test_values_are_read_as_what_they_are_to_be() -> None:
     ):
         with pytest.raises(InvalidArgument):
             wrong()
+
+
+LAN: dict[str, Any] = {
+    "network": "br0",
+    "subnet": "192.0.2.0/24",
+    "gateway": "192.0.2.1",
+    "range": "192.0.2.8/29",
+}
+
+
+def test_a_network_that_exists() -> None:
+    read = Reading(LAN | {"dns": ("192.0.2.1",)})
+    assert read.lan() == Lan("br0", Subnet("192.0.2.0/24", "192.0.2.1", "192.0.2.8/29"), ("192.0.2.1",))
+    read.done()
+    assert Reading({"network": "br0"}).lan() is None
+    for wrong in (
+        {"subnet": "192.0.2.1/24"},
+        {"gateway": "198.51.100.1"},
+        {"range": "192.0.0.0/16"},
+        {"dns": "x"},
+    ):
+        with pytest.raises(InvalidArgument):
+            Reading(LAN | wrong).lan()
