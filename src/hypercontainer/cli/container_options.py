@@ -52,7 +52,7 @@ NETWORK = (
     many(
         "--network",
         "NETWORK",
-        "join it: NAME, name=NAME,alias=NAME,ip=ADDRESS, none, user, cni:NAME, pod:NAME, container:NAME",
+        "join it: NAME, name=NAME,alias=NAME,ip=ADDRESS, none, user, hypervisor, cni:NAME, pod:NAME, container:NAME",
         parsed="networks",
     ),
     many("--net", "NETWORK", "the same as --network", parsed="networks"),
