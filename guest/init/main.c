@@ -16,8 +16,8 @@
 
 #include "child.h"
 #include "container.h"
-#include "disk.h"
 #include "loop.h"
+#include "name.h"
 #include "port.h"
 #include "process.h"
 #include "rehearse.h"
