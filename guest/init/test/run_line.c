@@ -1,6 +1,6 @@
 /*
- * run_line: relay_run between a line, descriptors 0 and 1 as one socket, and an echo: what has come goes back.
- * Argument: "echo", or "say N": writes N bytes of a pattern, and ends when all have arrived.
+ * run_line: relay_run between a line, descriptor 0, and an echo: what has come goes back.
+ * Argument: "echo", or "say N": after a byte of the host, N of a pattern; it ends when all have arrived.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@
 static void say(int to, unsigned long count)
 {
 	uint8_t bytes[1000];
+	CHECK(read(to, bytes, 1) == 1);
 	for (unsigned long at = 0; at < count;) {
 		size_t part = count - at < sizeof bytes ? count - at : sizeof bytes;
 		for (size_t i = 0; i < part; i++)

@@ -170,6 +170,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, loss
     while data := await reader.read(3000):
         writer.write(lossy.carry(data))
         await writer.drain()
+    writer.close()
 
 
 @contextlib.asynccontextmanager
@@ -234,7 +235,8 @@ def test_the_guest_ends_when_all_has_arrived(program: Path) -> None:
             asyncio.timeout(60),
             guest(program, "say", "100000", harm=0.3) as (reader, writer, process),
         ):
-            pipe, ours, _ = await LinePipe.open(reader, writer)
+            pipe, ours, user = await LinePipe.open(reader, writer)
+            user.write(b"!")
             assert await ours.readexactly(100_000) == bytes(at * 7 // 5 % 256 for at in range(100_000))
             assert await process.wait() == 0
             assert await ours.read() == b"", "the line has ended, and so has the pipe"
@@ -264,7 +266,8 @@ def test_a_host_that_comes_anew_begins_anew(program: Path) -> None:
 def test_a_user_who_does_not_read_stops_the_guest(program: Path) -> None:
     async def main() -> None:
         async with asyncio.timeout(60), guest(program, "say", "2000000") as (reader, writer, process):
-            pipe, ours, _ = await LinePipe.open(reader, writer)
+            pipe, ours, user = await LinePipe.open(reader, writer)
+            user.write(b"!")
             await asyncio.sleep(0.5)
             assert process.returncode is None
             got = await ours.readexactly(2_000_000)
