@@ -46,7 +46,7 @@ bench-compare: setup-tests ## two revisions turn by turn: make bench-compare BAS
 soak: setup-tests ## the long forms of the fuzz, fault and soak tests
 	@HYPER_SOAK=1 $(BIN)/python -m pytest --timeout=7200 tests $(ARGS)
 
-# FLAVOUR: pc or um, both where none is said.
+# FLAVOUR: pc, wide or um, all where none is said.
 kernel: $(STAMP) ## the project's own guest kernels, from the distribution's source packages; about 6 minutes each, once
 	@tools/setup.sh packages kernel-build
 	@$(BIN)/python guest/kernel/build.py $(FLAVOUR)
@@ -73,7 +73,7 @@ setup-tests: setup
 	@tools/setup.sh docker
 	@$(MAKE) --no-print-directory $(OTHERS:%=guest-%)
 	@tools/setup.sh kernel $(OTHERS)
-	@$(MAKE) --no-print-directory kernel FLAVOUR=pc
+	@$(MAKE) --no-print-directory kernel FLAVOUR="pc wide"
 	@$(MAKE) --no-print-directory kernel FLAVOUR=um || { \
 		python3 tools/suites.py 'linux-source-7\.[0-9]+' --suite trixie-backports --suite sid >/dev/null 2>&1 && exit 1; \
 		echo "setup: no suite that can be reached has the source of Linux 7: the tests go without User Mode Linux"; }

@@ -1,11 +1,12 @@
-"""Writes the guest's side of the wire contract, guest/include/hyper_wire.h and guest/init/rules.c, from the host's.
+"""Writes the guest's side of the wire contract, guest/include/hyper_wire.h, hyper_line.h and guest/init/rules.c, from
+the host's.
 
 usage: python tools/make_wire.py [--check]
 
 The header's numbers are those of agent/wire.py, with the comments that stand behind them there, and of
-contract/limits.py.  The rules, what hyperstart checks of a request, are the records of agent/operations.py: a field
-is REQUIRED where the record has no default for it (unless ALWAYS says that the guest does without), MANY where it is a
-tuple.
+contract/limits.py; those of the line below it, for carriers that lose bytes, are hypervisor/line_frames.py's.  The
+rules, what hyperstart checks of a request, are the records of agent/operations.py: a field is REQUIRED where the record
+has no default for it (unless ALWAYS says that the guest does without), MANY where it is a tuple.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from hypercontainer.agent.fields import Slot, slots_of  # noqa: E402
 from hypercontainer.agent.operations import REQUESTS  # noqa: E402
 from hypercontainer.agent.wire import Kind  # noqa: E402
 from hypercontainer.contract import limits  # noqa: E402
+from hypercontainer.hypervisor import line_frames  # noqa: E402
 
 HEADER = ROOT / "guest/include/hyper_wire.h"
+LINE = ROOT / "guest/include/hyper_line.h"
 RULES = ROOT / "guest/init/rules.c"
 ENUMS: tuple[tuple[type[IntEnum | IntFlag], str], ...] = (
     (wire.Frame, "HYPER_"),
@@ -52,7 +55,7 @@ def commented(code: str, comment: str | None) -> str:
     return f"{code} /* {comment} */" if comment else code
 
 
-def defines(module: ModuleType) -> Iterator[str]:
+def defines(module: ModuleType, prefix: str = "HYPER_") -> Iterator[str]:
     """A module's constants, in their order."""
     for line in source_lines(module):
         found = ASSIGNED.fullmatch(line)
@@ -60,7 +63,7 @@ def defines(module: ModuleType) -> Iterator[str]:
             continue
         value = getattr(module, found["name"])
         if type(value) in (int, str, bytes):
-            yield commented(f"#define HYPER_{found['name']} {literal(value)}", found["comment"])
+            yield commented(f"#define {prefix}{found['name']} {literal(value)}", found["comment"])
 
 
 def literal(value: int | str | bytes) -> str:
@@ -72,8 +75,8 @@ def literal(value: int | str | bytes) -> str:
     return '"' + "".join(printable) + '"'
 
 
-def enumeration(enum: type[IntEnum | IntFlag], prefix: str) -> Iterator[str]:
-    yield f"enum hyper_{enum.__name__.lower()} {{"
+def enumeration(enum: type[IntEnum | IntFlag], prefix: str, name: str = "") -> Iterator[str]:
+    yield f"enum {name or f'hyper_{enum.__name__.lower()}'} {{"
     for line in source_lines(enum):
         if line.startswith("    # "):
             yield f"\n\t/* {line.removeprefix('    # ')} */"
@@ -97,6 +100,22 @@ def header() -> str:
     ]
     for enum, prefix in ENUMS:
         lines += ["", *enumeration(enum, prefix)]
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def line_header() -> str:
+    lines = [
+        "/*",
+        " * What goes over a line that loses bytes.  How it works: docs/wire-protocol.md.",
+        " * Made of src/hypercontainer/hypervisor/line_frames.py by tools/make_wire.py; change it there.",
+        " */",
+        "#ifndef HYPER_LINE_H",
+        "#define HYPER_LINE_H",
+        "",
+        *defines(line_frames, "LINE_"),
+        "",
+        *enumeration(line_frames.Kind, "LINE_", "line_kind"),
+    ]
     return "\n".join([*lines, "", "#endif", ""])
 
 
@@ -144,7 +163,7 @@ def rules() -> str:
 
 
 def main() -> int:
-    made = {HEADER: header(), RULES: rules()}
+    made = {HEADER: header(), LINE: line_header(), RULES: rules()}
     if sys.argv[1:] == ["--check"]:
         stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
         sys.stderr.write(

@@ -3,20 +3,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "name.h"
 #include "part.h"
 #include "schema.h"
 #include "uevent.h"
 #include "verity.h"
+#include "vm.h"
 
 #define WAIT_MS 5000
 #define CHECKED_TRIES 8
@@ -26,85 +26,16 @@
 static char released[RELEASED_MAX][16]; /* "virtio3"; inherited by the children that look for disks */
 static unsigned released_count;
 
-/*
- * Serials that have been asked for: to ask a disk is a request to the host.  Shared with the children that look for
- * disks, so each learns from those before it.  A disk that is plugged in has a number of its own in sysfs.
- */
-#define KNOWN_MAX 32
-struct known {
-	uint64_t number;
-	char serial[65];
-};
-
-static struct {
-	atomic_flag busy;
-	unsigned count;
-	struct known disks[KNOWN_MAX];
-} *known;
-
-void disks_forget(void)
-{
-	if (!known)
-		known = mmap(NULL, sizeof *known, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (known == MAP_FAILED)
-		known = NULL;
-	if (known)
-		memset(known, 0, sizeof *known);
-}
-
-/* Both give up where another is at it: then the disk is asked. */
-static bool recall(uint64_t number, char serial[65])
-{
-	bool found = false;
-	if (!known || atomic_flag_test_and_set(&known->busy))
-		return false;
-	for (unsigned i = 0; i < known->count && i < KNOWN_MAX && !found; i++) {
-		found = known->disks[i].number == number;
-		if (found)
-			memcpy(serial, known->disks[i].serial, sizeof known->disks[i].serial);
-	}
-	atomic_flag_clear(&known->busy);
-	return found;
-}
-
-static void remember(uint64_t number, const char serial[65])
-{
-	if (!known || atomic_flag_test_and_set(&known->busy))
-		return;
-	struct known *next = &known->disks[known->count++ % KNOWN_MAX];
-	next->number = number;
-	memcpy(next->serial, serial, sizeof next->serial);
-	if (known->count == 2 * KNOWN_MAX)
-		known->count = KNOWN_MAX;
-	atomic_flag_clear(&known->busy);
-}
-
-static bool serial_of(int list, const char *disk, char serial[65])
-{
-	char name[300];
-	struct stat info;
-	(void)snprintf(name, sizeof name, "%s/serial", disk);
-	if (fstatat(list, name, &info, 0) != 0)
-		return false;
-	if (recall(info.st_ino, serial))
-		return true;
-	memset(serial, 0, 65);
-	if (read_text_at(list, name, serial, 65) < 0)
-		return false;
-	serial[strcspn(serial, "\n")] = '\0';
-	remember(info.st_ino, serial);
-	return true;
-}
-
 static bool scan(const char *serial, char path[DISK_PATH_BYTES])
 {
-	char found[65];
+	char places[2048];
 	DIR *list = opendir("/sys/block");
 	bool here = false;
 	if (!list)
 		return false;
+	const char *told = vm_argument("hyper.disks", places, sizeof places) ? places : NULL;
 	for (struct dirent *entry; !here && (entry = readdir(list));) {
-		if (entry->d_name[0] != '.' && serial_of(dirfd(list), entry->d_name, found) && strcmp(found, serial) == 0)
+		if (entry->d_name[0] != '.' && disk_named(dirfd(list), entry->d_name, serial, told))
 			here = snprintf(path, DISK_PATH_BYTES, "/dev/%s", entry->d_name) < DISK_PATH_BYTES;
 	}
 	(void)closedir(list);
@@ -138,7 +69,7 @@ static void bind_released(void)
 
 int disk_find(struct span serial, char path[DISK_PATH_BYTES], struct failure *failure)
 {
-	char wanted[65];
+	char wanted[DISK_NAME_BYTES];
 	if (serial.length == 0 || serial.length >= sizeof wanted)
 		return fail(failure, EINVAL, "a disk's serial has 1 to 64 bytes");
 	memcpy(wanted, serial.data, serial.length);

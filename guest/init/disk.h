@@ -1,4 +1,4 @@
-/* Block devices, found by the serial that the host gave them, and parts of them; mounted in the caller's namespace. */
+/* Block devices, found by what the host calls them (name.h), and parts of them; mounted in the caller's namespace. */
 #ifndef DISK_H
 #define DISK_H
 
@@ -35,9 +35,6 @@ int disk_directory(struct span disk, const char *point, bool *made, struct failu
  * the driver reads a disk's size when it is bound.
  */
 int disks_release(struct failure *failure);
-
-/* What has been learnt of them: before the first is looked for, and in a template, whose clones have others. */
-void disks_forget(void);
 
 /* How many there are in the VM. */
 unsigned disk_count(void);

@@ -16,11 +16,12 @@
 
 #include "child.h"
 #include "container.h"
-#include "disk.h"
 #include "loop.h"
+#include "name.h"
 #include "port.h"
 #include "process.h"
 #include "rehearse.h"
+#include "serial.h"
 #include "session.h"
 #include "util.h"
 #include "version.h"
@@ -39,7 +40,7 @@ static void children_ready(struct watch *watch, uint32_t events)
 	(void)events;
 	(void)read(watch->fd, &info, sizeof info);
 	while (reaped++ < REAPED_A_ROUND && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (!process_reaped(pid, status) && !container_reaped(pid))
+		if (!process_reaped(pid, status) && !container_reaped(pid) && !serial_reaped(pid))
 			(void)worker_reaped(pid);
 	}
 	if (reaped > REAPED_A_ROUND)

@@ -283,6 +283,21 @@ static bool set_only_mac(struct span interface, struct span new_mac)
 	return done;
 }
 
+/* A machine may have its devices in another order than the host, who goes by their addresses: the name may be another's
+ * still, which then waits for its own under one that nobody wants. */
+static int rename_device(int index, const char *wanted)
+{
+	struct span none = {NULL, 0};
+	char aside[16];
+	if (set_link(index, false, wanted, 0, none) == 0)
+		return 0;
+	unsigned other = errno == EEXIST ? if_nametoindex(wanted) : 0;
+	if (other == 0)
+		return -1;
+	(void)snprintf(aside, sizeof aside, "other%u", other);
+	return set_link((int)other, false, aside, 0, none) == 0 ? set_link(index, false, wanted, 0, none) : -1;
+}
+
 int net_configure(struct span interface, struct failure *failure)
 {
 	struct span mac, name, each, none = {NULL, 0}, new_mac = none, rest = interface;
@@ -304,7 +319,7 @@ int net_configure(struct span interface, struct failure *failure)
 	if (index == 0)
 		return fail(failure, ENODEV, "interface %s: there is no device with its MAC address", wanted);
 	/* A device that is up has no new name; a clone's is up, and has its name. */
-	if (strcmp(present, wanted) != 0 && set_link(index, false, wanted, 0, none) != 0)
+	if (strcmp(present, wanted) != 0 && rename_device(index, wanted) != 0)
 		return fail(failure, errno, "interface %s: %s", wanted, reason(errno));
 	set_ipv6(interface, wanted);
 	if (set_link(index, true, NULL, find_u32(interface, HYPER_MTU, 0), new_mac) != 0)

@@ -13,10 +13,17 @@
 
 #include <linux/vm_sockets.h> /* needs sys/socket.h */
 
+#include "serial.h"
 #include "uevent.h"
 #include "util.h"
 
-static int open_path(const char *path)
+/* A console of Xen's has its node before it has a driver. */
+static bool absent(int error)
+{
+	return error == ENOENT || error == ENODEV || error == ENXIO;
+}
+
+static int open_now(const char *path)
 {
 	struct termios line;
 	int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -27,6 +34,21 @@ static int open_path(const char *path)
 	(void)cfsetspeed(&line, B115200);
 	if (tcsetattr(fd, TCSANOW, &line) != 0)
 		close_fd(&fd);
+	return fd;
+}
+
+int port_open(const char *path)
+{
+	int fd = open_now(path);
+	if (fd >= 0 || !absent(errno) || strncmp(path, "/dev/", 5) != 0)
+		return fd;
+	int events = uevent_open();
+	if (events < 0)
+		return -1;
+	log_line("waiting for %s", path);
+	while ((fd = open_now(path)) < 0 && absent(errno) && uevent_wait(events, INT64_MAX))
+		continue;
+	close_fd(&events);
 	return fd;
 }
 
@@ -103,12 +125,14 @@ int port_find(const char *address, int *port, int *listener)
 		*listener = listen_unix(address + 5);
 	} else if (strncmp(address, "vsock:", 6) == 0) {
 		*listener = listen_vsock(address + 6);
+	} else if (strncmp(address, "serial:", 7) == 0) {
+		*port = serial_start(address + 7);
 	} else if (strncmp(address, "fd:", 3) == 0) {
 		*port = atoi(address + 3);
 		if (fcntl(*port, F_SETFD, FD_CLOEXEC) != 0 || fcntl(*port, F_SETFL, O_NONBLOCK) != 0)
 			*port = -1;
 	} else {
-		*port = open_path(address);
+		*port = port_open(address);
 	}
 	return *port >= 0 || *listener >= 0 ? 0 : -1;
 }

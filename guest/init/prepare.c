@@ -17,6 +17,7 @@
 #include "disk.h"
 #include "holder.h"
 #include "loop.h"
+#include "name.h"
 #include "net.h"
 #include "operations.h"
 #include "pids.h"

@@ -3,14 +3,15 @@
 
 usage: build.py [--jobs N] [FLAVOUR]...
 
-    pc    for hypervisors that emulate a PC: Linux 6.1
+    pc    for hypervisors with virtio: Linux 6.1
+    wide  the same and more devices: Xen's, and those that VirtualBox and VMware imitate; also as a bzImage
     um    a program of the host, User Mode Linux: the newest Linux 7 of Debian's suites, since 6.16 brought seccomp mode
 
-A fragment NN-FLAVOUR.config is that flavour's alone, as patches/FLAVOUR/ is; all others are everybody's.
+A fragment NN-PART.config is of the flavours alone that have this part; all others are everybody's.
 Needs nothing but the standard library and the packages in PACKAGES.  The result is kept by what went into it:
 
     $HYPER_CACHE/kernel/KEY/      vmlinux (stripped ELF), .config, System.map, build.log, kernel.json
-    $HYPER_CACHE/kernel/current   symbolic link to the KEY that was asked for last
+    $HYPER_CACHE/kernel/current   symbolic link to the KEY of pc that was asked for last; current-wide: of wide
     $HYPER_CACHE/uml/...          the same of um, its program called linux
 
 KEY covers fragments, patches, this script, and the versions of source package and compiler.  A directory appears
@@ -33,14 +34,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SUITES = HERE.parents[1] / "tools/suites.py"
 SOURCES = Path("/usr/src")  # where the packages of the machine's own suite put them
 HEADER = Path("/usr/include/gelf.h")  # of libelf-dev
-PACKAGES = "linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils"
+PACKAGES = "linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils lz4"
 # Never compiled for this guest, though their Kconfig files are read: a third of the time to unpack.
 NOT_UNPACKED = (
     "*/Documentation/*.rst",
@@ -48,7 +49,6 @@ NOT_UNPACKED = (
     "*/Documentation/*.txt",
     "*/drivers/gpu/*.[ch]",
     "*/drivers/media/*.[ch]",
-    "*/drivers/net/ethernet/*.[ch]",
     "*/drivers/net/wireless/*.[ch]",
     "*/drivers/staging/*.[ch]",
     "*/sound/*.[ch]",
@@ -57,6 +57,7 @@ NOT_UNPACKED = (
     "*/tools/testing/*.[ch]",
     "*/tools/testing/*.sh",
 )
+NO_CHIPS = "*/drivers/net/ethernet/*.[ch]"
 # Warnings, which are for the kernel's authors, take a twentieth of the time.
 QUIET = "-w"
 STEPS = 2000  # about what make reports; only the progress lines depend on it
@@ -70,48 +71,72 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Flavour:
-    """``arch`` and ``target`` are make's; ``image`` is the target's file, stripped.  ``package``: the source's, a name
-    or, of Debian's newer suites, what it matches.  ``directory`` of the cache has the kernels."""
+    """``parts`` name its fragments, ``patches`` their folder.  ``arch`` and ``target`` are make's; ``image`` is the
+    linked kernel, which is stripped; ``also`` are files that are kept as they are, by their names in the result.
+    ``package``: the source's, a name or, of Debian's newer suites, what it matches.  ``directory`` of the cache has the
+    kernels, and in it ``current`` is the link to this one's.  ``left_out`` of the source are files it does without."""
 
     name: str
+    parts: frozenset[str]
+    patches: str
     arch: str
     package: str
     newer_suites: tuple[str, ...]
     target: str
     image: str
     directory: str
+    current: str
     compiler_flags: str
     facts: Mapping[str, object]
+    left_out: tuple[str, ...] = (*NOT_UNPACKED, NO_CHIPS)
+    also: Mapping[str, str] = field(default_factory=dict)
 
 
-FLAVOURS = {
-    flavour.name: flavour
-    for flavour in (
-        Flavour(
-            name="pc",
-            arch="x86_64",
-            package="linux-source-6.1",
-            newer_suites=(),
-            target="vmlinux",
-            image="vmlinux",
-            directory="kernel",
-            # The compiler's choice for memset at -Os, a byte at a time, is the slowest an emulator can do.
-            compiler_flags=f"-mstringop-strategy=rep_8byte {QUIET}",
-            facts={"pvh": True},
-        ),
-        Flavour(
-            name="um",
-            arch="um",
-            package=r"linux-source-7\.[0-9]+",
-            newer_suites=("trixie-backports", "sid"),
-            target="linux",
-            image="linux",
-            directory="uml",
-            compiler_flags=QUIET,
-            facts={"pvh": False, "program": True},
-        ),
-    )
-}
+# The compiler's choice for memset at -Os, a byte at a time, is the slowest an emulator can do.
+OF_A_PC = f"-mstringop-strategy=rep_8byte {QUIET}"
+PC = Flavour(
+    name="pc",
+    parts=frozenset({"pc"}),
+    patches="pc",
+    arch="x86_64",
+    package="linux-source-6.1",
+    newer_suites=(),
+    target="vmlinux",
+    image="vmlinux",
+    directory="kernel",
+    current="current",
+    compiler_flags=OF_A_PC,
+    facts={"pvh": True, "devices": ["virtio"]},
+)
+WIDE = replace(
+    PC,
+    name="wide",
+    parts=frozenset({"pc", "xen", "hardware"}),
+    target="bzImage",
+    current="current-wide",
+    facts={
+        "pvh": True,
+        "devices": ["virtio", "vsock", "xen", "pc", "vmware"],
+        "bzimage": "bzImage",
+    },
+    left_out=NOT_UNPACKED,
+    also={"bzImage": "arch/x86/boot/bzImage"},
+)
+UM = Flavour(
+    name="um",
+    parts=frozenset({"um"}),
+    patches="um",
+    arch="um",
+    package=r"linux-source-7\.[0-9]+",
+    newer_suites=("trixie-backports", "sid"),
+    target="linux",
+    image="linux",
+    directory="uml",
+    current="current",
+    compiler_flags=QUIET,
+    facts={"pvh": False, "program": True},
+)
+FLAVOURS = {flavour.name: flavour for flavour in (PC, WIDE, UM)}
 
 
 @dataclass(frozen=True)
@@ -161,7 +186,7 @@ def output_of(*argv: str) -> str:
 def check_tools() -> None:
     missing = [
         tool
-        for tool in ("gcc", "make", "patch", "flex", "bison", "bc", "xz", "tar")
+        for tool in ("gcc", "make", "patch", "flex", "bison", "bc", "xz", "lz4", "tar")
         if not shutil.which(tool)
     ]
     archives = [SOURCES / f"{one.package}.tar.xz" for one in FLAVOURS.values() if not one.newer_suites]
@@ -171,13 +196,14 @@ def check_tools() -> None:
 
 
 def fragments(flavour: Flavour) -> list[Path]:
-    """Everybody's and its own."""
-    others = tuple(f"-{name}.config" for name in FLAVOURS if name != flavour.name)
+    """Everybody's and its own.  The last to name an option says what it is."""
+    parts = frozenset().union(*(each.parts for each in FLAVOURS.values()))
+    others = tuple(f"-{name}.config" for name in parts - flavour.parts)
     return sorted(path for path in (HERE / "config").glob("*.config") if not path.name.endswith(others))
 
 
 def patches(flavour: Flavour) -> list[Path]:
-    return sorted((HERE / "patches" / flavour.name).glob("*.patch"))
+    return sorted((HERE / "patches" / flavour.patches).glob("*.patch"))
 
 
 def build_key(flavour: Flavour, source: Source, compiler: str) -> str:
@@ -264,7 +290,7 @@ class Tree:
 
     def unpack(self) -> None:
         (self.work / "linux").mkdir()
-        excludes = [f"--exclude={pattern}" for pattern in NOT_UNPACKED]
+        excludes = [f"--exclude={pattern}" for pattern in self.flavour.left_out]
         self._run("tar", "-xf", str(self._archive), "-C", "linux", "--strip-components=1", *excludes)
         for path in patches(self.flavour):
             self._run("patch", "-d", "linux", "-p1", "--fuzz=0", "-i", str(path))
@@ -283,7 +309,7 @@ class Tree:
 
     def build(self) -> None:
         self._make(f"-j{self.jobs}", self.flavour.target, steps=STEPS)
-        self._run("strip", "-s", "-o", "stripped", f"linux/{self.flavour.target}")
+        self._run("strip", "-s", "-o", "stripped", f"linux/{self.flavour.image}")
 
     def release(self) -> str:
         return (self.work / "linux/include/config/kernel.release").read_text().strip()
@@ -333,6 +359,7 @@ def write_result(tree: Tree, out: Path, facts: dict[str, object]) -> None:
         (linux / ".config", ".config"),
         (linux / "System.map", "System.map"),
         (tree.log, "build.log"),
+        *((linux / source, target) for target, source in tree.flavour.also.items()),
     ):
         shutil.copyfile(source, out / target)
     image = (out / name).read_bytes()
@@ -387,15 +414,15 @@ def kernel_of(flavour: Flavour, compiler: str, jobs: int) -> Path:
     with locked(directory / ".build.lock"):
         if not (directory / key / "kernel.json").exists():
             build(directory, key, flavour, source, compiler, jobs)
-        point_current(directory, key)
+        point(directory / flavour.current, key)
     return directory / key / flavour.image
 
 
-def point_current(directory: Path, key: str) -> None:
-    link = directory / f".current-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(key)
-    link.rename(directory / "current")
+def point(link: Path, key: str) -> None:
+    new = link.with_name(f".{link.name}-{os.getpid()}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(key)
+    new.rename(link)
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ class Kernel:
     ``devices``: families (``contract.devices``) for which it has drivers in it; a user's file is tried.
     ``pvh``: ``path`` is an uncompressed ELF file, entered by PVH, else an image for its ``architecture``'s boot
     loaders; or ``program``: User Mode Linux, which is run.  ``digest`` ("sha256:" and hex) changes with any byte of
-    the image or a module.
+    the image or a module.  ``bzimage``: the same kernel for boot loaders, where there is one.
     """
 
     path: Path
@@ -30,6 +30,7 @@ class Kernel:
     program: bool = False
     architecture: str = AMD64
     devices: frozenset[str] = frozenset({VIRTIO})
+    bzimage: Path | None = None
 
     def has(self, devices: str) -> bool:
         return self.source == "user" or devices in self.devices

@@ -18,7 +18,7 @@ FILE_NAME = "kernel.json"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """``kernel`` and ``modules`` are names of files beside it."""
+    """``kernel``, ``bzimage`` ("" for none) and ``modules`` are names of files beside it."""
 
     version: str
     source: Literal["own", "debian"]
@@ -29,9 +29,10 @@ class Record(msgspec.Struct, frozen=True):
     architecture: str = AMD64
     modules: list[str] = []
     devices: list[str] = []  # what earlier builds do not say: those of its kind
+    bzimage: str = ""
 
     def __post_init__(self) -> None:
-        for name in (self.kernel, *self.modules):
+        for name in (self.kernel, *self.modules, *([self.bzimage] if self.bzimage else [])):
             if "/" in name or name in ("", ".", ".."):
                 raise ValueError(f"{name!r} is no file name")
 
@@ -48,7 +49,8 @@ def load(directory: Path) -> Kernel | None:
         return None
     path = directory / record.kernel
     files = tuple(directory / name for name in record.modules)
-    if not all(file.is_file() for file in (path, *files)):
+    bzimage = directory / record.bzimage if record.bzimage else None
+    if not all(file.is_file() for file in (path, *files, *([bzimage] if bzimage else []))):
         return None
     return Kernel(
         path,
@@ -60,4 +62,5 @@ def load(directory: Path) -> Kernel | None:
         record.program,
         record.architecture,
         frozenset(record.devices or ({UML} if record.program else {VIRTIO})),
+        bzimage,
     )

@@ -2,6 +2,7 @@
 
     CACHE/kernel/HASH/           an own kernel; HASH covers everything that went into it
     CACHE/kernel/current         symbolic link to the own kernel that was asked for last
+    CACHE/kernel/current-wide    the same of those with more devices than virtio's
     CACHE/kernel/debian-VERSION/ a packaged kernel
     CACHE/kernel-ARCHITECTURE/   the same for another architecture
     CACHE/uml/...                the same of User Mode Linux
@@ -24,7 +25,8 @@ from hypercontainer.kernel.targets import TARGETS, folder
 from hypercontainer.linux import executable
 from hypercontainer.linux.architectures import AMD64
 
-CURRENT = "current"
+# The one that an own kernel is taken by, before others.
+CURRENT = ("current", "current-wide")
 
 
 class KernelStore:
@@ -125,13 +127,14 @@ class KernelStore:
 
 
 def _found(directory: Path) -> list[Kernel]:
-    own: list[tuple[bool, float, Kernel]] = []
-    packaged: list[tuple[bool, float, Kernel]] = []
-    link = directory / CURRENT
-    current = directory / link.readlink() if link.is_symlink() else None
+    own: list[tuple[int, float, Kernel]] = []
+    packaged: list[tuple[int, float, Kernel]] = []
+    links = (directory / name for name in reversed(CURRENT))
+    current = [directory / link.readlink() for link in links if link.is_symlink()]
     for place in _directories(directory):
         if kernel := record.load(place):
-            row = (place == current, kernel.path.stat().st_mtime, kernel)
+            rank = current.index(place) if place in current else -1
+            row = (rank, kernel.path.stat().st_mtime, kernel)
             (own if kernel.source == "own" else packaged).append(row)
     return [
         kernel

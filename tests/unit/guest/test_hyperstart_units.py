@@ -9,7 +9,7 @@ import pytest
 
 SOURCES = Path(__file__).parents[3] / "guest/init"
 MESSAGES = Path(__file__).parents[2] / "golden/wire/messages.txt"
-NAMES = ("wire", "user", "place", "stream", "session", "container", "hearing")
+NAMES = ("wire", "user", "place", "stream", "session", "container", "hearing", "name", "line")
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,9 @@ def run(*argv: str | Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_units(programs: Path, tmp_path: Path, name: str) -> None:
-    arguments = {"wire": [MESSAGES], "place": [tmp_path], "session": [tmp_path]}.get(name, [])
+    arguments = {"wire": [MESSAGES], "place": [tmp_path], "session": [tmp_path], "name": [tmp_path]}.get(
+        name, []
+    )
     run(programs / f"test_{name}", *arguments)
 
 

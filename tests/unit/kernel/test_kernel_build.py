@@ -30,7 +30,7 @@ def load() -> ModuleType:
 
 
 build = load()
-PC, UM = build.FLAVOURS["pc"], build.FLAVOURS["um"]
+PC, WIDE, UM = (build.FLAVOURS[name] for name in ("pc", "wide", "um"))
 
 SCRIPTS = {
     "gcc": "echo 'gcc (Debian) 12'",
@@ -39,6 +39,7 @@ SCRIPTS = {
     "bison": "",
     "bc": "",
     "xz": "",
+    "lz4": "",
     "patch": "",
     "strip": 'cp "$4" "$3"',
     "dpkg-deb": "",
@@ -48,9 +49,11 @@ cd linux && mkdir -p include/config && echo 6.1.7-hyper > include/config/kernel.
 case "$*" in
 *tinyconfig) : > linux/.config ;;
 *olddefconfig) [ -z "$TEST_DROP" ] || grep -v "$TEST_DROP" linux/.config > x; [ ! -f x ] || mv x linux/.config ;;
-*vmlinux|*" linux") echo "one build" >> "$(dirname "$0")/builds"
+*vmlinux|*bzImage|*" linux") echo "one build" >> "$(dirname "$0")/builds"
     [ ! -e "$(dirname "$0")/break" ] || { echo "tcp.c:1: error: broken"; exit 2; }
-    sleep 0.2; echo image > "linux/${*##* }" ;;
+    sleep 0.2; made=${*##* }
+    [ $made != bzImage ] || { mkdir -p linux/arch/x86/boot; echo packed > linux/arch/x86/boot/bzImage; made=vmlinux; }
+    echo image > "linux/$made" ;;
 esac""",
 }
 
@@ -140,8 +143,22 @@ def test_the_kernel_that_is_a_program_stands_by_itself(tools: Path) -> None:
         store.default()
 
 
+def test_the_wide_kernel_stands_beside_the_lean_one(tools: Path) -> None:
+    assert [finish(start(tools, name))[::2] for name in ("pc", "wide")] == [(0, ""), (0, "")]
+    store = KernelStore(tools.parent / "cache")
+    lean, wide = store.list()
+    assert store.default() == lean
+    assert lean.bzimage is None
+    assert lean.devices == {"virtio"}
+    assert store.having("xen") == wide
+    assert wide.path.read_text() == "image\n"
+    assert wide.bzimage
+    assert wide.bzimage.read_text() == "packed\n"
+    assert wide.path.parent.name == os.readlink(tools.parent / "cache/kernel/current-wide")
+
+
 def test_an_unknown_flavour_is_named(tools: Path) -> None:
-    assert finish(start(tools, "arm"))[::2] == (1, "kernel: no flavour 'arm'; there are pc, um\n")
+    assert finish(start(tools, "arm"))[::2] == (1, "kernel: no flavour 'arm'; there are pc, wide, um\n")
 
 
 def test_two_at_once_build_once(tools: Path) -> None:
@@ -180,6 +197,7 @@ def test_the_key_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch, tmp_pa
         return str(build.build_key(PC, build.Source("linux", version, None), compiler))
 
     names = ("config/1-a.config", "config/2-pc.config", "patches/pc/a.patch")
+    others = ("config/2-um.config", "config/3-xen.config", "patches/um/a.patch")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("one")
@@ -192,9 +210,9 @@ def test_the_key_covers_all_that_goes_in(monkeypatch: pytest.MonkeyPatch, tmp_pa
     keys.append(key())
     assert len(set(keys)) == len(keys)
     # What is the other flavour's alone changes nothing.
-    (tmp_path / "config/2-um.config").write_text("")
-    (tmp_path / "patches/um").mkdir()
-    (tmp_path / "patches/um/a.patch").write_text("")
+    for name in others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
     assert key() == keys[-1]
 
 
@@ -211,8 +229,8 @@ def test_config_is_read_in_both_ways_of_writing_no() -> None:
     ) == ["CONFIG_A: asked n, got y"]
 
 
-@pytest.mark.parametrize("flavour", [PC, UM], ids=["pc", "um"])
-def test_fragments_are_well_formed_and_ask_for_each_option_once(flavour: Any) -> None:
+@pytest.mark.parametrize("flavour", [PC, WIDE, UM], ids=["pc", "wide", "um"])
+def test_fragments_are_well_formed_and_ask_for_an_option_again_only_to_change_it(flavour: Any) -> None:
     seen: dict[str, str] = {}
     for path in build.fragments(flavour):
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -221,12 +239,13 @@ def test_fragments_are_well_formed_and_ask_for_each_option_once(flavour: Any) ->
             assert re.fullmatch(r"CONFIG_\w+=(y|n|-?\d+|0x[0-9a-f]+|\".*\")", line), (
                 f"{path.name}:{number}: {line}"
             )
-            name = line.partition("=")[0]
-            assert name not in seen, f"{name} in {seen[name]} and {path.name}"
-            seen[name] = path.name
+            name, _, value = line.partition("=")
+            assert name not in seen or flavour is WIDE, f"{name} again in {path.name}"
+            assert seen.get(name) != value, f"{name} again in {path.name}"
+            seen[name] = value
 
 
-@pytest.mark.parametrize("flavour", [PC, UM], ids=["pc", "um"])
+@pytest.mark.parametrize("flavour", [PC, WIDE, UM], ids=["pc", "wide", "um"])
 def test_every_patch_says_why(flavour: Any) -> None:
     assert build.patches(flavour)
     for path in build.patches(flavour):

@@ -88,6 +88,32 @@ def test_what_is_incomplete_is_no_kernel(tmp_path: Path, damage: object) -> None
     assert [kernel.version for kernel in KernelStore(tmp_path).list()] == ["whole"]
 
 
+def test_the_leanest_that_has_the_devices(tmp_path: Path) -> None:
+    def own(name: str, *devices: str, **more: str) -> None:
+        file = install(tmp_path, name, source="own", version=name) / "kernel.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"devices": devices} | more))
+
+    store = KernelStore(tmp_path)
+    own("lean", "virtio")
+    with pytest.raises(Unavailable, match=r"drivers for xen") as caught:
+        store.having("xen")
+    assert "FLAVOUR=wide" in str(caught.value.hint)
+    own("newer-wide", "virtio", "xen")
+    own("wide", "virtio", "xen")
+    for link, name in (("current", "lean"), ("current-wide", "wide")):
+        (tmp_path / "kernel" / link).symlink_to(name)
+    assert store.default().version == "lean"
+    assert store.having("virtio").version == "lean"
+    assert store.having("xen").version == "wide"
+    (tmp_path / "kernel/current").unlink()
+    assert store.default().version == "wide"
+    own("torn", "virtio", bzimage="bzImage")
+    assert "torn" not in [kernel.version for kernel in store.list()], "its bzImage is missing"
+    user = tmp_path / "vmlinux"
+    user.write_bytes(vmlinux())
+    assert store.user(user).has("xen")
+
+
 def test_a_users_bzimage_and_vmlinux(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").write_bytes(bzimage())
     (tmp_path / "vmlinux").write_bytes(vmlinux())
