@@ -65,3 +65,12 @@ def small_files(place: Path, size: int) -> Iterator[Path]:
             with contextlib.suppress(FileNotFoundError):
                 if path.is_file() and path.stat().st_size < size:
                     yield path
+
+
+def descriptors() -> list[str]:
+    """What this process has open."""
+    links = []
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(entry).partition(":")[0])
+    return sorted(links)
