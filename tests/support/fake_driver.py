@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import os
 import socket
-import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from fake_host import bound, check_files, check_share
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, Unavailable
+from hypercontainer.errors import Conflict, HypervisorError, LaunchError, NotFound, NotSupported, Unavailable
 from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import (
@@ -33,14 +33,15 @@ from hypercontainer.hypervisor.driver import (
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
 from hypercontainer.hypervisor.spec import (
+    EXISTING,
     NAT,
     TAP,
     VIRTIOFS,
     Accelerator,
     DiskSpec,
+    Existing,
     Limits,
     Nic,
-    ShareSpec,
     VMSpec,
 )
 from hypercontainer.hypervisor.text import printable
@@ -385,6 +386,7 @@ class FakeDriver:
             drives=self._ahead,
             shares=VIRTIOFS,
             nics=self.nics,
+            formats=self._ahead,
         )
 
     async def probe(
@@ -414,6 +416,9 @@ class FakeDriver:
 
     async def launch(self, spec: VMSpec) -> FakeVM:
         check_spec(spec)
+        unknown = [nic.backend.network for nic in spec.nics if isinstance(nic.backend, Existing)]
+        if unknown and EXISTING not in self.nics:
+            raise NotSupported(f"there is no network {unknown[0]!r}")
         machine = FakeMachine(spec, self._guest, self._unplugs)
         record = VMRecord(
             driver=self.name,
@@ -437,7 +442,7 @@ class FakeDriver:
         return FakeVM(machine)
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {spec.as_seen().nics}"
+        return f"{spec.memory_mib} {spec.vcpus} {spec.kernel_args} {spec.hotplug_slots} {spec.as_seen().nics}"
 
     async def launch_to_save(self, spec: VMSpec) -> FakeVM:
         check_unshared(spec)
@@ -470,31 +475,3 @@ class FakeDriver:
             if machine.spec.id == vm_id:
                 return machine
         raise KeyError(vm_id)
-
-
-def check_files(disk: DiskSpec) -> None:
-    """Raises ``OSError`` for a disk whose files are missing or too short."""
-    for path, size in disk.extents:
-        if path.stat().st_size < size and disk.format == "raw":
-            raise OSError(f"disk {disk.serial}: {path} has fewer than {size} bytes")
-
-
-def check_share(share: ShareSpec) -> None:
-    """Raises ``OSError`` for a share of what is neither a directory nor a regular file."""
-    mode = share.path.stat().st_mode
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise OSError(f"share {share.tag}: {share.path} is neither a directory nor a regular file")
-
-
-def bound(port: PortMapping) -> socket.socket:
-    """The host's end of a forward, taken for real, so that a port can be taken already."""
-    kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
-    taken = socket.socket(socket.AF_INET, kind)
-    try:
-        taken.bind((port.host_ip, port.host_port))
-        if port.protocol == "tcp":
-            taken.listen()
-    except BaseException:
-        taken.close()
-        raise
-    return taken

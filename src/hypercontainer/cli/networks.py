@@ -17,7 +17,9 @@ BRIDGE = "bridge"
 ALONE = ("user", "none")  # what is no network that is made: nothing is said of a place in one
 CNI = "cni:"  # begins the names of networks that plugins of others make
 OTHERS = ("container:", "pod:")  # another's network, which is that of its pod
-_HINT = "NAME, name=NAME,alias=NAME,ip=ADDRESS,..., none, user, hypervisor, cni:NAME, pod:NAME or container:NAME"
+_HINT = (
+    "NAME, name=NAME,alias=NAME,ip=ADDRESS,..., none, user, hypervisor, cni:NAME, pod:NAME or container:NAME"
+)
 _FIELDS = {
     "name": "name",
     "alias": "aliases",

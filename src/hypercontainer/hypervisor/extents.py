@@ -22,7 +22,8 @@ def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
     for path, size in disk.extents:
         fd = _open(disk, path)
         stack.callback(os.close, fd)
-        if stat.S_ISBLK(os.fstat(fd).st_mode) != disk.device:
+        right = stat.S_ISBLK if disk.device else stat.S_ISREG
+        if not right(os.fstat(fd).st_mode):
             raise InvalidArgument(f"disk {disk.serial}: {path} is another kind of file by now")
         if disk.format == "raw" and os.lseek(fd, 0, os.SEEK_END) < size:
             raise InvalidArgument(f"disk {disk.serial}: {path} has fewer than {size} bytes")
@@ -38,8 +39,7 @@ def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
 def _open(disk: DiskSpec, path: Path) -> int:
     if disk.device:
         return as_user(disk.user, partial(block.open_unheld, str(path), write=not disk.read_only))
-    flags = (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC
+    flags = (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     if disk.user is None:
         return os.open(path, flags)
-    theirs = flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    return as_user(disk.user, partial(open_theirs, str(path), theirs))
+    return as_user(disk.user, partial(open_theirs, str(path), flags | os.O_NOFOLLOW))

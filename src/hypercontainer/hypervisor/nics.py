@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, LaunchError, Unavailable
+from hypercontainer.errors import HypervisorError, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers, resolver, usernet
 from hypercontainer.hypervisor.driver import Helper
 from hypercontainer.hypervisor.launching import Gate, held, last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.run_dir import RunDir
-from hypercontainer.hypervisor.spec import Tap, UserNat, VMSpec
+from hypercontainer.hypervisor.spec import Existing, Tap, UserNat, VMSpec
 from hypercontainer.hypervisor.validate import check_forward
 from hypercontainer.linux import netns, unix
 from hypercontainer.linux.confine import Means
@@ -65,6 +65,10 @@ def wires(
                 made.append(Wire(place, end, network, frames, control.fileno()))
             case Tap() as tap:
                 made.append(Wire(place, opened(tap, fds)))
+            case Existing(network=name):
+                raise NotSupported(
+                    f"network interface {nic.mac}: there is no network {name!r} but the engine's"
+                )
     if any(wire.network for wire in made):
         resolver.tell(run)
     return made

@@ -297,7 +297,7 @@ def test_an_interface_comes_and_goes_while_the_guest_runs(
             await printed(vm, f"met {count} {PLUGGED.mac}")
             if count == 2:
                 await vm.close()
-                vm = harness._owned(await harness.another_driver().adopt(vm.record))
+                vm = harness.owned(await harness.another_driver().adopt(vm.record))
             await vm.detach_nic(PLUGGED.mac)
             assert space.links() == set()
             await printed(vm, f"parted {count}")

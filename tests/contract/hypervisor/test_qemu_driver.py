@@ -90,7 +90,7 @@ def test_qemu_is_confined(run_qemu: Run) -> None:
         assert re.search(r"Max core file size +0 +0 ", (proc / "limits").read_text())
         files = {os.readlink(link) for link in (proc / "fd").iterdir()}
         named = {file for file in files if file.startswith("/") and not file.startswith(("/dev/", "/memfd:"))}
-        assert named <= {str(vm.record.run_dir / "stderr"), str(harness.directory / "kernel")}
+        assert named <= {str(vm.record.run_dir / "stderr"), str(harness.folder / "kernel")}
 
     run_qemu(test)
 

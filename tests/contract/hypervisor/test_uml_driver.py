@@ -85,7 +85,7 @@ def test_it_runs_by_ptrace_too(run_uml: Run) -> None:
         driver = harness.another_driver(Mode.PTRACE)
         verdict = await driver.probe(Accelerator.NATIVE, harness.probed)
         assert verdict.usable, verdict
-        vm = harness._owned(await driver.launch(harness.spec(POWER_OFF)))
+        vm = harness.owned(await driver.launch(harness.spec(POWER_OFF)))
         assert (await vm.wait()).reason is ExitReason.GUEST_SHUTDOWN
 
     run_uml(test)

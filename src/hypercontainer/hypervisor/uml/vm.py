@@ -107,8 +107,8 @@ class UmlVM:
 
     def _signal(self, number: signal.Signals) -> None:
         """To the kernel and, since all are of one group, to the guest's processes."""
-        if self._processes.main.ended():
-            raise HypervisorError(f"VM {self.record.id} has ended")
+        if self._ending.over or self._processes.main.ended():
+            raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 

@@ -1,4 +1,4 @@
-"""Saved VMs and clones of them: what every driver that has them keeps, and what only real memory shows."""
+"""Saved VMs and clones of them: what only real memory shows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ from typing import Any
 import pytest
 
 from hypercontainer.errors import (
-    Conflict,
-    HypervisorError,
-    InvalidArgument,
     LaunchError,
-    NotFound,
     Unavailable,
 )
-from hypercontainer.hypervisor.driver import VM, ExitReason
+from hypercontainer.hypervisor.driver import VM
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed
 from hypercontainer.hypervisor.spec import DiskSpec, DriveSpec
@@ -61,212 +57,9 @@ def digest(fd: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-# ---------------------------------------------------------------------------- every driver
-
-
-def test_a_vm_is_saved_once_and_is_gone(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        vm = await harness.launch_to_save()
-        snapshot = await vm.save()
-        try:
-            assert os.fstat(snapshot.memory_fd).st_size == vm_bytes(harness)
-            assert (await vm.wait()).reason is ExitReason.HOST_KILL
-            assert not vm.record.run_dir.exists()
-            with pytest.raises(HypervisorError):
-                await vm.save()
-        finally:
-            snapshot.close()
-
-    run_whole(test)
-
-
 def vm_bytes(harness: Any) -> int:
     size: int = harness.spec().memory_mib * MEBIBYTE
     return size
-
-
-def test_clones_are_vms_of_their_own(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        snapshot = await harness.saved()
-        first, second = await asyncio.gather(harness.clone(snapshot), harness.clone(snapshot))
-        assert first.record.id != second.record.id
-        assert first.record.run_dir != second.record.run_dir
-        await first.resume()
-        await first.kill()
-        await second.resume()
-        assert Path(f"/proc/{second.pid}").exists()
-        assert (await second.kill()).reason is ExitReason.HOST_KILL
-        assert not list(first.record.run_dir.parent.iterdir())
-
-    run_whole(test)
-
-
-def test_a_clone_is_connected_and_may_be_adopted(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        vm = await harness.clone(await harness.saved())
-        pair = await vm.connect_agent()
-        vm.keep_agent(pair)
-        assert await vm.connect_agent() == pair
-        await vm.close()
-        again = await harness.another_driver().adopt(vm.record)
-        assert again is not None
-        await again.resume()
-        assert (await again.kill()).reason is ExitReason.HOST_KILL
-
-    run_whole(test)
-
-
-def test_a_snapshot_cannot_be_changed(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        snapshot: Snapshot = await harness.saved()
-        memory_fd = snapshot.memory_fd
-        with pytest.raises(PermissionError):
-            mmap.mmap(memory_fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_WRITE)
-        for fd in (memory_fd, snapshot.state_fd):
-            with pytest.raises(PermissionError):
-                os.pwrite(fd, b"x", 0)
-            with pytest.raises(PermissionError):
-                os.truncate(fd, os.fstat(fd).st_size + 1)
-        with pytest.raises(PermissionError):
-            os.truncate(memory_fd, 0)
-
-    run_whole(test)
-
-
-def test_clones_outlive_the_snapshot(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        vm = await harness.launch_to_save()
-        snapshot = await vm.save()
-        clone = await harness.clone(snapshot)
-        snapshot.close()
-        await clone.resume()
-        await clone.pause()
-        await clone.resume()
-        assert (await clone.kill()).reason is ExitReason.HOST_KILL
-
-    run_whole(test)
-
-
-def test_only_what_was_launched_for_it_is_saved(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        launched = await harness.launch()
-        cloned = await harness.clone(await harness.saved())
-        for vm in (launched, cloned):
-            with pytest.raises(HypervisorError, match="not launched to be saved"):
-                await vm.save()
-            await vm.resume()  # it goes on
-
-    run_whole(test)
-
-
-@pytest.mark.parametrize("memory_mib", [17, 32], ids=["less", "more"])
-def test_a_snapshot_of_another_size_is_refused(run_whole: Run, memory_mib: int) -> None:
-    async def test(harness: Any) -> None:
-        snapshot = await harness.saved(memory_mib=24)
-        spec = harness.spec(memory_mib=memory_mib)
-        with pytest.raises(Unavailable):
-            await harness.driver.clone(spec, snapshot)
-        assert not spec.run_dir.exists()
-        await harness.clone(snapshot, memory_mib=24)  # it is as good as before
-
-    run_whole(test)
-
-
-def test_a_launch_to_save_or_a_clone_that_cannot_begin_leaves_nothing(run_whole: Run, tmp_path: Path) -> None:
-    async def test(harness: Any) -> None:
-        snapshot = await harness.saved()
-        missing = harness.spec(kernel=tmp_path / "no-kernel")
-        for attempt in (harness.driver.launch_to_save(missing), harness.driver.clone(missing, snapshot)):
-            with pytest.raises(LaunchError, match="no-kernel"):
-                await attempt
-            assert not missing.run_dir.exists()
-
-    run_whole(test)
-
-
-def test_a_specification_that_makes_no_sense_leaves_nothing_either(run_whole: Run) -> None:
-    async def test(harness: Any) -> None:
-        snapshot = await harness.saved()
-        with pytest.raises(InvalidArgument, match="0 vCPUs"):
-            await harness.driver.launch_to_save(harness.spec(vcpus=0))
-        with pytest.raises(InvalidArgument, match="0 vCPUs"):
-            await harness.driver.clone(harness.spec(vcpus=0), snapshot)
-
-    run_whole(test)
-
-
-async def with_drives(harness: Any) -> Any:
-    """As it stands ready: a clone, or, of a driver that has none, one that has booted."""
-    if (await harness.driver.capabilities()).templates:
-        return await harness.clone(await harness.saved(drives=DRIVES), drives=DRIVES)
-    return await harness.launch(drives=DRIVES)
-
-
-def test_disks_go_into_drives_and_out(run: Run, tmp_path: Path) -> None:
-    async def test(harness: Any) -> None:
-        assert (await harness.driver.capabilities()).drives
-        image, disk = disks(tmp_path)
-        vm = await with_drives(harness)
-        with pytest.raises(NotFound, match="nowhere"):
-            await vm.insert_disk(replace(disk, serial="nowhere"))
-        for serial in ("disk", "nowhere"):
-            with pytest.raises(NotFound, match=serial):
-                await vm.eject_disk(serial)
-        await vm.insert_disk(image)
-        await vm.insert_disk(disk)
-        for full in (image, disk):
-            with pytest.raises(Conflict, match=full.serial):
-                await vm.insert_disk(full)
-        await vm.resume()
-        for _ in range(2):  # what was taken out is really out
-            await vm.eject_disk("image")
-            await vm.eject_disk("disk")
-            with pytest.raises(NotFound, match="disk"):
-                await vm.eject_disk("disk")
-            await vm.insert_disk(image)
-            await vm.insert_disk(disk)
-
-    run(test)
-
-
-def test_drives_and_slots_take_nothing_of_each_other(run: Run, tmp_path: Path) -> None:
-    async def test(harness: Any) -> None:
-        image, _ = disks(tmp_path)
-        disk = DiskSpec("disk", ((raw_file(tmp_path / "disk"), MEBIBYTE),), read_only=False)
-        vm = await with_drives(harness)
-        await vm.resume()
-        plugged = DiskSpec("one", ((raw_file(tmp_path / "plugged"), MEBIBYTE),), read_only=True)
-        for serial in ("one", "more"):
-            await vm.attach_disk(replace(plugged, serial=serial))
-        with pytest.raises(Unavailable, match="slot"):
-            await vm.attach_disk(replace(plugged, serial="too-many"))
-        await vm.insert_disk(image)
-        await vm.insert_disk(disk)
-        with pytest.raises(NotFound, match="one"):
-            await vm.eject_disk("one")
-        await vm.close()
-        again = await harness.another_driver().adopt(vm.record)
-        assert again is not None
-        await again.eject_disk("disk")
-        await again.insert_disk(disk)
-        await again.kill()
-
-    run(test)
-
-
-def test_a_disk_that_cannot_be_inserted_leaves_the_drive_empty(run: Run, tmp_path: Path) -> None:
-    async def test(harness: Any) -> None:
-        vm = await harness.launch(drives=DRIVES)
-        gone = DiskSpec("disk", ((tmp_path / "gone.img", MEBIBYTE),), read_only=False)
-        with pytest.raises(HypervisorError, match=r"disk"):
-            await vm.insert_disk(gone)
-        raw_file(tmp_path / "gone.img")
-        await vm.insert_disk(gone)
-
-    run(test)
-
-
-# ---------------------------------------------------------------------------- QEMU
 
 
 def follows(text: str, last: str) -> bool:
@@ -279,7 +72,7 @@ async def counting(harness: Any, **changes: Any) -> tuple[Snapshot, str]:
     vm = await harness.launch_to_save(COUNT, **changes)
     await printed(vm, lambda text: len(text) > 4 and follows(text[-4:], text[-5]))
     snapshot: Snapshot = await vm.save()
-    harness._stack.callback(snapshot.close)
+    harness.stack.callback(snapshot.close)
     return snapshot, vm.console_tail()[-1]
 
 

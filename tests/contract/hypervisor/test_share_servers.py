@@ -1,4 +1,4 @@
-"""Shares: what every driver keeps, and what only real servers get wrong."""
+"""Shares: what only real servers get wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hypercontainer.errors import InvalidArgument, LaunchError
+from hypercontainer.errors import LaunchError
 from hypercontainer.hypervisor import shares
 from hypercontainer.hypervisor.driver import ExitReason, Helper, VMRecord
 from hypercontainer.hypervisor.facts import FactCache
@@ -44,69 +44,6 @@ def place() -> Iterator[Path]:
 def two(place: Path, **changes: Any) -> tuple[ShareSpec, ShareSpec]:
     folder = ShareSpec("folder", place / "folder", read_only=False)
     return replace(folder, **changes), ShareSpec("file", place / "file", read_only=True)
-
-
-# ---------------------------------------------------------------------------- every driver
-
-
-def test_a_vm_with_shares_lives_and_ends_like_any_other(run: Run, place: Path) -> None:
-    async def test(harness: Any) -> None:
-        assert (await harness.driver.capabilities()).shares == "virtiofs"
-        vm = await harness.launch(shares=two(place))
-        assert VMRecord.from_json(vm.record.to_json()) == vm.record
-        await vm.pause()
-        await vm.resume()
-        await vm.close()
-        again = await harness.another_driver().adopt(vm.record)
-        assert again is not None
-        assert (await again.kill()).reason is ExitReason.HOST_KILL
-        powered_off = await harness.launch("s", shares=two(place))
-        assert (await powered_off.wait()).reason is ExitReason.GUEST_SHUTDOWN
-        assert (place / "file").read_text() == "content\n"
-
-    run(test)
-
-
-def test_what_cannot_be_shared_is_named_and_leaves_nothing(run: Run, place: Path) -> None:
-    async def test(harness: Any) -> None:
-        os.mkfifo(place / "fifo")
-        for name in ("gone", "fifo", "file/below"):
-            spec = harness.spec(shares=(ShareSpec("it", place / name, read_only=False),))
-            with pytest.raises(LaunchError, match=name):
-                await harness.driver.launch(spec)
-            assert not spec.run_dir.exists()
-
-    run(test)
-
-
-def test_tags_and_paths_are_checked(run: Run, place: Path) -> None:
-    async def test(harness: Any) -> None:
-        one = two(place)[0]
-        for wrong, word in (
-            ((one, one), "one share each"),
-            ((replace(one, tag="A"),), "tag"),
-            ((replace(one, tag="a,b"),), "tag"),
-            ((replace(one, path=Path("folder")),), "absolute"),
-            (tuple(replace(one, tag=f"t{number}") for number in range(13)), "at most"),
-        ):
-            with pytest.raises(InvalidArgument, match=word):
-                await harness.driver.launch(harness.spec(shares=wrong))
-
-    run(test)
-
-
-def test_a_vm_with_shares_is_neither_saved_nor_cloned(run_whole: Run, place: Path) -> None:
-    async def test(harness: Any) -> None:
-        snapshot = await harness.saved()
-        with pytest.raises(InvalidArgument, match="shares"):
-            await harness.driver.launch_to_save(harness.spec(shares=two(place)))
-        with pytest.raises(InvalidArgument, match="shares"):
-            await harness.driver.clone(harness.spec(shares=two(place)), snapshot)
-
-    run_whole(test)
-
-
-# ---------------------------------------------------------------------------- real servers
 
 
 def servers(record: VMRecord) -> list[Helper]:
