@@ -13,6 +13,8 @@
  *     landlock            no file but those that are named; what else the kernel's Landlock can refuse
  *     file FROM TO        may be read and run; it is called TO
  *     device FROM TO      may be read and written
+ *     disk FROM TO        a file of root's that may be read and written as if it were this user's; `image FROM TO`: read
+ *     sockets FROM TO     a directory in which sockets may be made
  *     reopen FD           a descriptor's file, which may be opened again to be read
  *     link TARGET TO      a symbolic link
  *     uid N, groups N,N   as root: the user, who is also the group, and what other groups
@@ -49,25 +51,28 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { FAILED = 125, GRANTS = 512, GROUPS = 32, PATH_BYTES = 4096, STACK_BYTES = 8 << 20 };
 
 /* Landlock's and mount_setattr's numbers, which the kernel's headers of a build may be too old to have. */
 enum {
-	SYS_SETATTR = 442, SYS_RULESET = 444, SYS_RULE = 445, SYS_RESTRICT = 446,
+	SYS_TREE = 428, SYS_MOVE = 429, SYS_SETATTR = 442, SYS_RULESET = 444, SYS_RULE = 445, SYS_RESTRICT = 446,
 	RULESET_VERSION = 1, PATH_BENEATH = 1,
-	FS_EXECUTE = 1 << 0, FS_WRITE = 1 << 1, FS_READ = 1 << 2, FS_IOCTL = 1 << 15,
+	FS_EXECUTE = 1 << 0, FS_WRITE = 1 << 1, FS_READ = 1 << 2, FS_REMOVE = 1 << 5, FS_SOCKET = 1 << 9, FS_TRUNCATE = 1 << 14,
+	FS_IOCTL = 1 << 15,
 	NET_TCP = 3, SCOPE_ALL = 3,
 	ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPE = 6,
-	READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4
+	READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4, MAPPED_IDS = 1 << 20,
+	CLONE_TREE = 1, MOVE_FROM_FD = 4
 };
 
 struct ruleset { uint64_t fs, net, scoped; };
 struct beneath { uint64_t access; int32_t parent; } __attribute__((packed));
 struct attributes { uint64_t set, clear, propagation, userns; };
 
-enum kind { FILE_GRANT, DEVICE_GRANT, REOPEN_GRANT, LINK_GRANT };
+enum kind { FILE_GRANT, DEVICE_GRANT, DISK_GRANT, IMAGE_GRANT, SOCKETS_GRANT, REOPEN_GRANT, LINK_GRANT };
 
 struct grant {
 	enum kind kind;
@@ -84,6 +89,7 @@ struct jail {
 	const char *filter;
 	struct grant grants[GRANTS];
 	size_t grant_count;
+	int owners; /* the user namespace by which root's disks are this user's, or -1 */
 	char **program;
 };
 
@@ -167,7 +173,8 @@ static int flag(struct jail *jail, const char *word)
 static char **option(struct jail *jail, char **at)
 {
 	struct { const char *word; enum kind kind; } grants[] = {
-		{"file", FILE_GRANT}, {"device", DEVICE_GRANT}, {"link", LINK_GRANT},
+		{"file", FILE_GRANT}, {"device", DEVICE_GRANT}, {"disk", DISK_GRANT}, {"image", IMAGE_GRANT},
+		{"sockets", SOCKETS_GRANT}, {"link", LINK_GRANT},
 	};
 	char **next;
 	for (size_t i = 0; i < sizeof grants / sizeof *grants; i++)
@@ -196,7 +203,7 @@ static char **option(struct jail *jail, char **at)
 
 static void read_options(struct jail *jail, char **at)
 {
-	*jail = (struct jail){.gate = -1, .uid = -1};
+	*jail = (struct jail){.gate = -1, .uid = -1, .owners = -1};
 	while (*at != NULL) {
 		if (strcmp(*at, "--") == 0) {
 			jail->program = at + 1;
@@ -229,6 +236,47 @@ static void map_ids(uid_t uid, gid_t gid)
 	write_to("/proc/self/uid_map", text);
 	snprintf(text, sizeof text, "%u %u 1", gid, gid);
 	write_to("/proc/self/gid_map", text);
+}
+
+/* For the mounts of disks.  Nobody lives in it: a child makes it and goes. */
+static int map_owners(long uid)
+{
+	char path[64], map[64], word;
+	int made[2];
+	check(pipe2(made, O_CLOEXEC), "pipe");
+	pid_t child = fork();
+	check(child, "fork");
+	if (child == 0) {
+		word = unshare(CLONE_NEWUSER) < 0 ? (char)errno : 0;
+		if (write(made[1], &word, 1) == 1)
+			pause();
+		_exit(FAILED);
+	}
+	close(made[1]);
+	errno = read(made[0], &word, 1) == 1 ? word : EIO;
+	close(made[0]);
+	if (errno != 0)
+		fail("user namespace");
+	const char *maps[] = {"uid_map", "gid_map"};
+	snprintf(map, sizeof map, "0 %ld 1", uid);
+	for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
+		snprintf(path, sizeof path, "/proc/%d/%s", child, maps[i]);
+		write_to(path, map);
+	}
+	snprintf(path, sizeof path, "/proc/%d/ns/user", child);
+	int space = open(path, O_RDONLY | O_CLOEXEC);
+	check(space, path);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	return space;
+}
+
+static int has_disks(const struct jail *jail)
+{
+	for (size_t i = 0; i < jail->grant_count; i++)
+		if (jail->grants[i].kind == DISK_GRANT || jail->grants[i].kind == IMAGE_GRANT)
+			return 1;
+	return 0;
 }
 
 /* The child goes on; it is our parent's, who is told of it. */
@@ -266,7 +314,7 @@ static void open_files(struct jail *jail)
 {
 	for (size_t i = 0; i < jail->grant_count; i++) {
 		struct grant *one = &jail->grants[i];
-		if (one->kind == FILE_GRANT || one->kind == DEVICE_GRANT) {
+		if (one->kind != REOPEN_GRANT && one->kind != LINK_GRANT) {
 			one->fd = open(one->from, O_PATH | O_CLOEXEC);
 			check(one->fd, one->from);
 		}
@@ -297,11 +345,11 @@ static void set_attributes(const char *path, uint64_t set)
 	check(syscall(SYS_SETATTR, AT_FDCWD, path, 0, &attributes, sizeof attributes), path);
 }
 
-static void bind_to(int fd, const char *to, uint64_t attributes)
+/* Whose owner is seen as another where `owners` is a user namespace. */
+static void bind_to(int fd, const char *to, uint64_t attributes, int owners)
 {
-	char from[64];
+	struct attributes set = {.set = attributes};
 	struct stat info;
-	snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
 	const char *path = place(to);
 	check(fstat(fd, &info), to);
 	if (S_ISDIR(info.st_mode)) {
@@ -314,8 +362,15 @@ static void bind_to(int fd, const char *to, uint64_t attributes)
 		check(made, to);
 		close(made);
 	}
-	check(mount(from, path, NULL, MS_BIND, NULL), to);
-	set_attributes(path, attributes);
+	int tree = (int)syscall(SYS_TREE, fd, "", CLONE_TREE | O_CLOEXEC | AT_EMPTY_PATH);
+	check(tree, to);
+	if (owners >= 0) {
+		set.set |= MAPPED_IDS;
+		set.userns = (uint64_t)owners;
+	}
+	check(syscall(SYS_SETATTR, tree, "", AT_EMPTY_PATH, &set, sizeof set), to);
+	check(syscall(SYS_MOVE, tree, "", AT_FDCWD, path, MOVE_FROM_FD), to);
+	close(tree);
 }
 
 static void make_root(const struct jail *jail)
@@ -324,7 +379,7 @@ static void make_root(const struct jail *jail)
 	int fds = open("/proc/self/fd", O_PATH | O_CLOEXEC);
 	check(fds, "/proc/self/fd");
 	check(mount("tmpfs", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k,nr_inodes=1k"), PLACE);
-	bind_to(fds, "/proc/self/fd", NO_SUID | NO_DEVICES);
+	bind_to(fds, "/proc/self/fd", NO_SUID | NO_DEVICES, -1);
 	close(fds);
 	check(symlink("/proc/self/fd", place("/dev/fd")), "/dev/fd");
 	for (size_t i = 0; i < jail->grant_count; i++) {
@@ -332,9 +387,13 @@ static void make_root(const struct jail *jail)
 		if (one->kind == LINK_GRANT)
 			check(symlink(one->from, place(one->to)), one->to);
 		else if (one->kind == FILE_GRANT)
-			bind_to(one->fd, one->to, READ_ONLY | NO_SUID | NO_DEVICES);
+			bind_to(one->fd, one->to, READ_ONLY | NO_SUID | NO_DEVICES, -1);
 		else if (one->kind == DEVICE_GRANT)
-			bind_to(one->fd, one->to, NO_SUID);
+			bind_to(one->fd, one->to, NO_SUID, -1);
+		else if (one->kind == DISK_GRANT || one->kind == SOCKETS_GRANT)
+			bind_to(one->fd, one->to, NO_SUID | NO_DEVICES, one->kind == DISK_GRANT ? jail->owners : -1);
+		else if (one->kind == IMAGE_GRANT)
+			bind_to(one->fd, one->to, READ_ONLY | NO_SUID | NO_DEVICES, jail->owners);
 	}
 	set_attributes(PLACE, READ_ONLY);
 	check(chdir(PLACE), PLACE);
@@ -377,6 +436,10 @@ static void restrict_self(const struct jail *jail)
 		uint64_t access = FS_READ;
 		if (one->kind == FILE_GRANT)
 			access |= FS_EXECUTE;
+		else if (one->kind == DISK_GRANT)
+			access |= FS_WRITE | (version >= ABI_TRUNCATE ? FS_TRUNCATE : 0);
+		else if (one->kind == SOCKETS_GRANT)
+			access = FS_SOCKET | FS_REMOVE;
 		else if (one->kind == DEVICE_GRANT)
 			access |= FS_WRITE | (version >= ABI_IOCTL ? FS_IOCTL : 0);
 		if (one->kind != LINK_GRANT)
@@ -502,6 +565,8 @@ int main(int argc, char **argv)
 	(void)argc;
 	read_options(&jail, argv + 1);
 	umask(0022);
+	if (jail.uid > 0 && has_disks(&jail))
+		jail.owners = map_owners(jail.uid);
 	enter_namespaces(&jail);
 	if (jail.gate >= 0)
 		wait_at(jail.gate);

@@ -62,7 +62,9 @@ class Means:
 class Rights:
     """What a program in the jail has.  ``files`` it may read and run; ``devices`` read and write.
 
-    Both, and ``links`` (where they lead, and their names), are there under the second name.  ``reopened`` are
+    ``disks`` are files that it may write to as well, and ``images`` such as it may only read: root's are there as if
+    they were ``uid``'s.  In the directories ``sockets`` it may make sockets.
+    All these, and ``links`` (where they lead, and their names), are there under the second name.  ``reopened`` are
     descriptors whose files it may open again.  ``uid``, ``groups`` and ``low_ports``, the right to bind ports below
     1024, mean something to root alone.  ``filter`` is a program for seccomp.  ``children``: it starts some, to whom it
     may send signals; in a PID namespace it can have no others.  ``fixed_layout``: its addresses are not random.
@@ -70,6 +72,9 @@ class Rights:
 
     files: tuple[tuple[str, str], ...] = ()
     devices: tuple[tuple[str, str], ...] = ()
+    disks: tuple[tuple[str, str], ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
+    sockets: tuple[tuple[str, str], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     reopened: tuple[int, ...] = ()
     network: bool = True
@@ -93,7 +98,10 @@ def jail_argv(
         jail += ["gate", str(gate), *(["pids"] if means.namespaces else [])]
     if means.namespaces:
         jail += ["root", *([] if root else ["user"]), *([] if rights.network else ["network"])]
-    for word, pairs in (("file", rights.files), ("device", rights.devices), ("link", rights.links)):
+    for word, pairs in (
+        *(("file", rights.files), ("device", rights.devices), ("disk", rights.disks)),
+        *(("image", rights.images), ("sockets", rights.sockets), ("link", rights.links)),
+    ):
         for pair in pairs:
             jail += [word, *pair]
     jail += ["children"] if rights.children else []

@@ -35,6 +35,9 @@ def test_command_lines() -> None:
     rights = Rights(
         files=(("/a", "/b"),),
         devices=(("/dev/kvm", "/dev/kvm"),),
+        disks=(("/d", "/e"),),
+        images=(("/f", "/g"),),
+        sockets=(("/h", "/i"),),
         links=(("/a", "/c"),),
         reopened=(7,),
         network=False,
@@ -43,7 +46,8 @@ def test_command_lines() -> None:
         low_ports=True,
         filter=b"\x01\xff",
     )
-    named = ["file", "/a", "/b", "device", "/dev/kvm", "/dev/kvm", "link", "/a", "/c", "reopen", "7"]
+    named = ["file", "/a", "/b", "device", "/dev/kvm", "/dev/kvm", "disk", "/d", "/e", "image", "/f", "/g"]
+    named += ["sockets", "/h", "/i", "link", "/a", "/c", "reopen", "7"]
     assert jail_argv(["x", "y"], rights, Means(True, 3), root=True, gate=3) == [
         *(str(confine.JAIL), "gate", "3", "pids", "root", "network", *named, "landlock"),
         *("uid", "5", "groups", "6,7", "low-ports", "filter", "01ff", "--", "x", "y"),
@@ -133,6 +137,49 @@ def test_it_has_no_privilege_and_no_way_to_any(became: list[str]) -> None:
     assert facts["Uid"].split() == [str(uid)] * 4
     if os.geteuid() == 0 and not became:
         assert facts["Groups"].split() == ["5"]
+
+
+def with_disks(folder: Path) -> Rights:
+    """A disk and an image, of which nobody but their owner has anything else; and a place for sockets."""
+    for name, mode in (("disk", 0o600), ("image", 0o400)):
+        (folder / name).write_text(f"{name} of mine\n")
+        (folder / name).chmod(mode)
+    (folder / "vm").mkdir(mode=0o700)
+    return replace(
+        SHELL,
+        files=(*SHELL.files, (f"{folder}/knock", "/knock")),
+        disks=((f"{folder}/disk", "/disks/disk"),),
+        images=((f"{folder}/image", "/disks/image"),),
+        sockets=((f"{folder}/vm", "/vm"),),
+    )
+
+
+KNOCK = 'int main(void){struct sockaddr_un a={AF_UNIX,"/vm/s"};return bind(socket(AF_UNIX,1,0),(void*)&a,sizeof a);}'
+
+
+@pytest.mark.parametrize("uid", [pytest.param(OTHER, marks=as_root), None])
+@pytest.mark.parametrize("landlock", [0, 1])
+def test_disks_are_its_own_whoever_has_them(uid: int | None, landlock: int, tmp_path: Path) -> None:
+    """Nothing of them changes: not their owner, nor their rights; and beside sockets it makes nothing."""
+    source = tmp_path / "knock.c"
+    source.write_text(f"#include <sys/socket.h>\n#include <sys/un.h>\n{KNOCK}\n")
+    subprocess.run(["gcc", "-static", "-w", "-o", tmp_path / "knock", source], check=True)
+    rights = replace(with_disks(tmp_path), uid=uid)
+    if uid is not None:
+        os.chown(tmp_path / "vm", uid, uid)
+    script = (
+        "/bin/busybox cat /disks/disk /disks/image; echo changed > /disks/disk; echo changed > /disks/image;"
+        "/knock && echo knocked; echo x > /vm/file; /bin/busybox ln -s / /vm/link; /bin/busybox mkdir /vm/d"
+    )
+    seen = said([], script, Means(True, landlock), rights)
+    assert "disk of mine\nimage of mine\n" in seen
+    assert "/disks/image: " in seen  # and why not
+    assert "knocked" in seen
+    assert (tmp_path / "disk").read_text() == "changed\n"
+    assert (tmp_path / "image").read_text() == "image of mine\n"
+    assert {(tmp_path / name).stat().st_uid for name in ("disk", "image")} == {os.geteuid()}
+    if landlock:
+        assert [path.name for path in (tmp_path / "vm").iterdir()] == ["s"]
 
 
 @as_root
