@@ -24,6 +24,7 @@ from guest_machine import (
 )
 from hypercontainer.agent.operations import Disk, Interface, Sysctl
 from hypercontainer.errors import AgentError, GuestError
+from hypercontainer.kernel import command_line
 
 pytestmark = pytest.mark.vm
 
@@ -200,5 +201,20 @@ def test_serial_line_as_carrier(guest_files: Path, guest_kernel: Any, tmp_path: 
             session = await vm.greeted()
             await start(session)
             assert await session.run("c", "cat", stdin=b"over a serial line") == (0, "over a serial line")
+
+    asyncio.run(scenario())
+
+
+def test_off_by_a_reset(guest_files: Path, guest_kernel: Any, tmp_path: Path) -> None:
+    """Of a machine that has no switch (Firecracker's): its last line says that it was meant so."""
+    line = command_line(guest_kernel, emulated=True, console=True, extra=("hyper.off=reset",))
+
+    async def scenario() -> None:
+        more = ["-append", " ".join(line)]
+        async with machine(guest_kernel, guest_files / "hyperstart", tmp_path, [], more) as vm:
+            session = await vm.greeted()
+            await session.agent.shutdown()
+            assert await vm.ended() == 0  # by QEMU, which does not reboot
+            assert "hyperstart: off" in vm.console
 
     asyncio.run(scenario())
