@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 
+from hypercontainer.hypervisor import helpers
 from hypercontainer.hypervisor.driver import VM, ExitReason, VMRecord
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.spec import Tap
@@ -22,6 +23,14 @@ def exit_reason(killed: bool, said: ExitReason | None, out_of_memory: bool, code
     if out_of_memory:
         return ExitReason.OUT_OF_MEMORY
     return ExitReason.CRASH if code else ExitReason.UNKNOWN
+
+
+async def destroyed(record: VMRecord) -> None:
+    """Ends a VM of processes that nobody holds, and removes what is left; nothing happens where it is gone."""
+    if (process := helpers.own(record)) is not None:
+        await helpers.end(process)
+    await helpers.end_all(record)
+    clean(RunDir(record.run_dir), record)
 
 
 def clean(run: RunDir, record: VMRecord) -> None:

@@ -11,9 +11,11 @@ from typing import Any, Generic, TypeVar
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import helpers
-from hypercontainer.hypervisor.driver import VM
+from hypercontainer.hypervisor.driver import VM, VMRecord
+from hypercontainer.hypervisor.helpers import Served
 from hypercontainer.hypervisor.run_dir import RunDir
-from hypercontainer.hypervisor.spec import Limits
+from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
+from hypercontainer.linux import netns
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
@@ -63,12 +65,15 @@ async def held(
     stdio: tuple[int, int, int],
     inherited: Sequence[int],
     fds: contextlib.ExitStack,
+    space: int | None = None,
 ) -> tuple[Gate, Process]:
     """The program in its jail, waiting at its gate; ``inherited`` become the descriptors from 4 on until the gate is
-    open, and the same afterwards.  Raises ``OSError``, of which ``ChildProcessError`` where the jail said why."""
+    open, and the same afterwards.  ``space``: a process in whose network namespace it starts.  Raises ``OSError``, of
+    which ``ChildProcessError`` where the jail said why."""
     opener, gate = (fds.enter_context(end) for end in socket.socketpair())
     jailed = jail_argv(argv, rights, means, root=os.geteuid() == 0, gate=GATE_FD)
-    process = Process.spawn(jailed, env=environment, stdio=stdio, inherited=[gate.fileno(), *inherited])
+    with netns.entered(space) if space is not None else contextlib.nullcontext():
+        process = Process.spawn(jailed, env=environment, stdio=stdio, inherited=[gate.fileno(), *inherited])
     gate.close()
     return Gate(opener), await entered(process, opener) if means.namespaces else process
 
@@ -97,6 +102,35 @@ def limit(
         undo.push_async_callback(helpers.end, process)
         group.add(process.pid)
     return group
+
+
+def recorded(
+    driver: str,
+    spec: VMSpec,
+    accelerator: Accelerator,
+    process: Process,
+    group: Cgroup,
+    serving: Sequence[Served],
+    *,
+    shares: str = "",
+) -> VMRecord:
+    """What there is to write down of a VM that is this process, with who serves it; ``shares`` as the record has it."""
+    return VMRecord(
+        driver=driver,
+        id=spec.id,
+        name=spec.name,
+        run_dir=spec.run_dir,
+        accelerator=accelerator,
+        pid=process.pid,
+        start_ticks=process.identity.start_ticks,
+        boot_id=process.identity.boot_id,
+        cgroups=group.paths,
+        hotplug_slots=spec.hotplug_slots,
+        helpers=tuple(one.helper for one in serving),
+        shares=shares,
+        taps=spec.taps,
+        waits_for_room=spec.waits_for_room,
+    )
 
 
 def last_line(text: str) -> str:

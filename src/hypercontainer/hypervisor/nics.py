@@ -29,13 +29,15 @@ from hypercontainer.linux.waiting import together
 
 @dataclass(frozen=True)
 class Wire:
-    """Of the NIC at this place: ``end`` is the VM's process's; the others are the network's, None for a tap."""
+    """Of the NIC at this place: ``end`` is the VM's process's; the others are the network's, None for a tap.  ``tap``:
+    the network's frames are those of such a device."""
 
     place: int
     end: int
     network: UserNat | None = None
     frames: int = -1
     control: int = -1
+    tap: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ async def serve(
 
     async def start(wire: Wire, network: UserNat) -> None:
         gate, process = await held(
-            usernet.argv(network, run, means),
+            usernet.argv(network, run, means, tap=wire.tap),
             environment={},
             rights=await usernet.rights(network, run, means, spec.owner_uid),
             means=means,

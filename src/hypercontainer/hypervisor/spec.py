@@ -29,6 +29,10 @@ class Accelerator(Enum):
     OWN = "own"  # by the hypervisor's own means, which are not ours to choose
 
 
+# A guest's instructions are the processor's, with what that has for it.
+HARDWARE = frozenset({Accelerator.KVM, Accelerator.HVF})
+
+
 @dataclass(frozen=True)
 class DiskSpec:
     """One disk as the guest sees it; what the guest has flushed is on the host's disk.

@@ -7,9 +7,11 @@ are made of one message each way and take well under a millisecond; they block a
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ BACKLOG = 1024  # of those who ask at the same moment, who would be refused
 _CONTROL_FD = 3
 _ANSWER_BYTES = 512
 _FD = struct.Struct("=i")
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tap(control: Path, name: str) -> int:
@@ -45,6 +49,27 @@ def drop(control: Path, name: str) -> None:
     """What is kept by this name is let go of; nothing happens where it is gone, or its keeper is."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
         _ask(control, f"drop {name}")
+
+
+@contextlib.contextmanager
+def entered(pid: int) -> Iterator[None]:
+    """This thread is in the network namespace of that process: for what is started within.  Takes root; ``OSError``."""
+    with contextlib.ExitStack() as fds:
+        theirs, ours = (
+            os.open(f"/proc/{who}/ns/net", os.O_RDONLY | os.O_CLOEXEC) for who in (pid, "thread-self")
+        )
+        fds.callback(os.close, theirs)
+        fds.callback(os.close, ours)
+        _enter(theirs)
+        try:
+            yield
+        finally:
+            _enter(ours)
+
+
+def _enter(fd: int) -> None:
+    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "network namespace")
 
 
 @dataclass(frozen=True)

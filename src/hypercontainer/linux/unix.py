@@ -1,20 +1,31 @@
 """Unix sockets at paths of any length.
 
 ``sockaddr_un`` holds 107 bytes of path, which a run directory passes easily.  A socket is therefore addressed
-through its directory's descriptor, ``/proc/self/fd/N/name`` (unix(7), proc(5)).
+through its directory's descriptor, ``/proc/self/fd/N/name`` (unix(7), proc(5)).  Where there is no such thing
+(macOS) a path is what it is, and too long where it is.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OTHERS_MAX_BYTES = 103  # sun_path of macOS has 104, the last of which is NUL
+
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
+    if sys.platform != "linux":
+        if len(os.fsencode(path)) > OTHERS_MAX_BYTES:
+            raise OSError(errno.ENAMETOOLONG, f"more than {OTHERS_MAX_BYTES} bytes for a socket", str(path))
+        yield str(path)
+        return
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{directory}/{path.name}"
@@ -56,3 +67,23 @@ def connect(path: Path, *, kind: int = socket.SOCK_STREAM) -> socket.socket:
         client.close()
         raise
     return client
+
+
+def connect_to_theirs(path: Path) -> socket.socket:
+    """As ``connect``, to a socket in a directory that somebody else may write to: what they have put there is a socket
+    of the directory's owner, and no link to another's.  ``ConnectionRefusedError`` for anything else."""
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        info = os.fstat(found)
+        if not stat.S_ISSOCK(info.st_mode) or info.st_uid != path.parent.stat().st_uid:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "another kind of file is there", str(path))
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            client.setblocking(False)
+            client.connect(f"/proc/self/fd/{found}")
+        except BaseException:
+            client.close()
+            raise
+        return client
+    finally:
+        os.close(found)

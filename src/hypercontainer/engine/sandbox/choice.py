@@ -16,7 +16,7 @@ from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.hypervisor.driver import Driver, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
-from hypercontainer.hypervisor.spec import Accelerator
+from hypercontainer.hypervisor.spec import HARDWARE, Accelerator
 from hypercontainer.kernel import Kernel, KernelStore
 
 AUTO, QEMU, UML = "auto", "qemu", "uml"
@@ -165,7 +165,7 @@ async def _best(drivers: Drivers, kernels: KernelStore, wants: Mapping[str, str]
         found = await _on(drivers.default, AUTO, await _LOOKS.run(kernels.default))
     except HyperError as error:  # no QEMU, or nothing for it to boot
         failure = error
-    if found is not None and found.accelerator is Accelerator.KVM:
+    if found is not None and found.accelerator in HARDWARE:
         return found
     why_not_kvm = found.reason if found is not None else str(failure)
     native = await native_verdict(drivers, kernels)

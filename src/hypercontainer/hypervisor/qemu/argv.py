@@ -16,6 +16,7 @@ from hypercontainer.hypervisor.qemu.machines import PCI, Bus
 from hypercontainer.hypervisor.qemu.overhead import TCG_CACHE_MIB
 from hypercontainer.hypervisor.remote import RemoteDisk
 from hypercontainer.hypervisor.spec import (
+    HARDWARE,
     VIRTIOFS,
     Accelerator,
     DiskSpec,
@@ -150,8 +151,8 @@ def common_argv(binary: Binary, accelerator: Accelerator) -> list[str]:
     argv = [str(binary.path), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     argv += ["-sandbox", SANDBOX] if binary.sandbox else []
     argv += ["-machine", binary.machine.options]
-    if accelerator is Accelerator.KVM:
-        return [*argv, "-accel", "kvm", "-cpu", "host"]
+    if accelerator in HARDWARE:
+        return [*argv, "-accel", accelerator.value, "-cpu", "host"]
     return [*argv, "-accel", f"tcg,tb-size={TCG_CACHE_MIB}", "-cpu", binary.machine.cpu]
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from hypercontainer.errors import HyperError, Unavailable
-from hypercontainer.hypervisor import jail, remote_disks, shares
+from hypercontainer.hypervisor import jail, kvm, remote_disks, shares
 from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
-from hypercontainer.hypervisor.qemu import kvm
 from hypercontainer.hypervisor.qemu.machines import Machine
 from hypercontainer.hypervisor.spec import VIRTIOFS, Accelerator
 from hypercontainer.linux.cgroup import Cgroups

@@ -22,10 +22,10 @@ from pathlib import Path
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics, remote_disks, shares
 from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
-from hypercontainer.hypervisor.ending import clean, drop
+from hypercontainer.hypervisor.ending import clean, destroyed, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
-from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
+from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, recorded, stdio, words
 from hypercontainer.hypervisor.programs import program_key
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu import doctor, probe
@@ -42,7 +42,7 @@ from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
-from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
+from hypercontainer.hypervisor.spec import HARDWARE, Accelerator, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroup, Cgroups
@@ -176,7 +176,7 @@ class QemuDriver:
         arguments = tuple(word for word in spec.kernel_args if not word.startswith("tsc_early_khz="))
         plain = replace(spec.as_seen(), id="template", name="template", kernel_args=arguments)
         argv = qemu_argv(binary, plain, plan_fds(plain, Role.SAVE), Role.SAVE)
-        processor = probe.cpu_model() if spec.accelerator is Accelerator.KVM else ""
+        processor = probe.cpu_model() if spec.accelerator in HARDWARE else ""
         return "\0".join([binary.key, binary.version, processor, *argv, *map(repr, plain.nics)])
 
     async def launch_to_save(self, spec: VMSpec) -> QemuVM:
@@ -221,11 +221,7 @@ class QemuDriver:
         return QemuVM(record, process, watch, qmp, serving)
 
     async def destroy(self, record: VMRecord) -> None:
-        process = helpers.own(record)
-        if process is not None:
-            await helpers.end(process)
-        await helpers.end_all(record)
-        clean(RunDir(record.run_dir), record)
+        await destroyed(record)
 
     async def _binary(self) -> Binary:
         path = binaries.find(self._name, self.machine)
@@ -288,7 +284,10 @@ class QemuDriver:
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(watch.output.stderr()) or str(error)) from error
             serving: list[Served] = [*networks, *served, *remotes]
-            record = _record(self.name, spec, process, self.cgroups.named(spec.id), programs, serving)
+            group = self.cgroups.named(spec.id)
+            record = recorded(
+                self.name, spec, spec.accelerator, process, group, serving, shares=programs.shares
+            )
             run.write_record(record)
             processes = [process, *(one.process for one in serving)]
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
@@ -351,32 +350,6 @@ async def _held(
     )
     undo.push_async_callback(helpers.end, process)
     return gate, process
-
-
-def _record(
-    driver: str,
-    spec: VMSpec,
-    process: Process,
-    cgroup: Cgroup,
-    programs: Programs,
-    serving: Sequence[Served],
-) -> VMRecord:
-    return VMRecord(
-        driver=driver,
-        id=spec.id,
-        name=spec.name,
-        pid=process.pid,
-        start_ticks=process.identity.start_ticks,
-        boot_id=process.identity.boot_id,
-        run_dir=spec.run_dir,
-        accelerator=spec.accelerator,
-        hotplug_slots=spec.hotplug_slots,
-        cgroups=cgroup.paths,
-        helpers=tuple(one.helper for one in serving),
-        shares=programs.shares,
-        taps=spec.taps,
-        waits_for_room=spec.waits_for_room,
-    )
 
 
 async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import shares
+from hypercontainer.hypervisor.boot_files import open_for_all
 from hypercontainer.hypervisor.extents import open_extents
 from hypercontainer.hypervisor.qemu import pvh
 from hypercontainer.hypervisor.qemu.argv import FIRST_FD, Role, plan_fds, qemu_argv
@@ -79,7 +80,7 @@ def command(
     if origin.role is Role.CLONE:
         inherited += [_clone_kernel(spec.kernel, fds)]
     else:
-        inherited += [_open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
+        inherited += [open_for_all(path, fds) for path in (spec.kernel, spec.initrd) if path is not None]
     machine = programs.qemu.machine
     head = os.pread(inherited[plan.kernel - FIRST_FD], HEAD_BYTES, 0)
     if origin.role is not Role.CLONE and not machine.is_kernel(head):
@@ -103,23 +104,8 @@ def _clone_kernel(kernel: Path, fds: contextlib.ExitStack) -> int:
     firmware.  An ELF file's can be small."""
     with kernel.open("rb") as file:
         if file.read(4) != b"\x7fELF":
-            return _open_for_all(kernel, fds)
+            return open_for_all(kernel, fds)
     small = os.memfd_create("kernel", os.MFD_CLOEXEC)
     fds.callback(os.close, small)
     os.write(small, pvh.SMALLEST)
     return small
-
-
-def _open_for_all(path: Path, fds: contextlib.ExitStack) -> int:
-    """A descriptor that any uid can open again as ``/dev/fd/N``: of the file, or of a copy in memory."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    fds.callback(os.close, fd)
-    info = os.fstat(fd)
-    if info.st_mode & 0o004:
-        return fd
-    copy = os.memfd_create(path.name, os.MFD_CLOEXEC)
-    fds.callback(os.close, copy)
-    offset = 0
-    while sent := os.sendfile(copy, fd, offset, info.st_size - offset):
-        offset += sent
-    return copy

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import hypercontainer
-from hypercontainer.hypervisor.qemu import kvm
+from hypercontainer.hypervisor import kvm
 from hypercontainer.hypervisor.qemu.argv import FdPlan, Role
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.spec import Accelerator, VMSpec

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
-from hypercontainer.hypervisor import trial
+from hypercontainer.hypervisor import kvm, trial
 from hypercontainer.hypervisor.driver import Verdict
 from hypercontainer.hypervisor.programs import file_key
-from hypercontainer.hypervisor.qemu import jail, kvm, probe_guest
+from hypercontainer.hypervisor.qemu import jail, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.spec import Accelerator
@@ -30,7 +30,7 @@ from hypercontainer.linux.confine import Means, jail_argv
 from hypercontainer.linux.process import boot_id
 
 GUEST_TIMEOUT_S = 2.0
-KERNEL_TIMEOUT_S = {Accelerator.KVM: 5.0, Accelerator.TCG: 60.0}
+KERNEL_TIMEOUT_S = {Accelerator.KVM: 5.0, Accelerator.HVF: 5.0, Accelerator.TCG: 60.0}
 _KERNEL_ARGS = "console={0} earlyprintk={0} panic=-1 reboot=t"
 
 

@@ -16,10 +16,10 @@ from hypercontainer.contract.devices import UML
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics, shares
 from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
-from hypercontainer.hypervisor.ending import clean, drop
+from hypercontainer.hypervisor.ending import destroyed, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
-from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, stdio, words
+from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, recorded, stdio, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
@@ -162,11 +162,7 @@ class UmlDriver:
         return vm
 
     async def destroy(self, record: VMRecord) -> None:
-        process = helpers.own(record)
-        if process is not None:
-            await helpers.end(process)
-        await helpers.end_all(record)
-        clean(UmlRunDir(record.run_dir), record)
+        await destroyed(record)
 
     async def _launch(self, spec: VMSpec) -> UmlVM:
         if spec.remotes:
@@ -216,7 +212,7 @@ class UmlDriver:
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(output.stderr()) or str(error)) from error
             serving: list[Served] = [*networks, *served]
-            record = self._record(spec, process, serving)
+            record = self._recorded(spec, process, serving)
             run.write_record(record)
             beside = [one.process for one in serving]
             limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
@@ -249,23 +245,9 @@ class UmlDriver:
         undo.push_async_callback(helpers.end, process)
         return gate, process
 
-    def _record(self, spec: VMSpec, process: Process, served: Sequence[Served]) -> VMRecord:
-        return VMRecord(
-            driver=self.name,
-            id=spec.id,
-            name=spec.name,
-            pid=process.pid,
-            start_ticks=process.identity.start_ticks,
-            boot_id=process.identity.boot_id,
-            run_dir=spec.run_dir,
-            accelerator=Accelerator.NATIVE,
-            hotplug_slots=spec.hotplug_slots,
-            cgroups=self.cgroups.named(spec.id).paths,
-            helpers=tuple(one.helper for one in served),
-            shares=VIRTIOFS if spec.shares else "",
-            taps=spec.taps,
-            waits_for_room=spec.waits_for_room,
-        )
+    def _recorded(self, spec: VMSpec, process: Process, serving: Sequence[Served]) -> VMRecord:
+        group, shared = self.cgroups.named(spec.id), VIRTIOFS if spec.shares else ""
+        return recorded(self.name, spec, Accelerator.NATIVE, process, group, serving, shares=shared)
 
 
 def _output(run: UmlRunDir, *, new: bool) -> Output:
