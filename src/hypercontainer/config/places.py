@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 from hypercontainer.errors import InvalidArgument, Unavailable
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SYSTEM_FILE = "/etc/hyper/config.toml"
-SOCKET_PATH_MAX = 107  # sun_path of unix(7) has 108 bytes, the last is NUL
+# sun_path of unix(7) has 108 bytes, macOS's 104; the last is NUL.
+SOCKET_PATH_MAX = 103 if sys.platform == "darwin" else 107
 UNIX_SCHEME = "unix://"
 
 

@@ -62,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+ELSEWHERE = "docs/macos.md says what it would take, and how a client here uses a hyperd elsewhere"
+
+
 def entry() -> int:
     return main(sys.argv[1:])
 
@@ -69,6 +72,9 @@ def entry() -> int:
 def main(words: Sequence[str], *, make_engine: Callable[[Config], Engine] | None = None) -> int:
     """The exit status.  ``make_engine`` is for tests."""
     flags = parser().parse_args(words)
+    if sys.platform != "linux":
+        print(f"hyperd: it runs on Linux alone, and this is {sys.platform}: {ELSEWHERE}", file=sys.stderr)  # noqa: T201
+        return 1
     try:
         config = load_config(root=flags.root, run=flags.run, host=flags.host, file=flags.config)
         prepare_directories(str(config.root), str(config.run))

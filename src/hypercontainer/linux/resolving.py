@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+import sys
 
 from hypercontainer.linux.syscalls import X86_64
 
@@ -18,7 +19,9 @@ _libc.syscall.restype = ctypes.c_long
 
 def open_resolved(directory: int, path: str, flags: int, resolve: int) -> int:
     """As open(2), without leave to create; OSError also where ``resolve`` does not allow the way: with BENEATH, which
-    leads out of ``directory``, EXDEV."""
+    leads out of ``directory``, EXDEV; ENOSYS where the system is not Linux."""
+    if sys.platform != "linux":  # where the number is another call's
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
     how = struct.pack("3Q", flags | os.O_CLOEXEC, 0, resolve)
     arguments = (ctypes.c_int(directory), os.fsencode(path), how, ctypes.c_size_t(len(how)))
     for _ in range(_ATTEMPTS):
