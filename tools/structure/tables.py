@@ -85,6 +85,9 @@ SPEAKERS = {
 OTHER_PROGRAMS = {
     ("hypervisor/shares.py", "--version"): "virtiofsd",
     ("hypervisor/shares.py", "--log-level"): "virtiofsd",
+    ("hypervisor/vmm/program.py", "--version"): "cloud-hypervisor, firecracker",
+    ("hypervisor/cloudhypervisor/config.py", "--kernel"): "cloud-hypervisor",
+    ("hypervisor/cloudhypervisor/config.py", "--memory"): "cloud-hypervisor",
     ("kernel/apt.py", "--quiet"): "apt-get",
     ("kernel/apt.py", "--format"): "apt-get",
     ("image/dockerfile.py", "--mount"): "a Dockerfile's RUN",

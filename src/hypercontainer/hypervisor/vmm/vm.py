@@ -1,0 +1,168 @@
+"""One running Cloud Hypervisor or Firecracker, held by this process: a pidfd, the drain of its console, what it says.
+
+A supervising task waits for its end, gathers why, removes what is left, and resolves ``wait`` for everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.errors import HypervisorError, LaunchError
+from hypercontainer.hypervisor import nics
+from hypercontainer.hypervisor.agent_port import AgentPort, Pair
+from hypercontainer.hypervisor.console import CAPACITY_BYTES
+from hypercontainer.hypervisor.driver import VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.launching import last_line
+from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.plain import PlainVM
+from hypercontainer.hypervisor.resolver import Resolver
+from hypercontainer.hypervisor.spec import VMSpec
+from hypercontainer.hypervisor.supervision import Ending, Processes
+from hypercontainer.hypervisor.vmm import vsock
+from hypercontainer.hypervisor.vmm.places import VmmRunDir
+from hypercontainer.hypervisor.vmm.vmm import Vmm
+from hypercontainer.linux import process as processes
+from hypercontainer.linux.process import Process
+
+# Of a guest that boots, until it listens.
+AGENT_TIMEOUT_S = 60.0
+DYING_TIMEOUT_S = 5.0
+
+
+class VmmVM(PlainVM):
+    """See ``hypercontainer.hypervisor.driver.VM``."""
+
+    def __init__(
+        self,
+        record: VMRecord,
+        vmm: Vmm,
+        process: Process,
+        output: Output,
+        resolver: Resolver,
+        serving: Sequence[Process] = (),
+    ) -> None:
+        """``serving`` are the record's helpers.  Raises ``OSError``."""
+        self.record = record
+        self.output = output
+        self._vmm = vmm
+        self._run = VmmRunDir(record.run_dir)
+        self._api = vmm.api(self._run)
+        self._processes = Processes(record, process, serving)
+        self._watch = vmm.watch(self._run, self._reset)
+        self._resolver = resolver
+        resolver.follow(self._run)
+        self._killed = self._was_reset = False
+        self._later = vsock.Later()
+        self._agent = AgentPort(self._reach_agent)
+        self._ending = Ending(record, self._supervise())
+
+    @property
+    def pid(self) -> int:
+        return self.record.pid
+
+    async def begin(self, spec: VMSpec, taps: Sequence[int]) -> None:
+        """Has its guest boot.  Raises ``LaunchError``, and then nothing runs any more."""
+        booting = asyncio.create_task(self._vmm.begin(self._api, spec, self._run, taps))
+        ending = asyncio.create_task(self._ending.wait_for(None))
+        try:
+            await asyncio.wait([booting, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not booting.done():
+                problem = f"{self._vmm.title} ended before it ran the guest"
+            elif (error := booting.exception()) is None:
+                return
+            elif isinstance(error, HypervisorError):
+                problem = error.message
+                await self._ending.wait_for(0.1)  # it may be ending by itself, and is to say how
+            else:
+                raise error
+        finally:
+            for task in (booting, ending):
+                task.cancel()
+            await asyncio.gather(booting, ending, return_exceptions=True)
+        ended = self._ending.known or await self.kill()
+        said = last_line(ended.stderr) or last_line(ended.console)
+        raise LaunchError(
+            f"VM {self.record.name} did not start: {problem}" + (f": {said}" if said else ""),
+            exit_code=ended.exit_code,
+            stderr=ended.stderr,
+            console=ended.console,
+        )
+
+    def _reset(self) -> None:
+        """The guest may not start anew, which its hypervisor would let it."""
+        self._was_reset = True
+        self._processes.main.kill()
+
+    async def connect_agent(self) -> Pair:
+        return await self._agent.connect()
+
+    async def _reach_agent(self) -> Pair:
+        main = self._processes.main
+        try:
+            if not main.ended() and await self.paused():
+                return await self._later.connect(self._run.connect_agent)
+            return await vsock.connect(self._run.connect_agent, main.ended, AGENT_TIMEOUT_S)
+        except OSError as error:
+            raise HypervisorError(
+                f"VM {self.record.id}: cannot reach its agent port: {error.strerror or error}"
+            ) from error
+
+    def keep_agent(self, pair: Pair) -> None:
+        self._agent.keep(pair)
+
+    async def pause(self) -> None:
+        await self._vmm.pause(self._api)
+
+    async def resume(self) -> None:
+        await self._vmm.resume(self._api)
+
+    async def paused(self) -> bool:
+        return await self._vmm.paused(self._api)
+
+    async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        await nics.add_forward(self._run, port, nic)
+
+    async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        await nics.remove_forward(self._run, port, nic)
+
+    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
+        known = self._ending.known
+        return known.console[-max_bytes:] if known else self.output.console(max_bytes)
+
+    async def stats(self) -> VMStats:
+        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
+
+    async def wait(self) -> VMExit:
+        return await self._ending.wait()
+
+    async def kill(self) -> VMExit:
+        self._killed = not (self._ending.over or self._processes.main.ended())
+        self._processes.main.kill()
+        return await self.wait()
+
+    async def close(self) -> None:
+        await self._ending.let_go()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._agent.part()
+        await self._later.close()
+        self._resolver.leave(self._run)
+        self._watch.close()
+        self.output.close()
+        self._processes.close()
+
+    async def _supervise(self) -> VMExit:
+        lost = await self._processes.lost()
+        code = await self._processes.ended()
+        await self.output.finish()
+        said = self._watch.said(code, self.output.console())
+        if self._was_reset and code is not None:  # the signal was ours, and the end the guest's
+            code = 0
+        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self.output)
+        await self._let_go()
+        clean(self._run, self.record)
+        return ended
