@@ -7,7 +7,7 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,17 @@ import pytest
 import fake_vmm
 from hypercontainer.hypervisor import jail, kvm, programs
 from hypercontainer.hypervisor.cloudhypervisor import kind as cloud_hypervisor
-from hypercontainer.hypervisor.driver import VM, Driver
+from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.firecracker import kind as firecracker
 from hypercontainer.hypervisor.firecracker.vmm import Firecracker
 from hypercontainer.hypervisor.kinds import Host
-from hypercontainer.hypervisor.spec import Accelerator, VMSpec
-from hypercontainer.hypervisor.vmm import tapped
+from hypercontainer.hypervisor.spec import Accelerator
+from hypercontainer.hypervisor.vmm import probe, tapped
 from hypercontainer.linux.confine import Means
-from nics import nat_nic
+from hypercontainer.suite.harness import Harness
 
 KINDS = {"cloud-hypervisor": cloud_hypervisor.make, "firecracker": firecracker.make}
-TITLES = {"cloud-hypervisor": "Cloud Hypervisor", "firecracker": "Firecracker"}
-TEST_UID = 760_000 + os.getpid() % 50_000  # nobody else's, of those who test beside us
 # Stands for /dev/kvm, which nobody but root may have here.
 DEVICE = Path("/dev/null")
 
@@ -73,6 +71,8 @@ def acting(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
         tun.chmod(0o666)
         held.setattr(Firecracker, "devices", ((str(tun), str(tapped.TUN)),))
         held.setattr(tapped, "TUN", tun)
+        held.setattr(probe, "GUEST_TIMEOUT_S", 30.0)  # Python begins, on a busy machine
+        held.setattr(probe, "KERNEL_TIMEOUT_S", 30.0)
         held.setattr(kvm, "DEVICE", DEVICE)
         held.setattr(kvm, "device_problem", lambda: None)
         held.setattr(kvm, "access_problem", lambda: None)
@@ -86,49 +86,27 @@ def driver(name: str, folder: Path, path: Path | None = None) -> Driver:
     return KINDS[name](name, {"program": str(path or program(name, folder))}, host)
 
 
-class VmmHarness:
-    """VMs of one of the two, ended with ``stack``."""
+class VmmHarness(Harness):
+    """Of one of the two, by its ``name``; of its guests it acts what the letters make of them."""
 
     accelerator = Accelerator.KVM
-    probed: Path | None = None
-    filesystem = ""
-
-    def __init__(self, name: str, folder: Path, stack: AsyncExitStack, real: Path | None = None) -> None:
-        self.name = name
-        self.title = TITLES[name]
-        self._folder, self._stack, self._real = folder, stack, real
-        self._count = 0
-        self.driver = self.another_driver()
+    name: str
+    title: str
+    real: Path | None = None  # the program, where it is not acted
 
     def another_driver(self) -> Driver:
-        return driver(self.name, self._folder, self._real)
+        return driver(self.name, self.folder, self.real)
 
-    def spec(self, guest: str = "h", **changes: Any) -> VMSpec:
-        self._count += 1
-        name = f"contract-{os.getpid()}-{self._count}"
-        kernel = self._folder / "kernel"
-        kernel.write_bytes(b"k")
-        spec = VMSpec(
-            id=name,
-            name=name,
-            run_dir=self._folder / "run" / name,
-            kernel=kernel,
-            initrd=None,
-            kernel_args=(guest,),
-            memory_mib=16,
-            vcpus=1,
-            nics=(nat_nic(),),
-            accelerator=Accelerator.KVM,
-            owner_uid=TEST_UID if os.geteuid() == 0 else None,
-            hotplug_slots=0,
-        )
-        return replace(spec, **changes)
+    def guest(self, letter: str) -> dict[str, Any]:
+        return {"kernel": self.file("kernel", 512), "kernel_args": (letter,), "memory_mib": 16}
 
-    async def launch(self, guest: str = "h", **changes: Any) -> VM:
-        vm = await self.driver.launch(self.spec(guest, **changes))
-        self._stack.push_async_callback(self._kill, vm)
-        return vm
 
-    async def _kill(self, vm: VM) -> None:
-        await vm.close()
-        await self.another_driver().destroy(vm.record)
+class CloudHypervisorHarness(VmmHarness):
+    name, title = "cloud-hypervisor", "Cloud Hypervisor"
+
+
+class FirecrackerHarness(VmmHarness):
+    name, title = "firecracker", "Firecracker"
+
+
+HARNESSES = {harness.name: harness for harness in (CloudHypervisorHarness, FirecrackerHarness)}

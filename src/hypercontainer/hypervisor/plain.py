@@ -6,6 +6,8 @@ A driver begins with these, and overrides what its ``Capabilities`` state.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from hypercontainer.contract.spec import PortMapping
@@ -69,4 +71,5 @@ class PlainDriver:
         self._refuse("network of its own")
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        self._refuse("VMs that are saved")
+        plain = replace(spec.as_seen(), id="", name="", run_dir=Path(), owner_uid=None, limits=None)
+        return repr(plain)

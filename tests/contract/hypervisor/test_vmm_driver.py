@@ -7,8 +7,8 @@ import os
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +23,45 @@ from hypercontainer.hypervisor.firecracker import config as fire_config
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, DriveSpec, Nic, ShareSpec, Tap
 from hypercontainer.linux import netns
 from hypercontainer.linux.users import User
-from nics import nat_nic
-from passing import children, of_user
-from tap_space import TapSpace
-from vmm_machine import KINDS, TEST_UID, VmmHarness
+from hypercontainer.suite import running
+from hypercontainer.suite.case import Case, cases
+from hypercontainer.suite.harness import TEST_UID
+from hypercontainer.suite.nics import nat_nic
+from hypercontainer.suite.tap_space import TapSpace
+from soak import rounds
+from vmm_machine import HARNESSES, VmmHarness
 
 pytestmark = pytest.mark.vm
 Run = Callable[[Callable[[Any], Awaitable[None]]], None]
 
 
-@pytest.fixture(params=KINDS)
-def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+@pytest.fixture
+def acted(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with vmm_machine.acting(monkeypatch, tmp_path_factory.mktemp("devices")):
+        yield
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_contract(case: Case, name: str, tmp_path: Path, acted: None) -> None:
+    """What is both's is tried with one of them; in the long form all with each."""
+    turn = sum(case.name.encode()) % len(HARNESSES)
+    if name != [*HARNESSES][turn] and not rounds(short=0, soak=1):
+        pytest.skip(f"{[*HARNESSES][turn]} has it here, and make soak tries both")
+    running.run(case, HARNESSES[name], tmp_path)
+
+
+@pytest.fixture(params=HARNESSES)
+def run(request: pytest.FixtureRequest, tmp_path: Path, acted: None) -> Iterator[Run]:
     """Runs a coroutine function with a harness, and proves that it leaves nothing."""
-    yield from running(request.param, tmp_path, monkeypatch)
+    with running.nothing_left(tmp_path):
+        yield partial(running.with_harness, HARNESSES[request.param], tmp_path)
 
 
 @pytest.fixture
-def run_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    yield from running("cloud-hypervisor", tmp_path, monkeypatch)
-
-
-def running(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Run]:
-    others = children()
-
-    async def main(test: Callable[[Any], Awaitable[None]]) -> None:
-        async with asyncio.timeout(60), AsyncExitStack() as stack:
-            await test(VmmHarness(name, folder, stack))
-
-    with vmm_machine.acting(patch, folder):
-        yield lambda test: asyncio.run(main(test))
-    assert children() <= others
-    assert os.geteuid() != 0 or not of_user(TEST_UID)
-    run = folder / "run"
-    assert not run.exists() or not list(run.iterdir())
+def run_cloud(tmp_path: Path, acted: None) -> Iterator[Run]:
+    with running.nothing_left(tmp_path):
+        yield partial(running.with_harness, HARNESSES["cloud-hypervisor"], tmp_path)
 
 
 async def printed(vm: VM, text: str) -> None:
@@ -132,7 +138,10 @@ def test_a_tap_of_a_network_is_handed_over(
 
     async def test(harness: VmmHarness) -> None:
         vm = await harness.launch(
-            nics=(Nic("52:54:00:12:34:60", Tap(tmp_path / "keeper.sock", "tap0")), nat_nic())
+            nics=(
+                Nic("52:54:00:12:34:60", Tap(tmp_path / "keeper.sock", "tap0")),
+                nat_nic(mac="52:54:00:12:34:61"),
+            )
         )
         assert space.links() == {"tap0"}
         await vm.kill()
@@ -280,21 +289,22 @@ def test_one_that_is_too_old_or_another_is_named(run: Run, tmp_path: Path) -> No
     run(test)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_with_the_real_one(name: str, tmp_path: Path, linux: Callable[..., dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", HARNESSES)
+def test_with_the_real_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linux: Callable[..., dict[str, Any]]
+) -> None:
     """Where somebody has it, and KVM: never so far."""
     if (found := shutil.which(name)) is None:
         pytest.skip(f"there is no {name} on this machine")
 
-    async def main() -> None:
-        driver = vmm_machine.driver(name, tmp_path, Path(found))
-        verdict = await driver.probe(Accelerator.KVM)
+    monkeypatch.setattr(HARNESSES[name], "real", Path(found))
+
+    async def test(harness: VmmHarness) -> None:
+        verdict = await harness.driver.probe(Accelerator.KVM)
         if not verdict.usable:
             pytest.skip(f"KVM is not usable: {verdict.reason}")
-        async with AsyncExitStack() as stack:
-            harness = VmmHarness(name, tmp_path, stack, Path(found))
-            vm = await harness.launch(**linux("echo here > /dev/console; sleep 1", Accelerator.KVM), nics=())
-            await printed(vm, "here")
-            assert (await vm.wait()).reason in (ExitReason.GUEST_SHUTDOWN, ExitReason.GUEST_RESET)
+        vm = await harness.launch(**linux("echo here > /dev/console; sleep 1", Accelerator.KVM), nics=())
+        await printed(vm, "here")
+        assert (await vm.wait()).reason in (ExitReason.GUEST_SHUTDOWN, ExitReason.GUEST_RESET)
 
-    asyncio.run(main())
+    running.with_harness(HARNESSES[name], tmp_path, test)

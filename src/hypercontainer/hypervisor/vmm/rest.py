@@ -28,11 +28,13 @@ class Refused(HypervisorError):
 
 
 class Api:
-    """``connect`` makes a connection that does not block, or raises ``OSError``; ``who`` answers there, in words."""
+    """``connect`` makes a connection that does not block, or raises ``OSError``; ``who`` answers there, in words, one
+    request after the other."""
 
     def __init__(self, connect: Connect, who: str) -> None:
         self._connect = connect
         self._who = who
+        self._turn = asyncio.Lock()
 
     async def ask(
         self,
@@ -49,7 +51,7 @@ class Api:
         """
         what = f"{self._who}: {method} {target}"
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._turn:
                 with contextlib.closing(self._connect()) as connection:
                     client = h11.Connection(h11.CLIENT)
                     await _send(connection, _request(client, method, target, body), fds)

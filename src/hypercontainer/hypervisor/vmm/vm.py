@@ -113,13 +113,20 @@ class VmmVM(PlainVM):
     def keep_agent(self, pair: Pair) -> None:
         self._agent.keep(pair)
 
+    def _check_held(self) -> None:
+        if self._ending.over:
+            raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
+
     async def pause(self) -> None:
+        self._check_held()
         await self._vmm.pause(self._api)
 
     async def resume(self) -> None:
+        self._check_held()
         await self._vmm.resume(self._api)
 
     async def paused(self) -> bool:
+        self._check_held()
         return await self._vmm.paused(self._api)
 
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
