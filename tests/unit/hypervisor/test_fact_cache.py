@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from hypercontainer.hypervisor import facts as module
+from hypercontainer.hypervisor import kvm
 from hypercontainer.hypervisor.driver import Verdict
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor import kvm
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.run_dir import RunDir, read_record, read_stderr
 from hypercontainer.hypervisor.spec import Accelerator

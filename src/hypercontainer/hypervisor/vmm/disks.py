@@ -20,8 +20,6 @@ def check(disks: Sequence[DiskSpec], title: str) -> None:
         problem = (
             f"disks of format {disk.format}"
             if disk.format != "raw"
-            else "disks of several files"
-            if len(disk.extents) > 1
             else "files of another user's as disks"
             if disk.user is not None
             else "block devices as disks"

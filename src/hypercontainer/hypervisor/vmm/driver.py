@@ -30,7 +30,7 @@ from hypercontainer.hypervisor.programs import program_key
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec
 from hypercontainer.hypervisor.vmm import disks, doctor, probe, program, tapped, vsock
 from hypercontainer.hypervisor.vmm import jail as vmm_jail
@@ -39,6 +39,7 @@ from hypercontainer.hypervisor.vmm.program import Program
 from hypercontainer.hypervisor.vmm.tapped import Tapped
 from hypercontainer.hypervisor.vmm.vm import VmmVM
 from hypercontainer.hypervisor.vmm.vmm import Command, Vmm
+from hypercontainer.hypervisor.whole import one_file
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
@@ -61,7 +62,7 @@ class VmmDriver(PlainDriver):
         self.name = name
         self._vmm = vmm
         self._binary = binary or vmm.program
-        self._cache = FactCache(host.facts)
+        self._cache, self._state = FactCache(host.facts), host.state
         self._cgroups = host.cgroups
         self._resolver = Resolver()
         self._launches: Launches[VmmVM] = Launches()
@@ -198,6 +199,7 @@ class VmmDriver(PlainDriver):
             try:
                 found, means = await self._program(), await self._means()
                 await self._check_kvm(spec.kernel)
+                spec = replace(spec, disks=await asyncio.to_thread(self._whole, spec.disks))
                 vm, taps = await self._start(spec, found, means, undo)
             except Unavailable as error:
                 raise LaunchError(f"VM {spec.name}: {error.message}", hint=error.hint) from error
@@ -212,6 +214,9 @@ class VmmDriver(PlainDriver):
             await nics.ready(spec, VmmRunDir(spec.run_dir), vm.output)
             undo.pop_all()
         return vm
+
+    def _whole(self, disks: Sequence[DiskSpec]) -> tuple[DiskSpec, ...]:
+        return tuple(one_file(disk, self._state / "whole") for disk in disks)
 
     async def _start(
         self, spec: VMSpec, found: Program, means: Means, undo: contextlib.AsyncExitStack
