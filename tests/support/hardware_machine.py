@@ -66,8 +66,8 @@ class HardwareMachine(QemuMachine):
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         await self.close()
-        self.pipe, *pair = await LinePipe.open(*await super().connect())
-        return pair[0], pair[1]
+        self.pipe, pair = await LinePipe.open(*await super().connect())
+        return pair
 
     async def close(self) -> None:
         if self.pipe is not None:

@@ -39,13 +39,13 @@ class LinePipe:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         noise: Callable[[bytes], None] | None = None,
-    ) -> tuple[LinePipe, asyncio.StreamReader, asyncio.StreamWriter]:
+    ) -> tuple[LinePipe, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Owns ``reader`` and ``writer`` from now on.  Does not wait for the guest: what is written to the pair before
         it listens waits for it.  ``noise`` takes what comes between frames, as a console's on the same line."""
         ours, users = socket.socketpair()
         users.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         pipe = cls((reader, writer), await asyncio.open_connection(sock=ours), noise)
-        return pipe, *await asyncio.open_connection(sock=users)
+        return pipe, await asyncio.open_connection(sock=users)
 
     async def close(self) -> None:
         self._task.cancel()

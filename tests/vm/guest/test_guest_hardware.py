@@ -12,15 +12,15 @@ from guest_machine import Session, container_plan, ext4, process_plan, vm_config
 from guest_pods import power_off
 from hardware_machine import ESX, MACS, VIRTUALBOX, Hardware, HardwareMachine, hardware_machine
 from hypercontainer.agent.operations import Disk, Interface
+from hypercontainer.contract.devices import VMWARE
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
-from hypercontainer.kernel.model import AHCI, E1000, VMWARE
 
 pytestmark = pytest.mark.vm
 
 
 @pytest.fixture(scope="session")
 def wide_kernel() -> Kernel:
-    return KernelStore(cache_dir()).default(devices=frozenset({AHCI, E1000, VMWARE}))
+    return KernelStore(cache_dir()).having(VMWARE)
 
 
 async def has_disks_and_networks(vm: HardwareMachine, session: Session) -> None:
