@@ -126,4 +126,4 @@ async def hardware_machine(
         with contextlib.suppress(ProcessLookupError):
             qemu.kill()
         await qemu.wait()
-        agent.unlink()
+        agent.unlink(missing_ok=True)

@@ -68,9 +68,9 @@ class LinePipe:
     async def _hear(self) -> None:
         """From the guest, until the line ends or is lost."""
         while data := await self._raw_reader.read(_READ_BYTES):
-            self._line.receive(data, self._loop.time())
-            self._to_take.set()
-            self._to_write.set()
+            if self._line.receive(data, self._loop.time()):
+                self._to_take.set()
+                self._to_write.set()
             if self._line.lost:
                 return
 
