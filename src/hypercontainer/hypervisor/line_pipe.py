@@ -15,6 +15,8 @@ from hypercontainer.hypervisor.line import Line
 _READ_BYTES = 65536
 # What the user has written and the line has not taken: a short message need not wait for more.
 _BUFFER_BYTES = 16 * 1024
+# The loop itself keeps none; who has the pair need not keep its pipe.
+_RUNNING: set[asyncio.Task[None]] = set()
 
 
 class LinePipe:
@@ -32,6 +34,8 @@ class LinePipe:
         self._reader, self._writer = inner
         self._to_write, self._to_read, self._to_take = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run())
+        _RUNNING.add(self._task)
+        self._task.add_done_callback(_RUNNING.discard)
 
     @classmethod
     async def open(
@@ -39,13 +43,13 @@ class LinePipe:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         noise: Callable[[bytes], None] | None = None,
-    ) -> tuple[LinePipe, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    ) -> tuple[LinePipe, asyncio.StreamReader, asyncio.StreamWriter]:
         """Owns ``reader`` and ``writer`` from now on.  Does not wait for the guest: what is written to the pair before
         it listens waits for it.  ``noise`` takes what comes between frames, as a console's on the same line."""
         ours, users = socket.socketpair()
         users.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         pipe = cls((reader, writer), await asyncio.open_connection(sock=ours), noise)
-        return pipe, await asyncio.open_connection(sock=users)
+        return pipe, *await asyncio.open_connection(sock=users)
 
     async def close(self) -> None:
         self._task.cancel()

@@ -202,8 +202,7 @@ async def guest(
         await process.wait()
 
 
-async def echoed(pipe: tuple[asyncio.StreamReader, asyncio.StreamWriter], data: bytes) -> bytes:
-    reader, writer = pipe
+async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> bytes:
 
     async def write() -> None:
         for at in range(0, len(data), 5000):
@@ -222,8 +221,8 @@ def test_every_byte_comes_back_over_a_bad_line(program: Path, seed: int, harm: f
     async def main() -> None:
         data = random.Random(seed).randbytes(60_000)
         async with asyncio.timeout(60), guest(program, "echo", seed=seed, harm=harm) as (reader, writer, _):
-            pipe, pair = await LinePipe.open(reader, writer)
-            assert await echoed(pair, data) == data
+            pipe, ours, user = await LinePipe.open(reader, writer)
+            assert await echoed(ours, user, data) == data
             await pipe.close()
 
     asyncio.run(main())
@@ -235,7 +234,7 @@ def test_the_guest_ends_when_all_has_arrived(program: Path) -> None:
             asyncio.timeout(60),
             guest(program, "say", "100000", harm=0.3) as (reader, writer, process),
         ):
-            pipe, (ours, user) = await LinePipe.open(reader, writer)
+            pipe, ours, user = await LinePipe.open(reader, writer)
             user.write(b"!")
             assert await ours.readexactly(100_000) == bytes(at * 7 // 5 % 256 for at in range(100_000))
             assert await process.wait() == 0
@@ -256,8 +255,8 @@ def test_a_host_that_comes_anew_begins_anew(program: Path) -> None:
                 first.receive(await reader.read(4096), 0.0)
             first.send(b"first" * 1000)
             writer.write(first.output(0.0)[:3000])  # and is killed
-            pipe, pair = await LinePipe.open(reader, writer)
-            assert await echoed(pair, b"second" * 5000) == b"second" * 5000
+            pipe, ours, user = await LinePipe.open(reader, writer)
+            assert await echoed(ours, user, b"second" * 5000) == b"second" * 5000
             await pipe.close()
 
     asyncio.run(main())
@@ -266,7 +265,7 @@ def test_a_host_that_comes_anew_begins_anew(program: Path) -> None:
 def test_a_user_who_does_not_read_stops_the_guest(program: Path) -> None:
     async def main() -> None:
         async with asyncio.timeout(60), guest(program, "say", "2000000") as (reader, writer, process):
-            pipe, (ours, user) = await LinePipe.open(reader, writer)
+            pipe, ours, user = await LinePipe.open(reader, writer)
             user.write(b"!")
             await asyncio.sleep(0.5)
             assert process.returncode is None
