@@ -13,6 +13,7 @@ from guest_pods import power_off
 from hardware_machine import ESX, MACS, VIRTUALBOX, Hardware, HardwareMachine, hardware_machine
 from hypercontainer.agent.operations import Disk, Interface
 from hypercontainer.contract.devices import VMWARE
+from hypercontainer.errors import AgentError
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
 
 pytestmark = pytest.mark.vm
@@ -53,6 +54,14 @@ async def carries_much(session: Session) -> None:
     assert (status, text.count("\0")) == (0, 65536)
 
 
+async def killed_line(session: Session) -> None:
+    """The process that has the line ends: so does the session, and not the guest."""
+    everything = (1 << 64) - 1
+    capabilities = dict.fromkeys(("cap_bounding", "cap_effective", "cap_permitted"), everything)
+    with pytest.raises(AgentError):
+        await session.run("", "sh", "-c", "kill -9 $(pidof hyper-line)", tools="c", **capabilities)
+
+
 @pytest.mark.parametrize("hardware", [VIRTUALBOX, ESX], ids=lambda hardware: str(hardware.name))
 def test_a_container_on_other_hardware(
     wide_kernel: Kernel, guest_files: Path, tmp_path: Path, hardware: Hardware
@@ -71,7 +80,8 @@ def test_a_container_on_other_hardware(
                     await session.agent.welcome(120)
                     await has_disks_and_networks(vm, session)
                     await carries_much(session)
-                    # The next hyperd: what it finds is the same guest.
+                    await killed_line(session)
+                    # Another has it, and what the next hyperd finds is the same guest.
                     session = await vm.session()
                     welcome = await session.agent.welcome(60)
                     assert welcome.containers == ("c",)
