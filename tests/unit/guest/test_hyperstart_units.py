@@ -38,7 +38,7 @@ def test_units(programs: Path, tmp_path: Path, name: str) -> None:
     run(programs / f"test_{name}", *arguments)
 
 
-@pytest.mark.parametrize("name", ["wire", "stream", "session"])
+@pytest.mark.parametrize("name", ["wire", "stream", "session", "line"])
 def test_units_where_the_highest_byte_comes_first(big_endian: Path, tmp_path: Path, name: str) -> None:
     """What goes over the wire has one order of bytes, whatever the machine's."""
     arguments = {"wire": [MESSAGES], "session": [tmp_path]}.get(name, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,9 @@ async def carries_much(session: Session) -> None:
 async def killed_line(session: Session) -> None:
     """The process that has the line ends: so does the session, and not the guest."""
     everything = (1 << 64) - 1
-    capabilities = dict.fromkeys(("cap_bounding", "cap_effective", "cap_permitted"), everything)
+    capabilities: dict[str, Any] = dict.fromkeys(
+        ("cap_bounding", "cap_effective", "cap_permitted"), everything
+    )
     with pytest.raises(AgentError):
         await session.run("", "sh", "-c", "kill -9 $(pidof hyper-line)", tools="c", **capabilities)
 
