@@ -257,7 +257,7 @@ static void take_frame(struct line *line, const struct frame *frame, int64_t now
 	} else if (frame->kind == LINE_CLOSE) {
 		line->session = 0;
 		line->replies = 0;
-	} else if (frame->kind == LINE_DATA || frame->kind == LINE_ACK || frame->kind == LINE_AGAIN || frame->kind == LINE_POLL) {
+	} else if (frame->kind >= LINE_DATA && frame->kind <= LINE_POLL) {
 		take_acknowledged(line, frame, now);
 		if (frame->kind == LINE_DATA)
 			take_data(line, frame);

@@ -108,9 +108,11 @@ int relay_run(int line_fd, int stream)
 			return -1;
 		if (relay.ended && line_idle(&line) && relay.length == 0)
 			return 0;
-		struct pollfd polled[2] = {
-			{.fd = line_fd, .events = POLLIN | (relay.length > 0 ? POLLOUT : 0)},
-			{.fd = stream, .events = (!relay.ended && line_payload(&line) ? POLLIN : 0) | (line_arrived(&line, &data) ? POLLOUT : 0)}};
+		struct pollfd polled[2] = {{.fd = line_fd, .events = POLLIN | (relay.length > 0 ? POLLOUT : 0)}, {.fd = stream}};
+		if (!relay.ended && line_payload(&line))
+			polled[1].events |= POLLIN;
+		if (line_arrived(&line, &data))
+			polled[1].events |= POLLOUT;
 		if (polled[1].events == 0)
 			polled[1].fd = -1; /* a hang-up would be told again and again */
 		if (poll(polled, 2, wait_ms()) < 0 && errno != EINTR)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -25,12 +26,22 @@ static pid_t process = -1;
 static int64_t begun_ns;
 static bool over;
 
+/* A 16550 interrupts for 14 bytes that have come, not for 8, where the driver can be told so. */
+static void await_more(void)
+{
+	char path[sizeof device + 32];
+	const char *name = strrchr(device, '/');
+	(void)snprintf(path, sizeof path, "/sys/class/tty/%s/rx_trig_bytes", name ? name + 1 : device);
+	(void)write_text_at(AT_FDCWD, path, "14");
+}
+
 __attribute__((noreturn)) static void serve(void)
 {
 	child_begin(&its, 1);
 	(void)prctl(PR_SET_NAME, "hyper-line");
 	(void)write_text_at(AT_FDCWD, "/proc/self/oom_score_adj", "-1000"); /* as little as PID 1 */
 	int fd = port_open(device);
+	await_more();
 	if (fd < 0)
 		log_line("%s: %s", device, reason(errno));
 	_exit(fd >= 0 && relay_run(fd, its) == 0 ? 0 : 1);

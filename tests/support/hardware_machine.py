@@ -66,8 +66,8 @@ class HardwareMachine(QemuMachine):
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         await self.close()
-        self.pipe, *pair = await LinePipe.open(*await super().connect())
-        return pair[0], pair[1]
+        self.pipe, reader, writer = await LinePipe.open(*await super().connect())
+        return reader, writer
 
     async def close(self) -> None:
         if self.pipe is not None:
@@ -126,4 +126,4 @@ async def hardware_machine(
         with contextlib.suppress(ProcessLookupError):
             qemu.kill()
         await qemu.wait()
-        agent.unlink()
+        agent.unlink(missing_ok=True)

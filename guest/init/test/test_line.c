@@ -27,7 +27,8 @@ static uint32_t get32(const uint8_t *at)
 	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
-static size_t make(uint8_t *out, uint8_t kind, uint32_t session, uint32_t sequence, uint32_t acknowledged, const char *payload)
+static size_t make(uint8_t *out, uint8_t kind, uint32_t session, uint32_t sequence, uint32_t acknowledged,
+                   const char *payload)
 {
 	size_t length = strlen(payload);
 	memcpy(out, LINE_MAGIC, 4);
@@ -58,7 +59,8 @@ static unsigned say(struct said *said, unsigned most)
 	unsigned count = 0;
 	for (size_t length; (length = line_output(&line, bytes, sizeof bytes, now)) > 0;) {
 		for (size_t at = 0; at < length;) {
-			struct said one = {.kind = bytes[at + 4], .window = bytes[at + 5], .length = bytes[at + 6] | (size_t)bytes[at + 7] << 8};
+			struct said one = {.kind = bytes[at + 4], .window = bytes[at + 5]};
+			one.length = bytes[at + 6] | (size_t)bytes[at + 7] << 8;
 			CHECK(memcmp(bytes + at, LINE_MAGIC, 4) == 0 && get32(bytes + at + 20) == line_checksum(bytes + at, 20));
 			one.session = get32(bytes + at + 8);
 			one.sequence = get32(bytes + at + 12);
@@ -225,7 +227,7 @@ static void frames_are_found_in_garbage(void)
 	for (uint32_t i = 0; i < 2000; i++) {
 		size_t length = random_below(&state, 60), size = make(frame, LINE_DATA, 7, i, 0, "payload");
 		for (size_t j = 0; j < length; j++)
-			bytes[j] = (uint8_t)(random_below(&state, 3) ? random_below(&state, 256) : (unsigned)LINE_MAGIC[random_below(&state, 4)]);
+			bytes[j] = (uint8_t)(random_below(&state, 3) ? (char)random_below(&state, 256) : LINE_MAGIC[random_below(&state, 4)]);
 		/* A piece of a frame: all of it, when it comes again, is found. */
 		size_t piece = random_below(&state, (unsigned)size);
 		memcpy(bytes + length, frame, piece);
@@ -252,7 +254,9 @@ static void whatever_comes_it_goes_on(void)
 	unsigned long long state = 11;
 	line_begin(&line);
 	for (int i = 0; i < 30000; i++) {
-		size_t size = make(bytes, (uint8_t)random_below(&state, 10), random_below(&state, 3), random_below(&state, 40), random_below(&state, 40), random_below(&state, 2) ? "x" : "");
+		uint8_t kind = (uint8_t)random_below(&state, 10);
+		uint32_t session = random_below(&state, 3), number = random_below(&state, 40);
+		size_t size = make(bytes, kind, session, number, random_below(&state, 40), random_below(&state, 2) ? "x" : "");
 		for (unsigned j = random_below(&state, 2); j > 0; j--)
 			bytes[random_below(&state, (unsigned)size)] ^= (uint8_t)random_below(&state, 256);
 		line_receive(&line, bytes, size - random_below(&state, 2), now);

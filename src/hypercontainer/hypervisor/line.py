@@ -73,9 +73,12 @@ class Line:
 
     # -- the line's side
 
-    def receive(self, data: bytes, now: float) -> None:
-        for frame in self._reader.feed(data):
+    def receive(self, data: bytes, now: float) -> bool:
+        """Whether there was a frame in it: a serial port brings a few bytes at a time."""
+        frames = self._reader.feed(data)
+        for frame in frames:
             self._take(frame, now)
+        return bool(frames)
 
     def output(self, now: float) -> bytes:
         """What is to be written now, at most some frames: more may be there once that is written."""

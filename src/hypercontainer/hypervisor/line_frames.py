@@ -77,11 +77,15 @@ class Reader:
     def __init__(self, noise: Callable[[bytes], None] | None = None) -> None:
         self._noise = noise
         self._bytes = bytearray()
+        self._needed = 0  # so many bytes, before there can be something new in them
         self._suspect = 0  # bytes that may belong to a frame that was hurt
 
     def feed(self, data: bytes) -> list[Frame]:
         self._bytes += data
         frames: list[Frame] = []
+        if len(self._bytes) < self._needed:
+            return frames
+        self._needed = 0
         while (frame := self._next()) is not None:
             frames.append(frame)
         return frames
@@ -89,6 +93,7 @@ class Reader:
     def _next(self) -> Frame | None:
         while self._find_magic():
             if len(self._bytes) < HEADER_BYTES:
+                self._needed = HEADER_BYTES
                 return None
             head = bytes(self._bytes[: HEADER_BYTES - CHECKSUM_BYTES])
             _, kind, window, length, session, sequence, acknowledged = _HEADER.unpack(head)
@@ -102,6 +107,7 @@ class Reader:
                 continue
             size = HEADER_BYTES + length + (CHECKSUM_BYTES if length else 0)
             if len(self._bytes) < size:
+                self._needed = size
                 return None
             payload = bytes(self._bytes[HEADER_BYTES : HEADER_BYTES + length])
             damaged = bool(length) and zlib.crc32(payload) != _CHECKSUM.unpack_from(self._bytes, size - 4)[0]

@@ -15,6 +15,8 @@ from hypercontainer.hypervisor.line import Line
 _READ_BYTES = 65536
 # What the user has written and the line has not taken: a short message need not wait for more.
 _BUFFER_BYTES = 16 * 1024
+# The loop itself keeps none; who has the pair need not keep its pipe.
+_RUNNING: set[asyncio.Task[None]] = set()
 
 
 class LinePipe:
@@ -32,6 +34,8 @@ class LinePipe:
         self._reader, self._writer = inner
         self._to_write, self._to_read, self._to_take = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run())
+        _RUNNING.add(self._task)
+        self._task.add_done_callback(_RUNNING.discard)
 
     @classmethod
     async def open(
@@ -68,9 +72,9 @@ class LinePipe:
     async def _hear(self) -> None:
         """From the guest, until the line ends or is lost."""
         while data := await self._raw_reader.read(_READ_BYTES):
-            self._line.receive(data, self._loop.time())
-            self._to_take.set()
-            self._to_write.set()
+            if self._line.receive(data, self._loop.time()):
+                self._to_take.set()
+                self._to_write.set()
             if self._line.lost:
                 return
 

@@ -38,4 +38,4 @@ class Kernel:
     @property
     def name(self) -> str:
         """By which it is asked for."""
-        return f"{self.source}-{self.version}"
+        return f"{self.source}-{self.version}" + ("-wide" if self.bzimage else "")

@@ -25,6 +25,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def big_endian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of unit tests for s390x, which qemu-s390x runs here."""
     directory = tmp_path_factory.mktemp("big-endian")
-    names = ("test_wire", "test_stream", "test_session")
+    names = ("test_wire", "test_stream", "test_session", "test_line")
     cross.make("s390x", "-j2", f"TESTS={directory}", *(str(directory / name) for name in names))
     return directory

@@ -181,7 +181,7 @@ async def guest(
     its, line = socket.socketpair()
     ours, host = socket.socketpair()
     with its:
-        process = await asyncio.create_subprocess_exec(program, *arguments, stdin=its, stdout=its)
+        process = await asyncio.create_subprocess_exec(program, *arguments, stdin=its.fileno())
     near = await asyncio.open_connection(sock=line)
     far = await asyncio.open_connection(sock=ours)
     there, back = Lossy(seed, harm), Lossy(seed + 1, harm)
@@ -202,8 +202,7 @@ async def guest(
         await process.wait()
 
 
-async def echoed(pipe: tuple[asyncio.StreamReader, asyncio.StreamWriter], data: bytes) -> bytes:
-    reader, writer = pipe
+async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> bytes:
 
     async def write() -> None:
         for at in range(0, len(data), 5000):
@@ -222,8 +221,8 @@ def test_every_byte_comes_back_over_a_bad_line(program: Path, seed: int, harm: f
     async def main() -> None:
         data = random.Random(seed).randbytes(60_000)
         async with asyncio.timeout(60), guest(program, "echo", seed=seed, harm=harm) as (reader, writer, _):
-            pipe, *pair = await LinePipe.open(reader, writer)
-            assert await echoed((pair[0], pair[1]), data) == data
+            pipe, ours, user = await LinePipe.open(reader, writer)
+            assert await echoed(ours, user, data) == data
             await pipe.close()
 
     asyncio.run(main())
@@ -256,8 +255,8 @@ def test_a_host_that_comes_anew_begins_anew(program: Path) -> None:
                 first.receive(await reader.read(4096), 0.0)
             first.send(b"first" * 1000)
             writer.write(first.output(0.0)[:3000])  # and is killed
-            pipe, *pair = await LinePipe.open(reader, writer)
-            assert await echoed((pair[0], pair[1]), b"second" * 5000) == b"second" * 5000
+            pipe, ours, user = await LinePipe.open(reader, writer)
+            assert await echoed(ours, user, b"second" * 5000) == b"second" * 5000
             await pipe.close()
 
     asyncio.run(main())

@@ -154,6 +154,7 @@ def test_the_wide_kernel_stands_beside_the_lean_one(tools: Path) -> None:
     assert wide.path.read_text() == "image\n"
     assert wide.bzimage
     assert wide.bzimage.read_text() == "packed\n"
+    assert store.find(f"{lean.name}-wide") == wide
     assert wide.path.parent.name == os.readlink(tools.parent / "cache/kernel/current-wide")
 
 

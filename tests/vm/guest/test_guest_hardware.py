@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,16 @@ from guest_machine import Session, container_plan, ext4, process_plan, vm_config
 from guest_pods import power_off
 from hardware_machine import ESX, MACS, VIRTUALBOX, Hardware, HardwareMachine, hardware_machine
 from hypercontainer.agent.operations import Disk, Interface
+from hypercontainer.contract.devices import VMWARE
+from hypercontainer.errors import AgentError
 from hypercontainer.kernel import Kernel, KernelStore, cache_dir
-from hypercontainer.kernel.model import AHCI, E1000, VMWARE
 
 pytestmark = pytest.mark.vm
 
 
 @pytest.fixture(scope="session")
 def wide_kernel() -> Kernel:
-    return KernelStore(cache_dir()).default(devices=frozenset({AHCI, E1000, VMWARE}))
+    return KernelStore(cache_dir()).having(VMWARE)
 
 
 async def has_disks_and_networks(vm: HardwareMachine, session: Session) -> None:
@@ -47,10 +49,20 @@ async def has_disks_and_networks(vm: HardwareMachine, session: Session) -> None:
 
 async def carries_much(session: Session) -> None:
     """More than any buffer on the way, there and back."""
-    much = bytes(range(256)) * 1500
+    much = bytes(range(256)) * 300
     assert await session.run("c", "md5sum", stdin=much) == (0, f"{hashlib.md5(much).hexdigest()}  -\n")
-    status, text = await session.run("c", "dd", "if=/dev/zero", "bs=4k", "count=100")
-    assert (status, text.count("\0")) == (0, 409600)
+    status, text = await session.run("c", "dd", "if=/dev/zero", "bs=4k", "count=16")
+    assert (status, text.count("\0")) == (0, 65536)
+
+
+async def killed_line(session: Session) -> None:
+    """The process that has the line ends: so does the session, and not the guest."""
+    everything = (1 << 64) - 1
+    capabilities: dict[str, Any] = dict.fromkeys(
+        ("cap_bounding", "cap_effective", "cap_permitted"), everything
+    )
+    with pytest.raises(AgentError):
+        await session.run("", "sh", "-c", "kill -9 $(pidof hyper-line)", tools="c", **capabilities)
 
 
 @pytest.mark.parametrize("hardware", [VIRTUALBOX, ESX], ids=lambda hardware: str(hardware.name))
@@ -71,7 +83,8 @@ def test_a_container_on_other_hardware(
                     await session.agent.welcome(120)
                     await has_disks_and_networks(vm, session)
                     await carries_much(session)
-                    # The next hyperd: what it finds is the same guest.
+                    await killed_line(session)
+                    # Another has it, and what the next hyperd finds is the same guest.
                     session = await vm.session()
                     welcome = await session.agent.welcome(60)
                     assert welcome.containers == ("c",)
