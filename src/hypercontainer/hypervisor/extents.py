@@ -36,6 +36,16 @@ def open_extents(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
     return fds
 
 
+def open_locked(disk: DiskSpec, stack: contextlib.ExitStack) -> list[int]:
+    """As ``open_extents``, with QEMU's locks on what QEMU would lock: who is handed the descriptors has them."""
+    opened = open_extents(disk, stack)
+    if disk.locked or not disk.read_only:
+        for fd, (path, _) in zip(opened, disk.extents, strict=True):
+            if not locks.take(fd, read_only=disk.read_only):
+                raise Conflict(f"disk {path} is in use by another virtual machine")
+    return opened
+
+
 def _open(disk: DiskSpec, path: Path) -> int:
     if disk.device:
         return as_user(disk.user, partial(block.open_unheld, str(path), write=not disk.read_only))

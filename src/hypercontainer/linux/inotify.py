@@ -9,14 +9,14 @@ from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # which are IN_NONBLOCK and IN_CLOEXEC
-_CLOSE_WRITE, _MOVED_TO, _CREATE = 0x8, 0x80, 0x100
+_MODIFY, _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x2, 0x8, 0x80, 0x100
 _BATCH_BYTES = 1 << 16
 
 
-def watch(directories: Iterable[Path], *, made: bool = False) -> int:
-    """A descriptor that can be read once a file in one of them is another, or also is ``made``; the caller's.  Raises
-    ``OSError``."""
-    events = _CLOSE_WRITE | _MOVED_TO | (_CREATE if made else 0)
+def watch(directories: Iterable[Path], *, made: bool = False, grown: bool = False) -> int:
+    """A descriptor that can be read once a file in one of them is another, or also is ``made`` or has ``grown``; the
+    caller's.  Raises ``OSError``."""
+    events = _CLOSE_WRITE | _MOVED_TO | (_CREATE if made else 0) | (_MODIFY if grown else 0)
     fd: int = _libc.inotify_init1(_FLAGS)
     if fd < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

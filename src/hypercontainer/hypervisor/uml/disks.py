@@ -13,8 +13,7 @@ from pathlib import Path
 import msgspec
 
 from hypercontainer.errors import Conflict, HypervisorError, NotFound, NotSupported, Unavailable
-from hypercontainer.hypervisor import locks
-from hypercontainer.hypervisor.extents import open_extents
+from hypercontainer.hypervisor import extents
 from hypercontainer.hypervisor.spec import DiskSpec
 from hypercontainer.hypervisor.uml import control
 from hypercontainer.hypervisor.uml.argv import ubd
@@ -23,17 +22,9 @@ UNITS = 26  # MAX_DEV of the kernel's ubd driver
 
 
 def open_locked(disk: DiskSpec, fds: contextlib.ExitStack) -> list[int]:
-    """As ``open_extents``, with QEMU's locks on what QEMU would lock: the kernel is handed them with the descriptors.
-
-    Raises ``NotSupported`` for a format that it does not have.
-    """
+    """``extents.open_locked``.  Raises ``NotSupported`` for a format that it does not have."""
     check_format(disk)
-    opened = open_extents(disk, fds)
-    if disk.locked or not disk.read_only:
-        for fd, (path, _) in zip(opened, disk.extents, strict=True):
-            if not locks.take(fd, read_only=disk.read_only):
-                raise Conflict(f"disk {path} is in use by another virtual machine")
-    return opened
+    return extents.open_locked(disk, fds)
 
 
 def check_format(disk: DiskSpec) -> None:
