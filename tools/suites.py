@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,19 @@ class Apt:
     ``architecture``: Debian's word, "" for this machine's."""
 
     def __init__(
-        self, directory: Path, suites: tuple[str, ...], kind: str = "deb", architecture: str = ""
+        self,
+        directory: Path,
+        suites: tuple[str, ...],
+        kind: str = "deb",
+        architecture: str = "",
+        components: str = "main",
     ) -> None:
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         (directory / "lists/partial").mkdir(parents=True, exist_ok=True)
         (directory / "archives/partial").mkdir(parents=True, exist_ok=True)
-        sources = "".join(f"{kind} {signed}{mirror()} {suite} main\n" for suite in suites)
+        sources = "".join(f"{kind} {signed}{mirror()} {suite} {components}\n" for suite in suites)
         (directory / "sources.list").write_text(sources)
+        self._directory = directory
         self._updated, self._sources = directory / "updated", sources
         self._told = directory / "told.json"  # what these lists have told, which takes seconds each time
         self._options = [
@@ -152,9 +159,29 @@ class Apt:
         ]
 
     def fetch(self, name: str, version: str, into: Path) -> Path:
-        output_of("apt-get", *self._options, "-qq", "download", f"{name}={version}", cwd=into)
-        (deb,) = into.glob("*.deb")
+        (deb,) = self.fetch_all([(name, version)], into)
         return deb
+
+    def fetch_all(self, packages: Sequence[tuple[str, str]], into: Path) -> list[Path]:
+        """Of (name, version), in no order."""
+        wanted = [f"{name}={version}" for name, version in packages]
+        output_of("apt-get", *self._options, "-qq", "download", *wanted, cwd=into)
+        return [*into.glob("*.deb")]
+
+    def needed(self, names: Sequence[str], installed: Mapping[str, str]) -> list[tuple[str, str]]:
+        """(name, version) of all that these take which is not said to be ``installed``, in a version each."""
+        status = self._directory / "installed"
+        entry = (
+            "Package: {}\nStatus: install ok installed\nVersion: {}\nArchitecture: {}\n"
+            "Maintainer: x\nDescription: x\n\n"
+        )
+        architecture = output_of("dpkg", "--print-architecture").strip()
+        status.write_text("".join(entry.format(*each, architecture) for each in installed.items()))
+        asked = ["-s", "--no-install-recommends", "-o", f"Dir::State::Status={status}", "install", *names]
+        lines = output_of("apt-get", *self._options, *asked).splitlines()
+        return sorted(
+            (line.split()[1], line.split("(")[1].split()[0]) for line in lines if line[:5] == "Inst "
+        )
 
     def fetch_source(self, name: str, into: Path) -> Path:
         """The newest, unpacked and with Debian's patches, for which it wants dpkg-dev."""
