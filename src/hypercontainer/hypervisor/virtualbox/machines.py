@@ -1,0 +1,120 @@
+"""VMs as VirtualBox has them: defined, and forgotten again; nothing but what is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor.driver import VMRecord
+from hypercontainer.hypervisor.virtualbox import parsing
+from hypercontainer.hypervisor.virtualbox.argv import Definition, define
+from hypercontainer.hypervisor.virtualbox.manage import Manage, Refused
+from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
+from hypercontainer.linux import inotify
+from hypercontainer.linux.process import Identity, Process, boot_id, start_ticks
+
+UUID = "uuid"  # of `VMRecord.foreign`
+# So long VirtualBox may take to notice that a VM's process has ended.
+UNLOCKED_S = 30.0
+_NOTICED_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+async def make(manage: Manage, definition: Definition) -> None:
+    """Raises ``Refused``; what there is then is for ``forget``."""
+    for command in define(definition):
+        await manage.run(*command)
+
+
+async def forget(manage: Manage, record: VMRecord) -> None:
+    """It and its media are VirtualBox's no more; no file is removed, those of its disks least of all.
+
+    The VM's process has ended.  Nothing happens where it is not there, or is not ours.
+    """
+    identity = record.foreign[UUID]
+    info = await manage.info(identity)
+    if info is None or not _ours(info, record):
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(UNLOCKED_S):
+            await _unregister(manage, record)
+            await _close_disc(manage, record)
+            return
+    raise HypervisorError(
+        f"VM {record.name}: VirtualBox has it locked for somebody else",
+        hint=f"is it open in VirtualBox? VBoxManage unregistervm {identity}",
+    )
+
+
+async def _unregister(manage: Manage, record: VMRecord) -> None:
+    """VirtualBox watches the VM's process, too, and unlocks the VM when it has noticed that it ended: it writes that
+    among the settings first."""
+    with contextlib.ExitStack() as stack:
+        changed = asyncio.Event()
+        with contextlib.suppress(OSError):  # the folder is gone, and nothing is unlocked there
+            fd = inotify.watch([VirtualBoxRunDir(record.run_dir, record.id).machine], grown=True)
+            stack.callback(os.close, fd)
+            asyncio.get_running_loop().add_reader(fd, _noticed, fd, changed)
+            stack.callback(asyncio.get_running_loop().remove_reader, fd)
+        while not await _unregistered(manage, record.foreign[UUID]):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_NOTICED_S):
+                    await changed.wait()
+            changed.clear()
+
+
+def _noticed(fd: int, changed: asyncio.Event) -> None:
+    inotify.forget(fd)
+    changed.set()
+
+
+async def _unregistered(manage: Manage, identity: str) -> bool:
+    """False where it is locked still."""
+    try:
+        await manage.run("unregistervm", identity)
+    except Refused as error:
+        if error.refusal.code == parsing.NOT_FOUND:
+            return True
+        if error.refusal.code == parsing.OBJECT_STATE:
+            return False
+        raise
+    return True
+
+
+async def _close_disc(manage: Manage, record: VMRecord) -> None:
+    """Which stays in VirtualBox's list when its VM goes; hard disks do not."""
+    disc = VirtualBoxRunDir(record.run_dir, record.id).boot
+    try:
+        await manage.run("closemedium", "dvd", str(disc))
+    except Refused as error:
+        if error.refusal.code not in (parsing.NOT_FOUND, parsing.FILE_ERROR):
+            raise
+
+
+def _ours(info: Mapping[str, str], record: VMRecord) -> bool:
+    """Its settings are in our run directory; one whose settings are gone has nothing that could be somebody else's."""
+    settings = info.get("CfgFile")
+    if settings is None or Path(settings).is_relative_to(record.run_dir):
+        return True
+    log.warning("VM %s of VirtualBox is somebody else's: %s", record.foreign[UUID], settings)
+    return False
+
+
+def running(record: VMRecord) -> Process | None:
+    """The process of a VM of whose start nothing has been written down: it has the UUID among its arguments."""
+    wanted = record.foreign[UUID].encode()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if not entry.name.isdigit() or entry.stat().st_uid not in (0, os.geteuid()):
+                continue
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"--startvm" in arguments and wanted in arguments:
+                pid = int(entry.name)
+                return Process.open(Identity(pid, start_ticks(pid) or 0, boot_id()))
+    return None
