@@ -63,6 +63,8 @@ def _modify(one: Definition) -> list[str]:
     modes = (["file", str(one.run.console)], ["server", str(one.run.agent)])
     for number, (port, mode) in enumerate(zip(_PORTS, modes, strict=True), 1):
         words += [f"--uart{number}", *port, f"--uart-type{number}", "16550A", f"--uart-mode{number}", *mode]
+    # Left alone, VirtualBox has others go before the thread that is a guest's processor.
+    words += ["--vm-process-priority", "flat"]
     words += ["--vm-execution-engine", "recompiler"] if one.driverless else []
     for number, nic in enumerate(spec.nics, 1):
         words += _nic(number, nic, one.version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ SPEC = VMSpec(
 )
 
 
-def definition(**changes: object) -> Definition:
+def definition(**changes: Any) -> Definition:
     one = Definition(SPEC, IDENTITY, VirtualBoxRunDir(RUN, "web-1"), (7, 2, 22), driverless=True)
     return replace(one, **changes)
 
@@ -103,7 +104,7 @@ def test_no_path_ends_a_line_of_a_descriptor(name: str) -> None:
         ({"device": True}, "not block devices"),
     ],
 )
-def test_what_virtualbox_would_open_by_its_path_is_refused(changes: dict[str, object], words: str) -> None:
+def test_what_virtualbox_would_open_by_its_path_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(NotSupported, match=words):
         vmdk.check([IMAGE, replace(DISK, **changes)])
 
