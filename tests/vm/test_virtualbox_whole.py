@@ -47,10 +47,12 @@ def test_a_container_runs_is_found_again_and_answers(bed: VirtualBoxBed, tmp_pat
     with hyper(config, hypervisor="virtualbox") as one:
         one.load(archive)
         started = time.monotonic()
-        serving = ("sh", "-c", "echo from VirtualBox > /index.html; exec httpd -f -p 80 -h /")
+        serve = "echo from VirtualBox > /index.html; httpd -p 80 -h / && echo listening; exec sleep 1000000"
         published = ("-p", f"127.0.0.1:{port}:80")
-        one("run", "-d", "--name", "web", *published, busybox_image.REFERENCE, *serving, timeout_s=STARTED_S)
+        words = (*published, busybox_image.REFERENCE, "sh", "-c", serve)
+        one("run", "-d", "--name", "web", *words, timeout_s=STARTED_S)
         print(f"started after {time.monotonic() - started:.0f} s")
+        one.wait_for_log("web", b"listening")
         assert "hyper-" in bed.manage("list", "runningvms")
         assert answer(port) == b"from VirtualBox\n"
         pid = one.vm_pid("web")
