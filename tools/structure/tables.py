@@ -85,11 +85,9 @@ SPEAKERS = {
 OTHER_PROGRAMS = {
     ("hypervisor/shares.py", "--version"): "virtiofsd",
     ("hypervisor/shares.py", "--log-level"): "virtiofsd",
-<<<<<<< HEAD
     ("hypervisor/vmm/program.py", "--version"): "cloud-hypervisor, firecracker",
     ("hypervisor/cloudhypervisor/config.py", "--kernel"): "cloud-hypervisor",
     ("hypervisor/cloudhypervisor/config.py", "--memory"): "cloud-hypervisor",
-=======
     **{
         ("hypervisor/virtualbox/argv.py", f"--{flag}"): "VBoxManage"
         for flag in "cpus device mac-address memory name type".split()
@@ -97,7 +95,6 @@ OTHER_PROGRAMS = {
     ("hypervisor/virtualbox/doctor.py", "--version"): "VBoxManage",
     ("hypervisor/virtualbox/driver.py", "--version"): "VBoxManage",
     ("hypervisor/virtualbox/parsing.py", "--version"): "VBoxManage",
->>>>>>> e27657e4 (VirtualBox: VMs by VBoxManage and a process each, disks that are described and not copied, the agent on a serial port)
     ("kernel/apt.py", "--quiet"): "apt-get",
     ("kernel/apt.py", "--format"): "apt-get",
     ("image/dockerfile.py", "--mount"): "a Dockerfile's RUN",

@@ -129,7 +129,7 @@ def test_a_guest_runs_is_adopted_and_ended(bed: VirtualBoxBed, tmp_path: Path, f
         first, _ = await again.connect_agent()
         assert await said(again, b"again") == b"again"
         assert await first.read() == b""
-        with pytest.raises(NotSupported, match="what it began with"):
+        with pytest.raises(NotSupported, match="has no disks that are plugged in"):
             await again.attach_disk(layers)
         ended = await again.kill()
         assert ended.reason is ExitReason.HOST_KILL

@@ -23,6 +23,7 @@ from hypercontainer.hypervisor.extents import open_locked
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import Launches, last_line, limit, stdio, words
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.plain import PlainDriver
 from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.snapshot import Snapshot
@@ -49,7 +50,7 @@ STARTED_S = 120.0
 Boot = Callable[[VMSpec, Path], None]
 
 
-class VirtualBoxDriver:
+class VirtualBoxDriver(PlainDriver):
     """See ``hypercontainer.hypervisor.driver.Driver``."""
 
     architecture = AMD64
@@ -139,9 +140,6 @@ class VirtualBoxDriver:
         check_spec(spec)
         _check(spec)
         return await self._launches.run(self._launch(spec), spec.id)
-
-    async def fingerprint(self, spec: VMSpec) -> str:
-        raise _unsaved(spec)
 
     async def launch_to_save(self, spec: VMSpec) -> VirtualBoxVM:
         raise _unsaved(spec)

@@ -14,15 +14,14 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, LaunchError, NotSupported
+from hypercontainer.errors import HypervisorError, LaunchError
 from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
-from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.spec import DiskSpec, Nic
+from hypercontainer.hypervisor.plain import PlainVM
 from hypercontainer.hypervisor.supervision import Ending, Processes
 from hypercontainer.hypervisor.virtualbox import forwards, machines, parsing
 from hypercontainer.hypervisor.virtualbox.log import STUCK, Log
@@ -46,7 +45,7 @@ Line = Callable[[Pair], Awaitable[Pair]]
 log = logging.getLogger(__name__)
 
 
-class VirtualBoxVM:
+class VirtualBoxVM(PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -139,38 +138,11 @@ class VirtualBoxVM:
     async def paused(self) -> bool:
         return not self._stall.stalled and await self._state() == "paused"
 
-    async def attach_disk(self, disk: DiskSpec) -> None:
-        raise self._fixed(f"disk {disk.serial}")
-
-    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
-        raise self._fixed(f"disk {serial}")
-
-    async def grow_disk(self, serial: str, size_bytes: int) -> None:
-        raise self._fixed(f"disk {serial}")
-
-    async def insert_disk(self, disk: DiskSpec) -> None:
-        raise self._fixed(f"disk {disk.serial}")
-
-    async def eject_disk(self, serial: str) -> None:
-        raise self._fixed(f"disk {serial}")
-
-    async def attach_nic(self, nic: Nic) -> None:
-        raise self._fixed(f"network interface {nic.mac}")
-
-    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
-        raise self._fixed(f"network interface {mac}")
-
-    def _fixed(self, what: str) -> NotSupported:
-        return NotSupported(f"{what}: VM {self.record.name} is VirtualBox's, which has what it began with")
-
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await forwards.add(self._manage, self.record, self._log, port, nic)
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await forwards.remove(self._manage, self.record, port, nic)
-
-    async def save(self) -> Snapshot:
-        raise NotSupported(f"VM {self.record.name}: a VM of VirtualBox is not cloned")
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         if (ended := self._ending.known) is not None:
