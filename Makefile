@@ -70,6 +70,7 @@ clean: ## what was built here (not the caches outside)
 .PHONY: setup-tests
 setup-tests: setup
 	@tools/setup.sh packages test
+	@tools/setup.sh libvirt
 	@tools/setup.sh docker
 	@$(MAKE) --no-print-directory $(OTHERS:%=guest-%)
 	@tools/setup.sh kernel $(OTHERS)

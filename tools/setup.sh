@@ -3,13 +3,14 @@
 #
 #   tools/setup.sh packages run|test|cross|kernel-build|wheel   distribution packages that are missing
 #   tools/setup.sh python PYTHON                     .venv with this project in it
+#   tools/setup.sh libvirt                           libvirt's Python library, which is built against libvirt-dev
 #   tools/setup.sh docker                            Debian's dockerd and Docker's clients, unpacked in the cache: the tests compare with it
 #   tools/setup.sh kernel [ARCHITECTURE]...          Debian's packaged kernel, unless the project's own was built
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN="qemu-system-x86 libslirp-dev libglib2.0-dev pkg-config musl-tools gcc make libc6-dev linux-libc-dev busybox-static util-linux"
-TEST="buildah curl bubblewrap containernetworking-plugins podman docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables iproute2 nftables libdevmapper1.02.1 e2fsprogs dpkg-dev libpcre2-dev iperf3 qemu-system-arm qemu-system-misc qemu-system-ppc qemu-user qemu-block-extra isolinux syslinux-common nbdkit nbd-server tgt ceph-mon ceph-osd ceph-common nfs-ganesha nfs-ganesha-vfs rpcbind cryptsetup-bin"
+TEST="buildah curl bubblewrap containernetworking-plugins podman docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables iproute2 nftables libdevmapper1.02.1 e2fsprogs dpkg-dev libpcre2-dev iperf3 qemu-system-arm qemu-system-misc qemu-system-ppc qemu-user qemu-block-extra isolinux syslinux-common nbdkit nbd-server tgt ceph-mon ceph-osd ceph-common nfs-ganesha nfs-ganesha-vfs rpcbind cryptsetup-bin libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-dev dnsmasq-base"
 # For the guest's init, of other architectures.
 CROSS="gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu linux-libc-dev-arm64-cross linux-libc-dev-riscv64-cross linux-libc-dev-ppc64el-cross linux-libc-dev-s390x-cross dpkg-dev"
 KERNEL_BUILD="linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils lz4"
@@ -103,6 +104,14 @@ docker() {
     fi
 }
 
+# Optional, and so not among what is installed first.
+libvirt() {
+    .venv/bin/python -c 'import libvirt' 2>/dev/null || {
+        say "building libvirt's Python library"
+        .venv/bin/pip install -qq --disable-pip-version-check libvirt-python==9.0.0
+    }
+}
+
 kernel() {
     .venv/bin/python tools/fetch_kernel.py "$@"
 }
@@ -110,7 +119,8 @@ kernel() {
 case ${1:-} in
     packages) packages "$2" ;;
     python) make_venv "$2" ;;
+    libvirt) libvirt ;;
     docker) docker; .venv/bin/python tools/fetch_clients.py >/dev/null ;;
     kernel) shift; kernel "$@" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

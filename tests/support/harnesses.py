@@ -1,22 +1,28 @@
-"""The drivers of this project behind the suite's harness: the fake, QEMU and User Mode Linux."""
+"""The drivers of this project behind the suite's harness: the fake, QEMU, User Mode Linux and libvirt."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fake_driver import FakeDriver, FakeMachine
 from hypercontainer.hypervisor.driver import VM, Driver, ExitReason
+from hypercontainer.hypervisor.kinds import Host
+from hypercontainer.hypervisor.libvirt.driver import LibvirtDriver
+from hypercontainer.hypervisor.libvirt.settings import Asked
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
-from hypercontainer.hypervisor.spec import Accelerator
+from hypercontainer.hypervisor.spec import Accelerator, VMSpec
 from hypercontainer.hypervisor.uml.argv import Mode
 from hypercontainer.hypervisor.uml.driver import UmlDriver
 from hypercontainer.suite.harness import BANNER, FLOOD, HALT, MEBIBYTE, POWER_OFF, REBOOT, UNPLUG, Harness
+from hypercontainer.suite.leftovers import descriptors
 from hypercontainer.suite.linux import LinuxHarness
+from libvirt_bed import settled, the_bed
 from uml_kernel import uml_kernel
 
 # More letters of these drivers' own.
@@ -131,8 +137,40 @@ def ending(machine: FakeMachine, end: Callable[[], None]) -> None:
         end()
 
 
+class LibvirtHarness(QemuHarness):
+    """By a libvirtd of its own, which all cases share (``libvirt_bed.the_bed``)."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.bed = the_bed()
+        self._before = descriptors()
+        super().__init__(folder, stack)
+
+    def another_driver(self) -> Driver:
+        folder = self.bed.folder
+        driver = LibvirtDriver("libvirt", Asked(self.bed.uri), Host(folder / "facts.json", folder / "state"))
+        self.stack.push_async_callback(driver.link.close)
+        return driver
+
+    def spec(self, letter: str = HALT, **changes: Any) -> VMSpec:
+        spec = super().spec(letter, **changes)
+        short = self.bed.folder / "r" / spec.id  # libvirt makes sockets at short paths only
+        return spec if "run_dir" in changes else replace(spec, run_dir=short)
+
+    @asynccontextmanager
+    async def foreign(self, name: str) -> AsyncIterator[None]:
+        uuid = self.bed.foreign(name)
+        yield
+        assert self.bed.virsh("domuuid", name).stdout.strip() == uuid
+        self.bed.virsh("destroy", name)
+
+    async def leftovers(self) -> list[str]:
+        await settled(self._before)
+        return [*self.bed.domains(), *map(str, self.bed.folder.glob("r/*"))]
+
+
 HARNESSES: dict[str, Callable[[Path, AsyncExitStack], Harness]] = {
     "fake": FakeHarness,
     "qemu": QemuHarness,
     "uml": UmlHarness,
+    "libvirt": LibvirtHarness,
 }

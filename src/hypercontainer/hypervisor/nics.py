@@ -53,10 +53,15 @@ class Network:
 
 
 def wires(
-    spec: VMSpec, run: RunDir, fds: contextlib.ExitStack, kind: socket.SocketKind = socket.SOCK_SEQPACKET
+    spec: VMSpec,
+    run: RunDir,
+    fds: contextlib.ExitStack,
+    kind: socket.SocketKind = socket.SOCK_SEQPACKET,
+    *,
+    existing: bool = False,
 ) -> list[Wire]:
-    """Of all NICs, in order; ``fds`` owns the descriptors, ``kind`` is of a pair of sockets.  Raises ``OSError``, and
-    what ``netns.tap`` does."""
+    """Of all NICs, in order; ``fds`` owns the descriptors, ``kind`` is of a pair of sockets.  ``existing``: the driver
+    has those in networks that exist, which have none here.  Raises ``OSError``, and what ``netns.tap`` does."""
     made = []
     for place, nic in enumerate(spec.nics):
         match nic.backend:
@@ -67,7 +72,7 @@ def wires(
                 made.append(Wire(place, end, network, frames, control.fileno()))
             case Tap() as tap:
                 made.append(Wire(place, opened(tap, fds)))
-            case Existing(network=name):
+            case Existing(network=name) if not existing:
                 raise NotSupported(
                     f"network interface {nic.mac}: there is no network {name!r} but the engine's"
                 )

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,21 @@ def receive(path: Path, *, kind: int = socket.SOCK_DGRAM) -> socket.socket:
         server.close()
         raise
     return server
+
+
+def connect_waiting(path: Path, seconds: float) -> socket.socket:
+    """As ``connect``, but one that waits so long where the backlog is full; blocks."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))  # struct timeval
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        with _short(path) as address:
+            client.connect(address)
+        client.setblocking(False)
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 def connect(path: Path, *, kind: int = socket.SOCK_STREAM) -> socket.socket:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harnesses import HARNESSES, QemuHarness, UmlHarness
+from harnesses import HARNESSES, LibvirtHarness, QemuHarness, UmlHarness
 from hypercontainer.hypervisor import shares
 from hypercontainer.hypervisor.spec import P9, VIRTIOFS, Accelerator
 from hypercontainer.kernel import KernelStore, cache_dir, command_line
@@ -23,10 +23,18 @@ from hypercontainer.suite import running
 from hypercontainer.suite.linux import initrd
 from hypercontainer.suite.ports import free_port
 from hypercontainer.suite.tap_space import TapSpace
+from libvirt_bed import the_bed
 from uml_kernel import uml_kernel
 
 REAL = [pytest.param(name, marks=pytest.mark.vm) for name in ("qemu", "uml")]
 Test = Callable[[Any], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _bed(request: pytest.FixtureRequest) -> None:
+    """There before the first test that needs it, to which it is nothing that is left."""
+    if "libvirt" in request.node.nodeid:
+        the_bed()
 
 
 @pytest.fixture
@@ -77,6 +85,12 @@ def run_sharing(
 def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
     """The same for what only real QEMU has."""
     return partial(running.with_harness, QemuHarness, tmp_path)
+
+
+@pytest.fixture
+def run_libvirt(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
+    """The same for what only libvirt has."""
+    return partial(running.with_harness, LibvirtHarness, tmp_path)
 
 
 @pytest.fixture

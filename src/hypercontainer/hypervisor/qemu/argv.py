@@ -123,7 +123,7 @@ def qemu_argv(
     for remote, number in zip(spec.remotes, fds.remotes, strict=True):
         argv += _remote(remote, number, bus, waits=spec.waits_for_room)
     for drive in spec.drives:
-        argv += _drive(drive, bus, waits=spec.waits_for_room)
+        argv += drive_argv(drive, bus, waits=spec.waits_for_room)
     for share, number in zip(spec.shares, fds.shares, strict=True):
         argv += _share(share, number, share.filesystem(shares), bus)
     for place, (nic, number) in enumerate(zip(spec.nics, fds.nics, strict=True)):
@@ -184,7 +184,8 @@ def _remote(disk: RemoteDisk, fd: int, bus: Bus, *, waits: bool) -> list[str]:
     return ["-blockdev", msgspec.json.encode(node).decode(), "-device", msgspec.json.encode(device).decode()]
 
 
-def _drive(drive: DriveSpec, bus: Bus, *, waits: bool) -> list[str]:
+def drive_argv(drive: DriveSpec, bus: Bus, *, waits: bool) -> list[str]:
+    """A drive, empty."""
     nodes = [
         {
             "driver": "null-co",

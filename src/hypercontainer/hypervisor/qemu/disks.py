@@ -23,7 +23,7 @@ from hypercontainer.hypervisor.qemu.argv import (
     fdset,
     node_name,
 )
-from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpError
+from hypercontainer.hypervisor.qemu.qmp import Qmp, QmpError
 from hypercontainer.hypervisor.qemu.slots import Slots
 from hypercontainer.hypervisor.spec import DiskSpec
 
@@ -41,7 +41,7 @@ def open_descriptor(disk: DiskSpec, sets: list[int], stack: contextlib.ExitStack
     return fd
 
 
-async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int, *, waits: bool) -> None:
+async def attach(qmp: Qmp, slots: Slots, disk: DiskSpec, count: int, *, waits: bool) -> None:
     """``waits``: see ``VMSpec.waits_for_room``.  Raises ``Conflict`` where the serial is taken; a failure takes back
     what it has done."""
     if await _sets_of(qmp, disk.serial):
@@ -59,18 +59,18 @@ async def attach(qmp: QmpClient, slots: Slots, disk: DiskSpec, count: int, *, wa
             undo.pop_all()
 
 
-async def detach(qmp: QmpClient, slots: Slots, serial: str, timeout_s: float) -> None:
+async def detach(qmp: Qmp, slots: Slots, serial: str, timeout_s: float) -> None:
     await slots.unplug(qmp, device_id(serial), timeout_s, f"disk {serial}")
     await _let_go(qmp, serial, await _sets_of(qmp, serial))
 
 
-async def grow(qmp: QmpClient, serial: str, size_bytes: int) -> None:
+async def grow(qmp: Qmp, serial: str, size_bytes: int) -> None:
     if not await _sets_of(qmp, serial):
         raise NotFound(f"no disk {serial} is attached")
     await qmp.execute("block_resize", {"node-name": node_name(serial), "size": size_bytes})
 
 
-async def insert(qmp: QmpClient, disk: DiskSpec) -> None:
+async def insert(qmp: Qmp, disk: DiskSpec) -> None:
     """Into the drive with its serial.  ``NotFound`` where there is none, ``Conflict`` where it is not empty.
 
     All that is to be said is said at once: somebody waits for this VM, and each answer would cost a millisecond.
@@ -105,7 +105,7 @@ def _first_set(serial: str) -> int:
     return (1 + zlib.crc32(serial.encode()) % 0xFFFF) << 12
 
 
-async def eject(qmp: QmpClient, serial: str) -> None:
+async def eject(qmp: Qmp, serial: str) -> None:
     sets = await _sets_of(qmp, serial)
     if not sets:
         raise NotFound(f"drive {serial} is empty")
@@ -116,7 +116,7 @@ async def eject(qmp: QmpClient, serial: str) -> None:
     await _let_go(qmp, serial, sets)
 
 
-async def _refill(qmp: QmpClient, serial: str, file: str, *, read_only: bool) -> None:
+async def _refill(qmp: Qmp, serial: str, file: str, *, read_only: bool) -> None:
     try:
         await qmp.execute("blockdev-reopen", {"options": [drive_node(serial, file, read_only=read_only)]})
     except QmpError as error:
@@ -125,14 +125,14 @@ async def _refill(qmp: QmpClient, serial: str, file: str, *, read_only: bool) ->
         raise
 
 
-async def _let_go(qmp: QmpClient, serial: str, sets: Sequence[int]) -> None:
+async def _let_go(qmp: Qmp, serial: str, sets: Sequence[int]) -> None:
     """Of a disk that no device uses any more, and of the descriptors behind it."""
     await qmp.execute("blockdev-del", {"node-name": node_name(serial)})
     for number in sets:
         await qmp.execute("remove-fd", {"fdset-id": number})
 
 
-async def _hand_over(qmp: QmpClient, fd: int, serial: str, undo: contextlib.AsyncExitStack) -> int:
+async def _hand_over(qmp: Qmp, fd: int, serial: str, undo: contextlib.AsyncExitStack) -> int:
     """Gives QEMU a descriptor; the number of the set it is in there."""
     answer = await qmp.execute("add-fd", {"opaque": node_name(serial)}, fds=[fd])
     number = answer.get("fdset-id") if isinstance(answer, Mapping) else None
@@ -151,7 +151,7 @@ class _FdSet(msgspec.Struct):
     number: int = msgspec.field(name="fdset-id")
 
 
-async def _sets_of(qmp: QmpClient, serial: str) -> list[int]:
+async def _sets_of(qmp: Qmp, serial: str) -> list[int]:
     """The descriptor sets of a disk, also of one that an earlier daemon attached."""
     try:
         sets = msgspec.convert(await qmp.execute("query-fdsets"), list[_FdSet])

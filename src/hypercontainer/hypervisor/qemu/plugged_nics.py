@@ -7,12 +7,12 @@ import contextlib
 from hypercontainer.errors import Conflict
 from hypercontainer.hypervisor import nics
 from hypercontainer.hypervisor.qemu.argv import nic_device, nic_id
-from hypercontainer.hypervisor.qemu.qmp import QmpClient, QmpError
+from hypercontainer.hypervisor.qemu.qmp import Qmp, QmpError
 from hypercontainer.hypervisor.qemu.slots import Slots
 from hypercontainer.hypervisor.spec import Nic, Tap
 
 
-async def attach(qmp: QmpClient, slots: Slots, nic: Nic, tap: Tap, count: int) -> None:
+async def attach(qmp: Qmp, slots: Slots, nic: Nic, tap: Tap, count: int) -> None:
     """Raises ``Conflict`` where the address is taken; a failure takes back what it has done."""
     name = _backend(nic.mac)
     if await _is_there(qmp, nic_id(nic.mac)):
@@ -32,7 +32,7 @@ async def attach(qmp: QmpClient, slots: Slots, nic: Nic, tap: Tap, count: int) -
             undo.pop_all()
 
 
-async def detach(qmp: QmpClient, slots: Slots, mac: str, timeout_s: float) -> None:
+async def detach(qmp: Qmp, slots: Slots, mac: str, timeout_s: float) -> None:
     await slots.unplug(qmp, nic_id(mac), timeout_s, f"network interface {mac}")
     await qmp.execute("netdev_del", {"id": _backend(mac)})
 
@@ -41,7 +41,7 @@ def _backend(mac: str) -> str:
     return f"tap-{nic_id(mac)}"
 
 
-async def _is_there(qmp: QmpClient, device: str) -> bool:
+async def _is_there(qmp: Qmp, device: str) -> bool:
     try:
         await qmp.execute("qom-get", {"path": device, "property": "type"})
     except QmpError:

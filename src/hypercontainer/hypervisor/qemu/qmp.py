@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -155,6 +155,20 @@ class Budget:
         self._bytes += size_bytes
         if self._messages > MESSAGES_PER_S or self._bytes > BYTES_PER_S:
             raise ValueError(f"{self._messages} messages, {self._bytes} bytes within a second")
+
+
+class Qmp(Protocol):
+    """What has a QEMU do something: a ``QmpClient``, or whoever passes it on to QEMU."""
+
+    async def execute(
+        self,
+        command: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        fds: Sequence[int] = (),
+        timeout_s: float | None = COMMAND_TIMEOUT_S,
+    ) -> object:
+        """Runs one command, ``fds`` travelling with it; raises ``QmpError`` when QEMU refuses it."""
 
 
 class QmpState(Enum):

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from hypercontainer.errors import HypervisorError, NotFound, Unavailable
 from hypercontainer.hypervisor.qemu.argv import slot_id
 from hypercontainer.hypervisor.qemu.machines import Bus
-from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpError
+from hypercontainer.hypervisor.qemu.qmp import Event, Qmp, QmpError
 
 
 class Slots:
-    """Needs every event of its ``QmpClient``; ``bus``: of its VM."""
+    """Needs every event of its ``Qmp``; ``bus``: of its VM."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
@@ -24,7 +24,7 @@ class Slots:
             if waiter is not None and not waiter.done():
                 waiter.set_result(event.name == "DEVICE_DELETED")
 
-    async def plug(self, qmp: QmpClient, device: Mapping[str, object], count: int, what: str) -> None:
+    async def plug(self, qmp: Qmp, device: Mapping[str, object], count: int, what: str) -> None:
         """Into the first slot of so many that takes it: QEMU knows best which are free.
 
         A slot has one place, 0; left to itself, QEMU 7.2 would use another, where no guest looks.
@@ -43,7 +43,7 @@ class Slots:
             else:
                 return
 
-    async def unplug(self, qmp: QmpClient, device: str, timeout_s: float, what: str) -> None:
+    async def unplug(self, qmp: Qmp, device: str, timeout_s: float, what: str) -> None:
         """Returns once the guest has given the device of this name up."""
         gone = self._unplugs[device] = asyncio.get_running_loop().create_future()
         try:

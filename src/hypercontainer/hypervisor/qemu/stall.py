@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from hypercontainer.errors import HypervisorError
-from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpDisconnected
+from hypercontainer.hypervisor.qemu.qmp import Event, Qmp, QmpDisconnected
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class Stall:
-    """Needs every event of a ``QmpClient``, and that client once there is one (``watch``)."""
+    """Needs every event of a ``Qmp``, and that client once there is one (``watch``)."""
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._qmp: QmpClient | None = None
+        self._qmp: Qmp | None = None
         self._told: Callable[[bool], None] = lambda full: None
         self._stopped = asyncio.Event()
         self._free = asyncio.Event()  # nobody has paused it
@@ -45,7 +45,7 @@ class Stall:
         """QEMU is to be told to go on, and will be from here as soon as nobody holds the VM."""
         return self._stopped.is_set()
 
-    def watch(self, qmp: QmpClient) -> None:
+    def watch(self, qmp: Qmp) -> None:
         self._qmp = qmp
         if self._stopped.is_set():
             self._begin()
@@ -84,7 +84,7 @@ class Stall:
             self._care = asyncio.create_task(self._go_on(self._qmp), name="stall")
             self._told(True)
 
-    async def _go_on(self, qmp: QmpClient) -> None:
+    async def _go_on(self, qmp: Qmp) -> None:
         pause_s = FIRST_PAUSE_S
         with contextlib.suppress(QmpDisconnected):  # it has ended
             while self._stopped.is_set():
@@ -96,7 +96,7 @@ class Stall:
         self._care = None
         self._told(False)
 
-    async def _try(self, qmp: QmpClient) -> None:
+    async def _try(self, qmp: Qmp) -> None:
         self._stopped.clear()
         try:
             await qmp.execute("cont")

@@ -1,0 +1,1 @@
+"""Drives VMs by a libvirt: QEMU's, of this machine."""

@@ -1,0 +1,72 @@
+"""Kernel and initrd where a QEMU of another user's can read them: as they are, where everybody may, or a copy.
+
+libvirt hands QEMU their paths.  A copy is kept in a folder that everybody may enter, by what its file was then, and the
+oldest make room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypercontainer.errors import Unavailable
+
+MAX_KEPT = 16
+# Of root, where its own folders are closed to others.
+PUBLIC = Path("/var/cache/hyper-libvirt")
+
+
+def readable(path: Path, folders: Sequence[Path]) -> Path:
+    """The path of it where everybody may read it, or that of its copy in the first of the ``folders`` that everybody
+    can enter.  Raises ``OSError``, and ``Unavailable`` where there is none."""
+    with path.open("rb") as file:
+        if path.stat().st_mode & stat.S_IROTH and _enterable(path.resolve().parent):
+            return path
+        info = os.fstat(file.fileno())
+        key = f"{path} {info.st_ino} {info.st_size} {info.st_mtime_ns}"
+        folder = _made(folders)
+        copy = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}-{path.name[:64]}"
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(copy)
+            return copy
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".new-", delete=False) as new:
+            try:
+                shutil.copyfileobj(file, new)
+                os.fchmod(new.fileno(), 0o444)
+                Path(new.name).replace(copy)
+            except BaseException:
+                Path(new.name).unlink(missing_ok=True)
+                raise
+    _make_room(folder, copy)
+    return copy
+
+
+def _enterable(folder: Path) -> bool:
+    """By any user."""
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.parents))
+
+
+def _made(folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(0o711)
+        if _enterable(folder):
+            return folder
+    raise Unavailable(
+        f"QEMU's user cannot enter {' or '.join(map(str, folders))}, where kernels are copied to",
+        hint="name a storage pool of libvirt's in the driver's settings: pool",
+    )
+
+
+def _make_room(folder: Path, newest: Path) -> None:
+    """A pool has others' files too."""
+    ours = [copy for copy in folder.iterdir() if len(copy.name.partition("-")[0]) == 24 and copy != newest]
+    for copy in sorted(ours, key=lambda copy: copy.stat().st_mtime_ns)[: 1 - MAX_KEPT]:
+        copy.unlink(missing_ok=True)
