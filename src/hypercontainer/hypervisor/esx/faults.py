@@ -24,11 +24,14 @@ from hypercontainer.hypervisor.text import printable
 
 MAX_WORDS = 300
 UNREACHABLE = (OSError, http.client.HTTPException, ExpatError)
-Said = BaseException | vmodl.MethodFault
 
 
 class Gone(HypervisorError):
     """What was asked for is not in the inventory."""
+
+
+class Unreachable(Unavailable):
+    """The server does not answer: what it has is not known, and may be again."""
 
 
 def translated(what: str, error: BaseException, settings: Settings) -> HyperError:
@@ -64,16 +67,21 @@ def _of_hosts(what: str, error: BaseException, said: str, settings: Settings) ->
     match error:
         case vim.fault.InsufficientResourcesFault():
             return Unavailable(
-                f"{what}: the hosts have not the resources: {said}", hint="a smaller VM, or another cluster or pool"
+                f"{what}: the hosts have not the resources: {said}",
+                hint="a smaller VM, or another cluster or pool",
             )
-        case vim.fault.InvalidHostState() | vim.fault.HostNotConnected() | vim.fault.HostNotReachable():
+        case vim.fault.InvalidHostState() | vim.fault.HostConnectFault() | vmodl.fault.HostCommunication():
             return Unavailable(
                 f"{what}: its host cannot run VMs now: {said}", hint="is it in maintenance, or disconnected?"
             )
         case vim.fault.InvalidDatastore() | vim.fault.InaccessibleDatastore():
-            return Unavailable(f"{what}: the datastore cannot be used: {said}", hint="datastore, in the configuration")
+            return Unavailable(
+                f"{what}: the datastore cannot be used: {said}", hint="datastore, in the configuration"
+            )
         case vim.fault.RestrictedVersion():
-            return NotSupported(f"{what}: its licence allows no changes by the API: {said}", hint="a licence that does")
+            return NotSupported(
+                f"{what}: its licence allows no changes by the API: {said}", hint="a licence that does"
+            )
         case vmodl.fault.ManagedObjectNotFound() | vim.fault.NotFound() | vim.fault.FileNotFound():
             return Gone(f"{what}: {settings.where} has it no more: {said}")
         case vmodl.fault.NotSupported() | vmodl.fault.MethodNotFound() | vmodl.fault.NotImplemented():
@@ -81,10 +89,10 @@ def _of_hosts(what: str, error: BaseException, said: str, settings: Settings) ->
         case vmodl.MethodFault():
             return HypervisorError(f"{what}: {said}")
         case _:
-            return unreachable(what, error, settings)
+            return _unheard(what, error, settings)
 
 
-def unreachable(what: str, error: BaseException, settings: Settings) -> HyperError:
+def _unheard(what: str, error: BaseException, settings: Settings) -> HyperError:
     """Of what is no answer of vSphere's."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unavailable(
@@ -92,9 +100,11 @@ def unreachable(what: str, error: BaseException, settings: Settings) -> HyperErr
             hint="ca, or thumbprint, in the configuration",
         )
     if isinstance(error, TimeoutError):
-        return Unavailable(f"{what}: {settings.where} does not answer", hint="is it up, and can it be reached?")
+        return Unreachable(
+            f"{what}: {settings.where} does not answer", hint="is it up, and can it be reached?"
+        )
     if isinstance(error, UNREACHABLE):
-        return Unavailable(
+        return Unreachable(
             f"{what}: {settings.where} cannot be reached: {_words(error)}",
             hint="host and port, in the configuration; is it up?",
         )
@@ -105,7 +115,9 @@ def of_answer(what: str, status: int, settings: Settings) -> HyperError:
     """Of an upload's or a download's status."""
     known: Mapping[int, HyperError] = {
         401: Unavailable(f"{what}: {settings.where} wants a session", hint="try again"),
-        403: Unavailable(f"{what}: user {settings.user!r} may not", hint="Datastore.FileManagement, in its role"),
+        403: Unavailable(
+            f"{what}: user {settings.user!r} may not", hint="Datastore.FileManagement, in its role"
+        ),
         404: Gone(f"{what}: there is no such file or datastore"),
         507: DiskFull(f"{what}: the datastore is full", hint="make room there, or configure another one"),
     }

@@ -1,98 +1,51 @@
-"""What the configuration's table for vSphere may say, checked key by key."""
+"""What the configuration says of a vSphere, and its password, which is read when it is needed and kept nowhere."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.kinds import Reading
 
 LINE_PORT = 13370  # where concentrators of serial ports are by custom
 MAX_PASSWORD_BYTES = 4096
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|[0-9a-fA-F:.]{2,45}")
-_THUMBPRINT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-def text(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 255 or not value.isprintable():
-        raise ValueError("a text is wanted")
-    return value
-
-
-def host(value: object) -> str:
-    if not isinstance(value, str) or not _HOST.fullmatch(value):
-        raise ValueError("a name or an address is wanted, without a port")
-    return value
-
-
-def port(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 65536:
-        raise ValueError("a port is wanted")
-    return value
-
-
-def count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1000:
-        raise ValueError("a number from 0 to 1000 is wanted")
-    return value
-
-
-def truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("true or false is wanted")
-    return value
-
-
-def absolute(value: object) -> Path:
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise ValueError("an absolute path is wanted")
-    return Path(value)
-
-
-def thumbprint(value: object) -> str:
-    plain = value.replace(":", "").lower() if isinstance(value, str) else ""
-    if not _THUMBPRINT.fullmatch(plain):
-        raise ValueError("the SHA-256 of a certificate is wanted, in hexadecimal")
-    return plain
-
-
-def _key(take: Callable[[object], object], default: object) -> Any:
-    return field(default=default, metadata={"take": take})
+_HOST = r"[A-Za-z0-9.-]{1,253}|[0-9a-fA-F:.]{2,45}"
+_NAME = r"[^\0-\x1f\x7f]{1,255}"
+_THUMBPRINT = r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``host``: of vCenter, or of one ESXi host.  ``thumbprint``: of its certificate, where no authority vouches for it.
+    """``host``: of vCenter, or of one ESXi host.  ``thumbprint``: the SHA-256 of its certificate, where no authority
+    vouches for it.
 
-    "" for ``datacenter``, ``cluster`` (or a host by its name), ``datastore`` and ``network`` is the only one there is;
-    for ``pool`` the root's, for ``folder`` the datacenter's.  ``line_host``: this machine, as the hosts reach it;
-    ``line_address``: where it listens.  ``line_pin``: whether the hosts are told its certificate's thumbprint.
-    ``images``: how many images are kept that no VM uses.
+    "" for ``datacenter``, ``cluster`` (or a host by its name) and ``datastore`` is the only one there is; for ``pool``
+    the root's, for ``folder`` the datacenter's.  ``line_host``: this machine, as the hosts reach it; ``line_address``:
+    where it listens.  ``line_pin``: whether the hosts are told its certificate's thumbprint.  ``images``: how many
+    images are kept that no VM uses.
     """
 
-    host: str = _key(host, "")
-    user: str = _key(text, "")
-    password_file: Path = _key(absolute, Path())
-    port: int = _key(port, 443)
-    ca: Path | None = _key(absolute, None)
-    thumbprint: str = _key(thumbprint, "")
-    insecure: bool = _key(truth, False)
-    datacenter: str = _key(text, "")
-    cluster: str = _key(text, "")
-    pool: str = _key(text, "")
-    folder: str = _key(text, "")
-    datastore: str = _key(text, "")
-    network: str = _key(text, "")
-    line_host: str = _key(host, "")
-    line_port: int = _key(port, LINE_PORT)
-    line_address: str = _key(host, "")
-    line_pin: bool = _key(truth, True)
-    line_certificate: Path | None = _key(absolute, None)
-    line_key: Path | None = _key(absolute, None)
-    images: int = _key(count, 8)
+    host: str
+    user: str
+    password_file: Path
+    line_host: str
+    port: int = 443
+    ca: Path | None = None
+    thumbprint: str = ""
+    insecure: bool = False
+    datacenter: str = ""
+    cluster: str = ""
+    pool: str = ""
+    folder: str = ""
+    datastore: str = ""
+    line_port: int = LINE_PORT
+    line_address: str = ""
+    line_pin: bool = True
+    line_certificate: Path | None = None
+    line_key: Path | None = None
+    images: int = 8
 
     @property
     def where(self) -> str:
@@ -111,25 +64,37 @@ class Settings:
         return found
 
 
-_NEEDED = ("host", "user", "password_file", "line_host")
-
-
-def take(name: str, table: Mapping[str, object]) -> Settings:
-    """Of the table [hypervisor.``name``].  Raises ``InvalidArgument``, which names the key."""
-    where, known = f"[hypervisor.{name}]", {each.name: each.metadata["take"] for each in fields(Settings)}
-    taken = {}
-    for key, value in table.items():
-        if key not in known:
-            raise InvalidArgument(f"{where}: unknown key {key!r}", hint=f"known are {', '.join(known)}")
-        try:
-            taken[key] = known[key](value)
-        except ValueError as error:
-            raise InvalidArgument(f"{where}: {key}: {error}") from error
-    for key in _NEEDED:
-        if key not in taken:
-            raise InvalidArgument(f"{where}: {key} is missing")
-    if sum(map(bool, (taken.get("ca"), taken.get("thumbprint"), taken.get("insecure")))) > 1:
-        raise InvalidArgument(f"{where}: one of ca, thumbprint and insecure")
-    if ("line_certificate" in taken) != ("line_key" in taken):
-        raise InvalidArgument(f"{where}: line_certificate and line_key go together")
-    return Settings(**taken)
+def take(table: Mapping[str, object]) -> Settings:
+    """Raises ``InvalidArgument``, which names the key."""
+    read = Reading(table)
+    for key in ("host", "user", "password_file", "line_host"):
+        read.needed(key)
+    password = read.path("password_file")
+    assert password is not None
+    settings = Settings(
+        host=read.text("host", pattern=_HOST),
+        port=read.whole("port", 443, 1, 65535),
+        user=read.text("user", pattern=_NAME),
+        password_file=password,
+        ca=read.path("ca"),
+        thumbprint=read.text("thumbprint", pattern=_THUMBPRINT).replace(":", "").lower(),
+        insecure=read.truth("insecure", False),
+        datacenter=read.text("datacenter", pattern=_NAME),
+        cluster=read.text("cluster", pattern=_NAME),
+        pool=read.text("pool", pattern=_NAME),
+        folder=read.text("folder", pattern=_NAME),
+        datastore=read.text("datastore", pattern=_NAME),
+        line_host=read.text("line_host", pattern=_HOST),
+        line_port=read.whole("line_port", LINE_PORT, 1, 65535),
+        line_address=read.text("line_address", pattern=_HOST),
+        line_pin=read.truth("line_pin", True),
+        line_certificate=read.path("line_certificate"),
+        line_key=read.path("line_key"),
+        images=read.whole("images", 8, 0, 1000),
+    )
+    read.done()
+    if sum(map(bool, (settings.ca, settings.thumbprint, settings.insecure))) > 1:
+        raise InvalidArgument("only one of ca, thumbprint and insecure can be")
+    if (settings.line_certificate is None) != (settings.line_key is None):
+        raise InvalidArgument("line_certificate and line_key go together")
+    return settings

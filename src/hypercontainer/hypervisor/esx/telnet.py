@@ -1,7 +1,8 @@
 """A serial port over telnet, as ESX speaks it to a concentrator of serial ports: what is said, and no I/O.
 
-ESX connects, says by VMware's extension of telnet which service its VM's port is to be led to, and sends the port's bytes
-when it is told that this is done ("Using a Proxy with vSphere Virtual Serial Ports").  We are the service ourselves.
+ESX connects, says by VMware's extension of telnet which service its VM's port is to be led to, and sends the port's
+bytes when it is told that this is done ("Using a Proxy with vSphere Virtual Serial Ports").  We are the service
+ourselves.
 """
 
 from __future__ import annotations

@@ -104,7 +104,9 @@ def read(take: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
         _skip(take, where)
 
 
-def _grain(take: Callable[[int], bytes], block: bytes, where: int, size: int, capacity: int, most: int) -> bytes:
+def _grain(
+    take: Callable[[int], bytes], block: bytes, where: int, size: int, capacity: int, most: int
+) -> bytes:
     if size > most + _FULLEST or where >= capacity:
         raise HypervisorError("a disk from vSphere has a grain where there is none")
     begun = block[_GRAIN_HEAD.size : _GRAIN_HEAD.size + size]
