@@ -94,7 +94,7 @@ func export(id string) string {
 		file.FromString(disk.Backing.(types.BaseVirtualDeviceFileBackingInfo).GetVirtualDeviceFileBackingInfo().FileName)
 		name := path.Base(file.Path)
 		lease.Info.DeviceUrl = append(lease.Info.DeviceUrl, types.HttpNfcLeaseDeviceUrl{
-			Key: "/" + id + "/" + name, Url: "https://*/nfc/" + lease.Self.Value + "/" + name,
+			Key: "/" + id + "/" + name, Url: "https://*/nfc/" + lease.Self.Value + "/" + url.PathEscape(name),
 			Disk: types.NewBool(true), TargetId: name,
 		})
 	}

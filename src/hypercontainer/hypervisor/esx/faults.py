@@ -82,7 +82,7 @@ def _of_hosts(what: str, error: BaseException, said: str, settings: Settings) ->
             return NotSupported(
                 f"{what}: its licence allows no changes by the API: {said}", hint="a licence that does"
             )
-        case vmodl.fault.ManagedObjectNotFound() | vim.fault.NotFound() | vim.fault.FileNotFound():
+        case vmodl.fault.ManagedObjectNotFound():
             return Gone(f"{what}: {settings.where} has it no more: {said}")
         case vmodl.fault.NotSupported() | vmodl.fault.MethodNotFound() | vmodl.fault.NotImplemented():
             return NotSupported(f"{what}: {settings.where} cannot do this: {said}")
@@ -118,7 +118,7 @@ def of_answer(what: str, status: int, settings: Settings) -> HyperError:
         403: Unavailable(
             f"{what}: user {settings.user!r} may not", hint="Datastore.FileManagement, in its role"
         ),
-        404: Gone(f"{what}: there is no such file or datastore"),
+        404: HypervisorError(f"{what}: there is no such file or datastore"),
         507: DiskFull(f"{what}: the datastore is full", hint="make room there, or configure another one"),
     }
     return known.get(status, HypervisorError(f"{what}: {settings.where} answered with status {status}"))

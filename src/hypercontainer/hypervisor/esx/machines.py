@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from hypercontainer.errors import Conflict, HypervisorError, NotFound, NotSupported
 from hypercontainer.hypervisor.esx import hardware, inventory, transfer
@@ -151,12 +151,16 @@ def finished(live: Live, machine: Machine, disks: Sequence[DiskSpec]) -> None:
 
 def whole(live: Live, uuid: str, owner: str, work: Callable[[Machine], None]) -> bool:
     """``work`` on a machine of ours; False where there is none, or none any more."""
-    with contextlib.suppress(Gone):
-        machine = inventory.find(live, uuid, owner)
-        if machine is not None:
-            work(machine)
-            return True
-    return False
+    machine = _found(live, uuid, owner)
+    if machine is None:
+        return False
+    try:
+        work(machine)
+    except vmodl.fault.ManagedObjectNotFound as error:
+        if error.obj is None or error.obj._moId != machine.ref._moId:
+            raise
+        return False
+    return True
 
 
 # ------------------------------------------------------------------------------------- images

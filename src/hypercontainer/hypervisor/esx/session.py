@@ -125,10 +125,10 @@ class Live:
     def finish(self, task: vim.Task, timeout_s: float = TASK_S) -> Any:
         """The task's result.  Raises its fault, and ``TimeoutError``."""
         self.settled(task, "info.state", ("success", "error"), timeout_s)
-        info = task.info
-        if info.state == "error":
-            raise info.error
-        return info.result
+        info = properties(self, task, "info.state", "info.error", "info.result")
+        if info["info.state"] == "error":
+            raise info["info.error"]
+        return info.get("info.result")
 
     def settled(self, target: Any, name: str, values: tuple[str, ...], timeout_s: float = TASK_S) -> None:
         """Returns when this property has one of these values, by events of a collector of its own."""

@@ -36,10 +36,8 @@ TRANSFER_S = 6 * 3600.0
 
 
 class VSphere:
-    def __init__(
-        self, name: str, settings: Settings, state: Path, iso: Iso, *, lost_s: float | None = None
-    ) -> None:
-        """``iso`` writes a disc that boots a VM, whose kernel is told these words besides, to a path."""
+    def __init__(self, name: str, settings: Settings, state: Path, *, lost_s: float | None = None) -> None:
+        """``lost_s``: how long a VM may be missing before it is lost."""
         self.name = name
         self.settings = settings
         self.session = Session(settings)
