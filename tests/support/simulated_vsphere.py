@@ -58,7 +58,15 @@ class Simulator:
         """Anew: with machines of its own alone."""
         temporary = tempfile.mkdtemp(prefix="vcsim-", dir=self._folder)
         self._process = subprocess.Popen(
-            [str(self._program), f"{ADDRESS}:{self.port}", str(self._pem), str(self._pem), USER, PASSWORD, self._kind],
+            [
+                str(self._program),
+                f"{ADDRESS}:{self.port}",
+                str(self._pem),
+                str(self._pem),
+                USER,
+                PASSWORD,
+                self._kind,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

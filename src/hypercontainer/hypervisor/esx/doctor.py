@@ -64,7 +64,9 @@ def diagnose(session: Session) -> list[Check]:
 def _place(live: Live) -> Check:
     place = inventory.place(live)
     networks = ", ".join(sorted(inventory.named(live, each) for each in place.networks)[:10]) or "no networks"
-    return Check("place of VMs", True, f"datacenter {place.path}, datastore {place.datastore_name}; {networks}")
+    return Check(
+        "place of VMs", True, f"datacenter {place.path}, datastore {place.datastore_name}; {networks}"
+    )
 
 
 def _role(live: Live) -> Check:
@@ -73,7 +75,9 @@ def _role(live: Live) -> Check:
     for target, wanted in ((place.folder, ON_FOLDER), (place.pool, ON_POOL), (place.datastore, ON_DATASTORE)):
         lacking += _lacking(live, target, wanted)
     if lacking:
-        return Check("role", False, f"user {live.settings.user!r} lacks {', '.join(lacking)}", "docs/esx.md lists them")
+        return Check(
+            "role", False, f"user {live.settings.user!r} lacks {', '.join(lacking)}", "docs/esx.md lists them"
+        )
     return Check("role", True, f"user {live.settings.user!r} has what is needed")
 
 

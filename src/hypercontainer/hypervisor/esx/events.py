@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from hypercontainer.hypervisor.driver import ExitReason
 from hypercontainer.hypervisor.esx.session import Live, properties
 from hypercontainer.hypervisor.text import printable
+
+_OF_ENDS = ("VmPoweredOffEvent", "VmGuestShutdownEvent")
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,16 @@ def why_off(live: Live, machine: Any) -> tuple[ExitReason, str]:
     kinds = vim.event
     spec = kinds.EventFilterSpec(
         entity=kinds.EventFilterSpec.ByEntity(entity=machine, recursion="self"),
-        eventTypeId=[
-            "vim.event.VmPoweredOffEvent",
-            "vim.event.VmGuestShutdownEvent",
-            "vim.event.VmFailedToPowerOffEvent",
-            "vim.event.VmDiskFailedEvent",
-        ],
+        eventTypeId=[f"{prefix}{name}" for name in _OF_ENDS for prefix in ("", "vim.event.")],
     )
-    found = sorted(live.content.eventManager.QueryEvents(spec), key=lambda each: each.createdTime)
+    collector = live.content.eventManager.CreateCollectorForEvents(spec)  # a host has no QueryEvents
+    try:
+        found = sorted(
+            properties(live, collector, "latestPage").get("latestPage", ()), key=lambda each: each.createdTime
+        )
+    finally:
+        with contextlib.suppress(vmodl.MethodFault):
+            collector.DestroyCollector()
     if any(isinstance(each, kinds.VmGuestShutdownEvent) for each in found[-2:]):
         return ExitReason.GUEST_SHUTDOWN, ""
     offs = [each for each in found if isinstance(each, kinds.VmPoweredOffEvent)]

@@ -20,10 +20,12 @@ LATE_S = 3600.0
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A VM's: the directory that it has here, and the images that it reads."""
+    """A VM's: the directory that it has here, the images that it reads, and whether it was there, so that it is gone
+    when it is not."""
 
     run_dir: str
     images: tuple[str, ...] = ()
+    started: bool = False
 
 
 class Journal:
@@ -51,11 +53,14 @@ class Journal:
 
     # ------------------------------------------------------------------------------------- VMs
 
-    def begin(self, name: str, entry: Entry) -> None:
+    def write(self, name: str, entry: Entry) -> None:
         """Of the VM with this UUID."""
         _write(self._made("vms") / name, msgspec.json.encode(entry))
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, *, gone: bool = False) -> None:
+        """``gone``: it was not found.  One that was never seen may be on its way."""
+        if gone and not dict(self.vms()).get(name, Entry("", started=True)).started:
+            return
         (self._made("vms") / name).unlink(missing_ok=True)
 
     def vms(self) -> Iterator[tuple[str, Entry]]:

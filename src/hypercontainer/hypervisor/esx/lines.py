@@ -137,13 +137,18 @@ class Concentrator:
     async def remove(self, service: Service) -> None:
         service.close()
         self._services.pop(service.name, None)
+        if not self._services:
+            await self.close()
+
+    async def close(self) -> None:
         async with self._turn:
-            if not self._services and self._server is not None:
-                self._server.close()
+            server, self._server = self._server, None
+            if server is not None:
+                server.close()
                 for task in self._serving:
                     task.cancel()
-                await self._server.wait_closed()
-                self._server = None
+                await asyncio.gather(*self._serving, return_exceptions=True)
+                await server.wait_closed()
 
     async def check(self) -> None:
         """That this machine can listen there; raises ``Unavailable``."""

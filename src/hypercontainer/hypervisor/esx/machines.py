@@ -36,6 +36,8 @@ class Making:
 def create(live: Live, journal: Journal, making: Making) -> Machine:
     """A machine that is ready to be started."""
     where, spec = inventory.place(live), making.spec
+    if live.content.searchIndex.FindChild(where.folder, hardware.name_of(spec)) is not None:
+        raise vim.fault.DuplicateName(name=spec.name)  # which a host, and the simulator, would not mind
     marks = {OWNER: journal.owner, ID: spec.id}
     nics = [backing(live, nic) for nic in spec.nics]
     config = hardware.machine(spec, making.uuid, marks, where.datastore_name, making.lines, nics)

@@ -190,15 +190,22 @@ def _log_in(settings: Settings) -> Live:
         httpConnectionTimeout=REQUEST_S,
         poolSize=THREADS,
     )
-    live = Live(settings, stub, context)
-    about = live.content.about
+    try:
+        return _logged_in(Live(settings, stub, context))
+    except BaseException:
+        stub.DropConnections()
+        raise
+
+
+def _logged_in(live: Live) -> Live:
+    settings, about = live.settings, live.content.about
     said = tuple(int(part) for part in about.apiVersion.split(".")[:2] if part.isdecimal())
+    if about.apiType not in ("VirtualCenter", "HostAgent"):
+        raise Unavailable(f"{settings.where} is no vCenter and no ESXi host: {about.apiType}")
     if said < OLDEST:
         raise NotSupported(
             f"{settings.where} speaks version {about.apiVersion} of its API",
             hint="vSphere 6.5 or a later one",
         )
     live.content.sessionManager.Login(settings.user, settings.password(), None)
-    if about.apiType not in ("VirtualCenter", "HostAgent"):
-        raise Unavailable(f"{settings.where} is no vCenter and no ESXi host: {about.apiType}")
     return live

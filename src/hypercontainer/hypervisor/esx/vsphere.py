@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hypercontainer.errors import HyperError, HypervisorError, LaunchError, NotSupported, Unavailable
 from hypercontainer.hypervisor.console import ConsoleRing
 from hypercontainer.hypervisor.driver import Check, ExitReason, VMRecord
@@ -82,11 +84,13 @@ class VSphere:
         await asyncio.to_thread(write_iso, spec, iso)
         what = f"launching VM {spec.name}"
         await self.session.run(what, self._sweep)
-        await asyncio.to_thread(self._journal.begin, uuid, Entry(str(run.path), tuple(keys.values())))
+        entry = Entry(str(run.path), tuple(keys.values()))
+        await asyncio.to_thread(self._journal.write, uuid, entry)
         undo.push_async_callback(self._undo, uuid)
         making = partial(self._make, spec, uuid, lines, iso, read, keys)
         machine = await self.session.run(what, making, timeout_s=TRANSFER_S)
         iso.unlink()
+        await asyncio.to_thread(self._journal.write, uuid, msgspec.structs.replace(entry, started=True))
         await self.session.run(what, lambda live: machines.start(live, machine))
         return await self._held(record, ring, services)
 
@@ -209,8 +213,7 @@ class VSphere:
 
         def finish(live: Live) -> None:
             found = machines.whole(live, uuid, owner, lambda machine: machines.finished(live, machine, disks))
-            if found:
-                self._journal.end(uuid)
+            self._journal.end(uuid, gone=not found)
 
         try:
             await self.session.run(f"removing VM {record.name}", finish, timeout_s=TRANSFER_S)
@@ -265,6 +268,10 @@ class VSphere:
             return [*checks, Check(name, False, error.message, error.hint or "")]
 
     async def close(self) -> None:
+        """VMs go on."""
+        if self._watch is not None:
+            await asyncio.to_thread(self._watch.close)
+        await self._concentrator.close()
         await asyncio.to_thread(self.session.close)
 
 

@@ -81,10 +81,18 @@ class Watch:
             if followed is not None and followed.filter is not None:
                 with contextlib.suppress(Exception):
                     followed.filter.Destroy()
-            if self._followed or self._thread is None:
+            if self._followed:
                 return
+        self.close()
+
+    def close(self) -> None:
+        """Blocks."""
+        with self._lock:
             thread, self._thread = self._thread, None
+            self._followed.clear()
         self._stop.set()
+        if thread is None:
+            return
         for _ in range(WAIT_S):  # a request that begins just now is not cancelled by this
             with contextlib.suppress(Exception):
                 self._collector.CancelWaitForUpdates()
@@ -111,25 +119,22 @@ class Watch:
         stub = live.waiting()
         try:
             self._collector = live.content.propertyCollector.CreatePropertyCollector()
+            waiting = vmodl.query.PropertyCollector(self._collector._moId, stub)
+            version = self._next(waiting, "", 0)  # the simulator collects nothing before it was asked once
             with self._lock:
                 for uuid, followed in self._followed.items():
                     followed.ref = followed.filter = None
                     self._look(live, uuid, followed)
-            waiting = vmodl.query.PropertyCollector(self._collector._moId, stub)
-            version = ""
             while not stop.is_set():
-                options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=self._patience())
-                found = waiting.WaitForUpdatesEx(version, options)
+                version = self._next(waiting, version, self._patience())
                 self._failures = 0
-                version = found.version if found else version
                 with self._lock:
-                    for each in found.filterSet if found else ():
-                        for update in each.objectSet:
-                            self._heard(update)
                     self._look_again(live)
         except vim.fault.NotAuthenticated:
             self._session.drop(live)
-            raise
+            if self._failures:
+                raise
+            self._failures = 1
         finally:
             with self._lock:
                 collector, self._collector = self._collector, None
@@ -138,6 +143,19 @@ class Watch:
                 with contextlib.suppress(Exception):
                     collector.Destroy()
 
+    def _next(self, waiting: Any, version: str, seconds: int) -> str:
+        """What happens within so long, and the version that it makes."""
+        found = waiting.WaitForUpdatesEx(
+            version, vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds)
+        )
+        if found is None:
+            return version
+        with self._lock:
+            for each in found.filterSet:
+                for update in each.objectSet:
+                    self._heard(update)
+        return str(found.version)
+
     def _look(self, live: Live, uuid: str, followed: _Followed) -> None:
         """Where it is now, and how it is."""
         try:
@@ -145,9 +163,8 @@ class Watch:
             if machine is not None:
                 followed.ref = machine.ref
                 followed.filter = watch(self._collector, machine.ref, (_POWER,))
-                machine = inventory.look(
-                    live, machine.ref, self._owner
-                )  # what has happened before there was a filter
+                # What has happened before there was a filter.
+                machine = inventory.look(live, machine.ref, self._owner)
         except (Gone, vmodl.fault.ManagedObjectNotFound):
             machine = None
         if machine is None:
@@ -161,9 +178,7 @@ class Watch:
             if followed.ref is None or followed.ref._moId != update.obj._moId:
                 continue
             if update.kind == "leave" or update.missingSet:
-                followed.missed_at = (
-                    time.monotonic() - self._lost_s
-                )  # the server knows, and nothing is to come
+                followed.missed_at = time.monotonic() - self._lost_s  # the server is there, and knows
             for change in update.changeSet:
                 if change.name == _POWER and change.val is not None:
                     followed.tell(State(str(change.val)))
