@@ -71,7 +71,7 @@ class World:
             name=name,
             run_dir=self.folder / "run" / name,
             kernel=self.image().extents[0][0],
-            initrd=None,
+            initrd=self.image().extents[0][0],
             kernel_args=("quiet",),
             memory_mib=64,
             vcpus=2,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hypercontainer.hypervisor.esx.vsphere import VSphere
 
 # Of the guest's: its first serial port is the console, its second the agent's line.
-CONSOLE, LINE = "ttyS0", "ttyS1"
+CONSOLE, LINE = "ttyS0", "serial:/dev/ttyS1"
 
 
 class EsxDriver:

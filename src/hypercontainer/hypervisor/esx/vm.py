@@ -17,6 +17,7 @@ from hypercontainer.hypervisor.esx import events, machines
 from hypercontainer.hypervisor.esx.faults import Unreachable
 from hypercontainer.hypervisor.esx.lines import Service
 from hypercontainer.hypervisor.esx.watch import State
+from hypercontainer.hypervisor.line_pipe import LinePipe
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.spec import DiskSpec, Nic
@@ -45,6 +46,7 @@ class EsxVM:
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._killed = False
+        self._line: LinePipe | None = None
         self._cpu = events.CpuTime()
         self._agent = AgentPort(self._reach_agent)
         self._ending = Ending(record, self._supervise())
@@ -68,7 +70,14 @@ class EsxVM:
     async def _reach_agent(self) -> Pair:
         if self._ending.over:
             raise HypervisorError(f"VM {self.record.id} has ended")
-        return await self._services[1].open()
+        await self._unline()
+        self._line, reader, writer = await LinePipe.open(*await self._services[1].open())
+        return reader, writer
+
+    async def _unline(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
 
     def keep_agent(self, pair: Pair) -> None:
         self._agent.keep(pair)
@@ -162,6 +171,7 @@ class EsxVM:
 
     async def _let_go(self) -> None:
         self._agent.part()
+        await self._unline()
         await self._sphere.let_go(self.uuid, self._services)
         self._ring.close()
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from hypercontainer.errors import HyperError, HypervisorError, LaunchError, NotSupported, Unavailable
+from hypercontainer.hypervisor import boot_iso
 from hypercontainer.hypervisor.console import ConsoleRing
 from hypercontainer.hypervisor.driver import Check, ExitReason, VMRecord
 from hypercontainer.hypervisor.esx import doctor, events, hardware, inventory, machines
@@ -309,7 +310,12 @@ def places(spec: VMSpec) -> str:
 
 def write_iso(spec: VMSpec, path: Path) -> None:
     """A disc that boots it.  Blocks."""
-    path.write_bytes(b"TODO")
+    if spec.initrd is None:
+        raise NotSupported(f"VM {spec.name}: a VM of vSphere boots with an initrd")
+    words = places(spec)
+    boot_iso.write(
+        path, spec.kernel, spec.initrd, (*spec.kernel_args, *([words] if words else [])), boot_iso.Loader()
+    )
 
 
 def image_key(disk: DiskSpec) -> str:
