@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from hypercontainer.contract.devices import VMWARE
 from hypercontainer.errors import HyperError, NotSupported, Unavailable
-from hypercontainer.hypervisor.driver import VM, Capabilities, Check, Limits, Verdict, VMRecord
+from hypercontainer.hypervisor.driver import VM, Capabilities, Check, Verdict, VMRecord
 from hypercontainer.hypervisor.esx.settings import Settings
 from hypercontainer.hypervisor.launching import Launches
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.spec import EXISTING, Accelerator, VMSpec
+from hypercontainer.hypervisor.spec import EXISTING, Accelerator, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec
 from hypercontainer.linux.architectures import AMD64
 

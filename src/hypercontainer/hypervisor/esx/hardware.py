@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyVmomi import vim
 
@@ -19,7 +20,7 @@ SCSI = 1000  # of the controller, once it is there
 OWN_UNIT = 7  # on its bus, the controller's
 UNITS = 64 - 1
 CONSOLE, AGENT = "console", "agent"
-Change = vim.vm.device.VirtualDeviceSpec
+_Change: Any = vim.vm.device.VirtualDeviceSpec
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def holder(
     )
 
 
-def new_disk(place: int, disk: DiskSpec, controller: int) -> Change:
+def new_disk(place: int, disk: DiskSpec, controller: int) -> Any:
     """Of a file of its own, in the machine's directory."""
     backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
         fileName="", diskMode="persistent", thinProvisioned=True
@@ -115,7 +116,7 @@ def new_disk(place: int, disk: DiskSpec, controller: int) -> Change:
     return _disk(place, capacity_of(size_of(disk)), controller, backing)
 
 
-def child(place: int, parent: str, size_bytes: int, controller: int) -> Change:
+def child(place: int, parent: str, size_bytes: int, controller: int) -> Any:
     """What is written goes into a file of the machine's own: the parent is read by any number of machines."""
     backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
         fileName="",
@@ -126,14 +127,14 @@ def child(place: int, parent: str, size_bytes: int, controller: int) -> Change:
     return _disk(place, capacity_of(size_bytes), controller, backing)
 
 
-def new_nic(mac: str, backing: object) -> Change:
+def new_nic(mac: str, backing: object) -> Any:
     return _add(_nic(_NIC, mac, backing))
 
 
-def removed(device: vim.vm.device.VirtualDevice, *, with_file: bool = False) -> Change:
-    operations = Change.FileOperation
-    return Change(
-        operation=Change.Operation.remove,
+def removed(device: vim.vm.device.VirtualDevice, *, with_file: bool = False) -> Any:
+    operations = _Change.FileOperation
+    return _Change(
+        operation=_Change.Operation.remove,
         device=device,
         fileOperation=operations.destroy if with_file else None,
     )
@@ -148,7 +149,7 @@ def options(said: Mapping[str, str]) -> list[vim.option.OptionValue]:
     return [vim.option.OptionValue(key=key, value=value) for key, value in said.items()]
 
 
-def _disk(place: int, capacity: int, controller: int, backing: object) -> Change:
+def _disk(place: int, capacity: int, controller: int, backing: object) -> Any:
     disk = vim.vm.device.VirtualDisk(
         key=_DISK - place,
         controllerKey=controller,
@@ -158,7 +159,7 @@ def _disk(place: int, capacity: int, controller: int, backing: object) -> Change
         backing=backing,
     )
     change = _add(disk)
-    change.fileOperation = Change.FileOperation.create
+    change.fileOperation = _Change.FileOperation.create
     return change
 
 
@@ -185,5 +186,5 @@ def _connected() -> vim.vm.device.VirtualDevice.ConnectInfo:
     )
 
 
-def _add(device: vim.vm.device.VirtualDevice) -> Change:
-    return Change(operation=Change.Operation.add, device=device)
+def _add(device: vim.vm.device.VirtualDevice) -> Any:
+    return _Change(operation=_Change.Operation.add, device=device)

@@ -100,10 +100,6 @@ class Live:
         self.content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
         self.memo: dict[str, Any] = {}  # what was found out in this session
 
-    @property
-    def is_vcenter(self) -> bool:
-        return bool(self.content.about.apiType == "VirtualCenter")
-
     def waiting(self) -> SoapStubAdapter:
         """The same session, for a request that waits long."""
         stub = self._another(REQUEST_S * 3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HyperError, HypervisorError, NotSupported
@@ -15,7 +15,9 @@ from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.esx import events, machines
 from hypercontainer.hypervisor.esx.faults import Unreachable
+from hypercontainer.hypervisor.esx.inventory import Machine
 from hypercontainer.hypervisor.esx.lines import Service
+from hypercontainer.hypervisor.esx.session import Live, Session
 from hypercontainer.hypervisor.esx.watch import State
 from hypercontainer.hypervisor.line_pipe import LinePipe
 from hypercontainer.hypervisor.run_dir import RunDir
@@ -24,17 +26,36 @@ from hypercontainer.hypervisor.spec import DiskSpec, Nic
 from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.text import printable
 
-if TYPE_CHECKING:
-    from hypercontainer.hypervisor.esx.vsphere import VSphere
-
 log = logging.getLogger(__name__)
+
+
+class Sphere(Protocol):
+    """What a VM needs of the vSphere that it is in; ``vsphere`` has it."""
+
+    session: Session
+
+    async def with_machine(self, what: str, uuid: str, work: Callable[[Live, Machine], None]) -> bool:
+        """False where there is none of ours any more."""
+
+    def needed(self, live: Live, uuid: str) -> Any:
+        """Blocks; ``Gone`` where it is not there any more."""
+
+    async def state(self, record: VMRecord) -> State: ...
+
+    async def why(self, record: VMRecord) -> tuple[ExitReason, str]:
+        """It ended."""
+
+    async def end(self, record: VMRecord) -> str:
+        """Ends it, takes back what it has written, removes it; what went wrong with that, or "".  ``Unreachable``."""
+
+    async def let_go(self, uuid: str, services: Sequence[Service]) -> None: ...
 
 
 class EsxVM:
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
-        self, record: VMRecord, sphere: VSphere, ring: ConsoleRing, services: tuple[Service, Service]
+        self, record: VMRecord, sphere: Sphere, ring: ConsoleRing, services: tuple[Service, Service]
     ) -> None:
         """``services``: console and agent; theirs and the ring's owner is the VM from now on."""
         self.record = record

@@ -208,7 +208,7 @@ class VSphere:
         RunDir(record.run_dir).remove()
 
     async def end(self, record: VMRecord) -> str:
-        """Ends it, takes back what it has written, removes it; what went wrong with that, or "".  ``Unreachable``."""
+        """See ``vm.Sphere``."""
         uuid, owner = record.foreign["uuid"], self._journal.owner
         disks = written_of(record)
 
@@ -233,7 +233,6 @@ class VSphere:
     # ------------------------------------------------------------------------------------- for a VM
 
     async def with_machine(self, what: str, uuid: str, work: Callable[[Live, Machine], None]) -> bool:
-        """False where there is none of ours any more."""
         owner = self._journal.owner
         return await self.session.run(
             what, lambda live: machines.whole(live, uuid, owner, partial(work, live))
