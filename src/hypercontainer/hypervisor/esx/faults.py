@@ -96,7 +96,7 @@ def _unheard(what: str, error: BaseException, settings: Settings) -> HyperError:
     """Of what is no answer of vSphere's."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unavailable(
-            f"{settings.where}: its certificate is not trusted: {error.verify_message}",
+            f"{settings.where}: its certificate is not trusted: {getattr(error, "verify_message", error)}",
             hint="ca, or thumbprint, in the configuration",
         )
     if isinstance(error, TimeoutError):
