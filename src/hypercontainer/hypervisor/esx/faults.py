@@ -95,8 +95,9 @@ def _of_hosts(what: str, error: BaseException, said: str, settings: Settings) ->
 def _unheard(what: str, error: BaseException, settings: Settings) -> HyperError:
     """Of what is no answer of vSphere's."""
     if isinstance(error, ssl.SSLCertVerificationError):
+        why = getattr(error, "verify_message", error)
         return Unavailable(
-            f"{settings.where}: its certificate is not trusted: {getattr(error, "verify_message", error)}",
+            f"{settings.where}: its certificate is not trusted: {why}",
             hint="ca, or thumbprint, in the configuration",
         )
     if isinstance(error, TimeoutError):

@@ -53,7 +53,7 @@ def machine(
             _add(_nic(_NIC - place, nic.mac, backing))
             for place, (nic, backing) in enumerate(zip(spec.nics, nics, strict=True))
         ),
-        *(new_disk(place, disk, _SCSI) for place, disk in enumerate(spec.disks) if not disk.read_only),
+        *(_new_disk(place, disk, datastore) for place, disk in enumerate(spec.disks) if not disk.read_only),
     ]
     return vim.vm.ConfigSpec(
         name=name_of(spec),
@@ -68,7 +68,7 @@ def machine(
     )
 
 
-def booted(iso: str, images: Sequence[tuple[int, str, int]], keys: Sequence[str]) -> vim.vm.ConfigSpec:
+def booted(datastore: str, iso: str, images: Sequence[tuple[int, str, int]], keys: Sequence[str]) -> Any:
     """What makes of that machine one to be started: the disc that it boots from, and ``images``: for each the place,
     the disk that it is a child of, and the bytes of that."""
     drive = vim.vm.device.VirtualCdrom(
@@ -81,7 +81,7 @@ def booted(iso: str, images: Sequence[tuple[int, str, int]], keys: Sequence[str]
     return vim.vm.ConfigSpec(
         deviceChange=[
             _add(drive),
-            *(child(place, parent, size, SCSI) for place, parent, size in images),
+            *(_child(place, parent, size, datastore) for place, parent, size in images),
         ],
         bootOptions=vim.vm.BootOptions(bootOrder=[vim.vm.BootOptions.BootableCdromDevice()]),
         extraConfig=options({READY: "1", IMAGES: " ".join(keys)}),
@@ -103,28 +103,29 @@ def holder(
         extraConfig=options(marks),
         deviceChange=[
             _add(vim.vm.device.ParaVirtualSCSIController(key=_SCSI, busNumber=0, sharedBus="noSharing")),
-            new_disk(0, disk, _SCSI),
+            _new_disk(0, disk, datastore),
         ],
     )
 
 
-def new_disk(place: int, disk: DiskSpec, controller: int) -> Any:
-    """Of a file of its own, in the machine's directory."""
+def _new_disk(place: int, disk: DiskSpec, datastore: str) -> Any:
+    """Of a file of its own, in the machine's directory and with a name that vSphere gives it."""
     backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-        fileName="", diskMode="persistent", thinProvisioned=True
+        fileName=f"[{datastore}]", diskMode="persistent", thinProvisioned=True
     )
-    return _disk(place, capacity_of(size_of(disk)), controller, backing)
+    return _disk(place, capacity_of(size_of(disk)), _SCSI, backing)
 
 
-def child(place: int, parent: str, size_bytes: int, controller: int) -> Any:
+def _child(place: int, parent: str, size_bytes: int, datastore: str) -> Any:
     """What is written goes into a file of the machine's own: the parent is read by any number of machines."""
-    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-        fileName="",
+    kind = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
+    backing = kind(
+        fileName=f"[{datastore}]",
         diskMode="persistent",
         thinProvisioned=True,
-        parent=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(fileName=parent, diskMode="persistent"),
+        parent=kind(fileName=parent, diskMode="persistent"),
     )
-    return _disk(place, capacity_of(size_bytes), controller, backing)
+    return _disk(place, capacity_of(size_bytes), SCSI, backing)
 
 
 def new_nic(mac: str, backing: object) -> Any:

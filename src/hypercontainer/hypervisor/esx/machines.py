@@ -51,7 +51,7 @@ def create(live: Live, journal: Journal, making: Making) -> Machine:
     machine = inventory.look(live, ref, journal.owner)
     with making.iso.open("rb") as file:
         transfer.put_file(live, where, iso_of(machine).partition("] ")[2], file)
-    booted = hardware.booted(iso_of(machine), making.images, making.keys)
+    booted = hardware.booted(where.datastore_name, iso_of(machine), making.images, making.keys)
     live.finish(ref.ReconfigVM_Task(booted))
     return machine
 

@@ -311,10 +311,8 @@ def write_iso(spec: VMSpec, path: Path) -> None:
     """A disc that boots it.  Blocks."""
     if spec.initrd is None:
         raise NotSupported(f"VM {spec.name}: a VM of vSphere boots with an initrd")
-    words = places(spec)
-    boot_iso.write(
-        path, spec.kernel, spec.initrd, (*spec.kernel_args, *([words] if words else [])), boot_iso.Loader()
-    )
+    words = [*spec.kernel_args, *filter(None, [places(spec)])]
+    boot_iso.write(path, boot_iso.for_loaders(spec.kernel), spec.initrd, words, boot_iso.Loader())
 
 
 def image_key(disk: DiskSpec) -> str:

@@ -16,6 +16,7 @@ pytest.importorskip("pyVmomi", reason="pyvmomi is not installed")
 
 from esx_world import Test, World
 from simulated_vsphere import Simulator
+from soak import rounds
 
 
 @pytest.fixture(params=["vpx", "esx"])
@@ -53,7 +54,7 @@ def running(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[[Test], N
     async def main(test: Test) -> None:
         world = await asyncio.to_thread(World, simulator, tmp_path)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(rounds(short=60, soak=1800)):
                 await test(world)
         finally:
             world.other.close()

@@ -27,7 +27,7 @@ LINES = Lines(
 
 
 def spec(**changes: Any) -> VMSpec:
-    usual = {
+    usual: dict[str, Any] = {
         "id": "0123456789ab",
         "name": "web/<1>&",
         "run_dir": Path("/run/x"),
@@ -65,7 +65,7 @@ def test_a_machine() -> None:
 def test_what_it_boots_from() -> None:
     compare(
         "booted.xml",
-        hardware.booted("[ds 1] web/boot.iso", [(0, "[ds 1] image/image.vmdk", 5 << 40)], ["key"]),
+        hardware.booted("ds 1", "[ds 1] web/boot.iso", [(0, "[ds 1] image/image.vmdk", 5 << 40)], ["key"]),
     )
 
 

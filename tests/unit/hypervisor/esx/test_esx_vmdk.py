@@ -74,7 +74,18 @@ def test_what_qemu_writes_is_read(tmp_path: Path) -> None:
             file.seek(place * GRAIN)
             file.write(rng.randbytes(GRAIN))
     made = tmp_path / "disk.vmdk"
-    convert = ["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, made]
+    convert: list[str | Path] = [
+        "qemu-img",
+        "convert",
+        "-f",
+        "raw",
+        "-O",
+        "vmdk",
+        "-o",
+        "subformat=streamOptimized",
+        raw,
+        made,
+    ]
     subprocess.run(convert, check=True)
     content = bytearray(2 * TABLE)
     there = made.read_bytes()
