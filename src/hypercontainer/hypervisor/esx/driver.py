@@ -6,12 +6,13 @@ What needs pyvmomi, which is an optional library, is in ``vsphere`` and below it
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypercontainer.contract.devices import VMWARE
 from hypercontainer.errors import HyperError, NotSupported, Unavailable
-from hypercontainer.hypervisor.driver import VM, Capabilities, Check, Verdict, VMRecord
+from hypercontainer.hypervisor.driver import VM, Capabilities, Check, Lan, Verdict, VMRecord
 from hypercontainer.hypervisor.esx.settings import Settings
 from hypercontainer.hypervisor.launching import Launches
 from hypercontainer.hypervisor.snapshot import Snapshot
@@ -91,6 +92,16 @@ class EsxDriver:
             return [Check("vSphere", False, error.message, error.hint or "")]
         return await sphere.diagnose()
 
+    async def lan(self) -> Lan:
+        lan = self._settings.lan
+        if lan is None or not lan.network:
+            raise Unavailable(
+                f"no network is configured for pods in {self._settings.where}",
+                hint=f"network, subnet and gateway in [hypervisor.{self.name}]",
+            )
+        await self._sphere.check_network(lan.network)
+        return lan
+
     def limits(
         self,
         memory_mib: int,
@@ -108,7 +119,8 @@ class EsxDriver:
         return await self._launches.run(self._sphere.launch(spec), spec.id)
 
     async def fingerprint(self, spec: VMSpec) -> str:
-        raise _unsaved(spec)
+        plain = replace(spec.as_seen(), id="", name="", run_dir=Path(), owner_uid=None, limits=None)
+        return repr(plain)
 
     async def launch_to_save(self, spec: VMSpec) -> VM:
         raise _unsaved(spec)

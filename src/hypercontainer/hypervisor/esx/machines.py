@@ -13,7 +13,7 @@ from pyVmomi import vim, vmodl
 from hypercontainer.errors import Conflict, HypervisorError, NotFound, NotSupported
 from hypercontainer.hypervisor.esx import hardware, inventory, transfer
 from hypercontainer.hypervisor.esx.faults import Gone
-from hypercontainer.hypervisor.esx.inventory import ID, OWNER, READY, Machine
+from hypercontainer.hypervisor.esx.inventory import ID, OWNER, READY, Machine, Place
 from hypercontainer.hypervisor.esx.journal import Journal
 from hypercontainer.hypervisor.esx.session import Live, properties
 from hypercontainer.hypervisor.spec import DiskSpec, Existing, Nic, VMSpec
@@ -36,11 +36,10 @@ class Making:
 def create(live: Live, journal: Journal, making: Making) -> Machine:
     """A machine that is ready to be started."""
     where, spec = inventory.place(live), making.spec
-    if live.content.searchIndex.FindChild(where.folder, hardware.name_of(spec)) is not None:
-        raise vim.fault.DuplicateName(name=spec.name)  # which a host, and the simulator, would not mind
     marks = {OWNER: journal.owner, ID: spec.id}
     nics = [backing(live, nic) for nic in spec.nics]
     config = hardware.machine(spec, making.uuid, marks, where.datastore_name, making.lines, nics)
+    config.name = _free_name(live, journal, where, spec)
     written = [disk for disk in spec.disks if not disk.read_only]
     if written:
         with contextlib.ExitStack() as stack:
@@ -54,6 +53,20 @@ def create(live: Live, journal: Journal, making: Making) -> Machine:
     booted = hardware.booted(where.datastore_name, iso_of(machine), making.images, making.keys)
     live.finish(ref.ReconfigVM_Task(booted))
     return machine
+
+
+def _free_name(live: Live, journal: Journal, where: Place, spec: VMSpec) -> str:
+    """That of the VM, or one besides where another one of ours has that.  Nobody else's is taken a second time, which
+    a host, and the simulator, would not mind."""
+    name = hardware.name_of(spec)
+    there = live.content.searchIndex.FindChild(where.folder, name)
+    if there is None:
+        return name
+    try:
+        inventory.look(live, there, journal.owner)
+    except Gone:
+        raise vim.fault.DuplicateName(name=spec.name) from None
+    return f"{name[: hardware.MAX_NAME - 14]}-{spec.id[:12]}"
 
 
 def iso_of(machine: Machine) -> str:
@@ -118,14 +131,14 @@ def power_off(live: Live, machine: Machine) -> None:
             live.finish(machine.ref.PowerOffVM_Task())
 
 
-def give_back(live: Live, machine: Machine, disks: Sequence[DiskSpec]) -> None:
+def give_back(live: Live, machine: Machine, disks: Sequence[DiskSpec], folder: Path) -> None:
     """What the machine, which is off, has written to these disks, into their files here."""
     devices = properties(live, machine.ref, "config.hardware.device")["config.hardware.device"]
     read = [device for device in devices if _is_child(device)]
     if read:
         changes = [hardware.removed(device, with_file=True) for device in read]
         live.finish(machine.ref.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=changes)))
-    transfer.give_out(live, machine.ref, disks)
+    transfer.give_out(live, machine.ref, disks, folder)
 
 
 def _is_child(device: Any) -> bool:
@@ -143,11 +156,11 @@ def remove(live: Live, machine: Machine) -> None:
     live.finish(machine.ref.Destroy_Task())
 
 
-def finished(live: Live, machine: Machine, disks: Sequence[DiskSpec]) -> None:
+def finished(live: Live, machine: Machine, disks: Sequence[DiskSpec], folder: Path) -> None:
     """Ends it, takes what it has written, removes it."""
     power_off(live, machine)
     if disks and machine.said.get(READY):
-        give_back(live, machine, disks)
+        give_back(live, machine, disks, folder)
     remove(live, machine)
 
 

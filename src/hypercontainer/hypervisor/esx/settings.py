@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercontainer.errors import InvalidArgument
+from hypercontainer.hypervisor.driver import Lan
 from hypercontainer.hypervisor.kinds import Reading
 
 LINE_PORT = 13370  # where concentrators of serial ports are by custom
@@ -24,7 +25,7 @@ class Settings:
     "" for ``datacenter``, ``cluster`` (or a host by its name) and ``datastore`` is the only one there is; for ``pool``
     the root's, for ``folder`` the datacenter's.  ``line_host``: this machine, as the hosts reach it; ``line_address``:
     where it listens.  ``line_pin``: whether the hosts are told its certificate's thumbprint.  ``images``: how many
-    images are kept that no VM uses.
+    images are kept that no VM uses.  ``lan``: the port group that pods are in.
     """
 
     host: str
@@ -46,6 +47,7 @@ class Settings:
     line_certificate: Path | None = None
     line_key: Path | None = None
     images: int = 8
+    lan: Lan | None = None
 
     @property
     def where(self) -> str:
@@ -91,6 +93,7 @@ def take(table: Mapping[str, object]) -> Settings:
         line_certificate=read.path("line_certificate"),
         line_key=read.path("line_key"),
         images=read.whole("images", 8, 0, 1000),
+        lan=read.lan(),
     )
     read.done()
     if sum(map(bool, (settings.ca, settings.thumbprint, settings.insecure))) > 1:

@@ -48,19 +48,18 @@ def put_file(live: Live, place: Place, path: str, source: IO[bytes]) -> None:
 
 def packed(disk: DiskSpec, folder: Path) -> IO[bytes]:
     """A disk as a stream, in a file without a name.  Raises ``OSError``, and what ``open_extents`` does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    stream = spool(folder)
     try:
         with contextlib.ExitStack() as stack:
             sizes = [size for _, size in disk.extents]
             files = [*zip(open_extents(disk, stack), sizes, strict=True)]
             for piece in vmdk.write(vmdk.capacity_of(sum(sizes)), grains(files)):
-                spool.write(piece)
-        spool.seek(0)
+                stream.write(piece)
+        stream.seek(0)
     except BaseException:
-        spool.close()
+        stream.close()
         raise
-    return spool
+    return stream
 
 
 def grains(files: Sequence[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
@@ -112,38 +111,55 @@ def take_in(live: Live, place: Place, config: Any, streams: Sequence[IO[bytes]])
         return lease.info.entity
 
 
-def give_out(live: Live, machine: Any, disks: Sequence[DiskSpec]) -> None:
-    """Writes what the machine's disks have, in order, into the files that they are of."""
+def give_out(live: Live, machine: Any, disks: Sequence[DiskSpec], folder: Path) -> None:
+    """Writes what the machine's disks have, in order, into the files that they are of.
+
+    A file is written when the whole disk is in ``folder``, under no name.  While one is, it is neither as it was nor as
+    it will be; the machine is still there then, for who comes after a process that was killed.
+    """
     lease = machine.ExportVm()
-    with _leased(live, lease) as urls:
+    with contextlib.ExitStack() as spools, _leased(live, lease) as urls:
         if len(urls) != len(disks):
             raise HypervisorError(
                 f"{live.settings.where} has {len(urls)} disks of a machine, not {len(disks)}"
             )
-        for url, disk in zip(urls, disks, strict=True):
-            with _to(live, url) as (connection, target):
-                connection.request("GET", target)
-                answer = connection.getresponse()
-                if answer.status != 200:
-                    raise of_answer("reading a disk", answer.status, live.settings)
-                _replace(disk, _taking(answer, _progress(lease)))
+        streams = [_fetched(live, url, spools.enter_context(spool(folder)), _progress(lease)) for url in urls]
+        for stream in streams:
+            for _ in vmdk.read(stream.read):
+                pass
+            stream.seek(0)
+        for stream, disk in zip(streams, disks, strict=True):
+            _write_back(disk, stream.read)
 
 
-def _replace(disk: DiskSpec, take: Callable[[int], bytes]) -> None:
-    """The disk's file, whole or not at all."""
+def spool(folder: Path) -> IO[bytes]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
+
+
+def _fetched(live: Live, url: Any, into: IO[bytes], told: Callable[[], None]) -> IO[bytes]:
+    with _to(live, url) as (connection, target):
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise of_answer("reading a disk", answer.status, live.settings)
+        while piece := answer.read(_CHUNK):
+            into.write(piece)
+            told()
+    into.seek(0)
+    return into
+
+
+def _write_back(disk: DiskSpec, take: Callable[[int], bytes]) -> None:
     (path, size) = disk.extents[0]
-    new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        as_it_was = path.stat()
-        os.fchmod(file.fileno(), as_it_was.st_mode & 0o7777)
-        os.fchown(file.fileno(), as_it_was.st_uid, as_it_was.st_gid)
+    with path.open("r+b") as file:
+        file.truncate(0)  # what is not written is a hole
+        file.truncate(size)
         for offset, data in vmdk.read(take):
             fits = data[: max(0, size - offset)]
             if fits.strip(b"\0"):
                 os.pwrite(file.fileno(), fits, offset)
-        file.truncate(size)
         os.fsync(file.fileno())
-    new.replace(path)
 
 
 @contextlib.contextmanager
@@ -228,11 +244,3 @@ def _progress(lease: Any) -> Callable[[], None]:
             last = time.monotonic()
 
     return told
-
-
-def _taking(answer: http.client.HTTPResponse, told: Callable[[], None]) -> Callable[[int], bytes]:
-    def take(size: int) -> bytes:
-        told()
-        return answer.read(size)
-
-    return take

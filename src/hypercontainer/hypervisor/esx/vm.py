@@ -89,8 +89,7 @@ class EsxVM:
         return await self._agent.connect()
 
     async def _reach_agent(self) -> Pair:
-        if self._ending.over:
-            raise HypervisorError(f"VM {self.record.id} has ended")
+        self._check_held()
         await self._unline()
         self._line, reader, writer = await LinePipe.open(*await self._services[1].open())
         return reader, writer
@@ -113,12 +112,18 @@ class EsxVM:
         await self._do("resuming", machines.start)
 
     async def _do(self, what: str, work: Callable[..., None]) -> None:
+        self._check_held()
         sphere = self._sphere
         what = f"{what} VM {self.record.name}"
         if not await sphere.with_machine(what, self.uuid, lambda live, machine: work(live, machine)):
             raise HypervisorError(f"{what}: it is not there any more")
 
+    def _check_held(self) -> None:
+        if self._ending.over:
+            raise HypervisorError(f"VM {self.record.id} has ended, or this process has let go of it")
+
     async def paused(self) -> bool:
+        self._check_held()
         try:
             return await self._sphere.state(self.record) is State.SUSPENDED
         except Unreachable:
@@ -182,6 +187,7 @@ class EsxVM:
         return printable(self._ring.tail(max_bytes))
 
     async def stats(self) -> VMStats:
+        self._check_held()
         sphere, what = self._sphere, f"VM {self.record.name}"
         used = await sphere.session.run(what, lambda live: events.usage(live, sphere.needed(live, self.uuid)))
         return VMStats(self._cpu.at(time.monotonic(), used.cpus, used.uptime_s), used.memory_bytes)

@@ -16,7 +16,15 @@ from typing import Any
 
 import msgspec
 
-from hypercontainer.errors import HyperError, HypervisorError, LaunchError, NotSupported, Unavailable
+from hypercontainer.errors import (
+    HyperError,
+    HypervisorError,
+    InvalidArgument,
+    LaunchError,
+    NotFound,
+    NotSupported,
+    Unavailable,
+)
 from hypercontainer.hypervisor import boot_iso
 from hypercontainer.hypervisor.console import ConsoleRing
 from hypercontainer.hypervisor.driver import Check, ExitReason, VMRecord
@@ -61,7 +69,7 @@ class VSphere:
                 raise LaunchError(
                     f"VM {spec.name} cannot be started: {error.filename}: {error.strerror}"
                 ) from error
-            except Unavailable as error:
+            except (Unavailable, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name}: {error.message}", hint=error.hint) from error
             undo.pop_all()
         return vm
@@ -213,7 +221,12 @@ class VSphere:
         disks = written_of(record)
 
         def finish(live: Live) -> None:
-            found = machines.whole(live, uuid, owner, lambda machine: machines.finished(live, machine, disks))
+            found = machines.whole(
+                live,
+                uuid,
+                owner,
+                lambda machine: machines.finished(live, machine, disks, self._journal.spool),
+            )
             self._journal.end(uuid, gone=not found)
 
         try:
@@ -257,6 +270,13 @@ class VSphere:
 
     async def introduced(self) -> str:
         return await self.session.run("looking", doctor.introduced)
+
+    async def check_network(self, name: str) -> None:
+        """Raises ``Unavailable`` where there is none of this name."""
+        try:
+            await self.session.run("looking for a network", lambda live: inventory.network(live, name))
+        except NotFound as error:
+            raise Unavailable(error.message, hint=error.hint) from error
 
     async def diagnose(self) -> list[Check]:
         checks = await asyncio.to_thread(doctor.diagnose, self.session)
