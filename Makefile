@@ -71,6 +71,7 @@ clean: ## what was built here (not the caches outside)
 setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh docker
+	@$(BIN)/python tools/vcsim.py >/dev/null || echo "setup: the tests go without the vSphere simulator"
 	@$(MAKE) --no-print-directory $(OTHERS:%=guest-%)
 	@tools/setup.sh kernel $(OTHERS)
 	@$(MAKE) --no-print-directory kernel FLAVOUR="pc wide"
