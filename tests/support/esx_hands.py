@@ -42,6 +42,11 @@ class Disk:
         self.raw = folder / f"unit{self.unit}.raw"
         subprocess.run(["qemu-img", "convert", "-f", "vmdk", "-O", "raw", self._stream, self.raw], check=True)
 
+    @property
+    def arguments(self) -> list[str]:
+        drive = f"if=none,id=d{self.unit},format=raw,file={self.raw}"
+        return ["-drive", drive, "-device", f"scsi-hd,bus=scsi.0,scsi-id={self.unit},drive=d{self.unit}"]
+
     def give_back(self) -> None:
         """As an export has it."""
         if not self._own:
@@ -72,6 +77,11 @@ def _lead(port: Port, chip: socket.socket) -> list[threading.Thread]:
     return threads
 
 
+def _asked(backing: Any, certificate: Path) -> Port:
+    host, port = backing.proxyURI.partition("//")[2].partition("#")[0].split(":")
+    return Port((host, int(port)), certificate, backing.serviceURI)
+
+
 @contextlib.asynccontextmanager
 async def run_by_hand(
     machine: Any, datastore: Path, folder: Path, certificate: Path
@@ -88,24 +98,16 @@ async def run_by_hand(
     ]
     argv = [*QEMU, "-m", str(config.hardware.memoryMB), "-boot", "d", "-cdrom", str(disc)]
     for disk in disks:
-        argv += ["-drive", f"if=none,id=d{disk.unit},format=raw,file={disk.raw}"]
-        argv += ["-device", f"scsi-hd,bus=scsi.0,scsi-id={disk.unit},drive=d{disk.unit}"]
+        argv += disk.arguments
     with contextlib.ExitStack() as stack:
         threads, theirs = [], []
         for each in (each for each in devices if isinstance(each, kinds.VirtualSerialPort)):
-            host, number = each.backing.proxyURI.partition("//")[2].partition("#")[0].split(":")
-            port = await asyncio.to_thread(Port, (host, int(number)), certificate, each.backing.serviceURI)
+            port = await asyncio.to_thread(_asked, each.backing, certificate)
             stack.callback(port.close)
-            ours, chip = socket.socketpair()
-            for end in (ours, chip):
-                stack.callback(end.close)
+            ours, chip = (stack.enter_context(end) for end in socket.socketpair())
             theirs.append(chip)
-            argv += [
-                "-chardev",
-                f"socket,id=s{chip.fileno()},fd={chip.fileno()}",
-                "-serial",
-                f"chardev:s{chip.fileno()}",
-            ]
+            name = f"s{chip.fileno()}"
+            argv += ["-chardev", f"socket,id={name},fd={chip.fileno()}", "-serial", f"chardev:{name}"]
             threads += _lead(port, ours)
         qemu = await asyncio.create_subprocess_exec(*argv, pass_fds=[chip.fileno() for chip in theirs])
         for chip in theirs:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class EsxHarness(Harness):
             machines = session.call("looking", _machines)
             for name, machine in machines.items():
                 if name.startswith("hyper-image-"):
-                    session.call("removing", lambda live, machine=machine: _removed(live, machine))
+                    session.call("removing", partial(_removed, machine=machine))
         finally:
             session.close()
         files = [name for name in self._simulator.files() if not name.startswith("hyper-image-")]

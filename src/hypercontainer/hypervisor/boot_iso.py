@@ -67,7 +67,8 @@ def for_loaders(kernel: Path) -> Path:
     beside = kernel.with_name(BZIMAGE)
     if not beside.is_file():
         raise InvalidArgument(
-            f"kernel {kernel}: a boot loader takes a bzImage", hint="build one with `make kernel FLAVOUR=wide`"
+            f"kernel {kernel}: a boot loader takes a bzImage",
+            hint="build one with `make kernel FLAVOUR=wide`",
         )
     return beside
 

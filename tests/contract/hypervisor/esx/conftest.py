@@ -18,10 +18,7 @@ from esx_world import Test, World
 from simulated_vsphere import Simulator
 from soak import rounds
 
-
-@pytest.fixture(params=["vpx", "esx"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+KINDS = ("vpx", "esx")
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +35,10 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
         yield of
 
 
-@pytest.fixture
-def own_simulator(kind: str, tmp_path: Path) -> Iterator[Simulator]:
+@pytest.fixture(params=KINDS[: rounds(short=1, soak=2)])
+def own_simulator(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Simulator]:
     """One that may come to harm."""
-    simulator = Simulator(tmp_path, kind)
+    simulator = Simulator(tmp_path, request.param)
     yield simulator
     simulator.stop()
 
@@ -66,11 +63,20 @@ def running(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[[Test], N
     assert not [each for each in threading.enumerate() if each.name.startswith("esx")]
 
 
-@pytest.fixture
+@pytest.fixture(params=KINDS[: rounds(short=1, soak=2)])
 def run(
-    kind: str, tmp_path: Path, simulators: Callable[[str], Simulator]
+    request: pytest.FixtureRequest, tmp_path: Path, simulators: Callable[[str], Simulator]
 ) -> Iterator[Callable[[Test], None]]:
-    with running(simulators(kind), tmp_path) as one:
+    with running(simulators(request.param), tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(params=KINDS)
+def run_each(
+    request: pytest.FixtureRequest, tmp_path: Path, simulators: Callable[[str], Simulator]
+) -> Iterator[Callable[[Test], None]]:
+    """For what differs between a vCenter and a host; the rest is on both in `make soak`."""
+    with running(simulators(request.param), tmp_path) as one:
         yield one
 
 

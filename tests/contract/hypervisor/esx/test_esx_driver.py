@@ -20,7 +20,7 @@ from hypercontainer.hypervisor.spec import Accelerator, Existing, Nic
 # ------------------------------------------------------------------------------------- what is made
 
 
-def test_a_machine_is_what_was_asked_for(run: Callable[[Test], None]) -> None:
+def test_a_machine_is_what_was_asked_for(run_each: Callable[[Test], None]) -> None:
     async def test(world: World) -> None:
         spec = world.spec(
             disks=(world.image(), world.written()), nics=(Nic("02:00:00:00:00:07", Existing(NETWORK)),)
@@ -57,7 +57,7 @@ def test_a_machine_is_what_was_asked_for(run: Callable[[Test], None]) -> None:
         await vm.kill()
         world.nothing_left(images=1)
 
-    run(test)
+    run_each(test)
 
 
 def test_an_image_is_brought_there_once(run: Callable[[Test], None]) -> None:
@@ -92,7 +92,7 @@ def test_images_that_nobody_uses_are_as_many_as_was_said(run_vcenter: Callable[[
     run_vcenter(test)
 
 
-def test_what_a_guest_writes_comes_back(run: Callable[[Test], None]) -> None:
+def test_what_a_guest_writes_comes_back(run_each: Callable[[Test], None]) -> None:
     async def test(world: World) -> None:
         disk = world.written()
         vm = await world.driver.launch(world.spec(disks=(world.image(), disk)))
@@ -114,7 +114,7 @@ def test_what_a_guest_writes_comes_back(run: Callable[[Test], None]) -> None:
         assert path.stat().st_blocks * 512 < MIB
         world.nothing_left(images=1)
 
-    run(test)
+    run_each(test)
 
 
 def test_a_network_interface_comes_and_goes(run: Callable[[Test], None]) -> None:
@@ -188,7 +188,7 @@ ENDS: dict[str, tuple[Callable[[Any, Any], Any], ExitReason, str]] = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_its_end_is_told_and_why(run: Callable[[Test], None], how: str) -> None:
+def test_its_end_is_told_and_why(run_each: Callable[[Test], None], how: str) -> None:
     act, reason, words = ENDS[how]
 
     async def test(world: World) -> None:
@@ -202,7 +202,7 @@ def test_its_end_is_told_and_why(run: Callable[[Test], None], how: str) -> None:
         assert (await vm.kill()).reason is ended.reason
         world.nothing_left()
 
-    run(test)
+    run_each(test)
 
 
 def test_an_ended_session_begins_anew(run: Callable[[Test], None]) -> None:
