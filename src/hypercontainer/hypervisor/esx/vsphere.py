@@ -150,13 +150,14 @@ class VSphere:
 
     async def _held(self, record: VMRecord, ring: ConsoleRing, services: tuple[Service, Service]) -> EsxVM:
         vm = EsxVM(record, self, ring, services)
-        watch = self._watching()
+        watch, what = self._watching(), f"watching VM {record.name}"
         try:
-            await self.session.run(
-                f"watching VM {record.name}", lambda live: watch.follow(vm.uuid, vm.told, live)
-            )
+            await self.session.run(what, lambda live: watch.follow(vm.uuid, vm.told, live))
         except Unreachable:
             await asyncio.to_thread(watch.follow, vm.uuid, vm.told)
+        except BaseException:
+            await vm.close()
+            raise
         return vm
 
     async def _undo(self, uuid: str) -> None:
