@@ -72,6 +72,7 @@ setup-tests: setup
 	@tools/setup.sh packages test
 	@tools/setup.sh libvirt
 	@tools/setup.sh docker
+	@$(BIN)/python tools/vcsim.py >/dev/null || echo "setup: the tests go without the vSphere simulator"
 	@$(MAKE) --no-print-directory $(OTHERS:%=guest-%)
 	@tools/setup.sh kernel $(OTHERS)
 	@$(MAKE) --no-print-directory kernel FLAVOUR="pc wide"

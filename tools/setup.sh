@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 RUN="qemu-system-x86 libslirp-dev libglib2.0-dev pkg-config musl-tools gcc make libc6-dev linux-libc-dev busybox-static util-linux"
-TEST="buildah curl bubblewrap containernetworking-plugins podman docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables iproute2 nftables libdevmapper1.02.1 e2fsprogs dpkg-dev libpcre2-dev iperf3 qemu-system-arm qemu-system-misc qemu-system-ppc qemu-user qemu-block-extra isolinux syslinux-common nbdkit nbd-server tgt ceph-mon ceph-osd ceph-common nfs-ganesha nfs-ganesha-vfs rpcbind cryptsetup-bin libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-dev dnsmasq-base"
+TEST="buildah curl bubblewrap containernetworking-plugins podman docker-registry skopeo erofs-utils squashfs-tools apache2-utils openssl mmdebstrap tmux binutils attr acl qemu-utils iptables iproute2 nftables libdevmapper1.02.1 e2fsprogs dpkg-dev libpcre2-dev iperf3 qemu-system-arm qemu-system-misc qemu-system-ppc qemu-user qemu-block-extra isolinux syslinux-common nbdkit nbd-server tgt ceph-mon ceph-osd ceph-common nfs-ganesha nfs-ganesha-vfs rpcbind cryptsetup-bin libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-dev dnsmasq-base golang-go golang-github-vmware-govmomi-dev"
 # For the guest's init, of other architectures.
 CROSS="gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu linux-libc-dev-arm64-cross linux-libc-dev-riscv64-cross linux-libc-dev-ppc64el-cross linux-libc-dev-s390x-cross dpkg-dev"
 KERNEL_BUILD="linux-source-6.1 gcc make patch flex bison bc libelf-dev xz-utils lz4"

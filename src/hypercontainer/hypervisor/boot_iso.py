@@ -17,6 +17,8 @@ from typing import BinaryIO
 from hypercontainer.errors import InvalidArgument, Unavailable
 
 SECTOR = 2048
+BZIMAGE = "bzImage"
+_ELF = b"\x7fELF"
 _VOLUME, _BOOT_RECORD, _END, _PATHS, _PATHS_BIG, _ROOT, _CATALOG, _FILES = range(16, 24)
 _FILE_MAX = (1 << 32) - 1
 _ARGUMENTS_MAX = 2047  # the kernel's COMMAND_LINE_SIZE, without its end
@@ -52,6 +54,23 @@ class _File:
 
     def open(self) -> BinaryIO:
         return BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
+
+
+def for_loaders(kernel: Path) -> Path:
+    """What a boot loader takes of this kernel: itself, or of an ELF file, which it does not, the bzImage beside it.
+
+    Raises InvalidArgument, OSError.
+    """
+    with kernel.open("rb") as file:
+        if file.read(len(_ELF)) != _ELF:
+            return kernel
+    beside = kernel.with_name(BZIMAGE)
+    if not beside.is_file():
+        raise InvalidArgument(
+            f"kernel {kernel}: a boot loader takes a bzImage",
+            hint="build one with `make kernel FLAVOUR=wide`",
+        )
+    return beside
 
 
 def write(out: Path, bzimage: Path, initrd: Path, arguments: Sequence[str], loader: Loader) -> None:

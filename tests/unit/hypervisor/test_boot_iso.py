@@ -84,3 +84,14 @@ def test_without_a_boot_loader_it_is_said_where_it_is(parts: dict[str, Path], tm
     with pytest.raises(Unavailable, match="boot loader") as caught:
         boot_iso.write(tmp_path / "cd", parts["kernel"], parts["initrd"], (), Loader(tmp_path / "no"))
     assert "isolinux" in str(caught.value.hint)
+
+
+def test_a_loader_takes_what_is_beside_an_elf_file(tmp_path: Path) -> None:
+    kernel, beside = tmp_path / "vmlinux", tmp_path / "bzImage"
+    kernel.write_bytes(b"MZ")
+    assert boot_iso.for_loaders(kernel) == kernel
+    kernel.write_bytes(b"\x7fELF")
+    with pytest.raises(InvalidArgument, match="a boot loader takes a bzImage"):
+        boot_iso.for_loaders(kernel)
+    beside.touch()
+    assert boot_iso.for_loaders(kernel) == beside

@@ -1,0 +1,1 @@
+"""VMs on VMware ESX hosts, by vCenter or a host's own API."""
