@@ -19,7 +19,6 @@ import fcntl
 import gzip
 import hashlib
 import json
-import os
 import shutil
 import socket
 import stat
@@ -47,16 +46,19 @@ PACKAGES = (
     "nftables"
 ).split()
 # What is kept of the kernel's modules, and of which others depend on them.
-MODULES = "drivers/xen drivers/block drivers/virtio drivers/char drivers/md drivers/net/xen-netback net lib crypto".split()
+MODULES = "drivers/xen drivers/block drivers/virtio drivers/char drivers/md drivers/net/xen-netback".split()
+MODULES += "net lib crypto".split()
 MODULES += "fs/ext4 fs/jbd2 fs/overlayfs fs/erofs fs/9p fs/netfs fs/fscache arch/x86/crypto".split()
 MODULES += [f"drivers/net/{name}.ko" for name in "tun veth dummy".split()] + ["fs/mbcache.ko", "drivers/dax"]
-BOOT_MODULES = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk crc16 mbcache jbd2"
+BOOT_MODULES = (
+    "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk crc16 mbcache jbd2"
+)
 BOOT_MODULES += " crc32c_generic libcrc32c ext4"
 # Of the project's environment: what hyperd imports, and pytest.
 LIBRARIES = ("hypercontainer", "pytest", "pytest-timeout", "hypothesis")
 DISK_BYTES = 3 << 30
 MEMORY_MIB, DOM0_MIB, CPUS = 2560, 1024, 2
-XEN = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus=1 console=com1 com1=115200 loglvl=warning guest_loglvl=warning"
+XEN = f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus=1 console=com1 com1=115200"
 LINUX = "root=/dev/vda rw console=hvc0 panic=-1 net.ifnames=0 mitigations=off"
 CPU = "max,smap=off,smep=off,rdtscp=off"
 BOOT_S = 300.0
@@ -142,13 +144,18 @@ def prune(root: Path) -> str:
 
 def furnish(root: Path) -> None:
     """What maintainers' scripts would have made, the libraries, and our own."""
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n")
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+    )
     (root / "etc/group").write_text("root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     (root / "etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
     for link, target in (("bin/sh", "dash"), ("usr/bin/awk", "gawk")):
         if not (root / link).exists():
             (root / link).symlink_to(target)
+    for name in ("run", "lock"):
+        shutil.rmtree(root / "var" / name, ignore_errors=True)
+        (root / "var" / name).symlink_to("/run" if name == "run" else "/run/lock")
     (root / "opt/bed").mkdir(parents=True)
     run("ldconfig", "-r", root)
     site = root / "usr/lib/python3/dist-packages"
@@ -166,13 +173,17 @@ def initrd(root: Path, release: str) -> bytes:
     modules = root / "lib/modules" / release
     names = BOOT_MODULES.split()
     found = {path.name.removesuffix(".ko").replace("-", "_"): path for path in modules.rglob("*.ko")}
-    entries = [Entry(name, stat.S_IFDIR | 0o755) for name in ("bin", "bed", "dev", "proc", "sys", "modules", "root")]
+    entries = [
+        Entry(name, stat.S_IFDIR | 0o755) for name in ("bin", "bed", "dev", "proc", "sys", "modules", "root")
+    ]
     entries.append(Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)))
     entries.append(Entry("bin/busybox", stat.S_IFREG | 0o755, (root / "bin/busybox").read_bytes()))
     there = [name for name in names if name in found]  # others are built in
     entries += [Entry(f"modules/{name}.ko", stat.S_IFREG | 0o644, found[name].read_bytes()) for name in there]
     entries += [
-        Entry(f"bed/{path.name}", stat.S_IFREG | 0o755, path.read_bytes()) for path in DOM0.iterdir() if path.is_file()
+        Entry(f"bed/{path.name}", stat.S_IFREG | 0o755, path.read_bytes())
+        for path in DOM0.iterdir()
+        if path.is_file()
     ]
     init = "#!/bin/busybox sh\nB=/bin/busybox\n$B mount -t devtmpfs d /dev\n"
     init += "".join(f"$B insmod /modules/{name}.ko\n" for name in there)
@@ -218,7 +229,12 @@ class Dom0:
             *("-initrd", f"{bed / 'vmlinuz'} {LINUX},{bed / 'initrd'}"),
             *("-drive", f"file={disk},format=qcow2,if=none,id=disk,discard=unmap,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=disk"),
-            *("-device", "virtio-serial-pci", "-chardev", f"socket,id=bed,path={work / 'port'},server=on,wait=off"),
+            *(
+                "-device",
+                "virtio-serial-pci",
+                "-chardev",
+                f"socket,id=bed,path={work / 'port'},server=on,wait=off",
+            ),
             *("-device", "virtserialport,chardev=bed,name=bed"),
             *("-device", "virtio-rng-pci"),
             *("-fsdev", f"local,id=tree,path={tree},security_model=none,readonly=on"),
@@ -230,7 +246,9 @@ class Dom0:
         if resume:
             command += ["-incoming", f"exec:cat {bed / 'memory'}"]
         self._said = (work / "qemu.err").open("w+")
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said
+        )
         try:
             self._monitor = self._reached(work / "qmp")
             self._qmp = self._monitor.makefile("rw")
@@ -350,7 +368,9 @@ def boot(bed: Path, work: Path) -> None:
     machine = Dom0(bed, bed / "disk.qcow2", work, tree=work / "empty", out=work / "empty", resume=False)
     try:
         machine.until_ready()
-        machine.sh("xl info >/dev/null; python3 -c 'import pytest, msgspec, pyroute2'; sync", timeout_s=BOOT_S)
+        machine.sh(
+            "xl info >/dev/null; python3 -c 'import pytest, msgspec, pyroute2'; sync", timeout_s=BOOT_S
+        )
         machine.ask("stop")
         machine.ask("migrate", uri=f"exec:cat > {bed / 'memory'}")
         machine.until("completed", BOOT_S)

@@ -1,0 +1,198 @@
+"""One running domain of Xen, held by this process: a connection with Xen's store, the agent's line, its console.
+
+A supervising task waits for its end, asks why, destroys what Xen has kept of it, removes what is left, and resolves
+``wait`` for everybody.  ``close`` ends the task without ending the VM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.errors import HypervisorError, NotSupported, Unavailable
+from hypercontainer.hypervisor.agent_port import AgentPort, Pair
+from hypercontainer.hypervisor.console import CAPACITY_BYTES
+from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.snapshot import Snapshot
+from hypercontainer.hypervisor.spec import DiskSpec, Nic
+from hypercontainer.hypervisor.supervision import Ending
+from hypercontainer.hypervisor.xen import devices, domains, xl
+from hypercontainer.hypervisor.xen.places import XenRunDir
+from hypercontainer.hypervisor.xen.ring import Channel, Line
+from hypercontainer.hypervisor.xen.store import RELEASED, Store
+
+MIB = 1 << 20
+DESTROYED = "its domain was destroyed by somebody else\n"
+
+
+class XenVM:
+    """See ``hypercontainer.hypervisor.driver.VM``."""
+
+    def __init__(
+        self, record: VMRecord, domain: int, store: Store, listing: xl.Listing, output: Output
+    ) -> None:
+        """Owns ``store`` and ``output``."""
+        self.record = record
+        self.domain = domain
+        self._store = store
+        self._listing = listing
+        self._output = output
+        self._run = XenRunDir(record.run_dir)
+        self._line = Line()
+        self._agent = AgentPort(self._reach_agent)
+        self._killed = False
+        self._attaching = asyncio.create_task(self._attach(), name=f"line-{record.id}")
+        self._ending = Ending(record, self._supervise())
+
+    @property
+    def pid(self) -> int:
+        return 0
+
+    # ------------------------------------------------------------------------------------- the agent
+
+    async def connect_agent(self) -> Pair:
+        return await self._agent.connect()
+
+    async def _reach_agent(self) -> Pair:
+        try:
+            if self._ending.over:
+                raise OSError(None, "it has ended")
+            return await asyncio.open_unix_connection(sock=self._line.connect())
+        except OSError as error:
+            raise HypervisorError(
+                f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
+            ) from error
+
+    def keep_agent(self, pair: Pair) -> None:
+        self._agent.keep(pair)
+
+    async def _attach(self) -> None:
+        """Once the guest has offered its side of the line, which its kernel does when it starts its drivers."""
+        line = devices.line(self.domain)
+        with contextlib.suppress(HypervisorError, OSError):
+            async with self._store.watching(f"{line.front_path}/{devices.STATE}") as event:
+                offered = {devices.INITIALISED, devices.CONNECTED}
+                while await self._store.read(f"{line.front_path}/{devices.STATE}") not in offered:
+                    await event.wait()
+                    event.clear()
+            reference = await self._store.read(f"{line.front_path}/ring-ref") or ""
+            port = await self._store.read(f"{line.front_path}/port") or ""
+            if reference.isdecimal() and port.isdecimal():
+                self._line.attach(Channel(self.domain, int(reference) & 0xFFFFFFFF, int(port) & 0xFFFFFFFF))
+                await self._store.write(f"{line.back_path}/{devices.STATE}", devices.CONNECTED)
+
+    # ------------------------------------------------------------------------------------- what can be done to it
+
+    def on_stall(self, told: Callable[[bool], None]) -> None:
+        """A loop device whose file has no room fails the write."""
+
+    async def pause(self) -> None:
+        await self._told("pause")
+
+    async def resume(self) -> None:
+        await self._told("unpause")
+
+    async def _told(self, verb: str) -> None:
+        if self._ending.over:
+            raise HypervisorError(f"VM {self.record.id} has ended")
+        await xl.do(verb, str(self.domain))
+
+    async def paused(self) -> bool:
+        return (await self._found()).paused
+
+    async def stats(self) -> VMStats:
+        found = await self._found()
+        return VMStats(round(found.cpu_seconds * 1e9), found.memory_mib * MIB)
+
+    async def _found(self) -> xl.Domain:
+        found = await self._listing.find(self.record.foreign[domains.UUID])
+        if found is None:
+            raise HypervisorError(f"VM {self.record.id} has ended")
+        return found
+
+    async def attach_disk(self, disk: DiskSpec) -> None:
+        raise self._unplugged()
+
+    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
+        raise self._unplugged()
+
+    async def grow_disk(self, serial: str, size_bytes: int) -> None:
+        raise NotSupported(f"VM {self.record.name}: disks of a running VM of Xen do not grow here")
+
+    async def insert_disk(self, disk: DiskSpec) -> None:
+        raise self._unplugged()
+
+    async def eject_disk(self, serial: str) -> None:
+        raise self._unplugged()
+
+    async def attach_nic(self, nic: Nic) -> None:
+        raise self._unplugged()
+
+    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
+        raise self._unplugged()
+
+    def _unplugged(self) -> NotSupported:
+        return NotSupported(f"VM {self.record.name}: nothing is plugged into a running VM of Xen here")
+
+    async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        raise Unavailable(f"VM {self.record.name} has no network interface that is translated")
+
+    async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
+        raise Unavailable(f"VM {self.record.name} has no network interface that is translated")
+
+    async def save(self) -> Snapshot:
+        raise NotSupported(f"VM {self.record.name}: a VM of Xen is not saved here")
+
+    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
+        if (ended := self._ending.known) is not None:
+            return ended.console[-max_bytes:]
+        return self._output.console(max_bytes)
+
+    # ------------------------------------------------------------------------------------- its end
+
+    async def wait(self) -> VMExit:
+        return await self._ending.wait()
+
+    async def kill(self) -> VMExit:
+        if not self._ending.over:
+            self._killed = True
+            await domains.destroy(self.record.foreign[domains.UUID], self._listing)
+        return await self.wait()
+
+    async def close(self) -> None:
+        await self._ending.let_go()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._attaching.cancel()
+        await asyncio.wait([self._attaching])
+        self._agent.part()
+        self._line.close()
+        self._output.close()
+        await self._store.close()
+
+    async def _supervise(self) -> VMExit:
+        uuid = self.record.foreign[domains.UUID]
+        async with self._store.watching(RELEASED) as event:
+            while True:
+                await event.wait()
+                event.clear()
+                found = await self._listing.find(uuid)
+                if found is None or found.ending is not None:
+                    break
+        # A domain whose memory somebody has mapped stays.
+        self._attaching.cancel()
+        self._agent.part()
+        self._line.close()
+        reason = ExitReason.CRASH if found is None or found.ending is None else found.ending
+        stderr = DESTROYED if found is None and not self._killed else ""
+        await domains.remove(self.record, self._store, self._listing, self.domain)
+        await self._output.finish()
+        reason = ExitReason.HOST_KILL if self._killed else reason
+        ended = VMExit(None, reason, self._output.stderr() + stderr, self._output.console())
+        await self._let_go()
+        self._run.remove()
+        return ended
