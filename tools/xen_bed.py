@@ -108,7 +108,9 @@ def say(text: str) -> None:
 
 
 def run(*argv: str | Path, **others: Any) -> str:
-    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, **others)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [str(word) for word in argv], capture_output=True, text=True, **others
+    )
     if done.returncode:
         raise BedError(f"`{argv[0]}` failed: {done.stderr.strip()[-500:]}")
     return done.stdout
@@ -306,7 +308,7 @@ class Dom0:
         """(exit status, output) of a command there."""
         self._port.settimeout(timeout_s + 10)
         self._port.sendall(json.dumps({"argv": list(argv), "timeout": timeout_s}).encode() + b"\n")
-        said = []
+        said: list[str] = []
         while True:
             line = self._lines.readline()
             if not line:

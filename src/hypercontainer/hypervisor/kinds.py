@@ -25,7 +25,7 @@ from hypercontainer.linux.cgroup import Cgroups
 
 GROUP = "hypercontainer.hypervisors"
 # In this package, each in a module ``kind`` of a folder of its own.
-OURS: tuple[str, ...] = ("cloud-hypervisor", "firecracker")
+OURS: tuple[str, ...] = ("cloud-hypervisor", "firecracker", "xen")
 DRIVER = "driver"  # the key that says the kind, where that is not the name
 
 log = logging.getLogger(__name__)

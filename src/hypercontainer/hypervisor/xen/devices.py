@@ -13,7 +13,8 @@ from hypercontainer.hypervisor.xen.config import disk_name, disk_number
 
 INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = (str(number) for number in range(1, 7))
 STATE = "state"
-CONSOLE, DISK = "console", "vbd"
+PLACED = ("hotplug-status", "connected")
+CONSOLE, DISK, NIC = "console", "vbd", "vif"
 LINE_NUMBER = 1  # of the console that is the agent's; 0 is xenconsoled's
 
 
@@ -66,6 +67,18 @@ def disk(domain: int, place: int, device: tuple[int, int], *, read_only: bool) -
             "type": "phy",
             "mode": "r" if read_only else "w",
             "physical-device": f"{device[0]:x}:{device[1]:x}",
-            "hotplug-status": "connected",
+            PLACED[0]: PLACED[1],
         },
     )
+
+
+def nic(domain: int, place: int, mac: str) -> Device:
+    """The host's kernel makes an interface of it (``interface``), and waits until that is said to be where it belongs
+    (``PLACED``)."""
+    both = {"handle": str(place), "mac": mac}
+    return Device(NIC, domain, place, both, {**both, "type": "vif"})
+
+
+def interface(domain: int, place: int) -> str:
+    """Its name, as the host's kernel gives it."""
+    return f"vif{domain}.{place}"

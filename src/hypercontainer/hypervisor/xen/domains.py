@@ -11,7 +11,7 @@ from hypercontainer.hypervisor.xen.store import Store
 
 UUID = "uuid"  # of ``VMRecord.foreign``
 DOMAINS, OURS = "/local/domain", "hyper"
-KINDS = (devices.CONSOLE, devices.DISK)
+KINDS = (devices.CONSOLE, devices.DISK, devices.NIC)
 
 
 def mark(uuid: str) -> str:

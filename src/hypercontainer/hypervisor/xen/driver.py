@@ -12,24 +12,30 @@ import contextlib
 import fcntl
 import os
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from hypercontainer.contract.devices import XEN
 from hypercontainer.errors import HypervisorError, LaunchError, NotSupported, Unavailable
+from hypercontainer.hypervisor import helpers, jail, nics
 from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
-from hypercontainer.hypervisor.launching import Launches
+from hypercontainer.hypervisor.facts import FactCache
+from hypercontainer.hypervisor.launching import Launches, stdio, words
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
+from hypercontainer.hypervisor.spec import Accelerator, Existing, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec
-from hypercontainer.hypervisor.xen import blocks, devices, domains, host, xl
+from hypercontainer.hypervisor.xen import blocks, devices, domains, host, vifs, xl
 from hypercontainer.hypervisor.xen.config import CONSOLE, LINE, Mode, create_arguments, domain_name, xl_config
 from hypercontainer.hypervisor.xen.places import XenRunDir
 from hypercontainer.hypervisor.xen.store import Store
 from hypercontainer.hypervisor.xen.vm import XenVM
 from hypercontainer.linux.architectures import AMD64
+from hypercontainer.linux.process import Process
 
 CONSOLE_S = 20.0
 
@@ -39,10 +45,12 @@ class XenDriver:
 
     architecture = AMD64
 
-    def __init__(self, name: str = "xen", mode: Mode | None = None) -> None:
-        """``mode``: None is the best that the processor has."""
+    def __init__(self, name: str, facts: Path, mode: Mode | None = None) -> None:
+        """``facts`` is the file of what was found out; ``mode``: None is the best that the processor has."""
         self.name = name
+        self._facts = FactCache(facts)
         self._mode = mode
+        self._resolver = Resolver()
         self._listing = xl.Listing()
         self._launches: Launches[XenVM] = Launches()
 
@@ -59,8 +67,6 @@ class XenDriver:
             devices=XEN,
             console=CONSOLE,
             line=LINE,
-            nics=frozenset(),
-            live_ports=False,
             grows=False,
             sandbox=True,
             confinement=("a domain of Xen",),
@@ -113,22 +119,31 @@ class XenDriver:
 
     async def adopt(self, record: VMRecord) -> XenVM | None:
         await self._created(record)
-        store = await Store.open()
-        try:
-            ours, wanted = record.foreign[domains.UUID], record.id
-            domain = await domains.find(store, ours)
-            if domain is not None and await store.read(domains.mark(ours)) == wanted:
-                found = await self._listing.find(ours)
-                if found is not None and not found.gone:
-                    return await self._taken(record, domain, store, new=False)
-        except BaseException:
-            await store.close()
-            raise
-        await store.close()
+        async with contextlib.AsyncExitStack() as undo:
+            store = await Store.open()
+            undo.push_async_callback(store.close)
+            serving = [process for process in helpers.held(record) if process is not None]
+            for process in serving:
+                undo.callback(process.close)
+            domain = await self._ours(record, store)
+            if domain is not None and len(serving) == len(record.helpers):
+                vm = await self._taken(record, domain, store, serving, new=False)
+                undo.pop_all()
+                return vm
         await self.destroy(record)
         return None
 
+    async def _ours(self, record: VMRecord, store: Store) -> int | None:
+        """The record's domain, where it is one that a launch has finished."""
+        ours = record.foreign[domains.UUID]
+        domain = await domains.find(store, ours)
+        if domain is None or await store.read(domains.mark(ours)) != record.id:
+            return None
+        found = await self._listing.find(ours)
+        return domain if found is not None and not found.gone else None
+
     async def destroy(self, record: VMRecord) -> None:
+        run = XenRunDir(record.run_dir)
         await self._created(record)
         store = await Store.open()
         try:
@@ -136,7 +151,9 @@ class XenDriver:
             await domains.remove(record, store, self._listing, domain)
         finally:
             await store.close()
-        XenRunDir(record.run_dir).remove()
+        await helpers.end_all(record)
+        await asyncio.to_thread(vifs.drop_spaces, run)
+        run.remove()
 
     async def _created(self, record: VMRecord) -> None:
         """Returns once no xl is at work on it, which whoever has been killed may have left."""
@@ -149,45 +166,65 @@ class XenDriver:
                 os.close(fd)
 
     async def _launch(self, spec: VMSpec) -> XenVM:
-        run, mode = XenRunDir(spec.run_dir), self._mode or host.best()
-        record = self._record(spec, str(uuid.uuid4()))
-        store = await Store.open()
-        try:
-            run.create()
+        run, record = XenRunDir(spec.run_dir), self._record(spec, str(uuid.uuid4()))
+        async with contextlib.AsyncExitStack() as undo:
             try:
-                return await self._begun(spec, record, run, mode, store)
-            except BaseException:
-                await asyncio.shield(self.destroy(record))
-                raise
-        except OSError as error:
-            await store.close()
-            raise LaunchError(
-                f"VM {spec.name} cannot be started: {error.filename}: {error.strerror}"
-            ) from error
-        except BaseException:
-            await store.close()
-            raise
+                store = await Store.open()
+                undo.push_async_callback(store.close)
+                run.create()
+                undo.push_async_callback(self.destroy, record)
+                vm = await self._begun(spec, record, run, store, undo)
+            except OSError as error:
+                raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
+            undo.pop_all()
+        return vm
 
-    async def _begun(self, spec: VMSpec, record: VMRecord, run: XenRunDir, mode: Mode, store: Store) -> XenVM:
+    async def _begun(
+        self, spec: VMSpec, record: VMRecord, run: XenRunDir, store: Store, undo: contextlib.AsyncExitStack
+    ) -> XenVM:
+        """``undo`` gets what ends the processes beside it; whoever destroys what is in the record undoes the rest."""
         ours = record.foreign[domains.UUID]
         run.write_record(record)
-        run.config.write_text(xl_config(spec, ours, mode))
-        os.close(run.make_pipe(run.stderr))
-        disks = await asyncio.to_thread(_attached, spec)
-        await self._create(spec, run)
-        domain = await domains.find(store, ours)
-        if domain is None:
-            raise LaunchError(f"VM {spec.name} did not start: its domain is gone already")
-        for device in (devices.line(domain), *(partial_device(domain) for partial_device in disks)):
-            await domains.make(store, device)
-        vm = await self._taken(record, domain, store, new=True)
+        run.config.write_text(xl_config(spec, ours, self._mode or host.best()))
+        with contextlib.ExitStack() as fds:
+            streams = stdio(run, fds)
+            disks = await asyncio.to_thread(_attached, spec)
+            wires = await asyncio.to_thread(vifs.wires, spec, run, fds)
+            means = await jail.means(self._facts)
+            serving = await nics.serve(spec, wires, run, means, streams, fds, undo)
+            if serving:
+                boot = serving[0].process.identity.boot_id
+                record = replace(record, boot_id=boot, helpers=tuple(one.helper for one in serving))
+                run.write_record(record)
+            for one in serving:
+                one.open_gate()
+            await self._create(spec, run)
+            domain = await domains.find(store, ours)
+            if domain is None:
+                raise LaunchError(f"VM {spec.name} did not start: its domain is gone already")
+            for device in (devices.line(domain), *(disk(domain) for disk in disks)):
+                await domains.make(store, device)
+            await self._connect(spec, domain, run, store)
+        vm = await self._taken(record, domain, store, [one.process for one in serving], new=True)
         try:
+            await nics.ready(spec, run, vm.output)
             await xl.do("unpause", str(domain))
             await store.write(domains.mark(ours), spec.id)
         except BaseException:
             await vm.close()
             raise
         return vm
+
+    async def _connect(self, spec: VMSpec, domain: int, run: XenRunDir, store: Store) -> None:
+        """Its network interfaces."""
+        for place, nic in enumerate(spec.nics):
+            device = devices.nic(domain, place, nic.mac)
+            await domains.make(store, device)
+            name = devices.interface(domain, place)
+            await vifs.appeared(name)
+            await asyncio.to_thread(vifs.put, spec, run, place, name)
+            where, placed = devices.PLACED
+            await store.write(f"{device.back_path}/{where}", placed)
 
     async def _create(self, spec: VMSpec, run: XenRunDir) -> None:
         """The xl is waited for by whoever comes after a killed one: it has the lock."""
@@ -201,7 +238,9 @@ class XenDriver:
         if code:
             raise xl.refused(domain_name(spec), spec.memory_mib, code, said)
 
-    async def _taken(self, record: VMRecord, domain: int, store: Store, *, new: bool) -> XenVM:
+    async def _taken(
+        self, record: VMRecord, domain: int, store: Store, serving: Sequence[Process], *, new: bool
+    ) -> XenVM:
         run = XenRunDir(record.run_dir)
         tty = await store.until_there(f"{domains.DOMAINS}/{domain}/console/tty", CONSOLE_S)
         if tty is None:
@@ -214,7 +253,7 @@ class XenDriver:
             )
         except OSError as error:
             raise HypervisorError(f"VM {record.name}: its console cannot be read: {error}") from error
-        return XenVM(record, domain, store, self._listing, output)
+        return XenVM(record, domain, store, self._listing, output, self._resolver, serving)
 
     def _record(self, spec: VMSpec, ours: str) -> VMRecord:
         return VMRecord(
@@ -241,12 +280,12 @@ def _check_able(spec: VMSpec) -> None:
         (spec.remotes, "no disks of the network"),
         (spec.shares, "no directories of the host"),
         (spec.drives, "no drives for disks that come later"),
-        (spec.nics, "no network interfaces"),
+        ([nic for nic in spec.nics if isinstance(nic.backend, Existing)], "no networks of Xen's own"),
     ]
-    for wanted, words in lacking:
+    for wanted, what in lacking:
         if wanted:
             hint = "run it on QEMU: hypervisor qemu"
-            raise NotSupported(f"VM {spec.name}: a VM of Xen has {words} here", hint=hint)
+            raise NotSupported(f"VM {spec.name}: a VM of Xen has {what} here", hint=hint)
 
 
 def _unsaved(spec: VMSpec) -> NotSupported:

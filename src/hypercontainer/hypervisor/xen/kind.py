@@ -14,4 +14,4 @@ def make(name: str, settings: Settings, host: Host) -> Driver:
     reading = Reading(settings)
     kind = reading.one_of("type", AUTO, AUTO, *Mode)
     reading.done()
-    return XenDriver(name, None if kind == AUTO else Mode(kind))
+    return XenDriver(name, host.facts, None if kind == AUTO else Mode(kind))

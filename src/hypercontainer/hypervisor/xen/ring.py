@@ -80,7 +80,8 @@ class Channel:
             undo.callback(self.rings.release)
             self.events = os.open(_EVTCHN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             undo.callback(os.close, self.events)
-            self._port = fcntl.ioctl(self.events, _BIND_INTERDOMAIN, struct.pack("=II", domain, port))
+            peer = bytearray(struct.pack("=II", domain, port))  # of bytes alone it would give these back
+            self._port = fcntl.ioctl(self.events, _BIND_INTERDOMAIN, peer)
             self._owned = undo.pop_all()
 
     def notify(self) -> None:

@@ -134,7 +134,8 @@ class Store:
         if len(payload) > MAX_BYTES:
             raise StoreError(f"a message of {len(payload)} bytes is too long for Xen's store")
         number = next(self._numbers) & 0xFFFFFFFF
-        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
         try:
             if self._task.done():
                 raise StoreError("the connection with Xen's store is lost")

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, NotSupported, Unavailable
+from hypercontainer.errors import HypervisorError, NotSupported
+from hypercontainer.hypervisor import helpers, nics, shares
 from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.spec import DiskSpec, Nic
 from hypercontainer.hypervisor.supervision import Ending
-from hypercontainer.hypervisor.xen import devices, domains, xl
+from hypercontainer.hypervisor.xen import devices, domains, vifs, xl
 from hypercontainer.hypervisor.xen.places import XenRunDir
 from hypercontainer.hypervisor.xen.ring import Channel, Line
 from hypercontainer.hypervisor.xen.store import RELEASED, Store
+from hypercontainer.linux.process import Process
 
 MIB = 1 << 20
 DESTROYED = "its domain was destroyed by somebody else\n"
@@ -32,15 +35,25 @@ class XenVM:
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
-        self, record: VMRecord, domain: int, store: Store, listing: xl.Listing, output: Output
+        self,
+        record: VMRecord,
+        domain: int,
+        store: Store,
+        listing: xl.Listing,
+        output: Output,
+        resolver: Resolver,
+        serving: Sequence[Process] = (),
     ) -> None:
-        """Owns ``store`` and ``output``."""
+        """Owns ``store`` and ``output``; ``serving`` are the record's helpers."""
         self.record = record
         self.domain = domain
         self._store = store
         self._listing = listing
-        self._output = output
+        self.output = output
+        self._serving = [*zip(record.helpers, serving, strict=True)]
         self._run = XenRunDir(record.run_dir)
+        self._resolver = resolver
+        resolver.follow(self._run)
         self._line = Line()
         self._agent = AgentPort(self._reach_agent)
         self._killed = False
@@ -138,10 +151,10 @@ class XenVM:
         return NotSupported(f"VM {self.record.name}: nothing is plugged into a running VM of Xen here")
 
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        raise Unavailable(f"VM {self.record.name} has no network interface that is translated")
+        await nics.add_forward(self._run, port, nic)
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
-        raise Unavailable(f"VM {self.record.name} has no network interface that is translated")
+        await nics.remove_forward(self._run, port, nic)
 
     async def save(self) -> Snapshot:
         raise NotSupported(f"VM {self.record.name}: a VM of Xen is not saved here")
@@ -149,7 +162,7 @@ class XenVM:
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         if (ended := self._ending.known) is not None:
             return ended.console[-max_bytes:]
-        return self._output.console(max_bytes)
+        return self.output.console(max_bytes)
 
     # ------------------------------------------------------------------------------------- its end
 
@@ -171,28 +184,55 @@ class XenVM:
         await asyncio.wait([self._attaching])
         self._agent.part()
         self._line.close()
-        self._output.close()
+        self._resolver.leave(self._run)
+        self.output.close()
+        for _, process in self._serving:
+            process.close()
         await self._store.close()
 
     async def _supervise(self) -> VMExit:
-        uuid = self.record.foreign[domains.UUID]
-        async with self._store.watching(RELEASED) as event:
-            while True:
-                await event.wait()
-                event.clear()
-                found = await self._listing.find(uuid)
-                if found is None or found.ending is not None:
-                    break
+        found, lost = await self._over()
         # A domain whose memory somebody has mapped stays.
         self._attaching.cancel()
         self._agent.part()
         self._line.close()
-        reason = ExitReason.CRASH if found is None or found.ending is None else found.ending
-        stderr = DESTROYED if found is None and not self._killed else ""
         await domains.remove(self.record, self._store, self._listing, self.domain)
-        await self._output.finish()
-        reason = ExitReason.HOST_KILL if self._killed else reason
-        ended = VMExit(None, reason, self._output.stderr() + stderr, self._output.console())
+        await helpers.end_serving(self._serving)
+        await asyncio.to_thread(vifs.drop_spaces, self._run)
+        await self.output.finish()
+        reason = ExitReason.CRASH if found is None or found.ending is None else found.ending
+        stderr = shares.without_farewells(self.output.stderr())
+        if self._killed:
+            reason = ExitReason.HOST_KILL
+        elif lost:
+            stderr = f"{stderr}the VM was ended, since {lost}\n"
+        elif found is None:
+            stderr += DESTROYED
+        ended = VMExit(None, reason, stderr, self.output.console())
         await self._let_go()
         self._run.remove()
         return ended
+
+    async def _over(self) -> tuple[xl.Domain | None, str]:
+        """Once the domain has shut down, or is not there any more (None), or is to be ended: why that is."""
+        domain = asyncio.create_task(self._shut_down())
+        others = {asyncio.create_task(process.wait()): helper.name for helper, process in self._serving}
+        try:
+            await asyncio.wait([domain, *others], return_when=asyncio.FIRST_COMPLETED)
+            if domain.done():
+                return domain.result(), ""
+            return None, next(
+                f"the process for {name} had ended" for task, name in others.items() if task.done()
+            )
+        finally:
+            for task in (domain, *others):
+                task.cancel()
+
+    async def _shut_down(self) -> xl.Domain | None:
+        async with self._store.watching(RELEASED) as event:
+            while True:
+                await event.wait()
+                event.clear()
+                found = await self._listing.find(self.record.foreign[domains.UUID])
+                if found is None or found.ending is not None:
+                    return found

@@ -35,7 +35,9 @@ class Guest:
     def read(self) -> bytes:
         begin, end = self.index(0), self.index(1)
         self.set_index(0, end)
-        return bytes(self.page[place % IN_BYTES] for place in range(begin, begin + ((end - begin) & 0xFFFFFFFF)))
+        return bytes(
+            self.page[place % IN_BYTES] for place in range(begin, begin + ((end - begin) & 0xFFFFFFFF))
+        )
 
 
 @pytest.fixture

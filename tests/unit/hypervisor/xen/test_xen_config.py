@@ -38,7 +38,11 @@ def test_a_configuration(name: str, spec: VMSpec, mode: Mode) -> None:
 
 def test_the_store() -> None:
     said = []
-    for device in (devices.line(7), devices.disk(7, 0, (7, 17), read_only=True)):
+    for device in (
+        devices.line(7),
+        devices.disk(7, 0, (7, 17), read_only=True),
+        devices.nic(7, 1, "52:54:00:00:00:01"),
+    ):
         for path, entries in (
             (device.back_path, device.back_entries()),
             (device.front_path, device.front_entries()),
@@ -49,7 +53,7 @@ def test_the_store() -> None:
 
 
 def test_nothing_ends_a_quoted_text() -> None:
-    assert quoted('a"b\\c\'d é') == '"a\\"b\\\\c\'d é"'
+    assert quoted("a\"b\\c'd é") == '"a\\"b\\\\c\'d é"'
     for bad in ("a\nb", "a\0"):
         with pytest.raises(InvalidArgument, match="control characters"):
             quoted(bad)

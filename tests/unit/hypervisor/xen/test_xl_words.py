@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypercontainer.errors import Conflict, LaunchError
 from hypercontainer.hypervisor.driver import ExitReason
 from hypercontainer.hypervisor.xen import xl
 
 # Of Xen 4.17's `xl list -v`.
-LISTED = """\
-Name                                        ID   Mem VCPUs\tState\tTime(s)   UUID                            Reason-Code\tSecurity Label
-Domain-0                                     0  1024     1     r-----     393.6 00000000-0000-0000-0000-000000000000        -                -
-t-pv                                         1     0     0     --p---       0.0 4bf86f95-3644-4e42-8f4f-53e31a265548        -                -
-a name  9 9 with blanks                      2   256     1     ---s--      43.5 56ecdfa4-db9e-483c-923f-ee8d4c038cad        0                -
-again                                        3   256     1     ---s--       1.5 56ecdfa4-db9e-483c-923f-ee8d4c038cae        1                -
-panic                                        4   256     1     ---sc-       1.5 56ecdfa4-db9e-483c-923f-ee8d4c038caf        3                -
-(null)                                       5     0     1     --ps-d       1.5 56ecdfa4-db9e-483c-923f-ee8d4c038cb0        3                -
-Xen said nothing of this
-"""
+LISTED = (Path(__file__).parents[3] / "golden/xen/list.txt").read_text()
 
 
 def test_a_list() -> None:
