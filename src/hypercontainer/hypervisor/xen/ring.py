@@ -182,7 +182,9 @@ class Line:
         self._watch()
 
     def _exchange(self, channel: Channel) -> None:
-        """Once: whatever the guest does after its events were taken is an event again."""
+        """Once: whatever the guest does after its events were taken is an event again.  A guest that waits for room
+        says nothing: so room is made first, and what it then may write is taken."""
+        self._deliver()
         taken = b""
         if len(self._from_guest) < _BUFFER_BYTES:
             taken = channel.rings.take()
