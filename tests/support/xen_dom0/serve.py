@@ -33,7 +33,7 @@ def say(port: BinaryIO, /, **message: object) -> None:
 
 def run(request: dict[str, object], out: BinaryIO) -> int:
     environment = {**os.environ, **request.get("environment", {})}  # type: ignore[dict-item]
-    process = subprocess.Popen(
+    process: subprocess.Popen[bytes] = subprocess.Popen(
         request["argv"],  # type: ignore[call-overload]
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -43,6 +43,7 @@ def run(request: dict[str, object], out: BinaryIO) -> int:
     )
     deadline = time.monotonic() + float(request["timeout"])  # type: ignore[arg-type]
     pipe = process.stdout
+    assert pipe is not None
     ended = os.pidfd_open(process.pid)
     with selectors.DefaultSelector() as waiting:
         waiting.register(pipe, selectors.EVENT_READ)
