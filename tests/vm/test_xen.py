@@ -38,8 +38,9 @@ def dom0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xen_bed.Dom0]:
 def inside(dom0: xen_bed.Dom0, tests: str, *environment: str) -> str:
     """What pytest says there; raises where a test fails."""
     said = dom0.sh(
-        f"cd /mnt/tree && env PYTHONPATH=src:tests/support PYTHONDONTWRITEBYTECODE=1 {' '.join(environment)} "
-        "python3 -m pytest -q -s -p no:cacheprovider -c /dev/null --rootdir=/mnt/tree --import-mode=importlib "
+        f"cd /mnt/tree && env PYTHONPATH=src:tests/support PYTHONDONTWRITEBYTECODE=1 "
+        f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {' '.join(environment)} python3 -m pytest -q -s --noconftest "
+        "-p no:cacheprovider -c /dev/null --rootdir=/mnt/tree --import-mode=importlib "
         f"--basetemp=/tmp/inside tests/support/xen_inside.py -k '{tests}' 2>&1",
         timeout_s=TEST_S,
     )
