@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 
 from hypercontainer.contract.devices import XEN
-from hypercontainer.errors import HypervisorError, LaunchError, NotSupported, Unavailable
+from hypercontainer.errors import HypervisorError, LaunchError, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics
-from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
+from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.launching import Launches, stdio, words
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.plain import PlainDriver
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.snapshot import Snapshot
@@ -40,7 +41,7 @@ from hypercontainer.linux.process import Process
 CONSOLE_S = 20.0
 
 
-class XenDriver:
+class XenDriver(PlainDriver):
     """See ``hypercontainer.hypervisor.driver.Driver``."""
 
     architecture = AMD64
@@ -87,9 +88,6 @@ class XenDriver:
     async def diagnose(self) -> list[Check]:
         return host.diagnose()
 
-    async def lan(self) -> Lan:
-        raise NotSupported("VMs of Xen have no network of its own here")
-
     def limits(
         self,
         memory_mib: int,
@@ -102,20 +100,28 @@ class XenDriver:
         """Xen gives a domain its memory, and no more."""
         return Limits(memory_bytes=None, cpus=quota_for(cpus))
 
-    async def fingerprint(self, spec: VMSpec) -> str:
-        return xl_config(spec.as_seen(), "", self._mode or host.best())
-
     async def launch(self, spec: VMSpec) -> XenVM:
         check_spec(spec)
-        _check_able(spec)
+        self._check_able(spec)
         self.check_installed()
         return await self._launches.run(self._launch(spec), spec.id)
 
+    def _check_able(self, spec: VMSpec) -> None:
+        lacking = {
+            "disks of the network": spec.remotes,
+            "directories of the host": spec.shares,
+            "drives": spec.drives,
+            "networks that exist": [nic for nic in spec.nics if isinstance(nic.backend, Existing)],
+        }
+        for what, wanted in lacking.items():
+            if wanted:
+                self._refuse(what)
+
     async def launch_to_save(self, spec: VMSpec) -> XenVM:
-        raise _unsaved(spec)
+        self._refuse("VMs that are saved")
 
     async def clone(self, spec: VMSpec, snapshot: Snapshot) -> XenVM:
-        raise _unsaved(spec)
+        self._refuse("VMs that are saved")
 
     async def adopt(self, record: VMRecord) -> XenVM | None:
         await self._created(record)
@@ -273,20 +279,3 @@ def _attached(spec: VMSpec) -> list[partial[devices.Device]]:
         partial(devices.disk, place=place, device=blocks.attach(spec.id, disk), read_only=disk.read_only)
         for place, disk in enumerate(spec.disks)
     ]
-
-
-def _check_able(spec: VMSpec) -> None:
-    lacking = [
-        (spec.remotes, "no disks of the network"),
-        (spec.shares, "no directories of the host"),
-        (spec.drives, "no drives for disks that come later"),
-        ([nic for nic in spec.nics if isinstance(nic.backend, Existing)], "no networks of Xen's own"),
-    ]
-    for wanted, what in lacking:
-        if wanted:
-            hint = "run it on QEMU: hypervisor qemu"
-            raise NotSupported(f"VM {spec.name}: a VM of Xen has {what} here", hint=hint)
-
-
-def _unsaved(spec: VMSpec) -> NotSupported:
-    return NotSupported(f"VM {spec.name}: a VM of Xen is neither saved nor cloned here")

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hypercontainer.contract.spec import PortMapping
-from hypercontainer.errors import HypervisorError, NotSupported
+from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor import helpers, nics, shares
 from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.plain import PlainVM
 from hypercontainer.hypervisor.resolver import Resolver
-from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.spec import DiskSpec, Nic
 from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.xen import devices, domains, vifs, xl
 from hypercontainer.hypervisor.xen.places import XenRunDir
@@ -31,7 +30,7 @@ MIB = 1 << 20
 DESTROYED = "its domain was destroyed by somebody else\n"
 
 
-class XenVM:
+class XenVM(PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -99,9 +98,6 @@ class XenVM:
 
     # ------------------------------------------------------------------------------------- what can be done to it
 
-    def on_stall(self, told: Callable[[bool], None]) -> None:
-        """A loop device whose file has no room fails the write."""
-
     async def pause(self) -> None:
         await self._told("pause")
 
@@ -126,38 +122,11 @@ class XenVM:
             raise HypervisorError(f"VM {self.record.id} has ended")
         return found
 
-    async def attach_disk(self, disk: DiskSpec) -> None:
-        raise self._unplugged()
-
-    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
-        raise self._unplugged()
-
-    async def grow_disk(self, serial: str, size_bytes: int) -> None:
-        raise NotSupported(f"VM {self.record.name}: disks of a running VM of Xen do not grow here")
-
-    async def insert_disk(self, disk: DiskSpec) -> None:
-        raise self._unplugged()
-
-    async def eject_disk(self, serial: str) -> None:
-        raise self._unplugged()
-
-    async def attach_nic(self, nic: Nic) -> None:
-        raise self._unplugged()
-
-    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
-        raise self._unplugged()
-
-    def _unplugged(self) -> NotSupported:
-        return NotSupported(f"VM {self.record.name}: nothing is plugged into a running VM of Xen here")
-
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.add_forward(self._run, port, nic)
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.remove_forward(self._run, port, nic)
-
-    async def save(self) -> Snapshot:
-        raise NotSupported(f"VM {self.record.name}: a VM of Xen is not saved here")
 
     def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
         if (ended := self._ending.known) is not None:
