@@ -32,7 +32,7 @@ HANDED = Path(os.environ.get("XEN_HANDED", "/mnt/out"))
 KILLS = int(os.environ.get("XEN_KILLS", "2"))
 BOOT_S = 120.0
 RUN = Path("/run/xen-tests")
-ARGUMENTS = ("console=hvc0", "quiet", "panic=-1", "hyper.port=/dev/hvc1")
+ARGUMENTS = ("console=hvc0", "quiet", "panic=-1", "hyper.port=serial:/dev/hvc1")
 Case = Callable[[XenDriver], Awaitable[None]]
 
 

@@ -13,8 +13,9 @@ from enum import StrEnum
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.spec import VMSpec
 
-# In the guest: the console that xenconsoled has, and the second one, which is ours.
-CONSOLE, LINE = "hvc0", "/dev/hvc1"
+# In the guest: the console that xenconsoled has, and the second one, which is ours.  It loses nothing, but what is said
+# before the guest has made it raw comes changed, and echoed: so it is a line of frames.
+CONSOLE, LINE = "hvc0", "serial:/dev/hvc1"
 # A domain's name.  Who lists domains sees by it whose they are; that it is ours we know by UUID and mark.
 PREFIX = "hyper-"
 _UNPRINTABLE = re.compile(r"[\0-\x1f\x7f]")

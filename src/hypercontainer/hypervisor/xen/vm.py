@@ -16,6 +16,7 @@ from hypercontainer.hypervisor import helpers, nics, shares
 from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.line_pipe import LinePipe
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
 from hypercontainer.hypervisor.resolver import Resolver
@@ -54,6 +55,7 @@ class XenVM(PlainVM):
         self._resolver = resolver
         resolver.follow(self._run)
         self._line = Line()
+        self._pipe: LinePipe | None = None
         self._agent = AgentPort(self._reach_agent)
         self._killed = False
         self._attaching = asyncio.create_task(self._attach(), name=f"line-{record.id}")
@@ -72,11 +74,19 @@ class XenVM(PlainVM):
         try:
             if self._ending.over:
                 raise OSError(None, "it has ended")
-            return await asyncio.open_unix_connection(sock=self._line.connect())
+            await self._part_from_pipe()
+            raw = await asyncio.open_unix_connection(sock=self._line.connect())
+            self._pipe, reader, writer = await LinePipe.open(*raw)
+            return reader, writer
         except OSError as error:
             raise HypervisorError(
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
             ) from error
+
+    async def _part_from_pipe(self) -> None:
+        if self._pipe is not None:
+            await self._pipe.close()
+            self._pipe = None
 
     def keep_agent(self, pair: Pair) -> None:
         self._agent.keep(pair)
@@ -152,6 +162,7 @@ class XenVM(PlainVM):
         self._attaching.cancel()
         await asyncio.wait([self._attaching])
         self._agent.part()
+        await self._part_from_pipe()
         self._line.close()
         self._resolver.leave(self._run)
         self.output.close()
