@@ -77,6 +77,7 @@ setup-tests: setup
 	@tools/setup.sh kernel $(OTHERS)
 	@$(MAKE) --no-print-directory kernel FLAVOUR="pc wide"
 	@[ "$$(id -u)" != 0 ] || $(BIN)/python tools/virtualbox_root.py > /dev/null || echo "setup: the tests go without VirtualBox"
+	@$(BIN)/python tools/xen_bed.py
 	@$(MAKE) --no-print-directory kernel FLAVOUR=um || { \
 		python3 tools/suites.py 'linux-source-7\.[0-9]+' --suite trixie-backports --suite sid >/dev/null 2>&1 && exit 1; \
 		echo "setup: no suite that can be reached has the source of Linux 7: the tests go without User Mode Linux"; }

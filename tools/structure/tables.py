@@ -14,7 +14,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "image": frozenset({"config", "linux"}),
     "rootfs": frozenset({"linux"}),
     "suite": frozenset({"agent", "hypervisor", "kernel", "linux", "rootfs"}),
-    "hypervisor": frozenset({"linux"}),
+    "hypervisor": frozenset({"linux", "network"}),
     "lazy": frozenset({"image", "linux", "rootfs"}),
     "agent": frozenset({"linux"}),
     "podfile": frozenset(),

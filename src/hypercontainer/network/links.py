@@ -77,6 +77,11 @@ def sized(index: int, mtu: int) -> Message:
     return _set_link(index, up=True, attributes=[["IFLA_MTU", mtu]])
 
 
+def named(index: int, name: str) -> Message:
+    """One that is down gets another name."""
+    return _set_link(index, up=False, attributes=[["IFLA_IFNAME", name]])
+
+
 def moved(index: int, pid: int) -> Message:
     """Into the namespace of the process, where it is down."""
     return _set_link(index, up=False, attributes=[["IFLA_NET_NS_PID", pid]])

@@ -1,0 +1,236 @@
+"""What the driver of Xen does with real domains: pytest runs this file inside a dom0 (tests/vm/test_xen.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypercontainer.agent.session import Agent
+from hypercontainer.contract.spec import PortMapping
+from hypercontainer.errors import Conflict, LaunchError
+from hypercontainer.hypervisor.driver import VM, ExitReason
+from hypercontainer.hypervisor.run_dir import read_record
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Limits, VMSpec
+from hypercontainer.hypervisor.xen import blocks
+from hypercontainer.hypervisor.xen.config import Mode, domain_name, xl_config
+from hypercontainer.hypervisor.xen.driver import XenDriver
+from nics import nat_nic
+
+HANDED = Path(os.environ.get("XEN_HANDED", "/mnt/out"))
+KILLS = int(os.environ.get("XEN_KILLS", "2"))
+BOOT_S = 120.0
+RUN = Path("/run/xen-tests")
+ARGUMENTS = ("console=hvc0", "quiet", "panic=-1", "hyper.port=serial:/dev/hvc1")
+Case = Callable[[XenDriver], Awaitable[None]]
+
+
+def said(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def left() -> dict[str, Any]:
+    """All that there is of domains on this machine."""
+    return {
+        "domains": [line.split()[0] for line in said("xl", "list").splitlines()[2:]],
+        "loops": [name for _, name in blocks.named()],
+        "mapped": [line for line in said("dmsetup", "ls").splitlines() if line.startswith("hyper-")],
+        "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+        "backends": sorted(
+            f"{kind}/{domain}"
+            for kind in ("vbd", "vif", "console")
+            for domain in listed(f"/local/domain/0/backend/{kind}")
+        ),
+        "runs": sorted(path.name for path in RUN.iterdir()) if RUN.exists() else [],
+        "helpers": processes(),
+    }
+
+
+def listed(path: str) -> list[str]:
+    done = subprocess.run(["xenstore-list", path], capture_output=True, text=True)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def processes() -> list[str]:
+    """Of ours, beside VMs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            name = path.read_text().strip()
+        except OSError:
+            continue
+        if name in ("usernet", "netns", "xl"):
+            found.append(name)
+    return sorted(found)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    before = left()
+    yield
+    assert left() == before
+
+
+def run(case: Case) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(400):
+            await case(another())
+
+    asyncio.run(main())
+
+
+def another(mode: Mode | None = Mode.PV) -> XenDriver:
+    return XenDriver("xen", Path("/run/xen-facts.json"), mode)
+
+
+def spec(name: str, tmp_path: Path, **changes: Any) -> VMSpec:
+    for number in (1, 2, 3):
+        (tmp_path / f"d{number}").write_bytes(f"disk {number}".encode().ljust(1 << 20, b"."))
+    base = VMSpec(
+        id=name,
+        name=name,
+        run_dir=RUN / name,
+        kernel=HANDED / "vmlinux",
+        initrd=HANDED / "initrd",
+        kernel_args=ARGUMENTS,
+        memory_mib=160,
+        vcpus=1,
+        accelerator=Accelerator.OWN,
+        disks=(
+            DiskSpec("image", ((tmp_path / "d1", 1 << 20), (tmp_path / "d2", 1 << 19)), read_only=True),
+            DiskSpec("disk", ((tmp_path / "d3", 1 << 20),), read_only=False),
+        ),
+        limits=Limits(),
+    )
+    return replace(base, **changes)
+
+
+@asynccontextmanager
+async def agent(vm: VM, *, resumed: bool) -> AsyncIterator[Agent]:
+    reader, writer = await vm.connect_agent()
+    with closing(Agent.open(reader, writer, resumed=resumed, on_event=lambda event: None)) as session:
+        await session.welcome(BOOT_S)
+        yield session
+
+
+def test_a_life(tmp_path: Path) -> None:
+    async def case(driver: XenDriver) -> None:
+        begin = time.monotonic()
+        vm = await driver.launch(spec("life", tmp_path, nics=(nat_nic(PortMapping(80, 8099, "127.0.0.1")),)))
+        launched = time.monotonic() - begin
+        async with agent(vm, resumed=False) as session:
+            print(f"launch {launched:.1f} s, agent {time.monotonic() - begin:.1f} s")
+            await session.ping()
+            assert not await vm.paused()
+            await vm.pause()
+            assert await vm.paused()
+            await vm.resume()
+            await session.ping(timeout_s=60)
+            stats = await vm.stats()
+            assert stats.cpu_ns > 0
+            assert stats.rss_bytes >= 100 << 20
+        await vm.close()
+        found = await another().adopt(vm.record)
+        assert found is not None
+        async with agent(found, resumed=True) as session:
+            await session.shutdown()
+            ended = await found.wait()
+        assert ended.reason is ExitReason.GUEST_SHUTDOWN, ended
+        assert await another().adopt(vm.record) is None
+
+    run(case)
+
+
+def test_starts_that_fail(tmp_path: Path) -> None:
+    async def case(driver: XenDriver) -> None:
+        nonsense = tmp_path / "nonsense"
+        nonsense.write_bytes(b"no kernel" * 1000)
+        with pytest.raises(LaunchError, match="did not start"):
+            await driver.launch(spec("bad", tmp_path, kernel=nonsense))
+        with pytest.raises(LaunchError, match="memory"):
+            await driver.launch(spec("big", tmp_path, memory_mib=8000))
+        await foreign(driver, tmp_path)
+
+    run(case)
+
+
+async def foreign(driver: XenDriver, tmp_path: Path) -> None:
+    """A domain with the name that ours would have."""
+    one = spec("clash", tmp_path, disks=())
+    config = tmp_path / "foreign.cfg"
+    config.write_text(xl_config(one, "0f5b2c34-6a7d-4e8f-9012-3456789abcde", Mode.PV))
+    said("xl", "create", "-p", "-e", "-q", str(config))
+    try:
+        with pytest.raises(Conflict, match=domain_name(one)):
+            await driver.launch(one)
+        assert domain_name(one) in said("xl", "list")
+    finally:
+        said("xl", "destroy", domain_name(one))
+
+
+def test_a_domain_that_somebody_destroys(tmp_path: Path) -> None:
+    async def case(driver: XenDriver) -> None:
+        vm = await driver.launch(spec("lost", tmp_path))
+        said("xl", "destroy", domain_name(spec("lost", tmp_path)))
+        ended = await vm.wait()
+        assert ended.reason is ExitReason.CRASH
+        assert "somebody else" in ended.stderr
+
+    run(case)
+
+
+def test_killed_daemons(tmp_path: Path) -> None:
+    """Whenever a hyperd is killed: a VM that runs is adopted, and of one that does not there is nothing left."""
+    chance = random.Random(16)
+    kept = 0
+    for number in range(KILLS):
+        name = f"k{number}"
+        child = subprocess.Popen([sys.executable, __file__, name, str(tmp_path)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(chance.uniform(0, 12))  # that is the moment
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+
+        async def case(driver: XenDriver, name: str = name) -> None:
+            nonlocal kept
+            record = read_record(RUN / name)
+            if record is None:
+                assert not (RUN / name).exists() or not list((RUN / name).iterdir())
+                return
+            vm = await driver.adopt(record)
+            if vm is not None:
+                kept += 1
+                async with agent(vm, resumed=True):
+                    pass
+                await vm.kill()
+
+        run(case)
+    print(f"{KILLS} killed, {kept} VMs went on")
+
+
+def begin(name: str, directory: str) -> None:
+    """As the hyperd that is to be killed."""
+
+    async def main() -> None:
+        print("begun", flush=True)
+        await another().launch(spec(name, Path(directory), nics=(nat_nic(),)))
+        await asyncio.sleep(1000)
+
+    asyncio.run(main())
+
+
+if __name__ == "__main__":
+    begin(*sys.argv[1:])

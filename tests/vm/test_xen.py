@@ -1,0 +1,66 @@
+"""The driver of Xen with a real Xen: in a Debian dom0 nested in QEMU's emulation (tools/xen_bed.py).
+
+What is asked there is in tests/support/xen_inside.py.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import xen_bed
+from hypercontainer.contract.devices import XEN
+from hypercontainer.kernel import KernelStore, build_initrd, cache_dir
+from soak import rounds
+
+pytestmark = pytest.mark.vm
+
+TREE = Path(__file__).parents[2]
+HYPERSTART = TREE / "src/hypercontainer/_guest/hyperstart"
+# Of one test there: in two nested emulations, beside another test.
+TEST_S = 5000.0
+
+
+@pytest.fixture(scope="module")
+def dom0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xen_bed.Dom0]:
+    out = tmp_path_factory.mktemp("handed")
+    kernel = KernelStore(cache_dir()).having(XEN)
+    shutil.copy(kernel.path, out / "vmlinux")
+    shutil.copy(build_initrd(HYPERSTART, kernel, out / "made"), out / "initrd")
+    with xen_bed.dom0(TREE, out) as machine:
+        yield machine
+
+
+def inside(dom0: xen_bed.Dom0, tests: str, *environment: str) -> str:
+    """What pytest says there; raises where a test fails."""
+    said = dom0.sh(
+        f"cd /mnt/tree && env PYTHONPATH=src:tests/support PYTHONDONTWRITEBYTECODE=1 "
+        f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {' '.join(environment)} python3 -m pytest -q -s --noconftest "
+        "-p no:cacheprovider -c /dev/null --rootdir=/mnt/tree --import-mode=importlib "
+        f"--basetemp=/tmp/inside tests/support/xen_inside.py -k '{tests}' 2>&1",
+        timeout_s=TEST_S,
+    )
+    print(said)
+    assert re.search(r"\d+ passed", said), said
+    return said
+
+
+@pytest.mark.timeout(700)
+def test_a_life_and_an_adoption(dom0: xen_bed.Dom0) -> None:
+    inside(dom0, "test_a_life")
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.skipif(not rounds(short=0, soak=1), reason="minutes in two nested emulations: `make soak`")
+def test_what_goes_wrong(dom0: xen_bed.Dom0) -> None:
+    inside(dom0, "test_starts_that_fail or test_a_domain_that_somebody_destroys")
+
+
+@pytest.mark.timeout(6000)
+@pytest.mark.skipif(not rounds(short=0, soak=1), reason="minutes in two nested emulations: `make soak`")
+def test_killed_daemons(dom0: xen_bed.Dom0) -> None:
+    inside(dom0, "test_killed_daemons", "XEN_KILLS=50")
