@@ -261,7 +261,7 @@ from hypercontainer.hypervisor.kinds import Host
 from hypercontainer.hypervisor.libvirt.driver import LibvirtDriver
 from hypercontainer.hypervisor.libvirt.settings import Asked
 from hypercontainer.hypervisor.spec import DiskSpec, VMSpec
-from nics import nat_nic
+from hypercontainer.suite.nics import nat_nic
 
 async def main(uri, folder, kernel, disk, owner):
     folder = Path(folder)
@@ -344,7 +344,7 @@ from hypercontainer.hypervisor.libvirt import library
 from hypercontainer.hypervisor.libvirt.driver import LibvirtDriver
 from hypercontainer.hypervisor.libvirt.settings import Asked
 from hypercontainer.hypervisor.spec import VMSpec
-from nics import nat_nic
+from hypercontainer.suite.nics import nat_nic
 
 async def main(uri, folder):
     folder = Path(folder)
