@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 
 from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
 from hypercontainer.hypervisor.run_dir import RunDir, read_stderr
@@ -45,6 +46,11 @@ class Output:
             self._loop.remove_reader(self._console)
             self._at_end.set()
 
+    def _waiting(self) -> bool:
+        poll = select.poll()
+        poll.register(self._console, select.POLLIN)
+        return bool(poll.poll(0))
+
     async def finish(self) -> None:
         """Reads on to the end, once the process has ended."""
         with contextlib.suppress(TimeoutError):
@@ -59,6 +65,11 @@ class Output:
         return printable(self._stderr)
 
     def close(self) -> None:
+        """What has come by now is in the ring for the next who looks."""
+        for _ in range(CAPACITY_BYTES // _READ_BYTES + 1):
+            if self._at_end.is_set() or not self._waiting():
+                break
+            self._read()
         if not self._at_end.is_set():
             self._loop.remove_reader(self._console)
             self._at_end.set()

@@ -35,6 +35,7 @@ class Monitor:
         self.uuid = uuid
         self._turn = asyncio.Lock()  # who asks first is answered first, as on a connection
         self._known: tuple[Any, Any] | None = None  # the domain, as this connection has it
+        self._closed = False
 
     async def execute(
         self,
@@ -44,6 +45,8 @@ class Monitor:
         fds: Sequence[int] = (),
         timeout_s: float | None = COMMAND_TIMEOUT_S,
     ) -> object:
+        if self._closed:
+            raise HypervisorError(f"{command}: this process has let go of the VM")
         _, qemu = library.load()
         asked = msgspec.json.encode({"execute": command, "arguments": arguments or {}}).decode()
 
@@ -67,7 +70,7 @@ class Monitor:
 
     def close(self) -> None:
         """Lets go of the domain, which keeps a connection that is over."""
-        self._known = None
+        self._known, self._closed = None, True
 
     def _domain(self, connection: Any) -> Any:
         known = self._known

@@ -23,7 +23,6 @@ from typing import Any
 
 from hypercontainer.errors import (
     HyperError,
-    HypervisorError,
     InvalidArgument,
     LaunchError,
     NotSupported,
@@ -94,7 +93,7 @@ class Start:
                 raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
             except (LaunchError, NotSupported):
                 raise
-            except HypervisorError as error:
+            except HyperError as error:
                 raise LaunchError(
                     f"VM {spec.name} did not start: {error.message}", hint=error.hint
                 ) from error
@@ -112,7 +111,7 @@ class Start:
         with contextlib.ExitStack() as fds:
             plan = await self._plan()
             means = await jail.means(has.cache)
-            wired = nics.wires(spec, run, fds, existing=True)
+            wired = nics.wires(spec, run, fds, existing=bool(has.asked.network))
             streams = stdio(run, fds)
             serving, process = await both(
                 nics.serve(spec, wired, run, means, streams, fds, undo), self._created(plan, undo)
@@ -233,7 +232,14 @@ async def _process(monitor: Monitor) -> Process:
 
 
 def _check(spec: VMSpec, run: RunDir) -> None:
-    """What libvirt, or the kernel for it, does not take."""
+    """What libvirt, or the kernel for it, does not take, and what such a VM has not."""
+    for what, wanted in (
+        ("drives", spec.drives),
+        ("directories of the host", spec.shares),
+        ("disks of the network", spec.remotes),
+    ):
+        if wanted:
+            raise NotSupported(f"VM {spec.name}: one of libvirt's has no {what}")
     longest = max(len(os.fsencode(path)) for path in (run.agent, run.console))
     if longest > MAX_SOCKET_BYTES:
         raise InvalidArgument(

@@ -10,6 +10,8 @@ from hypercontainer.hypervisor.qemu.argv import slot_id
 from hypercontainer.hypervisor.qemu.machines import Bus
 from hypercontainer.hypervisor.qemu.qmp import Event, Qmp, QmpError
 
+ASKED_AGAIN_S = 1.0
+
 
 class Slots:
     """Needs every event of its ``Qmp``; ``bus``: of its VM."""
@@ -47,9 +49,8 @@ class Slots:
         """Returns once the guest has given the device of this name up."""
         gone = self._unplugs[device] = asyncio.get_running_loop().create_future()
         try:
-            await qmp.execute("device_del", {"id": device})
             async with asyncio.timeout(timeout_s):
-                deleted = await gone
+                deleted = await self._given_up(qmp, device, gone)
         except QmpError as error:
             if error.kind == "DeviceNotFound":
                 raise NotFound(f"no {what} is attached") from error
@@ -60,3 +61,15 @@ class Slots:
             del self._unplugs[device]
         if not deleted:
             raise HypervisorError(f"the guest refused to give up {what}")
+
+    async def _given_up(self, qmp: Qmp, device: str, gone: asyncio.Future[bool]) -> bool:
+        """A guest that is still taking the device in does not hear that it is to give it up: it is asked again."""
+        while True:
+            try:
+                await qmp.execute("device_del", {"id": device})
+            except QmpError as error:
+                if not gone.done() and "in the process of unplug" not in error.description:
+                    raise
+            await asyncio.wait([gone], timeout=ASKED_AGAIN_S)
+            if gone.done():
+                return gone.result()

@@ -117,7 +117,7 @@ async def destroying_one_leaves_the_others_alone(harness: Harness) -> None:
     assert (await second.kill()).reason is ExitReason.HOST_KILL
 
 
-@case("process")
+@case("process", "numbers")
 async def a_process_that_has_the_number_of_a_vms_is_not_the_vm(harness: Harness) -> None:
     """Numbers come back, of a process or of a host that was started anew."""
     vm = await harness.launch()
