@@ -187,18 +187,18 @@ def test_what_libvirt_refuses(run_libvirt: Run) -> None:
     """Each says what, and leaves nothing."""
 
     async def test(harness: Any) -> None:
-        with pytest.raises(NotFound, match="nowhere"):
-            await harness.launch(nics=(Nic("52:54:00:12:34:59", Existing("nowhere")),))
         with pytest.raises(InvalidArgument, match="too long for the sockets"):
             await harness.launch(run_dir=harness.bed.folder / "r" / ("x" * 90))
         folder = harness.bed.folder
         for asked, words in (
             (Asked(harness.bed.uri, pool="nowhere"), "storage pool nowhere"),
             (Asked("qemu+unix:///system?socket=/nowhere/sock"), "/nowhere/sock"),
+            (Asked(harness.bed.uri, network="nowhere"), "network with matching name 'nowhere'"),
         ):
             driver = LibvirtDriver("other", asked, Host(folder / "facts.json", folder / "other"))
             kernel = harness.spec().kernel
-            spec = harness.spec(kernel=kernel)
+            nics = (Nic("52:54:00:12:34:59", Existing("nowhere")),) if asked.network else ()
+            spec = harness.spec(kernel=kernel, nics=nics)
             with pytest.raises(HyperError, match=words):
                 await driver.launch(spec)
             assert not spec.run_dir.exists()

@@ -98,6 +98,9 @@ def domain_xml(spec: VMSpec, plan: Plan, name: str) -> str:
     line = _add(domain, f"{{{QEMU_NS}}}commandline")
     for argument in _arguments(spec, plan.binary):
         _add(line, f"{{{QEMU_NS}}}arg", value=argument)
+    # With it libvirt asks QEMU for some 400 properties of the processor at each start, one by one, and for two without.
+    forgotten = _add(_add(domain, f"{{{QEMU_NS}}}capabilities"), f"{{{QEMU_NS}}}del")
+    forgotten.set("capability", "cpu-unavailable-features")
     ElementTree.register_namespace("qemu", QEMU_NS)
     ElementTree.register_namespace(MARK_KEY, MARK_NS)
     ElementTree.indent(domain)

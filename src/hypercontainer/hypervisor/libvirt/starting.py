@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hypercontainer.errors import (
+    Conflict,
     HyperError,
     InvalidArgument,
     LaunchError,
@@ -91,7 +92,7 @@ class Start:
                 ) from error
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
-            except (LaunchError, NotSupported):
+            except (LaunchError, NotSupported, Conflict):
                 raise
             except HyperError as error:
                 raise LaunchError(
