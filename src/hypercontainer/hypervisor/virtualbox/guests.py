@@ -11,32 +11,15 @@ from hypercontainer.hypervisor.boot_iso import Loader
 from hypercontainer.hypervisor.line_pipe import LinePipe
 from hypercontainer.hypervisor.spec import VMSpec
 
-# Beside the kernel, where it was built for boot loaders, too.
-BZIMAGE = "bzImage"
-_ELF = b"\x7fELF"
-
 
 def write_disc(spec: VMSpec, path: Path) -> None:
     """Raises what ``boot_iso.write`` does.  Blocks."""
     if spec.initrd is None:
         raise InvalidArgument("a VM of VirtualBox is started with an initrd")
-    boot_iso.write(path, _for_loaders(spec.kernel), spec.initrd, spec.kernel_args, Loader())
+    boot_iso.write(path, boot_iso.for_loaders(spec.kernel), spec.initrd, spec.kernel_args, Loader())
 
 
 async def reliable(pair: Pair) -> Pair:
     """The agent's bytes, of a serial port's; the port is let go of when the streams are."""
     _, reader, writer = await LinePipe.open(*pair)
     return reader, writer
-
-
-def _for_loaders(kernel: Path) -> Path:
-    """What a boot loader takes: of an ELF file, which a hypervisor starts by itself, the bzImage beside it."""
-    with kernel.open("rb") as file:
-        if file.read(len(_ELF)) != _ELF:
-            return kernel
-    other = kernel.with_name(BZIMAGE)
-    if not other.is_file():
-        raise InvalidArgument(
-            f"kernel {kernel}: a boot loader takes a bzImage", hint="`make kernel FLAVOUR=wide` builds one"
-        )
-    return other
