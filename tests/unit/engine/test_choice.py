@@ -172,11 +172,18 @@ def test_a_kernel_is_named_as_its_user_knows_it() -> None:
 
 @pytest.mark.parametrize(
     ("hypervisor", "accelerator", "words"),
-    [("xen", None, "xen"), (None, "native", "native"), (None, "", "''"), (UML, "kvm", "QEMU's")],
+    [("nope", None, "nope"), (None, "native", "native"), (None, "", "''"), (UML, "kvm", "QEMU's")],
 )
 def test_what_there_is_not_is_refused(hypervisor: str | None, accelerator: str | None, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         check(hypervisor, accelerator, Drivers(FakeDriver(), Native(True, "")))
+
+
+def test_one_of_ours_that_needs_a_table_says_which() -> None:
+    with pytest.raises(Unavailable, match="esx is to be told") as caught:
+        check("esx", None, Drivers(FakeDriver(), Native(True, "")))
+    assert caught.value.hint is not None
+    assert "[hypervisor.esx]" in caught.value.hint
 
 
 class Foreign(FakeDriver):

@@ -14,6 +14,7 @@ from functools import partial
 from hypercontainer.contract.devices import UML as OF_UML
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
+from hypercontainer.hypervisor import kinds
 from hypercontainer.hypervisor.driver import Driver, Verdict
 from hypercontainer.hypervisor.drivers import Drivers
 from hypercontainer.hypervisor.spec import HARDWARE, Accelerator
@@ -49,6 +50,9 @@ class Chosen:
 def check(hypervisor: str | None, accelerator: str | None, drivers: Drivers) -> None:
     """InvalidArgument for what there is not, and for two that do not go together."""
     usual = [driver.name for driver in drivers.usual()]
+    if hypervisor in kinds.OURS and hypervisor not in usual:
+        table = f"[hypervisor.{hypervisor}] in hyperd's configuration says it (docs/{hypervisor}.md)"
+        raise Unavailable(f"the driver {hypervisor} is to be told where its hypervisor is", hint=table)
     if hypervisor is not None and hypervisor not in usual:
         raise InvalidArgument(repr(hypervisor[:64]), field="hypervisor", takes=" or ".join(usual))
     if accelerator is not None and accelerator not in ACCELERATORS:
