@@ -164,7 +164,7 @@ def test_a_vm_outlives_the_daemon_that_started_it(run_qemu: Run, tmp_path: Path)
         spec = harness.spec()
         program = (
             "import asyncio, os\nfrom pathlib import Path\n"
-            "from hypercontainer.hypervisor.driver import *\n"
+            "from hypercontainer.hypervisor.spec import *\n"
             "from hypercontainer.hypervisor.qemu.driver import QemuDriver\n"
             f"spec = VMSpec(id={spec.id!r}, name='x', run_dir=Path({str(spec.run_dir)!r}), "
             f"kernel=Path({str(spec.kernel)!r}), initrd=None, kernel_args=('h',), memory_mib=16, vcpus=1, "

@@ -142,7 +142,7 @@ def test_a_daemon_that_dies_leaves_servers_that_the_next_one_ends(
         spec = harness.spec()
         program = (
             "import asyncio, os\nfrom pathlib import Path\n"
-            "from hypercontainer.hypervisor.driver import *\n"
+            "from hypercontainer.hypervisor.spec import *\n"
             "from hypercontainer.hypervisor.qemu.driver import QemuDriver\n"
             f"spec = VMSpec(id={spec.id!r}, name='x', run_dir=Path({str(spec.run_dir)!r}), "
             f"kernel=Path({str(spec.kernel)!r}), initrd=None, kernel_args=('h',), memory_mib=16, vcpus=1, "

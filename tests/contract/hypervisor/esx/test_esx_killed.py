@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -29,7 +30,9 @@ async def killed(world: World, seed: str, after_s: float) -> tuple[set[str], set
     settings = world.folder / "settings.json"
     settings.write_text(json.dumps(world.simulator.settings))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "esx_killed", str(settings), str(world.folder), seed), stdout=subprocess.PIPE
+        *(sys.executable, "-m", "esx_killed", str(settings), str(world.folder), seed),
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},  # the tests' own
     )
     assert process.stdout is not None
     assert await process.stdout.readline() == b"begins\n"
