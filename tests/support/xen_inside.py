@@ -7,8 +7,8 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -124,13 +124,27 @@ async def agent(vm: VM, *, resumed: bool) -> AsyncIterator[Agent]:
         yield session
 
 
+def forked(case: Case) -> int:
+    """The number of a process of its own that runs it, as the hyperd that is to be killed; it ends with 1."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        run(case)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
 def test_a_life(tmp_path: Path) -> None:
-    async def case(driver: XenDriver) -> None:
+    """With two ends of the process that has it: one by SIGKILL, one in order."""
+
+    async def first(driver: XenDriver) -> None:
         begin = time.monotonic()
         vm = await driver.launch(spec("life", tmp_path, nics=(nat_nic(PortMapping(80, 8099, "127.0.0.1")),)))
         launched = time.monotonic() - begin
         async with agent(vm, resumed=False) as session:
-            print(f"launch {launched:.1f} s, agent {time.monotonic() - begin:.1f} s")
+            print(f"launch {launched:.1f} s, agent {time.monotonic() - begin:.1f} s", flush=True)
             await session.ping()
             assert not await vm.paused()
             await vm.pause()
@@ -140,16 +154,27 @@ def test_a_life(tmp_path: Path) -> None:
             stats = await vm.stats()
             assert stats.cpu_ns > 0
             assert stats.rss_bytes >= 100 << 20
-        await vm.close()
-        found = await another().adopt(vm.record)
-        assert found is not None
-        async with agent(found, resumed=True) as session:
-            await session.shutdown()
-            ended = await found.wait()
-        assert ended.reason is ExitReason.GUEST_SHUTDOWN, ended
-        assert await another().adopt(vm.record) is None
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    run(case)
+    async def second(driver: XenDriver) -> None:
+        record = read_record(RUN / "life")
+        assert record is not None
+        vm = await driver.adopt(record)
+        assert vm is not None
+        async with agent(vm, resumed=True) as session:
+            await session.ping()
+        await vm.close()
+        vm = await another().adopt(record)
+        assert vm is not None
+        async with agent(vm, resumed=True) as session:
+            await session.shutdown()
+            ended = await vm.wait()
+        assert ended.reason is ExitReason.GUEST_SHUTDOWN, ended
+        assert await another().adopt(record) is None
+
+    _, status = os.waitpid(forked(first), 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    run(second)
 
 
 def test_starts_that_fail(tmp_path: Path) -> None:
@@ -196,13 +221,15 @@ def test_killed_daemons(tmp_path: Path) -> None:
     kept = 0
     for number in range(KILLS):
         name = f"k{number}"
-        child = subprocess.Popen([sys.executable, __file__, name, str(tmp_path)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
+
+        async def begun(driver: XenDriver, name: str = name) -> None:
+            await driver.launch(spec(name, tmp_path, nics=(nat_nic(),)))
+            await asyncio.sleep(1000)
+
+        child = forked(begun)
         time.sleep(chance.uniform(0, 12))  # that is the moment
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
         async def case(driver: XenDriver, name: str = name) -> None:
             nonlocal kept
@@ -219,18 +246,3 @@ def test_killed_daemons(tmp_path: Path) -> None:
 
         run(case)
     print(f"{KILLS} killed, {kept} VMs went on")
-
-
-def begin(name: str, directory: str) -> None:
-    """As the hyperd that is to be killed."""
-
-    async def main() -> None:
-        print("begun", flush=True)
-        await another().launch(spec(name, Path(directory), nics=(nat_nic(),)))
-        await asyncio.sleep(1000)
-
-    asyncio.run(main())
-
-
-if __name__ == "__main__":
-    begin(*sys.argv[1:])
