@@ -22,7 +22,7 @@ from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import Conflict, LaunchError
 from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.run_dir import read_record
-from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Limits, VMSpec
+from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
 from hypercontainer.hypervisor.xen import blocks
 from hypercontainer.hypervisor.xen.config import Mode, domain_name, xl_config
 from hypercontainer.hypervisor.xen.driver import XenDriver
@@ -111,7 +111,7 @@ def spec(name: str, tmp_path: Path, **changes: Any) -> VMSpec:
             DiskSpec("image", ((tmp_path / "d1", 1 << 20), (tmp_path / "d2", 1 << 19)), read_only=True),
             DiskSpec("disk", ((tmp_path / "d3", 1 << 20),), read_only=False),
         ),
-        limits=Limits(),
+        limits=another().limits(160, 1.0, Accelerator.OWN),
     )
     return replace(base, **changes)
 

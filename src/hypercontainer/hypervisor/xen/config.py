@@ -48,7 +48,8 @@ def xl_config(spec: VMSpec, uuid: str, mode: Mode) -> str:
         f"maxmem = {spec.memory_mib}",
         f"vcpus = {spec.vcpus}",
     ]
-    if spec.limits is not None and spec.limits.cpus is not None:
+    if spec.limits is not None and spec.limits.cpus is not None and spec.limits.cpus < spec.vcpus:
+        # Xen takes none that is beyond its processors.
         lines.append(f"cap = {max(1, round(spec.limits.cpus * 100))}")
     # What a domain has ended for can be asked as long as it is there.
     lines += [f"on_{event} = {quoted('preserve')}" for event in ("poweroff", "reboot", "crash", "watchdog")]

@@ -26,7 +26,6 @@ from hypercontainer.hypervisor.launching import Launches, stdio, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainDriver
 from hypercontainer.hypervisor.resolver import Resolver
-from hypercontainer.hypervisor.resources import quota_for
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.spec import Accelerator, Existing, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec
@@ -97,8 +96,8 @@ class XenDriver(PlainDriver):
         boot_files_bytes: int = 0,
         shares: int = 0,
     ) -> Limits:
-        """Xen gives a domain its memory, and no more."""
-        return Limits(memory_bytes=None, cpus=quota_for(cpus))
+        """Xen gives a domain its memory, and no more; what is done beside it is done by dom0."""
+        return Limits(memory_bytes=None, cpus=cpus)
 
     async def launch(self, spec: VMSpec) -> XenVM:
         check_spec(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,12 @@ FULL = replace(
 )
 def test_a_configuration(name: str, spec: VMSpec, mode: Mode) -> None:
     assert xl_config(spec, UUID, mode) == (GOLDEN / f"{name}.cfg").read_text()
+
+
+def test_no_cap_is_beyond_the_processors() -> None:
+    for cpus, said in ((0.5, "cap = 50\n"), (1.0, ""), (1.25, ""), (None, "")):
+        config = xl_config(replace(PLAIN, limits=Limits(cpus=cpus)), UUID, Mode.PV)
+        assert re.findall(r"cap = .*\n", config) == ([said] if said else [])
 
 
 def test_the_store() -> None:
