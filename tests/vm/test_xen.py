@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import busybox_image
 import xen_bed
 from hypercontainer.contract.devices import XEN
 from hypercontainer.kernel import KernelStore, build_initrd, cache_dir
@@ -29,7 +30,9 @@ TEST_S = 5000.0
 def dom0(tmp_path_factory: pytest.TempPathFactory) -> Iterator[xen_bed.Dom0]:
     out = tmp_path_factory.mktemp("handed")
     kernel = KernelStore(cache_dir()).having(XEN)
+    shutil.copytree(kernel.path.parent, out / "kernel" / kernel.path.parent.name)
     shutil.copy(kernel.path, out / "vmlinux")
+    (out / "busybox.tar").write_bytes(busybox_image.archive([busybox_image.layer()]))
     shutil.copy(build_initrd(HYPERSTART, kernel, out / "made"), out / "initrd")
     with xen_bed.dom0(TREE, out) as machine:
         yield machine
@@ -58,6 +61,12 @@ def test_a_life_and_an_adoption(dom0: xen_bed.Dom0) -> None:
 @pytest.mark.skipif(not rounds(short=0, soak=1), reason="minutes in two nested emulations: `make soak`")
 def test_what_goes_wrong(dom0: xen_bed.Dom0) -> None:
     inside(dom0, "test_starts_that_fail or test_a_domain_that_somebody_destroys")
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.skipif(not rounds(short=0, soak=1), reason="minutes in two nested emulations: `make soak`")
+def test_a_container_and_its_port(dom0: xen_bed.Dom0) -> None:
+    assert "from a domain" in dom0.sh("sh /mnt/tree/tests/support/xen_run.sh 2>&1", timeout_s=600)
 
 
 @pytest.mark.timeout(6000)

@@ -268,6 +268,7 @@ class XenDriver(PlainDriver):
             run_dir=spec.run_dir,
             accelerator=Accelerator.OWN,
             foreign={domains.UUID: ours},
+            taps=spec.taps,
             waits_for_room=False,
         )
 
