@@ -24,6 +24,10 @@ class Absent(Named):
     def check_installed(self) -> None:
         raise Unavailable("no xl in PATH", hint="install it")
 
+    async def diagnose(self) -> list[driver.Check]:
+        self.check_installed()
+        raise AssertionError
+
 
 class Silent(Named):
     async def capabilities(self) -> Capabilities:

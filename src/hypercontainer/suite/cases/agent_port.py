@@ -124,7 +124,7 @@ async def a_session_that_is_cut_in_the_middle_is_no_harm_to_the_next(harness: Li
     assert (await second.stats()).memory_bytes > 0
 
 
-@case("linux")
+@case("linux", "haste")
 async def a_newer_session_takes_the_guest_over(harness: LinuxHarness) -> None:
     vm = await harness.launch(**harness.hyperstart())
     first = await harness.agent(vm)
