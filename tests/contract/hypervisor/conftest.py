@@ -24,6 +24,7 @@ from hypercontainer.suite.linux import initrd
 from hypercontainer.suite.ports import free_port
 from hypercontainer.suite.tap_space import TapSpace
 from libvirt_bed import the_bed
+from soak import rounds
 from uml_kernel import uml_kernel
 
 REAL = [pytest.param(name, marks=pytest.mark.vm) for name in ("qemu", "uml")]
@@ -90,7 +91,7 @@ def run_qemu(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
 @pytest.fixture
 def run_libvirt(tmp_path: Path, nothing_left: None) -> Callable[[Test], None]:
     """The same for what only libvirt has."""
-    return partial(running.with_harness, LibvirtHarness, tmp_path)
+    return partial(running.with_harness, LibvirtHarness, tmp_path, timeout_s=rounds(short=120, soak=600))
 
 
 @pytest.fixture
