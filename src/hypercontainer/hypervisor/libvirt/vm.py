@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,15 @@ from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.libvirt.link import STOPPED, Link
 from hypercontainer.hypervisor.libvirt.monitor import Monitor
 from hypercontainer.hypervisor.output import Output
-from hypercontainer.hypervisor.qemu import disks, plugged_nics
 from hypercontainer.hypervisor.qemu.machines import PCI
+from hypercontainer.hypervisor.qemu.monitored import MonitoredVM
 from hypercontainer.hypervisor.qemu.qmp import Event
 from hypercontainer.hypervisor.qemu.slots import Slots
-from hypercontainer.hypervisor.qemu.stall import STOPPED as FULL
 from hypercontainer.hypervisor.qemu.stall import Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.spec import DiskSpec, Nic
 from hypercontainer.hypervisor.supervision import Ending, Processes
-from hypercontainer.hypervisor.validate import plugged_tap, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Process
@@ -69,7 +66,6 @@ class Watch:
         self.ending = asyncio.Event()  # QEMU is about to end
         self.seen = asyncio.Event()  # libvirt has seen its end
         self._link, self._uuid = link, monitor.uuid
-        self.stall.watch(monitor)
         link.watch(monitor.uuid, self.on_event)
 
     def on_event(self, event: Event) -> None:
@@ -93,7 +89,7 @@ class Watch:
         await self.stall.close()
 
 
-class LibvirtVM:
+class LibvirtVM(MonitoredVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -106,12 +102,12 @@ class LibvirtVM:
         resolver: Resolver,
     ) -> None:
         """``process`` is its QEMU, ``helpers`` are the record's; it owns both, and ``output``."""
-        self.record = record
+        self._monitor = Monitor(link, record.foreign["uuid"])
+        self._watch = Watch(link, self._monitor, record.name)
+        super().__init__(record, self._monitor, self._watch.slots, self._watch.stall)
         self._processes = Processes(record, process, helpers)
         self._output = output
         self._link = link
-        self._monitor = Monitor(link, record.foreign["uuid"])
-        self._watch = Watch(link, self._monitor, record.name)
         self._run = RunDir(record.run_dir)
         self._resolver = resolver
         resolver.follow(self._run)
@@ -136,52 +132,6 @@ class LibvirtVM:
 
     def keep_agent(self, pair: Pair) -> None:
         self._agent.keep(pair)
-
-    def on_stall(self, told: Callable[[bool], None]) -> None:
-        self._watch.stall.tell(told)
-
-    async def pause(self) -> None:
-        self._watch.stall.hold(True)
-        await self._monitor.execute("stop")
-
-    async def resume(self) -> None:
-        self._watch.stall.hold(False)
-        if not self._watch.stall.stands_still:
-            await self._monitor.execute("cont")
-
-    async def paused(self) -> bool:
-        answer = await self._monitor.execute("query-status")
-        status = answer.get("status") if isinstance(answer, Mapping) else None
-        if not isinstance(status, str):
-            raise HypervisorError(f"VM {self.record.id}: QEMU does not say whether it runs")
-        if status == FULL:
-            self._watch.stall.found("a disk", "as another hyperd found it")
-        return status not in ("running", FULL)
-
-    async def attach_disk(self, disk: DiskSpec) -> None:
-        with usable(disk):
-            slots, waits = self.record.hotplug_slots, self.record.waits_for_room
-            await disks.attach(self._monitor, self._watch.slots, disk, slots, waits=waits)
-
-    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
-        await disks.detach(self._monitor, self._watch.slots, serial, timeout_s)
-
-    async def grow_disk(self, serial: str, size_bytes: int) -> None:
-        await disks.grow(self._monitor, serial, size_bytes)
-
-    async def insert_disk(self, disk: DiskSpec) -> None:
-        with usable(disk):
-            await disks.insert(self._monitor, disk)
-
-    async def eject_disk(self, serial: str) -> None:
-        await disks.eject(self._monitor, serial)
-
-    async def attach_nic(self, nic: Nic) -> None:
-        tap = plugged_tap(nic)
-        await plugged_nics.attach(self._monitor, self._watch.slots, nic, tap, self.record.hotplug_slots)
-
-    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
-        await plugged_nics.detach(self._monitor, self._watch.slots, mac, timeout_s)
 
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.add_forward(self._run, port, nic)

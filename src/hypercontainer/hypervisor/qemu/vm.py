@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
@@ -21,18 +21,16 @@ from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.output import DRAIN_TIMEOUT_S, Output
-from hypercontainer.hypervisor.qemu import disks, plugged_nics
 from hypercontainer.hypervisor.qemu.machines import Bus
+from hypercontainer.hypervisor.qemu.monitored import MonitoredVM
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient, QmpState
 from hypercontainer.hypervisor.qemu.saving import Migration
 from hypercontainer.hypervisor.qemu.slots import Slots
-from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
+from hypercontainer.hypervisor.qemu.stall import Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
-from hypercontainer.hypervisor.spec import DiskSpec, Nic
 from hypercontainer.hypervisor.supervision import Ending, Processes
-from hypercontainer.hypervisor.validate import plugged_tap, usable
 from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Process
@@ -85,7 +83,7 @@ class Watch:
         self.output.close()
 
 
-class QemuVM:
+class QemuVM(MonitoredVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -97,15 +95,14 @@ class QemuVM:
         helpers: Sequence[Process] = (),
     ) -> None:
         """``helpers`` are the record's."""
-        self.record = record
+        super().__init__(record, qmp, watch.slots, watch.stall)
         self._processes = Processes(record, process, helpers)
         self._watch = watch
-        self._qmp = qmp
+        self._control = qmp
         self._run = RunDir(record.run_dir)
         self._killed = False
         self._agent = AgentPort(self._reach_agent)
         self._memory_fd: int | None = None  # of one that is to be saved
-        watch.stall.watch(qmp)
         self._ending = Ending(record, self._supervise())
 
     @property
@@ -133,14 +130,14 @@ class QemuVM:
         That had a host at its agent port, and a guest is told, at a price, when it loses one: so connect first.
         """
         self._agent.keep(await self._agent.connect())
-        await self._watch.migration.load(self._qmp, state_fd)
+        await self._watch.migration.load(self._control, state_fd)
 
     async def save(self) -> Snapshot:
         if self._memory_fd is None:
             raise HypervisorError(f"VM {self.record.id} was not launched to be saved")
         state_fd = memory_file("state")
         try:
-            await self._watch.migration.save(self._qmp, state_fd)
+            await self._watch.migration.save(self._control, state_fd)
             memory_fd = os.dup(self._memory_fd)
         except BaseException:
             os.close(state_fd)
@@ -166,52 +163,6 @@ class QemuVM:
     def keep_agent(self, pair: Pair) -> None:
         self._agent.keep(pair)
 
-    def on_stall(self, told: Callable[[bool], None]) -> None:
-        self._watch.stall.tell(told)
-
-    async def pause(self) -> None:
-        self._watch.stall.hold(True)
-        await self._qmp.execute("stop")
-
-    async def resume(self) -> None:
-        self._watch.stall.hold(False)
-        if not self._watch.stall.stands_still:
-            await self._qmp.execute("cont")
-
-    async def paused(self) -> bool:
-        answer = await self._qmp.execute("query-status")
-        status = answer.get("status") if isinstance(answer, Mapping) else None
-        if not isinstance(status, str):
-            raise HypervisorError(f"VM {self.record.id}: QEMU does not say whether it runs")
-        if status == STOPPED:
-            self._watch.stall.found("a disk", "as another hyperd found it")
-        return status not in ("running", STOPPED)
-
-    async def attach_disk(self, disk: DiskSpec) -> None:
-        with usable(disk):
-            slots, waits = self.record.hotplug_slots, self.record.waits_for_room
-            await disks.attach(self._qmp, self._watch.slots, disk, slots, waits=waits)
-
-    async def detach_disk(self, serial: str, *, timeout_s: float = 10.0) -> None:
-        await disks.detach(self._qmp, self._watch.slots, serial, timeout_s)
-
-    async def grow_disk(self, serial: str, size_bytes: int) -> None:
-        await disks.grow(self._qmp, serial, size_bytes)
-
-    async def insert_disk(self, disk: DiskSpec) -> None:
-        with usable(disk):
-            await disks.insert(self._qmp, disk)
-
-    async def eject_disk(self, serial: str) -> None:
-        await disks.eject(self._qmp, serial)
-
-    async def attach_nic(self, nic: Nic) -> None:
-        tap = plugged_tap(nic)
-        await plugged_nics.attach(self._qmp, self._watch.slots, nic, tap, self.record.hotplug_slots)
-
-    async def detach_nic(self, mac: str, *, timeout_s: float = 10.0) -> None:
-        await plugged_nics.detach(self._qmp, self._watch.slots, mac, timeout_s)
-
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.add_forward(self._run, port, nic)
 
@@ -230,7 +181,7 @@ class QemuVM:
         return await self._ending.wait()
 
     async def kill(self) -> VMExit:
-        if self._qmp.state is QmpState.CLOSED:  # it is ending by itself, and is to say how
+        if self._control.state is QmpState.CLOSED:  # it is ending by itself, and is to say how
             await self._ending.wait_for(DRAIN_TIMEOUT_S)
         self._killed = not self._ending.over
         self._processes.main.kill()
@@ -245,19 +196,19 @@ class QemuVM:
             os.close(self._memory_fd)
             self._memory_fd = None
         self._agent.part()
-        await self._qmp.close()
+        await self._control.close()
         await self._watch.close()
         self._processes.close()
 
     async def _supervise(self) -> VMExit:
         lost = await self._processes.lost(
-            self._qmp.wait_closed(), lambda: self._qmp.broken, patience_s=DRAIN_TIMEOUT_S
+            self._control.wait_closed(), lambda: self._control.broken, patience_s=DRAIN_TIMEOUT_S
         )
         code = await self._processes.ended()
         await self._watch.output.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                await self._qmp.wait_closed()
+                await self._control.wait_closed()
         ended = self._processes.exit(
             code, killed=self._killed, said=self._watch.shutdown, lost=lost, output=self._watch.output
         )
