@@ -187,12 +187,43 @@ static int take(const char *name)
 
 /* Closes what it reads the numbers of: of a tap device that lasts, and nobody is to wait for it. */
 static int to_close[2];
+static pthread_mutex_t closing_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t none_closing = PTHREAD_COND_INITIALIZER;
+static unsigned closing;
+
+static void begins_closing(void)
+{
+	pthread_mutex_lock(&closing_lock);
+	closing++;
+	pthread_mutex_unlock(&closing_lock);
+}
+
+static void ends_closing(void)
+{
+	pthread_mutex_lock(&closing_lock);
+	if (--closing == 0)
+		pthread_cond_signal(&none_closing);
+	pthread_mutex_unlock(&closing_lock);
+}
+
+/* Whether anything was still to be closed. */
+static int wait_for_closing(void)
+{
+	pthread_mutex_lock(&closing_lock);
+	int any = closing > 0;
+	while (closing > 0)
+		pthread_cond_wait(&none_closing, &closing_lock);
+	pthread_mutex_unlock(&closing_lock);
+	return any;
+}
 
 static void *close_all(void *nothing)
 {
 	int fd;
-	while (read(to_close[0], &fd, sizeof fd) == sizeof fd)
+	while (read(to_close[0], &fd, sizeof fd) == sizeof fd) {
 		close(fd);
+		ends_closing();
+	}
 	return nothing;
 }
 
@@ -209,8 +240,15 @@ static void start_closing(void)
 static void close_aside(int fd)
 {
 	struct stat what;
-	if ((fstat(fd, &what) == 0 && S_ISSOCK(what.st_mode)) || write(to_close[1], &fd, sizeof fd) != sizeof fd)
+	if (fstat(fd, &what) == 0 && S_ISSOCK(what.st_mode)) {
 		close(fd);
+		return;
+	}
+	begins_closing();
+	if (write(to_close[1], &fd, sizeof fd) != sizeof fd) {
+		close(fd);
+		ends_closing();
+	}
 }
 
 static int drop(const char *name)
@@ -246,7 +284,11 @@ static int keep(const char *name, int *given)
 
 static int make_kept_tap(const char *name)
 {
-	int fd = make_tap(name), copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int fd = make_tap(name);
+	/* One of this name that was dropped goes aside: the next of a VM that starts again may be asked for before. */
+	if (fd < 0 && errno == EBUSY && wait_for_closing())
+		fd = make_tap(name);
+	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (fd >= 0 && copy >= 0 && keep(name, &copy) == 0)
 		return fd;
 	int error = errno;

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.qemu import stall as module
+from hypercontainer.hypervisor.qemu.monitored import MonitoredVM
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpDisconnected, QmpError
 from hypercontainer.hypervisor.qemu.stall import Stall
-from hypercontainer.hypervisor.qemu.vm import QemuVM
 
 STOP = Event(
     "BLOCK_IO_ERROR", {"action": "stop", "node-name": "disk-disk", "reason": "No space left on device"}
@@ -134,8 +133,7 @@ def test_who_pauses_one_that_goes_on_again_lets_it_go_on(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "SETTLED_S", 60)
 
     async def story(stall: Stall, machine: Machine, heard: list[bool]) -> None:
-        vm: Any = QemuVM.__new__(QemuVM)
-        vm._qmp, vm._watch = machine, SimpleNamespace(stall=stall)
+        vm = MonitoredVM(cast(Any, None), cast(Any, machine), cast(Any, None), stall)
         stall.on_event(STOP)
         while machine.commands != ["cont"]:
             await asyncio.sleep(0)
@@ -149,8 +147,7 @@ def test_who_pauses_one_that_goes_on_again_lets_it_go_on(monkeypatch: pytest.Mon
 
 def test_one_that_stands_still_is_let_go_on_once() -> None:
     async def story(stall: Stall, machine: Machine, heard: list[bool]) -> None:
-        vm: Any = QemuVM.__new__(QemuVM)
-        vm._qmp, vm._watch = machine, SimpleNamespace(stall=stall)
+        vm = MonitoredVM(cast(Any, None), cast(Any, machine), cast(Any, None), stall)
         await vm.pause()
         stall.on_event(STOP)
         await vm.resume()

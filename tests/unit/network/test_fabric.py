@@ -362,6 +362,13 @@ def test_of_one_name_there_is_one_device(fabric: Fabric, plug: Plug) -> None:
     again.hears(lambda frame: frame.source == again.gateway)
 
 
+def test_a_vm_that_starts_again_has_its_device_again(fabric: Fabric) -> None:
+    """The one before is let go of aside, and may be there still."""
+    for _ in range(100):
+        os.close(netns.tap(fabric.namespace.control, "t-again"))
+        netns.drop(fabric.namespace.control, "t-again")
+
+
 def many(count: int) -> list[Place]:
     return [
         Place(
