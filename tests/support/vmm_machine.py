@@ -6,9 +6,11 @@ import os
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from hypercontainer.suite.harness import Harness
 KINDS = {"cloud-hypervisor": cloud_hypervisor.make, "firecracker": firecracker.make}
 # Stands for /dev/kvm, which nobody but root may have here.
 DEVICE = Path("/dev/null")
+_held = ExitStack()
 
 
 def program(name: str, folder: Path) -> Path:
@@ -86,6 +89,13 @@ def driver(name: str, folder: Path, path: Path | None = None) -> Driver:
     return KINDS[name](name, {"program": str(path or program(name, folder))}, host)
 
 
+def acted(name: str, folder: Path) -> Driver:
+    """In a process of its own, for as long as that is there."""
+    patch = pytest.MonkeyPatch()
+    _held.enter_context(acting(patch, Path(tempfile.mkdtemp(dir=folder))))
+    return driver(name, folder)
+
+
 class VmmHarness(Harness):
     """Of one of the two, by its ``name``; of its guests it acts what the letters make of them."""
 
@@ -93,6 +103,9 @@ class VmmHarness(Harness):
     name: str
     title: str
     real: Path | None = None  # the program, where it is not acted
+
+    def recipe(self) -> Callable[[], Driver]:
+        return partial(acted, self.name, self.folder)
 
     def another_driver(self) -> Driver:
         return driver(self.name, self.folder, self.real)

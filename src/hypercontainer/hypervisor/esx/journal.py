@@ -57,9 +57,10 @@ class Journal:
         """Of the VM with this UUID."""
         _write(self._made("vms") / name, msgspec.json.encode(entry))
 
-    def end(self, name: str, *, gone: bool = False) -> None:
-        """``gone``: it was not found.  One that was never seen may be on its way."""
-        if gone and not dict(self.vms()).get(name, Entry("", started=True)).started:
+    def end(self, name: str, *, unsure: bool = False) -> None:
+        """``unsure``: it was not found, or could not be removed.  One that was never seen whole is looked for again: it
+        may be on its way."""
+        if unsure and not dict(self.vms()).get(name, Entry("", started=True)).started:
             return
         (self._made("vms") / name).unlink(missing_ok=True)
 
