@@ -19,7 +19,7 @@ from pyVmomi import vim, vmodl
 
 from esx_host import Port
 from hypercontainer.errors import HyperError
-from hypercontainer.hypervisor.esx import inventory, vmdk
+from hypercontainer.hypervisor.esx import inventory, transfer, vmdk
 from hypercontainer.hypervisor.esx.session import Session
 from hypercontainer.hypervisor.esx.settings import take
 from simulated_vsphere import Simulator
@@ -59,8 +59,8 @@ class Disk:
             return
         size = self.raw.stat().st_size
         with self.raw.open("rb") as file:
-            grains = [(at, file.read(vmdk.GRAIN)) for at in range(0, size, vmdk.GRAIN)]
-        self._stream.write_bytes(b"".join(vmdk.write(size, grains)))
+            grains = transfer.grains([(file.fileno(), size)])
+            self._stream.write_bytes(b"".join(vmdk.write(size, grains)))
 
 
 class Serial:
@@ -151,7 +151,7 @@ async def run_by_hand(
             for port in ports:
                 await asyncio.to_thread(port.close)
     for disk in disks:
-        disk.give_back()
+        await asyncio.to_thread(disk.give_back)
 
 
 class Hands:
@@ -183,9 +183,8 @@ class Hands:
         ):  # a simulator tells of no machine that is new
             try:
                 self._follow(await asyncio.to_thread(self._session.call, "looking", _powered))
-            except BaseException as error:
+            except HyperError as error:  # one was removed just now, or the test has failed
                 self.faults.append(error)
-                raise
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
@@ -216,7 +215,8 @@ def _powered(live: Any) -> dict[str, Any]:
     view = live.content.viewManager.CreateContainerView(live.content.rootFolder, [vim.VirtualMachine], True)
     for machine in view.view:
         with contextlib.suppress(vmodl.fault.ManagedObjectNotFound):
-            ours = any(each.key == inventory.ID for each in machine.config.extraConfig)
+            config = machine.config  # None of one that is being made
+            ours = config is not None and any(each.key == inventory.ID for each in config.extraConfig)
             if ours and machine.runtime.powerState == "poweredOn":
                 found[machine._moId] = machine
     view.Destroy()

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from until import until
 
 Kind = Callable[[Path, AsyncExitStack], Harness]
 Act = Callable[[VM], Awaitable[None]]
+Step = tuple[str, str]  # and the ID of the VM
+LAUNCHING, LAUNCHED, ENDING, DONE = "launching", "launched", "ending", "done"
 WORDS = b"echo this"
 LIVES = 2  # of one that is killed, one after the other
 WRITTEN = b"written"
@@ -53,29 +56,35 @@ class Plan:
     make: Callable[[], Driver]
     specs: tuple[VMSpec, ...]
     acts: tuple[tuple[Act, ...], ...]
-    seed: str
+    ends: tuple[bool, ...]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All that it tells, but for its end."""
+        each = zip(self.specs, self.ends, strict=True)
+        return [(step, spec.id) for spec, ends in each for step in (LAUNCHING, LAUNCHED, *[ENDING] * ends)]
 
 
 # ------------------------------------------------------------------------------------- the one that is killed
 
 
 async def live(plan: Plan) -> None:
-    chance, driver = random.Random(plan.seed), plan.make()
-    tell("begins")
-    for spec, acts in zip(plan.specs, plan.acts, strict=True):
+    driver = plan.make()
+    for spec, acts, ends in zip(plan.specs, plan.acts, plan.ends, strict=True):
+        tell(LAUNCHING, spec)
         vm = await driver.launch(spec)
-        tell("launched", spec.id)
-        for act in chance.sample(acts, chance.randint(0, len(acts))):
+        tell(LAUNCHED, spec)
+        for act in acts:
             await act(vm)
-        if chance.random() < 0.5:
-            tell("ends", spec.id)
+        if ends:
+            tell(ENDING, spec)
             await vm.kill()
-    tell("done")
+    tell(DONE, plan.specs[0])
     await asyncio.Event().wait()
 
 
-def tell(*words: str) -> None:
-    print(*words, flush=True)
+def tell(step: str, spec: VMSpec) -> None:
+    print(step, spec.id, flush=True)
 
 
 async def pauses(vm: VM) -> None:
@@ -98,14 +107,14 @@ async def plugs(disk: DiskSpec, vm: VM) -> None:
 
 class Kills:
     """Of the drivers that ``kind`` makes, each time a later one.  The first process comes to the end of what it is to
-    do: so it is known how long that takes."""
+    do: so it is known how long each step takes.  The others are killed within a step, at any moment of that."""
 
     def __init__(self, kind: Kind, folder: Path, seed: int, letter: str, answer: Act) -> None:
         """``letter`` is what its guests do, and ``answer`` raises where one does not."""
         self._kind, self._folder, self._letter, self._answer = kind, folder, letter, answer
         self._chance = random.Random(seed)
-        self._span_s: float | None = None
-        self.lived = self.ended = 0  # VMs that were found alive, and others of which there was a record
+        self._took_s: dict[str, float] = {}
+        self.seen: Counter[str] = Counter()  # what was found of VMs
 
     async def _answers(self, vm: VM) -> None:
         if await vm.paused():
@@ -126,9 +135,7 @@ class Kills:
         plan = planned(harness, self._letter, self._chance)
         for spec in plan.specs:
             harness.stack.push_async_callback(_swept, harness, spec)
-        limit = None if self._span_s is None else self._chance.uniform(0, self._span_s)
-        told, took_s = await _killed(plan, harness.folder, limit)
-        self._span_s = self._span_s or took_s
+        told = await self._killed(plan, harness.folder)
         for spec in plan.specs:
             await self._found(harness, spec, told)
         still = partial(remains, harness, plan)
@@ -138,24 +145,53 @@ class Kills:
         for spec in plan.specs:
             assert all(_is_whole(disk) for disk in spec.disks), "what was written before is lost"
 
-    async def _found(self, harness: Harness, spec: VMSpec, told: set[tuple[str, str]]) -> None:
+    async def _killed(self, plan: Plan, folder: Path) -> set[Step]:
+        """What it had told by then."""
+        until_told, after_s = (DONE, plan.specs[0].id), 0.0
+        if self._took_s:
+            until_told = self._chance.choice(plan.steps)
+            after_s = self._chance.uniform(0, 1.1 * self._took_s[until_told[0]])
+        process = await _begun(plan, folder)
+        assert process.stdout is not None
+        told: dict[Step, float] = {}
+        try:
+            while until_told not in told:
+                line = await process.stdout.readline()
+                assert line, "it ended by itself"
+                told[_step(line)] = time.monotonic()
+            await asyncio.sleep(after_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            rest = await process.stdout.read()
+            status = await process.wait()
+        assert status == -signal.SIGKILL, f"it ended by itself: {told}"
+        if not self._took_s:
+            times = [*told.values()]
+            self._took_s = {
+                step: after - at for (step, _), at, after in zip(told, times, times[1:], strict=False)
+            }
+        return {*told, *map(_step, rest.splitlines())}
+
+    async def _found(self, harness: Harness, spec: VMSpec, told: set[Step]) -> None:
         """What has no record was never there; what was handed over is there; the rest is one of the two."""
         driver, record = harness.driver, read_record(spec.run_dir)
-        certain = ("launched", spec.id) in told and ("ends", spec.id) not in told
+        certain = (LAUNCHED, spec.id) in told and (ENDING, spec.id) not in told
         if record is None:
             assert not certain, f"VM {spec.id} is lost: it has no record"
             shutil.rmtree(spec.run_dir, ignore_errors=True)
+            self.seen["not there"] += 1
         elif not certain and self._chance.random() < 0.5:
             await driver.destroy(record)
-            self.ended += 1
+            self.seen["ended by its record"] += 1
         elif (vm := await driver.adopt(record)) is not None:
             if certain:
                 await self._answers(vm)
             await vm.kill()
-            self.lived += 1
+            self.seen["went on" if certain else "adopted"] += 1
         else:
             assert not certain, f"VM {spec.id} is lost"
-            self.ended += 1
+            self.seen["not adopted"] += 1
 
 
 def planned(harness: Harness, letter: str, chance: random.Random) -> Plan:
@@ -178,40 +214,29 @@ def planned(harness: Harness, letter: str, chance: random.Random) -> Plan:
         more: list[Act] = [pauses] if able.pauses else []
         more += [partial(forwards, port())] if nat and able.live_ports else []
         more += [partial(plugs, harness.disk(f"more{number}", read_only=True))] if able.plugs else []
-        acts.append(tuple(more))
+        acts.append(tuple(chance.sample(more, len(more))))
     assert hasattr(harness, "recipe")
-    return Plan(harness.recipe(), tuple(specs), tuple(acts), str(chance.random()))
+    first = chance.random() < 0.5
+    return Plan(harness.recipe(), tuple(specs), tuple(acts), (first, not first))
 
 
 def _port(harness: Harness) -> PortMapping:
     return PortMapping(80, harness.free_port(), "127.0.0.1")
 
 
-async def _killed(plan: Plan, folder: Path, after_s: float | None) -> tuple[set[tuple[str, str]], float]:
-    """What it had told by then, each with the VM's ID, and how long it had lived; None: up to the end of its plan."""
+async def _begun(plan: Plan, folder: Path) -> asyncio.subprocess.Process:
     file = folder / "plan"
     file.write_bytes(pickle.dumps(plan))
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "killed", str(file)),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert process.stdout is not None
-    try:
-        said, begun = [await process.stdout.readline()], time.monotonic()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(after_s):
-                while said[-1] not in (b"done\n", b""):
-                    said.append(await process.stdout.readline())
-    finally:
-        took_s = time.monotonic() - begun
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        said += (await process.stdout.read()).splitlines()
-        status = await process.wait()
-    assert status == -signal.SIGKILL, f"it ended by itself: {said}"
-    words = [line.decode().split() for line in said]
-    return {(each[0], each[1]) for each in words if len(each) == 2}, took_s
+
+
+def _step(line: bytes) -> Step:
+    step, name = line.decode().split()
+    return step, name
 
 
 async def counts(vm: VM) -> None:

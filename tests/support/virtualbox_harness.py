@@ -51,9 +51,8 @@ class VirtualBoxHarness(Harness):
             self.bed.manage("unregistervm", identity)
 
     async def leftovers(self) -> list[str]:
-        return [
-            line for what in ("vms", "hdds", "dvds") for line in self.bed.manage("list", what).splitlines()
-        ]
+        lists = [self.bed.manage("list", what).splitlines() for what in ("vms", "hdds", "dvds")]
+        return [*(line for lines in lists for line in lines), *self.bed.programs()]
 
 
 def _boot(spec: VMSpec, path: Path) -> None:

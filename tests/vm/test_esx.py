@@ -20,6 +20,7 @@ from soak import rounds
 
 BUSYBOX = busybox_image.REFERENCE
 STARTED_S = 600.0
+WAITS = "trap exit TERM; echo up; while :; do sleep 1000 & wait; done"
 LAN = {"network": "VM Network", "subnet": "10.0.2.0/24", "gateway": "10.0.2.2", "range": "10.0.2.64/26"}
 
 
@@ -66,7 +67,7 @@ def test_a_pod_of_vspheres_from_its_image_to_its_end(esx: Hyper, simulator: Simu
         BUSYBOX,
         "sh",
         "-c",
-        "echo up; exec sleep 100000",
+        WAITS,
         timeout_s=STARTED_S,
     )
     hyper.wait_for_log("web", b"up")

@@ -34,8 +34,8 @@ ANSWERS: dict[str, tuple[str, Act]] = {
     "qemu": (COUNT, counts),
     "uml": (FLOOD, counts),
 }
-# Of which tests/vm has the same with hyperd itself, and with guests.
-LONG = ("qemu", "uml")
+# Of VirtualBox each VM takes seconds; of others tests/vm has the same with hyperd itself; the toy is one of these.
+LONG = ("virtualbox", "qemu", "uml", "toy")
 SEED = 16
 
 
@@ -68,5 +68,5 @@ def test_killed_at_any_moment(
     with having(name, tmp_path_factory.mktemp("bed"), monkeypatch) as kind, nothing_left(tmp_path):
         kills = Kills(kind, tmp_path, SEED, *ANSWERS[name])
         kills.again(rounds(short=3, soak=51), timeout_s=rounds(short=120, soak=300))
-    print(f"{name}: {kills.lived} VMs went on, {kills.ended} had ended")
-    assert kills.lived, "there was none to be lost"
+    print(f"{name}: {dict(kills.seen)}")
+    assert kills.seen["went on"], "there was none to be lost"
