@@ -74,7 +74,8 @@ class VSphere:
                     f"VM {spec.name} cannot be started: {error.filename}: {error.strerror}"
                 ) from error
             except (Unavailable, InvalidArgument) as error:
-                raise LaunchError(f"VM {spec.name}: {error.message}", hint=error.hint) from error
+                said = error.message if spec.name in error.message else f"VM {spec.name}: {error.message}"
+                raise LaunchError(said, hint=error.hint) from error
             undo.pop_all()
         return vm
 
