@@ -151,7 +151,7 @@ class Kills:
         if self._took_s:
             until_told = self._chance.choice(plan.steps)
             after_s = self._chance.uniform(0, 1.1 * self._took_s[until_told[0]])
-        process = await _begun(plan, folder)
+        process = await begun(plan, folder)
         assert process.stdout is not None
         told: dict[Step, float] = {}
         try:
@@ -224,7 +224,8 @@ def _port(harness: Harness) -> PortMapping:
     return PortMapping(80, harness.free_port(), "127.0.0.1")
 
 
-async def _begun(plan: Plan, folder: Path) -> asyncio.subprocess.Process:
+async def begun(plan: Plan, folder: Path) -> asyncio.subprocess.Process:
+    """The one that is to be killed."""
     file = folder / "plan"
     file.write_bytes(pickle.dumps(plan))
     return await asyncio.create_subprocess_exec(

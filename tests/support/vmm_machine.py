@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import sysconfig
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 import fake_vmm
-from hypercontainer.hypervisor import jail, kvm, programs
+from hypercontainer.hypervisor import jail, kvm, nics, programs
 from hypercontainer.hypervisor.cloudhypervisor import kind as cloud_hypervisor
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.facts import FactCache
@@ -94,6 +95,12 @@ def acted(name: str, folder: Path) -> Driver:
     patch = pytest.MonkeyPatch()
     _held.enter_context(acting(patch, Path(tempfile.mkdtemp(dir=folder))))
     return driver(name, folder)
+
+
+def dying(name: str, folder: Path) -> Driver:
+    """Killed in its first launch, when there is a network namespace, and no process in it."""
+    nics.serve = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    return acted(name, folder)
 
 
 class VmmHarness(Harness):

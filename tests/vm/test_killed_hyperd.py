@@ -66,7 +66,7 @@ class LibvirtAudit(Audit):
 
     def check(self) -> dict[str, Any]:
         known = super().check()
-        running = sorted(one["Name"] for one in known.values() if one["State"]["Running"])
+        running = sorted(one["Name"].removeprefix("/") for one in known.values() if one["State"]["Running"])
         until(lambda: sorted(self._bed.domains()) == running, f"libvirt has {running} alone", deadline_s=5)
         return known
 

@@ -29,6 +29,7 @@ from hypercontainer.hypervisor import locks
 from hypercontainer.hypervisor.driver import VM, ExitReason, VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Existing, Nic
+from hypercontainer.hypervisor.virtualbox import vmdk
 from hypercontainer.hypervisor.virtualbox.manage import Manage
 from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
 from hypercontainer.linux.waiting import both
@@ -251,7 +252,7 @@ def test_what_a_killed_hyperd_has_begun_is_found_and_what_is_not_ours_left(
     run(bed, tmp_path, test)
 
 
-def test_a_disc_is_closed_that_a_killed_hyperd_had_not(bed: VirtualBoxBed, tmp_path: Path) -> None:
+def test_media_are_closed_that_a_killed_hyperd_had_not(bed: VirtualBoxBed, tmp_path: Path) -> None:
     """It had unregistered the VM."""
 
     async def test(harness: VirtualBoxHarness) -> None:
@@ -262,11 +263,18 @@ def test_a_disc_is_closed_that_a_killed_hyperd_had_not(bed: VirtualBoxBed, tmp_p
         place.boot.write_bytes(spec.kernel.read_bytes())
         kind = ("--platform-architecture", "x86", "--basefolder", str(tmp_path / "vms"), "--register")
         manage("createvm", "--name", spec.name, "--uuid", identity, *kind)
-        manage("storagectl", identity, "--name", "one", "--add", "sata")
-        where = ("--storagectl", "one", "--port", "0", "--device", "0", "--type", "dvddrive")
-        manage("storageattach", identity, *where, "--medium", str(place.boot))
+        manage("storagectl", identity, "--name", "one", "--add", "sata", "--portcount", "2")
+        where = ("storageattach", identity, "--storagectl", "one", "--device", "0")
+        manage(*where, "--port", "0", "--type", "dvddrive", "--medium", str(place.boot))
+        one = disk(raw_file(tmp_path / "one"))
+        descriptor = place.descriptor(one.serial)
+        descriptor.write_bytes(vmdk.descriptor(one, uuid.uuid4()))
+        place.descriptor("two").write_bytes(b"# Disk")  # as far as it got
+        for medium in (str(descriptor), "none"):
+            manage(*where, "--port", "1", "--type", "hdd", "--medium", medium)
         manage("unregistervm", identity)
-        assert await harness.leftovers()
+        left = "\n".join(await harness.leftovers())
+        assert str(place.boot) in left and str(descriptor) in left
         record = VMRecord(
             "virtualbox", spec.id, spec.name, spec.run_dir, Accelerator.OWN, foreign={"uuid": identity}
         )

@@ -62,7 +62,9 @@ class Journal:
         may be on its way."""
         if unsure and not dict(self.vms()).get(name, Entry("", started=True)).started:
             return
-        (self._made("vms") / name).unlink(missing_ok=True)
+        path = self._made("vms") / name
+        for each in (path, _unfinished(path)):
+            each.unlink(missing_ok=True)
 
     def vms(self) -> Iterator[tuple[str, Entry]]:
         for path in sorted(self._made("vms").glob("[!.]*")):
@@ -111,6 +113,10 @@ def _touched(path: Path) -> float:
 
 
 def _write(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}.new")
+    new = _unfinished(path)
     new.write_bytes(data)
     new.replace(path)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")

@@ -175,6 +175,7 @@ class VirtualBoxDriver(PlainDriver):
         if process is not None:
             await helpers.end(process)
         await machines.forget(self._manage, record)
+        await machines.close_disks(self._manage, record)
         clean(VirtualBoxRunDir(record.run_dir, record.id), record)
 
     async def _version(self) -> Version:

@@ -94,9 +94,24 @@ async def _unregistered(manage: Manage, identity: str) -> bool:
 
 async def _close_disc(manage: Manage, record: VMRecord) -> None:
     """Which stays in VirtualBox's list when its VM goes; hard disks do not."""
-    disc = VirtualBoxRunDir(record.run_dir, record.id).boot
+    await _close(manage, "dvd", VirtualBoxRunDir(record.run_dir, record.id).boot)
+
+
+async def close_disks(manage: Manage, record: VMRecord) -> None:
+    """Those that a killed hyperd's command had opened for a VM, or taken from it, and no more."""
+    run = VirtualBoxRunDir(record.run_dir, record.id)
+    for path in run.disks.glob(run.descriptor("*").name):
+        try:
+            await _close(manage, "disk", path)
+        except (
+            Refused
+        ) as error:  # who wrote it was killed as it did, or it is somebody's: that is told with its VM
+            log.warning("disk %s of VirtualBox is not closed: %s", path, error)
+
+
+async def _close(manage: Manage, kind: str, path: Path) -> None:
     try:
-        await manage.run("closemedium", "dvd", str(disc))
+        await manage.run("closemedium", kind, str(path))
     except Refused as error:
         if error.refusal.code not in (parsing.NOT_FOUND, parsing.FILE_ERROR):
             raise

@@ -200,11 +200,14 @@ def test_a_launch_that_never_came_to_anything_is_forgotten(
 
     async def test(world: World) -> None:
         written = journal.Journal(world.folder / "state")
-        written.write(written.vm_uuid(), journal.Entry(str(world.folder / "nowhere")))
+        uuid = written.vm_uuid()
+        written.write(uuid, journal.Entry(str(world.folder / "nowhere")))
+        (world.folder / f"state/vms/.{uuid}.new").touch()  # a hyperd that was killed as it wrote
         for late_s in (60.0, -1.0):
             monkeypatch.setattr(journal, "LATE_S", late_s)
             await (await world.driver.launch(world.spec())).kill()
             assert len(written.nobodys()) == (late_s > 0)
+        assert not list((world.folder / "state/vms").iterdir())
         world.nothing_left()
 
     run_vcenter(test)
