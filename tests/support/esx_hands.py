@@ -83,9 +83,10 @@ class Serial:
             self._port = Port(*self._asked)
 
     def _out(self) -> None:
-        while data := self._chip.recv(65536):
-            with contextlib.suppress(OSError, AttributeError):  # nobody hears it
-                self._port.send(data)  # type: ignore[union-attr]
+        with contextlib.suppress(ConnectionResetError):  # QEMU was killed
+            while data := self._chip.recv(65536):
+                with contextlib.suppress(OSError, AttributeError):  # nobody hears it
+                    self._port.send(data)  # type: ignore[union-attr]
 
     def _back(self) -> None:
         while not self._over.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,8 @@ def life(hyper: Hyper, simulator: Simulator) -> None:
     hyper.wait_for_log("web", b"up")
     identifier = hyper.inspect("web")["Id"][:12]
     assert hyper.out("exec", "web", "sh", "-c", "echo mine > /kept/file; hostname") == identifier
-    assert "inet 10.0.2.64/24" in hyper.out("exec", "web", "ip", "-4", "addr")
+    address = re.search(r"inet (10\.0\.2\.\d+)/24", hyper.out("exec", "web", "ip", "-4", "addr"))
+    assert address and IPv4Address(address[1]) in IPv4Network(LAN["range"])
     assert any(name.startswith("web/") for name in simulator.files())
     assert kill_process(daemon_pid(hyper))
     assert hyper.out("ps", "--format", "{{.Names}} {{.State}}") == "web running"
