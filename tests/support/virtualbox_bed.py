@@ -69,7 +69,7 @@ class VirtualBoxBed:
         runtime.mkdir(mode=0o700)
         self._stack.callback(shutil.rmtree, self._ipc, ignore_errors=True)
         number = self._serving(
-            "/usr/bin/Xvfb", "-displayfd", "-screen", "0", "640x480x24", "-nolisten", "tcp"
+            "/usr/bin/Xvfb", "-displayfd", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"
         )
         self.installation = replace(self.installation, display=f":{number.strip()}")
         self.serve()
