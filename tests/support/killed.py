@@ -22,7 +22,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from hyper import processes_that_mention
 from hypercontainer.contract.spec import PortMapping
@@ -45,14 +44,10 @@ WRITTEN = b"written"
 GONE_S = 20.0  # what is at its gate, or told by a connection's end, ends by itself
 
 
-class Killable(Protocol):
-    """What a harness has besides: ``recipe`` makes its driver, in another process (``pickle``)."""
-
-    def recipe(self) -> Callable[[], Driver]: ...
-
-
 @dataclass(frozen=True)
 class Plan:
+    """``make`` is the ``recipe`` of a harness: it makes its driver, in another process (``pickle``)."""
+
     make: Callable[[], Driver]
     specs: tuple[VMSpec, ...]
     acts: tuple[tuple[Act, ...], ...]
@@ -84,7 +79,8 @@ async def live(plan: Plan) -> None:
 
 
 def tell(step: str, spec: VMSpec) -> None:
-    print(step, spec.id, flush=True)
+    sys.stdout.write(f"{step} {spec.id}\n")
+    sys.stdout.flush()
 
 
 async def pauses(vm: VM) -> None:
@@ -171,7 +167,7 @@ class Kills:
             self._took_s = {
                 step: after - at for (step, _), at, after in zip(told, times, times[1:], strict=False)
             }
-        return {*told, *map(_step, rest.splitlines())}
+        return {*told, *map(_step, rest.split(b"\n")[:-1])}
 
     async def _found(self, harness: Harness, spec: VMSpec, told: set[Step]) -> None:
         """What has no record was never there; what was handed over is there; the rest is one of the two."""
