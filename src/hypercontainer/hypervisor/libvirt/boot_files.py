@@ -14,6 +14,7 @@ import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from hypercontainer.errors import Unavailable
 
@@ -35,16 +36,27 @@ def readable(path: Path, folders: Sequence[Path]) -> Path:
         with contextlib.suppress(FileNotFoundError):
             os.utime(copy)
             return copy
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".new-", delete=False) as new:
-            try:
-                shutil.copyfileobj(file, new)
-                os.fchmod(new.fileno(), 0o444)
-                Path(new.name).replace(copy)
-            except BaseException:
-                Path(new.name).unlink(missing_ok=True)
-                raise
+        try:
+            _copy(file, copy)
+        except OSError as error:
+            raise Unavailable(
+                f"{path.name} cannot be copied to {folder}, where QEMU's user can read it: {error.strerror}",
+                hint="make room there, or name another storage pool of libvirt's in the driver's settings: pool",
+            ) from error
     _make_room(folder, copy)
     return copy
+
+
+def _copy(file: BinaryIO, copy: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".new-", delete=False) as new:
+        try:
+            shutil.copyfileobj(file, new)
+            os.fchmod(new.fileno(), 0o444)
+            new.flush()
+            Path(new.name).replace(copy)
+        except BaseException:
+            Path(new.name).unlink(missing_ok=True)
+            raise
 
 
 def _enterable(folder: Path) -> bool:
