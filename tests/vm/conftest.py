@@ -28,7 +28,7 @@ TO_REGISTRY = ("--dest-tls-verify=false", "--dest-compress-level=1")
 ALIKE = frozenset(
     f"test_{name}"
     for name in (
-        "cni commit cp docker_create docker_killed docker_looking docker_networks docker_socket egress "
+        "cni commit cp docker_create docker_killed docker_looking docker_networks docker_socket egress full_disk "
         "guest_container guest_files guest_in_vm guest_pod guest_process guest_streams guest_volumes "
         "hyperd_dies image_volumes killed_database killed_pods kubernetes kubernetes_life kubernetes_probes "
         "lazy lifecycle networks networks_of_users nfs podfiles pods real_images run sdk services shared_pull "

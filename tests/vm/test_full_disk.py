@@ -105,6 +105,7 @@ def test_containers(small: Hyper) -> None:
     assert hyper.out("run", "--rm", BUSYBOX, "echo", "hello") == "hello"
 
 
+@pytest.mark.each_driver
 def test_a_guest_that_fills_it_waits_for_room(small: Hyper) -> None:
     """And can be ended meanwhile."""
     hyper = small
@@ -131,6 +132,7 @@ def test_a_guest_that_fills_it_waits_for_room(small: Hyper) -> None:
     assert hyper.out("run", "--rm", BUSYBOX, "echo", "hello") == "hello"
 
 
+@pytest.mark.each_driver
 def test_neighbours_go_on_once_there_is_room(small_and_quiet: Hyper) -> None:
     """Their root, and a volume; also with a hyperd that comes later.  Nothing they write fails."""
     hyper = small_and_quiet
@@ -152,6 +154,7 @@ def test_neighbours_go_on_once_there_is_room(small_and_quiet: Hyper) -> None:
         hyper("rm", "-f", name)
 
 
+@pytest.mark.each_driver
 def test_guests_are_told_of_it_where_that_is_configured(hypervisor: str) -> None:
     """Who writes is; everybody goes on, what was written down before stays, and the disk is whole."""
     write = "dd if=/dev/zero of=/v/f bs=64k count=160 conv=fsync 2>&1 | tail -n 1"

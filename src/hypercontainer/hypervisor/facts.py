@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,16 @@ class FactCache:
             return msgspec.convert(self._read()[key], kind, dec_hook=_decode)
         except (KeyError, msgspec.ValidationError):
             return None
+
+    async def learned(
+        self, key: str, kind: type[T], ask: Callable[[], Awaitable[T]], *, refresh: bool = False
+    ) -> T:
+        """What is known; what ``ask`` answers, from now on, where nothing is or it is to be asked again."""
+        known = None if refresh else self.get(key, kind)
+        if known is None:
+            known = await ask()
+            self.put(key, known)
+        return known
 
     def put(self, key: str, value: object) -> None:
         """A failure to write costs the next process the same question."""

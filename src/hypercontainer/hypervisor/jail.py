@@ -23,11 +23,7 @@ async def means(cache: FactCache, *, refresh: bool = False) -> Means:
     except FileNotFoundError:
         raise Unavailable(f"VMs cannot be confined: there is no {confine.JAIL}", hint=MISSING_HINT) from None
     key = f"jail {jail} {surroundings()}"
-    known = None if refresh else cache.get(key, Means)
-    if known is None:
-        known = await _tried()
-        cache.put(key, known)
-    return known
+    return await cache.learned(key, Means, _tried, refresh=refresh)
 
 
 async def _tried() -> Means:

@@ -21,7 +21,6 @@ from typing import Any
 from hypercontainer.contract.networks import Subnet
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor.driver import Driver, Lan
-from hypercontainer.linux.cgroup import Cgroups
 
 GROUP = "hypercontainer.hypervisors"
 # In this package, each in a module ``kind`` of a folder of its own.
@@ -41,7 +40,6 @@ class Host:
     facts: Path
     state: Path
     uids: range = range(0)
-    cgroups: Cgroups | None = None
 
 
 Make = Callable[[str, Settings, Host], Driver]
@@ -70,7 +68,7 @@ def make_all(tables: Mapping[str, Settings], host: Host, taken: frozenset[str]) 
 
 
 def _own(host: Host, name: str) -> Host:
-    return Host(host.facts, host.state / name, host.uids, host.cgroups)
+    return Host(host.facts, host.state / name, host.uids)
 
 
 def _unasked(kind: str, load: Callable[[], Make], host: Host) -> list[Driver]:

@@ -15,8 +15,8 @@ from hypercontainer.hypervisor.driver import VM, VMRecord
 from hypercontainer.hypervisor.helpers import Served
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
-from hypercontainer.linux import netns
-from hypercontainer.linux.cgroup import Cgroup, Cgroups
+from hypercontainer.linux import cgroup, netns
+from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
 
@@ -88,7 +88,6 @@ def stdio(run: RunDir, fds: contextlib.ExitStack) -> tuple[int, int, int]:
 
 
 def limit(
-    cgroups: Cgroups,
     name: str,
     limits: Limits,
     max_tasks: int,
@@ -96,7 +95,7 @@ def limit(
     undo: contextlib.AsyncExitStack,
 ) -> Cgroup:
     """A group with the processes in it; ``undo`` removes it once they, which it ends before, are out of it."""
-    group = cgroups.create(name, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=max_tasks)
+    group = cgroup.here().create(name, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=max_tasks)
     undo.callback(group.remove)
     for process in processes:
         undo.push_async_callback(helpers.end, process)

@@ -109,16 +109,16 @@ async def find(cache: FactCache, *, p9: bool = True) -> Server:
     """virtiofsd, or else, where ``p9`` will do, QEMU's helper for 9p.  Raises ``Unavailable``."""
     if path := _installed(PROGRAM):
         key = f"server of a kind {programs.file_key(path)}"
-        known = cache.get(key, Server)
-        if known is None:
-            _, text = await programs.ask(path, "--version")
-            # QEMU's gives up its groups before it reads its options, which only root may: then it says no version.
-            known = Server(path, Kind.MODERN if MODERN_VERSION.match(text) else Kind.OLD)
-            cache.put(key, known)
-        return known
+        return await cache.learned(key, Server, partial(_virtiofsd, path))
     if p9 and (path := _installed(PROXY)):
         return Server(path, Kind.PROXY)
     raise Unavailable("directories of the host cannot be shared: there is no virtiofsd", hint=INSTALL_HINT)
+
+
+async def _virtiofsd(path: Path) -> Server:
+    _, text = await programs.ask(path, "--version")
+    # QEMU's gives up its groups before it reads its options, which only root may: then it says no version.
+    return Server(path, Kind.MODERN if MODERN_VERSION.match(text) else Kind.OLD)
 
 
 async def find_all(cache: FactCache, wanted: Sequence[ShareSpec], *, p9: bool = True) -> Server | None:
@@ -299,12 +299,7 @@ async def probe_together(cache: FactCache, *, refresh: bool = False) -> Usable:
 
 async def _probed(server: Server, cache: FactCache, *, refresh: bool) -> Usable:
     key = f"share {programs.file_key(server.path)} {platform.release()} {os.geteuid()}"
-    known = None if refresh else cache.get(key, Usable)
-    if known is None:
-        with tempfile.TemporaryDirectory(prefix="hyper-share-") as directory:
-            known = await _tried(server, Path(directory))
-        cache.put(key, known)
-    return known
+    return await cache.learned(key, Usable, partial(_tried, server), refresh=refresh)
 
 
 def check_together(usable: Usable) -> Check:
@@ -315,9 +310,10 @@ def check_together(usable: Usable) -> Check:
     return Check(name, None, f"cannot be: {usable.reason}", usable.remedy)
 
 
-async def _tried(server: Server, directory: Path) -> Usable:
+async def _tried(server: Server) -> Usable:
     """Shares an empty directory and asks what a VM would."""
     with contextlib.ExitStack() as fds:
+        directory = Path(fds.enter_context(tempfile.TemporaryDirectory(prefix="hyper-share-")))
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         fds.callback(os.close, null)
         words, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from hypercontainer.errors import Unavailable
 from hypercontainer.hypervisor.text import printable
 
 # What a kernel says once it has started all of itself and wants to start somebody else's program.
@@ -33,6 +35,15 @@ class Outcome:
         if self.exit_code == 0:
             return f"{guest} was reset{said}"
         return f"{program} ended with status {self.exit_code} under {guest}{said}"
+
+
+@contextlib.contextmanager
+def of_kernel(kernel: Path | None) -> Iterator[None]:
+    """Where it is looked at; one that cannot be read is ``Unavailable``."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
 
 
 async def run(

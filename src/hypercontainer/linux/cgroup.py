@@ -9,6 +9,7 @@ being an error.  Sources: cgroups(7), the kernel's admin-guide/cgroup-v1 and adm
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -130,6 +131,12 @@ class Cgroups:
             Cgroup(tuple(made)).remove()
             raise
         return group
+
+
+@functools.cache
+def here() -> Cgroups:
+    """What this process may limit, found out once."""
+    return Cgroups.detect()
 
 
 def hasten(proc: Path = Path("/proc/self")) -> None:

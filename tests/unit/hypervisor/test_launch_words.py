@@ -14,7 +14,7 @@ from hypercontainer.hypervisor.qemu import driver as module
 from hypercontainer.hypervisor.qemu.binary import Binary
 from hypercontainer.hypervisor.qemu.driver import QemuDriver
 from hypercontainer.hypervisor.spec import Accelerator, VMSpec
-from hypercontainer.linux import confine
+from hypercontainer.linux import cgroup, confine
 from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 
@@ -50,7 +50,8 @@ def test_a_jail_that_ends_at_once_says_why(
     monkeypatch.setattr(jail, "means", means)
     monkeypatch.setattr(QemuDriver, "_binary", found)
     monkeypatch.setattr(module, "held", ended)
-    driver = QemuDriver(tmp_path / "facts", cgroups=Cgroups())
+    monkeypatch.setattr(cgroup, "here", Cgroups)
+    driver = QemuDriver(tmp_path / "facts")
     spec = VMSpec("a1", "web", tmp_path / "run", kernel, None, (), 64, 1, hotplug_slots=0)
     with pytest.raises(LaunchError, match=WORDS):
         asyncio.run(driver.launch(spec))

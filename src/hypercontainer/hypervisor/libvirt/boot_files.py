@@ -40,7 +40,13 @@ def readable(path: Path, folders: Sequence[Path]) -> Path:
         with contextlib.suppress(FileNotFoundError):
             os.utime(copy)
             return copy
-        _copy(file, copy)
+        try:
+            _copy(file, copy)
+        except OSError as error:
+            raise Unavailable(
+                f"{path.name} cannot be copied to {folder}, where QEMU's user can read it: {error.strerror}",
+                hint="make room there, or name another storage pool of libvirt's in the driver's settings: pool",
+            ) from error
     _make_room(folder, copy)
     return copy
 
@@ -53,6 +59,7 @@ def _copy(file: BinaryIO, copy: Path) -> None:
             fcntl.flock(new, fcntl.LOCK_EX)
             shutil.copyfileobj(file, new)
             os.fchmod(new.fileno(), 0o444)
+            new.flush()
             Path(new.name).replace(copy)
         except BaseException:
             Path(new.name).unlink(missing_ok=True)

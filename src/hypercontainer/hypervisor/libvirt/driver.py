@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hypercontainer.errors import HyperError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers, jail
+from hypercontainer.hypervisor import helpers
 from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.facts import FactCache
@@ -35,8 +35,8 @@ from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.spec import EXISTING, NAT, TAP, Accelerator, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec
+from hypercontainer.linux import cgroup
 from hypercontainer.linux.architectures import AMD64
-from hypercontainer.linux.cgroup import Cgroups
 
 # Of a domain whose QEMU is there to be killed by who has its descriptor.
 DESTROY_S = 10.0
@@ -51,17 +51,10 @@ class LibvirtDriver:
         self.name, self.asked, self.uids = name, asked, host.uids
         self._state = host.state
         self._cache = FactCache(host.facts)
-        self._cgroups = host.cgroups
         self._machine = MACHINES[AMD64]
         self.link: Link[Facts] = Link(asked.uri, lambda connection: greeting.greet(connection, host.state))
         self._resolver = Resolver()
         self._launches: Launches[LibvirtVM] = Launches()
-
-    @property
-    def cgroups(self) -> Cgroups:
-        if self._cgroups is None:
-            self._cgroups = Cgroups.detect()
-        return self._cgroups
 
     def check_installed(self) -> None:
         library.load()
@@ -80,32 +73,19 @@ class LibvirtDriver:
             formats=True,
             sandbox=binary.sandbox,
             confinement=(facts.confined,) if facts.confined else (),
-            not_limited=self.cgroups.not_limited,
+            not_limited=cgroup.here().not_limited,
         )
 
     async def binary(self) -> Binary:
         path = binaries.find(self.asked.program, self._machine)
         key = f"program {program_key(path)}"
-        known = self._cache.get(key, Binary)
-        if known is None:
-            known = await binaries.inspect(path, self._machine)
-            self._cache.put(key, known)
-        return known
+        return await self._cache.learned(key, Binary, partial(binaries.inspect, path, self._machine))
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
     ) -> Verdict:
         """By the QEMU that libvirt starts, and without libvirt."""
-        binary = await self.binary()
-        try:
-            key = await asyncio.to_thread(probe.verdict_key, binary, accelerator, kernel)
-        except OSError as error:
-            raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
-        known = None if refresh else self._cache.get(key, Verdict)
-        if known is None:
-            known = await probe.probe(binary, await jail.means(self._cache), accelerator, kernel)
-            self._cache.put(key, known)
-        return known
+        return await probe.verdict(await self.binary(), self._cache, accelerator, kernel, refresh=refresh)
 
     async def diagnose(self) -> list[Check]:
         return await doctor.diagnose(self)
@@ -146,7 +126,6 @@ class LibvirtDriver:
             self._state,
             self.link,
             self._cache,
-            self.cgroups,
             self._resolver,
             await self.binary(),
         )

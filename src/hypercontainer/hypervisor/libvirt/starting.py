@@ -49,7 +49,7 @@ from hypercontainer.hypervisor.qemu.machines import HEAD_BYTES
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
-from hypercontainer.linux.cgroup import Cgroups
+from hypercontainer.linux import cgroup
 from hypercontainer.linux.process import Identity, Process, boot_id, start_ticks
 from hypercontainer.linux.waiting import both
 
@@ -66,7 +66,6 @@ class Supplies:
     state: Path
     link: Link[Facts]
     cache: FactCache
-    cgroups: Cgroups
     resolver: Resolver
     binary: Binary
 
@@ -129,7 +128,7 @@ class Start:
             )
             run.write_record(record)
             beside = [one.process for one in serving]
-            limit(has.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
+            limit(spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
             for one in serving:
                 one.open_gate()
             for wire in wired:
@@ -152,7 +151,7 @@ class Start:
             accelerator=spec.accelerator,
             foreign={"uuid": self._uuid, "uri": has.asked.uri},
             hotplug_slots=spec.hotplug_slots,
-            cgroups=has.cgroups.named(spec.id).paths,
+            cgroups=cgroup.here().named(spec.id).paths,
             taps=spec.taps,
             waits_for_room=spec.waits_for_room,
         )

@@ -13,7 +13,7 @@ from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict
 from hypercontainer.hypervisor.qemu import binary as binaries
 from hypercontainer.hypervisor.qemu.machines import Machine
 from hypercontainer.hypervisor.spec import VIRTIOFS, Accelerator
-from hypercontainer.linux.cgroup import Cgroups
+from hypercontainer.linux import cgroup
 from hypercontainer.linux.confine import Means
 
 # What User Mode Linux, which may do, does not bring.
@@ -26,8 +26,6 @@ class Examined(Protocol):
     """What is looked at of a driver."""
 
     @property
-    def cgroups(self) -> Cgroups: ...
-    @property
     def uids(self) -> range: ...
     async def capabilities(self) -> Capabilities: ...
     async def probe(
@@ -39,7 +37,7 @@ class Examined(Protocol):
 
 async def diagnose(driver: Examined, name: str, machine: Machine) -> list[Check]:
     """Every check, whatever the others say."""
-    checks = [_cgroups(driver.cgroups.not_limited)]
+    checks = [_cgroups(cgroup.here().not_limited)]
     if driver.uids:
         checks.append(uids_for_vms(driver.uids))
     try:

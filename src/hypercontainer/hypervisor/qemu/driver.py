@@ -17,6 +17,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
@@ -44,8 +45,9 @@ from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file
 from hypercontainer.hypervisor.spec import HARDWARE, Accelerator, Limits, VMSpec
 from hypercontainer.hypervisor.validate import check_spec, check_unshared
+from hypercontainer.linux import cgroup
 from hypercontainer.linux.architectures import AMD64
-from hypercontainer.linux.cgroup import Cgroup, Cgroups
+from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
 from hypercontainer.linux.waiting import both
@@ -79,7 +81,6 @@ class QemuDriver:
         *,
         architecture: str = AMD64,
         binary: str = "",
-        cgroups: Cgroups | None = None,
         uids: range = range(0),
     ) -> None:
         """``cache`` is the file of what was found out about the host; ``binary`` a name in PATH or a path, "" the usual
@@ -89,7 +90,6 @@ class QemuDriver:
         self.architecture = architecture
         self.name = QEMU if architecture == AMD64 else f"{QEMU}-{architecture}"
         self._name = binary or self.machine.program
-        self._cgroups = cgroups
         self.uids = uids
         self._resolver = Resolver()
         self._launches: Launches[QemuVM] = Launches()
@@ -113,28 +113,13 @@ class QemuDriver:
             remotes=remote_disks.is_there(),
             shares=(await self.probe_shares()).filesystem,
             together=bool((await shares.probe_together(self._cache)).filesystem),
-            not_limited=self.cgroups.not_limited,
+            not_limited=cgroup.here().not_limited,
         )
-
-    @property
-    def cgroups(self) -> Cgroups:
-        if self._cgroups is None:
-            self._cgroups = Cgroups.detect()
-        return self._cgroups
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
     ) -> Verdict:
-        binary = await self._binary()
-        try:
-            key = await asyncio.to_thread(probe.verdict_key, binary, accelerator, kernel)
-        except OSError as error:
-            raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
-        known = None if refresh else self._cache.get(key, Verdict)
-        if known is None:
-            known = await probe.probe(binary, await jail.means(self._cache), accelerator, kernel)
-            self._cache.put(key, known)
-        return known
+        return await probe.verdict(await self._binary(), self._cache, accelerator, kernel, refresh=refresh)
 
     async def probe_jail(self, *, refresh: bool = False) -> Means:
         """As ``probe``, of what shuts QEMU in."""
@@ -226,11 +211,7 @@ class QemuDriver:
     async def _binary(self) -> Binary:
         path = binaries.find(self._name, self.machine)
         key = f"program {program_key(path)}"
-        known = self._cache.get(key, Binary)
-        if known is None:
-            known = await binaries.inspect(path, self.machine)
-            self._cache.put(key, known)
-        return known
+        return await self._cache.learned(key, Binary, partial(binaries.inspect, path, self.machine))
 
     async def _launch(self, spec: VMSpec, origin: Origin) -> QemuVM:
         async with contextlib.AsyncExitStack() as undo:
@@ -284,13 +265,13 @@ class QemuDriver:
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(watch.output.stderr()) or str(error)) from error
             serving: list[Served] = [*networks, *served, *remotes]
-            group = self.cgroups.named(spec.id)
+            group = cgroup.here().named(spec.id)
             record = recorded(
                 self.name, spec, spec.accelerator, process, group, serving, shares=programs.shares
             )
             run.write_record(record)
             processes = [process, *(one.process for one in serving)]
-            limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
+            limit(spec.id, spec.limits or Limits(), MAX_TASKS, processes, undo)
             for one in serving:
                 one.open_gate()
             await remote_disks.answering(spec, remotes, watch.output)

@@ -8,6 +8,7 @@ QEMU runs here without privileges and behind its sandbox, as it does for a VM.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -17,8 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypercontainer.errors import Unavailable
+from hypercontainer.hypervisor import jail as confinement
 from hypercontainer.hypervisor import kvm, trial
 from hypercontainer.hypervisor.driver import Verdict
+from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.programs import file_key
 from hypercontainer.hypervisor.qemu import jail, probe_guest
 from hypercontainer.hypervisor.qemu.argv import common_argv, firmware_argv
@@ -47,6 +50,19 @@ async def probe(binary: Binary, means: Means, accelerator: Accelerator, kernel: 
         what = "the kernel booted" if kernel else _SEEN[binary.architecture == AMD64]
         return Verdict(accelerator, usable=True, reason=what, seconds=took)
     return Verdict(accelerator, usable=False, reason=problem, seconds=took)
+
+
+async def verdict(
+    binary: Binary, cache: FactCache, accelerator: Accelerator, kernel: Path | None, *, refresh: bool
+) -> Verdict:
+    """As ``probe``, remembered.  Raises ``Unavailable`` for a kernel that cannot be read."""
+    with trial.of_kernel(kernel):
+        key = await asyncio.to_thread(verdict_key, binary, accelerator, kernel)
+
+    async def ask() -> Verdict:
+        return await probe(binary, await confinement.means(cache), accelerator, kernel)
+
+    return await cache.learned(key, Verdict, ask, refresh=refresh)
 
 
 def verdict_key(binary: Binary, accelerator: Accelerator, kernel: Path | None) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hypercontainer.contract.devices import UML
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers, jail, nics, shares
+from hypercontainer.hypervisor import helpers, jail, nics, shares, trial
 from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import destroyed, drop
 from hypercontainer.hypervisor.facts import FactCache
@@ -33,9 +33,8 @@ from hypercontainer.hypervisor.uml.places import UmlRunDir
 from hypercontainer.hypervisor.uml.plugged_nics import PluggedNics
 from hypercontainer.hypervisor.uml.vm import UmlVM
 from hypercontainer.hypervisor.validate import check_spec
-from hypercontainer.linux import unix
+from hypercontainer.linux import cgroup, unix
 from hypercontainer.linux.architectures import AMD64
-from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
 from hypercontainer.linux.waiting import both
@@ -56,11 +55,10 @@ class UmlDriver:
     name = "uml"
     architecture = AMD64
 
-    def __init__(self, cache: Path, *, cgroups: Cgroups | None = None, mode: Mode = Mode.SECCOMP) -> None:
+    def __init__(self, cache: Path, *, mode: Mode = Mode.SECCOMP) -> None:
         """``cache`` is the file of what was found out."""
         self._mode = mode
         self._cache = FactCache(cache)
-        self._cgroups = cgroups
         self._resolver = Resolver()
         self._launches: Launches[UmlVM] = Launches()
 
@@ -78,14 +76,8 @@ class UmlDriver:
             shares=(await shares.probe(self._cache, p9=False)).filesystem,
             together=bool((await shares.probe_together(self._cache)).filesystem),
             confinement=jail.words(await jail.means(self._cache)),
-            not_limited=self.cgroups.not_limited,
+            not_limited=cgroup.here().not_limited,
         )
-
-    @property
-    def cgroups(self) -> Cgroups:
-        if self._cgroups is None:
-            self._cgroups = Cgroups.detect()
-        return self._cgroups
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -94,15 +86,13 @@ class UmlDriver:
             return Verdict(accelerator, usable=False, reason="User Mode Linux emulates no processor")
         if kernel is None:
             return Verdict(accelerator, usable=False, reason="there is no kernel for User Mode Linux")
-        try:
+        with trial.of_kernel(kernel):
             key = probe.verdict_key(kernel, self._mode)
-        except OSError as error:
-            raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
-        known = None if refresh else self._cache.get(key, Verdict)
-        if known is None:
-            known = await probe.probe(await jail.means(self._cache), kernel, self._mode)
-            self._cache.put(key, known)
-        return known
+
+        async def ask() -> Verdict:
+            return await probe.probe(await jail.means(self._cache), kernel, self._mode)
+
+        return await self._cache.learned(key, Verdict, ask, refresh=refresh)
 
     async def diagnose(self) -> list[Check]:
         served = await shares.probe(self._cache, refresh=True, p9=False)
@@ -215,7 +205,7 @@ class UmlDriver:
             record = self._recorded(spec, process, serving)
             run.write_record(record)
             beside = [one.process for one in serving]
-            limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
+            limit(spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
             for one in serving:
                 one.open_gate()
             await _answering(spec, served, output)
@@ -246,7 +236,7 @@ class UmlDriver:
         return gate, process
 
     def _recorded(self, spec: VMSpec, process: Process, serving: Sequence[Served]) -> VMRecord:
-        group, shared = self.cgroups.named(spec.id), VIRTIOFS if spec.shares else ""
+        group, shared = cgroup.here().named(spec.id), VIRTIOFS if spec.shares else ""
         return recorded(self.name, spec, Accelerator.NATIVE, process, group, serving, shares=shared)
 
 

@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
@@ -37,8 +38,8 @@ from hypercontainer.hypervisor.virtualbox.manage import Installation, Manage
 from hypercontainer.hypervisor.virtualbox.parsing import Version
 from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
 from hypercontainer.hypervisor.virtualbox.vm import Line, VirtualBoxVM
+from hypercontainer.linux import cgroup
 from hypercontainer.linux.architectures import AMD64
-from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.process import Process
 
 MAX_TASKS = 512
@@ -64,7 +65,6 @@ class VirtualBoxDriver(PlainDriver):
         name: str = "virtualbox",
         installation: Installation | None = None,
         lan: Lan | None = None,
-        cgroups: Cgroups | None = None,
     ) -> None:
         """``cache`` is the file of what was found out."""
         self.name = name
@@ -74,7 +74,6 @@ class VirtualBoxDriver(PlainDriver):
         self._lan = lan
         self._line = line
         self._cache = FactCache(cache)
-        self._cgroups = cgroups
         self._launches: Launches[VirtualBoxVM] = Launches()
 
     def check_installed(self) -> None:
@@ -91,14 +90,8 @@ class VirtualBoxDriver(PlainDriver):
             line=f"serial:{argv.AGENT_DEVICE}",
             nics=frozenset({NAT, EXISTING}),
             grows=False,
-            not_limited=self.cgroups.not_limited,
+            not_limited=cgroup.here().not_limited,
         )
-
-    @property
-    def cgroups(self) -> Cgroups:
-        if self._cgroups is None:
-            self._cgroups = Cgroups.detect()
-        return self._cgroups
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -181,10 +174,7 @@ class VirtualBoxDriver(PlainDriver):
     async def _version(self) -> Version:
         program = self._installation.program()
         key = f"virtualbox {file_key(Path(program))}"
-        text = self._cache.get(key, str)
-        if text is None:
-            text = await self._manage.run("--version")
-            self._cache.put(key, text)
+        text = await self._cache.learned(key, str, partial(self._manage.run, "--version"))
         return doctor.supported(parsing.version(text), text)
 
     async def _launch(self, spec: VMSpec) -> VirtualBoxVM:
@@ -234,7 +224,7 @@ class VirtualBoxDriver(PlainDriver):
                 undo.push_async_callback(helpers.end, process)
                 record = _found(record, process)
                 run.write_record(record)
-                limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process], undo)
+                limit(spec.id, spec.limits or Limits(), MAX_TASKS, [process], undo)
                 await _started(spec, run, process, log, output)
         return VirtualBoxVM(record, process, output, log, self._manage, self._line)
 
@@ -265,7 +255,7 @@ class VirtualBoxDriver(PlainDriver):
             run_dir=spec.run_dir,
             accelerator=Accelerator.OWN,
             foreign={UUID: str(uuid.uuid4()), **forwards.addresses(spec)},
-            cgroups=self.cgroups.named(spec.id).paths,
+            cgroups=cgroup.here().named(spec.id).paths,
             waits_for_room=spec.waits_for_room,
         )
 

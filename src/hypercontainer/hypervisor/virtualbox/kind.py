@@ -23,6 +23,4 @@ def make(name: str, settings: Settings, host: Host) -> Driver:
     reading.done()
     if lan is not None:
         existing(lan.network)
-    return VirtualBoxDriver(
-        host.facts, write_disc, reliable, name=name, installation=installation, lan=lan, cgroups=host.cgroups
-    )
+    return VirtualBoxDriver(host.facts, write_disc, reliable, name=name, installation=installation, lan=lan)

@@ -17,7 +17,7 @@ from typing import Any
 
 from hypercontainer.contract.devices import VSOCK
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor import helpers, jail, nics
+from hypercontainer.hypervisor import helpers, jail, nics, trial
 from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
 from hypercontainer.hypervisor.ending import destroyed, drop
 from hypercontainer.hypervisor.facts import FactCache
@@ -40,8 +40,8 @@ from hypercontainer.hypervisor.vmm.tapped import Tapped
 from hypercontainer.hypervisor.vmm.vm import VmmVM
 from hypercontainer.hypervisor.vmm.vmm import Command, Vmm
 from hypercontainer.hypervisor.whole import one_file
+from hypercontainer.linux import cgroup
 from hypercontainer.linux.architectures import AMD64
-from hypercontainer.linux.cgroup import Cgroups
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
 from hypercontainer.linux.waiting import both
@@ -63,7 +63,6 @@ class VmmDriver(PlainDriver):
         self._vmm = vmm
         self._binary = binary or vmm.program
         self._cache, self._state = FactCache(host.facts), host.state
-        self._cgroups = host.cgroups
         self._resolver = Resolver()
         self._launches: Launches[VmmVM] = Launches()
 
@@ -83,23 +82,13 @@ class VmmDriver(PlainDriver):
             grows=False,
             sandbox=True,
             confinement=jail.words(await jail.means(self._cache)),
-            not_limited=self.cgroups.not_limited,
+            not_limited=cgroup.here().not_limited,
         )
-
-    @property
-    def cgroups(self) -> Cgroups:
-        if self._cgroups is None:
-            self._cgroups = Cgroups.detect()
-        return self._cgroups
 
     async def _program(self) -> Program:
         path = program.find(self._binary, self._vmm)
         key = f"{self._vmm.program} {program_key(path)}"
-        known = self._cache.get(key, Program)
-        if known is None:
-            known = await program.inspect(path, self._vmm)
-            self._cache.put(key, known)
-        return known
+        return await self._cache.learned(key, Program, partial(program.inspect, path, self._vmm))
 
     async def probe(
         self, accelerator: Accelerator, kernel: Path | None = None, *, refresh: bool = False
@@ -107,15 +96,13 @@ class VmmDriver(PlainDriver):
         if accelerator is not Accelerator.KVM:
             return Verdict(accelerator, usable=False, reason=f"{self._vmm.title} runs guests by KVM alone")
         found = await self._program()
-        try:
+        with trial.of_kernel(kernel):
             key = probe.verdict_key(found, kernel)
-        except OSError as error:
-            raise Unavailable(f"cannot read kernel {kernel}: {error.strerror}") from error
-        known = None if refresh else self._cache.get(key, Verdict)
-        if known is None:
-            known = await probe.probe(self._vmm, found, await self._means(), kernel)
-            self._cache.put(key, known)
-        return known
+
+        async def ask() -> Verdict:
+            return await probe.probe(self._vmm, found, await self._means(), kernel)
+
+        return await self._cache.learned(key, Verdict, ask, refresh=refresh)
 
     async def _means(self) -> Means:
         means = await jail.means(self._cache)
@@ -250,11 +237,11 @@ class VmmDriver(PlainDriver):
             except ChildProcessError as error:
                 raise ChildProcessError(last_line(output.stderr()) or str(error)) from error
             serving: list[Served] = [*network.keepers, *networks]
-            group = self.cgroups.named(spec.id)
+            group = cgroup.here().named(spec.id)
             record = recorded(self.name, spec, Accelerator.KVM, process, group, serving)
             run.write_record(record)
             beside = [one.process for one in serving]
-            limit(self.cgroups, spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
+            limit(spec.id, spec.limits or Limits(), MAX_TASKS, [process, *beside], undo)
             for one in serving:
                 one.open_gate()
             gate.open()
@@ -263,7 +250,7 @@ class VmmDriver(PlainDriver):
 
     def _begun(self, spec: VMSpec) -> VMRecord:
         """By which a namespace is found of whoever was killed before there was a process: its keeper has no gate."""
-        group = self.cgroups.named(spec.id)
+        group = cgroup.here().named(spec.id)
         return VMRecord(
             self.name, spec.id, spec.name, spec.run_dir, Accelerator.KVM, cgroups=group.paths, taps=spec.taps
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import subprocess
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,25 @@ def test_a_kernel_that_others_cannot_read_is_copied_once(tmp_path: Path) -> None
         for each in folder.iterdir():
             each.unlink()
         folder.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's kernels are copied")
+@pytest.mark.parametrize(("taken", "size"), [(0, 180_000), (64 << 10, 1000)])  # on the way, and at its end
+def test_a_pool_without_room_says_so_and_keeps_no_part(tmp_path: Path, taken: int, size: int) -> None:
+    tmp_path.chmod(0o700)
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(b"k" * size)
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=711", "none", folder], check=True)
+        others = folder / "others"
+        try:
+            others.write_bytes(b"." * taken)
+            with pytest.raises(Unavailable, match=rf"vmlinux cannot be copied to {folder}.*No space left"):
+                boot_files.readable(kernel, [folder])
+            assert list(folder.iterdir()) == [others]
+        finally:
+            subprocess.run(["umount", folder], check=True)
 
 
 def test_what_qemu_says_by_libvirt() -> None:
