@@ -1,6 +1,7 @@
 """A driver from outside the project, as small as one can be that keeps the contract: plain QEMU, emulated.
 
-Its QEMU is not shut in and has no limits: this is no way to run what one does not trust.
+Its QEMU is not shut in, has no limits, and leads its guests to the host's loopback address: this is no way to run what
+one does not trust.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from hypercontainer.linux.confine import gated
 from hypercontainer.linux.process import Process
 
 REASONS = {"guest-shutdown": ExitReason.GUEST_SHUTDOWN, "guest-reset": ExitReason.GUEST_RESET}
+ENDING_S = 5.0
 QMP_FD, AGENT_FD, CONSOLE_FD = 4, 5, 6  # 3 is the gate
 
 
@@ -222,7 +224,9 @@ class ToyDriver(PlainDriver):
 
     async def launch(self, spec: VMSpec) -> ToyVM:
         check_spec(spec)
-        if spec.shares or spec.remotes or spec.drives or any(len(disk.extents) > 1 for disk in spec.disks):
+        plain = all(len(disk.extents) == 1 and disk.format == "raw" for disk in spec.disks)
+        nat = all(isinstance(nic.backend, UserNat) for nic in spec.nics)
+        if spec.shares or spec.remotes or spec.drives or not plain or not nat:
             raise NotSupported(f"VM {spec.name}: the toy driver has disks of one raw file, and NAT")
         return await self._launches.run(self._launch(spec), spec.id)
 
@@ -233,6 +237,9 @@ class ToyDriver(PlainDriver):
                 run = RunDir(spec.run_dir)
                 run.create()
                 undo.callback(run.remove)
+                for path, size in (disk.extents[0] for disk in spec.disks):
+                    if path.stat().st_size < size:
+                        raise InvalidArgument(f"{path} has fewer than {size} bytes")
                 with contextlib.ExitStack() as fds:
                     listeners = [
                         fds.enter_context(unix.listen(path)).fileno()
@@ -274,8 +281,24 @@ class ToyDriver(PlainDriver):
         if found is None:
             await self.destroy(record)
             return None
-        run = RunDir(record.run_dir)
-        return await _held(record, found[0], Output(run, unix.connect(run.console).detach(), new=False))
+        run, process = RunDir(record.run_dir), found[0]
+        with contextlib.ExitStack() as undo:
+            try:
+                output = Output(run, unix.connect(run.console).detach(), new=False)
+                undo.callback(output.close)
+                vm = await _held(record, process, output)
+            except (OSError, HypervisorError) as error:
+                try:
+                    async with asyncio.timeout(ENDING_S):  # it was at its gate still, or is about to end
+                        await process.wait()
+                except TimeoutError:
+                    raise HypervisorError(f"VM {record.name}: it cannot be reached: {error}") from error
+                finally:
+                    process.close()
+                await self.destroy(record)
+                return None
+            undo.pop_all()
+        return vm
 
     async def destroy(self, record: VMRecord) -> None:
         await destroyed(record)
