@@ -15,21 +15,20 @@ from collections.abc import Awaitable, Callable
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.agent_port import Pair
+from hypercontainer.hypervisor.driver import VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
-from hypercontainer.hypervisor.supervision import Ending, Processes
+from hypercontainer.hypervisor.process_vm import ProcessVM
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.virtualbox import forwards, machines, parsing
 from hypercontainer.hypervisor.virtualbox.log import STUCK, Log
 from hypercontainer.hypervisor.virtualbox.machines import UUID
 from hypercontainer.hypervisor.virtualbox.manage import Manage, Refused
 from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
 from hypercontainer.hypervisor.virtualbox.stall import Stall
-from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Process
 
@@ -45,35 +44,21 @@ Line = Callable[[Pair], Awaitable[Pair]]
 log = logging.getLogger(__name__)
 
 
-class VirtualBoxVM(PlainVM):
+class VirtualBoxVM(ProcessVM, PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
         self, record: VMRecord, process: Process, output: Output, said: Log, manage: Manage, line: Line
     ) -> None:
-        self.record = record
+        super().__init__(record, process, output)
         self._uuid = record.foreign[UUID]
         self._run = VirtualBoxRunDir(record.run_dir, record.id)
-        self._processes = Processes(record, process, ())
-        self._output = output
         self._log = said
         self._manage = manage
         self._line = line
         self._stall = Stall(f"VM {record.name}", said, self._resume)
-        self._killed = False
-        self._agent = AgentPort(self._reach_agent)
         self._ending = Ending(record, self._supervise())
         said.on_change(self._stall.look)
-
-    @property
-    def pid(self) -> int:
-        return self.record.pid
-
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
 
     async def _reach_agent(self) -> Pair:
         if self._processes.main.ended():
@@ -144,22 +129,6 @@ class VirtualBoxVM(PlainVM):
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await forwards.remove(self._manage, self.record, port, nic)
 
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
-        return self._output.console(max_bytes)
-
-    async def stats(self) -> VMStats:
-        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
-
-    async def kill(self) -> VMExit:
-        self._killed = not (self._ending.over or self._processes.main.ended())
-        self._processes.main.kill()
-        return await self.wait()
-
     async def close(self) -> None:
         await self._ending.let_go()
         await self._stall.close()
@@ -167,7 +136,7 @@ class VirtualBoxVM(PlainVM):
 
     def _let_go(self) -> None:
         self._agent.part()
-        self._output.close()
+        self.output.close()
         self._log.close()
         self._processes.close()
 
@@ -176,10 +145,10 @@ class VirtualBoxVM(PlainVM):
         lost = await self._processes.lost(stuck, self._broken, ENDING_S)
         code = await self._processes.ended()
         await self._stall.close()
-        await self._output.finish()
+        await self.output.finish()
         self._log.catch_up()
         said = self._log.told.ended
-        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self._output)
+        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self.output)
         self._let_go()
         with contextlib.suppress(HypervisorError):
             await self._forget()
