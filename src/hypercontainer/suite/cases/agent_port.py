@@ -14,7 +14,7 @@ from hypercontainer.suite.harness import Harness
 from hypercontainer.suite.linux import LinuxHarness
 
 WELCOME_S = 30
-TAKE_OVERS = 20
+TAKE_OVERS = 8
 
 
 @case()
