@@ -47,13 +47,17 @@ class Audit:
         pids = {one["State"]["Pid"] for key, one in known.items() if key in running}
         others = [key for key, one in known.items() if key not in running and one["State"]["Pid"]]
         assert not others, f"not running, but with a VM: {others}"
-        assert virtual_machines(self._hyper.base) == pids
+        assert self.machines() == pids, f"{self.machines()} run, and {pids} are told"
         assert pods(self._hyper) == {key[:12] for key in running}
         assert names(self._hyper.root / "containers") == set(known)
         assert cgroups(self._seen) == cgroups(running)
         for key in running:
             assert self._hyper.out("exec", key, "echo", "whole") == "whole", known[key]
         return known
+
+    def machines(self) -> set[int]:
+        """The processes of VMs that there are."""
+        return virtual_machines(self._hyper.base)
 
     def nothing(self) -> None:
         """No container, and nothing left of any."""

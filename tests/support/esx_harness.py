@@ -31,16 +31,22 @@ class EsxHarness(Harness):
     accelerator = Accelerator.OWN
     lacks = frozenset({"letters", "process", "keeps", "locks"})
 
-    def __init__(self, simulator: Simulator, folder: Path, stack: AsyncExitStack) -> None:
-        self._simulator = simulator
+    def __init__(
+        self, simulator: Simulator, folder: Path, stack: AsyncExitStack, *, keeps_images: bool = False
+    ) -> None:
+        """``keeps_images``: for the next case."""
+        self._simulator, self._keeps_images = simulator, keeps_images
         self._other = Session(take(simulator.settings))
         stack.callback(self._other.close)
         super().__init__(folder, stack)
 
-    def another_driver(self) -> Driver:
+    def recipe(self) -> Callable[[], EsxDriver]:
         """A later daemon has the same port, which the former one holds no more: here both are in one process."""
         settings = take(self._simulator.settings | {"line_port": free_port()})
-        driver = EsxDriver("esx", settings, self.folder / "state", lost_s=0.3)
+        return partial(EsxDriver, "esx", settings, self.folder / "state", lost_s=0.3)
+
+    def another_driver(self) -> Driver:
+        driver = self.recipe()()
         self.stack.push_async_callback(driver.close)
         return driver
 
@@ -68,12 +74,12 @@ class EsxHarness(Harness):
         await asyncio.to_thread(self._do, lambda live: live.finish(machine.PowerOffVM_Task()))
 
     async def leftovers(self) -> list[str]:
-        """But for images, which are kept."""
+        """But for images."""
         session = Session(take(self._simulator.settings))
         try:
             machines = session.call("looking", _machines)
             for name, machine in machines.items():
-                if name.startswith("hyper-image-"):
+                if name.startswith("hyper-image-") and not self._keeps_images:
                     session.call("removing", partial(_removed, machine=machine))
         finally:
             session.close()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import VM
@@ -77,7 +77,11 @@ class World:
             view = live.content.viewManager.CreateContainerView(
                 live.content.rootFolder, [vim.VirtualMachine], True
             )
-            return {each.name: each for each in view.view}
+            found = {}
+            for each in view.view:
+                with contextlib.suppress(vmodl.fault.ManagedObjectNotFound):  # removed just now
+                    found[each.name] = each
+            return found
 
         return self.other.call("looking", find)
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,11 @@ def linux_image() -> bytes:
 class QemuHarness(LinuxHarness):
     """Its letters need no more than an image that is started in a moment."""
 
+    def recipe(self) -> Callable[[], Driver]:
+        return partial(QemuDriver, self.folder / "facts.json")
+
     def another_driver(self) -> Driver:
-        return QemuDriver(self.folder / "facts.json")
+        return self.recipe()()
 
     def guest(self, letter: str) -> dict[str, Any]:
         kernel = self.folder / "kernel"
@@ -81,8 +85,11 @@ class UmlHarness(LinuxHarness):
         self.probed = uml_kernel().path
         super().__init__(folder, stack)
 
+    def recipe(self, mode: Mode = Mode.SECCOMP) -> Callable[[], Driver]:
+        return partial(UmlDriver, self.folder / "facts.json", mode=mode)
+
     def another_driver(self, mode: Mode = Mode.SECCOMP) -> Driver:
-        return UmlDriver(self.folder / "facts.json", mode=mode)
+        return self.recipe(mode)()
 
     def guest(self, letter: str) -> dict[str, Any]:
         if letter == KEEP:
@@ -147,9 +154,13 @@ class LibvirtHarness(QemuHarness):
         self._before = descriptors()
         super().__init__(folder, stack)
 
-    def another_driver(self) -> Driver:
+    def recipe(self) -> Callable[[], LibvirtDriver]:
         folder = self.bed.folder
-        driver = LibvirtDriver("libvirt", Asked(self.bed.uri), Host(folder / "facts.json", folder / "state"))
+        host = Host(folder / "facts.json", folder / "state")
+        return partial(LibvirtDriver, "libvirt", Asked(self.bed.uri), host)
+
+    def another_driver(self) -> Driver:
+        driver = self.recipe()()
         self.stack.push_async_callback(driver.link.close)
         return driver
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from hypercontainer.hypervisor.virtualbox.manage import Installation
+from hypercontainer.suite.leftovers import content, processes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import virtualbox_root
@@ -68,7 +69,7 @@ class VirtualBoxBed:
         runtime.mkdir(mode=0o700)
         self._stack.callback(shutil.rmtree, self._ipc, ignore_errors=True)
         number = self._serving(
-            "/usr/bin/Xvfb", "-displayfd", "-screen", "0", "640x480x24", "-nolisten", "tcp"
+            "/usr/bin/Xvfb", "-displayfd", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"
         )
         self.installation = replace(self.installation, display=f":{number.strip()}")
         self.serve()
@@ -125,6 +126,15 @@ class VirtualBoxBed:
             env=self.installation.environment,
             timeout=60,
         ).stdout
+
+    def programs(self) -> list[str]:
+        """What runs of this VirtualBox, but for its server and what that needs."""
+        ours, found = f"VBOX_USER_HOME={self.installation.home}".encode(), []
+        for entry in processes():
+            words = content(entry / "cmdline").decode(errors="replace").replace("\0", " ")
+            if any(name in words for name in PROGRAMS):
+                found += [f"{entry.name} {words}"] if ours in content(entry / "environ") else []
+        return found
 
     def close(self) -> None:
         self._stack.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ class VirtualBoxHarness(Harness):
         self.bed = bed
         super().__init__(folder, stack)
 
+    def recipe(self) -> Callable[[], Driver]:
+        facts, installation = self.folder / "facts.json", self.bed.installation
+        return partial(VirtualBoxDriver, facts, _boot, _raw, installation=installation)
+
     def another_driver(self) -> Driver:
-        return VirtualBoxDriver(self.folder / "facts.json", _boot, _raw, installation=self.bed.installation)
+        return self.recipe()()
 
     def guest(self, letter: str = HALT) -> dict[str, Any]:
         kernel = self.folder / f"kernel-{letter}"
@@ -46,9 +51,8 @@ class VirtualBoxHarness(Harness):
             self.bed.manage("unregistervm", identity)
 
     async def leftovers(self) -> list[str]:
-        return [
-            line for what in ("vms", "hdds", "dvds") for line in self.bed.manage("list", what).splitlines()
-        ]
+        lists = [self.bed.manage("list", what).splitlines() for what in ("vms", "hdds", "dvds")]
+        return [*(line for lines in lists for line in lines), *self.bed.programs()]
 
 
 def _boot(spec: VMSpec, path: Path) -> None:

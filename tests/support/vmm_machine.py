@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fake_vmm
-from hypercontainer.hypervisor import jail, kvm, programs
+from hypercontainer.hypervisor import jail, kvm, nics, programs
 from hypercontainer.hypervisor.cloudhypervisor import kind as cloud_hypervisor
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.facts import FactCache
@@ -30,6 +33,7 @@ from hypercontainer.suite.harness import Harness
 KINDS = {"cloud-hypervisor": cloud_hypervisor.make, "firecracker": firecracker.make}
 # Stands for /dev/kvm, which nobody but root may have here.
 DEVICE = Path("/dev/null")
+_held = ExitStack()
 
 
 def program(name: str, folder: Path) -> Path:
@@ -86,6 +90,19 @@ def driver(name: str, folder: Path, path: Path | None = None) -> Driver:
     return KINDS[name](name, {"program": str(path or program(name, folder))}, host)
 
 
+def acted(name: str, folder: Path) -> Driver:
+    """In a process of its own, for as long as that is there."""
+    patch = pytest.MonkeyPatch()
+    _held.enter_context(acting(patch, Path(tempfile.mkdtemp(dir=folder))))
+    return driver(name, folder)
+
+
+def dying(name: str, folder: Path) -> Driver:
+    """Killed in its first launch, when there is a network namespace, and no process in it."""
+    nics.serve = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    return acted(name, folder)
+
+
 class VmmHarness(Harness):
     """Of one of the two, by its ``name``; of its guests it acts what the letters make of them."""
 
@@ -93,6 +110,9 @@ class VmmHarness(Harness):
     name: str
     title: str
     real: Path | None = None  # the program, where it is not acted
+
+    def recipe(self) -> Callable[[], Driver]:
+        return partial(acted, self.name, self.folder)
 
     def another_driver(self) -> Driver:
         return driver(self.name, self.folder, self.real)

@@ -7,11 +7,17 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import busybox_image
 from audit import Audit, daemon_pid, kill_process
-from hyper import Hyper
+from hyper import NO_POOL, Hyper
+from hyper import hyper as hyper_context
+from hypercontainer.suite.leftovers import state
+from libvirt_bed import LibvirtBed
 from soak import rounds
+from until import until
 
 BUSYBOX = busybox_image.REFERENCE
 WAITS = 100
@@ -42,9 +48,41 @@ MOST = 3  # containers at a time
 
 
 def test_hyperd_killed_at_any_moment(own_hyper: Hyper) -> None:
-    hyper, audit, rng = own_hyper, Audit(own_hyper), random.Random(2)
+    deaths(own_hyper, Audit(own_hyper), random.Random(2), rounds(short=8, soak=200))
+
+
+class LibvirtAudit(Audit):
+    """What libvirt has is what runs."""
+
+    def __init__(self, hyper: Hyper, bed: LibvirtBed) -> None:
+        super().__init__(hyper)
+        self._bed = bed
+
+    def machines(self) -> set[int]:
+        """Their command lines say nothing of hyperd's folders; and libvirtd looks a while later whether they ended."""
+        places = (self._bed.folder / "run/qemu").glob("*.pid")
+        found = {int(path.read_text()) for path in places if path.stem != "driver"}
+        return {pid for pid in found if state(Path(f"/proc/{pid}")) not in ("", "Z")}
+
+    def check(self) -> dict[str, Any]:
+        known = super().check()
+        running = sorted(one["Name"].removeprefix("/") for one in known.values() if one["State"]["Running"])
+        until(lambda: sorted(self._bed.domains()) == running, f"libvirt has {running} alone", deadline_s=5)
+        return known
+
+
+def test_hyperd_killed_at_any_moment_of_libvirts_vms() -> None:
+    with (
+        LibvirtBed() as bed,
+        hyper_context(f'{NO_POOL}[hypervisor.libvirt]\nuri = "{bed.uri}"\n', hypervisor="libvirt") as hyper,
+    ):
+        hyper("load", stdin=busybox_image.archive([busybox_image.layer()]))
+        deaths(hyper, LibvirtAudit(hyper, bed), random.Random(3), rounds(short=2, soak=50))
+
+
+def deaths(hyper: Hyper, audit: Audit, rng: random.Random, times: int) -> None:
     hyper("create", BUSYBOX, *SCRIPT)
-    for number in range(rounds(short=8, soak=200)):
+    for number in range(times):
         known = audit.check()
         if len(known) >= MOST:
             for identifier in known:

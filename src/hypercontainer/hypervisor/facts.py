@@ -48,6 +48,16 @@ class FactCache:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             new.write_bytes(msgspec.json.encode(newest))
             new.replace(self._path)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """What processes had begun to write that were killed meanwhile.  Raises ``OSError``."""
+        for path in self._path.parent.glob(f"{self._path.name}.*"):
+            if path.suffix[1:].isdecimal():
+                try:
+                    os.kill(int(path.suffix[1:]), 0)
+                except ProcessLookupError:
+                    path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, object]:
         try:

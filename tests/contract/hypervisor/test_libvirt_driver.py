@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -25,16 +24,13 @@ from hypercontainer.errors import (
     NotFound,
     Unavailable,
 )
-from hypercontainer.hypervisor.driver import VM, ExitReason, VMRecord
+from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.kinds import Host
 from hypercontainer.hypervisor.libvirt import starting
 from hypercontainer.hypervisor.libvirt.driver import LibvirtDriver
 from hypercontainer.hypervisor.libvirt.settings import Asked
-from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.spec import DiskSpec, Existing, Nic
-from hypercontainer.linux.process import Process
 from libvirt_bed import LibvirtBed
-from soak import rounds
 
 pytestmark = pytest.mark.vm
 
@@ -250,89 +246,6 @@ def raw(path: Path, size: int = 1 << 20) -> Path:
     with path.open("wb") as file:
         file.truncate(size)
     return path
-
-
-# ------------------------------------------------------------------------------------- who launches is killed
-
-LAUNCHES = """
-import asyncio, sys
-from pathlib import Path
-from hypercontainer.hypervisor.kinds import Host
-from hypercontainer.hypervisor.libvirt.driver import LibvirtDriver
-from hypercontainer.hypervisor.libvirt.settings import Asked
-from hypercontainer.hypervisor.spec import DiskSpec, VMSpec
-from hypercontainer.suite.nics import nat_nic
-
-async def main(uri, folder, kernel, disk, owner):
-    folder = Path(folder)
-    driver = LibvirtDriver("libvirt", Asked(uri), Host(folder / "facts.json", folder / "state"))
-    disks = (DiskSpec("one", ((Path(disk), 1 << 20),), read_only=True),)
-    for number in range(1000):
-        spec = VMSpec(
-            id=f"killed-{number}", name=f"killed-{number}", run_dir=folder / "r" / f"killed-{number}",
-            kernel=Path(kernel), initrd=None, kernel_args=("h",), memory_mib=16, vcpus=1, disks=disks,
-            nics=(nat_nic(),), owner_uid=int(owner) or None,
-        )
-        print(number, flush=True)
-        vm = await driver.launch(spec)
-        if number % 2:
-            await vm.kill()
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-def test_who_launches_is_killed_at_any_moment(run_libvirt: Run, tmp_path: Path) -> None:
-    """No VM is lost, and none left over: what has a record is adopted or ended by it, what has none is swept away."""
-    chance = random.Random(16)
-
-    async def test(harness: Any) -> None:
-        kernel, disk = harness.spec().kernel, raw(tmp_path / "disk")
-        folder = harness.bed.folder
-        owner = str(harness.spec().owner_uid or 0)
-        words = [sys.executable, "-c", LAUNCHES, harness.bed.uri, str(folder), str(kernel), str(disk), owner]
-        for _ in range(rounds(short=3, soak=50)):
-            child = subprocess.Popen(words, stdout=subprocess.PIPE)
-            assert child.stdout is not None
-            await asyncio.to_thread(child.stdout.readline)
-            await asyncio.sleep(chance.uniform(0, 4))
-            child.kill()
-            child.wait()
-            child.stdout.close()
-            await recovered(harness, folder / "r")
-
-    run_libvirt(test)
-
-
-async def recovered(harness: Any, runs: Path) -> None:
-    driver = harness.another_driver()
-    for run_dir in runs.iterdir():
-        record = read_record(run_dir)
-        if record is None:  # nothing of a VM was begun
-            for each in run_dir.iterdir():
-                each.unlink()
-            run_dir.rmdir()
-            continue
-        lived = alive(record)
-        vm = await driver.adopt(record)
-        assert (vm is not None) == lived
-        if vm is not None:
-            assert not await vm.paused() or len(record.helpers) == 1
-            await vm.kill()
-        assert not run_dir.exists()
-    await driver.link.greeting()
-    await driver.link.close()
-    async with asyncio.timeout(20):
-        while harness.bed.domains():
-            await asyncio.sleep(0.05)
-
-
-def alive(record: VMRecord) -> bool:
-    found = [Process.open(record.identity)] if record.identity else []
-    for process in found:
-        if process is not None:
-            process.close()
-    return any(found)
 
 
 # Begun by root, who can read our Python; what is imported later has to be there by then.

@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harnesses import QemuHarness
-from hypercontainer.hypervisor.driver import Driver
+import toy
 from hypercontainer.hypervisor.kinds import Host, make_all
 from hypercontainer.suite.case import Case, cases
 from hypercontainer.suite.running import run
 from soak import rounds
+from toy import ToyHarness
 
 pytestmark = pytest.mark.vm
-SOURCE = Path(__file__).parents[2] / "support/toy_driver"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The distribution, in a folder where this process looks for such."""
-    source, folder = tmp_path_factory.mktemp("source") / "toy", tmp_path_factory.mktemp("installed")
-    shutil.copytree(SOURCE, source)  # who builds leaves things there
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    subprocess.run([*command, "--target", folder, source], check=True, env={"PATH": os.environ["PATH"]})
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    yield
-    sys.path.remove(str(folder))
-    sys.modules.pop("hyper_toy_driver", None)
-
-
-class ToyHarness(QemuHarness):
-    """Its guests are QEMU's, whose rights are not the driver's to take."""
-
-    lacks = frozenset({"locks"})
-
-    def another_driver(self) -> Driver:
-        host = Host(self.folder / "facts.json", self.folder / "state")
-        found = {driver.name: driver for driver in make_all({}, host, frozenset())}
-        return found["toy"]
+    with toy.installed(tmp_path_factory.mktemp("toy")):
+        yield
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)

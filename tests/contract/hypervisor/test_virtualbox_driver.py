@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -28,11 +29,15 @@ from hypercontainer.hypervisor import locks
 from hypercontainer.hypervisor.driver import VM, ExitReason, VMRecord
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Existing, Nic
+from hypercontainer.hypervisor.virtualbox import vmdk
 from hypercontainer.hypervisor.virtualbox.manage import Manage
+from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
 from hypercontainer.linux.waiting import both
 from hypercontainer.suite.harness import BANNER, HALT, MEBIBYTE, POWER_OFF, REBOOT
+from hypercontainer.suite.leftovers import content, state
 from hypercontainer.suite.nics import MAC, nat_nic
 from hypercontainer.suite.running import nothing_left, with_harness
+from until import until
 from virtualbox_bed import VirtualBoxBed
 from virtualbox_harness import VirtualBoxHarness
 
@@ -233,7 +238,47 @@ def test_what_a_killed_hyperd_has_begun_is_found_and_what_is_not_ours_left(
             await harness.another_driver().destroy(theirs)
             assert await harness.another_driver().adopt(unwritten) is None
             assert await harness.leftovers() == [f'"hyper-{vm.record.id}" {{{identity}}}']
-        await harness.another_driver().destroy(unwritten)
+        installation, waits = (
+            harness.bed.installation,
+            ("guestproperty", "wait", vm.record.foreign["uuid"], "/n"),
+        )
+        command = [installation.manage, *waits]
+        with subprocess.Popen(command, env=installation.environment, stdout=subprocess.DEVNULL) as under_way:
+            begun = Path(f"/proc/{under_way.pid}")
+            until(lambda: b"guestproperty" in content(begun / "cmdline"), "it is under way")
+            await harness.another_driver().destroy(unwritten)
+            assert state(begun) in ("", "Z")
+
+    run(bed, tmp_path, test)
+
+
+def test_media_are_closed_that_a_killed_hyperd_had_not(bed: VirtualBoxBed, tmp_path: Path) -> None:
+    """It had unregistered the VM."""
+
+    async def test(harness: VirtualBoxHarness) -> None:
+        spec, identity, manage = harness.spec(), str(uuid.uuid4()), harness.bed.manage
+        place = VirtualBoxRunDir(spec.run_dir, spec.id)
+        place.create()
+        place.disks.mkdir()
+        place.boot.write_bytes(spec.kernel.read_bytes())
+        kind = ("--platform-architecture", "x86", "--basefolder", str(tmp_path / "vms"), "--register")
+        manage("createvm", "--name", spec.name, "--uuid", identity, *kind)
+        manage("storagectl", identity, "--name", "one", "--add", "sata", "--portcount", "2")
+        where = ("storageattach", identity, "--storagectl", "one", "--device", "0")
+        manage(*where, "--port", "0", "--type", "dvddrive", "--medium", str(place.boot))
+        one = disk(raw_file(tmp_path / "one"))
+        descriptor = place.descriptor(one.serial)
+        descriptor.write_bytes(vmdk.descriptor(one, uuid.uuid4()))
+        place.descriptor("two").write_bytes(b"# Disk")  # as far as it got
+        for medium in (str(descriptor), "none"):
+            manage(*where, "--port", "1", "--type", "hdd", "--medium", medium)
+        manage("unregistervm", identity)
+        left = "\n".join(await harness.leftovers())
+        assert str(place.boot) in left and str(descriptor) in left
+        record = VMRecord(
+            "virtualbox", spec.id, spec.name, spec.run_dir, Accelerator.OWN, foreign={"uuid": identity}
+        )
+        await harness.another_driver().destroy(record)
 
     run(bed, tmp_path, test)
 

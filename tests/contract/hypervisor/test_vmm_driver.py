@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from hypercontainer.hypervisor import kvm
 from hypercontainer.hypervisor.cloudhypervisor import config as cloud_config
 from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.firecracker import config as fire_config
+from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, DriveSpec, Nic, ShareSpec, Tap
 from hypercontainer.linux import netns
 from hypercontainer.linux.users import User
@@ -28,6 +30,7 @@ from hypercontainer.suite.case import Case, cases
 from hypercontainer.suite.harness import TEST_UID
 from hypercontainer.suite.nics import nat_nic
 from hypercontainer.suite.tap_space import TapSpace
+from killed import Plan, begun, remains
 from soak import rounds
 from vmm_machine import HARNESSES, VmmHarness
 
@@ -117,6 +120,23 @@ def test_a_guest_reaches_its_gateway_by_its_tap(run: Run) -> None:
             "network interface 1",
         }
         await vm.kill()
+
+    run(test)
+
+
+def test_a_namespace_that_was_never_written_down_is_ended(run: Run) -> None:
+    """Its keeper waits at no gate, and whoever made it was killed at once."""
+
+    async def test(harness: VmmHarness) -> None:
+        spec = harness.spec()
+        plan = Plan(partial(vmm_machine.dying, harness.name, harness.folder), (spec,), ((),), (False,))
+        killed = await begun(plan, harness.folder)
+        assert await killed.wait() == -signal.SIGKILL
+        assert remains(harness, plan)
+        record = read_record(spec.run_dir)
+        assert record is not None
+        await harness.driver.destroy(record)
+        assert not remains(harness, plan)
 
     run(test)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     cache = FactCache(tmp_path / "file" / "facts.json")
     cache.put("verdict", VERDICT)
     assert cache.get("verdict", Verdict) is None
+
+
+def test_what_a_killed_process_had_begun_to_write_goes(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    for pid in (ended.pid, 1):
+        (tmp_path / f"facts.json.{pid}").touch()
+    FactCache(tmp_path / "facts.json").put("verdict", VERDICT)
+    assert sorted(os.listdir(tmp_path)) == ["facts.json", "facts.json.1"]
 
 
 def test_old_facts_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,11 +57,14 @@ class Journal:
         """Of the VM with this UUID."""
         _write(self._made("vms") / name, msgspec.json.encode(entry))
 
-    def end(self, name: str, *, gone: bool = False) -> None:
-        """``gone``: it was not found.  One that was never seen may be on its way."""
-        if gone and not dict(self.vms()).get(name, Entry("", started=True)).started:
+    def end(self, name: str, *, unsure: bool = False) -> None:
+        """``unsure``: it was not found, or could not be removed.  One that was never seen whole is looked for again: it
+        may be on its way."""
+        if unsure and not dict(self.vms()).get(name, Entry("", started=True)).started:
             return
-        (self._made("vms") / name).unlink(missing_ok=True)
+        path = self._made("vms") / name
+        for each in (path, _unfinished(path)):
+            each.unlink(missing_ok=True)
 
     def vms(self) -> Iterator[tuple[str, Entry]]:
         for path in sorted(self._made("vms").glob("[!.]*")):
@@ -110,6 +113,10 @@ def _touched(path: Path) -> float:
 
 
 def _write(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}.new")
+    new = _unfinished(path)
     new.write_bytes(data)
     new.replace(path)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")

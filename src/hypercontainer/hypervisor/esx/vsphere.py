@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pyVmomi import vim, vmodl
 
 from hypercontainer.errors import (
     HyperError,
@@ -44,6 +45,8 @@ from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Existing, VMSp
 log = logging.getLogger(__name__)
 # Disks go over a network, of whatever size and speed.
 TRANSFER_S = 6 * 3600.0
+# After which it is looked again for what nobody has a record of, and what could not be removed.
+LATER_S = (2.0, 5.0, 20.0, 60.0, 300.0, 900.0, 3600.0)
 
 
 class VSphere:
@@ -57,6 +60,7 @@ class VSphere:
         self._lost = {} if lost_s is None else {"lost_s": lost_s}
         self._watch: Watch | None = None
         self._images = threading.Lock()
+        self._later: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------------------------- launching
 
@@ -70,7 +74,8 @@ class VSphere:
                     f"VM {spec.name} cannot be started: {error.filename}: {error.strerror}"
                 ) from error
             except (Unavailable, InvalidArgument) as error:
-                raise LaunchError(f"VM {spec.name}: {error.message}", hint=error.hint) from error
+                said = error.message if spec.name in error.message else f"VM {spec.name}: {error.message}"
+                raise LaunchError(said, hint=error.hint) from error
             undo.pop_all()
         return vm
 
@@ -166,6 +171,7 @@ class VSphere:
             await self.session.run("undoing a launch", partial(self._remove, uuid))
         except HyperError as error:
             log.warning("a VM that did not start is removed from vSphere when that is possible: %s", error)
+            self._look_later()
             return
         self._journal.end(uuid)
 
@@ -175,10 +181,30 @@ class VSphere:
     def _sweep(self, live: Live) -> None:
         """What killed hyperds have left, and images that are too many."""
         for uuid in self._journal.nobodys():
-            if self._remove(uuid, live) or self._journal.is_late(uuid):
+            try:
+                removed = self._remove(uuid, live)
+            except vim.fault.NotAuthenticated:
+                raise
+            except (vmodl.MethodFault, HyperError) as error:  # it stands in the way of no other
+                log.warning("VM %s, which nobody has, is not removed from vSphere yet: %s", uuid, error)
+                continue
+            if removed or self._journal.is_late(uuid):
                 self._journal.end(uuid)
         with self._images:
             machines.release(live, self._journal, self.settings.images)
+
+    def _look_later(self) -> None:
+        """For what vSphere makes of a launch only when whoever asked for it is gone."""
+        if self._later is None or self._later.done():
+            self._later = asyncio.create_task(self._sweep_later(), name="esx-later")
+
+    async def _sweep_later(self) -> None:
+        for seconds in LATER_S:
+            await asyncio.sleep(seconds)
+            if not await asyncio.to_thread(self._journal.nobodys):
+                return
+            with contextlib.suppress(HyperError):
+                await self.session.run("looking for what is left of VMs", self._sweep)
 
     # ------------------------------------------------------------------------------------- found again
 
@@ -215,6 +241,8 @@ class VSphere:
         """Raises ``Unreachable``: then it is not known to have ended."""
         await self.end(record)
         RunDir(record.run_dir).remove()
+        if record.foreign["uuid"] in await asyncio.to_thread(self._journal.nobodys):
+            self._look_later()
 
     async def end(self, record: VMRecord) -> str:
         """See ``vm.Sphere``."""
@@ -228,14 +256,14 @@ class VSphere:
                 owner,
                 lambda machine: machines.finished(live, machine, disks, self._journal.spool),
             )
-            self._journal.end(uuid, gone=not found)
+            self._journal.end(uuid, unsure=not found)
 
         try:
             await self.session.run(f"removing VM {record.name}", finish, timeout_s=TRANSFER_S)
         except Unreachable:
             raise
         except HyperError as error:
-            self._journal.end(uuid)  # it is kept, for what it may have of its disks
+            self._journal.end(uuid, unsure=True)  # it is kept, for what it may have of its disks
             return f"it was not removed from vSphere, where it is called {record.name}: {error}\n"
         return ""
 
@@ -290,6 +318,9 @@ class VSphere:
 
     async def close(self) -> None:
         """VMs go on."""
+        if self._later is not None:
+            self._later.cancel()
+            await asyncio.wait([self._later])
         if self._watch is not None:
             await asyncio.to_thread(self._watch.close)
         await self._concentrator.close()

@@ -7,11 +7,13 @@ oldest make room.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +23,8 @@ from hypercontainer.errors import Unavailable
 MAX_KEPT = 16
 # Of root, where its own folders are closed to others.
 PUBLIC = Path("/var/cache/hyper-libvirt")
+_UNFINISHED = ".new-"
+_BEGUN_S = 5.0  # from a file's making to its lock
 
 
 def readable(path: Path, folders: Sequence[Path]) -> Path:
@@ -48,8 +52,11 @@ def readable(path: Path, folders: Sequence[Path]) -> Path:
 
 
 def _copy(file: BinaryIO, copy: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".new-", delete=False) as new:
+    """It is there whole or not at all.  Who makes it has its file locked: one that is not is of a hyperd's that was
+    killed, and in nobody's way.  (A storage pool may be on a file system that has no files without a name.)"""
+    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=_UNFINISHED, delete=False) as new:
         try:
+            fcntl.flock(new, fcntl.LOCK_EX)
             shutil.copyfileobj(file, new)
             os.fchmod(new.fileno(), 0o444)
             new.flush()
@@ -79,6 +86,11 @@ def _made(folders: Sequence[Path]) -> Path:
 
 def _make_room(folder: Path, newest: Path) -> None:
     """A pool has others' files too."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError), path.open("r+b") as file:  # BlockingIOError: it is being made
+            if time.time() - path.stat().st_mtime > _BEGUN_S:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
     ours = [copy for copy in folder.iterdir() if len(copy.name.partition("-")[0]) == 24 and copy != newest]
     for copy in sorted(ours, key=lambda copy: copy.stat().st_mtime_ns)[: 1 - MAX_KEPT]:
         copy.unlink(missing_ok=True)

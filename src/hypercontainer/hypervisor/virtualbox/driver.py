@@ -163,10 +163,12 @@ class VirtualBoxDriver(PlainDriver):
 
     async def destroy(self, record: VMRecord) -> None:
         identity = record.identity
+        await machines.interrupt(record)
         process = Process.open(identity) if identity is not None else machines.running(record)
         if process is not None:
             await helpers.end(process)
         await machines.forget(self._manage, record)
+        await machines.close_disks(self._manage, record)
         clean(VirtualBoxRunDir(record.run_dir, record.id), record)
 
     async def _version(self) -> Version:

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError
+from hypercontainer.hypervisor import helpers
 from hypercontainer.hypervisor.driver import VMRecord
 from hypercontainer.hypervisor.virtualbox import parsing
 from hypercontainer.hypervisor.virtualbox.argv import Definition, define
@@ -22,6 +23,7 @@ UUID = "uuid"  # of `VMRecord.foreign`
 # So long VirtualBox may take to notice that a VM's process has ended.
 UNLOCKED_S = 30.0
 _NOTICED_S = 0.5
+_RUNS = b"--startvm"  # among the arguments of a VM's process
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,10 @@ async def forget(manage: Manage, record: VMRecord) -> None:
     """
     identity = record.foreign[UUID]
     info = await manage.info(identity)
-    if info is None or not _ours(info, record):
+    if info is None:
+        await _close_disc(manage, record)  # whoever unregistered it was killed before that
+        return
+    if not _ours(info, record):
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(UNLOCKED_S):
@@ -89,9 +94,24 @@ async def _unregistered(manage: Manage, identity: str) -> bool:
 
 async def _close_disc(manage: Manage, record: VMRecord) -> None:
     """Which stays in VirtualBox's list when its VM goes; hard disks do not."""
-    disc = VirtualBoxRunDir(record.run_dir, record.id).boot
+    await _close(manage, "dvd", VirtualBoxRunDir(record.run_dir, record.id).boot)
+
+
+async def close_disks(manage: Manage, record: VMRecord) -> None:
+    """Those that a killed hyperd's command had opened for a VM, or taken from it, and no more."""
+    run = VirtualBoxRunDir(record.run_dir, record.id)
+    for path in run.disks.glob(run.descriptor("*").name):
+        try:
+            await _close(manage, "disk", path)
+        except (
+            Refused
+        ) as error:  # who wrote it was killed as it did, or it is somebody's: that is told with its VM
+            log.warning("disk %s of VirtualBox is not closed: %s", path, error)
+
+
+async def _close(manage: Manage, kind: str, path: Path) -> None:
     try:
-        await manage.run("closemedium", "dvd", str(disc))
+        await manage.run("closemedium", kind, str(path))
     except Refused as error:
         if error.refusal.code not in (parsing.NOT_FOUND, parsing.FILE_ERROR):
             raise
@@ -106,15 +126,36 @@ def _ours(info: Mapping[str, str], record: VMRecord) -> bool:
     return False
 
 
+async def interrupt(record: VMRecord) -> None:
+    """Ends the commands about this VM that are under way still, of a hyperd that was killed."""
+    for process, arguments in _processes(record):
+        if _RUNS in arguments:
+            process.close()
+        else:
+            await helpers.end(process)
+
+
 def running(record: VMRecord) -> Process | None:
-    """The process of a VM of whose start nothing has been written down: it has the UUID among its arguments."""
+    """The process of a VM of whose start nothing has been written down."""
+    found = None
+    for process, arguments in _processes(record):
+        if found is None and _RUNS in arguments:
+            found = process
+        else:
+            process.close()
+    return found
+
+
+def _processes(record: VMRecord) -> Iterator[tuple[Process, list[bytes]]]:
+    """With their arguments, which have the VM's UUID among them."""
     wanted = record.foreign[UUID].encode()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if not entry.name.isdigit() or entry.stat().st_uid not in (0, os.geteuid()):
                 continue
             arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"--startvm" in arguments and wanted in arguments:
-                pid = int(entry.name)
-                return Process.open(Identity(pid, start_ticks(pid) or 0, boot_id()))
-    return None
+            if wanted not in arguments:
+                continue
+            pid = int(entry.name)
+            if (process := Process.open(Identity(pid, start_ticks(pid) or 0, boot_id()))) is not None:
+                yield process, arguments

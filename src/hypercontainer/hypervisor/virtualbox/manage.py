@@ -25,6 +25,10 @@ _FOLDERS = (Path("/usr/lib/virtualbox"), Path("/usr/lib64/virtualbox"), Path("/o
 # Of this process's environment, what a program of VirtualBox is to have of it.
 _PASSED = ("DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "VBOX_USER_HOME", "VBOX_IPC_SOCKETID")
 
+# Ends what follows with its input, which is our end as well: it would wait for ever, and without a server take all
+# memory there is.
+_FOR_US = ("/bin/sh", "-c", '"$@" & read -r nothing; kill -9 $!; wait $!', "sh")
+
 
 class Refused(HypervisorError):
     """VBoxManage has refused; ``refusal`` says why."""
@@ -111,19 +115,22 @@ class Manage:
     async def served(self, identity: str) -> AsyncIterator[None]:
         """VBoxSVC stays meanwhile: who starts it has it inherit its descriptors, a VM's console and locks among them,
         and it goes some seconds after the last who needed it."""
-        waiting = await self._start("guestproperty", "wait", identity, "/hyper/never")
+        waiting = await self._start("guestproperty", "wait", identity, "/hyper/never", before=_FOR_US)
+        assert waiting.stdin is not None
         try:
             yield
         finally:
-            await _end(waiting)
+            waiting.stdin.close()
+            await waiting.wait()
 
-    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def _start(self, *arguments: str, before: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
         program = self._installation.program()
         try:
             return await asyncio.create_subprocess_exec(
+                *before,
                 program,
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if before else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=self._installation.environment,

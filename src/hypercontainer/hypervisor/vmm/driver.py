@@ -179,6 +179,7 @@ class VmmDriver(PlainDriver):
         return vm
 
     async def destroy(self, record: VMRecord) -> None:
+        await asyncio.to_thread(tapped.drop, VmmRunDir(record.run_dir))
         await destroyed(record)
 
     async def _launch(self, spec: VMSpec) -> VmmVM:
@@ -213,6 +214,7 @@ class VmmDriver(PlainDriver):
         run.create()
         undo.callback(run.remove)
         undo.callback(drop, spec.taps)
+        run.write_record(self._begun(spec))
         run.make_sockets(spec.owner_uid)
         with contextlib.ExitStack() as fds:
             null, _, said = streams = stdio(run, fds)
@@ -245,6 +247,13 @@ class VmmDriver(PlainDriver):
             gate.open()
             vm = VmmVM(record, self._vmm, process, output, self._resolver, beside)
             return vm, [os.dup(end) for end in tapped.ends(network)]
+
+    def _begun(self, spec: VMSpec) -> VMRecord:
+        """By which a namespace is found of whoever was killed before there was a process: its keeper has no gate."""
+        group = cgroup.here().named(spec.id)
+        return VMRecord(
+            self.name, spec.id, spec.name, spec.run_dir, Accelerator.KVM, cgroups=group.paths, taps=spec.taps
+        )
 
     async def _held(
         self,

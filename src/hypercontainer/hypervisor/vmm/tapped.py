@@ -101,6 +101,12 @@ def made(
     return Tapped(tuple(wires), (keeper,))
 
 
+def drop(run: VmmRunDir) -> None:
+    """The namespace, whoever has made it, and whether or not that was written down.  Blocks."""
+    if (space := Namespace.find(run.space)) is not None:
+        space.end()
+
+
 def _check_tun(device: Path, uid: int | None) -> None:
     """``Unavailable`` where the hypervisor could not open it: udev has it open to all, some containers do not."""
     try:

@@ -13,10 +13,11 @@ from esx_world import SOON_S, Test, World
 from free_port import free_port
 from hypercontainer.errors import DiskFull, HyperError, InvalidArgument, LaunchError, NotSupported
 from hypercontainer.hypervisor.driver import ExitReason
-from hypercontainer.hypervisor.esx import session, watch
+from hypercontainer.hypervisor.esx import journal, session, vsphere, watch
 from hypercontainer.hypervisor.esx.driver import EsxDriver
 from hypercontainer.hypervisor.esx.settings import take
 from hypercontainer.hypervisor.spec import Accelerator, Existing, Nic
+from until import until
 
 FAILURES = [
     ("CreateVM_Task", "NoPermission", (), LaunchError, "may not"),
@@ -142,3 +143,71 @@ def test_a_server_that_comes_back_without_it_has_lost_it(
                 assert "not in vSphere any more" in ended.stderr
 
     run_alone(test)
+
+
+# ------------------------------------------------------------------------------------- left over, for now
+
+
+def test_what_could_not_be_removed_is_removed_later(
+    run_vcenter: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself: nobody has to launch another for that."""
+    monkeypatch.setattr(vsphere, "LATER_S", (0.2,) * 20)
+
+    async def test(world: World) -> None:
+        world.simulator.fail("PowerOnVM_Task", "InvalidHostState")
+        world.simulator.fail("Destroy_Task", "InvalidState")
+        with pytest.raises(LaunchError, match="cannot run VMs now"):
+            await world.driver.launch(world.spec())
+        assert world.ours()
+        await asyncio.to_thread(until, lambda: not world.ours(), "it is removed")
+        await world.driver.close()
+        world.nothing_left()
+
+    run_vcenter(test)
+
+
+def test_a_launch_of_a_killed_hyperds_that_vsphere_still_works_at(
+    run_vcenter: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be removed just yet; a launch meanwhile does not care."""
+    monkeypatch.setattr(vsphere, "LATER_S", (0.2,) * 20)
+
+    async def test(world: World) -> None:
+        vm = await world.driver.launch(world.spec())
+        await vm.close()
+        await world.driver.close()
+        written = journal.Journal(world.folder / "state")
+        written.write(vm.record.foreign["uuid"], journal.Entry(str(vm.record.run_dir)))
+        driver = world.another_driver()
+        world.simulator.fail("Destroy_Task", "InvalidState")
+        await driver.destroy(vm.record)
+        assert world.ours() == [vm.record.name]
+        world.simulator.fail("Destroy_Task", "InvalidState")
+        other = await driver.launch(world.spec())
+        await asyncio.to_thread(until, lambda: world.ours() == [other.record.name], "it is removed")
+        await other.kill()
+        await driver.close()
+        world.nothing_left()
+
+    run_vcenter(test)
+
+
+def test_a_launch_that_never_came_to_anything_is_forgotten(
+    run_vcenter: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it cannot any more."""
+
+    async def test(world: World) -> None:
+        written = journal.Journal(world.folder / "state")
+        uuid = written.vm_uuid()
+        written.write(uuid, journal.Entry(str(world.folder / "nowhere")))
+        (world.folder / f"state/vms/.{uuid}.new").touch()  # a hyperd that was killed as it wrote
+        for late_s in (60.0, -1.0):
+            monkeypatch.setattr(journal, "LATE_S", late_s)
+            await (await world.driver.launch(world.spec())).kill()
+            assert len(written.nobodys()) == (late_s > 0)
+        assert not list((world.folder / "state/vms").iterdir())
+        world.nothing_left()
+
+    run_vcenter(test)

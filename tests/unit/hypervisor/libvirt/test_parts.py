@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -72,6 +73,20 @@ def test_a_kernel_that_others_cannot_read_is_copied_once(tmp_path: Path) -> None
         assert (copy.parent, copy.read_bytes(), copy.stat().st_mode & 0o777) == (folder, b"kernel", 0o444)
         assert boot_files.readable(kernel, [folder]) == copy
         assert boot_files.readable(copy, []) == copy
+        unfinished, busy = (
+            folder / ".new-one",
+            folder / ".new-two",
+        )  # of a hyperd's that was killed; of another's
+        for path in (unfinished, busy):
+            path.touch()
+            os.utime(path, (0, 0))
+        with busy.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.utime(busy, (0, 0))
+            kernel.write_bytes(b"kernels")
+            boot_files.readable(kernel, [folder])
+        assert busy.exists() and not unfinished.exists()
+        busy.unlink()
         for number in range(30):
             kernel.write_bytes(b"another" * number)
             os.utime(kernel, ns=(number, number))
