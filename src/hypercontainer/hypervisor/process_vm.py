@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.agent_port import AgentPort, Pair
 from hypercontainer.hypervisor.console import CAPACITY_BYTES
 from hypercontainer.hypervisor.driver import VMExit, VMRecord, VMStats
@@ -36,6 +37,10 @@ class ProcessVM(ABC):
     @abstractmethod
     async def _reach_agent(self) -> Pair:
         """As ``connect_agent``: a new connection."""
+
+    def _check_held(self) -> None:
+        if self._ending.over:
+            raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
 
     async def connect_agent(self) -> Pair:
         return await self._agent.connect()

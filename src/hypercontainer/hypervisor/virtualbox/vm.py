@@ -18,13 +18,14 @@ from hypercontainer.errors import HypervisorError, LaunchError
 from hypercontainer.hypervisor.agent_port import Pair
 from hypercontainer.hypervisor.driver import VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.later import Later
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
 from hypercontainer.hypervisor.process_vm import ProcessVM
 from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.virtualbox import forwards, machines, parsing
-from hypercontainer.hypervisor.virtualbox.log import STUCK, Log
+from hypercontainer.hypervisor.virtualbox.log import PAUSED, STUCK, Log
 from hypercontainer.hypervisor.virtualbox.machines import UUID
 from hypercontainer.hypervisor.virtualbox.manage import Manage, Refused
 from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
@@ -56,6 +57,7 @@ class VirtualBoxVM(ProcessVM, PlainVM):
         self._log = said
         self._manage = manage
         self._line = line
+        self._later = Later()
         self._stall = Stall(f"VM {record.name}", said, self._resume)
         self._ending = Ending(record, self._supervise())
         said.on_change(self._stall.look)
@@ -63,6 +65,8 @@ class VirtualBoxVM(ProcessVM, PlainVM):
     async def _reach_agent(self) -> Pair:
         if self._processes.main.ended():
             raise self._died(await self.wait())
+        if self._log.told.state == PAUSED:
+            return await self._line(await self._later.connect(self._once_it_goes_on))
         try:
             async with asyncio.timeout(AGENT_S):
                 wire = await self._wire()
@@ -72,6 +76,11 @@ class VirtualBoxVM(ProcessVM, PlainVM):
                 raise self._died(await self.wait()) from error
             why = getattr(error, "strerror", None) or "it has another peer"
             raise HypervisorError(f"VM {self.record.id}: cannot reach its agent port: {why}") from error
+
+    async def _once_it_goes_on(self) -> socket.socket:
+        """VirtualBox does not notice before that the former peer is gone."""
+        await self._log.until(lambda: self._log.told.state != PAUSED)
+        return await self._wire()
 
     async def _wire(self) -> socket.socket:
         """A connection that has not been turned away."""
@@ -98,10 +107,12 @@ class VirtualBoxVM(ProcessVM, PlainVM):
         self._stall.tell(told)
 
     async def pause(self) -> None:
+        self._check_held()
         self._stall.hold(True)
         await self._told_to("pause", "paused")
 
     async def resume(self) -> None:
+        self._check_held()
         self._stall.hold(False)
         if not self._stall.stalled:
             await self._resume()
@@ -132,10 +143,11 @@ class VirtualBoxVM(ProcessVM, PlainVM):
     async def close(self) -> None:
         await self._ending.let_go()
         await self._stall.close()
-        self._let_go()
+        await self._let_go()
 
-    def _let_go(self) -> None:
+    async def _let_go(self) -> None:
         self._agent.part()
+        await self._later.close()
         self.output.close()
         self._log.close()
         self._processes.close()
@@ -149,7 +161,7 @@ class VirtualBoxVM(ProcessVM, PlainVM):
         self._log.catch_up()
         said = self._log.told.ended
         ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self.output)
-        self._let_go()
+        await self._let_go()
         with contextlib.suppress(HypervisorError):
             await self._forget()
         clean(self._run, self.record)

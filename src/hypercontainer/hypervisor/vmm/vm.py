@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError
@@ -14,6 +15,7 @@ from hypercontainer.hypervisor import nics
 from hypercontainer.hypervisor.agent_port import Pair
 from hypercontainer.hypervisor.driver import VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.later import Later
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
@@ -52,7 +54,7 @@ class VmmVM(ProcessVM, PlainVM):
         self._resolver = resolver
         resolver.follow(self._run)
         self._was_reset = False
-        self._later = vsock.Later()
+        self._later = Later()
         self._ending = Ending(record, self._supervise())
 
     async def begin(self, spec: VMSpec, taps: Sequence[int]) -> None:
@@ -92,16 +94,12 @@ class VmmVM(ProcessVM, PlainVM):
         main = self._processes.main
         try:
             if not main.ended() and await self.paused():
-                return await self._later.connect(self._run.connect_agent)
+                return await self._later.connect(partial(vsock.taken, self._run.connect_agent))
             return await vsock.connect(self._run.connect_agent, main.ended, AGENT_TIMEOUT_S)
         except OSError as error:
             raise HypervisorError(
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror or error}"
             ) from error
-
-    def _check_held(self) -> None:
-        if self._ending.over:
-            raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
 
     async def pause(self) -> None:
         self._check_held()
