@@ -79,9 +79,7 @@ class QemuHarness(LinuxHarness):
 
 class UmlHarness(LinuxHarness):
     accelerator = Accelerator.NATIVE
-    # Its kernel gives up a disk that nobody has open.  And one of some fifteen greetings that come within milliseconds
-    # of the session before is not answered until something more is said; why is not known yet.
-    lacks = frozenset({"keeps", "haste"})
+    lacks = frozenset({"keeps"})  # its kernel gives up a disk that nobody has open
 
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self.probed = uml_kernel().path

@@ -227,7 +227,8 @@ class VM(Protocol):
         """0 where it is no process of this machine's."""
 
     async def connect_agent(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A new connection to the guest's agent port.  The port has one peer: the former connection is closed."""
+        """A new connection to the guest's agent port.  The port has one peer: the former connection is closed, and
+        hears nothing of what the guest says from now on."""
 
     def keep_agent(self, pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         """Takes a connection back for the next caller of ``connect_agent``; the session on it is over."""

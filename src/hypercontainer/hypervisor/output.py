@@ -38,9 +38,12 @@ class Output:
 
     def _read(self) -> None:
         """Once, and then it is others' turn, which a guest that prints for ever would not give."""
-        data = b""
-        with contextlib.suppress(OSError):
+        try:
             data = os.read(self._console, _READ_BYTES)
+        except BlockingIOError:
+            return  # another who holds the VM has taken it
+        except OSError:
+            data = b""
         self._ring.write(data)
         if not data:
             self._loop.remove_reader(self._console)

@@ -27,9 +27,8 @@ NO = "no "
 PRINTED_S = 40.0
 # What a harness has unless it says that it lacks it: guests that do what a letter says; VMs that are processes of this
 # machine, which their records name by nothing but numbers, and whose exit status is known, and that others than their
-# driver can kill; a guest, HALT's, that does not give up a disk; disks that are locked; agents that answer a session
-# which begins within milliseconds of another's end.
-WORDS = frozenset({"letters", "process", "numbers", "status", "crash", "keeps", "locks", "haste"})
+# driver can kill; a guest, HALT's, that does not give up a disk; disks that are locked.
+WORDS = frozenset({"letters", "process", "numbers", "status", "crash", "keeps", "locks"})
 _FIELDS = frozenset(field.name for field in fields(Capabilities))
 
 

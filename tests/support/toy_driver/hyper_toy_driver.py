@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
+from hypercontainer.hypervisor.agent_port import Pair
 from hypercontainer.hypervisor.driver import (
     Capabilities,
     Check,
@@ -22,7 +22,6 @@ from hypercontainer.hypervisor.driver import (
     Verdict,
     VMExit,
     VMRecord,
-    VMStats,
 )
 from hypercontainer.hypervisor.ending import clean, destroyed
 from hypercontainer.hypervisor.helpers import taken_up
@@ -30,13 +29,13 @@ from hypercontainer.hypervisor.kinds import Host, Reading, Settings
 from hypercontainer.hypervisor.launching import Gate, Launches, recorded, stdio, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainDriver, PlainVM
+from hypercontainer.hypervisor.process_vm import ProcessVM
 from hypercontainer.hypervisor.qemu.qmp import Event, QmpClient
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.spec import NAT, Accelerator, Limits, UserNat, VMSpec
-from hypercontainer.hypervisor.supervision import Ending, Processes
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.validate import check_spec
-from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroup
@@ -93,35 +92,22 @@ def netdev(nat: UserNat, place: int) -> str:
     return words
 
 
-class ToyVM(PlainVM):
+class ToyVM(ProcessVM, PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
         self, record: VMRecord, process: Process, output: Output, qmp: QmpClient, said: list[ExitReason]
     ) -> None:
-        self.record = record
+        super().__init__(record, process, output)
         self._run = RunDir(record.run_dir)
-        self._processes = Processes(record, process, ())
-        self._output, self._qmp, self._said = output, qmp, said
-        self._killed = False
-        self._agent = AgentPort(self._reach)
+        self._qmp, self._said = qmp, said
         self._ending = Ending(record, self._supervise())
 
-    @property
-    def pid(self) -> int:
-        return self.record.pid
-
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
-
-    async def _reach(self) -> Pair:
+    async def _reach_agent(self) -> Pair:
         try:
             return await asyncio.open_unix_connection(sock=unix.connect(self._run.agent))
         except OSError as error:
             raise HypervisorError(f"VM {self.record.id}: its agent port: {error.strerror}") from error
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
 
     async def pause(self) -> None:
         await self._qmp.execute("stop")
@@ -133,21 +119,6 @@ class ToyVM(PlainVM):
         answer = await self._qmp.execute("query-status")
         return isinstance(answer, dict) and answer.get("status") == "paused"
 
-    def console_tail(self, max_bytes: int = 65536) -> str:
-        known = self._ending.known
-        return known.console[-max_bytes:] if known else self._output.console(max_bytes)
-
-    async def stats(self) -> VMStats:
-        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
-
-    async def kill(self) -> VMExit:
-        self._killed = not (self._ending.over or self._processes.main.ended())
-        self._processes.main.kill()
-        return await self.wait()
-
     async def close(self) -> None:
         await self._ending.let_go()
         await self._let_go()
@@ -155,16 +126,16 @@ class ToyVM(PlainVM):
     async def _let_go(self) -> None:
         self._agent.part()
         await self._qmp.close()
-        self._output.close()
+        self.output.close()
         self._processes.close()
 
     async def _supervise(self) -> VMExit:
         lost = await self._processes.lost()
         code = await self._processes.ended()
-        await self._output.finish()
+        await self.output.finish()
         await self._qmp.wait_closed()
         said = self._said[-1] if self._said else None
-        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self._output)
+        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self.output)
         await self._let_go()
         clean(self._run, self.record)
         return ended
@@ -237,9 +208,7 @@ class ToyDriver(PlainDriver):
                 run = RunDir(spec.run_dir)
                 run.create()
                 undo.callback(run.remove)
-                for path, size in (disk.extents[0] for disk in spec.disks):
-                    if path.stat().st_size < size:
-                        raise InvalidArgument(f"{path} has fewer than {size} bytes")
+                _check_files(spec)
                 with contextlib.ExitStack() as fds:
                     listeners = [
                         fds.enter_context(unix.listen(path)).fileno()
@@ -302,6 +271,12 @@ class ToyDriver(PlainDriver):
 
     async def destroy(self, record: VMRecord) -> None:
         await destroyed(record)
+
+
+def _check_files(spec: VMSpec) -> None:
+    for path, size in (disk.extents[0] for disk in spec.disks):
+        if path.stat().st_size < size:
+            raise InvalidArgument(f"{path} has fewer than {size} bytes")
 
 
 async def _held(record: VMRecord, process: Process, output: Output) -> ToyVM:

@@ -17,9 +17,8 @@ from typing import Any
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, NotSupported
 from hypercontainer.hypervisor import nics
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.agent_port import Pair
+from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.libvirt.link import STOPPED, Link
 from hypercontainer.hypervisor.libvirt.monitor import Monitor
@@ -32,8 +31,7 @@ from hypercontainer.hypervisor.qemu.stall import Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot
-from hypercontainer.hypervisor.supervision import Ending, Processes
-from hypercontainer.linux import process as processes
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Process
 
@@ -104,23 +102,14 @@ class LibvirtVM(MonitoredVM):
         """``process`` is its QEMU, ``helpers`` are the record's; it owns both, and ``output``."""
         self._monitor = Monitor(link, record.foreign["uuid"])
         self._watch = Watch(link, self._monitor, record.name)
-        super().__init__(record, self._monitor, self._watch.slots, self._watch.stall)
-        self._processes = Processes(record, process, helpers)
-        self._output = output
+        super().__init__(
+            record, process, output, helpers, self._monitor, self._watch.slots, self._watch.stall
+        )
         self._link = link
         self._run = RunDir(record.run_dir)
         self._resolver = resolver
         resolver.follow(self._run)
-        self._killed = False
-        self._agent = AgentPort(self._reach_agent)
         self._ending = Ending(record, self._supervise())
-
-    @property
-    def pid(self) -> int:
-        return self.record.pid
-
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
 
     async def _reach_agent(self) -> Pair:
         try:
@@ -130,9 +119,6 @@ class LibvirtVM(MonitoredVM):
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
             ) from error
 
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
-
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.add_forward(self._run, port, nic)
 
@@ -141,17 +127,6 @@ class LibvirtVM(MonitoredVM):
 
     async def save(self) -> Snapshot:
         raise NotSupported(f"VM {self.record.name}: libvirt's are not saved")
-
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
-        return self._output.console(max_bytes)
-
-    async def stats(self) -> VMStats:
-        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
 
     async def kill(self) -> VMExit:
         """QEMU itself is ended: libvirt would ask it to, and look five times a second whether it has."""
@@ -168,13 +143,13 @@ class LibvirtVM(MonitoredVM):
         await self._watch.close()
         self._monitor.close()
         self._resolver.leave(self._run)
-        self._output.close()
+        self.output.close()
         self._processes.close()
 
     async def _supervise(self) -> VMExit:
         lost = await self._processes.lost(self._watch.ending.wait(), patience_s=DYING_S)
         await self._processes.ended()
-        await self._output.finish()
+        await self.output.finish()
         if self._link.up:  # then libvirt sees it too, and its name is free
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SEEN_S):
@@ -188,7 +163,7 @@ class LibvirtVM(MonitoredVM):
         """Its status nobody knows but libvirt, which has ended it: so it is what such an end's is."""
         said = self._watch.said
         gone = "" if said not in (None, ExitReason.CRASH) else lost
-        ended = self._processes.exit(None, killed=self._killed, said=said, lost=gone, output=self._output)
+        ended = self._processes.exit(None, killed=self._killed, said=said, lost=gone, output=self.output)
         if ended.reason is ExitReason.HOST_KILL:
             return replace(ended, exit_code=-signal.SIGKILL)
         if ended.reason in _GUESTS.values():

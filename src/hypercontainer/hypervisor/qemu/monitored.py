@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.driver import VMRecord
+from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.process_vm import ProcessVM
 from hypercontainer.hypervisor.qemu import disks, plugged_nics
 from hypercontainer.hypervisor.qemu.qmp import Qmp
 from hypercontainer.hypervisor.qemu.slots import Slots
 from hypercontainer.hypervisor.qemu.stall import STOPPED, Stall
 from hypercontainer.hypervisor.spec import DiskSpec, Nic
 from hypercontainer.hypervisor.validate import plugged_tap, usable
+from hypercontainer.linux.process import Process
 
 
-class MonitoredVM:
+class MonitoredVM(ProcessVM):
     """A part of ``hypercontainer.hypervisor.driver.VM``."""
 
-    def __init__(self, record: VMRecord, qmp: Qmp, slots: Slots, stall: Stall) -> None:
+    def __init__(
+        self,
+        record: VMRecord,
+        process: Process,
+        output: Output,
+        serving: Sequence[Process],
+        qmp: Qmp,
+        slots: Slots,
+        stall: Stall,
+    ) -> None:
         """``slots`` and ``stall`` hear of every event."""
-        self.record = record
+        super().__init__(record, process, output, serving)
         self._qmp, self._slots, self._stall = qmp, slots, stall
         stall.watch(qmp)
 

@@ -16,9 +16,8 @@ from functools import partial
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor import nics
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.agent_port import Pair
+from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.output import DRAIN_TIMEOUT_S, Output
 from hypercontainer.hypervisor.qemu.machines import Bus
@@ -30,8 +29,7 @@ from hypercontainer.hypervisor.qemu.stall import Stall
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot, memory_file, sealed_copy
-from hypercontainer.hypervisor.supervision import Ending, Processes
-from hypercontainer.linux import process as processes
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Process
 
@@ -95,19 +93,12 @@ class QemuVM(MonitoredVM):
         helpers: Sequence[Process] = (),
     ) -> None:
         """``helpers`` are the record's."""
-        super().__init__(record, qmp, watch.slots, watch.stall)
-        self._processes = Processes(record, process, helpers)
+        super().__init__(record, process, watch.output, helpers, qmp, watch.slots, watch.stall)
         self._watch = watch
         self._control = qmp
         self._run = RunDir(record.run_dir)
-        self._killed = False
-        self._agent = AgentPort(self._reach_agent)
         self._memory_fd: int | None = None  # of one that is to be saved
         self._ending = Ending(record, self._supervise())
-
-    @property
-    def pid(self) -> int:
-        return self.record.pid
 
     @classmethod
     def to_save(
@@ -149,9 +140,6 @@ class QemuVM(MonitoredVM):
             os.close(state_fd)
             os.close(memory_fd)
 
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
-
     async def _reach_agent(self) -> Pair:
         try:
             return await asyncio.open_unix_connection(sock=unix.connect(self._run.agent))
@@ -160,25 +148,11 @@ class QemuVM(MonitoredVM):
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror}"
             ) from error
 
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
-
     async def add_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.add_forward(self._run, port, nic)
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.remove_forward(self._run, port, nic)
-
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
-        return self._watch.output.console(max_bytes)
-
-    async def stats(self) -> VMStats:
-        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
 
     async def kill(self) -> VMExit:
         if self._control.state is QmpState.CLOSED:  # it is ending by itself, and is to say how
@@ -205,12 +179,12 @@ class QemuVM(MonitoredVM):
             self._control.wait_closed(), lambda: self._control.broken, patience_s=DRAIN_TIMEOUT_S
         )
         code = await self._processes.ended()
-        await self._watch.output.finish()
+        await self.output.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._control.wait_closed()
         ended = self._processes.exit(
-            code, killed=self._killed, said=self._watch.shutdown, lost=lost, output=self._watch.output
+            code, killed=self._killed, said=self._watch.shutdown, lost=lost, output=self.output
         )
         await self._let_go()
         clean(self._run, self.record)

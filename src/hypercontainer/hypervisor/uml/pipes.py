@@ -1,7 +1,7 @@
 """Two pipes as one way in both directions, as asyncio has it of a socket.
 
 Who is at the other end holds both ends of both pipes (``RunDir.make_pipe``): the pipes outlive whoever is at this one,
-and what a former one has left in them is read by the next.
+and what a former one has left in them is read by the next, to whom belongs all that is said after they were parted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,12 @@ class PipesTransport(asyncio.Transport):
         self._full = False
         self._reading = False
         self._closing = False
+        self._told = False
         protocol.connection_made(self)
         self.resume_reading()
 
     def fileno(self) -> int:
-        """Of the reading end, until the connection is lost."""
+        """Of the reading end; -1 once nothing may be read from it any more."""
         return self._read_fd
 
     # ------------------------------------------------------------------------------------- asyncio.Transport
@@ -153,20 +155,34 @@ class PipesTransport(asyncio.Transport):
             self._protocol.resume_writing()
 
     def _lose(self, error: OSError | None) -> None:
-        """The descriptors are closed once the protocol has heard, which may read what is left."""
+        """The protocol hears of it later, and may read then what is left by a guest that is gone.  What one that lives
+        has left, or says meanwhile, is the next one's: its descriptors are closed at once."""
         self._closing = True
         self.pause_reading()
         if self._waiting:
             self._loop.remove_writer(self._write_fd)
             self._waiting.clear()
+        if error is None and not self._gone():
+            self._release()
         self._loop.call_soon(self._lost, error)
 
-    def _lost(self, error: OSError | None) -> None:
-        if self._read_fd < 0:
-            return
-        try:
-            self._protocol.connection_lost(error)
-        finally:
+    def _gone(self) -> bool:
+        """Whether nobody holds the pipe to write to it."""
+        poll = select.poll()
+        poll.register(self._read_fd, 0)  # of a hang-up is told in any case
+        return bool(poll.poll(0))
+
+    def _release(self) -> None:
+        if self._read_fd >= 0:
             os.close(self._read_fd)
             os.close(self._write_fd)
             self._read_fd = self._write_fd = -1
+
+    def _lost(self, error: OSError | None) -> None:
+        if self._told:
+            return
+        self._told = True
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._release()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -42,9 +41,10 @@ class Stall:
         self._loop.add_reader(self._fd, self._read)
 
     def _read(self) -> None:
-        said = b""
-        with contextlib.suppress(OSError):
+        try:
             said = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return  # another who holds the VM has heard it
         self._loop.remove_reader(self._fd)
         if not said:
             return  # it has ended

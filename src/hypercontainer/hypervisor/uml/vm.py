@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError, NotSupported
 from hypercontainer.hypervisor import nics
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
+from hypercontainer.hypervisor.agent_port import Pair
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
+from hypercontainer.hypervisor.process_vm import ProcessVM
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.snapshot import Snapshot
 from hypercontainer.hypervisor.spec import DiskSpec, Nic
-from hypercontainer.hypervisor.supervision import Ending, Processes
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.uml import pipes
 from hypercontainer.hypervisor.uml.disks import Plugs, Units
 from hypercontainer.hypervisor.uml.places import UmlRunDir
@@ -38,7 +38,7 @@ RESET_STATUS = 3
 _ENDINGS = {0: ExitReason.GUEST_SHUTDOWN, RESET_STATUS: ExitReason.GUEST_RESET}
 
 
-class UmlVM:
+class UmlVM(ProcessVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -50,25 +50,14 @@ class UmlVM:
         serving: Sequence[Process] = (),
     ) -> None:
         """``serving`` are the record's helpers."""
-        self.record = record
-        self._processes = Processes(record, process, serving)
-        self._output = output
+        super().__init__(record, process, output, serving)
         self._run = UmlRunDir(record.run_dir)
         self._resolver = resolver
         resolver.follow(self._run)
         self._stall = Stall(self._run.full)
         self._plugs = Plugs(self._run.control, Units(self._run.units))
         self._nics = PluggedNics(self._run.nics, self._run.control)
-        self._killed = False
-        self._agent = AgentPort(self._reach_agent)
         self._ending = Ending(record, self._supervise())
-
-    @property
-    def pid(self) -> int:
-        return self.record.pid
-
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
 
     async def _reach_agent(self) -> Pair:
         try:
@@ -89,9 +78,6 @@ class UmlVM:
             stderr=ended.stderr,
             console=ended.console,
         )
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
 
     def on_stall(self, told: Callable[[bool], None]) -> None:
         self._stall.tell(told)
@@ -144,22 +130,9 @@ class UmlVM:
     async def save(self) -> Snapshot:
         raise NotSupported(f"VM {self.record.name}: User Mode Linux cannot be saved")
 
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
-        return self._output.console(max_bytes)
-
     async def stats(self) -> VMStats:
         """Its children's too, who do the guest's work; their memory is its own, which all of them share."""
         return VMStats(processes.family_cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
-
-    async def kill(self) -> VMExit:
-        self._killed = not (self._ending.over or self._processes.main.ended())
-        self._processes.main.kill()
-        return await self.wait()
 
     async def close(self) -> None:
         await self._ending.let_go()
@@ -168,16 +141,16 @@ class UmlVM:
     def _let_go(self) -> None:
         self._agent.part()
         self._resolver.leave(self._run)
-        self._output.close()
+        self.output.close()
         self._stall.close()
         self._processes.close()
 
     async def _supervise(self) -> VMExit:
         lost = await self._processes.lost()
         code = await self._processes.ended()
-        await self._output.finish()
+        await self.output.finish()
         said = None if code is None else _ENDINGS.get(code)
-        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self._output)
+        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self.output)
         self._let_go()
         clean(self._run, self.record)
         return ended

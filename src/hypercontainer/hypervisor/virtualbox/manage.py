@@ -17,6 +17,7 @@ from hypercontainer.hypervisor.virtualbox import parsing
 from hypercontainer.hypervisor.virtualbox.parsing import Refusal
 
 TIMEOUT_S = 60.0
+_INFO_TRIES, _PENDING_S = 20, 0.25
 _MAX_OUTPUT_BYTES = 1 << 20
 _WARNING = b"VBoxManage: warning: "
 PACKAGE_HINT = "install VirtualBox 7 (virtualbox.org, or the package `virtualbox`)"
@@ -102,14 +103,20 @@ class Manage:
 
     async def info(self, identity: str) -> Mapping[str, str] | None:
         """Of the VM with this UUID; None where there is none.  Empty where its settings cannot be read."""
-        try:
-            return parsing.machine_readable(await self.run("showvminfo", identity, "--machinereadable"))
-        except Refused as error:
-            if error.refusal.code == parsing.NOT_FOUND:
-                return None
-            if error.refusal.code == parsing.NO_ACCESS:
-                return {}
-            raise
+        tries = _INFO_TRIES
+        while True:
+            try:
+                return parsing.machine_readable(await self.run("showvminfo", identity, "--machinereadable"))
+            except Refused as error:
+                if error.refusal.code == parsing.NOT_FOUND:
+                    return None
+                if error.refusal.code == parsing.NO_ACCESS:
+                    return {}
+                tries -= 1
+                if error.refusal.code != parsing.OBJECT_STATE or not tries:
+                    raise
+            # Who asks locks the VM, too: another command asked for its lock at that moment.
+            await asyncio.sleep(_PENDING_S)
 
     @contextlib.asynccontextmanager
     async def served(self, identity: str) -> AsyncIterator[None]:

@@ -15,21 +15,21 @@ from collections.abc import Awaitable, Callable
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.agent_port import Pair
+from hypercontainer.hypervisor.driver import VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.later import Later
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
-from hypercontainer.hypervisor.supervision import Ending, Processes
+from hypercontainer.hypervisor.process_vm import ProcessVM
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.virtualbox import forwards, machines, parsing
-from hypercontainer.hypervisor.virtualbox.log import STUCK, Log
+from hypercontainer.hypervisor.virtualbox.log import PAUSED, STUCK, Log
 from hypercontainer.hypervisor.virtualbox.machines import UUID
 from hypercontainer.hypervisor.virtualbox.manage import Manage, Refused
 from hypercontainer.hypervisor.virtualbox.places import VirtualBoxRunDir
 from hypercontainer.hypervisor.virtualbox.stall import Stall
-from hypercontainer.linux import process as processes
 from hypercontainer.linux import unix
 from hypercontainer.linux.process import Process
 
@@ -45,39 +45,28 @@ Line = Callable[[Pair], Awaitable[Pair]]
 log = logging.getLogger(__name__)
 
 
-class VirtualBoxVM(PlainVM):
+class VirtualBoxVM(ProcessVM, PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
         self, record: VMRecord, process: Process, output: Output, said: Log, manage: Manage, line: Line
     ) -> None:
-        self.record = record
+        super().__init__(record, process, output)
         self._uuid = record.foreign[UUID]
         self._run = VirtualBoxRunDir(record.run_dir, record.id)
-        self._processes = Processes(record, process, ())
-        self._output = output
         self._log = said
         self._manage = manage
         self._line = line
+        self._later = Later()
         self._stall = Stall(f"VM {record.name}", said, self._resume)
-        self._killed = False
-        self._agent = AgentPort(self._reach_agent)
         self._ending = Ending(record, self._supervise())
         said.on_change(self._stall.look)
-
-    @property
-    def pid(self) -> int:
-        return self.record.pid
-
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
 
     async def _reach_agent(self) -> Pair:
         if self._processes.main.ended():
             raise self._died(await self.wait())
+        if self._log.told.state == PAUSED:
+            return await self._line(await self._later.connect(self._once_it_goes_on))
         try:
             async with asyncio.timeout(AGENT_S):
                 wire = await self._wire()
@@ -87,6 +76,11 @@ class VirtualBoxVM(PlainVM):
                 raise self._died(await self.wait()) from error
             why = getattr(error, "strerror", None) or "it has another peer"
             raise HypervisorError(f"VM {self.record.id}: cannot reach its agent port: {why}") from error
+
+    async def _once_it_goes_on(self) -> socket.socket:
+        """VirtualBox does not notice before that the former peer is gone."""
+        await self._log.until(lambda: self._log.told.state != PAUSED)
+        return await self._wire()
 
     async def _wire(self) -> socket.socket:
         """A connection that has not been turned away."""
@@ -113,10 +107,12 @@ class VirtualBoxVM(PlainVM):
         self._stall.tell(told)
 
     async def pause(self) -> None:
+        self._check_held()
         self._stall.hold(True)
         await self._told_to("pause", "paused")
 
     async def resume(self) -> None:
+        self._check_held()
         self._stall.hold(False)
         if not self._stall.stalled:
             await self._resume()
@@ -144,30 +140,15 @@ class VirtualBoxVM(PlainVM):
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await forwards.remove(self._manage, self.record, port, nic)
 
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
-        return self._output.console(max_bytes)
-
-    async def stats(self) -> VMStats:
-        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
-
-    async def kill(self) -> VMExit:
-        self._killed = not (self._ending.over or self._processes.main.ended())
-        self._processes.main.kill()
-        return await self.wait()
-
     async def close(self) -> None:
         await self._ending.let_go()
         await self._stall.close()
-        self._let_go()
+        await self._let_go()
 
-    def _let_go(self) -> None:
+    async def _let_go(self) -> None:
         self._agent.part()
-        self._output.close()
+        await self._later.close()
+        self.output.close()
         self._log.close()
         self._processes.close()
 
@@ -176,11 +157,11 @@ class VirtualBoxVM(PlainVM):
         lost = await self._processes.lost(stuck, self._broken, ENDING_S)
         code = await self._processes.ended()
         await self._stall.close()
-        await self._output.finish()
+        await self.output.finish()
         self._log.catch_up()
         said = self._log.told.ended
-        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self._output)
-        self._let_go()
+        ended = self._processes.exit(code, killed=self._killed, said=said, lost=lost, output=self.output)
+        await self._let_go()
         with contextlib.suppress(HypervisorError):
             await self._forget()
         clean(self._run, self.record)

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError, LaunchError
 from hypercontainer.hypervisor import nics
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
-from hypercontainer.hypervisor.driver import VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.agent_port import Pair
+from hypercontainer.hypervisor.driver import VMExit, VMRecord
 from hypercontainer.hypervisor.ending import clean
+from hypercontainer.hypervisor.later import Later
 from hypercontainer.hypervisor.launching import last_line
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
+from hypercontainer.hypervisor.process_vm import ProcessVM
 from hypercontainer.hypervisor.resolver import Resolver
 from hypercontainer.hypervisor.spec import VMSpec
-from hypercontainer.hypervisor.supervision import Ending, Processes
+from hypercontainer.hypervisor.supervision import Ending
 from hypercontainer.hypervisor.vmm import vsock
 from hypercontainer.hypervisor.vmm.places import VmmRunDir
 from hypercontainer.hypervisor.vmm.vmm import Vmm
-from hypercontainer.linux import process as processes
 from hypercontainer.linux.process import Process
 
 # Of a guest that boots, until it listens.
@@ -32,7 +33,7 @@ AGENT_TIMEOUT_S = 60.0
 DYING_TIMEOUT_S = 5.0
 
 
-class VmmVM(PlainVM):
+class VmmVM(ProcessVM, PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -45,23 +46,16 @@ class VmmVM(PlainVM):
         serving: Sequence[Process] = (),
     ) -> None:
         """``serving`` are the record's helpers.  Raises ``OSError``."""
-        self.record = record
-        self.output = output
+        super().__init__(record, process, output, serving)
         self._vmm = vmm
         self._run = VmmRunDir(record.run_dir)
         self._api = vmm.api(self._run)
-        self._processes = Processes(record, process, serving)
         self._watch = vmm.watch(self._run, self._reset)
         self._resolver = resolver
         resolver.follow(self._run)
-        self._killed = self._was_reset = False
-        self._later = vsock.Later()
-        self._agent = AgentPort(self._reach_agent)
+        self._was_reset = False
+        self._later = Later()
         self._ending = Ending(record, self._supervise())
-
-    @property
-    def pid(self) -> int:
-        return self.record.pid
 
     async def begin(self, spec: VMSpec, taps: Sequence[int]) -> None:
         """Has its guest boot.  Raises ``LaunchError``, and then nothing runs any more."""
@@ -96,26 +90,16 @@ class VmmVM(PlainVM):
         self._was_reset = True
         self._processes.main.kill()
 
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
-
     async def _reach_agent(self) -> Pair:
         main = self._processes.main
         try:
             if not main.ended() and await self.paused():
-                return await self._later.connect(self._run.connect_agent)
+                return await self._later.connect(partial(vsock.taken, self._run.connect_agent))
             return await vsock.connect(self._run.connect_agent, main.ended, AGENT_TIMEOUT_S)
         except OSError as error:
             raise HypervisorError(
                 f"VM {self.record.id}: cannot reach its agent port: {error.strerror or error}"
             ) from error
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
-
-    def _check_held(self) -> None:
-        if self._ending.over:
-            raise HypervisorError(f"VM {self.record.id} has ended or is no longer held")
 
     async def pause(self) -> None:
         self._check_held()
@@ -134,21 +118,6 @@ class VmmVM(PlainVM):
 
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.remove_forward(self._run, port, nic)
-
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        known = self._ending.known
-        return known.console[-max_bytes:] if known else self.output.console(max_bytes)
-
-    async def stats(self) -> VMStats:
-        return VMStats(processes.cpu_ns(self.pid), processes.resident_bytes(self.pid))
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
-
-    async def kill(self) -> VMExit:
-        self._killed = not (self._ending.over or self._processes.main.ended())
-        self._processes.main.kill()
-        return await self.wait()
 
     async def close(self) -> None:
         await self._ending.let_go()

@@ -20,7 +20,6 @@ CID = 3  # the first that is a guest's
 # Of a guest that boots: there is no event for its listening.
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.005, 0.1
 _LINE_BYTES = 32
-_READ_BYTES = 65536
 
 
 async def connect(make: Connect, ended: Callable[[], bool], timeout_s: float) -> Pair:
@@ -31,14 +30,7 @@ async def connect(make: Connect, ended: Callable[[], bool], timeout_s: float) ->
         async with asyncio.timeout(timeout_s):
             while True:
                 with contextlib.suppress(BlockingIOError, ConnectionError, FileNotFoundError):
-                    connection = make()
-                    try:
-                        await _greet(connection)
-                        await _taken(connection)
-                    except BaseException:
-                        connection.close()
-                        raise
-                    return await asyncio.open_unix_connection(sock=connection)
+                    return await asyncio.open_unix_connection(sock=await taken(make))
                 if ended():
                     raise ConnectionResetError("the VM has ended")
                 await asyncio.sleep(pause)
@@ -47,34 +39,16 @@ async def connect(make: Connect, ended: Callable[[], bool], timeout_s: float) ->
         raise HypervisorError(f"the guest does not listen at {ADDRESS} after {timeout_s:g} s") from None
 
 
-class Later:
-    """A connection to a guest that is paused: what is said on it waits, and so does its answer.
-
-    Two sockets and a task between them, since nobody may read of the one whether the guest has taken it.
-    """
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def connect(self, make: Connect) -> Pair:
-        """Raises ``OSError``."""
-        connection = make()
-        try:
-            await _greet(connection)
-            ours, theirs = socket.socketpair()
-        except BaseException:
-            connection.close()
-            raise
-        ours.setblocking(False)
-        task = asyncio.create_task(_carry(connection, ours))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.open_unix_connection(sock=theirs)
-
-    async def close(self) -> None:
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def taken(make: Connect) -> socket.socket:
+    """A connection of which a guest that is paused now has said that it has it.  Raises ``OSError``."""
+    connection = make()
+    try:
+        await _greet(connection)
+        await _taken(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def _greet(connection: socket.socket) -> None:
@@ -91,22 +65,3 @@ async def _taken(connection: socket.socket) -> None:
         line += letter
     if not line.startswith(b"OK "):
         raise ConnectionResetError("nobody listens")
-
-
-async def _carry(connection: socket.socket, ours: socket.socket) -> None:
-    with contextlib.closing(connection), contextlib.closing(ours), contextlib.suppress(OSError):
-        sending = asyncio.create_task(_pass_on(ours, connection))
-        try:
-            await _taken(connection)
-            await _pass_on(connection, ours)
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-
-
-async def _pass_on(source: socket.socket, to: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    while data := await loop.sock_recv(source, _READ_BYTES):
-        await loop.sock_sendall(to, data)
-    with contextlib.suppress(OSError):
-        to.shutdown(socket.SHUT_WR)

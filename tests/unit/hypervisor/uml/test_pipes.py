@@ -1,4 +1,5 @@
-"""Two pipes as one connection: for streams and for protocols with buffers of their own, slow and broken peers."""
+"""Two pipes as one connection: for streams and for protocols with buffers of their own, slow and broken peers, and for
+one session after another."""
 
 from __future__ import annotations
 
@@ -11,6 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from hypercontainer.agent.fields import encode
+from hypercontainer.agent.frames import greeting, message
+from hypercontainer.agent.operations import Event, GuestLog
+from hypercontainer.agent.session import Agent
+from hypercontainer.agent.wire import EVENT, Frame
+from hypercontainer.agent.wire import Event as EventCode
+from hypercontainer.hypervisor.agent_port import AgentPort
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.uml import pipes
 
@@ -153,5 +161,45 @@ def test_a_protocol_may_take_over_pause_and_leave(tell: Tell) -> None:
         transport.abort()
         assert transport.is_closing()
         await protocol.lost.wait()
+
+    tell(story)
+
+
+def said_by(agent: Agent, text: str) -> bytes:
+    """By its guest, with the greeting before it."""
+    said = EVENT.pack(EventCode.LOG, 0, 0) + encode(GuestLog(text))
+    return greeting(agent.session, Frame.WELCOME) + message(agent.session, Frame.EVENT, said)
+
+
+def test_what_is_said_to_a_session_is_not_heard_by_the_one_before(tell: Tell) -> None:
+    """Whose end it is told of when the guest may have answered the next one already."""
+
+    async def story(peer: Peer) -> None:
+        port = AgentPort(lambda: pipes.connect(peer.into, peer.out))
+        former = Agent.open(*await port.connect(), resumed=False, on_event=lambda event: None)
+        heard: list[Event] = []
+        for _ in range(3):
+            agent = Agent.open(*await port.connect(), resumed=False, on_event=heard.append)
+            os.write(peer.writes, said_by(agent, "hello"))
+            await former.closed()
+            await agent.welcome(5)
+            former = agent
+        port.part()
+        await former.closed()
+        assert heard == [GuestLog("hello")] * 3
+
+    tell(story)
+
+
+def test_who_is_parted_from_a_guest_that_is_gone_hears_its_last_words(tell: Tell) -> None:
+    async def story(peer: Peer) -> None:
+        port = AgentPort(lambda: pipes.connect(peer.into, peer.out))
+        heard: list[Event] = []
+        agent = Agent.open(*await port.connect(), resumed=False, on_event=heard.append)
+        os.write(peer.writes, said_by(agent, "farewell"))
+        peer.leave()
+        port.part()
+        await agent.closed()
+        assert heard == [GuestLog("farewell")]
 
     tell(story)

@@ -85,3 +85,17 @@ def test_the_next_hyperd_hears_what_the_last_one_did_not(tell: Tell) -> None:
         assert await kernel.next() is False  # though it has heard of no beginning
 
     tell(story)
+
+
+def test_who_finds_that_another_has_heard_it_goes_on_to_listen(tell: Tell) -> None:
+    async def story(kernel: Kernel) -> None:
+        both = [kernel.stall, kernel.another()]
+        kernel.say(b"f")
+        assert await kernel.next() is True
+        await asyncio.sleep(0)
+        heard, kernel.stall = sorted(both, key=lambda stall: not stall.stands_still)
+        heard.close()
+        kernel.say(b"r")
+        assert await kernel.next() is False
+
+    tell(story)

@@ -12,6 +12,7 @@ from hypercontainer.errors import HypervisorError, InvalidArgument, Unavailable
 from hypercontainer.hypervisor.driver import Driver
 from hypercontainer.hypervisor.kinds import Host
 from hypercontainer.hypervisor.spec import Accelerator, VMSpec
+from hypercontainer.hypervisor.virtualbox import manage as module
 from hypercontainer.hypervisor.virtualbox.guests import write_disc
 from hypercontainer.hypervisor.virtualbox.kind import make
 from hypercontainer.hypervisor.virtualbox.manage import Installation, Manage
@@ -74,6 +75,25 @@ def test_one_that_hangs_and_one_that_refuses(tmp_path: Path) -> None:
     refusing = "echo 'VBoxManage: error: Permission denied' >&2; exit 1"
     with pytest.raises(HypervisorError, match="VBoxManage list: Permission denied"):
         asyncio.run(Manage(Installation(str(program(tmp_path / "no", refusing)))).run("list", "vms"))
+
+
+def test_a_vm_that_somebody_is_about_to_lock_is_asked_after_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PENDING_S", 0)
+    refusal = (
+        "VBoxManage: error: The machine 'a' already has a lock request pending\n"
+        "VBoxManage: error: Details: code VBOX_E_INVALID_OBJECT_STATE (0x80bb0007), component MachineWrap"
+    )
+    asked = tmp_path / "asked"
+    script = (
+        f"""[ -e {asked} ] && echo 'VMState="running"' && exit; touch {asked}; echo "{refusal}" >&2; exit 1"""
+    )
+    manage = Manage(Installation(str(program(tmp_path / "VBoxManage", script))))
+    assert asyncio.run(manage.info("a")) == {"VMState": "running"}
+    never = f'echo "{refusal}" >&2; exit 1'
+    with pytest.raises(HypervisorError, match="lock request pending"):
+        asyncio.run(Manage(Installation(str(program(tmp_path / "never", never)))).info("a"))
 
 
 def test_a_kernel_for_a_boot_loader_is_asked_for(tmp_path: Path) -> None:

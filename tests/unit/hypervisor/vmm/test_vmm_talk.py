@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor.cloudhypervisor.events import MAX_EVENT_BYTES, Parser
+from hypercontainer.hypervisor.later import Later
 from hypercontainer.hypervisor.vmm import vsock
 from hypercontainer.hypervisor.vmm.rest import MAX_ANSWER_BYTES, Api, Refused
 from hypercontainer.linux import unix
@@ -210,8 +212,8 @@ def test_a_paused_guest_hears_it_later(tmp_path: Path) -> None:
     server = guest(path, [late])
 
     async def main() -> None:
-        later = vsock.Later()
-        reader, writer = await later.connect(lambda: unix.connect_to_theirs(path))
+        later = Later()
+        reader, writer = await later.connect(partial(vsock.taken, lambda: unix.connect_to_theirs(path)))
         writer.write(b"hi")
         await writer.drain()
         goes_on.set()
