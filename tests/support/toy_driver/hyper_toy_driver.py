@@ -205,10 +205,7 @@ class ToyDriver(PlainDriver):
         """Each step that is done stands on a stack of what undoes it; the gate keeps QEMU until it is written down."""
         async with contextlib.AsyncExitStack() as undo:
             try:
-                run = RunDir(spec.run_dir)
-                run.create()
-                undo.callback(run.remove)
-                _check_files(spec)
+                run = _begun(spec, undo)
                 with contextlib.ExitStack() as fds:
                     listeners = [
                         fds.enter_context(unix.listen(path)).fileno()
@@ -273,10 +270,14 @@ class ToyDriver(PlainDriver):
         await destroyed(record)
 
 
-def _check_files(spec: VMSpec) -> None:
+def _begun(spec: VMSpec, undo: contextlib.AsyncExitStack) -> RunDir:
     for path, size in (disk.extents[0] for disk in spec.disks):
         if path.stat().st_size < size:
             raise InvalidArgument(f"{path} has fewer than {size} bytes")
+    run = RunDir(spec.run_dir)
+    run.create()
+    undo.callback(run.remove)
+    return run
 
 
 async def _held(record: VMRecord, process: Process, output: Output) -> ToyVM:
