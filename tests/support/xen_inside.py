@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,12 +22,11 @@ from hypercontainer.errors import Conflict, LaunchError
 from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
-from hypercontainer.hypervisor.xen import blocks
 from hypercontainer.hypervisor.xen.config import Mode, domain_name, xl_config
 from hypercontainer.hypervisor.xen.driver import XenDriver
 from nics import nat_nic
+from xen_harness import HANDED, left, said
 
-HANDED = Path(os.environ.get("XEN_HANDED", "/mnt/out"))
 KILLS = int(os.environ.get("XEN_KILLS", "2"))
 BOOT_S = 120.0
 RUN = Path("/run/xen-tests")
@@ -36,50 +34,15 @@ ARGUMENTS = ("console=hvc0", "quiet", "panic=-1", "hyper.port=serial:/dev/hvc1")
 Case = Callable[[XenDriver], Awaitable[None]]
 
 
-def said(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-
-
-def left() -> dict[str, Any]:
-    """All that there is of domains on this machine."""
-    return {
-        "domains": [line.split()[0] for line in said("xl", "list").splitlines()[2:]],
-        "loops": [name for _, name in blocks.named()],
-        "mapped": [line for line in said("dmsetup", "ls").splitlines() if line.startswith("hyper-")],
-        "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
-        "backends": sorted(
-            f"{kind}/{domain}"
-            for kind in ("vbd", "vif", "console")
-            for domain in listed(f"/local/domain/0/backend/{kind}")
-        ),
-        "runs": sorted(path.name for path in RUN.iterdir()) if RUN.exists() else [],
-        "helpers": processes(),
-    }
-
-
-def listed(path: str) -> list[str]:
-    done = subprocess.run(["xenstore-list", path], capture_output=True, text=True)
-    return done.stdout.split() if done.returncode == 0 else []
-
-
-def processes() -> list[str]:
-    """Of ours, beside VMs."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            name = path.read_text().strip()
-        except OSError:
-            continue
-        if name in ("usernet", "netns", "xl"):
-            found.append(name)
-    return sorted(found)
-
-
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    before = left()
+    before = everything()
     yield
-    assert left() == before
+    assert everything() == before
+
+
+def everything() -> dict[str, list[str]]:
+    return {**left(), "runs": sorted(path.name for path in RUN.iterdir()) if RUN.exists() else []}
 
 
 def run(case: Case) -> None:
