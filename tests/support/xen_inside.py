@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,63 +22,28 @@ from hypercontainer.errors import Conflict, LaunchError
 from hypercontainer.hypervisor.driver import VM, ExitReason
 from hypercontainer.hypervisor.run_dir import read_record
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
-from hypercontainer.hypervisor.xen import blocks
 from hypercontainer.hypervisor.xen.config import Mode, domain_name, xl_config
 from hypercontainer.hypervisor.xen.driver import XenDriver
 from nics import nat_nic
+from xen_harness import HANDED, left, said
 
-HANDED = Path(os.environ.get("XEN_HANDED", "/mnt/out"))
 KILLS = int(os.environ.get("XEN_KILLS", "2"))
+SEED = int(os.environ.get("XEN_SEED", "16"))
 BOOT_S = 120.0
 RUN = Path("/run/xen-tests")
 ARGUMENTS = ("console=hvc0", "quiet", "panic=-1", "hyper.port=serial:/dev/hvc1")
 Case = Callable[[XenDriver], Awaitable[None]]
 
 
-def said(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-
-
-def left() -> dict[str, Any]:
-    """All that there is of domains on this machine."""
-    return {
-        "domains": [line.split()[0] for line in said("xl", "list").splitlines()[2:]],
-        "loops": [name for _, name in blocks.named()],
-        "mapped": [line for line in said("dmsetup", "ls").splitlines() if line.startswith("hyper-")],
-        "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
-        "backends": sorted(
-            f"{kind}/{domain}"
-            for kind in ("vbd", "vif", "console")
-            for domain in listed(f"/local/domain/0/backend/{kind}")
-        ),
-        "runs": sorted(path.name for path in RUN.iterdir()) if RUN.exists() else [],
-        "helpers": processes(),
-    }
-
-
-def listed(path: str) -> list[str]:
-    done = subprocess.run(["xenstore-list", path], capture_output=True, text=True)
-    return done.stdout.split() if done.returncode == 0 else []
-
-
-def processes() -> list[str]:
-    """Of ours, beside VMs."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            name = path.read_text().strip()
-        except OSError:
-            continue
-        if name in ("usernet", "netns", "xl"):
-            found.append(name)
-    return sorted(found)
-
-
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    before = left()
+    before = everything()
     yield
-    assert left() == before
+    assert everything() == before
+
+
+def everything() -> dict[str, list[str]]:
+    return {**left(), "runs": sorted(path.name for path in RUN.iterdir()) if RUN.exists() else []}
 
 
 def run(case: Case) -> None:
@@ -215,10 +179,41 @@ def test_a_domain_that_somebody_destroys(tmp_path: Path) -> None:
     run(case)
 
 
+async def goes_on(driver: XenDriver, name: str) -> bool:
+    """Whether the VM that a killed hyperd has left is one that runs; it is ended, and then nothing of it is left."""
+    record = read_record(RUN / name)
+    if record is None:
+        if (RUN / name).exists():
+            (RUN / name).rmdir()  # in which nothing was yet
+        return False
+    vm = await driver.adopt(record)
+    if vm is not None:
+        async with agent(vm, resumed=True):
+            pass
+        await vm.kill()
+    return vm is not None
+
+
+def seconds_of_a_launch(tmp_path: Path) -> float:
+    taken = 0.0
+
+    async def case(driver: XenDriver) -> None:
+        nonlocal taken
+        begin = time.monotonic()
+        vm = await driver.launch(spec("first", tmp_path, nics=(nat_nic(),)))
+        taken = time.monotonic() - begin
+        await vm.kill()
+
+    run(case)
+    return taken
+
+
 def test_killed_daemons(tmp_path: Path) -> None:
     """Whenever a hyperd is killed: a VM that runs is adopted, and of one that does not there is nothing left."""
-    chance = random.Random(16)
-    kept = 0
+    chance = random.Random(SEED)
+    before = everything()
+    span = 1.5 * seconds_of_a_launch(tmp_path)
+    kept: list[bool] = []
     for number in range(KILLS):
         name = f"k{number}"
 
@@ -226,23 +221,15 @@ def test_killed_daemons(tmp_path: Path) -> None:
             await driver.launch(spec(name, tmp_path, nics=(nat_nic(),)))
             await asyncio.sleep(1000)
 
+        async def case(driver: XenDriver, name: str = name) -> None:
+            kept.append(await goes_on(driver, name))
+
         child = forked(begun)
-        time.sleep(chance.uniform(0, 12))  # that is the moment
+        moment = chance.uniform(0, span)
+        time.sleep(moment)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-
-        async def case(driver: XenDriver, name: str = name) -> None:
-            nonlocal kept
-            record = read_record(RUN / name)
-            if record is None:
-                assert not (RUN / name).exists() or not list((RUN / name).iterdir())
-                return
-            vm = await driver.adopt(record)
-            if vm is not None:
-                kept += 1
-                async with agent(vm, resumed=True):
-                    pass
-                await vm.kill()
-
         run(case)
-    print(f"{KILLS} killed, {kept} VMs went on")
+        print(f"{name} after {moment:.1f} s: {'went on' if kept[-1] else 'was gone'}", flush=True)
+        assert everything() == before
+    print(f"{KILLS} killed, {sum(kept)} VMs went on; a launch takes {span / 1.5:.1f} s")

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from hypercontainer.errors import InvalidArgument
 from hypercontainer.hypervisor import helpers
@@ -21,6 +21,8 @@ from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, ente
 from hypercontainer.linux.process import Process
 
 T = TypeVar("T", bound=VM)
+R = TypeVar("R")
+P = ParamSpec("P")
 # Of its last words, what an error repeats.
 MAX_WORDS = 300
 
@@ -43,6 +45,18 @@ class Launches(Generic[T]):
             if not task.cancelled() and task.exception() is None:
                 await task.result().kill()
             raise
+
+
+async def whole(work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """In a thread, which is waited for also where who wants it is cancelled: what undoes it finds all that it made."""
+    task = asyncio.create_task(asyncio.to_thread(work, *arguments, **named))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # it is nobody's any more
+        raise
 
 
 class Gate:

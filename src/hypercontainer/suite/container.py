@@ -64,7 +64,7 @@ class Container:
         disks = (image(self._harness.folder / SERIAL), *more.pop("disks", ()))
         self.vm = await self._harness.launch(**self._harness.hyperstart() | {"disks": disks} | more)
         self.agent = await self._harness.agent(self.vm)
-        await self.agent.welcome(WELCOME_S)
+        await self.agent.welcome(self._harness.patient(WELCOME_S))
         plan = ContainerPlan(NAME, Disk(SERIAL, "erofs"), scratch=True, mounts=MOUNTS)
         await self.agent.create_container(plan)
         await self.agent.start_process(self._plan("exec /bin/busybox sleep 1000000", init=True))
@@ -88,6 +88,6 @@ class Container:
         if stdin is not None:
             await self.agent.input(number).write(stdin)
             await self.agent.input(number).eof()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(self._harness.patient(30)):
             await output.finished()
         return bytes(said)

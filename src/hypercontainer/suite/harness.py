@@ -36,11 +36,13 @@ class Harness:
     """One case's.  ``folder`` is the case's own; what is to be ended with it is pushed on ``stack``.
 
     ``accelerator`` is what VMs are run by.  ``probed``: a kernel without which there is nothing to probe.
+    ``patience``: how many times as long as by themselves things may take, where VMs are much slower than elsewhere.
     ``lacks``: words of ``WORDS``, or others that cases need, which this driver has not, whatever its capabilities say.
     """
 
     accelerator = Accelerator.TCG
     probed: Path | None = None
+    patience = 1.0
     lacks: frozenset[str] = frozenset()
     capabilities: Capabilities
 
@@ -182,10 +184,13 @@ class Harness:
         word = missing[0]
         return f"{self.driver.name} has {word.removeprefix(NO) if word.startswith(NO) else NO + word}"
 
+    def patient(self, seconds: float) -> float:
+        return seconds * self.patience
+
     async def printed(self, vm: VM, text: str = BANNER) -> str:
         """What the guest has said once that is in it: there is no event for it, since nobody but a test waits."""
         try:
-            async with asyncio.timeout(PRINTED_S):
+            async with asyncio.timeout(self.patient(PRINTED_S)):
                 while text not in vm.console_tail():
                     await asyncio.sleep(0.01)
         except TimeoutError:

@@ -45,9 +45,10 @@ def with_harness(
     """Runs ``test`` with a harness in a fresh event loop, and ends its VMs."""
 
     async def main() -> None:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(None) as timeout:
             async with AsyncExitStack() as stack:
                 harness = kind(folder, stack)
+                timeout.reschedule(asyncio.get_running_loop().time() + harness.patient(timeout_s))
                 await harness.begin()
                 await test(harness)
             left = await harness.leftovers()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import struct
 import subprocess
@@ -30,13 +31,19 @@ _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")
 # struct loop_config: descriptor, block size, info, reserved.
 _CONFIG = struct.Struct(f"=II{_INFO.size}s64s")
 _NAME_AT = 9
+# Of a VM's id, in names that have room for 63 bytes beside a serial and a number.
+_ID_BYTES = 32
 _TRIES = 64
 _MAPPER_S = 20.0
 
 
 def tag(vm: str, serial: str = "") -> str:
-    """Begins the names of all that a VM has."""
-    return f"hyper/{vm}/{serial}"
+    """Begins the names of all loop devices that a VM has, and of nobody else's."""
+    return f"hyper/{_short(vm)}/{serial}"
+
+
+def _short(vm: str) -> str:
+    return vm if len(vm) <= _ID_BYTES else hashlib.sha256(vm.encode()).hexdigest()[:_ID_BYTES]
 
 
 def attach(vm: str, disk: DiskSpec) -> tuple[int, int]:
@@ -144,12 +151,13 @@ def table(loops: list[tuple[int, int]], sizes: list[int]) -> str:
     return "".join(lines)
 
 
-def _mapped_name(vm: str, serial: str) -> str:
-    return f"hyper-{vm}-{serial}"
+def mapped_name(vm: str, serial: str = "") -> str:
+    """As ``tag``, of the device mapper's.  There is no ":" in ids, one of which may begin another."""
+    return f"hyper-{_short(vm)}:{serial}"
 
 
 def _joined(vm: str, serial: str, loops: list[tuple[int, int]], sizes: list[int]) -> tuple[int, int]:
-    name = _mapped_name(vm, serial)
+    name = mapped_name(vm, serial)
     _mapper("create", name, "--readonly", given=table(loops, sizes))
     said = _mapper("info", "-c", "--noheadings", "--separator", ":", "-o", "major,minor", name)
     major, _, minor = said.strip().partition(":")
@@ -164,7 +172,7 @@ def _mapped(vm: str) -> list[str]:
     except Unavailable:
         return []
     names = [line.split("\t")[0] for line in said.splitlines()]
-    return [name for name in names if name.startswith(_mapped_name(vm, ""))]
+    return [name for name in names if name.startswith(mapped_name(vm))]
 
 
 def _mapper(*arguments: str, given: str = "") -> str:

@@ -18,6 +18,8 @@ from hypercontainer.hypervisor.spec import VMSpec
 CONSOLE, LINE = "hvc0", "serial:/dev/hvc1"
 # A domain's name.  Who lists domains sees by it whose they are; that it is ours we know by UUID and mark.
 PREFIX = "hyper-"
+# What a PV guest is told is a part of one page (start_info of xen.h), and is cut there.
+PV_COMMAND_LINE_BYTES = 1023
 _UNPRINTABLE = re.compile(r"[\0-\x1f\x7f]")
 
 
@@ -34,6 +36,12 @@ def domain_name(spec: VMSpec) -> str:
 
 def xl_config(spec: VMSpec, uuid: str, mode: Mode) -> str:
     """Of a specification that is checked."""
+    told = " ".join((*spec.kernel_args, *_places(spec)))
+    if mode is Mode.PV and (size := len(told.encode())) > PV_COMMAND_LINE_BYTES:
+        raise InvalidArgument(
+            f"kernel arguments: {size} bytes with its disks' places, "
+            f"and a PV guest of Xen has {PV_COMMAND_LINE_BYTES}"
+        )
     lines = [
         f"name = {quoted(domain_name(spec))}",
         f"uuid = {quoted(uuid)}",
@@ -43,7 +51,7 @@ def xl_config(spec: VMSpec, uuid: str, mode: Mode) -> str:
     if spec.initrd is not None:
         lines.append(f"ramdisk = {quoted(str(spec.initrd))}")
     lines += [
-        f"cmdline = {quoted(' '.join((*spec.kernel_args, *_places(spec))))}",
+        f"cmdline = {quoted(told)}",
         f"memory = {spec.memory_mib}",
         f"maxmem = {spec.memory_mib}",
         f"vcpus = {spec.vcpus}",

@@ -15,6 +15,7 @@ INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = (str(number) 
 STATE = "state"
 PLACED = ("hotplug-status", "connected")
 CONSOLE, DISK, NIC = "console", "vbd", "vif"
+BACKS = "/local/domain/0/backend/"
 LINE_NUMBER = 1  # of the console that is the agent's; 0 is xenconsoled's
 
 
@@ -46,7 +47,7 @@ class Device:
 
 def backs(kind: str, domain: int) -> str:
     """Above all of this kind that a domain has."""
-    return f"/local/domain/0/backend/{kind}/{domain}"
+    return f"{BACKS}{kind}/{domain}"
 
 
 def line(domain: int) -> Device:

@@ -40,9 +40,10 @@ async def destroy(uuid: str, listing: xl.Listing) -> None:
             raise
 
 
-async def make(store: Store, device: devices.Device) -> None:
-    """Both sides of it, the host's first: who finds one finds the other."""
+async def make(store: Store, device: devices.Device, uuid: str) -> None:
+    """Both sides of it, the host's first: who finds one finds the other.  It says there whose it is."""
     await store.give(device.back_path, 0, device.domain)
+    await store.write(f"{device.back_path}/{OURS}", uuid)
     for name, value in device.back_entries().items():
         if name != devices.STATE:
             await store.write(f"{device.back_path}/{name}", value)
@@ -55,7 +56,20 @@ async def make(store: Store, device: devices.Device) -> None:
 async def remove(record: VMRecord, store: Store, listing: xl.Listing, domain: int | None) -> None:
     """A domain, by its UUID, and what it had."""
     await destroy(record.foreign[UUID], listing)
-    if domain is not None:
-        for kind in KINDS:
+    for kind in KINDS:
+        if domain is not None:
             await store.remove(devices.backs(kind, domain))
+        for path in await _backs(store, kind, record.foreign[UUID]):
+            await store.remove(path)
     await asyncio.to_thread(blocks.detach, record.id)
+
+
+async def _backs(store: Store, kind: str, uuid: str) -> list[str]:
+    """What is above the host's side of its devices, also where it is gone and nobody knows its number."""
+    found = []
+    for number in await store.names(devices.BACKS + kind):
+        path = f"{devices.BACKS}{kind}/{number}"
+        owners = [await store.read(f"{path}/{name}/{OURS}") for name in await store.names(path)]
+        if uuid in owners:
+            found.append(path)
+    return found

@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from hypercontainer.contract.devices import XEN
-from hypercontainer.errors import HypervisorError, LaunchError, Unavailable
+from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, Unavailable
 from hypercontainer.hypervisor import helpers, jail, nics
 from hypercontainer.hypervisor.driver import Capabilities, Check, Verdict, VMRecord
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.launching import Launches, stdio, words
+from hypercontainer.hypervisor.launching import Launches, stdio, whole, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainDriver
 from hypercontainer.hypervisor.resolver import Resolver
@@ -132,9 +132,9 @@ class XenDriver(PlainDriver):
                 undo.callback(process.close)
             domain = await self._ours(record, store)
             if domain is not None and len(serving) == len(record.helpers):
-                vm = await self._taken(record, domain, store, serving, new=False)
+                output = await self._output(record, domain, store, new=False)
                 undo.pop_all()
-                return vm
+                return self._vm(record, domain, store, output, serving)
         await self.destroy(record)
         return None
 
@@ -179,7 +179,7 @@ class XenDriver(PlainDriver):
                 run.create()
                 undo.push_async_callback(self.destroy, record)
                 vm = await self._begun(spec, record, run, store, undo)
-            except OSError as error:
+            except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
             undo.pop_all()
         return vm
@@ -193,8 +193,8 @@ class XenDriver(PlainDriver):
         run.config.write_text(xl_config(spec, ours, self._mode or host.best()))
         with contextlib.ExitStack() as fds:
             streams = stdio(run, fds)
-            disks = await asyncio.to_thread(_attached, spec)
-            wires = await asyncio.to_thread(vifs.wires, spec, run, fds)
+            disks = await whole(_attached, spec)
+            wires = await whole(vifs.wires, spec, run, fds)
             means = await jail.means(self._facts)
             serving = await nics.serve(spec, wires, run, means, streams, fds, undo)
             if serving:
@@ -208,26 +208,25 @@ class XenDriver(PlainDriver):
             if domain is None:
                 raise LaunchError(f"VM {spec.name} did not start: its domain is gone already")
             for device in (devices.line(domain), *(disk(domain) for disk in disks)):
-                await domains.make(store, device)
-            await self._connect(spec, domain, run, store)
-        vm = await self._taken(record, domain, store, [one.process for one in serving], new=True)
-        try:
-            await nics.ready(spec, run, vm.output)
+                await domains.make(store, device, ours)
+            await self._connect(spec, record, domain, run, store)
+            output = await self._output(record, domain, store, new=True)
+            undo.callback(output.close)
+            await nics.ready(spec, run, output)
             await xl.do("unpause", str(domain))
             await store.write(domains.mark(ours), spec.id)
-        except BaseException:
-            await vm.close()
-            raise
-        return vm
+        return self._vm(record, domain, store, output, [one.process for one in serving])
 
-    async def _connect(self, spec: VMSpec, domain: int, run: XenRunDir, store: Store) -> None:
+    async def _connect(
+        self, spec: VMSpec, record: VMRecord, domain: int, run: XenRunDir, store: Store
+    ) -> None:
         """Its network interfaces."""
         for place, nic in enumerate(spec.nics):
             device = devices.nic(domain, place, nic.mac)
-            await domains.make(store, device)
+            await domains.make(store, device, record.foreign[domains.UUID])
             name = devices.interface(domain, place)
             await vifs.appeared(name)
-            await asyncio.to_thread(vifs.put, spec, run, place, name)
+            await whole(vifs.put, spec, run, place, name)
             where, placed = devices.PLACED
             await store.write(f"{device.back_path}/{where}", placed)
 
@@ -243,21 +242,21 @@ class XenDriver(PlainDriver):
         if code:
             raise xl.refused(domain_name(spec), spec.memory_mib, code, said)
 
-    async def _taken(
-        self, record: VMRecord, domain: int, store: Store, serving: Sequence[Process], *, new: bool
-    ) -> XenVM:
-        run = XenRunDir(record.run_dir)
+    async def _output(self, record: VMRecord, domain: int, store: Store, *, new: bool) -> Output:
         tty = await store.until_there(f"{domains.DOMAINS}/{domain}/console/tty", CONSOLE_S)
         if tty is None:
             raise HypervisorError(
                 f"VM {record.name}: xenconsoled gives it no console", hint="does xenconsoled run?"
             )
         try:
-            output = Output(
-                run, os.open(tty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC), new=new
-            )
+            fd = os.open(tty, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return Output(XenRunDir(record.run_dir), fd, new=new)
         except OSError as error:
             raise HypervisorError(f"VM {record.name}: its console cannot be read: {error}") from error
+
+    def _vm(
+        self, record: VMRecord, domain: int, store: Store, output: Output, serving: Sequence[Process]
+    ) -> XenVM:
         return XenVM(record, domain, store, self._listing, output, self._resolver, serving)
 
     def _record(self, spec: VMSpec, ours: str) -> VMRecord:

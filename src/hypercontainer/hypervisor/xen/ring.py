@@ -128,6 +128,10 @@ class Line:
 
     def close(self) -> None:
         self._part()
+        self.detach()
+
+    def detach(self) -> None:
+        """From the guest; who is connected is not told of it yet."""
         if self._channel is not None:
             self._loop.remove_reader(self._channel.events)
             self._channel.close()

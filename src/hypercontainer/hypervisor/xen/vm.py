@@ -172,10 +172,11 @@ class XenVM(PlainVM):
 
     async def _supervise(self) -> VMExit:
         found, lost = await self._over()
-        # A domain whose memory somebody has mapped stays.
+        # A domain whose memory somebody has mapped stays.  Who has a session with its agent hears of the end with all
+        # others: before, that would be an agent that is silent.
         self._attaching.cancel()
-        self._agent.part()
-        self._line.close()
+        await asyncio.wait([self._attaching])
+        self._line.detach()
         await domains.remove(self.record, self._store, self._listing, self.domain)
         await helpers.end_serving(self._serving)
         await asyncio.to_thread(vifs.drop_spaces, self._run)

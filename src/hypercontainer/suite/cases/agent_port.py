@@ -52,7 +52,7 @@ async def a_connection_ends_with_the_vm(harness: Harness) -> None:
     reader, writer = await vm.connect_agent()
     reading = asyncio.create_task(reader.read())
     await vm.kill()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(harness.patient(5)):
         with suppress(ConnectionResetError):
             assert await reading == b""
     writer.close()
@@ -87,7 +87,7 @@ async def who_sends_more_than_the_guest_takes_waits(harness: Harness) -> None:
 async def the_agent_answers_and_shuts_its_vm_down(harness: LinuxHarness) -> None:
     vm = await harness.launch(**harness.hyperstart())
     agent = await harness.agent(vm)
-    await agent.welcome(WELCOME_S)
+    await agent.welcome(harness.patient(WELCOME_S))
     await agent.ping()
     assert (await agent.stats()).memory_bytes > 0
     agent.shutdown()
@@ -107,7 +107,7 @@ async def one_session_follows_another(harness: LinuxHarness) -> None:
     vm = await harness.launch(**harness.hyperstart())
     for resumed in (False, True, True):
         agent = await harness.agent(vm, resumed=resumed)
-        await agent.welcome(WELCOME_S)
+        await agent.welcome(harness.patient(WELCOME_S))
         await agent.ping()
         agent.close()
 
@@ -116,12 +116,12 @@ async def one_session_follows_another(harness: LinuxHarness) -> None:
 async def a_session_that_is_cut_in_the_middle_is_no_harm_to_the_next(harness: LinuxHarness) -> None:
     vm = await harness.launch(**harness.hyperstart())
     first = await harness.agent(vm)
-    await first.welcome(WELCOME_S)
+    await first.welcome(harness.patient(WELCOME_S))
     for _ in range(200):
         first.stats().add_done_callback(lambda done: done.exception())
     again = await harness.adopted(vm)
     second = await harness.agent(again, resumed=True)
-    await second.welcome(WELCOME_S)
+    await second.welcome(harness.patient(WELCOME_S))
     assert (await second.stats()).memory_bytes > 0
 
 
@@ -130,11 +130,11 @@ async def a_newer_session_takes_the_guest_over(harness: LinuxHarness) -> None:
     """Each in the moment that it is there, and none hears what is said to another."""
     vm = await harness.launch(**harness.hyperstart())
     former = await harness.agent(vm)
-    await former.welcome(WELCOME_S)
+    await former.welcome(harness.patient(WELCOME_S))
     for _ in range(TAKE_OVERS):
         agent = await harness.agent(vm, resumed=True)
-        await agent.welcome(WELCOME_S)
-        async with asyncio.timeout(5):
+        await agent.welcome(harness.patient(WELCOME_S))
+        async with asyncio.timeout(harness.patient(5)):
             await former.closed()
         former = agent
     await former.ping()

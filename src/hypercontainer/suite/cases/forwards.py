@@ -15,6 +15,8 @@ from hypercontainer.suite.harness import Harness
 from hypercontainer.suite.linux import LinuxHarness, using
 from hypercontainer.suite.nics import nat
 
+ANSWER_S = 20.0
+
 
 def to_port(port: int, protocol: str = "tcp") -> PortMapping:
     return PortMapping(80, port, "127.0.0.1", protocol)
@@ -28,20 +30,21 @@ def reachable(port: int) -> bool:
     return True
 
 
-def said_at(port: int, question: bytes = b"") -> bytes:
+def said_at(port: int, timeout_s: float, question: bytes = b"") -> bytes:
     """What is said there until its end, or b"" where nobody does."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as client:
             client.sendall(question)
             return client.makefile("rb").read()
     except ConnectionError:
         return b""
 
 
-async def answer(port: int, question: bytes = b"") -> bytes:
+async def answer(harness: Harness, port: int, question: bytes = b"") -> bytes:
     """The first, of a guest that begins to listen at some time."""
-    async with asyncio.timeout(20):
-        while not (said := await asyncio.to_thread(said_at, port, question)):
+    timeout_s = harness.patient(ANSWER_S)
+    async with asyncio.timeout(timeout_s):
+        while not (said := await asyncio.to_thread(said_at, port, timeout_s, question)):
             await asyncio.sleep(0.05)
     return said
 
@@ -141,13 +144,13 @@ async def a_forwarded_port_reaches_who_listens_in_the_guest(harness: LinuxHarnes
     listens = f"{using(nic)}; printf 'echo heard; head -n 1' > /answer; chmod +x /answer"
     script = f"{listens}; nc -ll -p 80 -e sh /answer"
     vm = await harness.launch(nics=(nic,), **harness.linux(script))
-    assert await answer(first, b"word\n") == b"heard\nword\n"
+    assert await answer(harness, first, b"word\n") == b"heard\nword\n"
     if harness.has("live_ports"):
         await vm.add_forward(to_port(second))
-        assert await answer(second, b"word\n") == b"heard\nword\n"
+        assert await answer(harness, second, b"word\n") == b"heard\nword\n"
         await vm.remove_forward(to_port(second))
-        assert await asyncio.to_thread(said_at, second) == b""
-        assert await answer(first, b"more\n") == b"heard\nmore\n"
+        assert await asyncio.to_thread(said_at, second, harness.patient(ANSWER_S)) == b""
+        assert await answer(harness, first, b"more\n") == b"heard\nmore\n"
 
 
 @case("nat", "linux")
@@ -173,5 +176,5 @@ async def a_network_that_is_restricted_has_its_forwards_alone(harness: LinuxHarn
     nic = harness.nic()
     nic = type(nic)(nic.mac, nat(to_port(port), restrict=True))
     vm = await harness.launch(nics=(nic,), **harness.linux(f"{using(nic)}; echo inside | nc -l -p 80"))
-    assert await answer(port) == b"inside\n"
+    assert await answer(harness, port) == b"inside\n"
     await vm.wait()

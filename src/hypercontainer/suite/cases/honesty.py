@@ -94,7 +94,7 @@ async def what_a_guest_uses_goes_up(harness: LinuxHarness) -> None:
     await harness.printed(vm, "ready")
     before = await vm.stats()
     assert before.rss_bytes > 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(harness.patient(20)):
         while (await vm.stats()).cpu_ns < before.cpu_ns + 100_000_000:
             await asyncio.sleep(0.05)
     again = await harness.adopted(vm)

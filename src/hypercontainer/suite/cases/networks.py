@@ -138,5 +138,5 @@ async def a_driver_that_translates_no_addresses_says_so(harness: Harness) -> Non
 async def a_network_of_a_vm_ends_with_it(harness: Harness) -> None:
     vm = await harness.launch(nics=(harness.nic(0), harness.nic(1)))
     again = await harness.adopted(vm)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(harness.patient(10)):
         assert (await again.kill()).reason is ExitReason.HOST_KILL

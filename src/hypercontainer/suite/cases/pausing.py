@@ -41,7 +41,7 @@ async def a_paused_guest_does_nothing(harness: LinuxHarness) -> None:
     assert vm.console_tail() == said
     assert (await vm.stats()).cpu_ns - used < 200_000_000
     await vm.resume()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(harness.patient(20)):
         while vm.console_tail() == said:
             await asyncio.sleep(0.01)
 
@@ -100,7 +100,7 @@ async def who_let_go_of_a_vm_cannot_pause_it(harness: Harness) -> None:
 async def a_paused_agent_answers_the_next_hyperd_once_it_is_resumed(harness: LinuxHarness) -> None:
     vm = await harness.launch(**harness.hyperstart())
     first = await harness.agent(vm)
-    await first.welcome(30)
+    await first.welcome(harness.patient(30))
     await vm.pause()
     cut = first.stats()  # on its way when this hyperd ends
     first.close()
@@ -111,7 +111,7 @@ async def a_paused_agent_answers_the_next_hyperd_once_it_is_resumed(harness: Lin
         await second.welcome(0.5)
     assert await again.paused()
     await again.resume()
-    await second.welcome(10)
+    await second.welcome(harness.patient(10))
     assert (await second.stats()).memory_bytes > 0
 
 

@@ -9,6 +9,8 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from hypercontainer.hypervisor.xen.ring import PAGE, Channel, Line, Rings
 from xen_guest import Guest
 
@@ -124,5 +126,23 @@ def test_a_guest_that_breaks_its_ring_has_no_line() -> None:
         except OSError:
             return
         raise AssertionError("it is broken")
+
+    run(test)
+
+
+def test_who_is_connected_hears_of_the_end_when_the_line_is_closed() -> None:
+    """And not when the guest's page is given back, which a domain needs to be removed."""
+
+    async def test(line: Line, channel: FakeChannel, guest: Guest) -> None:
+        line.attach(channel)
+        with line.connect() as end:
+            await written(guest, channel, b"last words")
+            assert await read(end, 10) == b"last words"
+            line.detach()
+            await asyncio.sleep(0)
+            with pytest.raises(BlockingIOError):
+                end.recv(1)
+            line.close()
+            assert await asyncio.get_running_loop().sock_recv(end, 1) == b""
 
     run(test)

@@ -75,3 +75,22 @@ def test_disks_have_the_names_that_xen_gives_them() -> None:
 
 def test_extents_are_a_table_of_sectors() -> None:
     assert blocks.table([(7, 0), (7, 3)], [1024, 4096]) == "0 2 linear 7:0 0\n2 8 linear 7:3 0\n"
+
+
+def test_names_of_devices_are_one_vms_alone() -> None:
+    """Some ids begin with others, and long names would be cut."""
+    ids = ["a", "a-b", "a-b-image", "a.b", "x" * 32, "x" * 33, "x" * 64, "x" * 127 + "y", "x" * 128]
+    for vm in ids:
+        names = [f"{blocks.tag(vm, 's' * 20)}/127", blocks.mapped_name(vm, "s" * 20)]
+        assert max(map(len, names)) <= 63
+        for place, begin in enumerate((blocks.tag, blocks.mapped_name)):
+            assert [other for other in ids if names[place].startswith(begin(other))] == [vm]
+
+
+def test_a_pv_guest_is_not_told_a_half() -> None:
+    words = replace(PLAIN, kernel_args=("x" * 1023,))
+    assert f'"{"x" * 1023}"' in xl_config(words, UUID, Mode.PV)
+    long = replace(words, disks=FULL.disks)
+    assert "hyper.disks=" in xl_config(long, UUID, Mode.PVH)
+    with pytest.raises(InvalidArgument, match="1023"):
+        xl_config(long, UUID, Mode.PV)
