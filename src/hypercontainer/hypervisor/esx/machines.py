@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,25 @@ def backing(live: Live, nic: Nic) -> Any:
 
 
 def start(live: Live, machine: Machine) -> None:
-    live.finish(machine.ref.PowerOnVM_Task(None))
+    """Nothing happens to one that runs."""
+    with _is_already("poweredOn"):
+        live.finish(machine.ref.PowerOnVM_Task(None))
 
 
 def suspend(live: Live, machine: Machine) -> None:
-    live.finish(machine.ref.SuspendVM_Task())
+    """Nothing happens to one that is suspended."""
+    with _is_already("suspended"):
+        live.finish(machine.ref.SuspendVM_Task())
+
+
+@contextlib.contextmanager
+def _is_already(state: str) -> Iterator[None]:
+    """Of a machine that is in this state a task to bring it there is refused."""
+    try:
+        yield
+    except vim.fault.InvalidPowerState as error:
+        if error.existingState != state:
+            raise
 
 
 def plug_nic(live: Live, machine: Machine, nic: Nic) -> None:

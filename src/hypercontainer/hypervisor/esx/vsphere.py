@@ -39,6 +39,7 @@ from hypercontainer.hypervisor.esx.session import Live, Session
 from hypercontainer.hypervisor.esx.settings import Settings
 from hypercontainer.hypervisor.esx.vm import EsxVM
 from hypercontainer.hypervisor.esx.watch import State, Watch
+from hypercontainer.hypervisor.launching import whole
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, Existing, VMSpec
 
@@ -95,16 +96,16 @@ class VSphere:
             await self._concentrator.address(), {CONSOLE: services[0].name, AGENT: services[1].name}
         )
         iso = run.path / machines.ISO
-        await asyncio.to_thread(write_iso, spec, iso)
+        await whole(write_iso, spec, iso)
         what = f"launching VM {spec.name}"
         await self.session.run(what, self._sweep)
         entry = Entry(str(run.path), tuple(keys.values()))
-        await asyncio.to_thread(self._journal.write, uuid, entry)
         undo.push_async_callback(self._undo, uuid)
+        await whole(self._journal.write, uuid, entry)
         making = partial(self._make, spec, uuid, lines, iso, read, keys)
         machine = await self.session.run(what, making, timeout_s=TRANSFER_S)
         iso.unlink()
-        await asyncio.to_thread(self._journal.write, uuid, msgspec.structs.replace(entry, started=True))
+        await whole(self._journal.write, uuid, msgspec.structs.replace(entry, started=True))
         await self.session.run(what, lambda live: machines.start(live, machine))
         return await self._held(record, ring, services)
 

@@ -22,7 +22,7 @@ from hypercontainer.hypervisor.driver import Capabilities, Check, Lan, Verdict, 
 from hypercontainer.hypervisor.ending import clean
 from hypercontainer.hypervisor.extents import open_locked
 from hypercontainer.hypervisor.facts import FactCache
-from hypercontainer.hypervisor.launching import Launches, last_line, limit, stdio, words
+from hypercontainer.hypervisor.launching import Launches, last_line, limit, stdio, whole, words
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainDriver
 from hypercontainer.hypervisor.programs import file_key
@@ -210,7 +210,7 @@ class VirtualBoxDriver(PlainDriver):
             fds.callback(os.close, held[0])
             output = _output(run, new=True)
             undo.callback(output.close)
-            held += await asyncio.to_thread(self._files, spec, run, fds)
+            held += await whole(self._files, spec, run, fds)
             undo.push_async_callback(machines.forget, self._manage, record)
             await machines.make(
                 self._manage,

@@ -23,7 +23,17 @@ from hypercontainer.hypervisor.ending import destroyed, drop
 from hypercontainer.hypervisor.facts import FactCache
 from hypercontainer.hypervisor.helpers import Served
 from hypercontainer.hypervisor.kinds import Host
-from hypercontainer.hypervisor.launching import Gate, Launches, held, last_line, limit, recorded, stdio, words
+from hypercontainer.hypervisor.launching import (
+    Gate,
+    Launches,
+    held,
+    last_line,
+    limit,
+    recorded,
+    stdio,
+    whole,
+    words,
+)
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainDriver
 from hypercontainer.hypervisor.programs import program_key
@@ -224,9 +234,7 @@ class VmmDriver(PlainDriver):
             undo.callback(output.close)
             locked = disks.held(spec.disks, fds)
             command = self._vmm.command(found.path, spec, run, fds)
-            network = await asyncio.to_thread(
-                partial(tapped.made, spec, run, fds, undo, by_name=self._vmm.enters)
-            )
+            network = await whole(tapped.made, spec, run, fds, undo, by_name=self._vmm.enters)
             try:
                 (gate, process), networks = await both(
                     self._held(
