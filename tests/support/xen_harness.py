@@ -22,6 +22,8 @@ from hypercontainer.suite.linux import LinuxHarness
 
 # What a test outside has put there: `letters` (xen_letters.S), among others.
 HANDED = Path(os.environ.get("XEN_HANDED", "/mnt/out"))
+# Of domains.  The letters are for PV alone.
+MODE = Mode(os.environ.get("XEN_MODE", Mode.PV))
 OURS = ("usernet", "netns", "xl")  # processes beside VMs
 
 
@@ -69,7 +71,7 @@ def _processes() -> list[str]:
 
 
 class XenHarness(LinuxHarness):
-    """Its letters are a kernel of their own, its Linux the wide kernel, all of them paravirtualized."""
+    """Its letters are a kernel of their own, its Linux the wide kernel."""
 
     accelerator = Accelerator.OWN
     # A domain is no process of dom0's, and its UUID names it.
@@ -81,7 +83,7 @@ class XenHarness(LinuxHarness):
         super().__init__(folder, stack)
 
     def another_driver(self) -> Driver:
-        return XenDriver("xen", self.folder / "facts.json", Mode.PV)
+        return XenDriver("xen", self.folder / "facts.json", MODE)
 
     def guest(self, letter: str) -> dict[str, Any]:
         return {"kernel": HANDED / "letters", "kernel_args": (letter,), "memory_mib": 16}

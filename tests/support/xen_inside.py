@@ -25,7 +25,7 @@ from hypercontainer.hypervisor.spec import Accelerator, DiskSpec, VMSpec
 from hypercontainer.hypervisor.xen.config import Mode, domain_name, xl_config
 from hypercontainer.hypervisor.xen.driver import XenDriver
 from nics import nat_nic
-from xen_harness import HANDED, left, said
+from xen_harness import HANDED, MODE, left, said
 
 KILLS = int(os.environ.get("XEN_KILLS", "2"))
 SEED = int(os.environ.get("XEN_SEED", "16"))
@@ -54,8 +54,8 @@ def run(case: Case) -> None:
     asyncio.run(main())
 
 
-def another(mode: Mode | None = Mode.PV) -> XenDriver:
-    return XenDriver("xen", Path("/run/xen-facts.json"), mode)
+def another() -> XenDriver:
+    return XenDriver("xen", Path("/run/xen-facts.json"), MODE)
 
 
 def spec(name: str, tmp_path: Path, **changes: Any) -> VMSpec:
