@@ -61,8 +61,8 @@ def inside(dom0: xen_bed.Dom0, files: Sequence[str], tests: str = "", *environme
 
 @pytest.mark.timeout(700)
 def test_a_life_and_an_adoption(dom0: xen_bed.Dom0) -> None:
-    """With hardware virtualization, which QEMU emulates: AMD's, with nested page tables.  And a case of the suite without
-    it, of which `make soak` has all."""
+    """With hardware virtualization, which QEMU emulates: AMD's, with nested page tables.  And a case of the suite
+    without it; `make soak` has all."""
     inside(dom0, ("xen_inside",), "test_a_life", f"XEN_MODE={Mode.PVH}")
     inside(dom0, ("xen_contract",), CASE)
 
