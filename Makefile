@@ -25,9 +25,9 @@ setup: $(STAMP) $(HYPERSTART) $(NATIVE) ## everything that is needed to use Hype
 demo: setup ## makes a small image of busybox, runs it on the hypervisor, says what happened
 	@$(BIN)/python tools/demo.py
 
-# Two at a time: a test waits for its guest as long as it works itself.  ARGS="-n0 ..." is one after the other.
+# Three at a time on two cores: a test waits longer than it works.  ARGS="-n0 ..." is one after the other.
 test: setup-tests check ## the whole suite
-	@$(BIN)/python -m pytest -n2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) $(HYPERSTART) $(NATIVE) ## style, types, structure, and the C compiler's warnings as errors
 	@$(BIN)/ruff check .

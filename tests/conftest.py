@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class OfOneHypervisor(LoadScopeScheduling):  # type: ignore[misc]
-    """Of two workers each takes whole files, of one hypervisor at a time: what the tests share is made once."""
+    """Each worker takes whole files, of one hypervisor at a time: what the tests share is made once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
