@@ -52,6 +52,14 @@ def taken_up(record: VMRecord) -> list[Process] | None:
     return None
 
 
+async def ends(process: Process) -> bool:
+    """Whether one that cannot be reached is about to end: its sockets go before it does."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ENDING_S):
+            await process.wait()
+    return process.ended()
+
+
 async def end(process: Process) -> None:
     try:
         process.kill()

@@ -14,6 +14,7 @@ import socket
 from pathlib import Path
 
 from hypercontainer.errors import HypervisorError, InvalidArgument, LaunchError, NotSupported, Unavailable
+from hypercontainer.hypervisor import helpers
 from hypercontainer.hypervisor.agent_port import Pair
 from hypercontainer.hypervisor.driver import (
     Capabilities,
@@ -24,7 +25,6 @@ from hypercontainer.hypervisor.driver import (
     VMRecord,
 )
 from hypercontainer.hypervisor.ending import clean, destroyed
-from hypercontainer.hypervisor.helpers import taken_up
 from hypercontainer.hypervisor.kinds import Host, Reading, Settings
 from hypercontainer.hypervisor.launching import Gate, Launches, recorded, stdio, words
 from hypercontainer.hypervisor.output import Output
@@ -43,7 +43,6 @@ from hypercontainer.linux.confine import gated
 from hypercontainer.linux.process import Process
 
 REASONS = {"guest-shutdown": ExitReason.GUEST_SHUTDOWN, "guest-reset": ExitReason.GUEST_RESET}
-ENDING_S = 5.0
 QMP_FD, AGENT_FD, CONSOLE_FD = 4, 5, 6  # 3 is the gate
 
 
@@ -243,7 +242,7 @@ class ToyDriver(PlainDriver):
         return vm
 
     async def adopt(self, record: VMRecord) -> ToyVM | None:
-        found = taken_up(record)
+        found = helpers.taken_up(record)
         if found is None:
             await self.destroy(record)
             return None
@@ -254,13 +253,10 @@ class ToyDriver(PlainDriver):
                 undo.callback(output.close)
                 vm = await _held(record, process, output)
             except (OSError, HypervisorError) as error:
-                try:
-                    async with asyncio.timeout(ENDING_S):  # it was at its gate still, or is about to end
-                        await process.wait()
-                except TimeoutError:
+                gone = await helpers.ends(process)  # it was at its gate still
+                process.close()
+                if not gone:
                     raise HypervisorError(f"VM {record.name}: it cannot be reached: {error}") from error
-                finally:
-                    process.close()
                 await self.destroy(record)
                 return None
             undo.pop_all()

@@ -157,7 +157,7 @@ class LibvirtDriver:
             try:
                 output = Output(run, (await reached(run.console)).detach(), new=False)
             except OSError as error:
-                if process.ended():
+                if await helpers.ends(process):
                     await self.destroy(record)
                     return None
                 raise Unavailable(f"VM {record.name}: its console cannot be reached: {error}") from error

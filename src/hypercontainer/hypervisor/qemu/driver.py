@@ -197,7 +197,7 @@ class QemuDriver:
                 undo.push_async_callback(watch.close)
                 qmp = await QmpClient.connect(run.qmp, watch.on_event, timeout_s=ADOPT_TIMEOUT_S)
             except (OSError, QmpDisconnected) as error:
-                if process.ended():
+                if await helpers.ends(process):
                     await helpers.end_all(record)
                     clean(run, record)
                     return None

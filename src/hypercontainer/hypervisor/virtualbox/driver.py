@@ -154,7 +154,7 @@ class VirtualBoxDriver(PlainDriver):
                 undo.callback(output.close)
                 said = Log(run)
             except OSError as error:
-                if not process.ended():
+                if not await helpers.ends(process):
                     raise HypervisorError(f"VM {record.name}: it cannot be reached: {error}") from error
                 await self.destroy(record)
                 return None
