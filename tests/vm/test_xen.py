@@ -101,4 +101,4 @@ def test_a_pod_of_three_its_volume_and_a_killed_hyperd(dom0: xen_bed.Dom0) -> No
 @pytest.mark.timeout(6000)
 @pytest.mark.skipif(not rounds(short=0, soak=1), reason="minutes in two nested emulations: `make soak`")
 def test_killed_daemons(dom0: xen_bed.Dom0) -> None:
-    inside(dom0, ("xen_inside",), "test_killed_daemons", "XEN_KILLS=50")
+    inside(dom0, ("xen_inside",), "test_killed_daemons", "XEN_KILLS=50", f"XEN_MODE={Mode.PVH}")

@@ -284,7 +284,7 @@ async def limits_and_numbers(vm: Machine, session: Session) -> None:
     assert stats.pids >= 1
     whole = await agent.stats()
     assert whole.memory_max_bytes > stats.memory_max_bytes
-    assert whole.cpu_ns > stats.cpu_ns
+    assert whole.cpu_ns >= stats.cpu_ns  # by ticks, of which nobody else may have had one
     assert whole.block_read_bytes > 0
 
 
