@@ -163,7 +163,7 @@ class VirtualBoxDriver(PlainDriver):
 
     async def destroy(self, record: VMRecord) -> None:
         identity = record.identity
-        await machines.interrupt(record)
+        await machines.interrupt(record, Path(self._installation.manage).name)
         process = Process.open(identity) if identity is not None else machines.running(record)
         if process is not None:
             await helpers.end(process)

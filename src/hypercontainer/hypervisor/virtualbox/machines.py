@@ -103,9 +103,8 @@ async def close_disks(manage: Manage, record: VMRecord) -> None:
     for path in run.disks.glob(run.descriptor("*").name):
         try:
             await _close(manage, "disk", path)
-        except (
-            Refused
-        ) as error:  # who wrote it was killed as it did, or it is somebody's: that is told with its VM
+        except Refused as error:
+            # Who wrote it was killed as it did, or it is somebody's: that is told with its VM.
             log.warning("disk %s of VirtualBox is not closed: %s", path, error)
 
 
@@ -126,13 +125,14 @@ def _ours(info: Mapping[str, str], record: VMRecord) -> bool:
     return False
 
 
-async def interrupt(record: VMRecord) -> None:
-    """Ends the commands about this VM that are under way still, of a hyperd that was killed."""
+async def interrupt(record: VMRecord, program: str) -> None:
+    """Ends the commands about this VM that are under way still, of a hyperd that was killed: calls of this ``program``,
+    and nobody else's who only has the VM's UUID among its arguments."""
     for process, arguments in _processes(record):
-        if _RUNS in arguments:
-            process.close()
-        else:
+        if program.encode() in map(os.path.basename, arguments) and _RUNS not in arguments:
             await helpers.end(process)
+        else:
+            process.close()
 
 
 def running(record: VMRecord) -> Process | None:
