@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from contextlib import AsyncExitStack
 from functools import cache
@@ -20,6 +21,7 @@ from hypercontainer.suite.harness import BANNER, FLOOD, HALT, POWER_OFF, REBOOT,
 BUSYBOX = Path("/bin/busybox")
 MEMORY_MIB = 96
 BEGIN, END = "<<<", ">>>"
+_ITS_END = re.compile(r"\[ *[0-9]+\.[0-9]+\] reboot: [^\r\n]*\r?\n")
 SCRIPTS = {
     HALT: "sleep 1000000",
     UNPLUG: "sleep 1000000",
@@ -131,13 +133,18 @@ class LinuxHarness(Harness):
     def said(self, ended: VMExit) -> str:
         """What its script has said, all of it."""
         assert ended.reason is ExitReason.GUEST_SHUTDOWN, ended
-        console = ended.console
+        console = undisturbed(ended.console)
         assert BEGIN in console and END in console, console
         return console.partition(BEGIN)[2].partition(END)[0].replace("\r", "").strip("\n")
 
     def script(self, script: str) -> dict[str, Any]:
         """``linux``, with what ``said`` needs to know the script's words from the kernel's."""
         return self.linux(f"echo '{BEGIN}'\n{script}\necho; echo '{END}'")
+
+
+def undisturbed(console: str) -> str:
+    """Without what a kernel says of its machine's end, which comes in the midst of what is on its way still."""
+    return _ITS_END.sub("", console)
 
 
 def using(nic: Nic) -> str:

@@ -15,6 +15,7 @@ import pytest
 from hypercontainer.hypervisor.driver import ExitReason
 from hypercontainer.hypervisor.spec import P9, SHARED_FILE, VIRTIOFS, ShareSpec
 from hypercontainer.linux.users import User
+from hypercontainer.suite.linux import undisturbed
 
 pytestmark = pytest.mark.vm
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as other users")
@@ -65,7 +66,7 @@ def guest(run_sharing: Run, linux: Linux) -> Guest:
                 meanwhile()
             ended = await vm.wait()
             assert ended.reason is ExitReason.GUEST_SHUTDOWN, ended
-            said.append(ended.console.replace("\r\n", "\n"))
+            said.append(undisturbed(ended.console).replace("\r\n", "\n"))
 
         run_sharing(test)
         assert f"{BEGIN}\n" in said[0], said[0]

@@ -83,9 +83,13 @@ class VirtualBoxVM(ProcessVM, PlainVM):
         return await self._wire()
 
     async def _wire(self) -> socket.socket:
-        """A connection that has not been turned away."""
+        """A connection that has not been turned away.  While others wait to be there is no room for one."""
         while True:
-            wire = unix.connect(self._run.agent)
+            try:
+                wire = unix.connect(self._run.agent)
+            except BlockingIOError:
+                await asyncio.sleep(_TURNED_AWAY_S)
+                continue
             poll = select.poll()
             poll.register(wire, select.POLLRDHUP)
             await asyncio.sleep(_TURNED_AWAY_S)
