@@ -40,7 +40,9 @@ async def has_disks_and_networks(vm: HardwareMachine, session: Session) -> None:
     await session.agent.start_process(process_plan("c", 1, "sleep", "1000", init=True))
     script = (
         "cat /sys/class/net/eth0/address /sys/class/net/eth1/address; "
-        "for at in 10.0.2.2 10.0.3.2; do ping -c1 -W20 $at >/dev/null && echo $at; done; "
+        # What is sent while a card and its switch still find out how fast they are is lost.
+        "for at in 10.0.2.2 10.0.3.2; do for try in $(seq 20); do "
+        "ping -c1 -W1 $at >/dev/null && echo $at && break; done; done; "
         "grep -c 'upperdir=' /proc/mounts; echo kept >/kept; sync"
     )
     status, text = await session.run("c", "sh", "-c", script)
