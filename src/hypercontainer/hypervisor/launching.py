@@ -19,6 +19,7 @@ from hypercontainer.linux import cgroup, netns
 from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
+from hypercontainer.linux.waiting import ended
 
 T = TypeVar("T", bound=VM)
 R = TypeVar("R")
@@ -53,9 +54,7 @@ async def whole(work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> 
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # it is nobody's any more
+        await ended(task)
         raise
 
 
