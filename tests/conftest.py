@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TextIO
@@ -56,6 +57,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes may be others each time, of which two workers would make two tests."""
     return argname if isinstance(val, bytes) else None
+
+
+def _product() -> dict[tuple[str, str], object]:
+    """The functions, classes and constants of the modules that are there, by module and name."""
+    return {
+        (module, name): value
+        for module in [each for each in sys.modules if each.startswith("hypercontainer")]
+        for name, value in list(vars(sys.modules[module]).items())
+        if callable(value) or name.isupper()
+    }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def the_product_is_itself_again() -> Iterator[None]:
+    """What a module's tests had others stand for is back for the next module's."""
+    before = _product()
+    yield
+    after = _product()
+    replaced = [".".join(place) for place, value in before.items() if after.get(place, value) is not value]
+    assert not replaced, "left with what stood for it"
 
 
 _wait = subprocess.Popen.__exit__

@@ -8,8 +8,7 @@ import stat
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,6 @@ from hypercontainer.suite.harness import Harness
 KINDS = {"cloud-hypervisor": cloud_hypervisor.make, "firecracker": firecracker.make}
 # Stands for /dev/kvm, which nobody but root may have here.
 DEVICE = Path("/dev/null")
-_held = ExitStack()
 
 
 def program(name: str, folder: Path) -> Path:
@@ -50,9 +48,10 @@ def _python() -> str:
     return str(Path(sys.executable).resolve())
 
 
-@contextmanager
-def acting(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    """The program may run Python; and guests boot, as far as anybody asks for KVM's device."""
+def acting(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The program may run Python; and guests boot, as far as anybody asks for KVM's device.
+
+    It lasts as long as ``patch``: a second one that ends before this one would bring its changes back when it ends."""
     real = programs.libraries
 
     async def libraries(path: Path, *arguments: str, preloaded: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -67,21 +66,19 @@ def acting(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
         """Python lists directories, for which a jail's files have no right."""
         return replace(await means(cache, refresh=refresh), landlock=0)
 
-    with patch.context() as held:
-        held.setattr(programs, "libraries", libraries)
-        held.setattr(jail, "means", without_landlock)
-        tun = folder / "tun"  # which udev has open to all, and some machines to root alone
-        os.mknod(tun, stat.S_IFCHR | 0o666, os.stat(tapped.TUN).st_rdev)
-        tun.chmod(0o666)
-        held.setattr(Firecracker, "devices", ((str(tun), str(tapped.TUN)),))
-        held.setattr(tapped, "TUN", tun)
-        held.setattr(probe, "GUEST_TIMEOUT_S", 30.0)  # Python begins, on a busy machine
-        held.setattr(probe, "KERNEL_TIMEOUT_S", 30.0)
-        held.setattr(kvm, "DEVICE", DEVICE)
-        held.setattr(kvm, "device_problem", lambda: None)
-        held.setattr(kvm, "access_problem", lambda: None)
-        held.setattr(kvm, "groups_for_vm", lambda: ())
-        yield
+    patch.setattr(programs, "libraries", libraries)
+    patch.setattr(jail, "means", without_landlock)
+    tun = folder / "tun"  # which udev has open to all, and some machines to root alone
+    os.mknod(tun, stat.S_IFCHR | 0o666, os.stat(tapped.TUN).st_rdev)
+    tun.chmod(0o666)
+    patch.setattr(Firecracker, "devices", ((str(tun), str(tapped.TUN)),))
+    patch.setattr(tapped, "TUN", tun)
+    patch.setattr(probe, "GUEST_TIMEOUT_S", 30.0)  # Python begins, on a busy machine
+    patch.setattr(probe, "KERNEL_TIMEOUT_S", 30.0)
+    patch.setattr(kvm, "DEVICE", DEVICE)
+    patch.setattr(kvm, "device_problem", lambda: None)
+    patch.setattr(kvm, "access_problem", lambda: None)
+    patch.setattr(kvm, "groups_for_vm", lambda: ())
 
 
 def driver(name: str, folder: Path, path: Path | None = None) -> Driver:
@@ -92,8 +89,7 @@ def driver(name: str, folder: Path, path: Path | None = None) -> Driver:
 
 def acted(name: str, folder: Path) -> Driver:
     """In a process of its own, for as long as that is there."""
-    patch = pytest.MonkeyPatch()
-    _held.enter_context(acting(patch, Path(tempfile.mkdtemp(dir=folder))))
+    acting(pytest.MonkeyPatch(), Path(tempfile.mkdtemp(dir=folder)))
     return driver(name, folder)
 
 

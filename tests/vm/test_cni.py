@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -194,7 +193,7 @@ def test_what_is_asked_for_and_what_is_refused(hyper: Hyper, stage: Stage) -> No
 def test_a_vm_that_is_killed_gives_its_place_up(hyper: Hyper, stage: Stage) -> None:
     hyper("run", "-d", "--name", "one", "--network", "cni:a", "-p", "8080:80", BUSYBOX, *SLEEP)
     assert len(stage.leases("a")) == 1 and "dport 8080" in said("iptables-save")
-    os.kill(hyper.vm_pid("one"), signal.SIGKILL)
+    assert kill_process(hyper.vm_pid("one"))
     nothing_is_left(hyper, stage)
 
 
@@ -222,7 +221,7 @@ def test_what_died_with_hyperd_is_given_up_by_the_next(own: Hyper, stage: Stage)
     own("run", "-d", "--name", "one", "--network", "cni:a", "--network", "cni:more", BUSYBOX, *SLEEP)
     vm = own.vm_pid("one")
     kill_process(own.daemon_pid())
-    os.kill(vm, signal.SIGKILL)
+    assert kill_process(vm)
     assert len(stage.leases("a")) == 1
     own("ps")
     nothing_is_left(own, stage)
@@ -236,7 +235,7 @@ def test_hyperd_dies_while_a_plugin_is_at_work(own: Hyper, stage: Stage) -> None
         (plugin,) = own.until(lambda: stage.said("slow"), "the plugin at work")
         kill_process(own.daemon_pid())
         assert asked.wait(60) != 0
-    os.kill(int(plugin), signal.SIGKILL)
+    assert kill_process(int(plugin))
     assert len(stage.leases("slow")) == 1
     own("ps")
     own.until(lambda: stage.leases("slow") == set(), "no address in use")

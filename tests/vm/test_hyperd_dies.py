@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 
 import busybox_image
@@ -61,7 +58,7 @@ def test_a_vm_that_died_meanwhile_is_reported(own_hyper: Hyper) -> None:
     hyper("run", "-d", "--name", "c", BUSYBOX, "sleep", "1000")
     vm = hyper.vm_pid("c")
     kill_hyperd(hyper)
-    os.kill(vm, signal.SIGKILL)
+    assert kill_process(vm)
     state = hyper.inspect("c")["State"]
     assert (state["Status"], state["ExitCode"]) == ("exited", 255)
     assert state["Error"]

@@ -9,7 +9,6 @@ import ipaddress
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import threading
@@ -453,7 +452,7 @@ def test_networks_outlive_hyperd_and_go_with_their_pods(own_hyper: Hyper) -> Non
     assert len(taps(hyper)) == 2
     with socket.socket() as somebody, pytest.raises(OSError, match="in use"):
         somebody.bind(("127.0.0.1", port))  # which takes the port back
-    os.kill(hyper.vm_pid("web"), signal.SIGKILL)
+    assert kill_process(hyper.vm_pid("web"))
     until(lambda: len(taps(hyper)) == 1, "the VM's device gone")
     assert not reaches(hyper, "a", "web")
     hyper("start", "web")

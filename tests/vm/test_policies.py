@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import busybox_image
+from audit import kill_process
 from dns_words import Asked
 from free_port import free_port
 from host_address import host_address
@@ -263,11 +264,7 @@ def test_it_stays_when_hyperd_is_killed_and_is_taken_back(
         run(hyper, "web", "--network-policy", "some")
         run(hyper, "own", "--network-policy", str(path))
         assert says(hyper, "web", PUBLIC, port) and says(hyper, "own", PUBLIC, port)
-        pid = hyper.daemon_pid()
-        end = os.pidfd_open(pid)
-        os.kill(pid, 9)
-        with open(end, "rb", closefd=True):
-            pass
+        assert kill_process(hyper.daemon_pid())
         for name in ("web", "own"):
             assert says(hyper, name, PUBLIC, port)
             assert not says(hyper, name, OTHER, port)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -82,7 +80,7 @@ def test_an_image_from_its_first_vm_to_the_next(hyper: Hyper, pool: Ceph, tmp_pa
 
     assert kill_process(hyper.daemon_pid())
     hyper("exec", "two", "sh", "-c", "echo third >> /d/note; sync")
-    os.kill(hyper.vm_pid("two"), signal.SIGKILL)
+    assert kill_process(hyper.vm_pid("two"))
     hyper("wait", "two")
     said = hyper("run", "--rm", *mount("one", "/d"), BUSYBOX, "cat", "/d/note")
     assert said.stdout == b"second\nthird\n"

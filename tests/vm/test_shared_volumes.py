@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import busybox_image
+from audit import kill_process
 from hyper import Hyper
 from locker import with_locker, work
 
@@ -50,7 +49,7 @@ def test_two_vms_write_to_one_volume(hyper: Hyper, tmp_path: Path) -> None:
     waits = "locker try /d/held 2>/dev/null && exit 1; echo waits; locker fcntl /d/held echo has"
     hyper("run", "-d", "--name", "e", "-v", "s:/d", image, "sh", "-c", waits)
     hyper.wait_for_log("e", b"waits\n")
-    os.kill(hyper.vm_pid("c"), signal.SIGKILL)
+    assert kill_process(hyper.vm_pid("c"))
     assert hyper.out("wait", "e") == "0"
     assert hyper.out("logs", "e") == "waits\nhas"
     hyper("rm", "-f", "a", "b", "c", "e")

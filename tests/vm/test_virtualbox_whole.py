@@ -3,8 +3,6 @@ is killed meanwhile.  A kernel takes minutes there, so `make soak` has it; the d
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import pytest
 
 import busybox_image
 import virtualbox_bed
+from audit import kill_process
 from free_port import free_port
 from hyper import hyper
 from soak import rounds
@@ -56,7 +55,7 @@ def test_a_container_runs_is_found_again_and_answers(bed: VirtualBoxBed, tmp_pat
         assert "hyper-" in bed.manage("list", "runningvms")
         assert answer(port) == b"from VirtualBox\n"
         pid = one.vm_pid("web")
-        os.kill(one.daemon_pid(), signal.SIGKILL)
+        assert kill_process(one.daemon_pid())
         assert one.out("exec", "web", "cat", "/index.html", timeout_s=300) == "from VirtualBox"
         assert one.vm_pid("web") == pid
         assert answer(port) == b"from VirtualBox\n"

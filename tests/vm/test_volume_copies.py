@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import tarfile
 from io import BytesIO
@@ -41,7 +40,7 @@ def test_a_volume_grows_under_who_writes_to_it(hyper: Hyper) -> None:
         hyper("volume", "resize", "v", size)
         sizes.append(int(hyper.out("exec", "c", "sh", "-c", SIZE)))
     assert sizes[0] > 180_000 and sizes[1] > 1_000_000 and sizes[2] > 11_000_000, sizes
-    os.kill(hyper.vm_pid("c"), signal.SIGKILL)
+    assert kill_process(hyper.vm_pid("c"))
     hyper("wait", "c")
     assert hyper.out("run", "--rm", "-v", "v:/d", BUSYBOX, "sh", "-c", SIZE) == str(sizes[2])
     checked(disk)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
 import tarfile
 
 import busybox_image
+from audit import kill_process
 from hyper import Hyper
 
 BUSYBOX = busybox_image.REFERENCE
@@ -53,7 +52,7 @@ def test_a_volume_that_several_read(hyper: Hyper) -> None:
     assert refused.returncode == 125
     assert b"volume v is in use by container w, which writes to it" in refused.stderr
     assert b"qemu" not in refused.stderr.lower()
-    os.kill(hyper.vm_pid("w"), signal.SIGKILL)
+    assert kill_process(hyper.vm_pid("w"))
     hyper("wait", "w")
     # The first replays the journal, and is gone when the next ones come.
     assert hyper.out("run", "--rm", "-v", "v:/d:ro", BUSYBOX, "cat", "/d/f") == "x"

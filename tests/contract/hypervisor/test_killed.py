@@ -43,7 +43,7 @@ def having(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Kind]
     with ExitStack() as stack:
         kind: Any = HARNESSES.get(name) or vmm_machine.HARNESSES.get(name)
         if name in vmm_machine.HARNESSES:
-            stack.enter_context(vmm_machine.acting(patch, folder))
+            vmm_machine.acting(patch, folder)
         elif name == "virtualbox":
             kind = partial(VirtualBoxHarness, stack.enter_context(virtualbox_bed.standing(folder / "vb")))
         elif name == "toy":

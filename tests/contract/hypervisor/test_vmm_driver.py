@@ -39,9 +39,8 @@ Run = Callable[[Callable[[Any], Awaitable[None]]], None]
 
 
 @pytest.fixture
-def acted(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with vmm_machine.acting(monkeypatch, tmp_path_factory.mktemp("devices")):
-        yield
+def acted(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    vmm_machine.acting(monkeypatch, tmp_path_factory.mktemp("devices"))
 
 
 @pytest.mark.parametrize("name", HARNESSES)
