@@ -125,8 +125,10 @@ def run(hyper: Hyper, name: str, *flags: str) -> None:
 
 def says(hyper: Hyper, name: str, address: str, port: int) -> bool:
     """Whether it is answered there."""
-    script = f"echo hello | timeout 5 nc {address} {port}"
-    return hyper("exec", name, "sh", "-c", script, check=False).stdout == b"hello\n"
+    script = f"echo hello | timeout 5 nc {address} {port}; echo asked"
+    said = hyper("exec", name, "sh", "-c", script).stdout
+    assert said.endswith(b"asked\n"), said
+    return said == b"hello\nasked\n"
 
 
 def test_only_what_a_rule_allows_is_reached(
