@@ -42,10 +42,14 @@ class Launches(Generic[T]):
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and task.exception() is None:
-                await task.result().kill()
+            await ended(asyncio.create_task(_undone(task)))
             raise
+
+
+async def _undone(launch: asyncio.Task[T]) -> None:
+    await ended(launch)
+    if not launch.cancelled() and launch.exception() is None:
+        await launch.result().kill()  # it was there already
 
 
 async def whole(work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
