@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import subprocess
 import threading
@@ -25,7 +26,7 @@ from hypercontainer.hypervisor.esx.settings import take
 from simulated_vsphere import Simulator
 
 QEMU = (
-    *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+    *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
     *("-machine", "pc,usb=off,vmport=off", "-accel", "tcg", "-cpu", "max", "-device", "pvscsi,id=scsi"),
 )
 LOOK_S = 0.2
@@ -38,13 +39,17 @@ def file_of(datastore: Path, name: str) -> Path:
 
 
 class Disk:
-    """As the host has it after it was taken in: raw, and for a child a copy of its parent."""
+    """As the host has it after it was taken in: raw, and for a child a copy of its parent.  Its own is exported once it
+    is given back."""
 
     def __init__(self, device: Any, datastore: Path, folder: Path) -> None:
         self.unit: int = device.unitNumber
         parent = device.backing.parent
         self._stream = file_of(datastore, (parent or device.backing).fileName)
         self._own = parent is None
+        self._held = self._stream.open("rb")
+        if self._own:
+            fcntl.flock(self._held, fcntl.LOCK_EX)
         self.raw = folder / f"unit{self.unit}.raw"
         subprocess.run(["qemu-img", "convert", "-f", "vmdk", "-O", "raw", self._stream, self.raw], check=True)
 
@@ -55,8 +60,11 @@ class Disk:
 
     def give_back(self) -> None:
         """As an export has it."""
-        if not self._own:
-            return
+        with self._held:
+            if self._own:
+                self._write_back()
+
+    def _write_back(self) -> None:
         size = self.raw.stat().st_size
         with self.raw.open("rb") as file:
             grains = transfer.grains([(file.fileno(), size)])
@@ -115,7 +123,7 @@ class Serial:
 async def run_by_hand(
     machine: Any, datastore: Path, folder: Path, certificate: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The process; once that has ended, and nobody has given it up, the disks are as it left them."""
+    """The process, which ends with the context; then the disks are as it left them."""
     folder.mkdir()
     kinds, config = vim.vm.device, machine.config
     devices = config.hardware.device
@@ -151,8 +159,8 @@ async def run_by_hand(
             await qemu.wait()
             for port in ports:
                 await asyncio.to_thread(port.close)
-    for disk in disks:
-        await asyncio.to_thread(disk.give_back)
+            for disk in disks:
+                await asyncio.to_thread(disk.give_back)
 
 
 class Hands:

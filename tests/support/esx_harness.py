@@ -29,7 +29,7 @@ OURS = ("contract-", "pod-", "hyper-image-")
 
 class EsxHarness(Harness):
     accelerator = Accelerator.OWN
-    lacks = frozenset({"letters", "process", "keeps", "locks"})
+    lacks = frozenset({"letters", "process", "keeps", "locks", "resets", "read-only"})
 
     def __init__(
         self, simulator: Simulator, folder: Path, stack: AsyncExitStack, *, keeps_images: bool = False

@@ -39,9 +39,9 @@ class DiskSpec:
 
     ``serial`` is its name in the guest (the virtio serial): 1-20 bytes of ``[a-z0-9-]``, one per VM.  ``extents``
     are ``(raw file, bytes of it)``, presented one after the other as one disk; the bytes are a multiple of 512 and
-    no more than the file has.  Several extents make a read-only disk.  ``format`` is of the file: ``raw``, or
-    ``qcow2``, ``vdi`` or ``vmdk``, which is one whole file that names no other; its bytes are the disk's and not the
-    file's.
+    no more than the file has; up to the next MiB a hypervisor may have zeros after them.  Several extents make a
+    read-only disk.  ``format`` is of the file: ``raw``, or ``qcow2``, ``vdi`` or ``vmdk``, which is one whole file that
+    names no other; its bytes are the disk's and not the file's.
     ``device``: it is no file, but a block device, which this VM has alone where it may write to it.
     ``user``: whose file it is, which is opened with no more rights than that user has; None is this process's own.
     ``locked``: its readers keep writers away, and its writer everybody, other hyperds' VMs too; what is not locked and

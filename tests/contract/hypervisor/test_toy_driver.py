@@ -39,5 +39,5 @@ def test_contract(case: Case, tmp_path: Path) -> None:
 def test_its_table_is_read(tmp_path: Path) -> None:
     host, tables = Host(tmp_path, tmp_path), {"other": {"driver": "toy", "program": "/opt/qemu"}}
     found: dict[str, Any] = {driver.name: driver for driver in make_all(tables, host, frozenset())}
-    assert found["other"]._program == "/opt/qemu"
-    assert found["toy"]._program == "qemu-system-x86_64"
+    assert found["other"].program == "/opt/qemu"
+    assert found["toy"].program == "qemu-system-x86_64"

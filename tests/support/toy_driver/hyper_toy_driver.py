@@ -60,16 +60,7 @@ def argv(program: str, spec: VMSpec) -> list[str]:
     words += ["-machine", "q35,usb=off", "-m", f"{spec.memory_mib}M", "-smp", str(spec.vcpus)]
     words += ["-kernel", str(spec.kernel), "-append", " ".join(spec.kernel_args)]
     words += ["-initrd", str(spec.initrd)] if spec.initrd is not None else []
-    for name, fd in (("qmp", QMP_FD), ("agent", AGENT_FD), ("console", CONSOLE_FD)):
-        words += ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
-    words += [
-        "-mon",
-        "chardev=qmp,mode=control",
-        "-serial",
-        "chardev:console",
-        "-device",
-        "virtio-serial-pci",
-    ]
+    words += [*sockets(), "-serial", "chardev:console", "-device", "virtio-serial-pci"]
     words += ["-device", "virtserialport,chardev=agent,name=hyper.agent", "-device", "virtio-rng-pci"]
     for disk in spec.disks:
         path, mode = str(disk.extents[0][0]).replace(",", ",,"), "on" if disk.read_only else "off"
@@ -80,6 +71,13 @@ def argv(program: str, spec: VMSpec) -> list[str]:
         words += ["-netdev", netdev(nic.backend, place), "-device"]
         words += [f"virtio-net-pci,netdev=net{place},mac={nic.mac},romfile="]
     return words
+
+
+def sockets() -> list[str]:
+    words = []
+    for name, fd in (("qmp", QMP_FD), ("agent", AGENT_FD), ("console", CONSOLE_FD)):
+        words += ["-chardev", f"socket,id={name},fd={fd},server=on,wait=off"]
+    return [*words, "-mon", "chardev=qmp,mode=control"]
 
 
 def netdev(nat: UserNat, place: int) -> str:
@@ -144,15 +142,28 @@ class ToyDriver(PlainDriver):
     """See ``hypercontainer.hypervisor.driver.Driver``."""
 
     architecture = AMD64
+    vm = ToyVM
 
     def __init__(self, name: str, program: str) -> None:
         self.name = name
-        self._program = program
+        self.program = program
         self._launches: Launches[ToyVM] = Launches()
 
+    def check(self, spec: VMSpec) -> None:
+        """What it has not, it refuses."""
+        check_spec(spec)
+        plain = all(len(disk.extents) == 1 and disk.format == "raw" for disk in spec.disks)
+        nat = all(isinstance(nic.backend, UserNat) for nic in spec.nics)
+        if spec.shares or spec.remotes or spec.drives or not plain or not nat:
+            raise NotSupported(f"VM {spec.name}: the toy driver has disks of one raw file, and NAT")
+
+    def command(self, spec: VMSpec, run: RunDir) -> list[str]:
+        """QEMU's, for a directory that is there."""
+        return argv(self.program, spec)
+
     def check_installed(self) -> None:
-        if shutil.which(self._program) is None:
-            raise Unavailable(f"there is no {self._program}", hint="install QEMU")
+        if shutil.which(self.program) is None:
+            raise Unavailable(f"there is no {self.program}", hint="install QEMU")
 
     async def capabilities(self) -> Capabilities:
         self.check_installed()
@@ -193,11 +204,7 @@ class ToyDriver(PlainDriver):
         self._refuse("VMs that are saved")
 
     async def launch(self, spec: VMSpec) -> ToyVM:
-        check_spec(spec)
-        plain = all(len(disk.extents) == 1 and disk.format == "raw" for disk in spec.disks)
-        nat = all(isinstance(nic.backend, UserNat) for nic in spec.nics)
-        if spec.shares or spec.remotes or spec.drives or not plain or not nat:
-            raise NotSupported(f"VM {spec.name}: the toy driver has disks of one raw file, and NAT")
+        self.check(spec)
         return await self._launches.run(self._launch(spec), spec.id)
 
     async def _launch(self, spec: VMSpec) -> ToyVM:
@@ -211,7 +218,7 @@ class ToyDriver(PlainDriver):
                         for path in (run.qmp, run.agent, run.console)
                     ]
                     opener, gate = (fds.enter_context(end) for end in socket.socketpair())
-                    command = gated(Path("/"), argv(self._program, spec))
+                    command = gated(Path("/"), self.command(spec, run))
                     process = Process.spawn(
                         command,
                         env={"PATH": os.environ["PATH"]},
@@ -229,7 +236,7 @@ class ToyDriver(PlainDriver):
             except (OSError, InvalidArgument) as error:
                 raise LaunchError(f"VM {spec.name} cannot be started: {words(error)}") from error
             try:
-                vm = await _held(record, process, output)
+                vm = await self._held(record, process, output)
                 undo.push_async_callback(vm.kill)
                 await vm.resume()
             except HypervisorError as error:
@@ -251,7 +258,7 @@ class ToyDriver(PlainDriver):
             try:
                 output = Output(run, unix.connect(run.console).detach(), new=False)
                 undo.callback(output.close)
-                vm = await _held(record, process, output)
+                vm = await self._held(record, process, output)
             except (OSError, HypervisorError) as error:
                 gone = await helpers.ends(process)  # it was at its gate still
                 process.close()
@@ -265,23 +272,22 @@ class ToyDriver(PlainDriver):
     async def destroy(self, record: VMRecord) -> None:
         await destroyed(record)
 
+    async def _held(self, record: VMRecord, process: Process, output: Output) -> ToyVM:
+        said: list[ExitReason] = []
+
+        def hear(event: Event) -> None:
+            if event.name == "SHUTDOWN":
+                said.append(REASONS.get(str(event.data.get("reason")), ExitReason.HOST_KILL))
+
+        qmp = await QmpClient.connect(RunDir(record.run_dir).qmp, hear, timeout_s=30)
+        return self.vm(record, process, output, qmp, said)
+
 
 def _begun(spec: VMSpec, undo: contextlib.AsyncExitStack) -> RunDir:
-    for path, size in (disk.extents[0] for disk in spec.disks):
+    for path, size in (extent for disk in spec.disks for extent in disk.extents):
         if path.stat().st_size < size:
             raise InvalidArgument(f"{path} has fewer than {size} bytes")
     run = RunDir(spec.run_dir)
     run.create()
     undo.callback(run.remove)
     return run
-
-
-async def _held(record: VMRecord, process: Process, output: Output) -> ToyVM:
-    said: list[ExitReason] = []
-
-    def hear(event: Event) -> None:
-        if event.name == "SHUTDOWN":
-            said.append(REASONS.get(str(event.data.get("reason")), ExitReason.HOST_KILL))
-
-    qmp = await QmpClient.connect(RunDir(record.run_dir).qmp, hear, timeout_s=30)
-    return ToyVM(record, process, output, qmp, said)

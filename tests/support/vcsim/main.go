@@ -20,6 +20,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
@@ -62,7 +64,11 @@ func nfc(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodGet {
-		http.ServeFile(w, r, file)
+		in, err := os.Open(file)
+		check(err)
+		defer in.Close()
+		check(syscall.Flock(int(in.Fd()), syscall.LOCK_SH)) // who runs the machine may still have it
+		http.ServeContent(w, r, file, time.Time{}, in)
 		return
 	}
 	out, err := os.Create(file)

@@ -34,10 +34,11 @@ async def whoever_kills_at_the_same_time_is_told_the_same(harness: Harness) -> N
     assert first.reason is ExitReason.HOST_KILL
 
 
-ENDS = {"off": (POWER_OFF, ExitReason.GUEST_SHUTDOWN), "reboot": (REBOOT, ExitReason.GUEST_RESET)}
+OFF, RESET = {"off": (POWER_OFF, ExitReason.GUEST_SHUTDOWN)}, {"reboot": (REBOOT, ExitReason.GUEST_RESET)}
 
 
-@case("letters", params=ENDS)
+@case("letters", params=OFF)
+@case("letters", "resets", params=RESET)
 async def wait_tells_everybody_why_the_guest_ended(harness: Harness, letter: str, reason: ExitReason) -> None:
     vm = await harness.launch(letter)
     first, second = await asyncio.gather(vm.wait(), vm.wait())
@@ -50,7 +51,8 @@ async def wait_tells_everybody_why_the_guest_ended(harness: Harness, letter: str
     assert not vm.record.run_dir.exists()
 
 
-@case("letters", params=ENDS)
+@case("letters", params=OFF)
+@case("letters", "resets", params=RESET)
 async def an_adopted_vm_still_tells_why_its_guest_ended(
     harness: Harness, letter: str, reason: ExitReason
 ) -> None:
@@ -140,7 +142,7 @@ async def a_vm_that_was_killed_while_nobody_watched_is_gone(harness: Harness) ->
     assert not vm.record.run_dir.exists()
 
 
-@case("linux")
+@case("linux", "resets")
 async def a_guest_that_panics_has_ended(harness: LinuxHarness) -> None:
     """As one whose first process ends.  It may not come up again: that would be a guest of which nobody knows."""
     vm = await harness.launch(**harness.linux("echo before; exit 1"))
