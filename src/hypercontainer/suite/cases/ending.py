@@ -56,7 +56,12 @@ async def wait_tells_everybody_why_the_guest_ended(harness: Harness, letter: str
 async def an_adopted_vm_still_tells_why_its_guest_ended(
     harness: Harness, letter: str, reason: ExitReason
 ) -> None:
-    again = await harness.adopted(await harness.launch(letter))
+    vm = await harness.launch(letter)
+    if harness.has("pauses"):  # or it might end while nobody has it
+        await vm.pause()
+    again = await harness.adopted(vm)
+    if harness.has("pauses"):
+        await again.resume()
     assert (await again.wait()).reason is reason
 
 
