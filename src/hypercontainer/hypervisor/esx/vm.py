@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HyperError, HypervisorError, NotSupported
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES, ConsoleRing
+from hypercontainer.hypervisor.agent_port import Pair
+from hypercontainer.hypervisor.console import ConsoleRing
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
 from hypercontainer.hypervisor.esx import events, machines
 from hypercontainer.hypervisor.esx.faults import Unreachable
@@ -19,6 +19,7 @@ from hypercontainer.hypervisor.esx.inventory import Machine
 from hypercontainer.hypervisor.esx.lines import Service
 from hypercontainer.hypervisor.esx.session import Live, Session
 from hypercontainer.hypervisor.esx.watch import State
+from hypercontainer.hypervisor.held_vm import HeldVM
 from hypercontainer.hypervisor.line_pipe import LinePipe
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.snapshot import Snapshot
@@ -51,14 +52,14 @@ class Sphere(Protocol):
     async def let_go(self, uuid: str, services: Sequence[Service]) -> None: ...
 
 
-class EsxVM:
+class EsxVM(HeldVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
         self, record: VMRecord, sphere: Sphere, ring: ConsoleRing, services: tuple[Service, Service]
     ) -> None:
         """``services``: console and agent; theirs and the ring's owner is the VM from now on."""
-        self.record = record
+        super().__init__(record)
         self.uuid = record.foreign["uuid"]
         self._sphere = sphere
         self._ring = ring
@@ -69,7 +70,6 @@ class EsxVM:
         self._killed = False
         self._line: LinePipe | None = None
         self._cpu = events.CpuTime()
-        self._agent = AgentPort(self._reach_agent)
         self._ending = Ending(record, self._supervise())
 
     @property
@@ -85,9 +85,6 @@ class EsxVM:
         self._state = state
         self._news.set()
 
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
-
     async def _reach_agent(self) -> Pair:
         self._check_held()
         await self._unline()
@@ -98,9 +95,6 @@ class EsxVM:
         line, self._line = self._line, None
         if line is not None:
             await line.close()
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
 
     def on_stall(self, told: Callable[[bool], None]) -> None:
         """Nobody is told: of a full datastore vSphere asks its administrator, and the VM stands still until then."""
@@ -118,19 +112,12 @@ class EsxVM:
         if not await sphere.with_machine(what, self.uuid, lambda live, machine: work(live, machine)):
             raise HypervisorError(f"{what}: it is not there any more")
 
-    def _check_held(self) -> None:
-        if self._ending.over:
-            raise HypervisorError(f"VM {self.record.id} has ended, or this process has let go of it")
-
     async def paused(self) -> bool:
         self._check_held()
         try:
             return await self._sphere.state(self.record) is State.SUSPENDED
         except Unreachable:
             return self._state is State.SUSPENDED
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
 
     async def kill(self) -> VMExit:
         self._killed = not self._ending.over
@@ -181,9 +168,7 @@ class EsxVM:
     async def save(self) -> Snapshot:
         raise NotSupported(f"VM {self.record.name}: a VM of vSphere is not saved")
 
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
+    def _console(self, max_bytes: int) -> str:
         return printable(self._ring.tail(max_bytes))
 
     async def stats(self) -> VMStats:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from hypercontainer.contract.spec import PortMapping
 from hypercontainer.errors import HypervisorError
 from hypercontainer.hypervisor import helpers, nics, shares
-from hypercontainer.hypervisor.agent_port import AgentPort, Pair
-from hypercontainer.hypervisor.console import CAPACITY_BYTES
+from hypercontainer.hypervisor.agent_port import Pair
 from hypercontainer.hypervisor.driver import ExitReason, VMExit, VMRecord, VMStats
+from hypercontainer.hypervisor.held_vm import HeldVM
 from hypercontainer.hypervisor.line_pipe import LinePipe
 from hypercontainer.hypervisor.output import Output
 from hypercontainer.hypervisor.plain import PlainVM
@@ -31,7 +31,7 @@ MIB = 1 << 20
 DESTROYED = "its domain was destroyed by somebody else\n"
 
 
-class XenVM(PlainVM):
+class XenVM(HeldVM, PlainVM):
     """See ``hypercontainer.hypervisor.driver.VM``."""
 
     def __init__(
@@ -45,7 +45,7 @@ class XenVM(PlainVM):
         serving: Sequence[Process] = (),
     ) -> None:
         """Owns ``store`` and ``output``; ``serving`` are the record's helpers."""
-        self.record = record
+        super().__init__(record)
         self.domain = domain
         self._store = store
         self._listing = listing
@@ -56,7 +56,6 @@ class XenVM(PlainVM):
         resolver.follow(self._run)
         self._line = Line()
         self._pipe: LinePipe | None = None
-        self._agent = AgentPort(self._reach_agent)
         self._killed = False
         self._attaching = asyncio.create_task(self._attach(), name=f"line-{record.id}")
         self._ending = Ending(record, self._supervise())
@@ -66,9 +65,6 @@ class XenVM(PlainVM):
         return 0
 
     # ------------------------------------------------------------------------------------- the agent
-
-    async def connect_agent(self) -> Pair:
-        return await self._agent.connect()
 
     async def _reach_agent(self) -> Pair:
         try:
@@ -87,9 +83,6 @@ class XenVM(PlainVM):
         if self._pipe is not None:
             await self._pipe.close()
             self._pipe = None
-
-    def keep_agent(self, pair: Pair) -> None:
-        self._agent.keep(pair)
 
     async def _attach(self) -> None:
         """Once the guest has offered its side of the line, which its kernel does when it starts its drivers."""
@@ -115,8 +108,7 @@ class XenVM(PlainVM):
         await self._told("unpause")
 
     async def _told(self, verb: str) -> None:
-        if self._ending.over:
-            raise HypervisorError(f"VM {self.record.id} has ended")
+        self._check_held()
         await xl.do(verb, str(self.domain))
 
     async def paused(self) -> bool:
@@ -138,15 +130,10 @@ class XenVM(PlainVM):
     async def remove_forward(self, port: PortMapping, *, nic: int = 0) -> None:
         await nics.remove_forward(self._run, port, nic)
 
-    def console_tail(self, max_bytes: int = CAPACITY_BYTES) -> str:
-        if (ended := self._ending.known) is not None:
-            return ended.console[-max_bytes:]
+    def _console(self, max_bytes: int) -> str:
         return self.output.console(max_bytes)
 
     # ------------------------------------------------------------------------------------- its end
-
-    async def wait(self) -> VMExit:
-        return await self._ending.wait()
 
     async def kill(self) -> VMExit:
         if not self._ending.over:
