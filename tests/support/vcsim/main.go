@@ -65,7 +65,10 @@ func nfc(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodGet {
 		in, err := os.Open(file)
-		check(err)
+		if err != nil { // it was removed just now
+			http.NotFound(w, r)
+			return
+		}
 		defer in.Close()
 		check(syscall.Flock(int(in.Fd()), syscall.LOCK_SH)) // who runs the machine may still have it
 		http.ServeContent(w, r, file, time.Time{}, in)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import queue
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from esx_world import MIB, NETWORK, SOON_S, Test, World
 from hypercontainer.errors import Conflict, NotFound
 from hypercontainer.hypervisor.driver import ExitReason, VMRecord
 from hypercontainer.hypervisor.esx import vmdk
+from hypercontainer.hypervisor.esx.vm import EsxVM
+from hypercontainer.hypervisor.esx.watch import State
 from hypercontainer.hypervisor.spec import Accelerator, Existing, Nic
 
 # ------------------------------------------------------------------------------------- what is made
@@ -179,11 +182,6 @@ ENDS: dict[str, tuple[Callable[[Any, Any], Any], ExitReason, str]] = {
         ExitReason.CRASH,
         "powered off in vSphere by hyper@vsphere.local",
     ),
-    "removed": (
-        lambda live, machine: (live.finish(machine.PowerOffVM_Task()), live.finish(machine.Destroy_Task())),
-        ExitReason.CRASH,
-        "",
-    ),
 }
 
 
@@ -197,8 +195,38 @@ def test_its_end_is_told_and_why(run_each: Callable[[Test], None], how: str) -> 
         world.do(lambda live: act(live, machine))
         async with asyncio.timeout(SOON_S):
             ended = await vm.wait()
-        assert ended.reason is reason or how == "removed", ended
+        assert ended.reason is reason, ended
         assert words in ended.stderr
+        assert (await vm.kill()).reason is ended.reason
+        world.nothing_left()
+
+    run_each(test)
+
+
+def test_one_that_somebody_removes_has_ended(
+    run_each: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulator tells of no removal before it has told of a change."""
+    heard: queue.Queue[State] = queue.Queue()
+    tell = EsxVM.told
+
+    def told(vm: EsxVM, state: State) -> None:
+        heard.put(state)
+        tell(vm, state)
+
+    monkeypatch.setattr(EsxVM, "told", told)
+
+    async def test(world: World) -> None:
+        vm = await world.driver.launch(world.spec())
+        machine = world.machine(vm)
+        assert await asyncio.to_thread(heard.get, timeout=SOON_S) is State.ON
+        world.do(lambda live: live.finish(machine.SuspendVM_Task()))
+        while await asyncio.to_thread(heard.get, timeout=SOON_S) is not State.SUSPENDED:
+            pass
+        world.do(lambda live: live.finish(machine.Destroy_Task()))
+        async with asyncio.timeout(SOON_S):
+            ended = await vm.wait()
+        assert ended.reason is ExitReason.CRASH and "not in vSphere any more" in ended.stderr
         assert (await vm.kill()).reason is ended.reason
         world.nothing_left()
 
