@@ -42,7 +42,7 @@ from hypercontainer.image import platforms
 from hypercontainer.image.model import Image
 from hypercontainer.image.reference import parse
 from hypercontainer.linux.memory import total_bytes
-from hypercontainer.linux.waiting import ended
+from hypercontainer.linux.waiting import ended, whole
 from hypercontainer.rootfs import create_writable_disk
 from hypercontainer.semantics import api_socket, defaults, docker, mounts
 
@@ -455,7 +455,7 @@ async def _made(directory: Path, fill: Callable[[], None] = lambda: None) -> Asy
         await asyncio.to_thread(make)
         yield
     except BaseException:
-        await asyncio.shield(asyncio.to_thread(files.remove_tree, directory))
+        await whole(asyncio.to_thread(files.remove_tree, directory))
         raise
     aside.finished(directory)
 

@@ -17,7 +17,7 @@ from hypercontainer.engine.coming import Coming
 from hypercontainer.engine.events import EventBus
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import InvalidArgument
-from hypercontainer.linux.waiting import ended
+from hypercontainer.linux.waiting import ended, whole
 from hypercontainer.rootfs import RootReader
 from hypercontainer.rootfs.tree import Directory
 from hypercontainer.semantics import mounts
@@ -95,7 +95,7 @@ class Provisions:
             yield frozenset(new)
         except BaseException:
             for name in (source.name for source in new.values() if source.anonymous):
-                await asyncio.shield(asyncio.to_thread(self._store.remove, name))
+                await whole(asyncio.to_thread(self._store.remove, name))
                 self._events.publish("volume", "destroy", name, driver="local")
             raise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 
@@ -12,6 +11,7 @@ from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.spec import Tap
 from hypercontainer.linux import netns
 from hypercontainer.linux.cgroup import Cgroup
+from hypercontainer.linux.waiting import whole
 
 
 def exit_reason(killed: bool, said: ExitReason | None, out_of_memory: bool, code: int | None) -> ExitReason:
@@ -54,5 +54,5 @@ async def killed_on_failure(vm: VM) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        await asyncio.shield(vm.kill())
+        await whole(vm.kill())
         raise

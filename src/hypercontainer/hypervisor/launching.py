@@ -15,7 +15,7 @@ from hypercontainer.hypervisor.driver import VM, VMRecord
 from hypercontainer.hypervisor.helpers import Served
 from hypercontainer.hypervisor.run_dir import RunDir
 from hypercontainer.hypervisor.spec import Accelerator, Limits, VMSpec
-from hypercontainer.linux import cgroup, netns
+from hypercontainer.linux import cgroup, netns, waiting
 from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.confine import GATE_FD, GATE_OPEN, Means, Rights, entered, jail_argv
 from hypercontainer.linux.process import Process
@@ -54,12 +54,7 @@ async def _undone(launch: asyncio.Task[T]) -> None:
 
 async def whole(work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """In a thread, which is waited for also where who wants it is cancelled: what undoes it finds all that it made."""
-    task = asyncio.create_task(asyncio.to_thread(work, *arguments, **named))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await ended(task)
-        raise
+    return await waiting.whole(asyncio.to_thread(work, *arguments, **named))
 
 
 class Gate:

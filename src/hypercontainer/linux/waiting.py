@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 A = TypeVar("A")
@@ -21,6 +21,16 @@ async def ended(task: asyncio.Future[Any]) -> None:
             await asyncio.wait([task])
     if not task.cancelled():
         task.exception()  # which is nobody's loss
+
+
+async def whole(work: Awaitable[A]) -> A:
+    """Its outcome.  Who is cancelled meanwhile goes when it is over: what it works on is nobody else's until then."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await ended(task)
+        raise
 
 
 async def together(*work: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:

@@ -150,6 +150,30 @@ def test_who_leaves_early_ends_the_visit(tell: Tell) -> None:
     tell(story)
 
 
+def test_who_goes_while_the_visit_ends_leaves_no_vm_to_the_next(tell: Tell) -> None:
+    """A client that has read all and hangs up: its container is removed once the VM is gone, not beside it."""
+
+    async def story(w: World) -> None:
+        Programs(w)
+        await alone(w)
+        sandbox = (await w.engine.real.containers.held("c")).sandbox
+        _, archive = await w.engine.containers.pack("c", "/etc")
+        await anext(archive)
+        async with sandbox.busy:
+            leaving = asyncio.ensure_future(archive.aclose())
+            await settle()
+            leaving.cancel()
+            removing = asyncio.create_task(w.engine.containers.remove("c"))
+            await settle()
+            assert not leaving.done() and not removing.done()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        await removing
+        assert await states(w) == {} and running(w) == 0
+
+    tell(story)
+
+
 def test_who_is_removed_by_force_cuts_its_visitors_off(tell: Tell) -> None:
     async def story(w: World) -> None:
         Programs(w)

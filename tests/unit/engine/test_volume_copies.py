@@ -16,11 +16,14 @@ from hypercontainer.agent.operations import VolumeFreeze, VolumeGrow
 from hypercontainer.agent.wire import Stream
 from hypercontainer.contract.volumes import NamedVolume, Volume, VolumeMount
 from hypercontainer.engine.pipes import pieces_of
+from hypercontainer.engine.service import volume_copies
+from hypercontainer.engine.service.volume_vms import Having
 from hypercontainer.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from hypercontainer.hypervisor import locks
 from hypercontainer.linux.exchange import exchange
 from hypercontainer.volume import snapshots, store
 from stories import Tell, member
+from virtual_clock import settle
 
 MEBIBYTE = 1 << 20
 ROOT = "/run/pod/"
@@ -121,6 +124,36 @@ def test_files_are_reached_through_the_vm_that_has_them_or_one_of_their_own(tell
         assert len(w.driver.launched) == launched
         with pytest.raises(NotFound, match="there is no volume w"):
             await volumes.stat_path("w", path="/")
+
+    tell(story)
+
+
+def test_a_snapshot_that_nobody_wants_any_more_leaves_no_copy(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its writer is just let go on."""
+    thaw, thawing, go_on = volume_copies._thaw, asyncio.Event(), asyncio.Event()
+
+    async def slow(having: Having) -> bool:
+        thawing.set()
+        await go_on.wait()
+        return await thaw(having)
+
+    monkeypatch.setattr(volume_copies, "_thaw", slow)
+
+    async def story(w: World) -> None:
+        await w.engine.volumes.create("v", size_bytes=64 * MEBIBYTE)
+        await using(w)
+        copying = asyncio.ensure_future(w.engine.volumes.snapshot("v", snapshot="one"))
+        await thawing.wait()
+        copying.cancel()
+        await settle()
+        assert not copying.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+        assert not list((w.config.root / "volumes/v/snapshots").glob("**/*"))
+        assert [record.frozen for record in asked(w, VolumeFreeze)] == [True, False]
 
     tell(story)
 

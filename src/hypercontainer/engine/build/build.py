@@ -27,6 +27,7 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.process.streams import Pipe
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.image.dockerfile import images
+from hypercontainer.linux.waiting import whole
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Build:
                 path = f"{command.WORK}/{self.id}/context"
                 self._context = await self._builder.beside(UNPACK, path, "0", ITSELF, stdin=True)
         except BaseException:
-            await asyncio.shield(self._end())
+            await whole(self._end())
             raise
         self._work = asyncio.create_task(self._whole(), name=f"build {self.id}")
 
@@ -182,7 +183,7 @@ class Build:
             await asyncio.gather(*(self._tell(program, channel) for channel in channels))
             return (await program.exit()).exit_status
         except BaseException:
-            await asyncio.shield(_ended(program))
+            await whole(_ended(program))
             raise
         finally:
             self._program = None

@@ -18,6 +18,7 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.process.relay import Connect, Relay
 from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.errors import Conflict, HyperError
+from hypercontainer.linux.waiting import whole
 
 LEND, LISTENING = "hyper-lend", b"listening\n"
 LISTEN_S = 30.0  # for a guest that takes long, or knows nothing of it
@@ -98,7 +99,7 @@ class ApiSocket:
         except HyperError as error:
             log.warning("%s has no API any more: %s", self._what, error)
         finally:
-            await asyncio.shield(self._end(attachment))
+            await whole(self._end(attachment))
 
     async def _end(self, attachment: ProcessAttachment) -> None:
         """Its guest can let go of the container's files then."""

@@ -38,6 +38,7 @@ from hypercontainer.engine.process.process import ProcessAttachment
 from hypercontainer.engine.sandbox.execs import Exec, Execs, Tell
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import AgentError, Conflict, GuestError, HyperError
+from hypercontainer.linux.waiting import whole
 
 DEFAULT_STOP_S = 10
 OUTPUT_MAX_BYTES = 10 * 1024
@@ -223,7 +224,7 @@ class Care:
                 return (await attachment.exit()).exit_status, bytes(said)
         except BaseException:
             with contextlib.suppress(HyperError):
-                await asyncio.shield(attachment.signal("KILL"))
+                await whole(attachment.signal("KILL"))
             raise
         finally:
             await attachment.close()

@@ -37,7 +37,7 @@ from hypercontainer.engine.sandbox.execs import Execs
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import Conflict, HyperError
 from hypercontainer.linux import signals
-from hypercontainer.linux.waiting import ended
+from hypercontainer.linux.waiting import whole
 from hypercontainer.semantics import docker
 from hypercontainer.semantics.placing import placed
 
@@ -147,7 +147,7 @@ class Container(Updated, Looked):
             run.begin(self._clients.started())
         except BaseException as error:
             self._run = None
-            await asyncio.shield(self._start_failed(run, error, first=first))
+            await whole(self._start_failed(run, error, first=first))
             raise
         around.taken(self._ties.events, self.record, self.sandbox.record.value)
         self.tell("start", **timings.attributes(run.stopwatch.timings()))
@@ -397,11 +397,7 @@ class Container(Updated, Looked):
 
     async def _delete_whole(self, *, volumes: bool) -> None:
         """Whoever breaks off waits for it: half removed it could neither be used nor removed."""
-        deleting = asyncio.ensure_future(self.delete(volumes=volumes))
-        try:
-            await asyncio.shield(deleting)
-        finally:
-            await ended(deleting)
+        await whole(self.delete(volumes=volumes))
 
     async def delete(self, *, begun: bool = False, volumes: bool = False) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""

@@ -5,7 +5,6 @@ Where it does not, they are reached as its program would reach them, in a VM in 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -25,6 +24,7 @@ from hypercontainer.engine.record import Kept
 from hypercontainer.engine.sandbox import layout
 from hypercontainer.engine.state import ContainerRecord
 from hypercontainer.errors import Conflict, DiskFull, GuestGone, LaunchError, Remedy
+from hypercontainer.linux.waiting import whole
 
 DIAL = "hyper-dial"
 
@@ -77,7 +77,7 @@ class Visited(Facts):
         try:
             yield connected
         finally:
-            await asyncio.shield(self._inside.broken_off(connected))
+            await whole(self._inside.broken_off(connected))
 
     # ------------------------------------------------------------------------------------- trees
 

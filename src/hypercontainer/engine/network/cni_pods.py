@@ -31,6 +31,7 @@ from hypercontainer.engine.state import Attachment, PodRecord, StateStore
 from hypercontainer.errors import HyperError, InvalidArgument, Unavailable
 from hypercontainer.hypervisor.spec import Tap
 from hypercontainer.linux.netns import Namespace
+from hypercontainer.linux.waiting import whole
 from hypercontainer.network.cni import config as configurations
 from hypercontainer.network.cni.chain import Chain
 from hypercontainer.network.cni.config import Found, NetworkConfig
@@ -265,7 +266,7 @@ class CniPods:
         try:
             await self._add(held, member, pod.id)
         except BaseException:
-            await asyncio.shield(self._take_back(pod.id, held, member.interface))
+            await whole(self._take_back(pod.id, held, member.interface))
             raise
         held.members = tuple(sorted(held.members, key=lambda each: cni.rank(each.join)))
         return next(each for each in self.attached(pod.id) if each.tap == member.tap)

@@ -38,6 +38,7 @@ from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import ContainerRecord, PodRecord
 from hypercontainer.errors import Conflict, HyperError, NotFound, Remedy
 from hypercontainer.linux import signals
+from hypercontainer.linux.waiting import whole
 from hypercontainer.semantics import docker
 
 log = logging.getLogger(__name__)
@@ -200,7 +201,7 @@ class Pod:
             await self.sandbox.pause(partial(self._freeze, frozen))
         except BaseException:
             if not self.record.paused:
-                await asyncio.shield(_thaw(frozen))
+                await whole(_thaw(frozen))
             raise
         self.tell("pause")
 

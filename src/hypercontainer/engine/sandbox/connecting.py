@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from hypercontainer.agent.operations import Interface
@@ -20,6 +19,7 @@ from hypercontainer.engine.sandbox.sandbox import Sandbox
 from hypercontainer.engine.state import Attachment, PodRecord
 from hypercontainer.errors import Conflict, HyperError, NotFound
 from hypercontainer.hypervisor.spec import Nic
+from hypercontainer.linux.waiting import whole
 
 OPERATION_S = 30.0
 
@@ -88,7 +88,7 @@ async def _plug_in(record: Kept[PodRecord], places: Places, live: Live, join: Jo
         await _tell(record, places, live, made.tap)
     except BaseException:
         with contextlib.suppress(HyperError):  # it goes with its VM
-            await asyncio.shield(_plug_out(record, places, live, made))
+            await whole(_plug_out(record, places, live, made))
         raise
     record.change(attachments=places.attached(pod))
 

@@ -29,6 +29,7 @@ from hypercontainer.errors import HyperError, Unavailable
 from hypercontainer.hypervisor.driver import VM, Capabilities, VMExit
 from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.linux.memory import available_bytes
+from hypercontainer.linux.waiting import whole
 from hypercontainer.semantics import mounts as plan_mounts
 
 MIB = 1 << 20
@@ -182,7 +183,7 @@ class Factory:
                 await hardware.network.join(found.vm, hardware.published, ready=True)
             except BaseException as error:
                 # It has died, or may not bind the port that a VM of its own could: whichever, a fresh one is next.
-                await asyncio.shield(found.vm.kill())
+                await whole(found.vm.kill())
                 if not isinstance(error, HyperError):
                     raise
                 log.info("ready VM %s is not used: %s", found.vm.record.id, error)

@@ -25,6 +25,7 @@ from hypercontainer.agent.session import Agent
 from hypercontainer.engine.process.process import Process
 from hypercontainer.errors import AgentError, AgentProtocolError, HyperError
 from hypercontainer.hypervisor.driver import VM, VMExit
+from hypercontainer.linux.waiting import whole
 
 ORDERLY_END_S = 10.0
 LAST_WORDS_S = 2.0
@@ -126,7 +127,7 @@ class Live:
             yield
         finally:
             self._wakers -= 1
-            await asyncio.shield(self._rest())
+            await whole(self._rest())
 
     async def _rest(self) -> None:
         """It stands still again, if it is paused."""

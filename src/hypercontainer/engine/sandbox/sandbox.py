@@ -48,7 +48,7 @@ from hypercontainer.errors import (
 from hypercontainer.hypervisor.driver import VM, VMExit, VMRecord
 from hypercontainer.hypervisor.ending import killed_on_failure
 from hypercontainer.linux import cgroup
-from hypercontainer.linux.waiting import together
+from hypercontainer.linux.waiting import together, whole
 
 WELCOME_S = 30.0
 OPERATION_S = 30.0
@@ -197,7 +197,7 @@ class Sandbox(Inhabited):
                 raise await self.explain(newcomer, error) from error
             yield
         finally:
-            await asyncio.shield(self._left(newcomer.id))
+            await whole(self._left(newcomer.id))
 
     @contextlib.asynccontextmanager
     async def lent(self, visitor: str) -> AsyncIterator[Live]:
@@ -209,7 +209,7 @@ class Sandbox(Inhabited):
             async with self.awake():
                 yield live
         finally:
-            await asyncio.shield(self._left(visitor))
+            await whole(self._left(visitor))
 
     async def _bring_up(self, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch) -> Told:
         if not self._factory.count_ready():

@@ -24,6 +24,7 @@ from hypercontainer.engine.pod.pod import Pod
 from hypercontainer.engine.sandbox import connecting
 from hypercontainer.engine.strangers import check_company
 from hypercontainer.errors import Conflict, HyperError, InvalidArgument
+from hypercontainer.linux.waiting import whole
 
 _PLAIN = ContainerSpec(image="")
 _WIDENED = ("networks", "ports", "mac_address")
@@ -59,7 +60,7 @@ class Coupling:
             except BaseException:
                 if new:
                     with contextlib.suppress(HyperError):
-                        await asyncio.shield(held.remove(force=True))
+                        await whole(held.remove(force=True))
                 raise
 
     def _found(self, name: str | None) -> Pod | None:

@@ -23,7 +23,7 @@ from hypercontainer.engine.service.volume_files import VolumeFiles
 from hypercontainer.engine.service.volume_vms import Having, VolumeVMs
 from hypercontainer.errors import AgentError, Conflict, GuestError, HyperError, Remedy, Unavailable
 from hypercontainer.hypervisor import locks
-from hypercontainer.linux.waiting import ended
+from hypercontainer.linux.waiting import ended, whole
 from hypercontainer.semantics.nfs import words
 from hypercontainer.volume import ext4, snapshots
 from hypercontainer.volume.shared import DISK_KIND, SECTOR_BYTES, SHARED_KIND
@@ -147,17 +147,18 @@ class VolumeCopies(VolumeFiles):
     @contextlib.asynccontextmanager
     async def _copied(self, name: str, folder: Path) -> AsyncIterator[Path]:
         """A copy of what it is now, with an empty journal; gone afterwards, unless it has got another name."""
-        disk = await self._disk(name)
-        if await self._vms.writer(name) is not None or await asyncio.to_thread(ext4.needs_recovery, disk):
-            async with self._vms.having(name, write=True) as having:
-                copied = await self._frozen(name, having, disk, folder)
-        else:
-            with self._vms.still(name, replaced=False), _locked(disk, read_only=True):
-                copied = await self._made(name, disk, folder)
+        disk, copied = await self._disk(name), None
         try:
+            if await self._vms.writer(name) is not None or await asyncio.to_thread(ext4.needs_recovery, disk):
+                async with self._vms.having(name, write=True) as having:
+                    copied = await self._frozen(name, having, disk, folder)
+            else:
+                with self._vms.still(name, replaced=False), _locked(disk, read_only=True):
+                    copied = await self._made(name, disk, folder)
             yield copied
         finally:
-            copied.unlink(missing_ok=True)
+            if copied is not None:
+                copied.unlink(missing_ok=True)
 
     @contextlib.asynccontextmanager
     async def _copy_of(self, name: str, path: Path, folder: Path) -> AsyncIterator[Path]:
@@ -178,18 +179,18 @@ class VolumeCopies(VolumeFiles):
                     lambda done: done.cancelled() or done.exception()
                 )
             raise
-        copied = None
-        try:
-            copied = await self._made(name, disk, folder)
-        finally:
-            thawed = asyncio.ensure_future(_thaw(having))
-            await asyncio.shield(thawed)
-            if copied is not None and not thawed.result():
-                copied.unlink()
+        with contextlib.ExitStack() as undo:
+            try:
+                copied = await self._made(name, disk, folder)
+                undo.callback(copied.unlink)
+            finally:
+                thawed = await whole(_thaw(having))
+            if not thawed:
                 raise Unavailable(
                     f"volume {name}: its copy took more than the {STILL_S} s for which nothing is written to it",
                     hint="end who writes to it, or keep volumes on a file system that shares copies (XFS, Btrfs)",
                 )
+            undo.pop_all()
         return copied
 
     async def _made(self, name: str, source: Path, folder: Path) -> Path:

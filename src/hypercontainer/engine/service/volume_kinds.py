@@ -25,6 +25,7 @@ from hypercontainer.engine.service.volume_files import trees_of
 from hypercontainer.engine.service.volume_vms import VolumeVMs
 from hypercontainer.engine.workers import Workers
 from hypercontainer.errors import Conflict, NotFound, Remedy
+from hypercontainer.linux.waiting import whole
 from hypercontainer.semantics.nfs import words
 from hypercontainer.volume.shared import DISK_KIND, SHARED_KIND
 
@@ -131,9 +132,9 @@ class VolumeKinds:
             if not untouched:
                 await self._copy(name, new, vm)
         except BaseException as error:
-            await asyncio.shield(_WORK.run(partial(making.__exit__, type(error), error, error.__traceback__)))
+            await whole(_WORK.run(partial(making.__exit__, type(error), error, error.__traceback__)))
             raise
-        await asyncio.shield(_WORK.run(partial(making.__exit__, None, None, None)))
+        await whole(_WORK.run(partial(making.__exit__, None, None, None)))
 
     async def _copy(self, old: str, new: str, vm: str) -> None:
         async with self._vms.both(vm, "its conversion", old, new) as having:

@@ -50,7 +50,7 @@ from hypercontainer.linux.architectures import AMD64
 from hypercontainer.linux.cgroup import Cgroup
 from hypercontainer.linux.confine import Means
 from hypercontainer.linux.process import Process
-from hypercontainer.linux.waiting import both
+from hypercontainer.linux.waiting import both, whole
 
 QEMU = "qemu"
 LAUNCH_TIMEOUT_S = 30.0
@@ -345,7 +345,7 @@ async def _made(origin: Origin, started: Started, qmp: QmpClient) -> QemuVM:
     try:
         await vm.load(state_fd)
     except BaseException as error:
-        vm_exit = await asyncio.shield(vm.kill())
+        vm_exit = await whole(vm.kill())
         if not isinstance(error, HypervisorError):
             raise
         if vm_exit.from_outside:

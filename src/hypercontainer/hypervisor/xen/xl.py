@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hypercontainer.errors import Conflict, HyperError, HypervisorError, LaunchError, Unavailable
 from hypercontainer.hypervisor.driver import ExitReason
 from hypercontainer.hypervisor.text import printable
+from hypercontainer.linux.waiting import whole
 
 PROGRAM = "xl"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -101,7 +102,7 @@ async def run(*arguments: str, timeout_s: float = DEADLINE_S, kept: Sequence[int
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await asyncio.shield(process.wait())
+            await whole(process.wait())
 
 
 async def do(*arguments: str) -> str:
