@@ -46,8 +46,8 @@ FAULTS = [
 EXAMINED = (
     "✓ hypervisor: esx, as the hypervisor does it",
     "✓ vSphere at 127.0.0.1: hosts: 3 of 3 run VMs",
-    "✗ vSphere at 127.0.0.1: session: vSphere at 127.0.0.1 does not know user 'nobody' with this password",
-    "✗ vSphere at 127.0.0.1: place of VMs: vSphere at 127.0.0.1 has no datastore 'there'",
+    "✗ stranger: vSphere at 127.0.0.1: session: vSphere at 127.0.0.1 does not know user 'nobody' with this password",
+    "✗ elsewhere: vSphere at 127.0.0.1: place of VMs: vSphere at 127.0.0.1 has no datastore 'there'",
 )
 
 

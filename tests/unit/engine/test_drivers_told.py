@@ -54,6 +54,13 @@ def test_each_is_told_with_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Non
     assert said == ("good 1", "silent (does not answer)", "locked (the password is wrong)")
 
 
+def test_of_several_of_a_kind_each_is_told_by_its_name() -> None:
+    for many, whose in ((False, ""), (True, "second: ")):
+        found = asyncio.run(drivers.checks(Named("second"), wanted=True, one_of_many=many))
+        plain = asyncio.run(FakeDriver().diagnose())
+        assert [check.name for check in found] == [whose + check.name for check in plain] != []
+
+
 def test_what_nobody_asked_for_is_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drivers, "DIAGNOSIS_S", 0.05)
     for wanted, ok in ((True, False), (False, None)):

@@ -34,8 +34,9 @@ async def _told(driver: Driver) -> str:
     return f"{able.name} {able.version}".strip()
 
 
-async def checks(driver: Driver, *, wanted: bool) -> list[Check]:
-    """``wanted``: the configuration names it, so that something is wrong where it is not here."""
+async def checks(driver: Driver, *, wanted: bool, one_of_many: bool = False) -> list[Check]:
+    """``wanted``: the configuration names it, so that something is wrong where it is not here.  ``one_of_many``: of its
+    kind, so that its name says of which one something is found."""
     try:
         if not wanted:  # one that is has more to say of it
             driver.check_installed()
@@ -45,7 +46,8 @@ async def checks(driver: Driver, *, wanted: bool) -> list[Check]:
         return [Check(driver.name, False if wanted else None, f"it does not answer within {DIAGNOSIS_S:g} s")]
     except HyperError as error:
         return [Check(driver.name, False if wanted else None, error.message, error.hint or "")]
+    whose = f"{driver.name}: " if one_of_many else ""
     return [
-        Check(check.name, check.ok if wanted or check.ok else None, check.detail, check.remedy)
+        Check(whose + check.name, check.ok if wanted or check.ok else None, check.detail, check.remedy)
         for check in found
     ]

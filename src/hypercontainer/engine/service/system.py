@@ -31,6 +31,7 @@ from hypercontainer.engine.service.containers import ContainerService
 from hypercontainer.engine.service.volumes import VolumeService
 from hypercontainer.errors import HyperError
 from hypercontainer.hypervisor.driver import Capabilities, Driver
+from hypercontainer.hypervisor.kinds import DRIVER
 from hypercontainer.hypervisor.spec import Accelerator
 from hypercontainer.image.store import ImageStore
 from hypercontainer.linux.architectures import AMD64
@@ -121,7 +122,11 @@ class SystemService:
     async def doctor(self) -> list[Check]:
         checks = [await self._check_choice()]
         wanted = {QEMU, UML, self._config.machine.hypervisor, *self._config.hypervisors}
-        found = [drivers.checks(each, wanted=each.name in wanted) for each in self._supplies.drivers.usual()]
+        tables = self._config.hypervisors
+        found = (
+            drivers.checks(each, wanted=each.name in wanted, one_of_many=DRIVER in tables.get(each.name, {}))
+            for each in self._supplies.drivers.usual()
+        )
         for line in await asyncio.gather(*found):
             checks += line
         checks.append(native := await self._check_native())
