@@ -31,6 +31,7 @@ HARDWARE = Hardware(SPEC, DRIVER, release_disks=False, cpus=1.0, network=UserNet
 
 class Vm:
     def __init__(self, spec: VMSpec) -> None:
+        self.spec = spec
         self.record = SimpleNamespace(id=spec.id)
         self.alive = True
         self.killed = asyncio.Event()
@@ -104,8 +105,12 @@ class World:
                 await anext(follower)
 
     async def start(self, hardware: Hardware = HARDWARE) -> Found | None:
+        """Where there is none, it boots."""
+        asked: Any = replace(hardware, driver=self)  # type: ignore[arg-type]
         with self.factory.starting():
-            found = await self.factory.find(replace(hardware, driver=self))  # type: ignore[arg-type]
+            found = await self.factory.find(asked)
+            if found is None:
+                await self.factory.booted(asked)
         if found is not None:
             self.given.append(found.vm)
         return found
@@ -222,12 +227,31 @@ def test_nothing_is_made_during_a_start_but_a_template_in_the_end(monkeypatch: p
         with world.factory.starting():
             hardware = replace(HARDWARE, driver=world)  # type: ignore[arg-type]
             assert await world.factory.find(hardware) is None
+            await world.factory.booted(hardware)
             assert not world.kept
             await world.changed.wait()
             assert world.ready() == 0
         await world.until(lambda: world.ready() == 1)
 
     tell(story, cache=1)
+
+
+@pytest.mark.parametrize("templates", [True, False])
+def test_nothing_is_made_of_what_has_not_booted(templates: bool) -> None:
+    """Its guest may never speak, and others wait for their turn meanwhile."""
+
+    async def story(world: World) -> None:
+        with world.factory.starting():
+            silent: Any = replace(HARDWARE, spec=replace(SPEC, memory_mib=64), driver=world)  # type: ignore[arg-type]
+            assert await world.factory.find(silent) is None
+        await world.start()
+        await world.until(lambda: world.ready() == 1)
+        assert world.kept <= {"128"}
+        assert not [vm for vm in world.vms if vm.spec.memory_mib == 64]
+        await world.factory.booted(silent)
+        await world.until(lambda: world.ready() == 2)
+
+    tell(story, templates=templates, cache=1)
 
 
 def test_a_template_that_no_clone_comes_of_is_thrown_away_and_made_again() -> None:

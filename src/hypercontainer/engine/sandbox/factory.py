@@ -3,8 +3,9 @@
 What stands ready is a clone, or, of a driver that has none, a VM that was booted ahead.  Templates are made, and the
 ready ones refilled, in the background, one at a time, and only while no container is being started and none was for
 ``QUIET_S``: whoever waits for a container waits for nothing else.  Only a template, without which every start is a
-boot, is made after some seconds all the same.  A size that has not been used for long has none ready; what is ready
-takes at most a share of the memory that is available.
+boot, is made after some seconds all the same; and of nothing that has not booted, since all others would wait for a
+guest that may never speak.  A size that has not been used for long has none ready; what is ready takes at most a share
+of the memory that is available.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class _Size:
     used_at: float
     ready: list[Found] = field(default_factory=list)
     blocked_until: float = 0.0  # by time.monotonic, as used_at
+    has_booted: bool = False
 
 
 class Factory:
@@ -124,6 +126,15 @@ class Factory:
         finally:
             self._wake()
         return found
+
+    async def booted(self, hardware: Hardware) -> None:
+        """A guest of such a VM, for which nothing was found, has spoken."""
+        able = await self._capabilities(hardware)
+        if not (able.templates or able.drives) or not self._policy(hardware).template:
+            return
+        with contextlib.suppress(HyperError, OSError):  # who looked for one has said so
+            (await self._size(hardware, cloned=able.templates)).has_booted = True
+            self._wake()
 
     async def failed(self, found: Found, reason: object, vm_exit: VMExit | None) -> bool:
         """A VM whose guest never spoke, and how it ended; whether another may be asked for.  Where it was killed from
@@ -262,7 +273,10 @@ class Factory:
             policy = self._policy(size.hardware)
             if size.blocked_until > time.monotonic() or not policy.template:
                 continue
-            if self._lacks_template(size):
+            lacking = self._lacks_template(size)
+            if not size.has_booted and (lacking or not size.cloned):
+                continue
+            if lacking:
                 return size
             wanting = len(size.ready) < policy.cache
             if wanting and not templates and self._quiet.is_set() and self._affordable(size):

@@ -222,10 +222,8 @@ class Sandbox(Inhabited):
         self.record.change(**facts)
         stopwatch.lap("prepare")
         chosen = {name: getattr(self.record.value, name) for name in _CHOSEN}
-        while record.spec.template and hardware.clones and not self._bare:
-            found = await self._factory.find(hardware)
-            if found is None:
-                break
+        given = record.spec.template and hardware.clones and not self._bare
+        while given and (found := await self._factory.find(hardware)) is not None:
             try:
                 return await self._in_clone(found, hardware, newcomer, contents, stopwatch)
             except NoCloneError as error:
@@ -233,6 +231,14 @@ class Sandbox(Inhabited):
                 self.record.change(**chosen)
                 if not await self._factory.failed(found, error, vm_exit):
                     break
+        told = await self._in_boot(hardware, newcomer, contents, stopwatch)
+        if given:
+            await self._factory.booted(hardware)
+        return told
+
+    async def _in_boot(
+        self, hardware: Hardware, newcomer: Newcomer, contents: Contents, stopwatch: Stopwatch
+    ) -> Told:
         stopwatch.kind = "cold"
         try:
             vm = await hardware.driver.launch(hardware.spec)
@@ -244,9 +250,8 @@ class Sandbox(Inhabited):
         stopwatch.lap("vm")
         boot_s = self._supplies.boot_timeout_s(hardware.driver)
         try:
-            told = self._tell(
-                live, newcomer, contents, boot_s, vm_config(self.record.value, self.network.interfaces())
-            )
+            config = vm_config(self.record.value, self.network.interfaces())
+            told = self._tell(live, newcomer, contents, boot_s, config)
             # All that lies in the pipe until the guest has booted, and the root is mounted by the time it greets.
             await live.greeted(boot_s)
         except AgentError as error:  # whoever is next finds no VM that is going
