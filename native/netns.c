@@ -15,6 +15,8 @@
  *                       keep NAME, with a descriptor   holds it, in place of one of this name
  *                       take NAME                      ok, with the descriptor that is kept
  *                       drop NAME
+ *                       part NAME                      as drop, and nobody here has it any more when that is answered:
+ *                                                      of a tap device that lasts, and has one opener
  *                       end                            ok, and then it ends
  *     NAME          whose it is, for who looks at the processes there are
  *     user          in a user namespace, as who is not root must; the user is root there
@@ -251,16 +253,21 @@ static void close_aside(int fd)
 	}
 }
 
-static int drop(const char *name)
+static int let_go(const char *name, void (*close_one)(int))
 {
 	struct kept *found = find(name);
 	if (found == NULL) {
 		errno = ENOENT;
 		return -1;
 	}
-	close_aside(found->fd);
+	close_one(found->fd);
 	*found = kept[--kept_count];
 	return 0;
+}
+
+static void close_now(int fd)
+{
+	close(fd);
 }
 
 /* The descriptor is this one's from now on, and no more `given`. */
@@ -271,7 +278,7 @@ static int keep(const char *name, int *given)
 		return -1;
 	}
 	if (find(name) != NULL)
-		(void)drop(name);
+		(void)let_go(name, close_aside);
 	if (kept_count == kept_most) {
 		errno = ENOSPC;
 		return -1;
@@ -306,7 +313,7 @@ static int words_of(const char *request)
 	static const struct {
 		const char *name;
 		int words;
-	} requests[] = {{"ready", 1}, {"end", 1}, {"tap", 2}, {"keep", 2}, {"take", 2}, {"drop", 2}, {"sysctl", 3}, {"socket", 4}};
+	} requests[] = {{"ready", 1}, {"end", 1}, {"tap", 2}, {"keep", 2}, {"take", 2}, {"drop", 2}, {"part", 2}, {"sysctl", 3}, {"socket", 4}};
 	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
 		if (strcmp(requests[i].name, request) == 0)
 			return requests[i].words;
@@ -338,7 +345,9 @@ static int obey(char *text, int *given, int *made)
 	if (strcmp(words[0], "keep") == 0)
 		return keep(words[1], given);
 	if (strcmp(words[0], "drop") == 0)
-		return drop(words[1]);
+		return let_go(words[1], close_aside);
+	if (strcmp(words[0], "part") == 0)
+		return let_go(words[1], close_now);
 	if (strcmp(words[0], "socket") == 0)
 		*made = make_socket(words);
 	else if (strcmp(words[0], "tap") == 0)

@@ -51,6 +51,11 @@ def drop(control: Path, name: str) -> None:
         _ask(control, f"drop {name}")
 
 
+def part(control: Path, name: str) -> None:
+    """As ``drop``, and its keeper has it no more when this returns: of what lasts, and has one opener."""
+    _ask(control, f"part {name}")
+
+
 @contextlib.contextmanager
 def entered(pid: int) -> Iterator[None]:
     """This thread is in the network namespace of that process: for what is started within.  Takes root; ``OSError``."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from private_host import entered
 from until import until
 
 USER = 12345
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF = 0x0002 | 0x1000 | 0x4000  # TAP, NO_PI, VNET_HDR
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
 
@@ -69,6 +73,24 @@ def test_a_tap_device_lasts_until_nobody_has_it(space: Namespace) -> None:
     assert inside(space) == {"lo", "t0"}
     os.close(again)
     until(lambda: inside(space) == {"lo"}, "the device is gone")
+
+
+def test_one_that_lasts_is_the_next_ones_once_it_is_parted_from(space: Namespace) -> None:
+    """Also while others that go keep its keeper busy."""
+    fd = netns.tap(space.control, "lasts")
+    fcntl.ioctl(fd, TUNSETPERSIST, 1)
+    os.close(fd)
+    others = [f"t{number}" for number in range(8)]
+    for name in others:
+        os.close(netns.tap(space.control, name))
+    for name in others:
+        space.drop(name)
+    netns.part(space.control, "lasts")
+    with netns.entered(space.pid), open("/dev/net/tun", "r+b", buffering=0) as tun:
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"lasts", IFF))
+        fcntl.ioctl(tun, TUNSETPERSIST, 0)
+    with pytest.raises(FileNotFoundError):
+        netns.part(space.control, "lasts")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def _bridged(
     frames = netns.tap(space.control, ours)
     fds.callback(os.close, frames)
     end = netns.tap(space.control, tap_name(place))
-    fds.callback(os.close, end)
+    closing = fds.enter_context(contextlib.ExitStack())
+    closing.callback(os.close, end)
     with space.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         fcntl.ioctl(asking, SIOCBRADDBR, bridge.encode().ljust(16, b"\0"))
         for device in (ours, tap_name(place)):
@@ -149,7 +150,8 @@ def _bridged(
     if owner is not None:
         fcntl.ioctl(end, TUNSETOWNER, owner)
     fcntl.ioctl(end, TUNSETPERSIST, 1)
-    netns.drop(space.control, tap_name(place))
+    closing.close()
+    netns.part(space.control, tap_name(place))
     return -1, frames
 
 
