@@ -24,8 +24,6 @@ from hypercontainer.hypervisor.spec import Accelerator, Existing, Nic
 from hypercontainer.suite.harness import Harness
 from simulated_vsphere import Simulator
 
-OURS = ("contract-", "pod-", "hyper-image-")
-
 
 class EsxHarness(Harness):
     accelerator = Accelerator.OWN
@@ -49,6 +47,11 @@ class EsxHarness(Harness):
         driver = self.recipe()()
         self.stack.push_async_callback(driver.close)
         return driver
+
+    async def begin(self) -> None:
+        """Without what a case has left that failed."""
+        await asyncio.to_thread(self._do, _cleared)
+        await super().begin()
 
     def guest(self, letter: str) -> dict[str, Any]:
         for name in ("kernel", "initrd"):
@@ -93,6 +96,12 @@ class EsxHarness(Harness):
 def _machines(live: Any) -> dict[str, Any]:
     view = live.content.viewManager.CreateContainerView(live.content.rootFolder, [vim.VirtualMachine], True)
     return {each.name: each for each in view.view}
+
+
+def _cleared(live: Any) -> None:
+    for name, machine in _machines(live).items():
+        if name.startswith("contract-"):
+            _removed(live, machine)
 
 
 def _made(live: Any, name: str) -> Any:

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -57,7 +57,20 @@ class Simulator:
     def start(self) -> None:
         """Anew: with machines of its own alone."""
         temporary = tempfile.mkdtemp(prefix="vcsim-", dir=self._folder)
-        self._process = subprocess.Popen(
+        self._said = self._folder / "vcsim.log"
+        with self._said.open("ab") as said:
+            self._process = self._started(temporary, said)
+        assert self._process.stdout is not None
+        self.datastores = []
+        for line in self._process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            if word == "ready":
+                return
+            self.datastores.append(Path(rest))
+        raise AssertionError("the simulator did not start")
+
+    def _started(self, temporary: str, said: IO[bytes]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [
                 str(self._program),
                 f"{ADDRESS}:{self.port}",
@@ -69,18 +82,14 @@ class Simulator:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=said,
             env={"TMPDIR": temporary},
             text=True,
         )
-        assert self._process.stdout is not None
-        self.datastores = []
-        for line in self._process.stdout:
-            word, _, rest = line.strip().partition(" ")
-            if word == "ready":
-                return
-            self.datastores.append(Path(rest))
-        raise AssertionError("the simulator did not start")
+
+    def check(self) -> None:
+        """It has not ended by itself."""
+        assert self._process.poll() is None, f"the simulator has ended: {self._said.read_text()[-4000:]}"
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -49,6 +49,8 @@ def space(tmp_path: Path) -> Iterator[Namespace]:
         (b"take", errno.EINVAL),
         (b"take ", errno.EINVAL),
         (b"drop a b", errno.EINVAL),
+        (b"part", errno.EINVAL),
+        (b"part x", errno.ENOENT),
         (b"take x", errno.ENOENT),
         (b"take " + b"x" * NAME_BYTES, errno.ENOENT),
         (b"drop " + b"x" * NAME_BYTES, errno.ENOENT),

@@ -27,9 +27,14 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
     with contextlib.ExitStack() as stack:
 
         @functools.cache
-        def of(kind: str) -> Simulator:
+        def made(kind: str) -> Simulator:
             simulator = Simulator(tmp_path_factory.mktemp(kind), kind)
             stack.callback(simulator.stop)
+            return simulator
+
+        def of(kind: str) -> Simulator:
+            simulator = made(kind)
+            simulator.check()
             return simulator
 
         yield of
