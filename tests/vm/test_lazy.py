@@ -76,7 +76,10 @@ def test_a_registry_that_is_gone_is_an_input_error_and_no_more(lazy: Hyper, regi
     registry.add_layers("1", *layers(), config=CONFIG)
     reference = f"{registry.host}/large:1"
     hold_large_ranges(registry)
-    lazy("run", "-d", "--name", "c", reference, "sleep", "1000")
+    # What they need of their own program is here before the registry is gone.
+    script = "sleep 0; cat /data/needed >/dev/null; echo up; exec sleep 1000"
+    lazy("run", "-d", "--name", "c", reference, "sh", "-c", script)
+    lazy.wait_for_log("c", b"up")
     blobs, registry.blobs = registry.blobs, {}
     assert "error" in lazy("exec", "c", "cat", "/data/last", check=False).stderr.decode().lower()
     registry.blobs = blobs
