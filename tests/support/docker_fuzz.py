@@ -222,8 +222,8 @@ class Got:
 def ask(path: Path, asked: Asked) -> Got:
     """Whole, or as much of it as came until there was silence; TimeoutError where nothing has come for long."""
     with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))  # waits for its turn, as one with a timeout does not
         sock.settimeout(TIMEOUT_S)
-        sock.connect(str(path))
         sock.sendall(asked.data)
         return read(sock, asked.method, endless=bool(ENDLESS.search(asked.target.partition("?")[0])))
 
