@@ -51,8 +51,8 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(ENDS_S)
         self.sock.connect(str(self._path))
+        self.sock.settimeout(ENDS_S)
 
 
 @dataclass

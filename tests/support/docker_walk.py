@@ -29,8 +29,8 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_S)
         self.sock.connect(str(self._path))
+        self.sock.settimeout(TIMEOUT_S)
 
 
 @dataclass
