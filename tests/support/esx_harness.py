@@ -27,7 +27,7 @@ from simulated_vsphere import Simulator
 
 class EsxHarness(Harness):
     accelerator = Accelerator.OWN
-    lacks = frozenset({"letters", "process", "keeps", "locks", "resets", "read-only"})
+    lacks = frozenset({"letters", "process", "keeps", "locks", "resets", "read-only", "exact"})
 
     def __init__(
         self, simulator: Simulator, folder: Path, stack: AsyncExitStack, *, keeps_images: bool = False

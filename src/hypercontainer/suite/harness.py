@@ -28,9 +28,9 @@ PRINTED_S = 40.0
 # What a harness has unless it says that it lacks it: guests that do what a letter says; VMs that are processes of this
 # machine, which their records name by nothing but numbers, and whose exit status is known, and that others than their
 # driver can kill; a guest, HALT's, that does not give up a disk; disks that are locked; a reset that ends its guest;
-# disks that say in the guest that they are not to be written to.
+# disks that say in the guest that they are not to be written to, and that are as long as they were asked for.
 WORDS = frozenset(
-    {"letters", "process", "numbers", "status", "crash", "keeps", "locks", "resets", "read-only"}
+    {"letters", "process", "numbers", "status", "crash", "keeps", "locks", "resets", "read-only", "exact"}
 )
 _FIELDS = frozenset(field.name for field in fields(Capabilities))
 

@@ -392,12 +392,9 @@ class Container(Updated, Looked):
                     await self._run.end_hard()
             await self._cancel_restart()
             if not self.removed.is_set():
-                await self._delete_whole(volumes=volumes)
+                # Whoever breaks off waits for it: half removed it could neither be used nor removed.
+                await whole(self.delete(volumes=volumes))
             self._clients.dismiss(Exit(self.record.exit_status, "the container was removed"))
-
-    async def _delete_whole(self, *, volumes: bool) -> None:
-        """Whoever breaks off waits for it: half removed it could neither be used nor removed."""
-        await whole(self.delete(volumes=volumes))
 
     async def delete(self, *, begun: bool = False, volumes: bool = False) -> None:
         """The files first, the record last: what is interrupted here is finished by the next hyperd (``begun``)."""

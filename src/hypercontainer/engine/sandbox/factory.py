@@ -114,11 +114,10 @@ class Factory:
 
     async def find(self, hardware: Hardware) -> Found | None:
         """A VM for ``hardware``, or None where it has to be booted: then its size gets a template soon."""
-        able = await self._capabilities(hardware)
-        if not (able.templates or able.drives) or not self._policy(hardware).template:
+        if not await self._is_made_ahead(hardware):
             return None
         try:
-            size = await self._size(hardware, cloned=able.templates)
+            size = await self._size(hardware)
             found = await self._take_ready(size, hardware) or await self._clone(size, hardware)
         except (HyperError, OSError) as error:
             log.warning("no VM stands ready for %s: %s", hardware.spec.name, error)
@@ -129,11 +128,10 @@ class Factory:
 
     async def booted(self, hardware: Hardware) -> None:
         """A guest of such a VM, for which nothing was found, has spoken."""
-        able = await self._capabilities(hardware)
-        if not (able.templates or able.drives) or not self._policy(hardware).template:
+        if not await self._is_made_ahead(hardware):
             return
         with contextlib.suppress(HyperError, OSError):  # who looked for one has said so
-            (await self._size(hardware, cloned=able.templates)).has_booted = True
+            (await self._size(hardware)).has_booted = True
             self._wake()
 
     async def failed(self, found: Found, reason: object, vm_exit: VMExit | None) -> bool:
@@ -177,11 +175,16 @@ class Factory:
             self._able[driver.name] = await driver.capabilities()
         return self._able[driver.name]
 
-    async def _size(self, hardware: Hardware, *, cloned: bool) -> _Size:
+    async def _is_made_ahead(self, hardware: Hardware) -> bool:
+        able = await self._capabilities(hardware)
+        return (able.templates or able.drives) and self._policy(hardware).template
+
+    async def _size(self, hardware: Hardware) -> _Size:
         prepared = preparation(hardware.network.template_interfaces(), release_disks=hardware.release_disks)
         key = await self._templates.key(hardware.driver, hardware.clone, prepared)
         size = self._sizes.get((key, hardware.cpus))
         if size is None:
+            cloned = (await self._capabilities(hardware)).templates
             made = _Size(key, hardware, prepared, cloned, time.monotonic())
             size = self._sizes[key, hardware.cpus] = made
         size.used_at = time.monotonic()
